@@ -1,0 +1,102 @@
+"""What the harness hands to a metric."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from flowbench.api.config import Likelihood, ModelConfig
+from flowbench.api.models import GenerativeModel
+from flowbench.api.specs import DatasetInfo, SplitName
+
+
+@dataclass(frozen=True, kw_only=True)
+class LikelihoodResult:
+    """The likelihood of every example of a split; the only source of bpd and nll.
+
+    Attributes:
+        log_prob: Best estimate of each example's log-likelihood, shape (N,), nats: the importance-
+            weighted bound for a model with log-weights, the plain mean of the draws otherwise.
+        elbo: Plain mean of the same draws, shape (N,), nats.
+        draw_stderr: Standard error of the mean over draws, averaged over examples as independent
+            errors: of the split's mean log-likelihood, in nats; None with one draw.
+        likelihood: What the values are, with the number of draws that was used.
+        num_dims: Number D of raw values in one example.
+        split: The split.
+        info: Means of the model's diagnostics.
+    """
+
+    log_prob: NDArray[np.float64]
+    elbo: NDArray[np.float64]
+    draw_stderr: float | None
+    likelihood: Likelihood
+    num_dims: int
+    split: SplitName
+    info: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """Samples on the raw scale.
+
+    Attributes:
+        x: Raw values, shape (N, *event_shape): integer levels, or floats.
+        context: What they were conditioned on.
+        num_clipped: Values that fell outside the levels and were clipped; 0 for real-valued data.
+        num_nonfinite: Values that were not finite.
+        temperature: Scale of the base noise.
+        seed: Seed that they were drawn from.
+    """
+
+    x: NDArray[Any]
+    context: Mapping[str, NDArray[Any]]
+    num_clipped: int
+    num_nonfinite: int
+    temperature: float
+    seed: int
+
+
+class TrainedModel(Protocol):
+    """A trained model in its harness."""
+
+    model: GenerativeModel
+    config: ModelConfig
+    data: DatasetInfo
+    device_name: str
+    """Device model, e.g. ``NVIDIA H100`` or the processor's name."""
+    device_kind: str
+    """``cpu``, ``cuda`` or ``mps``."""
+    num_devices: int
+    ledger: Mapping[str, float]
+    """Seconds of each part of the clock."""
+    charged_s: float
+    """Seconds that the budget was charged, all phases together."""
+    peak_memory_bytes: int | None
+    """Most memory that training held; None where it cannot be read."""
+    peak_memory_source: str
+    """What ``peak_memory_bytes`` counts."""
+
+    def likelihood(self, split: SplitName) -> LikelihoodResult:
+        """Evaluates the likelihood protocol on a split, once; later calls return the same."""
+        ...
+
+    def samples(self) -> Samples:
+        """Draws the protocol's samples, once; later calls return the same."""
+        ...
+
+    def preprocess(self, x: NDArray[Any], *, seed: int) -> Tensor:
+        """Maps raw values (N, *event_shape) to the model's space, on the model's device."""
+        ...
+
+    def draw(self, num: int, *, seed: int) -> Tensor:
+        """Draws samples in the model's space, as the protocol says, and waits for the device."""
+        ...
+
+    def synchronize(self) -> None:
+        """Waits until the device has finished its work."""
+        ...

@@ -1,0 +1,225 @@
+"""What a plugin says about its parts: frozen data and lazy references, nothing heavier.
+
+A reference is the text ``"module:name"``; it is imported when the part is used, so that listing
+every model never imports torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Modality = Literal["image", "vector", "sequence"]
+Direction = Literal["lower", "higher", "none"]
+SplitName = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paper:
+    """Where a model, dataset or metric comes from."""
+
+    title: str
+    authors: str = ""
+    year: int | None = None
+    arxiv: str | None = None
+    url: str | None = None
+    bibtex: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetInfo:
+    """What a model may know of a dataset before it sees any of it.
+
+    Attributes:
+        name: The dataset's id.
+        modality: What an example is.
+        event_shape: Shape of one raw example: ``(C, H, W)``, ``(D,)`` or ``(C, T)``.
+        levels: Number K of integer levels ``0..K-1``; None for real-valued data.
+        num_classes: Number of classes of the context ``label``; None without labels.
+        num_train: Training examples, the harness's validation split already taken off.
+        num_validation: Validation examples.
+        num_test: Test examples.
+        context: Name and event shape of each conditioning input; ``label`` has shape ``()``.
+    """
+
+    name: str
+    modality: Modality
+    event_shape: tuple[int, ...]
+    levels: int | None
+    num_classes: int | None = None
+    num_train: int
+    num_validation: int
+    num_test: int
+    context: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def num_dims(self) -> int:
+        """Number D of raw values in one example."""
+        return math.prod(self.event_shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """A model: its name, and where its class and config class are.
+
+    Attributes:
+        name: Lower-case id, unique among all plugins.
+        model: Reference to the subclass of `GenerativeModel`.
+        config: Reference to the subclass of `ModelConfig`.
+        modalities: What it can be trained on.
+        summary: One line.
+        paper: Where it was published.
+    """
+
+    name: str
+    model: str
+    config: str
+    modalities: frozenset[Modality]
+    summary: str
+    paper: Paper | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSpec:
+    """A dataset: its facts, and where the function that reads it is.
+
+    Attributes:
+        name: Id; different data (another crop, another down-sampling) are different ids.
+        modality: What an example is.
+        event_shape: Shape of one raw example.
+        levels: Number of integer levels, None for real-valued data.
+        num_train: Training examples as published, a validation part of them included unless
+            ``num_validation`` is given.
+        num_validation: Validation examples as published; None where the harness makes the split.
+        num_test: Test examples.
+        summary: One line.
+        load: Reference to ``load(data_dir: Path) -> DataSplits``; None while flowbench knows the
+            facts of the dataset but not yet how to read it.
+        num_classes: Number of classes, None without labels.
+        context: Name and event shape of each conditioning input.
+        sha256: Content hash that the loaded splits must have; None where the content is generated
+            or decoded on the user's machine, and so pinned by recipe rather than by bytes.
+        licence: Licence or terms of the data.
+        notes: What a reader of a number on this dataset must know.
+        paper: Where it was published.
+    """
+
+    name: str
+    modality: Modality
+    event_shape: tuple[int, ...]
+    levels: int | None
+    num_train: int
+    num_test: int
+    summary: str
+    num_validation: int | None = None
+    load: str | None = None
+    num_classes: int | None = None
+    context: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    sha256: str | None = None
+    licence: str = ""
+    notes: str = ""
+    paper: Paper | None = None
+
+    def info(self, num_validation: int) -> DatasetInfo:
+        """The facts that a model may know.
+
+        Args:
+            num_validation: Size of the validation split; taken off the training examples where
+                the dataset has none of its own.
+
+        Returns:
+            The facts, with the sizes of the three splits.
+        """
+        own = self.num_validation is not None
+        return DatasetInfo(
+            name=self.name,
+            modality=self.modality,
+            event_shape=self.event_shape,
+            levels=self.levels,
+            num_classes=self.num_classes,
+            num_train=self.num_train if own else self.num_train - num_validation,
+            num_validation=num_validation,
+            num_test=self.num_test,
+            context=self.context,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricSpec:
+    """A metric: what it needs, and where the function that computes it is.
+
+    Attributes:
+        name: Lower-case id, also the name of its main value.
+        compute: Reference to ``compute(trained, data, settings) -> list[MetricValue]``.
+        unit: Unit of the main value, e.g. ``"bits/dim"``; empty for a pure number.
+        direction: Which way is better.
+        summary: One line.
+        needs: What the model must offer: ``likelihood``, ``samples``, ``inverse``.
+        modalities: Which data it can measure.
+        data: ``discrete`` or ``continuous`` where the metric is defined for one of them alone.
+        exclusive: Timed with every other job of the machine paused.
+        paper: Where it was published.
+    """
+
+    name: str
+    compute: str
+    unit: str
+    direction: Direction
+    summary: str
+    needs: frozenset[Literal["likelihood", "samples", "inverse"]] = frozenset()
+    modalities: frozenset[Modality] = frozenset({"image", "vector", "sequence"})
+    data: Literal["discrete", "continuous"] | None = None
+    exclusive: bool = False
+    paper: Paper | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricValue:
+    """One measured value; without a value it says why there is none.
+
+    Attributes:
+        name: Name of the value: the metric's own, or e.g. ``sampling_latency_p95``.
+        value: The value; None unless ``status`` is ``ok``. Never NaN.
+        unit: Its unit.
+        direction: Which way is better.
+        status: ``unavailable`` if it cannot be had here, ``failed`` if computing it went wrong.
+        reason: Why there is no value, and what would give one.
+        split: The data it was measured on.
+        num_examples: How many examples or repeats the value is a mean (or quantile) of.
+        stderr: Standard error of the value over those examples.
+        protocol: Everything else that two values must share to be compared.
+    """
+
+    name: str
+    value: float | None
+    unit: str
+    direction: Direction
+    status: Literal["ok", "unavailable", "failed"] = "ok"
+    reason: str | None = None
+    split: SplitName | None = None
+    num_examples: int | None = None
+    stderr: float | None = None
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def unavailable(cls, spec: MetricSpec, reason: str, name: str | None = None) -> MetricValue:
+        """A value that cannot be had here.
+
+        Args:
+            spec: The metric.
+            reason: Why, and what would give one.
+            name: Name of the value, if not the metric's own.
+
+        Returns:
+            The value with status ``unavailable``.
+        """
+        return cls(
+            name=name or spec.name,
+            value=None,
+            unit=spec.unit,
+            direction=spec.direction,
+            status="unavailable",
+            reason=reason,
+        )

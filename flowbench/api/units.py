@@ -1,0 +1,39 @@
+r"""Nats and bits per dimension: the only place where one is turned into the other.
+
+The functions use plain arithmetic, so they take floats, NumPy arrays and tensors alike.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TypeVar
+
+LN2 = math.log(2.0)
+
+Number = TypeVar("Number")  # float, numpy.ndarray or torch.Tensor: all carry `/`, `-` and `*`
+
+
+def bits_per_dim(log_prob_nats: Number, num_dims: int) -> Number:
+    r"""Bits per dimension, :math:`-\log p(x) / (D \ln 2)`.
+
+    Args:
+        log_prob_nats: Log-likelihood summed over event dims, in nats, any shape.
+        num_dims: Number D of raw values in one example.
+
+    Returns:
+        Bits per dimension, of the same shape and type.
+    """
+    return -log_prob_nats / (num_dims * LN2)  # type: ignore[operator,no-any-return]
+
+
+def nats_from_bits_per_dim(bits: Number, num_dims: int) -> Number:
+    """Inverse of `bits_per_dim`.
+
+    Args:
+        bits: Bits per dimension, any shape.
+        num_dims: Number D of raw values in one example.
+
+    Returns:
+        Log-likelihood in nats, summed over event dims.
+    """
+    return -bits * (num_dims * LN2)  # type: ignore[operator,no-any-return]

@@ -1,0 +1,120 @@
+"""Every error that flowbench raises on purpose.
+
+::
+
+    FlowbenchError
+    ├── PluginError
+    │   ├── PluginLoadError          an entry point or a plugin file does not load
+    │   ├── DuplicateNameError       two distributions register one name
+    │   ├── UnknownNameError         no plugin, preset, dataset, metric or suite of that name
+    │   └── ContractError            a plugin breaks the contract of flowbench.api
+    │       ├── ShapeError           a tensor of the wrong shape
+    │       └── NotInvertibleError   an inverse that does not exist or did not converge
+    ├── SuiteError                   a flag or a suite file that cannot be run
+    │   └── ConfigError              a key or value that a configuration does not allow
+    ├── DataError                    a dataset that is missing, corrupt or not what its spec says
+    ├── TrainingError
+    │   └── NonFiniteLossError       too many steps in a row without a finite gradient
+    ├── StoreError                   the results folder or its database
+    └── LeaderboardError             a board that cannot be laid out
+
+The command line prints any of these in one line and exits with 1. Every other exception is a bug.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class FlowbenchError(Exception):
+    """Base of all errors that a user can cause and can mend."""
+
+
+class PluginError(FlowbenchError):
+    """A plugin that cannot be loaded, found or trusted."""
+
+
+class PluginLoadError(PluginError):
+    """An entry point or plugin file that does not load."""
+
+
+class DuplicateNameError(PluginError):
+    """Two distributions register one name."""
+
+
+class UnknownNameError(PluginError):
+    """No plugin, preset, dataset, metric or suite has this name."""
+
+    @classmethod
+    def of(cls, kind: str, given: str, known: Iterable[str], see: str) -> UnknownNameError:
+        """Builds the one-line message, with the nearest known name where there is one.
+
+        Args:
+            kind: What was looked for, e.g. ``"model"``.
+            given: The name that is not known.
+            known: All names that are.
+            see: The command that lists them.
+
+        Returns:
+            The error, ready to be raised.
+        """
+        return cls(f"unknown {kind} {given!r}; {did_you_mean(given, known)}({see})")
+
+
+class ContractError(PluginError):
+    """A plugin breaks the contract of `flowbench.api`."""
+
+
+class ShapeError(ContractError):
+    """A tensor does not have the shape that the contract states."""
+
+
+class NotInvertibleError(ContractError):
+    """An inverse was asked of a map that has none, or that did not converge."""
+
+
+class SuiteError(FlowbenchError):
+    """A flag or suite file that cannot be run."""
+
+
+class ConfigError(SuiteError):
+    """A key or value that a configuration does not allow."""
+
+
+class DataError(FlowbenchError):
+    """A dataset that is missing, corrupt or not what its spec says."""
+
+
+class TrainingError(FlowbenchError):
+    """Training cannot go on."""
+
+
+class NonFiniteLossError(TrainingError):
+    """Too many optimizer steps in a row had no finite gradient."""
+
+
+class StoreError(FlowbenchError):
+    """The results folder or its database cannot be read or written."""
+
+
+class LeaderboardError(FlowbenchError):
+    """A board cannot be laid out or rendered."""
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """Names what may have been meant.
+
+    Args:
+        given: What the user wrote.
+        known: All valid names.
+
+    Returns:
+        ``"did you mean 'x'? "``, else the sorted known names, else an empty string. The result
+        ends in a space, so that a hint can follow.
+    """
+    names = sorted(set(known))
+    near = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
+    if near:
+        return f"did you mean {near[0]!r}? "
+    return f"known: {', '.join(names)} " if names else ""

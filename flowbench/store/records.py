@@ -1,0 +1,170 @@
+"""What one attempt leaves behind: the schema of ``record.json``, ``curves.jsonl`` and the store.
+
+The worker writes these, the parent ingests them, boards read them back. Unit and direction are
+stored with every value. JSON has no NaN: a value that is not finite cannot be stored.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+RECORD_VERSION = 1
+
+AttemptStatus = Literal[
+    "ok", "timeout", "oom", "diverged", "crashed", "killed", "preempted", "skipped"
+]
+"""How an attempt ended; ``skipped`` is a job that was never tried, with its reason."""
+
+
+class Row(BaseModel):
+    """Base of all records: immutable, closed, finite."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class JobRow(Row):
+    """A job: what was asked for, not where or by which code it ran.
+
+    Attributes:
+        job_id: Hash of everything below but ``preset`` and ``overrides``, which ``config`` implies.
+        model: Model name.
+        preset: The preset it started from.
+        overrides: What was set on top of it, by dotted key.
+        config: The resolved configuration.
+        dataset: Dataset name.
+        dataset_sha256: Hash of the dataset's content.
+        seed: Seed of initialisation, batches and noise.
+        budget: Canonical text of the budget, e.g. ``60s,5000steps``.
+        protocol_version: Version of the evaluation protocol.
+        protocol: Its settings.
+    """
+
+    job_id: str
+    model: str
+    preset: str
+    overrides: dict[str, Any] = Field(default_factory=dict)
+    config: dict[str, Any]
+    dataset: str
+    dataset_sha256: str
+    seed: int
+    budget: str
+    protocol_version: int
+    protocol: dict[str, Any]
+
+
+class MeasurementRow(Row):
+    """One value of one metric.
+
+    Attributes:
+        metric: Name of the metric that computed it.
+        name: Name of the value.
+        value: The value; None unless ``status`` is ``ok``.
+        unit: Its unit.
+        direction: Which way is better.
+        status: Whether there is a value.
+        reason: Why there is none.
+        split: The data it was measured on.
+        n: How many examples or repeats it is a mean (or quantile) of.
+        stderr: Standard error over those.
+        protocol: All that two values must share to be compared.
+    """
+
+    metric: str
+    name: str
+    value: float | None
+    unit: str
+    direction: Literal["lower", "higher", "none"]
+    status: Literal["ok", "unavailable", "failed"] = "ok"
+    reason: str | None = None
+    split: str | None = None
+    n: int | None = None
+    stderr: float | None = None
+    protocol: dict[str, Any] = Field(default_factory=dict)
+
+
+class CurvePoint(Row):
+    """One validation during training; a line of ``curves.jsonl``.
+
+    Attributes:
+        step: Optimizer steps done.
+        examples: Training examples seen.
+        charged_s: Seconds charged to the budget.
+        progress: Part of the budget used.
+        loss: Mean training loss since the last point; None without one.
+        bpd: Validation bits per dimension (discrete data), raw weights.
+        bpd_ema: The same for the averaged weights.
+        nll: Validation negative log-likelihood in nats (other data), raw weights.
+        nll_ema: The same for the averaged weights.
+    """
+
+    step: int
+    examples: int
+    charged_s: float
+    progress: float
+    loss: float | None = None
+    bpd: float | None = None
+    bpd_ema: float | None = None
+    nll: float | None = None
+    nll_ema: float | None = None
+
+
+class AttemptRow(Row):
+    """One try at a job, whatever became of it.
+
+    Attributes:
+        record_version: Schema of this record.
+        attempt_id: ``<job_id>-<number>``.
+        number: 1 for the job's first attempt.
+        job: What was asked for.
+        status: How it ended.
+        reason: Why, unless ``ok``.
+        log_tail: Last lines of the log of an attempt that failed.
+        started: UTC, ISO 8601.
+        ended: UTC, ISO 8601.
+        device_kind: ``cpu``, ``cuda`` or ``mps``; None if it never got that far.
+        device_name: Device model.
+        num_devices: Devices used.
+        num_threads: CPU threads of the worker.
+        steps: Optimizer steps done.
+        examples: Training examples seen.
+        skipped_steps: Steps without a finite gradient.
+        charged_s: Seconds charged to the budget.
+        wall_s: Seconds from spawn to the end.
+        ledger: Seconds of each part of the clock.
+        num_parameters: Trainable parameters.
+        weights: The weights that were measured: ``raw`` or ``ema``, the better on validation.
+        best_step: The step they were taken at.
+        likelihood: What the likelihood is.
+        code_sha256: Hash of the code that ran: core and plugin distribution.
+        provenance: Versions, git state, driver, command line, plugin distributions.
+        measurements: All measured values.
+    """
+
+    record_version: int = RECORD_VERSION
+    attempt_id: str
+    number: int
+    job: JobRow
+    status: AttemptStatus
+    reason: str | None = None
+    log_tail: str | None = None
+    started: str
+    ended: str
+    device_kind: str | None = None
+    device_name: str | None = None
+    num_devices: int = 1
+    num_threads: int | None = None
+    steps: int = 0
+    examples: int = 0
+    skipped_steps: int = 0
+    charged_s: float = 0.0
+    wall_s: float = 0.0
+    ledger: dict[str, float] = Field(default_factory=dict)
+    num_parameters: int | None = None
+    weights: Literal["raw", "ema"] | None = None
+    best_step: int | None = None
+    likelihood: dict[str, Any] | None = None
+    code_sha256: str | None = None
+    provenance: dict[str, Any] = Field(default_factory=dict)
+    measurements: tuple[MeasurementRow, ...] = ()
