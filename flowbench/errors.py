@@ -46,21 +46,6 @@ class DuplicateNameError(PluginError):
 class UnknownNameError(PluginError):
     """No plugin, preset, dataset, metric or suite has this name."""
 
-    @classmethod
-    def of(cls, kind: str, given: str, known: Iterable[str], see: str) -> UnknownNameError:
-        """Builds the one-line message, with the nearest known name where there is one.
-
-        Args:
-            kind: What was looked for, e.g. ``"model"``.
-            given: The name that is not known.
-            known: All names that are.
-            see: The command that lists them.
-
-        Returns:
-            The error, ready to be raised.
-        """
-        return cls(f"unknown {kind} {given!r}; {did_you_mean(given, known)}({see})")
-
 
 class ContractError(PluginError):
     """A plugin breaks the contract of `flowbench.api`."""
@@ -100,6 +85,21 @@ class StoreError(FlowbenchError):
 
 class LeaderboardError(FlowbenchError):
     """A board cannot be laid out or rendered."""
+
+
+def unknown_name(kind: str, given: str, known: Iterable[str], see: str) -> str:
+    """The one-line message of an `UnknownNameError`, with the nearest known name if there is one.
+
+    Args:
+        kind: What was looked for, e.g. ``"model"``.
+        given: The name that is not known.
+        known: All names that are.
+        see: The command that lists them.
+
+    Returns:
+        The message.
+    """
+    return f"unknown {kind} {given!r}; {did_you_mean(given, known)}({see})"
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:

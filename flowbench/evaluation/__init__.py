@@ -1,1 +1,1 @@
-"""evaluation."""
+"""Measures a trained model by one protocol."""

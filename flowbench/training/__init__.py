@@ -1,1 +1,1 @@
-"""training."""
+"""One loop for every model, under one budget and one clock."""

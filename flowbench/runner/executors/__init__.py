@@ -1,1 +1,1 @@
-"""executors."""
+"""Where attempts run."""

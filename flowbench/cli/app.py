@@ -1,0 +1,62 @@
+"""The ``flowbench`` command."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from flowbench import __version__
+from flowbench.cli import board, doctor, listing, results, run, store
+from flowbench.errors import FlowbenchError
+
+app = typer.Typer(
+    name="flowbench",
+    help="Train normalizing flows under one budget, measure them by one protocol, compare.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"flowbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    del version
+
+
+app.command("run")(run.run)
+app.command("list")(listing.list_)
+app.command("show")(listing.show)
+app.command("plugins")(listing.plugins)
+app.command("doctor")(doctor.doctor)
+app.command("leaderboard")(board.leaderboard)
+app.add_typer(results.app, name="results")
+app.add_typer(store.app, name="store")
+
+
+def main() -> None:
+    """Runs the command line; a user's error is one line and exit status 1."""
+    try:
+        app()
+    except FlowbenchError as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""``flowbench doctor``: what this machine offers, and what is wrong with it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from pathlib import Path
+
+import typer
+
+from flowbench import __version__, paths
+from flowbench.cli.options import Results
+from flowbench.errors import FlowbenchError
+
+
+def doctor(results: Results = None) -> None:
+    """Check the installation, devices, plugins and the results folder."""
+    print(f"flowbench {__version__}, Python {platform.python_version()}, {platform.platform()}")
+    folder = paths.results_dir(results)
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("torch", _torch),
+        ("devices", _devices),
+        ("cores", _cores),
+        ("plugins", _plugins),
+        ("results", lambda: _results(folder)),
+        ("data", _data),
+    ]
+    if not all([_check(name, check) for name, check in checks]):
+        raise typer.Exit(1)
+
+
+def _check(name: str, check: Callable[[], str]) -> bool:
+    try:
+        print(f"ok    {name:<9} {check()}")
+    except (FlowbenchError, ImportError) as exc:
+        print(f"FAIL  {name:<9} {exc}")
+        return False
+    return True
+
+
+def _torch() -> str:
+    import torch
+
+    build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU build"
+    return f"{torch.__version__} ({build})"
+
+
+def _devices() -> str:
+    from flowbench.provenance import processor_name
+    from flowbench.training.device import Device, available_kinds
+
+    kinds = available_kinds()
+    return ", ".join(f"{kind}: {Device.select(kind, processor_name()).name}" for kind in kinds)
+
+
+def _cores() -> str:
+    from flowbench.runner.executors.local import LocalExecutor, available_cores
+
+    slots = LocalExecutor("cpu").slots
+    return (
+        f"{len(available_cores())} usable; a CPU run takes {len(slots)} jobs at a time, "
+        f"{slots[0].num_threads} threads each"
+    )
+
+
+def _plugins() -> str:
+    from flowbench.errors import PluginLoadError
+    from flowbench.registry import PluginSelection, load_registry
+
+    registry = load_registry(PluginSelection.from_environment())
+    broken = [f"{p.source.label}: {p.cause}" for p in registry.plugins if p.cause]
+    if broken:
+        raise PluginLoadError(f"quarantined: {'; '.join(broken)}")
+    counts = (len(registry.models), len(registry.datasets), len(registry.metrics))
+    return "{} models, {} datasets, {} metrics".format(*counts)
+
+
+def _results(folder: Path) -> str:
+    from flowbench.runner.attempt import ResultsDir
+    from flowbench.store.connection import database_path
+    from flowbench.store.queries import list_attempts
+
+    if not folder.exists():
+        return f"{folder} (not there yet)"
+    ResultsDir(folder).prepare()
+    if not database_path(folder).exists():
+        return f"{folder}, no database yet"
+    return f"{folder}, {len(list_attempts(folder))} attempts"
+
+
+def _data() -> str:
+    return str(paths.data_dir())

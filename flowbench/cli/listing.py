@@ -1,0 +1,188 @@
+"""``flowbench list``, ``show`` and ``plugins``: what there is."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flowbench.cli.columns import print_columns
+from flowbench.cli.options import AsJson, NoPlugins, PluginFiles
+
+if TYPE_CHECKING:
+    from flowbench.registry import Registry
+
+KINDS = ("models", "datasets", "metrics", "suites")
+Described = list[dict[str, Any]]
+
+
+def list_(
+    kind: Annotated[str | None, typer.Argument(help="models, datasets, metrics or suites.")] = None,
+    as_json: AsJson = False,
+    plugin_file: PluginFiles = None,
+    no_plugin: NoPlugins = None,
+) -> None:
+    """List models, datasets, metrics and suites."""
+    from flowbench.errors import SuiteError
+
+    if kind is not None and kind not in KINDS:
+        raise SuiteError(f"cannot list {kind!r}; expected one of {', '.join(KINDS)}")
+    registry = _registry(plugin_file, no_plugin)
+    found = {name: _describe(registry, name) for name in KINDS if kind in (None, name)}
+    if as_json:
+        print(json.dumps(found[kind] if kind else found, indent=1))
+        return
+    for name, rows in found.items():
+        _print_rows(name, rows, titled=kind is None)
+
+
+def _registry(plugin_file: Any, no_plugin: Any) -> Registry:
+    from flowbench.registry import PluginSelection, load_registry
+
+    return load_registry(
+        PluginSelection.from_environment(exclude=no_plugin or (), files=plugin_file or ())
+    )
+
+
+def _describe(registry: Registry, kind: str) -> Described:
+    if kind == "models":
+        return [
+            {
+                "name": name,
+                "data": ", ".join(sorted(entry.spec.modalities)),
+                "summary": entry.spec.summary,
+                "plugin": entry.source.distribution,
+            }
+            for name, entry in registry.models.items()
+        ]
+    if kind == "datasets":
+        return _describe_datasets(registry)
+    if kind == "metrics":
+        return [
+            {
+                "name": name,
+                "unit": entry.spec.unit,
+                "better": entry.spec.direction,
+                "summary": entry.spec.summary,
+                "plugin": entry.source.distribution,
+            }
+            for name, entry in registry.metrics.items()
+        ]
+    return _describe_suites()
+
+
+def _describe_datasets(registry: Registry) -> Described:
+    return [
+        {
+            "name": name,
+            "data": entry.spec.modality,
+            "shape": "x".join(map(str, entry.spec.event_shape)),
+            "levels": entry.spec.levels,
+            "train": entry.spec.num_train,
+            "test": entry.spec.num_test,
+            "ready": entry.spec.load is not None,
+            "summary": entry.spec.summary,
+            "plugin": entry.source.distribution,
+        }
+        for name, entry in registry.datasets.items()
+    ]
+
+
+def _describe_suites() -> Described:
+    from flowbench.suite import load_suite
+    from flowbench.suite.load import shipped_suites
+
+    suites = {name: load_suite(path) for name, path in shipped_suites().items()}
+    return [
+        {"name": name, "title": suite.title, "models": ", ".join(suite.models)}
+        for name, suite in suites.items()
+    ]
+
+
+def _print_rows(title: str, rows: Described, *, titled: bool) -> None:
+    if titled:
+        print(title)
+    one_plugin = len({row.get("plugin") for row in rows}) == 1
+    columns = [key for key in (rows[0] if rows else {}) if not (one_plugin and key == "plugin")]
+    print_columns(rows, columns)
+    if titled:
+        print()
+
+
+def show(
+    name: Annotated[str, typer.Argument(help="A model, model:preset, dataset or metric.")],
+    dataset: Annotated[
+        str | None, typer.Option(help="Dataset that a model is configured for.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Override: width=64; repeatable.")
+    ] = None,
+    as_json: AsJson = False,
+    plugin_file: PluginFiles = None,
+    no_plugin: NoPlugins = None,
+) -> None:
+    """Show a model's configuration and parameter count, a dataset or a metric."""
+    from flowbench.suite import parse_settings
+
+    registry = _registry(plugin_file, no_plugin)
+    bare = name.partition(":")[0]
+    if bare in registry.models or (name not in registry.datasets and name not in registry.metrics):
+        from flowbench.runner.describe import describe_model
+
+        prefix = f"{bare}."
+        settings = parse_settings(set_ or [], "--set")
+        overrides = {key.removeprefix(prefix): value for key, value in settings.items()}
+        facts = describe_model(registry, name, dataset, overrides)
+    else:
+        facts = _spec_facts(registry, name)
+    if as_json:
+        print(json.dumps(facts, indent=1))
+    else:
+        _print_facts(facts)
+
+
+def _spec_facts(registry: Registry, name: str) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    entry = registry.datasets.get(name) or registry.metric(name)
+    facts = asdict(entry.spec)
+    return {k: sorted(v) if isinstance(v, frozenset) else v for k, v in facts.items()}
+
+
+def _print_facts(facts: dict[str, Any], indent: str = "") -> None:
+    width = max((len(key) for key in facts), default=0)
+    for key, value in facts.items():
+        if key == "bibtex":
+            continue
+        if isinstance(value, dict) and value:
+            print(f"{indent}{key}")
+            _print_facts(value, indent + "  ")
+        else:
+            grouped = key.startswith("num_") and isinstance(value, int)
+            shown = "none" if value in (None, {}, [], ()) else f"{value:,}" if grouped else value
+            print(f"{indent}{key:<{width}}  {shown}")
+
+
+def plugins(
+    as_json: AsJson = False, plugin_file: PluginFiles = None, no_plugin: NoPlugins = None
+) -> None:
+    """Show installed plugins, and why a broken one is quarantined."""
+    registry = _registry(plugin_file, no_plugin)
+    rows: Described = [
+        {
+            "name": plugin.source.label,
+            "version": plugin.source.version,
+            "module": plugin.source.module,
+            "status": "quarantined" if plugin.cause else "loaded",
+            "registers": ", ".join(spec.name for spec in plugin.specs),
+            "cause": plugin.cause,
+        }
+        for plugin in registry.plugins
+    ]
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        print(f"{row['name']} {row['version']}  {row['status']}")
+        print(f"  {row['cause'] or row['registers']}")

@@ -1,0 +1,112 @@
+"""``flowbench results``: what the store holds."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flowbench import paths
+from flowbench.cli.columns import print_columns
+from flowbench.cli.options import AsJson, Results
+
+app = typer.Typer(help="List, show, export and query results.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_(as_json: AsJson = False, results: Results = None) -> None:
+    """List every attempt, failed ones included."""
+    from flowbench.store.queries import list_attempts
+
+    attempts = list_attempts(paths.results_dir(results))
+    if as_json:
+        print(json.dumps(attempts, indent=1))
+        return
+    rows = [
+        {
+            "job": attempt["job_id"],
+            "attempt": attempt["attempt"],
+            "model": f"{attempt['model']}:{attempt['preset']}",
+            "status": attempt["status"],
+            "budget": attempt["budget"],
+            "steps": attempt["steps"],
+            "likelihood": _likelihood(attempt["metrics"]),
+            "started": attempt["started"].replace("+00:00", "Z"),
+        }
+        for attempt in attempts
+    ]
+    if rows:
+        print_columns(rows, rows[0])
+    else:
+        print("no results yet (flowbench run --models realnvp,glow)")
+
+
+def _likelihood(metrics: dict[str, Any]) -> str:
+    for name in ("bpd", "nll"):
+        value = metrics.get(name, {}).get("value")
+        if value is not None:
+            return f"{value:.4f} {metrics[name]['unit']}"
+    return ""
+
+
+@app.command("show")
+def show(
+    which: Annotated[str, typer.Argument(help="An attempt, a job, or the beginning of its id.")],
+    results: Results = None,
+) -> None:
+    """Print one attempt's whole record as JSON."""
+    from flowbench.store.queries import find_attempt
+
+    record = find_attempt(paths.results_dir(results), which).record
+    print(record.model_dump_json(indent=1))
+
+
+@app.command("logs")
+def logs(
+    which: Annotated[str, typer.Argument(help="An attempt, a job, or the beginning of its id.")],
+    results: Results = None,
+) -> None:
+    """Print the log of an attempt."""
+    from flowbench.runner.attempt import ResultsDir
+    from flowbench.store.queries import find_attempt
+
+    folder = paths.results_dir(results)
+    record = find_attempt(folder, which).record
+    path = ResultsDir(folder).runs / record.job.job_id / str(record.number) / "log.txt"
+    if path.exists():
+        sys.stdout.write(path.read_text(encoding="utf-8", errors="replace"))
+    else:
+        print(record.log_tail or f"{record.attempt_id} left no log")
+
+
+@app.command("export")
+def export(
+    out: Annotated[
+        Path, typer.Option("--out", help="File to write: .csv, .parquet or .json.")
+    ] = Path("results.csv"),
+    results: Results = None,
+) -> None:
+    """Write every measured value, one row each."""
+    from flowbench.store import queries
+
+    print(queries.export(paths.results_dir(results), out))
+
+
+@app.command("query")
+def query(
+    sql: Annotated[str, typer.Argument(help="One SELECT.")],
+    as_json: AsJson = False,
+    results: Results = None,
+) -> None:
+    """Run SQL that reads: tables results, jobs, attempts, measurements, curves."""
+    from flowbench.store import queries
+
+    found = queries.query(paths.results_dir(results), sql)
+    if as_json:
+        rows = [dict(zip(found.columns, row, strict=True)) for row in found.rows]
+        print(json.dumps(rows, indent=1, default=str))
+        return
+    print_columns((dict(zip(found.columns, row, strict=True)) for row in found.rows), found.columns)

@@ -1,0 +1,213 @@
+"""``flowbench run``: plan, schedule, show."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from flowbench import paths
+from flowbench.cli.columns import print_columns
+from flowbench.cli.options import DataDir, NoPlugins, PluginFiles, Results
+
+if TYPE_CHECKING:
+    from flowbench.runner.decide import Decision
+    from flowbench.runner.plan import Job
+    from flowbench.store.records import AttemptRow
+    from flowbench.suite import Suite
+
+DEFAULT_TIMEOUT = "2h"
+
+
+def run(
+    suite: Annotated[
+        str | None, typer.Argument(help="Suite name or TOML file; flags override it.")
+    ] = None,
+    models: Annotated[
+        str | None, typer.Option(help="Models to run, comma-separated: glow,realnvp:small.")
+    ] = None,
+    datasets: Annotated[str | None, typer.Option(help="Datasets [default: digits].")] = None,
+    metrics: Annotated[str | None, typer.Option(help="Metrics [default: all that apply].")] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(help="Training budget a job: 60s, 2gpuh, 5000steps, 60s,5000steps."),
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="Seeds: 0, 0-2 or 0,3,7.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Override: glow.width=64; repeatable.")
+    ] = None,
+    eval_draws: Annotated[
+        int | None, typer.Option(help="Noise draws for each test example [default: 16].")
+    ] = None,
+    sample: Annotated[
+        list[str] | None, typer.Option("--sample", help="Sampling: temperature=0.8; repeatable.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    jobs: Annotated[
+        int | None, typer.Option(help="Jobs at a time [default: one a GPU, two on a CPU].", min=1)
+    ] = None,
+    executor: Annotated[str, typer.Option(help="Where jobs run.")] = "local",
+    rerun: Annotated[
+        str | None, typer.Option(help="Run anew what has a result: failed, stale or all.")
+    ] = None,
+    timeout: Annotated[
+        str, typer.Option(help="Most time an attempt may spend outside its budget.")
+    ] = DEFAULT_TIMEOUT,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the jobs and stop.")] = False,
+    results: Results = None,
+    data_dir: DataDir = None,
+    plugin_file: PluginFiles = None,
+    no_plugin: NoPlugins = None,
+) -> None:
+    """Train and measure models under one budget, and print their table."""
+    from flowbench.registry import PluginSelection, load_registry
+    from flowbench.runner.run import RunRequest, prepare
+    from flowbench.training.budget import parse_duration
+
+    overrides = _Flags(models, datasets, metrics, budget, seeds, set_, eval_draws, sample)
+    chosen = overrides.suite(suite)
+    files = tuple(path.resolve() for path in plugin_file or ())
+    plugins = PluginSelection.from_environment(exclude=no_plugin or (), files=files)
+    registry = load_registry(plugins)
+    request = RunRequest(
+        suite=chosen,
+        results=paths.results_dir(results).resolve(),
+        data_dir=paths.data_dir(data_dir).resolve(),
+        plugins=plugins,
+        device=device,
+        num_jobs=jobs,
+        executor=executor,
+        rerun=_one_of("--rerun", rerun, ("failed", "stale", "all")),
+        timeout_s=parse_duration(timeout, "--timeout"),
+        command=("flowbench", *sys.argv[1:]),
+    )
+    prepared = prepare(request, registry, dry_run=dry_run)
+    if dry_run:
+        _print_plan(prepared.decisions)
+        return
+    _execute(prepared, request.results)
+
+
+def _execute(prepared: Any, results: Path) -> None:
+    from flowbench.cli.progress import progress_display
+    from flowbench.leaderboard import terminal_table
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    with progress_display(prepared.decisions) as display:
+        try:
+            records = prepared.scheduler(display).run(prepared.decisions)
+        except KeyboardInterrupt:
+            display.warn("interrupted; run the same command to go on from the checkpoints")
+            raise typer.Exit(130) from None
+    display.console.print(
+        terminal_table(results, [job.row.job_id for job, _ in prepared.decisions])
+    )
+    _print_failures(prepared.decisions, records)
+    if not _succeeded(records):
+        raise typer.Exit(1)
+
+
+def _succeeded(records: dict[str, AttemptRow]) -> bool:
+    statuses = [record.status for record in records.values()]
+    return "ok" in statuses and set(statuses) <= {"ok", "skipped"}
+
+
+def _print_failures(decisions: list[tuple[Job, Decision]], records: dict[str, AttemptRow]) -> None:
+    for job, decision in decisions:
+        record = records.get(job.row.job_id)
+        if record is not None and record.status != "ok":
+            hint = (
+                "" if record.status == "skipped" else f" (flowbench results logs {job.row.job_id})"
+            )
+            print(f"{record.status}: {job.label}: {record.reason}{hint}", file=sys.stderr)
+        elif decision.stale:
+            print(f"stale: {job.label}: {decision.why}", file=sys.stderr)
+
+
+def _print_plan(decisions: list[tuple[Job, Decision]]) -> None:
+    rows = [
+        {
+            "job": job.row.job_id,
+            "model": f"{job.row.model}:{job.row.preset}",
+            "dataset": job.row.dataset,
+            "seed": job.row.seed,
+            "budget": job.row.budget,
+            "action": decision.action,
+            "why": decision.why,
+        }
+        for job, decision in decisions
+    ]
+    print_columns(rows, rows[0])
+
+
+def _one_of(
+    flag: str, value: str | None, known: tuple[str, ...]
+) -> Literal["failed", "stale", "all"] | None:
+    from flowbench.errors import SuiteError
+
+    if value is not None and value not in known:
+        raise SuiteError(f"{flag} is {value!r}; expected one of {', '.join(known)}")
+    return value  # type: ignore[return-value]
+
+
+class _Flags:
+    """A suite, made from flags or changed by them."""
+
+    def __init__(
+        self,
+        models: str | None,
+        datasets: str | None,
+        metrics: str | None,
+        budget: str | None,
+        seeds: str | None,
+        overrides: list[str] | None,
+        eval_draws: int | None,
+        sample: list[str] | None,
+    ) -> None:
+        self._lists = {"models": models, "datasets": datasets, "metrics": metrics}
+        self._budget, self._seeds = budget, seeds
+        self._overrides, self._sample = overrides or [], sample or []
+        self._eval_draws = eval_draws
+
+    def suite(self, name: str | None) -> Suite:
+        from flowbench.errors import SuiteError
+        from flowbench.suite import find_suite, load_suite
+        from flowbench.suite.load import build_suite
+
+        if name is None and self._lists["models"] is None:
+            raise SuiteError("nothing to run; give a suite or --models (flowbench list)")
+        base = load_suite(find_suite(name)).model_dump() if name else {}
+        return build_suite({**base, **self._changes(base)}, source="the command line")
+
+    def _changes(self, base: dict[str, Any]) -> dict[str, Any]:
+        from flowbench.suite import parse_seeds, parse_settings
+
+        changes: dict[str, Any] = {
+            key: [part.strip() for part in text.split(",") if part.strip()]
+            for key, text in self._lists.items()
+            if text is not None
+        }
+        if self._budget is not None:
+            changes["budget"] = self._budget
+        if self._seeds is not None:
+            changes["seeds"] = parse_seeds(self._seeds)
+        overrides = parse_settings(self._overrides, "--set")
+        changes["overrides"] = {**base.get("overrides", {}), **overrides}
+        protocol = dict(base.get("protocol", {}))
+        if self._eval_draws is not None:
+            protocol["eval_draws"] = self._eval_draws
+        if self._sample:
+            protocol["sample"] = _sample_settings(parse_settings(self._sample, "--sample"))
+        return {**changes, "protocol": protocol}
+
+
+def _sample_settings(values: dict[str, Any]) -> dict[str, Any]:
+    options = {key: value for key, value in values.items() if key != "temperature"}
+    known = {"temperature": values["temperature"]} if "temperature" in values else {}
+    return {**known, "options": options}

@@ -1,0 +1,53 @@
+"""``flowbench store``: the database file itself."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from flowbench import paths
+from flowbench.cli.options import Results
+
+app = typer.Typer(help="Rebuild, migrate and verify the database.", no_args_is_help=True)
+
+
+@app.command("rebuild")
+def rebuild(results: Results = None) -> None:
+    """Recreate the database from the attempts' own records."""
+    from flowbench.store.rebuild import rebuild
+
+    folder = paths.results_dir(results)
+    done = rebuild(folder, report=_report)
+    print(f"rebuilt {folder}: {done.attempts} attempts read, {done.carried_over} carried over")
+    if done.kept_aside is not None:
+        print(f"the damaged database is kept as {done.kept_aside}")
+
+
+@app.command("migrate")
+def migrate(results: Results = None) -> None:
+    """Bring the database to the current schema."""
+    from flowbench.store.connection import migrate
+
+    print(f"schema version {migrate(paths.results_dir(results))}")
+
+
+@app.command("verify")
+def verify(results: Results = None) -> None:
+    """Compare the database with the attempts' own records."""
+    from flowbench.store.verify import verify
+
+    found = verify(paths.results_dir(results))
+    for difference in found.differences:
+        _report(difference)
+    print(
+        f"{found.attempts} attempts compared, {len(found.differences)} differences, "
+        f"{len(found.only_stored)} only in the database"
+    )
+    if found.differences:
+        print("run flowbench store rebuild", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _report(problem: str) -> None:
+    print(problem, file=sys.stderr)

@@ -1,0 +1,31 @@
+"""Where results and data are, unless a flag says otherwise."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def results_dir(flag: Path | None = None) -> Path:
+    """The results folder.
+
+    Args:
+        flag: What ``--results`` was given.
+
+    Returns:
+        The flag, else FLOWBENCH_RESULTS, else ``results`` in the working directory.
+    """
+    return flag or Path(os.environ.get("FLOWBENCH_RESULTS") or "results")
+
+
+def data_dir(flag: Path | None = None) -> Path:
+    """The folder of prepared datasets.
+
+    Args:
+        flag: What ``--data-dir`` was given.
+
+    Returns:
+        The flag, else FLOWBENCH_DATA, else the user's cache folder.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return flag or Path(os.environ.get("FLOWBENCH_DATA") or cache / "flowbench" / "data")

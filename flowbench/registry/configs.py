@@ -1,0 +1,161 @@
+"""``glow:512ch`` + overrides + dataset -> a validated configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from flowbench.api.config import ModelConfig, Preset
+from flowbench.api.specs import DatasetInfo, ModelSpec
+from flowbench.errors import (
+    ConfigError,
+    PluginLoadError,
+    UnknownNameError,
+    did_you_mean,
+    unknown_name,
+)
+from flowbench.registry.registry import Entry, Registry
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfiguredModel:
+    """A model with its preset and overrides resolved for a dataset.
+
+    Attributes:
+        entry: The model and its plugin.
+        preset: Name of the preset.
+        preset_facts: What the preset says of itself.
+        overrides: What was set on top of it, by dotted key.
+        config: The configuration.
+    """
+
+    entry: Entry[ModelSpec]
+    preset: str
+    preset_facts: Preset
+    overrides: Mapping[str, Any]
+    config: ModelConfig
+
+    def unsupported(self, data: DatasetInfo) -> str | None:
+        """Why this cannot run on a dataset, or None."""
+        spec = self.entry.spec
+        if data.modality not in spec.modalities:
+            made_for = ", ".join(sorted(spec.modalities))
+            return f"{spec.name} is made for {made_for} data, {data.name} is {data.modality} data"
+        return self.config.unsupported(data)
+
+
+def configure(
+    registry: Registry, choice: str, data: DatasetInfo, overrides: Mapping[str, Any]
+) -> ConfiguredModel:
+    """Resolves a model choice for a dataset.
+
+    Args:
+        registry: The loaded plugins.
+        choice: ``name`` or ``name:preset``.
+        data: The dataset; it decides the preset where none is named.
+        overrides: Values by dotted key, without the model's name in front.
+
+    Returns:
+        The configured model.
+
+    Raises:
+        UnknownNameError: There is no such model or preset.
+        ConfigError: An override has an unknown key or a value that is not valid.
+    """
+    name, _, wanted = choice.partition(":")
+    entry = registry.model(name)
+    cls = config_class(entry)
+    fallback = cls.default_preset(data) if data.modality in entry.spec.modalities else None
+    preset = wanted or fallback or next(iter(cls.presets))
+    if preset not in cls.presets:
+        raise UnknownNameError(
+            unknown_name(f"preset of {name}", preset, cls.presets, f"flowbench show {name}")
+        )
+    facts = cls.presets[preset]
+    values = _merge(_defaults(cls), _plain(facts.values))
+    for key, value in overrides.items():
+        _check_key(name, cls, key)
+        values = _merge(values, _nest(key, value))
+    config = _validate(name, cls, values)
+    return ConfiguredModel(
+        entry=entry, preset=preset, preset_facts=facts, overrides=dict(overrides), config=config
+    )
+
+
+def config_class(entry: Entry[ModelSpec]) -> type[ModelConfig]:
+    """Imports a model's config class.
+
+    Args:
+        entry: The model.
+
+    Returns:
+        The class.
+
+    Raises:
+        PluginLoadError: It is not a `ModelConfig`.
+    """
+    cls = entry.resolve(entry.spec.config)
+    if not (isinstance(cls, type) and issubclass(cls, ModelConfig)):
+        raise PluginLoadError(f"{entry.spec.config} of {entry.spec.name!r} is not a ModelConfig")
+    return cls
+
+
+def _defaults(cls: type[BaseModel]) -> dict[str, Any]:
+    fields = {n: f for n, f in cls.model_fields.items() if not f.is_required()}
+    return {n: _plain(f.get_default(call_default_factory=True)) for n, f in fields.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    return value
+
+
+def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            merged[key] = _merge(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _nest(key: str, value: Any) -> dict[str, Any]:
+    first, _, rest = key.partition(".")
+    return {first: _nest(rest, value) if rest else value}
+
+
+def _check_key(name: str, cls: type[BaseModel], key: str) -> None:
+    path = name
+    fields: type[BaseModel] | None = cls
+    for part in key.split("."):
+        if fields is None:
+            raise ConfigError(
+                f"{path!r} is a value, it has no key {part!r} (flowbench show {name})"
+            )
+        if part not in fields.model_fields:
+            hint = did_you_mean(part, fields.model_fields)
+            raise ConfigError(f"unknown key {part!r} of {path!r}; {hint}(flowbench show {name})")
+        annotation: Any = fields.model_fields[part].annotation
+        nested = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        fields = annotation if nested else None
+        path = f"{path}.{part}"
+
+
+def _validate(name: str, cls: type[ModelConfig], values: dict[str, Any]) -> ModelConfig:
+    try:
+        return cls.model_validate(values)
+    except ValidationError as exc:
+        problem = exc.errors(include_url=False)[0]
+        key = ".".join([name, *(str(part) for part in problem["loc"])])
+        message = problem["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{key}: {message}, got {problem['input']!r}") from exc

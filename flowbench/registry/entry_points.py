@@ -1,0 +1,239 @@
+"""Loads plugins, each apart from the others: a broken one is kept with its cause.
+
+pluggy's own entry-point loader aborts at the first plugin that does not import and passes over a
+second plugin of one name in silence; a benchmark can afford neither.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import sys
+import traceback
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from flowbench.api import hooks
+from flowbench.api.specs import DatasetSpec, MetricSpec, ModelSpec
+from flowbench.errors import PluginLoadError, UnknownNameError, unknown_name
+
+GROUP = "flowbench"
+ENVIRONMENT = "FLOWBENCH_PLUGINS"
+Spec = ModelSpec | DatasetSpec | MetricSpec
+HOOKS: dict[str, type[Spec]] = {
+    "register_models": ModelSpec,
+    "register_datasets": DatasetSpec,
+    "register_metrics": MetricSpec,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginSelection:
+    """Which plugins to load.
+
+    Attributes:
+        only: Load these alone; None loads all.
+        exclude: Do not load these.
+        files: Local files to load through the same door.
+    """
+
+    only: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+
+    @classmethod
+    def from_environment(
+        cls, exclude: Sequence[str] = (), files: Sequence[Path] = ()
+    ) -> PluginSelection:
+        """Reads ``FLOWBENCH_PLUGINS``, a comma-separated list; unset or empty means all.
+
+        Args:
+            exclude: Plugins named by ``--no-plugin``.
+            files: Files named by ``--plugin-file``.
+
+        Returns:
+            The selection.
+        """
+        named = [name.strip() for name in os.environ.get(ENVIRONMENT, "").split(",")]
+        only = tuple(name for name in named if name)
+        return cls(only=only or None, exclude=tuple(exclude), files=tuple(files))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginSource:
+    """Where a plugin comes from.
+
+    Attributes:
+        distribution: The installed distribution, or the path of a plugin file.
+        version: Its version; for a file, a hash of its text.
+        name: Name of the entry point; for a file, its stem.
+        module: The module that it names.
+    """
+
+    distribution: str
+    version: str
+    name: str
+    module: str
+
+    @property
+    def label(self) -> str:
+        """What ``--no-plugin`` and ``FLOWBENCH_PLUGINS`` call it, besides its distribution."""
+        return f"{self.distribution}:{self.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plugin:
+    """A plugin as it was found.
+
+    Attributes:
+        source: Where it comes from.
+        specs: What it registers.
+        cause: Why it is quarantined, in one line; None if it loaded.
+        traceback: The full cause.
+    """
+
+    source: PluginSource
+    specs: tuple[Spec, ...] = ()
+    cause: str | None = None
+    traceback: str | None = None
+
+
+def load_plugins(selection: PluginSelection) -> list[Plugin]:
+    """Loads the selected plugins.
+
+    Args:
+        selection: Which plugins to load.
+
+    Returns:
+        All of them, the broken ones with their cause, ordered by distribution and name.
+
+    Raises:
+        UnknownNameError: The selection names a plugin that is not installed.
+        PluginLoadError: A plugin file does not load. The user asked for it by name, so it is not
+            quarantined.
+    """
+    found = sorted(_installed(), key=lambda pair: pair[0].label)
+    _check_known(selection, [source for source, _ in found])
+    plugins = [_load(source, point.load) for source, point in found if _selected(selection, source)]
+    return plugins + [_load_file(path) for path in selection.files]
+
+
+def _installed() -> Iterable[tuple[PluginSource, metadata.EntryPoint]]:
+    seen: set[str] = set()
+    for point in metadata.entry_points(group=GROUP):
+        distribution = point.dist.name if point.dist else "unknown"
+        version = point.dist.version if point.dist else "unknown"
+        source = PluginSource(
+            distribution=distribution, version=version, name=point.name, module=point.value
+        )
+        if source.label not in seen:  # an editable install can be listed twice
+            seen.add(source.label)
+            yield source, point
+
+
+def _names(source: PluginSource) -> set[str]:
+    return {source.distribution, source.label}
+
+
+def _selected(selection: PluginSelection, source: PluginSource) -> bool:
+    names = _names(source)
+    wanted = selection.only is None or bool(names & set(selection.only))
+    return wanted and not names & set(selection.exclude)
+
+
+def _check_known(selection: PluginSelection, sources: list[PluginSource]) -> None:
+    known = set().union(*(_names(source) for source in sources)) if sources else set()
+    for name in (*(selection.only or ()), *selection.exclude):
+        if name not in known:
+            raise UnknownNameError(unknown_name("plugin", name, known, "flowbench plugins"))
+
+
+def _load(source: PluginSource, load: Any) -> Plugin:
+    try:
+        return Plugin(source=source, specs=collect_specs(load()))
+    except Exception as exc:  # a border: one broken plugin must not take the others with it
+        return Plugin(source=source, cause=_one_line(exc), traceback=traceback.format_exc())
+
+
+def _load_file(path: Path) -> Plugin:
+    if not path.is_file():
+        raise PluginLoadError(f"plugin file {str(path)!r} does not exist; give a Python file")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    source = PluginSource(distribution=str(path), version=digest, name=path.stem, module=path.stem)
+    try:
+        return Plugin(source=source, specs=collect_specs(_import_file(path)))
+    except Exception as exc:
+        message = f"plugin file {str(path)!r} does not load: {_one_line(exc)}"
+        raise PluginLoadError(message) from exc
+
+
+def _import_file(path: Path) -> ModuleType:
+    # Under its stem, so that a spec may say "my_flow:MyFlow".
+    path = path.resolve()
+    present = sys.modules.get(path.stem)
+    if present is not None and getattr(present, "__file__", None) == str(path):
+        return present
+    if present is not None or importlib.util.find_spec(path.stem) is not None:
+        raise PluginLoadError(f"a module {path.stem!r} exists already; rename the file")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise PluginLoadError("not a Python file; give a file that ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[path.stem]
+        raise
+    return module
+
+
+def collect_specs(module: ModuleType) -> tuple[Spec, ...]:
+    """Calls the hooks of one plugin module.
+
+    Args:
+        module: The module that an entry point names.
+
+    Returns:
+        Everything that it registers.
+
+    Raises:
+        PluginLoadError: It was written for another API version, implements an unknown hook, or
+            registers something that is not a spec.
+    """
+    version = getattr(module, "FLOWBENCH_API_VERSION", None)
+    if version != hooks.API_VERSION:
+        given = "declares no FLOWBENCH_API_VERSION" if version is None else f"is for API {version}"
+        raise PluginLoadError(f"{given}, this flowbench has API {hooks.API_VERSION}")
+    manager = pluggy.PluginManager(hooks.PROJECT)
+    manager.add_hookspecs(hooks)
+    manager.register(module)
+    manager.check_pending()
+    specs: list[Spec] = []
+    for hook, kind in HOOKS.items():
+        for registered in getattr(manager.hook, hook)():
+            specs += [_checked(spec, kind, hook) for spec in registered]
+    if not specs:
+        raise PluginLoadError(f"implements none of {', '.join(HOOKS)} (is @hookimpl missing?)")
+    return tuple(specs)
+
+
+def _checked(spec: object, kind: type[Spec], hook: str) -> Spec:
+    if not isinstance(spec, kind):
+        raise PluginLoadError(f"{hook} returned {type(spec).__name__}, expected {kind.__name__}")
+    allowed = set("abcdefghijklmnopqrstuvwxyz0123456789._-")
+    if not spec.name or not spec.name[0].isalnum() or not set(spec.name) <= allowed:
+        raise PluginLoadError(f"{hook} registers the name {spec.name!r}; allowed are a-z 0-9 . _ -")
+    return spec
+
+
+def _one_line(exc: BaseException) -> str:
+    text = " ".join(str(exc).split())
+    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__

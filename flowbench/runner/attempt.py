@@ -1,0 +1,298 @@
+"""The attempt directory ``results/runs/<job_id>/<number>/``, where parent and worker talk.
+
+Every file is written under a temporary name and renamed, so that a reader sees all of it or none.
+
+=====================  ========  ===================================================================
+``job.json``           parent    what to do (`WorkOrder`)
+``heartbeat.json``     worker    what it is doing (`Heartbeat`)
+``stop``               parent    why it is being stopped: the status to record
+``curves.jsonl``       worker    validation during training
+``checkpoint.pt``      worker    resumable training state; removed once the job is ok
+``model.pt``           worker    trained weights, and what training spent
+``likelihoods.npz``    worker    log-likelihood of each test example, in nats
+``samples.npz/.png``   worker    samples on the raw scale, and a grid of them
+``log.txt``            worker    everything that it printed
+``record.json``        either    the attempt's row, last of all
+=====================  ========  ===================================================================
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from flowbench.errors import StoreError
+from flowbench.store.records import AttemptRow, AttemptStatus, CurvePoint, JobRow
+
+RECORD, HEARTBEAT, ORDER, STOP = "record.json", "heartbeat.json", "job.json", "stop"
+CURVES, CHECKPOINT, MODEL, LOG = "curves.jsonl", "checkpoint.pt", "model.pt", "log.txt"
+LIKELIHOODS, SAMPLES, GRID = "likelihoods.npz", "samples.npz", "samples.png"
+LOG_TAIL_BYTES = 4000
+
+
+class WorkOrder(BaseModel):
+    """What a worker is to do.
+
+    Attributes:
+        job: The job.
+        number: Number of the attempt.
+        metrics: Metrics to measure.
+        resume: Attempt directory to go on from.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        num_threads: CPU threads.
+        cores: Cores to stay on; None leaves it to the system.
+        data_dir: Where prepared datasets are.
+        plugins_only: Plugins to load, None for all.
+        plugins_excluded: Plugins not to load.
+        plugin_files: Plugin files to load.
+        spawned: Monotonic time at which the worker was started.
+        spawned_utc: The same as a date.
+        command: The command line that asked for the job.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    job: JobRow
+    number: int
+    metrics: tuple[str, ...]
+    resume: str | None = None
+    device: str
+    num_threads: int
+    cores: tuple[int, ...] | None = None
+    data_dir: str
+    plugins_only: tuple[str, ...] | None = None
+    plugins_excluded: tuple[str, ...] = ()
+    plugin_files: tuple[str, ...] = ()
+    spawned: float
+    spawned_utc: str
+    command: tuple[str, ...] = ()
+
+
+class Heartbeat(BaseModel):
+    """What a worker is doing.
+
+    Attributes:
+        pid: Its process.
+        part: Part of the clock that runs.
+        doing: The same in words, with the metric or file at hand.
+        charged_s: Seconds charged so far.
+        progress: Part of the budget used.
+        step: Optimizer steps done.
+        steps_per_s: Recent step rate; None before training.
+        score: Latest validation score: bits per dimension, or nats.
+        beat: Monotonic time of this heartbeat.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    pid: int
+    part: str = "start"
+    doing: str = "starting"
+    charged_s: float = 0.0
+    progress: float = 0.0
+    step: int = 0
+    steps_per_s: float | None = None
+    score: float | None = None
+    beat: float = 0.0
+
+
+class AttemptDir:
+    """One attempt's directory.
+
+    Args:
+        path: The directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def number(self) -> int:
+        """Number of the attempt."""
+        return int(self.path.name)
+
+    def write(self, name: str, data: bytes | str) -> None:
+        """Writes a file whole.
+
+        Args:
+            name: Its name.
+            data: Its content.
+        """
+        write_atomically(self.path / name, data)
+
+    def order(self) -> WorkOrder:
+        """Reads what is to be done.
+
+        Returns:
+            The work order.
+        """
+        return WorkOrder.model_validate_json((self.path / ORDER).read_bytes())
+
+    def heartbeat(self) -> Heartbeat | None:
+        """Reads the latest heartbeat.
+
+        Returns:
+            The heartbeat; None before the first.
+        """
+        try:
+            return Heartbeat.model_validate_json((self.path / HEARTBEAT).read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+    def record(self) -> AttemptRow | None:
+        """Reads the attempt's row.
+
+        Returns:
+            The row; None while there is none, or if it is damaged.
+        """
+        try:
+            return AttemptRow.model_validate_json((self.path / RECORD).read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+    def write_record(self, record: AttemptRow) -> None:
+        """Writes the attempt's row, which ends the attempt.
+
+        Args:
+            record: The row.
+        """
+        self.write(RECORD, record.model_dump_json(indent=1))
+
+    def stop_status(self) -> AttemptStatus | None:
+        """Why the parent asked the worker to stop.
+
+        Returns:
+            The status to record; None if it did not ask.
+        """
+        try:
+            text = (self.path / STOP).read_text().strip()
+        except OSError:
+            return None
+        return "timeout" if text == "timeout" else "killed" if text == "killed" else "preempted"
+
+    def log_tail(self) -> str:
+        """The end of the worker's log.
+
+        Returns:
+            The last lines.
+        """
+        try:
+            with (self.path / LOG).open("rb") as file:
+                file.seek(0, os.SEEK_END)
+                file.seek(max(0, file.tell() - LOG_TAIL_BYTES))
+                return file.read().decode("utf-8", "replace")
+        except OSError:
+            return ""
+
+    def curve(self) -> list[CurvePoint]:
+        """Reads the learning curve.
+
+        Returns:
+            Its points in order.
+        """
+        try:
+            lines = (self.path / CURVES).read_text().splitlines()
+        except OSError:
+            return []
+        return [CurvePoint.model_validate_json(line) for line in lines]
+
+
+class ResultsDir:
+    """A results folder.
+
+    Args:
+        path: The folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.runs = path / "runs"
+
+    def prepare(self) -> None:
+        """Makes the folder, and checks that it can be written.
+
+        Raises:
+            StoreError: It cannot.
+        """
+        try:
+            self.runs.mkdir(parents=True, exist_ok=True)
+            probe = self.runs / f".probe-{os.getpid()}"
+            probe.write_text("")
+            probe.unlink()
+        except OSError as exc:
+            raise StoreError(
+                f"cannot write to the results folder {str(self.path)!r} ({exc.strerror}); "
+                "choose another with --results DIR"
+            ) from exc
+
+    def attempts(self, job_id: str) -> list[AttemptDir]:
+        """All attempts at a job.
+
+        Args:
+            job_id: The job.
+
+        Returns:
+            Their directories, oldest first.
+        """
+        folder = self.runs / job_id
+        numbered = [p for p in folder.iterdir() if p.name.isdigit()] if folder.is_dir() else []
+        return [AttemptDir(path) for path in sorted(numbered, key=lambda p: int(p.name))]
+
+    def all_attempts(self) -> Iterator[AttemptDir]:
+        """All attempts at all jobs, by job id.
+
+        Yields:
+            Their directories.
+        """
+        for folder in sorted(self.runs.iterdir()) if self.runs.is_dir() else []:
+            if folder.is_dir():
+                yield from self.attempts(folder.name)
+
+    def new_attempt(self, job_id: str) -> AttemptDir:
+        """Makes the directory of a job's next attempt; two processes never get the same.
+
+        Args:
+            job_id: The job.
+
+        Returns:
+            The new directory.
+        """
+        folder = self.runs / job_id
+        folder.mkdir(parents=True, exist_ok=True)
+        number = max((a.number for a in self.attempts(job_id)), default=0) + 1
+        while True:
+            try:
+                (folder / str(number)).mkdir()
+            except FileExistsError:
+                number += 1
+            else:
+                return AttemptDir(folder / str(number))
+
+
+def write_atomically(path: Path, data: bytes | str) -> None:
+    """Writes a file under a temporary name, then renames it.
+
+    Args:
+        path: Where it shall lie.
+        data: Its content.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial.write_bytes(data.encode() if isinstance(data, str) else data)
+    partial.replace(path)
+
+
+def canonical_json(value: Any) -> str:
+    """JSON that is equal for equal content, whatever the order of its keys.
+
+    Args:
+        value: Plain data.
+
+    Returns:
+        The text.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

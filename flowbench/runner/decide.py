@@ -1,0 +1,132 @@
+"""What is to be done for a job, given the attempts that there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from flowbench.runner.attempt import CHECKPOINT, MODEL, AttemptDir
+from flowbench.runner.plan import Job
+from flowbench.store.records import AttemptRow
+from flowbench.training.budget import Budget
+
+Rerun = Literal["failed", "stale", "all"]
+FAILED = frozenset({"timeout", "oom", "diverged", "crashed"})
+INTERRUPTED = frozenset({"preempted", "killed"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What a time budget's result is comparable on.
+
+    Attributes:
+        device_kind: ``cpu``, ``cuda`` or ``mps``.
+        device_name: Device model.
+        num_threads: CPU threads of a worker.
+    """
+
+    device_kind: str
+    device_name: str
+    num_threads: int
+
+    def matches(self, record: AttemptRow) -> bool:
+        """Whether an attempt ran on such a machine."""
+        ran = (record.device_kind, record.device_name, record.num_threads)
+        return ran == (self.device_kind, self.device_name, self.num_threads)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What to do for a job.
+
+    Attributes:
+        action: ``run`` from the start; ``resume`` training; ``evaluate`` weights that are trained;
+            ``reuse`` the result that there is; ``leave`` a failure as it is; ``skip`` what cannot
+            run.
+        why: The reason, in a few words.
+        source: The attempt to go on from, or whose result is reused.
+        stale: The reused result was made by other code.
+    """
+
+    action: Literal["run", "resume", "evaluate", "reuse", "leave", "skip"]
+    why: str
+    source: AttemptDir | None = None
+    stale: bool = False
+
+    @property
+    def starts(self) -> bool:
+        """Whether a worker is needed."""
+        return self.action in ("run", "resume", "evaluate")
+
+
+def decide(
+    job: Job,
+    attempts: Sequence[AttemptDir],
+    machine: Machine,
+    code_sha256: str,
+    rerun: Rerun | None,
+) -> Decision:
+    """Chooses between running, resuming and reusing.
+
+    Args:
+        job: The job.
+        attempts: Its attempts, oldest first.
+        machine: What this run's results are comparable on.
+        code_sha256: Hash of the code that would run.
+        rerun: What the user wants anew.
+
+    Returns:
+        The decision.
+    """
+    if job.unsupported is not None:
+        return Decision(action="skip", why=job.unsupported)
+    if rerun == "all":
+        return Decision(action="run", why="asked for by --rerun all")
+    time_like = Budget.parse(job.row.budget).time_like
+    known = [(a, r) for a in attempts if (r := a.record()) is not None and r.status != "skipped"]
+    if time_like:
+        known = [(a, r) for a, r in known if r.device_name is None or machine.matches(r)]
+    done = [(a, r) for a, r in known if r.status == "ok"]
+    if done:
+        return _reuse(job, *done[-1], code_sha256, rerun)
+    if not known:
+        return Decision(action="run", why="not run yet")
+    return _after_failure(*known[-1], [a for a, _ in known], rerun)
+
+
+def _reuse(
+    job: Job, attempt: AttemptDir, record: AttemptRow, code: str, rerun: Rerun | None
+) -> Decision:
+    stale = record.code_sha256 != code
+    if stale and rerun == "stale":
+        return Decision(action="run", why="the result was made by other code")
+    missing = set(job.metrics) - {m.metric for m in record.measurements}
+    if missing and (attempt.path / MODEL).exists():
+        why = f"to measure {', '.join(sorted(missing))}"
+        return Decision(action="evaluate", why=why, source=attempt)
+    why = "done, by other code (--rerun stale)" if stale else "done"
+    return Decision(action="reuse", why=why, source=attempt, stale=stale)
+
+
+def _after_failure(
+    attempt: AttemptDir, record: AttemptRow, attempts: list[AttemptDir], rerun: Rerun | None
+) -> Decision:
+    if record.status in FAILED and rerun != "failed":
+        why = f"{record.status}: {record.reason} (--rerun failed)"
+        return Decision(action="leave", why=why, source=attempt)
+    if record.status in FAILED:
+        return Decision(action="run", why=f"was {record.status}, asked for by --rerun failed")
+    latest = _latest_with(attempts, MODEL)
+    if latest is not None:
+        return Decision(action="evaluate", why=f"trained, then {record.status}", source=latest)
+    latest = _latest_with(attempts, CHECKPOINT)
+    if latest is not None:
+        return Decision(action="resume", why=f"was {record.status}", source=latest)
+    return Decision(action="run", why=f"was {record.status}, without a checkpoint")
+
+
+def _latest_with(attempts: list[AttemptDir], name: str) -> AttemptDir | None:
+    found = [attempt for attempt in attempts if Path(attempt.path / name).exists()]
+    return found[-1] if found else None

@@ -1,0 +1,83 @@
+"""What a model is, without data on disk and without training: ``flowbench show``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from flowbench.api.models import DensityModel, GenerativeModel
+from flowbench.api.specs import DatasetInfo
+from flowbench.data.splits import validation_size
+from flowbench.errors import ConfigError
+from flowbench.registry import Registry
+from flowbench.registry.configs import ConfiguredModel, config_class, configure
+from flowbench.runner.execute import count_parameters
+
+
+def describe_model(
+    registry: Registry, choice: str, dataset: str | None, overrides: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Describes a configured model; its parameters are counted on the meta device.
+
+    Args:
+        registry: The loaded plugins.
+        choice: ``name`` or ``name:preset``.
+        dataset: The dataset that it is configured for; None takes the first that it can run on.
+        overrides: Values by dotted key.
+
+    Returns:
+        Plain data: name, preset, config, num_parameters, likelihood, paper and more.
+
+    Raises:
+        ConfigError: The model cannot run on the dataset.
+    """
+    configured, info = _configured(registry, choice, dataset, overrides)
+    reason = configured.unsupported(info)
+    if reason is not None:
+        raise ConfigError(f"{choice} cannot run on {info.name}: {reason}; choose another --dataset")
+    spec, facts = configured.entry.spec, configured.preset_facts
+    model = _on_meta_device(configured, info)
+    kind = configured.config.likelihood(info) if isinstance(model, DensityModel) else None
+    return {
+        "name": spec.name,
+        "preset": configured.preset,
+        "summary": spec.summary,
+        "preset_summary": facts.summary,
+        "source": facts.source,
+        "assumptions": list(facts.assumptions),
+        "tuning_trials": facts.tuning_trials,
+        "dataset": info.name,
+        "num_parameters": count_parameters(model),
+        "likelihood": None if kind is None else kind.model_dump(),
+        "paper": None if spec.paper is None else asdict(spec.paper),
+        "presets": {n: p.summary for n, p in config_class(configured.entry).presets.items()},
+        "config": configured.config.model_dump(mode="json"),
+        "plugin": configured.entry.source.distribution,
+    }
+
+
+def _configured(
+    registry: Registry, choice: str, dataset: str | None, overrides: Mapping[str, Any]
+) -> tuple[ConfiguredModel, DatasetInfo]:
+    registry.model(choice.partition(":")[0])
+    names = list(registry.datasets) if dataset is None else [dataset]
+    specs = [registry.dataset(name).spec for name in names]
+    tried = []
+    for spec in specs:
+        info = spec.info(validation_size(spec))
+        configured = configure(registry, choice, info, overrides)
+        tried.append((configured, info))
+        if configured.unsupported(info) is None:
+            return configured, info
+    if not tried:
+        raise ConfigError("no dataset is registered to configure the model for; see --no-plugin")
+    return tried[0]
+
+
+def _on_meta_device(configured: ConfiguredModel, info: DatasetInfo) -> GenerativeModel:
+    cls: type[GenerativeModel] = configured.entry.resolve(configured.entry.spec.model)
+    with torch.device("meta"):
+        return cls(configured.config, info)

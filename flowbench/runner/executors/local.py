@@ -1,0 +1,115 @@
+"""Workers on this machine: a spawned process group for each job."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+
+from flowbench.runner.attempt import LOG, AttemptDir
+from flowbench.runner.executors.base import Executor, Slot
+
+DEFAULT_CPU_JOBS = 2
+
+
+class LocalExecutor(Executor):
+    """A queue over GPU slots, or over shares of the CPU's cores.
+
+    Args:
+        device_kind: ``cpu``, ``cuda`` or ``mps``.
+        gpus: Ids of the GPUs, as CUDA_VISIBLE_DEVICES takes them.
+        num_jobs: Jobs at a time; by default one for each GPU, or two on a CPU.
+    """
+
+    def __init__(
+        self, device_kind: str, gpus: tuple[str, ...] = (), num_jobs: int | None = None
+    ) -> None:
+        cores = available_cores()
+        if device_kind == "cuda":
+            self._slots = _gpu_slots(gpus, num_jobs or len(gpus), len(cores))
+        elif device_kind == "cpu":
+            self._slots = _cpu_slots(cores, num_jobs or min(DEFAULT_CPU_JOBS, len(cores)))
+        else:
+            self._slots = (Slot(index=0, num_threads=len(cores)),)
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """Room for jobs that run at the same time."""
+        return self._slots
+
+    def launch(self, attempt: AttemptDir, slot: Slot) -> _ProcessGroup:
+        """Starts a worker whose output goes to the attempt's log.
+
+        Args:
+            attempt: The attempt.
+            slot: Where it runs.
+
+        Returns:
+            The running worker.
+        """
+        environment = {**os.environ, "OMP_NUM_THREADS": str(slot.num_threads), **slot.environment}
+        command = [sys.executable, "-m", "flowbench.runner.worker", str(attempt.path)]
+        with (attempt.path / LOG).open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        return _ProcessGroup(process)
+
+
+class _ProcessGroup:
+    """A worker and all that it started."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    def poll(self) -> int | None:
+        return self._process.poll()
+
+    def terminate(self) -> None:
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):  # it ended on its own just now
+            os.killpg(self._process.pid, number)
+
+
+def available_cores() -> tuple[int, ...]:
+    """The cores that this process may use.
+
+    Returns:
+        Their numbers, in order.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return tuple(sorted(os.sched_getaffinity(0)))
+    return tuple(range(os.cpu_count() or 1))
+
+
+def _cpu_slots(cores: tuple[int, ...], num_jobs: int) -> tuple[Slot, ...]:
+    """Equal shares of the cores; what does not divide evenly stays idle, so that jobs are equal."""
+    threads = max(1, len(cores) // num_jobs)
+    shares = [cores[i * threads : (i + 1) * threads] for i in range(num_jobs)]
+    return tuple(
+        Slot(index=i, num_threads=threads, cores=share or None) for i, share in enumerate(shares)
+    )
+
+
+def _gpu_slots(gpus: tuple[str, ...], num_jobs: int, num_cores: int) -> tuple[Slot, ...]:
+    threads = max(1, num_cores // num_jobs)
+    return tuple(
+        Slot(
+            index=i,
+            num_threads=threads,
+            environment={"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]},
+        )
+        for i in range(num_jobs)
+    )

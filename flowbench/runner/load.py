@@ -1,0 +1,69 @@
+"""A finished job back in Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flowbench.api.config import MetricSettings
+from flowbench.data.preprocess import Preprocessor
+from flowbench.errors import StoreError, unknown_name
+from flowbench.evaluation.evaluate import EvaluatedModel
+from flowbench.provenance import processor_name
+from flowbench.registry import PluginSelection, load_registry
+from flowbench.runner.attempt import MODEL, ResultsDir
+from flowbench.runner.execute import build_model, load_job_data
+from flowbench.training.checkpoint import load_checkpoint
+from flowbench.training.device import Device
+
+
+def load_job(
+    job_id: str,
+    results: Path,
+    *,
+    device: str = "cpu",
+    data_dir: Path,
+    plugins: PluginSelection | None = None,
+) -> EvaluatedModel:
+    """Loads the trained model of a job, with its data and protocol.
+
+    Args:
+        job_id: The job, as ``flowbench results list`` shows it.
+        results: The results folder.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        data_dir: Where prepared datasets are.
+        plugins: Which plugins to load; by default all, as the command line does.
+
+    Returns:
+        The model in eval mode, in its harness: ``.model``, ``.samples()``, ``.likelihood("test")``.
+
+    Raises:
+        StoreError: There is no such job, or none of its attempts kept its weights.
+    """
+    folder = ResultsDir(results)
+    attempts = folder.attempts(job_id)
+    if not attempts:
+        known = [p.name for p in folder.runs.iterdir()] if folder.runs.is_dir() else []
+        raise StoreError(unknown_name("job", job_id, known, "flowbench results list"))
+    trained = [attempt for attempt in attempts if (attempt.path / MODEL).exists()]
+    if not trained:
+        raise StoreError(f"no attempt at {job_id!r} kept trained weights; run the job again")
+    attempt = trained[-1]
+    job = attempt.order().job
+    registry = load_registry(plugins or PluginSelection.from_environment())
+    data = load_job_data(registry, job.dataset, data_dir)
+    state = load_checkpoint(attempt.path / MODEL)
+    chosen = Device.select(device, processor_name())
+    model = build_model(registry, job.model, job.config, data.info).to(chosen.torch_device)
+    model.load_state_dict(state["model"])
+    model.eval()
+    preprocessor = Preprocessor(model.config.preprocessing, data.info, chosen.torch_device)
+    preprocessor.load_state_dict(state["preprocessor"])
+    evaluated = EvaluatedModel(
+        model,
+        preprocessor,
+        data.splits,
+        MetricSettings.model_validate(job.protocol),
+        synchronize=chosen.synchronize,
+    )
+    evaluated.describe_training(**state["cost"])
+    return evaluated

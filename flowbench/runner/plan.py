@@ -1,0 +1,145 @@
+"""Suite + registry -> jobs, each with the hash of what it asks for."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flowbench.api.specs import DatasetInfo
+from flowbench.data.splits import LoadedData
+from flowbench.errors import SuiteError, did_you_mean
+from flowbench.evaluation.evaluate import requested_metrics
+from flowbench.registry import Registry
+from flowbench.registry.configs import ConfiguredModel, configure
+from flowbench.runner.attempt import canonical_json
+from flowbench.runner.execute import load_job_data
+from flowbench.store.records import JobRow
+from flowbench.suite import PROTOCOL_VERSION, Suite
+from flowbench.training.budget import Budget
+
+HASH_DIGITS = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A job, ready to be run.
+
+    Attributes:
+        row: What is asked for.
+        info: Facts of its data.
+        metrics: What to measure.
+        modules: Modules of the plugins that it uses, for the hash of the code.
+        unsupported: Why it cannot run; None if it can.
+    """
+
+    row: JobRow
+    info: DatasetInfo
+    metrics: tuple[str, ...]
+    modules: tuple[str, ...]
+    unsupported: str | None
+
+    @property
+    def label(self) -> str:
+        """Model, preset, dataset and seed, in a few words."""
+        return f"{self.row.model}:{self.row.preset} on {self.row.dataset}, seed {self.row.seed}"
+
+
+def plan(suite: Suite, registry: Registry, data_dir: Path) -> list[Job]:
+    """Resolves every job of a suite; nothing has started when anything is wrong.
+
+    Args:
+        suite: What to run.
+        registry: The loaded plugins.
+        data_dir: Where prepared datasets are.
+
+    Returns:
+        The jobs: datasets outermost, then seeds, then models, so that early results compare models.
+    """
+    budget = Budget.parse(suite.budget)
+    for name in suite.metrics or ():
+        registry.metric(name)
+    overrides = _by_model(suite)
+    datasets = {name: load_job_data(registry, name, data_dir) for name in suite.datasets}
+    jobs: dict[str, Job] = {}
+    for data in datasets.values():
+        models = [_configured(registry, c, data.info, overrides) for c in suite.models]
+        for seed in suite.seeds:
+            for model in models:
+                job = _job(suite, registry, data, model, seed, budget)
+                jobs.setdefault(job.row.job_id, job)
+    return list(jobs.values())
+
+
+def _by_model(suite: Suite) -> dict[str, dict[str, Any]]:
+    names = {choice.partition(":")[0] for choice in suite.models}
+    grouped: dict[str, dict[str, Any]] = {name: {} for name in names}
+    for key, value in suite.overrides.items():
+        name, _, rest = key.partition(".")
+        if name not in names or not rest:
+            raise SuiteError(
+                f"--set {key!r} names none of the models that run; {did_you_mean(name, names)}"
+                "(write model.key=value)"
+            )
+        grouped[name][rest] = value
+    return grouped
+
+
+def _configured(
+    registry: Registry, choice: str, info: DatasetInfo, overrides: Mapping[str, Mapping[str, Any]]
+) -> ConfiguredModel:
+    return configure(registry, choice, info, overrides[choice.partition(":")[0]])
+
+
+def _job(
+    suite: Suite,
+    registry: Registry,
+    data: LoadedData,
+    model: ConfiguredModel,
+    seed: int,
+    budget: Budget,
+) -> Job:
+    specs = {name: entry.spec for name, entry in registry.metrics.items()}
+    metrics = requested_metrics(specs, suite.metrics, data.info)
+    asked: dict[str, Any] = {
+        "model": model.entry.spec.name,
+        "config": model.config.model_dump(mode="json"),
+        "dataset": data.info.name,
+        "dataset_sha256": data.sha256,
+        "seed": seed,
+        "budget": str(budget),
+        "protocol_version": PROTOCOL_VERSION,
+        "protocol": suite.protocol.model_dump(mode="json"),
+    }
+    row = JobRow(
+        job_id=job_id(asked),
+        preset=model.preset,
+        overrides=dict(model.overrides),
+        **asked,
+    )
+    modules = [model.entry.spec.model, registry.dataset(data.info.name).source.module]
+    modules += [specs[name].compute for name in metrics]
+    return Job(
+        row=row,
+        info=data.info,
+        metrics=tuple(metrics),
+        modules=tuple(modules),
+        unsupported=model.unsupported(data.info),
+    )
+
+
+def job_id(asked: Mapping[str, Any]) -> str:
+    """A readable id that is equal for equal requests.
+
+    Args:
+        asked: All that identifies a job; at least ``model``, ``dataset`` and ``seed``.
+
+    Returns:
+        ``<model>-<dataset>-s<seed>-<hash>``, of letters, digits, dots, dashes and underscores.
+    """
+    digest = hashlib.sha256(canonical_json(asked).encode()).hexdigest()[:HASH_DIGITS]
+    readable = f"{asked['model']}-{asked['dataset']}-s{asked['seed']}"
+    return f"{re.sub(r'[^a-z0-9._-]+', '_', readable)[:80]}-{digest}"

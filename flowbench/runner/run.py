@@ -1,0 +1,147 @@
+"""A whole run: from a suite to decisions and the scheduler that carries them out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from flowbench.errors import SuiteError
+from flowbench.provenance import code_sha256, processor_name
+from flowbench.registry import PluginSelection, Registry
+from flowbench.runner.attempt import ResultsDir
+from flowbench.runner.decide import Decision, Machine, Rerun, decide
+from flowbench.runner.executors.base import Executor
+from flowbench.runner.executors.local import LocalExecutor
+from flowbench.runner.plan import Job, plan
+from flowbench.runner.schedule import RunObserver, RunOptions, Scheduler, recover
+from flowbench.store.ingest import ingest
+from flowbench.suite import Suite
+from flowbench.training.budget import Budget
+from flowbench.training.device import Device, visible_gpus
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """What ``flowbench run`` was asked.
+
+    Attributes:
+        suite: What to run.
+        results: The results folder.
+        data_dir: Where prepared datasets are.
+        plugins: Which plugins to load.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        num_jobs: Jobs at a time; None takes the executor's default.
+        executor: Where jobs run.
+        rerun: What to run anew.
+        timeout_s: Seconds that an attempt may spend outside its budget.
+        command: The command line.
+    """
+
+    suite: Suite
+    results: Path
+    data_dir: Path
+    plugins: PluginSelection
+    device: str
+    num_jobs: int | None
+    executor: str
+    rerun: Rerun | None
+    timeout_s: float
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedRun:
+    """Decisions for all jobs, and what carries them out.
+
+    Attributes:
+        decisions: Jobs in order, and what to do for each.
+        results: The results folder.
+        executor: Where workers run.
+        options: What all jobs share.
+    """
+
+    decisions: list[tuple[Job, Decision]]
+    results: ResultsDir
+    executor: Executor
+    options: RunOptions
+
+    def scheduler(self, observer: RunObserver) -> Scheduler:
+        """The scheduler of this run.
+
+        Args:
+            observer: Who watches.
+
+        Returns:
+            The scheduler; its ``run`` takes the decisions.
+        """
+        return Scheduler(self.results, self.executor, self.options, observer)
+
+
+def prepare(request: RunRequest, registry: Registry, *, dry_run: bool = False) -> PreparedRun:
+    """Checks everything that can be checked before any job starts.
+
+    Args:
+        request: What was asked.
+        registry: The loaded plugins.
+        dry_run: Change nothing on disk.
+
+    Returns:
+        The run, ready to be scheduled.
+    """
+    device = Device.select(request.device, processor_name())
+    _check_budget(request.suite.budget, device)
+    executor = build_executor(request.executor, device, request.num_jobs)
+    jobs = plan(request.suite, registry, request.data_dir)
+    results = ResultsDir(request.results)
+    busy: dict[str, str] = {}
+    if not dry_run:
+        results.prepare()
+        ingest(results.path, [])  # a database that does not open is found out now
+        busy = {j.row.job_id: why for j in jobs if (why := recover(j, results)) is not None}
+    machine = Machine(
+        device_kind=device.kind,
+        device_name=device.name,
+        num_threads=executor.slots[0].num_threads,
+    )
+    options = RunOptions(
+        device=device.kind,
+        data_dir=request.data_dir,
+        plugins=request.plugins,
+        timeout_s=request.timeout_s,
+        command=request.command,
+    )
+    decisions = [(job, _decide(job, results, machine, request.rerun, busy)) for job in jobs]
+    return PreparedRun(decisions=decisions, results=results, executor=executor, options=options)
+
+
+def _decide(
+    job: Job, results: ResultsDir, machine: Machine, rerun: Rerun | None, busy: dict[str, str]
+) -> Decision:
+    if job.row.job_id in busy:
+        return Decision(action="leave", why=busy[job.row.job_id])
+    attempts = results.attempts(job.row.job_id)
+    return decide(job, attempts, machine, code_sha256(job.modules), rerun)
+
+
+def build_executor(name: str, device: Device, num_jobs: int | None) -> Executor:
+    """The executor of a name.
+
+    Args:
+        name: ``local``.
+        device: The kind of device that jobs run on.
+        num_jobs: Jobs at a time; None takes the executor's default.
+
+    Returns:
+        The executor.
+
+    Raises:
+        SuiteError: There is no executor of that name.
+    """
+    if name != "local":
+        raise SuiteError(f"unknown executor {name!r}; known: local")
+    return LocalExecutor(device.kind, visible_gpus() if device.kind == "cuda" else (), num_jobs)
+
+
+def _check_budget(text: str, device: Device) -> None:
+    if Budget.parse(text).gpu_hours is not None and device.kind == "cpu":
+        raise SuiteError(f"budget {text!r} counts GPU-hours, but jobs run on a CPU; use e.g. 60s")

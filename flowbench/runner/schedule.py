@@ -1,0 +1,334 @@
+"""Jobs -> attempts: starts workers in the executor's slots, watches them, keeps their records."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from flowbench.errors import StoreError
+from flowbench.registry import PluginSelection
+from flowbench.runner.attempt import (
+    CHECKPOINT,
+    HEARTBEAT,
+    ORDER,
+    STOP,
+    AttemptDir,
+    Heartbeat,
+    ResultsDir,
+    WorkOrder,
+)
+from flowbench.runner.decide import Decision
+from flowbench.runner.executors.base import Executor, Handle, Slot
+from flowbench.runner.plan import Job
+from flowbench.runner.watchdog import SILENCE_S, Verdict, judge
+from flowbench.runner.worker import utc_now
+from flowbench.store.ingest import ingest
+from flowbench.store.records import AttemptRow, AttemptStatus
+from flowbench.training.budget import Budget
+
+POLL_S = 0.1
+KILL_AFTER_S = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What all jobs of a run share.
+
+    Attributes:
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        data_dir: Where prepared datasets are.
+        plugins: Which plugins workers load.
+        timeout_s: Seconds that an attempt may spend outside its budget.
+        command: The command line.
+    """
+
+    device: str
+    data_dir: Path
+    plugins: PluginSelection
+    timeout_s: float
+    command: tuple[str, ...]
+
+
+class RunObserver(Protocol):
+    """Who watches a run: the terminal, or a test."""
+
+    def started(self, job: Job, attempt: AttemptDir, slot: Slot) -> None:
+        """A worker was started."""
+        ...
+
+    def beat(self, job: Job, heartbeat: Heartbeat) -> None:
+        """A worker says what it is doing."""
+        ...
+
+    def ended(self, job: Job, record: AttemptRow) -> None:
+        """An attempt has ended, and its record is written."""
+        ...
+
+    def warn(self, message: str) -> None:
+        """Something went wrong that does not end the run."""
+        ...
+
+
+@dataclass
+class _Active:
+    """A worker that runs."""
+
+    job: Job
+    attempt: AttemptDir
+    order: WorkOrder
+    slot: Slot
+    handle: Handle
+    verdict: Verdict | None = None
+    kill_at: float | None = None
+
+
+class Scheduler:
+    """Runs decisions to their records.
+
+    Args:
+        results: The results folder.
+        executor: Where workers run.
+        options: What all jobs share.
+        observer: Who watches.
+    """
+
+    def __init__(
+        self,
+        results: ResultsDir,
+        executor: Executor,
+        options: RunOptions,
+        observer: RunObserver,
+    ) -> None:
+        self._results, self._executor = results, executor
+        self._options, self._observer = options, observer
+        self._free = list(executor.slots)
+        self._active: list[_Active] = []
+        self._records: dict[str, AttemptRow] = {}
+
+    def run(self, decisions: Sequence[tuple[Job, Decision]]) -> dict[str, AttemptRow]:
+        """Runs all that has to run; on an interrupt, workers save their state first.
+
+        Args:
+            decisions: Jobs and what to do for each.
+
+        Returns:
+            The latest record of each job that ran, was reused or was skipped, by job id.
+
+        Raises:
+            KeyboardInterrupt: The user interrupted, and every worker has saved its state.
+        """
+        waiting = deque(pair for pair in decisions if pair[1].starts)
+        for job, decision in decisions:
+            if not decision.starts:
+                self._settle(job, decision)
+        try:
+            while waiting or self._active:
+                while waiting and self._free:
+                    self._start(*waiting.popleft())
+                self._watch()
+                time.sleep(POLL_S)
+        except KeyboardInterrupt:
+            self._wind_down()
+            raise
+        return self._records
+
+    # --- starting ---------------------------------------------------------------------------------
+
+    def _settle(self, job: Job, decision: Decision) -> None:
+        """Records a job that needs no worker."""
+        record = decision.source.record() if decision.source else None
+        if decision.action == "skip":
+            earlier = [r for a in self._results.attempts(job.row.job_id) if (r := a.record())]
+            if earlier and earlier[-1].status == "skipped" and earlier[-1].reason == decision.why:
+                record = earlier[-1]
+            else:
+                attempt = self._results.new_attempt(job.row.job_id)
+                record = _bare_record(job, attempt.number, "skipped", decision.why)
+                attempt.write_record(record)
+                self._ingest(attempt)
+        if record is not None:
+            self._records[job.row.job_id] = record
+
+    def _start(self, job: Job, decision: Decision) -> None:
+        slot = self._free.pop(0)
+        attempt = self._results.new_attempt(job.row.job_id)
+        order = self._order(job, decision, attempt, slot)
+        attempt.write(ORDER, order.model_dump_json(indent=1))
+        handle = self._executor.launch(attempt, slot)
+        self._active.append(_Active(job, attempt, order, slot, handle))
+        self._observer.started(job, attempt, slot)
+
+    def _order(self, job: Job, decision: Decision, attempt: AttemptDir, slot: Slot) -> WorkOrder:
+        source = decision.source if decision.action in ("resume", "evaluate") else None
+        measured = source.record() if source else None
+        earlier = [m.metric for m in measured.measurements] if measured else []
+        plugins = self._options.plugins
+        return WorkOrder(
+            job=job.row,
+            number=attempt.number,
+            metrics=tuple(dict.fromkeys((*job.metrics, *earlier))),
+            resume=str(source.path) if source else None,
+            device=self._options.device,
+            num_threads=slot.num_threads,
+            cores=slot.cores,
+            data_dir=str(self._options.data_dir),
+            plugins_only=plugins.only,
+            plugins_excluded=plugins.exclude,
+            plugin_files=tuple(str(path) for path in plugins.files),
+            spawned=time.monotonic(),
+            spawned_utc=utc_now(),
+            command=self._options.command,
+        )
+
+    # --- watching ---------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        for active in list(self._active):
+            status = active.handle.poll()
+            if status is not None:
+                self._finish(active, status)
+                continue
+            heartbeat = active.attempt.heartbeat()
+            if heartbeat is not None:
+                self._observer.beat(active.job, heartbeat)
+            self._enforce(active, heartbeat)
+
+    def _enforce(self, active: _Active, heartbeat: Heartbeat | None) -> None:
+        now = time.monotonic()
+        if active.kill_at is not None:
+            if now > active.kill_at:
+                active.handle.kill()
+            return
+        verdict = judge(
+            heartbeat,
+            now=now,
+            spawned=active.order.spawned,
+            limit_s=Budget.parse(active.job.row.budget).time_limit_s(1),
+            uncharged_limit_s=self._options.timeout_s,
+        )
+        if verdict is not None:
+            self._stop(active, verdict)
+
+    def _stop(self, active: _Active, verdict: Verdict) -> None:
+        active.verdict = verdict
+        active.attempt.write(STOP, verdict.status)
+        active.kill_at = time.monotonic() + (KILL_AFTER_S if verdict.gently else 0.0)
+        active.handle.terminate()
+
+    def _finish(self, active: _Active, exit_status: int) -> None:
+        record = active.attempt.record()
+        if record is None:
+            record = self._obituary(active, exit_status)
+            active.attempt.write_record(record)
+        self._active.remove(active)
+        self._free.append(active.slot)
+        self._free.sort(key=lambda slot: slot.index)
+        self._records[active.job.row.job_id] = record
+        if record.status == "ok":
+            for attempt in self._results.attempts(active.job.row.job_id):
+                (attempt.path / CHECKPOINT).unlink(missing_ok=True)
+        self._ingest(active.attempt)
+        self._observer.ended(active.job, record)
+
+    def _obituary(self, active: _Active, exit_status: int) -> AttemptRow:
+        """The record of a worker that died without writing one."""
+        if active.verdict is not None:
+            status, reason = active.verdict.status, active.verdict.reason
+        elif exit_status < 0:
+            status = "killed"
+            reason = f"the worker was killed by signal {-exit_status}"
+            if exit_status == -9:
+                reason += " (did the machine run out of memory?)"
+        else:
+            status, reason = "crashed", f"the worker ended with exit status {exit_status}"
+        return obituary(active.job, active.attempt, status, reason)
+
+    def _wind_down(self) -> None:
+        """Asks every worker to save its state, and waits for their records."""
+        asked = Verdict(status="preempted", reason="the run was interrupted", gently=True)
+        for active in self._active:
+            if active.kill_at is None:
+                self._stop(active, asked)
+        while self._active:
+            self._watch()
+            time.sleep(POLL_S)
+
+    def _ingest(self, attempt: AttemptDir) -> None:
+        try:
+            ingest(self._results.path, [attempt.path], report=self._observer.warn)
+        except StoreError as exc:
+            self._observer.warn(f"{exc}; the attempt itself is safe (flowbench store rebuild)")
+
+
+def recover(job: Job, results: ResultsDir) -> str | None:
+    """Records attempts whose process is gone without a word, e.g. after a power cut.
+
+    Args:
+        job: The job.
+        results: The results folder.
+
+    Returns:
+        Why the job must be left alone, if another run is at work on it; else None.
+    """
+    for attempt in results.attempts(job.row.job_id):
+        if attempt.record() is not None:
+            continue
+        if _is_alive(attempt):
+            return f"another run is at work on it (attempt {attempt.number})"
+        reason = "its process ended without a record"
+        attempt.write_record(obituary(job, attempt, "killed", reason))
+        ingest(results.path, [attempt.path])
+    return None
+
+
+def _is_alive(attempt: AttemptDir) -> bool:
+    heartbeat = attempt.heartbeat()
+    sign = attempt.path / (HEARTBEAT if heartbeat else ORDER)
+    fresh = sign.exists() and time.time() - sign.stat().st_mtime < SILENCE_S
+    if heartbeat is None or not fresh:
+        return fresh
+    try:
+        os.kill(heartbeat.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it lives, and belongs to somebody else
+        return True
+    return True
+
+
+def obituary(job: Job, attempt: AttemptDir, status: AttemptStatus, reason: str) -> AttemptRow:
+    """The record of an attempt that wrote none, from its last heartbeat.
+
+    Args:
+        job: The job.
+        attempt: The attempt.
+        status: How it ended.
+        reason: Why.
+
+    Returns:
+        The record.
+    """
+    bare = _bare_record(job, attempt.number, status, reason)
+    heartbeat = attempt.heartbeat()
+    known = {"log_tail": attempt.log_tail()}
+    if heartbeat is None:
+        return bare.model_copy(update=known)
+    spent = {"steps": heartbeat.step, "charged_s": heartbeat.charged_s}
+    return bare.model_copy(update={**known, **spent})
+
+
+def _bare_record(job: Job, number: int, status: AttemptStatus, reason: str) -> AttemptRow:
+    return AttemptRow(
+        attempt_id=f"{job.row.job_id}-{number}",
+        number=number,
+        job=job.row,
+        status=status,
+        reason=reason,
+        started=utc_now(),
+        ended=utc_now(),
+    )

@@ -1,0 +1,168 @@
+"""TOML or flags -> `Suite`. Errors name the key and the file."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from flowbench.errors import SuiteError, UnknownNameError, unknown_name
+from flowbench.suite.schema import Suite
+
+PACKAGE = Path(__file__).parent.parent
+SUITE_FOLDERS = (PACKAGE.parent / "leaderboards", PACKAGE / "_leaderboards")
+"""In a checkout, and in an installed wheel."""
+
+
+def find_suite(name: str) -> Path:
+    """Finds a suite by path or by name.
+
+    Args:
+        name: Path of a TOML file, or the name of a shipped suite.
+
+    Returns:
+        Path of the TOML file.
+
+    Raises:
+        SuiteError: There is no such file.
+        UnknownNameError: There is no suite of that name.
+    """
+    path = Path(name)
+    if path.suffix == ".toml":
+        if path.is_file():
+            return path
+        raise SuiteError(f"suite file {name!r} does not exist; give a TOML file or a suite's name")
+    suites = shipped_suites()
+    if name not in suites:
+        raise UnknownNameError(unknown_name("suite", name, suites, "flowbench list suites"))
+    return suites[name]
+
+
+def shipped_suites() -> dict[str, Path]:
+    """The suites that ship with flowbench.
+
+    Returns:
+        Paths of their TOML files by name.
+    """
+    files = (path for folder in SUITE_FOLDERS for path in sorted(folder.glob("*/suite.toml")))
+    return {path.parent.name: path for path in files}
+
+
+def load_suite(path: Path) -> Suite:
+    """Reads a suite file.
+
+    Args:
+        path: A TOML file with the keys of `Suite`; overrides stand in a table ``set``.
+
+    Returns:
+        The suite.
+
+    Raises:
+        SuiteError: The file cannot be read, is not TOML, or has a key or value that is not valid.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as exc:
+        raise SuiteError(f"cannot read suite file {str(path)!r}: {exc}") from exc
+    except tomllib.TOMLDecodeError as exc:
+        raise SuiteError(f"suite file {str(path)!r} is not valid TOML: {exc}") from exc
+    data.setdefault("name", path.parent.name if path.name == "suite.toml" else path.stem)
+    if isinstance(data.get("seeds"), str):
+        data["seeds"] = parse_seeds(data["seeds"])
+    data["overrides"] = dict(_flatten(data.pop("set", {})))
+    return build_suite(data, source=f"suite file {str(path)!r}")
+
+
+def build_suite(data: Mapping[str, Any], source: str) -> Suite:
+    """Validates a suite.
+
+    Args:
+        data: Values by the keys of `Suite`.
+        source: Where they come from, for the error.
+
+    Returns:
+        The suite.
+
+    Raises:
+        SuiteError: A key or value is not valid.
+    """
+    try:
+        return Suite.model_validate(data)
+    except ValidationError as exc:
+        raise SuiteError(f"{source}: {first_problem(exc)}") from exc
+
+
+def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def first_problem(error: ValidationError) -> str:
+    """Puts the first problem that pydantic found into one line.
+
+    Args:
+        error: What pydantic raised.
+
+    Returns:
+        ``"key: message, got value"``.
+    """
+    problem = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in problem["loc"]) or "value"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {key!r}"
+    return f"{key}: {message}, got {problem['input']!r}"
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Parses ``0-2`` or ``0,3,7``.
+
+    Args:
+        text: Seeds and inclusive ranges, separated by commas.
+
+    Returns:
+        The seeds in order, each once.
+
+    Raises:
+        SuiteError: The text is neither.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        if match is None or (match[2] and int(match[2]) < int(match[1])):
+            raise SuiteError(f"malformed seeds {text!r}; expected e.g. 0, 0-2 or 0,3,7")
+        seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
+    return tuple(dict.fromkeys(seeds))
+
+
+def parse_settings(assignments: Iterable[str], flag: str) -> dict[str, Any]:
+    """Parses ``key=value`` flags; a value is read as JSON where it can be, else as text.
+
+    Args:
+        assignments: What the flag was given.
+        flag: Name of the flag, for the error.
+
+    Returns:
+        Values by key.
+
+    Raises:
+        SuiteError: An assignment has no key or no ``=``.
+    """
+    settings: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key.strip():
+            raise SuiteError(f"malformed {flag} {assignment!r}; expected key=value")
+        try:
+            settings[key.strip()] = json.loads(text)
+        except json.JSONDecodeError:
+            settings[key.strip()] = text
+    return settings

@@ -1,0 +1,100 @@
+"""The ledger: one monotonic clock, and at every moment exactly one part that it runs for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Literal
+
+Part = Literal["start", "setup", "compile", "data", "train", "eval", "checkpoint", "wait", "other"]
+
+PARTS: tuple[Part, ...] = (
+    "start",  # process start and imports, opening the data
+    "setup",  # model build, data-dependent initialisation
+    "compile",  # torch.compile's first call
+    "data",  # waiting for a training batch
+    "train",  # optimizer steps
+    "eval",  # validation and test evaluation
+    "checkpoint",  # writing files
+    "wait",  # paused while another job of this machine measures latency
+    "other",  # what no timer claims
+)
+CHARGED: frozenset[Part] = frozenset({"setup", "compile", "data", "train"})
+
+
+class Clock:
+    """Charges every second since its begin to one part.
+
+    Args:
+        now: Monotonic time in seconds.
+        begin: Moment from which to count; the worker gives that of its spawn.
+        carried: Ledger of the attempts that this one resumes.
+    """
+
+    def __init__(
+        self,
+        now: Callable[[], float] = time.monotonic,
+        begin: float | None = None,
+        carried: Mapping[str, float] | None = None,
+    ) -> None:
+        self._now = now
+        self._seconds = {part: float((carried or {}).get(part, 0.0)) for part in PARTS}
+        self._part: Part = "start"
+        self._since = now() if begin is None else begin
+
+    @property
+    def part(self) -> Part:
+        """The part that the clock runs for now."""
+        return self._part
+
+    def switch(self, part: Part) -> Part:
+        """Charges the time since the last switch, and runs for another part from now on.
+
+        Args:
+            part: The part to run for.
+
+        Returns:
+            The part that it ran for.
+        """
+        moment = self._now()
+        self._seconds[self._part] += moment - self._since
+        before, self._part, self._since = self._part, part, moment
+        return before
+
+    @contextmanager
+    def timing(self, part: Part) -> Iterator[None]:
+        """Runs for a part within a block, then for the one before it again.
+
+        Args:
+            part: The part to run for.
+        """
+        before = self.switch(part)
+        try:
+            yield
+        finally:
+            self.switch(before)
+
+    def carry(self, ledger: Mapping[str, float]) -> None:
+        """Adds what earlier attempts at the same job have spent.
+
+        Args:
+            ledger: Their seconds by part.
+        """
+        for part in PARTS:
+            self._seconds[part] += float(ledger.get(part, 0.0))
+
+    @property
+    def charged_s(self) -> float:
+        """Seconds charged to the budget, up to now."""
+        running = self._now() - self._since if self._part in CHARGED else 0.0
+        return sum(self._seconds[part] for part in CHARGED) + running
+
+    def ledger(self) -> dict[str, float]:
+        """Seconds of each part, up to now.
+
+        Returns:
+            Seconds by part, in the order of `PARTS`; they sum to the wall time.
+        """
+        self.switch(self._part)
+        return {part: self._seconds[part] for part in PARTS}

@@ -1,0 +1,231 @@
+"""Every device-specific call: selection, events, synchronise, memory figures, numerics.
+
+CUDA, MPS and the CPU answer to one small interface, so that the rest of the code has no branch on
+the device and the CUDA path can be tested with a fake backend.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from collections import deque
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from flowbench.errors import SuiteError
+
+Kind = Literal["cpu", "cuda", "mps"]
+Precision = Literal["float32", "tf32", "bfloat16"]
+
+
+class Device:
+    """One device that a job runs on.
+
+    Args:
+        kind: What it is.
+        name: Its model, e.g. ``NVIDIA H100``; decides what may be compared under a time budget.
+        backend: `torch.cuda` or `torch.mps`, or a fake of them; None on a CPU.
+    """
+
+    def __init__(self, kind: Kind, name: str, backend: Any | None) -> None:
+        self.kind = kind
+        self.name = name
+        self.torch_device = torch.device(kind)
+        self._backend = backend
+
+    @classmethod
+    def select(cls, requested: str, cpu_name: str) -> Device:
+        """Chooses the device of this process.
+
+        Args:
+            requested: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+            cpu_name: Model name of the processor.
+
+        Returns:
+            The device.
+
+        Raises:
+            SuiteError: It is not there.
+        """
+        found = available_kinds()
+        kind = found[0] if requested == "auto" else requested
+        if kind not in found:
+            raise SuiteError(
+                f"device {requested!r} is not available here; this machine has: {', '.join(found)}"
+            )
+        if kind == "cuda":
+            return cls("cuda", torch.cuda.get_device_name(), torch.cuda)
+        if kind == "mps":
+            return cls("mps", f"{cpu_name} (MPS)", torch.mps)
+        return cls("cpu", cpu_name, None)
+
+    def synchronize(self) -> None:
+        """Waits until all queued work is done."""
+        if self._backend is not None:
+            self._backend.synchronize()
+
+    def fence(self) -> Any | None:
+        """Marks the end of the work queued so far.
+
+        Returns:
+            An event with a ``synchronize`` method; None on a CPU, where work is never queued.
+        """
+        if self._backend is None:
+            return None
+        if self.kind == "mps":
+            event = self._backend.event.Event()
+        else:
+            event = self._backend.Event()
+        event.record()
+        return event
+
+    def reset_peak_memory(self) -> None:
+        """Starts a new measurement of peak memory, where the device counts it."""
+        if self.kind == "cuda" and self._backend is not None:
+            self._backend.reset_peak_memory_stats()
+
+    def peak_memory(self) -> tuple[int | None, str]:
+        """Most memory that was held.
+
+        Returns:
+            Bytes, and what they count: the device's allocator, or on a CPU the whole process.
+        """
+        if self.kind == "cuda" and self._backend is not None:
+            return int(self._backend.max_memory_allocated()), "device allocator, training"
+        if self.kind == "mps":
+            return None, "MPS keeps no peak"
+        unit = 1 if sys.platform == "darwin" else 1024  # getrusage: bytes on macOS, KiB on Linux
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak * unit, "resident set of the whole process"
+
+    def generator(self, seed: int) -> torch.Generator:
+        """A seeded source of noise on this device.
+
+        Args:
+            seed: The seed.
+
+        Returns:
+            The generator.
+        """
+        return torch.Generator(self.torch_device).manual_seed(seed)
+
+    def autocast(self, precision: Precision) -> AbstractContextManager[Any]:
+        """The context of a forward pass in training.
+
+        Args:
+            precision: ``bfloat16`` casts where torch holds it safe.
+
+        Returns:
+            A context manager.
+        """
+        if precision != "bfloat16":
+            return nullcontext()
+        return torch.autocast(self.kind, dtype=torch.bfloat16)
+
+    @contextmanager
+    def numerics(self, precision: Precision) -> Iterator[None]:
+        """Allows TF32 in a block only where it was asked for; likelihoods never do.
+
+        Args:
+            precision: ``tf32`` allows it.
+        """
+        matmul, conv = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]
+        before = (matmul.fp32_precision, conv.fp32_precision)
+        wanted = "tf32" if precision == "tf32" else "ieee"
+        matmul.fp32_precision = conv.fp32_precision = wanted
+        try:
+            yield
+        finally:
+            matmul.fp32_precision, conv.fp32_precision = before
+
+
+class InFlight:
+    """Lets the host run at most two steps ahead of the device.
+
+    Args:
+        device: The device.
+        most: Steps that may be queued.
+    """
+
+    def __init__(self, device: Device, most: int = 2) -> None:
+        self._device = device
+        self._most = most
+        self._fences: deque[Any] = deque()
+
+    def step_queued(self) -> None:
+        """Marks a step's end, and waits for the step before the last if it still runs."""
+        fence = self._device.fence()
+        if fence is None:
+            return
+        self._fences.append(fence)
+        while len(self._fences) > self._most:
+            self._fences.popleft().synchronize()
+
+
+class DelayedFlag:
+    """Reads a device scalar a step or two late, so that no read waits for the device.
+
+    Args:
+        device: The device that the scalars live on.
+        delay: Steps between a write and its read.
+    """
+
+    def __init__(self, device: Device, delay: int = 2) -> None:
+        self._delay = 0 if device.kind == "cpu" else delay
+        self._pin = device.kind == "cuda"
+        self._pending: deque[Tensor] = deque()
+
+    def push(self, value: Tensor) -> float | None:
+        """Queues a scalar's copy to the host.
+
+        Args:
+            value: The scalar, shape ().
+
+        Returns:
+            The oldest scalar that has surely arrived; None in the first steps.
+        """
+        if self._pin:
+            host = torch.empty_like(value, device="cpu", pin_memory=True)
+            value = host.copy_(value, non_blocking=True)
+        self._pending.append(value.detach())
+        return float(self._pending.popleft()) if len(self._pending) > self._delay else None
+
+
+def available_kinds() -> list[Kind]:
+    """The kinds of device that this process can use, the fastest first."""
+    kinds: list[Kind] = []
+    if torch.cuda.is_available():
+        kinds.append("cuda")
+    if torch.backends.mps.is_available():
+        kinds.append("mps")
+    return [*kinds, "cpu"]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on the device or on the host.
+
+    Args:
+        error: What was raised.
+
+    Returns:
+        True for torch's own out-of-memory error, Python's, and the CPU allocator's.
+    """
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def visible_gpus() -> tuple[str, ...]:
+    """The GPUs that jobs may be given, as CUDA_VISIBLE_DEVICES names them.
+
+    Returns:
+        Ids or indices; the user's own CUDA_VISIBLE_DEVICES is honoured.
+    """
+    named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    given = tuple(name for name in named if name)
+    return given or tuple(str(index) for index in range(torch.cuda.device_count()))

@@ -1,0 +1,385 @@
+"""The one training loop.
+
+Everything that a job needs while it trains goes through here: budget, clock, schedules, averaged
+weights, validation, checkpoints. The loop waits for the device only where it must: at most two
+steps are in flight, and whether a gradient was finite is decided on the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from flowbench.api.models import Batch, GenerativeModel, Step
+from flowbench.data.batches import TrainBatches
+from flowbench.data.preprocess import Preprocessor
+from flowbench.errors import NonFiniteLossError
+from flowbench.training.budget import Budget, Spent
+from flowbench.training.checkpoint import rng_state, set_rng_state
+from flowbench.training.clock import Clock
+from flowbench.training.device import DelayedFlag, Device, InFlight
+from flowbench.training.optim import GuardedStep, RampedAverage, Schedule, build_optimizer
+
+# Where on the way the validation split is looked at: early often, because curves bend early.
+VALIDATE_AT = (0.0, 0.02, 0.05, *(i / 20 for i in range(2, 20)))
+CALIBRATION_BATCHES = 20  # for batch-norm statistics of averaged weights
+
+
+class Preempted(Exception):
+    """Training was asked to stop; its state can be saved and taken up again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationPoint:
+    """What one look at the validation split found.
+
+    Attributes:
+        step: Optimizer steps done.
+        examples: Training examples seen.
+        charged_s: Seconds charged so far.
+        progress: Part of the budget used.
+        loss: Mean training loss since the last look; None before the first step.
+        raw: Score of the weights, lower is better; None for a model without a likelihood.
+        ema: Score of the averaged weights.
+    """
+
+    step: int
+    examples: int
+    charged_s: float
+    progress: float
+    loss: float | None
+    raw: float | None
+    ema: float | None
+
+
+class Observer(Protocol):
+    """Who watches the loop: the worker, or a test."""
+
+    def tick(self, step: int, progress: float) -> bool:
+        """Called before each step; True asks the loop to stop."""
+        ...
+
+    def validated(self, point: ValidationPoint) -> None:
+        """Called after each look at the validation split."""
+        ...
+
+    def checkpoint_due(self) -> bool:
+        """Called after each step: whether to save now."""
+        ...
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Saves a resumable state."""
+        ...
+
+
+@dataclass
+class Best:
+    """The weights that scored best on validation so far."""
+
+    score: float
+    step: int
+    weights: Literal["raw", "ema"]
+    state: dict[str, Tensor]
+
+
+class Trainer:
+    """Trains one model under one budget.
+
+    Args:
+        model: The model, initialised and on its device.
+        preprocessor: The harness's preprocessing, fitted.
+        stream: Makes the endless stream of raw training batches of a seed.
+        budget: When to stop.
+        clock: The ledger; the caller has charged what went before.
+        device: Where the model is.
+        seed: Seed of batches and noise.
+        validate: Scores a model on the validation split, lower is better; None where the model has
+            no likelihood.
+        observer: Who watches.
+        num_devices: Devices that the job holds.
+    """
+
+    def __init__(
+        self,
+        model: GenerativeModel,
+        preprocessor: Preprocessor,
+        stream: Callable[[int], TrainBatches],
+        *,
+        budget: Budget,
+        clock: Clock,
+        device: Device,
+        seed: int,
+        validate: Callable[[GenerativeModel], float] | None,
+        observer: Observer,
+        num_devices: int = 1,
+    ) -> None:
+        training = model.config.training
+        self.model = model
+        self.best: Best | None = None
+        self.num_steps = 0
+        self._preprocessor, self._stream = preprocessor, stream
+        self._batches = stream(seed)
+        self._calibration: list[Batch] = []
+        self._budget, self._clock, self._device = budget, clock, device
+        self._validate_model, self._observer = validate, observer
+        self._num_devices = num_devices
+        self._training = training
+        self._schedule = Schedule(training)
+        self._generator = device.generator(seed)
+        self._steps = {
+            name: GuardedStep(build_optimizer(training, parameters), training.clip_norm)
+            for name, parameters in model.optimizer_groups().items()
+        }
+        self._average = RampedAverage(model, training.ema_decay) if training.ema_decay else None
+        self._loss: Callable[[Batch, Step], Tensor] = model.loss
+        self._compile_pending = training.compile
+        self._num_looks = 0
+        zero = torch.zeros((), device=device.torch_device)
+        self._loss_sum, self._skipped, self._streak = zero.clone(), zero.clone(), zero.clone()
+        self._steps_since_look = 0
+
+    @property
+    def num_examples(self) -> int:
+        """Training examples seen."""
+        return self._batches.examples_seen
+
+    @property
+    def num_skipped(self) -> int:
+        """Steps without a finite gradient."""
+        return int(self._skipped)
+
+    def progress(self) -> float:
+        """Part of the budget that is used."""
+        spent = Spent(
+            charged_s=self._clock.charged_s,
+            num_devices=self._num_devices,
+            steps=self.num_steps,
+            examples=self._batches.examples_seen,
+            epochs=self._batches.examples_seen / self.model.data.num_train,
+        )
+        return self._budget.progress(spent)
+
+    def run(self) -> None:
+        """Trains until the budget is used.
+
+        Raises:
+            Preempted: The observer asked to stop; the state was saved.
+            NonFiniteLossError: Too many steps in a row had no finite gradient.
+        """
+        in_flight, streaks = InFlight(self._device), DelayedFlag(self._device)
+        self.model.train()
+        with self._device.numerics(self._training.precision), self._clock.timing("train"):
+            while self._steps and (progress := self.progress()) < 1.0:
+                self._look_if_due(progress)
+                if self._observer.tick(self.num_steps, progress):
+                    self.save()
+                    raise Preempted
+                self._step(progress)
+                in_flight.step_queued()
+                self._give_up_if_lost(streaks.push(self._streak))
+                if self._observer.checkpoint_due():
+                    self.save()
+            self._device.synchronize()
+        self._look(1.0)
+
+    def _step(self, progress: float) -> None:
+        self._clock.switch("data")
+        raw, context = self._batches.next()
+        self._clock.switch("compile" if self._compile_pending else "train")
+        if self._compile_pending:
+            self._loss = torch.compile(self.model.loss)
+        x, _ = self._preprocessor.forward(raw, self._generator)
+        batch = Batch(x=x, context=context)
+        lr, phase = self._schedule.lr(progress), self._schedule.phase(progress)
+        for group, guarded in self._steps.items():
+            step = Step(
+                index=self.num_steps,
+                progress=progress,
+                phase=phase,
+                group=group,
+                generator=self._generator,
+            )
+            self._optimize(guarded, batch, step, lr)
+            self.model.after_step(step)
+        if self._average is not None:
+            self._average.update(self.model)
+        self.num_steps += 1
+        self._steps_since_look += 1
+        if self._compile_pending:
+            self._device.synchronize()
+            self._clock.switch("train")
+            self._compile_pending = False
+
+    def _optimize(self, guarded: GuardedStep, batch: Batch, step: Step, lr: float) -> None:
+        guarded.optimizer.zero_grad(set_to_none=True)
+        with self._device.autocast(self._training.precision):
+            loss = self._loss(batch, step)
+        loss.backward()  # type: ignore[no-untyped-call]
+        bad = guarded(lr)
+        self._streak = (self._streak + bad) * bad
+        self._skipped += bad
+        self._loss_sum += loss.detach()
+
+    def _give_up_if_lost(self, streak: float | None) -> None:
+        if streak is not None and streak >= self._training.max_nonfinite:
+            raise NonFiniteLossError(
+                f"no finite gradient in {int(streak)} steps in a row, up to step {self.num_steps}; "
+                "try a lower learning rate, gradient clipping or a longer warm-up"
+            )
+
+    # --- validation -------------------------------------------------------------------------------
+
+    def _look_if_due(self, progress: float) -> None:
+        if self._num_looks < len(VALIDATE_AT) and progress >= VALIDATE_AT[self._num_looks]:
+            self._look(progress)
+            while self._num_looks < len(VALIDATE_AT) and progress >= VALIDATE_AT[self._num_looks]:
+                self._num_looks += 1
+
+    def _look(self, progress: float) -> None:
+        """Scores raw and averaged weights, and keeps the better if it is the best so far."""
+        self._device.synchronize()
+        charged = self._clock.charged_s
+        with self._clock.timing("eval"):
+            raw = self._score(self.model)
+            if raw is not None:
+                self._keep_if_best(raw, "raw", self.model)
+            ema = None
+            if self._average is not None and self.num_steps:
+                self._calibrate(self._average.model)
+                ema = self._score(self._average.model)
+                if ema is not None:
+                    self._keep_if_best(ema, "ema", self._average.model)
+            self._observer.validated(
+                ValidationPoint(
+                    step=self.num_steps,
+                    examples=self.num_examples,
+                    charged_s=charged,
+                    progress=min(progress, 1.0),
+                    loss=self._mean_loss(),
+                    raw=raw,
+                    ema=ema,
+                )
+            )
+
+    def _score(self, model: nn.Module) -> float | None:
+        if self._validate_model is None or not isinstance(model, GenerativeModel):
+            return None
+        model.eval()
+        with torch.no_grad(), self._device.numerics("float32"):
+            score = self._validate_model(model)
+        model.train()
+        return score
+
+    def _mean_loss(self) -> float | None:
+        if not self._steps_since_look:
+            return None
+        mean = float(self._loss_sum) / self._steps_since_look
+        self._loss_sum.zero_()
+        self._steps_since_look = 0
+        return mean
+
+    def _keep_if_best(self, score: float, weights: Literal["raw", "ema"], model: nn.Module) -> None:
+        if score < (self.best.score if self.best else float("inf")):
+            state = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
+            self.best = Best(score, self.num_steps, weights, state)
+
+    def _calibrate(self, model: nn.Module) -> None:
+        """Re-estimates batch-norm statistics, which belong to the weights and not to an average."""
+        norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+        if not norms or not isinstance(model, GenerativeModel):
+            return
+        model.eval()
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a plain average over the batches
+            norm.train()
+        step = Step(index=0, progress=0.0, phase=0, group="all", generator=self._generator)
+        with torch.no_grad():
+            for batch in self._calibration_batches():
+                model.loss(batch, step)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+    def _calibration_batches(self) -> list[Batch]:
+        if not self._calibration:
+            generator, stream = self._device.generator(0), self._stream(0)
+            for _ in range(CALIBRATION_BATCHES):
+                raw, context = stream.next()
+                x, _ = self._preprocessor.forward(raw, generator)
+                self._calibration.append(Batch(x=x, context=context))
+        return self._calibration
+
+    # --- results and checkpoints ------------------------------------------------------------------
+
+    def load_best(self) -> tuple[Literal["raw", "ema"], int]:
+        """Puts the best weights on validation into the model.
+
+        Returns:
+            Which they are (``raw`` or ``ema``), and the step they are from. Without a likelihood to
+            choose by, the averaged weights of the last step where there are any.
+        """
+        if self.best is not None:
+            self.model.load_state_dict(self.best.state)
+            return self.best.weights, self.best.step
+        if self._average is not None and self.num_steps:
+            self._calibrate(self._average.model)
+            self.model.load_state_dict(self._average.model.state_dict())
+            return "ema", self.num_steps
+        return "raw", self.num_steps
+
+    def save(self) -> None:
+        """Hands the full resumable state to the observer."""
+        self._device.synchronize()
+        with self._clock.timing("checkpoint"):
+            self._observer.save(self.state_dict())
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that training needs to go on as if it had not stopped.
+
+        Returns:
+            Tensors and plain data, the ledger included.
+        """
+        best = self.best
+        return {
+            "model": self.model.state_dict(),
+            "average": self._average.state_dict() if self._average else None,
+            "optimizers": {n: s.optimizer.state_dict() for n, s in self._steps.items()},
+            "preprocessor": self._preprocessor.state_dict(),
+            "batches": self._batches.state(),
+            "generator": self._generator.get_state(),
+            "rng": rng_state(self._device.kind),
+            "num_steps": self.num_steps,
+            "num_looks": self._num_looks,
+            "steps_since_look": self._steps_since_look,
+            "counters": torch.stack([self._loss_sum, self._skipped, self._streak]).cpu(),
+            "best": None if best is None else vars(best),
+            "ledger": self._clock.ledger(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on where another attempt stopped; the clock carries its ledger.
+
+        Args:
+            state: What `state_dict` returned.
+        """
+        self.model.load_state_dict(state["model"])
+        if self._average is not None:
+            self._average.load_state_dict(state["average"])
+        for name, guarded in self._steps.items():
+            guarded.optimizer.load_state_dict(state["optimizers"][name])
+        self._preprocessor.load_state_dict(state["preprocessor"])
+        self._batches.load_state(state["batches"])
+        self._generator.set_state(state["generator"])
+        set_rng_state(state["rng"])
+        self.num_steps, self._num_looks = state["num_steps"], state["num_looks"]
+        self._steps_since_look = state["steps_since_look"]
+        counters = state["counters"].to(self._device.torch_device)
+        self._loss_sum, self._skipped, self._streak = (c.clone() for c in counters)
+        self.best = None if state["best"] is None else Best(**state["best"])
+        self._clock.carry(state["ledger"])

@@ -1,0 +1,186 @@
+"""Optimizers, schedules over progress, averaged weights, and the guard against bad gradients."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from flowbench.api.config import Phase, Training
+
+FUSED = ("adam", "adamw", "sgd")  # torch has no fused form of the others
+
+
+def build_optimizer(training: Training, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """Builds the optimizer of one parameter group.
+
+    Args:
+        training: The settings.
+        parameters: What it steps.
+
+    Returns:
+        The optimizer, fused where torch has such a form.
+    """
+    lr, decay, betas = training.lr, training.weight_decay, training.betas
+    if training.optimizer == "adamax":
+        return torch.optim.Adamax(parameters, lr, betas, weight_decay=decay, foreach=True)
+    if training.optimizer == "rmsprop":
+        return torch.optim.RMSprop(
+            parameters, lr, alpha=betas[1], momentum=betas[0], weight_decay=decay, foreach=True
+        )
+    if training.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr, betas[0], weight_decay=decay, fused=True)
+    kind = torch.optim.AdamW if training.optimizer == "adamw" else torch.optim.Adam
+    return kind(parameters, lr, betas, weight_decay=decay, fused=True)
+
+
+class Schedule:
+    """Learning rate and phase as functions of the budget's progress.
+
+    Args:
+        training: The settings.
+    """
+
+    def __init__(self, training: Training) -> None:
+        self._phases = training.phases
+        self._lr = training.lr
+        self._ends = [sum(p.share for p in self._phases[: i + 1]) for i in range(len(self._phases))]
+
+    def phase(self, progress: float) -> int:
+        """Index of the phase.
+
+        Args:
+            progress: Part of the budget used.
+
+        Returns:
+            The index, that of the last phase from 1 on.
+        """
+        past = sum(progress >= end for end in self._ends[:-1])
+        return int(past)
+
+    def lr(self, progress: float) -> float:
+        """The learning rate.
+
+        Args:
+            progress: Part of the budget used.
+
+        Returns:
+            The rate.
+        """
+        index = self.phase(progress)
+        phase = self._phases[index]
+        begin = self._ends[index] - phase.share
+        local = min(max((progress - begin) / phase.share, 0.0), 1.0)
+        return (phase.lr or self._lr) * _shape(phase, local)
+
+
+def _shape(phase: Phase, local: float) -> float:
+    if local < phase.warmup:
+        return local / phase.warmup
+    if phase.schedule == "constant":
+        return 1.0
+    after = (local - phase.warmup) / (1.0 - phase.warmup)
+    fall = 0.5 * (1.0 + math.cos(math.pi * after)) if phase.schedule == "cosine" else 1.0 - after
+    return phase.final_lr_ratio + (1.0 - phase.final_lr_ratio) * fall
+
+
+class GuardedStep:
+    """An optimizer step that a gradient which is not finite cannot spoil, decided on the device.
+
+    Fused optimizers take a ``found_inf`` flag and leave weights and moments untouched. The others
+    see a zero gradient: their moments decay, their weights move on by momentum alone. Neither waits
+    for the device.
+
+    Args:
+        optimizer: The optimizer.
+        clip_norm: Largest global gradient norm; None does not clip.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, clip_norm: float | None) -> None:
+        self.optimizer = optimizer
+        self._clip_norm = clip_norm
+        self._fused = bool(optimizer.defaults.get("fused"))
+
+    def __call__(self, lr: float) -> Tensor:
+        """Clips, guards and steps.
+
+        Args:
+            lr: Learning rate.
+
+        Returns:
+            1 if the gradient was not finite, else 0; shape (), on the device.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        grads = [p.grad for g in self.optimizer.param_groups for p in g["params"]]
+        present = [grad for grad in grads if grad is not None]
+        norm = torch.nn.utils.get_total_norm(present)
+        bad = (~torch.isfinite(norm)).to(torch.float32)
+        if self._fused:
+            self.optimizer.found_inf = bad  # type: ignore[attr-defined]
+        else:
+            for grad in present:
+                grad.copy_(torch.where(bad.bool(), torch.zeros_like(grad), grad))
+        if self._clip_norm is not None:
+            scale = torch.clamp(self._clip_norm / (norm + 1e-6), max=1.0)
+            torch._foreach_mul_(present, torch.where(bad.bool(), torch.ones_like(scale), scale))
+        self.optimizer.step()
+        return bad
+
+
+class RampedAverage:
+    r"""Exponential moving average of weights, :math:`d_n = \min(d, (1 + n) / (10 + n))`.
+
+    The ramp keeps short runs from being stuck at their initial weights. Floating-point buffers are
+    averaged as weights are; the others are copied.
+
+    Args:
+        model: The model to average; it is initialised already.
+        decay: Largest decay d.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self._decay = decay
+        self._updates = 0
+        self._averaged = AveragedModel(model, multi_avg_fn=self._lerp, use_buffers=True)
+        self._averaged.update_parameters(model)  # the first call copies
+
+    @property
+    def model(self) -> nn.Module:
+        """The model with averaged weights."""
+        module: nn.Module = self._averaged.module
+        return module
+
+    def update(self, model: nn.Module) -> None:
+        """Moves the average towards the model.
+
+        Args:
+            model: The model that was just stepped.
+        """
+        self._updates += 1
+        self._averaged.update_parameters(model)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that `load_state_dict` needs."""
+        return {"model": self.model.state_dict(), "updates": self._updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes up an average where it was left.
+
+        Args:
+            state: What `state_dict` returned.
+        """
+        self.model.load_state_dict(state["model"])
+        self._updates = int(state["updates"])
+
+    @torch.no_grad()
+    def _lerp(self, averaged: Any, current: Any, count: Any) -> None:
+        del count  # it lies on the device: reading it would wait
+        if not averaged[0].is_floating_point():
+            torch._foreach_copy_(averaged, current)
+            return
+        decay = min(self._decay, (1.0 + self._updates) / (10.0 + self._updates))
+        torch._foreach_lerp_(averaged, current, 1.0 - decay)
