@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from flowbench.registry import PluginSelection, Registry, load_registry
+
+FAKES = Path(__file__).parent / "fakes.py"
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def fake_plugins() -> PluginSelection:
+    """The fakes alone, as a user's plugin file."""
+    return PluginSelection(exclude=("flowbench",), files=(FAKES,))
+
+
+@pytest.fixture(scope="session")
+def fake_registry(fake_plugins: PluginSelection) -> Registry:
+    return load_registry(fake_plugins)
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's own results or data."""
+    for name in ("FLOWBENCH_PLUGINS", "FLOWBENCH_RESULTS", "FLOWBENCH_DATA"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def fakes(fake_registry: Registry) -> ModuleType:
+    """The module of the fakes, as the plugin door imported it."""
+    return sys.modules["fakes"]

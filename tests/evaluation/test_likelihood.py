@@ -1,0 +1,272 @@
+"""The likelihood protocol against closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from flowbench.api import (
+    DatasetInfo,
+    Density,
+    DensityModel,
+    Likelihood,
+    Logit,
+    ModelConfig,
+    Preprocessing,
+    Scale,
+    Split,
+    Standardise,
+    UniformDequantization,
+    bits_per_dim,
+)
+from flowbench.api.models import LOG_2PI
+from flowbench.data.preprocess import Preprocessor
+from flowbench.errors import ShapeError
+from flowbench.evaluation.likelihood import evaluate_likelihood, log_mean_exp
+
+DEQUANTIZED = Likelihood(measure="discrete", dequantization="uniform", estimate="bound")
+
+
+def image_info(levels: int, shape: tuple[int, ...] = (1, 4, 4)) -> DatasetInfo:
+    return DatasetInfo(
+        name="images",
+        modality="image",
+        event_shape=shape,
+        levels=levels,
+        num_train=100,
+        num_validation=0,
+        num_test=100,
+    )
+
+
+def vector_info(dims: int) -> DatasetInfo:
+    return DatasetInfo(
+        name="vectors",
+        modality="vector",
+        event_shape=(dims,),
+        levels=None,
+        num_train=100,
+        num_validation=0,
+        num_test=100,
+    )
+
+
+class Closed(DensityModel):
+    """A density given by a function of (x, context, generator)."""
+
+    def __init__(self, config: ModelConfig, data: DatasetInfo, function) -> None:
+        super().__init__(config, data)
+        self.function = function
+        self.anchor = nn.Parameter(torch.zeros(1))
+
+    def log_prob(self, x, context=None, *, generator=None):
+        return Density(values=self.function(x, context, generator), info={"nfe": 7.0})
+
+
+def evaluate(
+    function, info, x, preprocessing=None, kind=DEQUANTIZED, draws=1, context=None, batch_size=64
+):
+    config = ModelConfig(preprocessing=preprocessing or Preprocessing())
+    preprocessor = Preprocessor(config.preprocessing, info, dtype=torch.float64)
+    split = Split(x=x, context=context or {})
+    preprocessor.fit(split)
+    return evaluate_likelihood(
+        Closed(config, info, function),
+        preprocessor,
+        split,
+        name="test",
+        likelihood=kind,
+        draws=draws,
+        generator=torch.Generator().manual_seed(0),
+        batch_size=batch_size,
+    )
+
+
+def integers(info: DatasetInfo, num: int = 64) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return rng.integers(0, info.levels, size=(num, *info.event_shape)).astype(np.uint8)
+
+
+# The base density of each preprocessing's image that makes the model uniform on raw values.
+def uniform_on(low: float, high: float):
+    return lambda x, *_: torch.full((len(x),), -math.log(high - low) * x[0].numel())
+
+
+def logistic_of(alpha: float):
+    """Density of logit(alpha + (1 - 2 alpha) u) for uniform u."""
+
+    def log_prob(y: Tensor, *_) -> Tensor:
+        log_sigmoid = nn.functional.logsigmoid
+        per_dim = log_sigmoid(y) + log_sigmoid(-y) - math.log(1 - 2 * alpha)
+        return per_dim.flatten(1).sum(1)
+
+    return log_prob
+
+
+UNIFORMS = [
+    (Preprocessing(noise=UniformDequantization()), lambda k: uniform_on(0, k)),
+    (
+        Preprocessing(noise=UniformDequantization(), bijections=(Scale(low=0, high=1),)),
+        lambda k: uniform_on(0, 1),
+    ),
+    (
+        Preprocessing(noise=UniformDequantization(), bijections=(Scale(low=-1, high=1),)),
+        lambda k: uniform_on(-1, 1),
+    ),
+    (
+        Preprocessing(
+            noise=UniformDequantization(), bijections=(Scale(low=0, high=1), Logit(alpha=0.05))
+        ),
+        lambda k: logistic_of(0.05),
+    ),
+]
+
+
+@pytest.mark.parametrize("levels", [2, 17, 256])
+@pytest.mark.parametrize(("preprocessing", "density"), UNIFORMS)
+def test_a_uniform_model_has_exactly_log2_k_bits(preprocessing, density, levels: int) -> None:
+    info = image_info(levels)
+    result = evaluate(density(levels), info, integers(info), preprocessing, draws=4)
+    bits = bits_per_dim(result.log_prob, result.num_dims)
+    assert np.allclose(bits, math.log2(levels), atol=1e-6)
+    assert np.allclose(bits_per_dim(result.elbo, result.num_dims), math.log2(levels), atol=1e-6)
+
+
+def test_a_gaussian_has_its_entropy() -> None:
+    info, std = vector_info(3), 2.5
+    x = np.random.default_rng(0).normal(0, std, size=(40_000, 3)).astype(np.float32)
+
+    def log_prob(z: Tensor, *_) -> Tensor:
+        return (-0.5 * ((z / std) ** 2 + LOG_2PI) - math.log(std)).sum(1)
+
+    kind = Likelihood(measure="continuous")
+    result = evaluate(log_prob, info, x, kind=kind, batch_size=5000)
+    entropy = 3 * (0.5 * (LOG_2PI + 1) + math.log(std))
+    error = result.log_prob.std() / len(x) ** 0.5
+    assert abs(-result.log_prob.mean() - entropy) < 4 * error
+
+
+def test_standardising_changes_the_density_by_its_ladj() -> None:
+    info = vector_info(2)
+    x = np.random.default_rng(0).normal([1.0, -5.0], [2.0, 0.1], size=(4000, 2)).astype(np.float32)
+
+    def log_prob(z: Tensor, *_) -> Tensor:
+        return (-0.5 * (z**2 + LOG_2PI)).sum(1)
+
+    kind = Likelihood(measure="continuous")
+    preprocessing = Preprocessing(bijections=(Standardise(),))
+    result = evaluate(log_prob, info, x, preprocessing, kind)
+    std, mean = x.astype(np.float64).std(0), x.astype(np.float64).mean(0)
+    expected = (-0.5 * (((x - mean) / std) ** 2 + LOG_2PI) - np.log(std)).sum(1)
+    assert np.allclose(result.log_prob, expected, atol=1e-4)
+
+
+def test_a_discretised_logistic_is_approached_by_its_dequantized_bound() -> None:
+    """P(x) = F(x + 1) - F(x); the density of the continuous logistic bounds it from below."""
+    info, mean, scale = image_info(8, (1, 2, 2)), 4.0, 0.6
+    x = integers(info, 200)
+    edges = (np.stack([x, x + 1.0]) - mean) / scale
+    cdf = 1 / (1 + np.exp(-edges))
+    exact = np.log(cdf[1] - cdf[0]).reshape(len(x), -1).sum(1)
+
+    def log_prob(y: Tensor, *_) -> Tensor:
+        z = (y - mean) / scale
+        return (-z - 2 * nn.functional.softplus(-z) - math.log(scale)).flatten(1).sum(1)
+
+    noise = Preprocessing(noise=UniformDequantization())
+    gaps = [
+        exact.mean() - evaluate(log_prob, info, x, noise, draws=k).log_prob.mean()
+        for k in (1, 8, 512)
+    ]
+    assert gaps[0] > gaps[1] > gaps[2] > -0.005
+    assert gaps[2] < 0.02
+
+
+def test_the_importance_weighted_bound_approaches_the_exact_likelihood(fakes) -> None:
+    info = vector_info(2)
+    x = np.random.default_rng(1).normal(0, 2**0.5, size=(500, 2)).astype(np.float32)
+    exact = (-0.25 * x.astype(np.float64) ** 2 - 0.5 * math.log(4 * math.pi)).sum(1)
+    model = fakes.LinearGaussianLatent(fakes.LatentConfig(), info)
+    kind = Likelihood(measure="continuous", estimate="bound")
+    log_prob = lambda x, context, generator: model.log_prob(x, generator=generator).values  # noqa: E731
+
+    def gap(draws: int) -> float:
+        result = evaluate(log_prob, info, x, kind=kind, draws=draws)
+        return float(exact.mean() - result.log_prob.mean())
+
+    gaps = [gap(k) for k in (1, 4, 32, 512)]
+    assert gaps[0] > gaps[1] > gaps[2] > gaps[3]
+    assert abs(gaps[3]) < 0.005
+    elbo = evaluate(log_prob, info, x, kind=kind, draws=512).elbo
+    assert np.isclose(exact.mean() - elbo.mean(), gaps[0], atol=0.05)
+
+
+def test_estimator_noise_does_not_raise_an_unbiased_estimate() -> None:
+    """Hutchinson-like noise of standard deviation 2: log-mean-exp would add about 2 nats."""
+    info = vector_info(2)
+    x = np.zeros((400, 2), np.float32)
+
+    def noisy(z: Tensor, context, generator) -> Tensor:
+        return -3.0 + 2.0 * torch.randn(len(z), generator=generator, dtype=z.dtype)
+
+    unbiased = Likelihood(measure="continuous", estimate="unbiased")
+    result = evaluate(noisy, info, x, kind=unbiased, draws=64)
+    assert result.draw_stderr is not None
+    assert abs(result.log_prob.mean() + 3.0) < 4 * result.draw_stderr
+    assert np.isclose(result.draw_stderr, 2 / (400 * 64) ** 0.5, rtol=0.05)
+    as_weights = evaluate(
+        noisy, info, x, kind=unbiased.model_copy(update={"estimate": "bound"}), draws=64
+    )
+    assert as_weights.log_prob.mean() > -2.0
+
+
+def test_every_example_once_whatever_the_batch_size() -> None:
+    info = vector_info(1)
+    x = np.arange(103, dtype=np.float32)[:, None]
+    kind = Likelihood(measure="continuous")
+    for size in (1, 10, 103, 1000):
+        result = evaluate(lambda z, *_: z[:, 0], info, x, kind=kind, batch_size=size)
+        assert np.array_equal(result.log_prob, x[:, 0])
+
+
+def test_labels_are_withheld_unless_the_likelihood_is_given_them() -> None:
+    info = vector_info(1)
+    x, context = np.zeros((4, 1), np.float32), {"label": np.arange(4)}
+    seen = []
+
+    def log_prob(z: Tensor, given, *_) -> Tensor:
+        seen.append(given)
+        return z[:, 0]
+
+    kind = Likelihood(measure="continuous")
+    evaluate(log_prob, info, x, kind=kind, context=context)
+    evaluate(log_prob, info, x, kind=kind.model_copy(update={"given": "label"}), context=context)
+    assert seen[0] is None
+    assert torch.equal(seen[1]["label"], torch.arange(4))
+
+
+def test_a_deterministic_likelihood_takes_one_draw_and_says_so() -> None:
+    info = vector_info(1)
+    kind = Likelihood(measure="continuous")
+    result = evaluate(lambda z, *_: z[:, 0], info, np.ones((2, 1), np.float32), kind=kind, draws=16)
+    assert result.likelihood.draws == 1
+    assert result.draw_stderr is None
+    assert result.info == {"nfe": 7.0}
+
+
+def test_a_log_prob_that_is_not_summed_is_refused() -> None:
+    info = vector_info(3)
+    with pytest.raises(ShapeError, match=r"returned shape \(2, 3\) for a batch of 2; expected"):
+        evaluate(lambda z, *_: z, info, np.ones((2, 3), np.float32))
+
+
+@given(st.lists(st.floats(-1000, 1000), min_size=1, max_size=20))
+def test_log_mean_exp_is_between_mean_and_maximum(weights: list[float]) -> None:
+    value = log_mean_exp(np.array([weights]))[0]
+    assert np.mean(weights) - 1e-9 <= value <= max(weights) + 1e-9

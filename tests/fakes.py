@@ -1,0 +1,304 @@
+"""Small plugins for tests of the core, which must be right without the real ones.
+
+The module is itself a plugin file: workers load it with ``--plugin-file``.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from flowbench.api import (
+    Batch,
+    DatasetInfo,
+    DatasetSpec,
+    DataSplits,
+    Density,
+    DensityModel,
+    GenerativeModel,
+    InvertibleModel,
+    Likelihood,
+    MetricSettings,
+    MetricSpec,
+    MetricValue,
+    ModelConfig,
+    ModelSpec,
+    Preprocessing,
+    Preset,
+    SampleSettings,
+    Scale,
+    Split,
+    Step,
+    TrainedModel,
+    Training,
+    UniformDequantization,
+    hookimpl,
+)
+
+FLOWBENCH_API_VERSION = 1
+LEVELS = 8
+
+
+# --- models ---------------------------------------------------------------------------------------
+
+
+class GaussianConfig(ModelConfig):
+    """An elementwise affine flow."""
+
+    presets: ClassVar = {
+        "images": Preset(summary="for tiny images"),
+        "vectors": Preset(summary="for vectors", values={"preprocessing": {"noise": None}}),
+        "averaged": Preset(
+            summary="with averaged weights", values={"training": {"ema_decay": 0.9}}
+        ),
+    }
+    preprocessing: Preprocessing = Preprocessing(noise=UniformDequantization())
+    training: Training = Training(batch_size=16, lr=0.05)
+    width: int = 4
+
+    @classmethod
+    def default_preset(cls, data: DatasetInfo) -> str:
+        return "images" if data.modality == "image" else "vectors"
+
+
+class Gaussian(InvertibleModel):
+    """z = (x - mean) * exp(-log_std), each dim on its own."""
+
+    def __init__(self, config: ModelConfig, data: DatasetInfo) -> None:
+        super().__init__(config, data)
+        self.mean = nn.Parameter(torch.zeros(data.event_shape))
+        self.log_std = nn.Parameter(torch.zeros(data.event_shape))
+
+    def initialize(self, batch: Batch) -> None:
+        self.mean.copy_(batch.x.mean(0))
+
+    def to_latent(self, x, context=None, *, aux=None):
+        z = (x - self.mean) * torch.exp(-self.log_std)
+        return (z,), -self.log_std.sum().expand(len(x))
+
+    def from_latent(self, latents, context=None):
+        return latents[0] * torch.exp(self.log_std) + self.mean
+
+
+class Crash(Gaussian):
+    def loss(self, batch: Batch, step: Step) -> Tensor:
+        raise ValueError("this model breaks in its loss")
+
+
+class Diverge(Gaussian):
+    def loss(self, batch: Batch, step: Step) -> Tensor:
+        return super().loss(batch, step) * (math.nan if step.index > 3 else 1.0)
+
+
+class OutOfMemory(Gaussian):
+    def loss(self, batch: Batch, step: Step) -> Tensor:
+        raise torch.OutOfMemoryError("tried to allocate 4 TiB. Free up some memory")
+
+
+class Die(Gaussian):
+    def loss(self, batch: Batch, step: Step) -> Tensor:
+        os.kill(os.getpid(), 9)
+        return super().loss(batch, step)
+
+
+class Slow(Gaussian):
+    """Takes a while for each step, so that a test can interrupt it."""
+
+    def loss(self, batch: Batch, step: Step) -> Tensor:
+        time.sleep(0.05)
+        return super().loss(batch, step)
+
+
+class Hang(Gaussian):
+    """Overruns any budget in its first step."""
+
+    def loss(self, batch: Batch, step: Step) -> Tensor:
+        time.sleep(600)
+        return super().loss(batch, step)
+
+
+class Gan(GenerativeModel):
+    """Two optimizers, no likelihood."""
+
+    def __init__(self, config: ModelConfig, data: DatasetInfo) -> None:
+        super().__init__(config, data)
+        self.shift = nn.Parameter(torch.zeros(data.event_shape))
+        self.critic = nn.Linear(data.num_dims, 1)
+
+    def optimizer_groups(self):
+        return {"critic": list(self.critic.parameters()), "generator": [self.shift]}
+
+    def loss(self, batch: Batch, step: Step) -> Tensor:
+        fake = self._draw(len(batch.x), step.generator)
+        score = self.critic(fake.flatten(1)).mean()
+        if step.group == "generator":
+            return -score
+        return score - self.critic(batch.x.flatten(1)).mean()
+
+    def sample(self, num, context=None, *, settings: SampleSettings, generator):
+        return self._draw(num, generator)
+
+    def _draw(self, num: int, generator: torch.Generator) -> Tensor:
+        noise = torch.randn(num, *self.data.event_shape, generator=generator)
+        return noise + self.shift
+
+
+class LatentConfig(ModelConfig):
+    presets: ClassVar = {"default": Preset(summary="x = z + noise")}
+    preprocessing: Preprocessing = Preprocessing()
+
+    def likelihood(self, data: DatasetInfo) -> Likelihood:
+        return Likelihood(measure="continuous", estimate="bound")
+
+
+class LinearGaussianLatent(DensityModel):
+    """x = z + e with z, e ~ N(0, 1), seen through a proposal q(z|x) that is too wide.
+
+    One draw's log-weight is log p(x|z) p(z) / q(z|x); exactly, x ~ N(0, 2).
+    """
+
+    def __init__(self, config: ModelConfig, data: DatasetInfo) -> None:
+        super().__init__(config, data)
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def log_prob(self, x, context=None, *, generator=None):
+        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        z = x / 2 + noise
+        joint = _normal(z) + _normal(x - z)
+        return Density(values=(joint - _normal(noise)).sum(1))
+
+
+def _normal(value: Tensor) -> Tensor:
+    return -0.5 * (value.square() + math.log(2 * math.pi))
+
+
+# --- data -----------------------------------------------------------------------------------------
+
+
+def load_images(data_dir: Path) -> DataSplits:
+    rng = np.random.default_rng(0)
+    means = rng.uniform(1.0, 6.0, size=(1, 4, 4))
+    x = np.clip(np.rint(rng.normal(means, 1.0, size=(260, 1, 4, 4))), 0, LEVELS - 1)
+    labels = rng.integers(0, 3, size=260)
+    x, labels = x.astype(np.uint8), labels.astype(np.int64)
+    return DataSplits(
+        train=Split(x=x[:200], context={"label": labels[:200]}),
+        test=Split(x=x[200:], context={"label": labels[200:]}),
+    )
+
+
+def load_vectors(data_dir: Path) -> DataSplits:
+    x = np.random.default_rng(1).normal(2.0, 3.0, size=(600, 2)).astype(np.float32)
+    return DataSplits(train=Split(x=x[:400]), test=Split(x=x[400:]))
+
+
+# --- metrics --------------------------------------------------------------------------------------
+
+
+def compute_nll(trained: TrainedModel, data: DataSplits, settings: MetricSettings):
+    result = trained.likelihood("test")
+    return [
+        MetricValue(
+            name="fake_nll",
+            value=float(-result.log_prob.mean()),
+            unit="nats",
+            direction="lower",
+            split="test",
+            num_examples=len(result.log_prob),
+            stderr=float(result.log_prob.std() / len(result.log_prob) ** 0.5),
+        )
+    ]
+
+
+def compute_failure(trained: TrainedModel, data: DataSplits, settings: MetricSettings):
+    raise RuntimeError("this metric breaks")
+
+
+def compute_nan(trained: TrainedModel, data: DataSplits, settings: MetricSettings):
+    return [MetricValue(name="fake_nan", value=math.nan, unit="", direction="lower")]
+
+
+# --- specs ----------------------------------------------------------------------------------------
+
+
+def _model(name: str, cls: type, config: str = "GaussianConfig") -> ModelSpec:
+    return ModelSpec(
+        name=name,
+        model=f"{__name__}:{cls.__name__}",
+        config=f"{__name__}:{config}",
+        modalities=frozenset({"image", "vector"}),
+        summary="a fake",
+    )
+
+
+@hookimpl
+def register_models():
+    return [
+        _model("fake-gaussian", Gaussian),
+        _model("fake-crash", Crash),
+        _model("fake-diverge", Diverge),
+        _model("fake-oom", OutOfMemory),
+        _model("fake-die", Die),
+        _model("fake-slow", Slow),
+        _model("fake-hang", Hang),
+        _model("fake-gan", Gan),
+        _model("fake-latent", LinearGaussianLatent, "LatentConfig"),
+    ]
+
+
+@hookimpl
+def register_datasets():
+    return [
+        DatasetSpec(
+            name="fake-images",
+            modality="image",
+            event_shape=(1, 4, 4),
+            levels=LEVELS,
+            num_train=200,
+            num_test=60,
+            num_classes=3,
+            context={"label": ()},
+            summary="tiny images",
+            load=f"{__name__}:load_images",
+        ),
+        DatasetSpec(
+            name="fake-vectors",
+            modality="vector",
+            event_shape=(2,),
+            levels=None,
+            num_train=400,
+            num_test=200,
+            summary="a Gaussian",
+            load=f"{__name__}:load_vectors",
+        ),
+    ]
+
+
+@hookimpl
+def register_metrics():
+    return [
+        MetricSpec(
+            name=name,
+            compute=f"{__name__}:{function.__name__}",
+            unit="nats",
+            direction="lower",
+            summary="a fake",
+            needs=frozenset({"likelihood"}) if name == "fake_nll" else frozenset(),
+            exclusive=name == "fake_nll",
+        )
+        for name, function in (
+            ("fake_nll", compute_nll),
+            ("fake_failure", compute_failure),
+            ("fake_nan", compute_nan),
+        )
+    ]
+
+
+SCALED = Preprocessing(noise=UniformDequantization(), bijections=(Scale(low=-1, high=1),))

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from flowbench.errors import SuiteError
+from flowbench.training.device import (
+    DelayedFlag,
+    Device,
+    InFlight,
+    available_kinds,
+    is_out_of_memory,
+    visible_gpus,
+)
+
+
+class FakeCuda:
+    """Records in which order events are recorded and waited for."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.recorded = 0
+
+    def Event(self) -> Any:
+        backend = self
+
+        class Event:
+            def record(self) -> None:
+                backend.recorded += 1
+                self.number = backend.recorded
+                backend.calls.append(f"record {self.number}")
+
+            def synchronize(self) -> None:
+                backend.calls.append(f"wait {self.number}")
+
+        return Event()
+
+    def synchronize(self) -> None:
+        self.calls.append("synchronize")
+
+    def reset_peak_memory_stats(self) -> None:
+        self.calls.append("reset")
+
+    def max_memory_allocated(self) -> int:
+        return 123
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> Device:
+    return Device("cuda", "a fake GPU", FakeCuda())
+
+
+def test_at_most_two_steps_are_in_flight(cuda: Device) -> None:
+    in_flight = InFlight(cuda)
+    for _ in range(4):
+        in_flight.step_queued()
+    calls = cuda._backend.calls
+    assert calls == ["record 1", "record 2", "record 3", "wait 1", "record 4", "wait 2"]
+
+
+def test_a_cpu_has_nothing_in_flight() -> None:
+    cpu = Device("cpu", "a CPU", None)
+    InFlight(cpu).step_queued()
+    cpu.synchronize()
+    assert cpu.fence() is None
+
+
+def test_peak_memory_says_what_it_counts(cuda: Device) -> None:
+    cuda.reset_peak_memory()
+    assert cuda.peak_memory() == (123, "device allocator, training")
+    size, source = Device("cpu", "a CPU", None).peak_memory()
+    assert size is not None
+    assert size > 10**6
+    assert "process" in source
+
+
+def test_a_flag_is_read_late_on_a_device_and_at_once_on_a_cpu() -> None:
+    mps = DelayedFlag(Device("mps", "fake", FakeCuda()))
+    cpu = DelayedFlag(Device("cpu", "fake", None))
+    values = [torch.tensor(float(i)) for i in range(4)]
+    assert [mps.push(v) for v in values] == [None, None, 0.0, 1.0]
+    assert [cpu.push(v) for v in values] == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_auto_takes_the_fastest() -> None:
+    assert Device.select("auto", "a CPU").kind == available_kinds()[0]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
+def test_a_missing_device_is_one_clear_line() -> None:
+    with pytest.raises(SuiteError, match="device 'cuda' is not available here; this machine has"):
+        Device.select("cuda", "a CPU")
+
+
+def test_tf32_only_where_asked_for() -> None:
+    device = Device("cpu", "a CPU", None)
+    before = torch.backends.cuda.matmul.fp32_precision
+    with device.numerics("float32"):
+        assert torch.backends.cuda.matmul.fp32_precision == "ieee"
+        assert torch.backends.cudnn.conv.fp32_precision == "ieee"
+    with device.numerics("tf32"):
+        assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+    assert torch.backends.cuda.matmul.fp32_precision == before
+
+
+def test_bfloat16_casts_the_forward_pass_only_on_request() -> None:
+    device, x = Device("cpu", "a CPU", None), torch.ones(2, 2)
+    with device.autocast("bfloat16"):
+        assert (x @ x).dtype == torch.bfloat16
+    with device.autocast("float32"):
+        assert (x @ x).dtype == torch.float32
+
+
+def test_visible_gpus_are_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, GPU-abc")
+    assert visible_gpus() == ("2", "GPU-abc")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("x"), True),
+        (MemoryError(), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), True),
+        (RuntimeError("shapes differ"), False),
+    ],
+)
+def test_out_of_memory(error: Exception, expected: bool) -> None:
+    assert is_out_of_memory(error) == expected
