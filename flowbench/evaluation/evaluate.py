@@ -180,7 +180,8 @@ class EvaluatedModel:
         Returns:
             Samples, shape (num, *event_shape).
         """
-        y = self._sample(num, self._generator("draw", seed))[0]
+        labels = np.random.default_rng(seed)
+        y = self._sample(num, self._generator("draw", seed), labels)[0]
         self.synchronize()
         return y
 
@@ -197,9 +198,11 @@ class EvaluatedModel:
 
     @torch.no_grad()
     def _sample(
-        self, num: int, generator: torch.Generator
+        self, num: int, generator: torch.Generator, picks: np.random.Generator
     ) -> tuple[Tensor, dict[str, NDArray[Any]]]:
-        context = self._training_context(num, self._settings.seed)
+        train = self._splits.train
+        rows = picks.integers(len(train), size=num)  # labels follow the training frequencies
+        context = {name: values[rows] for name, values in train.context.items()}
         tensors = {k: torch.from_numpy(v).to(generator.device) for k, v in context.items()}
         settings = self._settings.sample
         y = self.model.sample(num, tensors or None, settings=settings, generator=generator)
@@ -211,18 +214,14 @@ class EvaluatedModel:
             )
         return y, context
 
-    def _training_context(self, num: int, seed: int) -> dict[str, NDArray[Any]]:
-        train = self._splits.train
-        picks = np.random.default_rng(seed).integers(len(train), size=num)
-        return {name: values[picks] for name, values in train.context.items()}
-
     def _draw_samples(self, num: int) -> Samples:
         generator = self._generator("samples", self._settings.seed)
+        picks = np.random.default_rng(self._settings.seed)
         size = self._settings.batch_size
         raws, contexts, clipped, nonfinite = [], [], 0, 0
         for start in range(0, num, size):
             self._tick()
-            y, context = self._sample(min(size, num - start), generator)
+            y, context = self._sample(min(size, num - start), generator, picks)
             restored = self._preprocessor.inverse(y)
             raws.append(restored.raw.cpu().numpy())
             contexts.append(context)

@@ -171,21 +171,27 @@ class Trainer:
             Preempted: The observer asked to stop; the state was saved.
             NonFiniteLossError: Too many steps in a row had no finite gradient.
         """
-        in_flight, streaks = InFlight(self._device), DelayedFlag(self._device)
         self.model.train()
-        with self._device.numerics(self._training.precision), self._clock.timing("train"):
-            while self._steps and (progress := self.progress()) < 1.0:
-                self._look_if_due(progress)
-                if self._observer.tick(self.num_steps, progress):
-                    self.save()
-                    raise Preempted
-                self._step(progress)
-                in_flight.step_queued()
-                self._give_up_if_lost(streaks.push(self._streak))
-                if self._observer.checkpoint_due():
-                    self.save()
-            self._device.synchronize()
-        self._look(1.0)
+        try:
+            with self._device.numerics(self._training.precision), self._clock.timing("train"):
+                self._run_steps()
+            self._look(1.0)
+        except Preempted:  # between two steps, or in the middle of a validation
+            self.save()
+            raise
+
+    def _run_steps(self) -> None:
+        in_flight, streaks = InFlight(self._device), DelayedFlag(self._device)
+        while self._steps and (progress := self.progress()) < 1.0:
+            self._look_if_due(progress)
+            if self._observer.tick(self.num_steps, progress):
+                raise Preempted
+            self._step(progress)
+            in_flight.step_queued()
+            self._give_up_if_lost(streaks.push(self._streak))
+            if self._observer.checkpoint_due():
+                self.save()
+        self._device.synchronize()
 
     def _step(self, progress: float) -> None:
         self._clock.switch("data")

@@ -249,3 +249,24 @@ def test_progress_never_reaches_one_before_the_last_step(fake_registry, data) ->
     assert [p.progress for p in watcher.points][-1] == 1.0
     assert all(p.progress < 1.0 for p in watcher.points[:-1])
     assert math.isclose(watcher.points[0].progress, 0.0)
+
+
+def test_an_interrupt_in_the_middle_of_a_validation_is_saved_too(fake_registry, data) -> None:
+    looks = []
+
+    def interrupted(model: GenerativeModel) -> float:
+        looks.append(1)
+        if len(looks) == 4:
+            raise Preempted
+        return 1.0
+
+    watcher = Watcher()
+    trainer = make(fake_registry, data, watcher=watcher, validate=interrupted)
+    with pytest.raises(Preempted):
+        trainer.run()
+    resumed = make(fake_registry, data, validate=lambda _: 1.0)
+    resumed.load_state_dict(watcher.states[-1])
+    resumed.run()
+    whole = make(fake_registry, data)
+    whole.run()
+    assert torch.equal(weights(whole.model), weights(resumed.model))

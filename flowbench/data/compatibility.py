@@ -1,0 +1,100 @@
+"""Which preprocessing steps fit one another and the data."""
+
+from __future__ import annotations
+
+from flowbench.api.config import (
+    GaussianNoise,
+    Logit,
+    Preprocessing,
+    Scale,
+    UniformDequantization,
+)
+from flowbench.api.specs import DatasetInfo
+from flowbench.errors import ConfigError
+
+RANGE_TOLERANCE = 1e-9  # rounding allowed when a range is compared with [0, 1]
+
+Range = tuple[float, float]
+
+
+def scale_per_level(step: Scale, levels: int) -> float:
+    """What one level becomes under a scale.
+
+    Args:
+        step: The scale.
+        levels: Number K of levels.
+
+    Returns:
+        The slope of the map.
+    """
+    return (step.high - step.low) / (levels - 1 if step.closed else levels)
+
+
+def check_steps(config: Preprocessing, info: DatasetInfo) -> None:
+    """Refuses steps that do not fit one another or the data.
+
+    Args:
+        config: The steps.
+        info: Facts of the dataset.
+
+    Raises:
+        ConfigError: The first step that does not fit.
+    """
+    if info.levels is None and config.support == "discrete":
+        raise ConfigError(
+            f"a model of discrete support cannot take {info.name!r}, which is real-valued; "
+            "choose a dataset with integer levels, or a continuous preprocessing"
+        )
+    if info.levels is None and isinstance(config.noise, UniformDequantization):
+        raise ConfigError(
+            f"uniform_dequantization needs integer levels, {info.name!r} is real-valued; "
+            "leave the noise out"
+        )
+    bounds = _raw_range(config, info)
+    for position, step in enumerate(config.bijections):
+        if isinstance(step, Scale):
+            bounds = _check_scale(step, position, bounds, info)
+        else:
+            if isinstance(step, Logit):
+                _check_logit(position, bounds)
+            bounds = None
+
+
+def _raw_range(config: Preprocessing, info: DatasetInfo) -> Range | None:
+    """Where the values lie before the first bijection; None if there are no bounds."""
+    if info.levels is None or isinstance(config.noise, GaussianNoise):
+        return None
+    dequantized = isinstance(config.noise, UniformDequantization)
+    return (0.0, float(info.levels if dequantized else info.levels - 1))
+
+
+def _check_scale(
+    step: Scale, position: int, bounds: Range | None, info: DatasetInfo
+) -> Range | None:
+    if info.levels is None:
+        raise ConfigError(
+            f"bijections[{position}]: scale needs integer levels, {info.name!r} is real-valued; "
+            "use standardise"
+        )
+    if position > 0:
+        raise ConfigError(
+            f"bijections[{position}]: scale maps raw levels, so it must be the first bijection"
+        )
+    if bounds is None:
+        return None
+    per_level = scale_per_level(step, info.levels)
+    return (step.low + per_level * bounds[0], step.low + per_level * bounds[1])
+
+
+def _check_logit(position: int, bounds: Range | None) -> None:
+    if bounds is None:
+        raise ConfigError(
+            f"bijections[{position}]: logit needs values in [0, 1], here they have no bounds; "
+            "put a scale onto [0, 1] directly before it, without gaussian_noise"
+        )
+    if bounds[0] < -RANGE_TOLERANCE or bounds[1] > 1.0 + RANGE_TOLERANCE:
+        raise ConfigError(
+            f"bijections[{position}]: logit needs values in [0, 1], here they lie in "
+            f"[{bounds[0]:g}, {bounds[1]:g}]; put a scale onto [0, 1] directly before it "
+            "(closed = false for dequantized data)"
+        )

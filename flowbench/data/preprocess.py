@@ -1,0 +1,262 @@
+"""The harness's own preprocessing: how raw values reach a model, and what that adds to a density.
+
+A model's config names the steps; they run here and nowhere else, so that every row of a board
+accounts for dequantization and scaling in the same way. ``forward`` maps raw data to the model's
+space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from flowbench.api.config import (
+    GaussianNoise,
+    Logit,
+    Preprocessing,
+    Scale,
+    Standardise,
+    UniformDequantization,
+)
+from flowbench.api.data import Split
+from flowbench.api.specs import DatasetInfo
+from flowbench.data.compatibility import check_steps, scale_per_level
+from flowbench.data.elementwise import Affine, Elementwise, LogitOfUnit
+from flowbench.data.moments import moments
+from flowbench.errors import ConfigError, DataError, ShapeError
+
+FIT_CHUNK = 4096  # examples held in float64 at a time while statistics are fitted
+FIT_SEED = 0  # noise behind the statistics: the same for every job, whatever its seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restored:
+    """Model output brought back to the raw scale.
+
+    Attributes:
+        raw: Raw values, shape (B, *event_shape): uint8 (int32 above 256 levels) for data of K
+            levels, floats otherwise. A non-finite value becomes level 0, or stays as it is in
+            real-valued data.
+        num_clipped: Finite values that fell outside the levels; 0 for real-valued data.
+        num_nonfinite: Values that were not finite.
+    """
+
+    raw: Tensor
+    num_clipped: int
+    num_nonfinite: int
+
+
+class Preprocessor:
+    """Maps raw values to a model's space and back.
+
+    Args:
+        config: The steps.
+        info: Facts of the dataset.
+        device: Where tensors are worked on.
+        dtype: float32, or float64 for tests and reference values.
+
+    Raises:
+        ConfigError: The steps do not fit one another or the dataset.
+    """
+
+    def __init__(
+        self,
+        config: Preprocessing,
+        info: DatasetInfo,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        check_steps(config, info)
+        self._config = config
+        self._info = info
+        self._device = torch.device(device)
+        self._dtype = dtype
+        self._levels = info.levels or 0  # 0 is never used: check_steps refuses what needs levels
+        self._dequantizes = isinstance(config.noise, UniformDequantization)
+        self._statistics: dict[str, Tensor] = {}
+        self._bijections = self._build(self._device, dtype)
+
+    def fit(self, train: Split) -> None:
+        """Fits the statistics of every `Standardise` step, in float64 on the CPU.
+
+        They are those of the values as they stand at that step, noise included (drawn from a
+        fixed seed): a pixel that never changes gets the spread of its dequantization noise, not
+        a spread of 0. A real-valued dim without any spread is only centred.
+
+        Args:
+            train: The training split, the validation part already taken off.
+        """
+        for position, step in enumerate(self._config.bijections):
+            if isinstance(step, Standardise):
+                mean, std = moments(self._values_before(position, train), step.per)
+                self._statistics[f"bijections.{position}.mean"] = mean
+                self._statistics[f"bijections.{position}.std"] = std
+        self._bijections = self._build(self._device, self._dtype)
+
+    def forward(self, raw: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Maps raw values to the model's space.
+
+        Args:
+            raw: Raw values, shape (B, *event_shape), any dtype.
+            generator: Source of the noise, on the preprocessor's device; None takes torch's own.
+
+        Returns:
+            y, shape (B, *event_shape), and ladj, shape (B,), in nats summed over event dims: what
+            is added to the model's log-density of y to give that of the (dequantized) raw values.
+            For a model of discrete support, the levels as int64 and a ladj of 0.
+
+        Raises:
+            ShapeError: ``raw`` is not of shape (B, *event_shape).
+        """
+        if raw.shape[1:] != self._info.event_shape:
+            raise ShapeError(
+                f"raw values have shape {tuple(raw.shape)}, "
+                f"{self._info.name!r} needs (B, {', '.join(map(str, self._info.event_shape))})"
+            )
+        raw = raw.to(self._device)
+        if self._config.support == "discrete":
+            return raw.long(), torch.zeros(len(raw), dtype=self._dtype, device=self._device)
+        y, ladj = self._add_noise(raw.to(self._dtype), generator), self._zero
+        for bijection in self._require_fitted():
+            y, step_ladj = bijection.forward(y)
+            ladj = ladj + step_ladj
+        return y, ladj.expand(len(raw))
+
+    def inverse(self, y: Tensor) -> Restored:
+        """Maps values of the model's space back to the raw scale.
+
+        Dequantized values are floored, all other values of K-level data are rounded; then they are
+        clipped to the levels.
+
+        Args:
+            y: Values in the model's space, shape (B, *event_shape).
+
+        Returns:
+            The raw values, and how many had to be clipped or were not finite.
+        """
+        raw = y = y.to(self._dtype) if y.is_floating_point() else y
+        for bijection in reversed(self._require_fitted()):
+            raw = bijection.inverse(raw)
+        finite = y.isfinite() & raw.isfinite()
+        num_nonfinite = int((~finite).sum())
+        if self._info.levels is None:
+            return Restored(raw=raw, num_clipped=0, num_nonfinite=num_nonfinite)
+        levels = self._quantize(torch.where(finite, raw, 0))
+        clipped = levels.clamp(0, self._info.levels - 1)
+        return Restored(
+            raw=clipped.to(torch.uint8 if self._info.levels <= 256 else torch.int32),
+            num_clipped=int((clipped != levels).sum()),
+            num_nonfinite=num_nonfinite,
+        )
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The fitted statistics.
+
+        Returns:
+            ``bijections.<position>.mean`` and ``.std`` of each `Standardise` step, in float64 on
+            the CPU, of a shape that broadcasts to the event shape.
+        """
+        return dict(self._statistics)
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Takes over fitted statistics.
+
+        Args:
+            state: What ``state_dict`` of a preprocessor of the same config gave.
+
+        Raises:
+            ConfigError: The state belongs to another config.
+        """
+        if set(state) != set(self._statistic_names()):
+            raise ConfigError(
+                f"preprocessing state holds {sorted(state)}, this configuration needs "
+                f"{self._statistic_names()}; load the checkpoint with the configuration it was "
+                "trained with"
+            )
+        self._statistics = {name: value.cpu().double() for name, value in state.items()}
+        self._bijections = self._build(self._device, self._dtype)
+
+    def _statistic_names(self) -> list[str]:
+        return [
+            f"bijections.{position}.{statistic}"
+            for position, step in enumerate(self._config.bijections)
+            if isinstance(step, Standardise)
+            for statistic in ("mean", "std")
+        ]
+
+    def _build(self, device: torch.device, dtype: torch.dtype) -> list[Elementwise]:
+        """All steps up to the first that is not fitted yet."""
+        self._zero = torch.zeros((), device=device, dtype=dtype)
+        like = torch.empty(self._info.event_shape, device=device, dtype=dtype)
+        built: list[Elementwise] = []
+        for position, step in enumerate(self._config.bijections):
+            bijection = self._build_step(position, step, like)
+            if bijection is None:
+                break
+            built.append(bijection)
+        return built
+
+    def _build_step(
+        self, position: int, step: Scale | Logit | Standardise, like: Tensor
+    ) -> Elementwise | None:
+        if isinstance(step, Scale):
+            per_level = torch.tensor(scale_per_level(step, self._levels), dtype=torch.float64)
+            return Affine(per_level, torch.tensor(step.low, dtype=torch.float64), like)
+        if isinstance(step, Logit):
+            return LogitOfUnit(step.alpha)
+        mean = self._statistics.get(f"bijections.{position}.mean")
+        std = self._statistics.get(f"bijections.{position}.std")
+        if mean is None or std is None:
+            return None
+        return Affine(1.0 / std, -mean / std, like)
+
+    def _require_fitted(self) -> list[Elementwise]:
+        if len(self._bijections) != len(self._config.bijections):
+            raise DataError(
+                "preprocessing with a standardise step has no statistics yet; "
+                "call fit with the training split, or load_state_dict"
+            )
+        return self._bijections
+
+    def _add_noise(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        noise = self._config.noise
+        if self._dequantizes:
+            return _uniform_noise(x, self._levels, generator).add_(x)
+        if isinstance(noise, GaussianNoise):
+            # Papers give sigma for levels that span [-1, 1]; one unit there is (K - 1) / 2 levels.
+            unit = 1.0 if self._info.levels is None else (self._info.levels - 1) / 2
+            epsilon = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+            return x + noise.sigma * unit * epsilon
+        return x
+
+    def _quantize(self, raw: Tensor) -> Tensor:
+        if not raw.is_floating_point():
+            return raw
+        return raw.floor() if self._dequantizes else raw.round()
+
+    def _values_before(self, position: int, train: Split) -> Iterator[Tensor]:
+        """The training values as they stand before a step, chunk by chunk."""
+        cpu = torch.device("cpu")
+        generator = torch.Generator(cpu).manual_seed(FIT_SEED)
+        bijections = self._build(cpu, torch.float64)[:position]
+        for start in range(0, len(train), FIT_CHUNK):
+            raw = torch.from_numpy(train.x[start : start + FIT_CHUNK].astype("float64"))
+            values = self._add_noise(raw, generator)
+            for bijection in bijections:
+                values, _ = bijection.forward(values)
+            yield values
+
+
+def _uniform_noise(x: Tensor, levels: int, generator: torch.Generator | None) -> Tensor:
+    """Noise of U[0, 1), kept off the borders of a level by a few roundings of the top level.
+
+    Without that, float32 turns 255 + 0.99999994 into level 256, and the bijections' own rounding
+    carries values over the border, so that quantizing would not undo dequantizing. Every draw is
+    moved by less than 8 K eps (0.0003 of a level for 8 bit).
+    """
+    margin = min(8 * levels * torch.finfo(x.dtype).eps, 0.25)
+    u = torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+    return u.clamp_(margin, 1.0 - margin)

@@ -1,0 +1,18 @@
+"""The specs of the datasets that ship with flowbench.
+
+A light module: it imports neither NumPy nor torch, because every ``flowbench list`` reads it.
+"""
+
+from __future__ import annotations
+
+from flowbench.api import DatasetSpec, hookimpl
+from flowbench_datasets.facts import DOWNLOADED
+from flowbench_datasets.specs import SHIPPED
+
+FLOWBENCH_API_VERSION = 1
+
+
+@hookimpl
+def register_datasets() -> list[DatasetSpec]:
+    """The datasets that need no download, then those that flowbench knows by their facts."""
+    return [*SHIPPED, *DOWNLOADED]

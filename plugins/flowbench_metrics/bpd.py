@@ -1,0 +1,57 @@
+r"""Bits per dimension: :math:`-\log_2 P(x) / D`, the mean over all test examples.
+
+References:
+    Theis et al. (2016), A note on the evaluation of generative models,
+    https://arxiv.org/abs/1511.01844, section 3.1.
+"""
+
+from __future__ import annotations
+
+from flowbench.api import (
+    DataSplits,
+    MetricSettings,
+    MetricValue,
+    TrainedModel,
+    bits_per_dim,
+)
+from flowbench_metrics.per_example import mean_value, noisy_values
+from flowbench_metrics.specs import BPD
+
+
+def compute(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -> list[MetricValue]:
+    """Bits per dimension on test.
+
+    Args:
+        trained: The model; gives the likelihood of every test example.
+        data: Not used.
+        settings: Not used; the harness has applied them to the likelihood.
+
+    Returns:
+        ``bpd`` from the best estimate of each example's likelihood, ``bpd_elbo`` from the plain
+        mean of the same draws, and ``bpd_draw_stderr``, the part of bpd's uncertainty that more
+        draws would remove, where there was more than one draw.
+    """
+    del data, settings
+    result = trained.likelihood("test")
+    if result.likelihood.measure == "noisy":
+        return noisy_values(BPD, result)
+    if result.likelihood.measure == "continuous":
+        reason = "the model states a density of continuous data, which has no bits per dimension"
+        return [MetricValue.unavailable(BPD, reason)]
+    values = [
+        mean_value(BPD, result, bits_per_dim(result.log_prob, result.num_dims)),
+        mean_value(BPD, result, bits_per_dim(result.elbo, result.num_dims), name="bpd_elbo"),
+    ]
+    if result.draw_stderr is not None:
+        values.append(
+            MetricValue(
+                name="bpd_draw_stderr",
+                value=bits_per_dim(-result.draw_stderr, result.num_dims),
+                unit=BPD.unit,
+                direction="none",
+                split=result.split,
+                num_examples=len(result.log_prob),
+                protocol=result.likelihood.model_dump(),
+            )
+        )
+    return values

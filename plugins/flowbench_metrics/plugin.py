@@ -1,0 +1,17 @@
+"""The metrics that ship with flowbench.
+
+A light module: it imports neither NumPy nor torch, because every ``flowbench list`` reads it.
+"""
+
+from __future__ import annotations
+
+from flowbench.api import MetricSpec, hookimpl
+from flowbench_metrics.specs import ALL
+
+FLOWBENCH_API_VERSION = 1
+
+
+@hookimpl
+def register_metrics() -> list[MetricSpec]:
+    """Likelihoods first, then costs, then checks of the model's health."""
+    return list(ALL)

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from flowbench.api import Split
+from flowbench.data import batches
+from flowbench.data.batches import TrainBatches, eval_batches
+from flowbench.errors import ConfigError, DataError
+
+CPU = torch.device("cpu")
+
+
+def numbered(num: int) -> Split:
+    """Images that hold their own position, so that every batch tells which examples it is."""
+    x = np.zeros((num, 1, 2, 3), dtype=np.uint8)
+    x[:, 0, 0, 0], x[:, 0, 1, 2] = np.arange(num), 255
+    return Split(x=x, context={"label": np.arange(num)})
+
+
+def positions(stream: TrainBatches, num_batches: int) -> list[int]:
+    return [int(i) for _ in range(num_batches) for i in stream.next()[1]["label"]]
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 10, 16, 25])
+def test_every_epoch_has_each_example_once(batch_size: int) -> None:
+    stream = TrainBatches(numbered(10), batch_size, 0, CPU)
+    seen = positions(stream, 100)
+    for start in range(0, len(seen) - 9, 10):
+        assert sorted(seen[start : start + 10]) == list(range(10))
+
+
+def test_all_batches_have_the_same_size_and_type() -> None:
+    stream = TrainBatches(numbered(10), 4, 0, CPU)
+    for _ in range(6):
+        x, context = stream.next()
+        assert (x.shape, x.dtype) == ((4, 1, 2, 3), torch.uint8)
+        assert context["label"].dtype == torch.int64
+        assert torch.equal(x[:, 0, 0, 0].long(), context["label"])
+
+
+def test_epochs_and_seeds_have_their_own_order() -> None:
+    stream = TrainBatches(numbered(100), 50, 0, CPU)
+    first, second = positions(stream, 2), positions(stream, 2)
+    other = positions(TrainBatches(numbered(100), 50, 1, CPU), 2)
+    again = positions(TrainBatches(numbered(100), 50, 0, CPU), 2)
+    assert first == again
+    assert len({tuple(order) for order in (first, second, other, range(100))}) == 4
+
+
+def test_counts() -> None:
+    stream = TrainBatches(numbered(10), 4, 0, CPU)
+    counts = []
+    for _ in range(5):
+        stream.next()
+        counts.append((stream.examples_seen, stream.epoch))
+    assert counts == [(4, 0), (8, 0), (12, 1), (16, 1), (20, 2)]
+
+
+@pytest.mark.parametrize("done", [0, 1, 2, 3, 7])
+def test_resuming_goes_on_exactly(done: int) -> None:
+    def stream() -> TrainBatches:
+        return TrainBatches(numbered(10), 4, 3, CPU, augment=("horizontal_flip",))
+
+    whole = stream()
+    for _ in range(done):
+        whole.next()
+    state = whole.state()
+    resumed = stream()
+    resumed.next()
+    resumed.load_state(state)
+    assert resumed.examples_seen == whole.examples_seen
+    for _ in range(6):
+        (x, context), (x_resumed, context_resumed) = whole.next(), resumed.next()
+        assert torch.equal(x, x_resumed)
+        assert torch.equal(context["label"], context_resumed["label"])
+
+
+def test_flips_mirror_the_last_axis_of_half_the_examples() -> None:
+    split = Split(x=np.tile(np.arange(3, dtype=np.uint8), (4000, 1, 2, 1)))
+    x, _ = TrainBatches(split, 4000, 0, CPU, augment=("horizontal_flip",)).next()
+    flipped = x[:, 0, 0, 0] == 2
+    assert torch.equal(x[flipped], torch.tensor([2, 1, 0], dtype=torch.uint8).expand_as(x[flipped]))
+    assert torch.equal(x[~flipped], torch.arange(3, dtype=torch.uint8).expand_as(x[~flipped]))
+    assert abs(float(flipped.float().mean()) - 0.5) < 0.03  # four standard deviations
+    plain, _ = TrainBatches(split, 4000, 0, CPU).next()
+    assert (plain[:, 0, 0, 0] == 0).all()
+
+
+def test_memory_mapped_data_give_the_same_stream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "x.npy", numbered(50).x)
+    mapped = Split(x=np.load(tmp_path / "x.npy", mmap_mode="r"), context={"label": np.arange(50)})
+    resident = TrainBatches(numbered(50), 8, 0, CPU)
+    monkeypatch.setattr(batches, "RESIDENT_BYTES", 0)
+    streamed = TrainBatches(mapped, 8, 0, CPU)
+    for _ in range(10):
+        (x, context), (x_mapped, context_mapped) = resident.next(), streamed.next()
+        assert torch.equal(x, x_mapped)
+        assert torch.equal(context["label"], context_mapped["label"])
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("uint8", torch.uint8),
+        ("uint16", torch.int32),
+        (">i4", torch.int32),
+        ("float32", torch.float32),
+    ],
+)
+def test_types_become_ones_that_torch_can_work_with(given: str, expected: torch.dtype) -> None:
+    values = np.array([[1], [200]]).astype(given)
+    ((x, _),) = eval_batches(Split(x=values), 2, CPU)
+    assert x.dtype == expected
+    assert x.flatten().tolist() == [1, 200]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 10, 64])
+def test_evaluation_takes_each_example_once_and_in_order(batch_size: int) -> None:
+    split = numbered(10)
+    passed = list(eval_batches(split, batch_size, CPU))
+    assert torch.equal(torch.cat([x for x, _ in passed]), torch.from_numpy(split.x))
+    assert torch.cat([context["label"] for _, context in passed]).tolist() == list(range(10))
+    assert [len(x) for x, _ in passed[:-1]] == [batch_size] * (len(passed) - 1)
+
+
+def test_batches_do_not_share_memory_with_the_split() -> None:
+    split = numbered(4)
+    ((x, _),) = eval_batches(split, 4, CPU)
+    x.zero_()
+    TrainBatches(split, 4, 0, CPU).next()[0].zero_()
+    assert split.x.max() == 255
+
+
+def test_bad_input_is_refused() -> None:
+    with pytest.raises(DataError, match="training split is empty"):
+        TrainBatches(Split(x=np.zeros((0, 2))), 4, 0, CPU)
+    with pytest.raises(ConfigError, match="batch size is 0, expected 1 or more"):
+        TrainBatches(numbered(4), 0, 0, CPU)
+    with pytest.raises(ConfigError, match="batch size is -1"):
+        list(eval_batches(numbered(4), -1, CPU))
+    with pytest.raises(ConfigError, match=r"needs images .* shape \(2,\)"):
+        TrainBatches(Split(x=np.zeros((4, 2))), 2, 0, CPU, augment=("horizontal_flip",))
+    with pytest.raises(DataError, match=r"position 4 lies outside .* 4 examples"):
+        TrainBatches(numbered(4), 2, 0, CPU).load_state({"epoch": 0, "position": 4})

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flowbench_metrics.bpd import compute
+
+
+def by_name(values: list[Any]) -> dict[str, Any]:
+    return {value.name: value for value in values}
+
+
+def test_a_uniform_model_of_256_levels_has_8_bits(trained, result, splits, settings) -> None:
+    log_prob = np.full(10, -12 * math.log(256))
+    values = by_name(compute(trained(result=result(log_prob, num_dims=12)), splits, settings))
+    assert values["bpd"].value == pytest.approx(8.0, rel=1e-12)
+    assert values["bpd"].stderr == pytest.approx(0.0, abs=1e-12)
+    assert (values["bpd"].unit, values["bpd"].direction) == ("bits/dim", "lower")
+    assert (values["bpd"].split, values["bpd"].num_examples) == ("test", 10)
+
+
+def test_mean_and_standard_error_of_two_examples(trained, result, splits, settings) -> None:
+    log_prob = -3 * math.log(2) * np.array([1.0, 4.0])  # 1 and 4 bits/dim
+    values = by_name(compute(trained(result=result(log_prob)), splits, settings))
+    assert values["bpd"].value == pytest.approx(2.5)
+    assert values["bpd"].stderr == pytest.approx(1.5)  # half the difference
+
+
+def test_the_bound_and_its_draws(trained, result, splits, settings) -> None:
+    given = result(
+        [-2.0, -4.0],
+        elbo=[-3.0, -5.0],
+        draw_stderr=0.3,
+        estimate="bound",
+        dequantization="uniform",
+        draws=16,
+    )
+    values = by_name(compute(trained(result=given), splits, settings))
+    unit = 3 * math.log(2)
+    assert values["bpd"].value == pytest.approx(3.0 / unit)
+    assert values["bpd_elbo"].value == pytest.approx(4.0 / unit)
+    assert values["bpd_draw_stderr"].value == pytest.approx(0.3 / unit)
+    assert values["bpd"].protocol == given.likelihood.model_dump()
+    assert values["bpd"].protocol["draws"] == 16
+
+
+def test_one_draw_has_no_draw_error(trained, result, splits, settings) -> None:
+    assert "bpd_draw_stderr" not in by_name(
+        compute(trained(result=result([-1.0, -2.0])), splits, settings)
+    )
+
+
+def test_noisy_data_have_no_bpd(trained, result, splits, settings) -> None:
+    given = result([-2.0, -4.0], measure="noisy")
+    values = by_name(compute(trained(result=given), splits, settings))
+    assert (values["bpd"].status, values["bpd"].value) == ("unavailable", None)
+    assert "gaussian_noise" in values["bpd"].reason
+    assert values["nll_noisy"].value == pytest.approx(3.0)
+    assert values["nll_noisy"].unit == "nats"
+
+
+def test_a_density_of_continuous_data_has_no_bpd(trained, result, splits, settings) -> None:
+    (value,) = compute(trained(result=result([-2.0], measure="continuous")), splits, settings)
+    assert (value.status, value.value) == ("unavailable", None)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_likelihood_that_is_not_finite_is_a_failure(
+    bad, trained, result, splits, settings
+) -> None:
+    given = result([-2.0, bad, -1.0])
+    value = by_name(compute(trained(result=given), splits, settings))["bpd"]
+    assert (value.status, value.value, value.stderr) == ("failed", None, None)
+    assert "1 of 3 test examples" in value.reason
+
+
+def test_one_example_has_no_standard_error(trained, result, splits, settings) -> None:
+    value = by_name(compute(trained(result=result([-2.0])), splits, settings))["bpd"]
+    assert value.value == pytest.approx(2 / (3 * math.log(2)))
+    assert value.stderr is None

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from flowbench.registry import Registry
+from flowbench.runner.attempt import CHECKPOINT, MODEL, AttemptDir, ResultsDir
+from flowbench.runner.decide import Decision, Machine, decide
+from flowbench.runner.plan import Job, plan
+from flowbench.store.records import AttemptRow, MeasurementRow
+from flowbench.suite import Suite
+
+MACHINE = Machine(device_kind="cpu", device_name="a CPU", num_threads=1)
+CODE = "c0de"
+
+
+@pytest.fixture(scope="module")
+def job(fake_registry: Registry) -> Job:
+    suite = Suite(
+        models=("fake-gaussian",), datasets=("fake-images",), budget="5s", metrics=("fake_nll",)
+    )
+    (job,) = plan(suite, fake_registry, Path())
+    return job
+
+
+@pytest.fixture
+def leave(job: Job, tmp_path: Path):
+    """Leaves an attempt behind, as a worker would."""
+
+    def make(status: str, *files: str, metrics: tuple[str, ...] = ("fake_nll",), **fields):
+        attempt = ResultsDir(tmp_path).new_attempt(job.row.job_id)
+        for name in files:
+            (attempt.path / name).touch()
+        rows = tuple(
+            MeasurementRow(metric=m, name=m, value=1.0, unit="", direction="lower") for m in metrics
+        )
+        facts = {
+            "device_kind": "cpu",
+            "device_name": "a CPU",
+            "num_threads": 1,
+            "code_sha256": CODE,
+            **fields,
+        }
+        attempt.write_record(
+            AttemptRow(
+                attempt_id=f"{job.row.job_id}-{attempt.number}",
+                number=attempt.number,
+                job=job.row,
+                status=status,
+                reason="because",
+                started="2026-01-01T00:00:00+00:00",
+                ended="2026-01-01T00:00:01+00:00",
+                measurements=rows,
+                **facts,
+            )
+        )
+        return attempt
+
+    return make
+
+
+@pytest.fixture
+def decided(job: Job, tmp_path: Path):
+    def make(rerun: str | None = None, code: str = CODE, job: Job = job) -> Decision:
+        attempts = ResultsDir(tmp_path).attempts(job.row.job_id)
+        return decide(job, attempts, MACHINE, code, rerun)
+
+    return make
+
+
+def test_a_new_job_runs(decided) -> None:
+    assert decided().action == "run"
+
+
+def test_a_done_job_is_reused_unless_all_is_asked_for(leave, decided) -> None:
+    leave("ok")
+    assert decided().action == "reuse"
+    assert not decided().stale
+    assert decided("failed").action == "reuse"
+    assert decided("all").action == "run"
+
+
+def test_a_result_of_other_code_is_stale(leave, decided) -> None:
+    leave("ok")
+    assert decided(code="other").stale
+    assert decided("stale", code="other").action == "run"
+
+
+def test_under_a_time_budget_another_machine_is_another_result(leave, decided, job: Job) -> None:
+    leave("ok", num_threads=2)
+    assert decided().action == "run"
+    by_steps = replace(job, row=job.row.model_copy(update={"budget": "5steps"}))
+    assert decided(job=by_steps).action == "reuse"
+
+
+def test_missing_metrics_are_measured_on_the_trained_weights(leave, decided) -> None:
+    attempt = leave("ok", MODEL, metrics=())
+    decision = decided()
+    assert decision.action == "evaluate"
+    assert decision.source is not None
+    assert decision.source.path == attempt.path
+
+
+@pytest.mark.parametrize("status", ["timeout", "oom", "diverged", "crashed"])
+def test_a_failure_stands_until_it_is_asked_for(leave, decided, status: str) -> None:
+    leave(status, CHECKPOINT)
+    assert decided().action == "leave"
+    assert "because" in decided().why
+    assert decided("failed").action == "run"
+
+
+@pytest.mark.parametrize("status", ["preempted", "killed"])
+@pytest.mark.parametrize(
+    ("files", "action"), [((), "run"), ((CHECKPOINT,), "resume"), ((MODEL,), "evaluate")]
+)
+def test_an_interrupted_job_goes_on_where_it_was(leave, decided, status, files, action) -> None:
+    leave(status, *files)
+    assert decided().action == action
+
+
+def test_a_later_failure_does_not_hide_an_earlier_result(leave, decided) -> None:
+    leave("ok")
+    leave("crashed")
+    assert decided().action == "reuse"
+
+
+def test_what_cannot_run_is_skipped_with_its_reason(decided, job: Job) -> None:
+    decision = decided(job=replace(job, unsupported="needs images"))
+    assert (decision.action, decision.why) == ("skip", "needs images")
+
+
+def test_a_damaged_record_counts_as_none(leave, decided) -> None:
+    attempt: AttemptDir = leave("ok")
+    attempt.write("record.json", "{")
+    assert decided().action == "run"

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowbench.errors import DataError, SuiteError, UnknownNameError
+from flowbench.registry import Registry
+from flowbench.runner.attempt import canonical_json
+from flowbench.runner.plan import job_id, plan
+from flowbench.suite import Suite
+
+HERE = Path()
+
+
+def suite(**changes) -> Suite:
+    base = {"models": ("fake-gaussian",), "datasets": ("fake-images",), "budget": "5steps"}
+    return Suite(**{**base, **changes})
+
+
+def ids(registry: Registry, **changes) -> set[str]:
+    return {job.row.job_id for job in plan(suite(**changes), registry, HERE)}
+
+
+def test_jobs_are_models_by_datasets_by_seeds(fake_registry: Registry) -> None:
+    jobs = plan(
+        suite(
+            models=("fake-gaussian", "fake-gan"),
+            datasets=("fake-images", "fake-vectors"),
+            seeds=(0, 1),
+        ),
+        fake_registry,
+        HERE,
+    )
+    assert len({job.row.job_id for job in jobs}) == 8
+    assert [job.row.model for job in jobs[:2]] == ["fake-gaussian", "fake-gan"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"budget": "6steps"},
+        {"seeds": (1,)},
+        {"datasets": ("fake-vectors",)},
+        {"models": ("fake-gaussian:averaged",)},
+        {"overrides": {"fake-gaussian.width": 5}},
+        {"protocol": {"eval_draws": 3}},
+    ],
+)
+def test_whatever_is_asked_differently_is_another_job(fake_registry, changes) -> None:
+    assert not ids(fake_registry) & ids(fake_registry, **changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"models": ("fake-gaussian:images",)},
+        {"budget": "5 STEPS"},
+        {"metrics": ("fake_nll",)},
+        {"overrides": {"fake-gaussian.width": 4}},
+        {"name": "other", "title": "T"},
+    ],
+)
+def test_the_same_request_in_other_words_is_the_same_job(fake_registry, changes) -> None:
+    assert ids(fake_registry) == ids(fake_registry, **changes)
+
+
+def test_a_job_named_twice_runs_once(fake_registry: Registry) -> None:
+    assert len(ids(fake_registry, models=("fake-gaussian", "fake-gaussian:images"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"models": ("fake-gausian",)}, UnknownNameError, "did you mean 'fake-gaussian'"),
+        ({"datasets": ("fake-image",)}, UnknownNameError, "did you mean 'fake-images'"),
+        ({"metrics": ("fake_nl",)}, UnknownNameError, "did you mean 'fake_nll'"),
+        ({"budget": "5"}, SuiteError, "malformed budget"),
+        ({"overrides": {"glow.width": 5}}, SuiteError, "names none of the models that run"),
+        ({"overrides": {"fake-gaussian": 5}}, SuiteError, "write model.key=value"),
+    ],
+)
+def test_nothing_is_planned_when_anything_is_wrong(fake_registry, changes, error, message) -> None:
+    with pytest.raises(error, match=message):
+        plan(suite(**changes), fake_registry, HERE)
+
+
+def test_a_dataset_that_cannot_be_read_says_so(fake_registry: Registry) -> None:
+    from dataclasses import replace
+
+    entry = fake_registry.dataset("fake-images")
+    unread = replace(entry, spec=replace(entry.spec, load=None))
+    registry = replace(fake_registry, datasets={"fake-images": unread})
+    with pytest.raises(DataError, match="cannot be loaded yet"):
+        plan(suite(), registry, HERE)
+
+
+keys = st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5), max_size=5)
+
+
+@given(keys)
+def test_job_id_does_not_depend_on_key_order(config: dict) -> None:
+    asked = {"model": "m", "dataset": "d", "seed": 0, "config": config}
+    shuffled = {"config": dict(reversed(config.items())), "seed": 0, "dataset": "d", "model": "m"}
+    assert job_id(asked) == job_id(shuffled)
+    assert canonical_json(asked) == canonical_json(shuffled)
+
+
+def test_job_id_is_a_safe_folder_name() -> None:
+    name = job_id({"model": "m", "dataset": "folder:../../etc?size=64", "seed": 0})
+    assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789._-")
+    assert "/" not in name

@@ -1,0 +1,291 @@
+"""Real workers in processes of their own: whatever becomes of them leaves a record."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from flowbench.errors import StoreError
+from flowbench.registry import PluginSelection, Registry
+from flowbench.runner import schedule
+from flowbench.runner.attempt import CHECKPOINT, MODEL, ORDER, AttemptDir, ResultsDir
+from flowbench.runner.load import load_job
+from flowbench.runner.run import PreparedRun, RunRequest, prepare
+from flowbench.runner.schedule import Scheduler
+from flowbench.store.queries import list_attempts
+from flowbench.store.records import AttemptRow
+from flowbench.suite import Suite
+
+FAKES = Path(__file__).parent.parent / "fakes.py"
+
+
+class Quiet:
+    """Watches a run and keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+        self.beats: list[tuple[str, int]] = []
+
+    def started(self, job, attempt, slot) -> None: ...
+
+    def beat(self, job, heartbeat) -> None:
+        self.beats.append((job.row.model, heartbeat.step))
+
+    def ended(self, job, record) -> None: ...
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+def prepared(
+    results: Path, registry: Registry, plugins: PluginSelection, rerun=None, **suite
+) -> PreparedRun:
+    base = {"datasets": ("fake-images",), "budget": "20steps"}
+    request = RunRequest(
+        suite=Suite(**{**base, **suite}),
+        results=results,
+        data_dir=results,
+        plugins=plugins,
+        device="cpu",
+        num_jobs=2,
+        executor="local",
+        rerun=rerun,
+        timeout_s=600,
+        command=("flowbench", "run"),
+    )
+    return prepare(request, registry)
+
+
+def run(results: Path, registry: Registry, plugins: PluginSelection, **suite) -> list[AttemptRow]:
+    ready = prepared(results, registry, plugins, **suite)
+    records = ready.scheduler(Quiet()).run(ready.decisions)
+    return [records[job.row.job_id] for job, _ in ready.decisions]
+
+
+@pytest.fixture(scope="module")
+def outcome(fake_registry, fake_plugins, tmp_path_factory) -> SimpleNamespace:
+    """One run of models that end in every way."""
+    results = tmp_path_factory.mktemp("results")
+    names = ("fake-gaussian", "fake-gan", "fake-crash", "fake-diverge", "fake-oom", "fake-die")
+    records = run(results, fake_registry, fake_plugins, models=names)
+    return SimpleNamespace(
+        results=results,
+        records=dict(zip(names, records, strict=True)),
+        folder=ResultsDir(results),
+    )
+
+
+def attempt_of(outcome: SimpleNamespace, name: str) -> AttemptDir:
+    return outcome.folder.attempts(outcome.records[name].job.job_id)[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "reason"),
+    [
+        ("fake-gaussian", "ok", None),
+        ("fake-gan", "ok", None),
+        ("fake-crash", "crashed", "ValueError: this model breaks in its loss"),
+        ("fake-diverge", "diverged", None),
+        ("fake-oom", "oom", "tried to allocate 4 TiB"),
+        ("fake-die", "killed", "the worker was killed by signal 9"),
+    ],
+)
+def test_every_end_has_its_status_and_reason(outcome, name, status, reason) -> None:
+    record = outcome.records[name]
+    if name == "fake-diverge":  # fewer steps than it takes to give up
+        assert record.status == "ok"
+        assert record.skipped_steps == 16
+        return
+    assert record.status == status
+    assert reason is None or reason in record.reason
+
+
+def test_the_traceback_of_a_crash_is_kept(outcome) -> None:
+    assert "this model breaks in its loss" in outcome.records["fake-crash"].log_tail
+    assert "Traceback" in attempt_of(outcome, "fake-crash").log_tail()
+
+
+def test_the_store_has_every_attempt(outcome) -> None:
+    stored = {row["model"]: row["status"] for row in list_attempts(outcome.results)}
+    assert stored == {name: record.status for name, record in outcome.records.items()}
+
+
+def test_a_finished_attempt_is_complete(outcome) -> None:
+    attempt = attempt_of(outcome, "fake-gaussian")
+    names = {path.name for path in attempt.path.iterdir()}
+    assert {"record.json", "curves.jsonl", "likelihoods.npz", "samples.npz", "samples.png"} <= names
+    assert {"log.txt", MODEL, ORDER} <= names
+    assert CHECKPOINT not in names
+    assert not [name for name in names if name.endswith(".part")]
+    assert len(np.load(attempt.path / "likelihoods.npz")["test"]) == 60
+    assert len(attempt.curve()) > 2
+
+
+def test_the_record_says_what_ran_and_on_what(outcome) -> None:
+    record = outcome.records["fake-gaussian"]
+    assert record.steps == 20
+    assert record.num_parameters == 32
+    assert record.num_threads == max(1, len(os.sched_getaffinity(0)) // 2)
+    assert record.device_kind == "cpu"
+    assert record.provenance["versions"]["torch"]
+    assert str(FAKES) in record.provenance["plugins"]
+    assert record.likelihood["draws"] == 16
+
+
+def test_the_ledger_covers_the_wall_time(outcome) -> None:
+    record = outcome.records["fake-gaussian"]
+    assert sum(record.ledger.values()) == pytest.approx(record.wall_s)
+    assert record.ledger["other"] < 0.02 * record.wall_s
+    charged = sum(record.ledger[part] for part in ("setup", "compile", "data", "train"))
+    assert record.charged_s == pytest.approx(charged)
+
+
+def test_a_failed_metric_costs_the_others_nothing(outcome) -> None:
+    values = {m.name: m for m in outcome.records["fake-gaussian"].measurements}
+    assert values["fake_nll"].status == "ok"
+    assert values["fake_failure"].status == "failed"
+    assert "RuntimeError: this metric breaks" in values["fake_failure"].reason
+    assert (values["fake_nan"].value, values["fake_nan"].status) == (None, "failed")
+
+
+def test_a_model_without_a_likelihood_says_so(outcome) -> None:
+    values = {m.name: m for m in outcome.records["fake-gan"].measurements}
+    assert values["fake_nll"].status == "unavailable"
+    assert "no likelihood" in values["fake_nll"].reason
+
+
+def test_a_second_run_reuses_what_is_done(outcome, fake_registry, fake_plugins) -> None:
+    ready = prepared(
+        outcome.results, fake_registry, fake_plugins, models=("fake-gaussian", "fake-crash")
+    )
+    assert [d.action for _, d in ready.decisions] == ["reuse", "leave"]
+    before = len(list_attempts(outcome.results))
+    records = ready.scheduler(Quiet()).run(ready.decisions)
+    assert {r.status for r in records.values()} == {"ok", "crashed"}
+    assert len(list_attempts(outcome.results)) == before
+
+
+def test_a_trained_model_comes_back(outcome, fake_plugins) -> None:
+    job = outcome.records["fake-gaussian"].job
+    trained = load_job(job.job_id, outcome.results, data_dir=Path(), plugins=fake_plugins)
+    measured = np.load(attempt_of(outcome, "fake-gaussian").path / "likelihoods.npz")["test"]
+    assert np.allclose(trained.likelihood("test").log_prob, measured)
+    assert trained.samples().x.shape == (256, 1, 4, 4)
+    assert not trained.model.training
+
+
+def test_loading_what_is_not_there(outcome, fake_plugins) -> None:
+    with pytest.raises(StoreError, match="unknown job 'x'"):
+        load_job("x", outcome.results, data_dir=Path(), plugins=fake_plugins)
+    crashed = outcome.records["fake-crash"].job.job_id
+    with pytest.raises(StoreError, match="kept trained weights"):
+        load_job(crashed, outcome.results, data_dir=Path(), plugins=fake_plugins)
+
+
+def test_an_interrupt_saves_and_the_next_run_goes_on(
+    fake_registry, fake_plugins, tmp_path: Path
+) -> None:
+    suite = {"models": ("fake-slow",), "budget": "60steps", "metrics": ("fake_nll",)}
+    ready = prepared(tmp_path, fake_registry, fake_plugins, **suite)
+    observer = Quiet()
+    interrupt_when(lambda: any(step >= 5 for _, step in observer.beats))
+    with pytest.raises(KeyboardInterrupt):
+        ready.scheduler(observer).run(ready.decisions)
+    (first,) = list_attempts(tmp_path)
+    assert first["status"] == "preempted"
+    assert 0 < first["steps"] < 60
+    ready = prepared(tmp_path, fake_registry, fake_plugins, **suite)
+    assert [d.action for _, d in ready.decisions] == ["resume"]
+    (record,) = ready.scheduler(Quiet()).run(ready.decisions).values()
+    assert (record.status, record.steps, record.number) == ("ok", 60, 2)
+    assert record.ledger["train"] >= 60 * 0.05
+
+
+def interrupt_when(condition) -> None:
+    """Sends this process the signal of Ctrl-C as soon as a condition holds."""
+
+    def wait() -> None:
+        deadline = time.monotonic() + 60
+        while not condition() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def test_a_worker_past_its_budget_is_stopped(
+    fake_registry, fake_plugins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowbench.runner.watchdog.GRACE_S", 0.5)
+    monkeypatch.setattr(schedule, "KILL_AFTER_S", 0.5)
+    (record,) = run(tmp_path, fake_registry, fake_plugins, models=("fake-hang",), budget="0.5s")
+    assert record.status == "timeout"
+    assert "of a budget of" in record.reason
+
+
+def test_an_attempt_whose_process_is_gone_is_recorded(
+    fake_registry, fake_plugins, tmp_path: Path
+) -> None:
+    ready = prepared(tmp_path, fake_registry, fake_plugins, models=("fake-gaussian",))
+    (job, _), folder = ready.decisions[0], ResultsDir(tmp_path)
+    attempt = folder.new_attempt(job.row.job_id)
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    attempt.write("heartbeat.json", json.dumps({"pid": dead.pid, "step": 7, "beat": 0.0}))
+    again = prepared(tmp_path, fake_registry, fake_plugins, models=("fake-gaussian",))
+    assert again.decisions[0][1].action == "run"
+    (stored,) = list_attempts(tmp_path)
+    assert (stored["status"], stored["steps"]) == ("killed", 7)
+
+
+def test_an_attempt_that_is_running_elsewhere_is_left_alone(
+    fake_registry, fake_plugins, tmp_path: Path
+) -> None:
+    ready = prepared(tmp_path, fake_registry, fake_plugins, models=("fake-gaussian",))
+    attempt = ResultsDir(tmp_path).new_attempt(ready.decisions[0][0].row.job_id)
+    attempt.write("heartbeat.json", json.dumps({"pid": os.getpid(), "step": 7, "beat": 0.0}))
+    again = prepared(tmp_path, fake_registry, fake_plugins, models=("fake-gaussian",))
+    decision = again.decisions[0][1]
+    assert decision.action == "leave"
+    assert "another run is at work on it" in decision.why
+
+
+def test_what_cannot_run_is_stored_with_its_reason(
+    fake_registry, fake_plugins, tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    ready = prepared(tmp_path, fake_registry, fake_plugins, models=("fake-gaussian",))
+    job, _ = ready.decisions[0]
+    skipped = [(replace(job, unsupported="x"), schedule.Decision(action="skip", why="needs audio"))]
+    for _ in range(2):
+        Scheduler(ready.results, ready.executor, ready.options, Quiet()).run(skipped)
+    (stored,) = list_attempts(tmp_path)
+    assert (stored["status"], stored["reason"]) == ("skipped", "needs audio")
+
+
+def test_a_results_folder_that_cannot_be_written(
+    fake_registry, fake_plugins, tmp_path: Path
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.touch()
+    with pytest.raises(StoreError, match=r"cannot write to the results folder .*--results DIR"):
+        prepared(blocked, fake_registry, fake_plugins, models=("fake-gaussian",))
+
+
+def test_a_corrupt_database_is_found_before_any_job_starts(
+    fake_registry, fake_plugins, tmp_path: Path
+) -> None:
+    (tmp_path / "flowbench.duckdb").write_bytes(b"not a database" * 1000)
+    with pytest.raises(StoreError, match="rebuild"):
+        prepared(tmp_path, fake_registry, fake_plugins, models=("fake-gaussian",))

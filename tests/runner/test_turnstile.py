@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from flowbench.runner.turnstile import Turnstile
+
+# Steps every 10 ms, and says when it was paused.
+STEPPER = """
+import sys, time
+from pathlib import Path
+from flowbench.runner.turnstile import Turnstile
+folder = Path(sys.argv[1])
+turnstile = Turnstile(folder)
+(folder / "ready").touch()
+while not (folder / "end").exists():
+    with (folder / "steps").open("a") as file:
+        file.write(f"{time.monotonic()}\\n")
+    if turnstile.pause_if_asked():
+        (folder / "paused").touch()
+    time.sleep(0.01)
+"""
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 20
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path.name} never came"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def stepper(tmp_path: Path):
+    process = subprocess.Popen([sys.executable, "-c", STEPPER, str(tmp_path)])
+    wait_for(tmp_path / "ready")
+    yield process
+    (tmp_path / "end").touch()
+    process.wait(timeout=20)
+
+
+def test_the_others_pause_while_one_measures(stepper, tmp_path: Path) -> None:
+    turnstile = Turnstile(tmp_path)
+    with turnstile.alone():
+        begin = time.monotonic()
+        time.sleep(0.3)
+        end = time.monotonic()
+    wait_for(tmp_path / "paused")
+    steps = [float(line) for line in (tmp_path / "steps").read_text().split()]
+    assert not [step for step in steps if begin < step < end]
+    turnstile.close()
+
+
+def test_a_process_that_dies_lets_the_others_go_on(stepper, tmp_path: Path) -> None:
+    turnstile = Turnstile(tmp_path)
+    stepper.kill()
+    stepper.wait()
+    begin = time.monotonic()
+    with turnstile.alone():
+        assert time.monotonic() - begin < 1
+    turnstile.close()
+
+
+def test_nobody_waits_without_need(tmp_path: Path) -> None:
+    turnstile = Turnstile(tmp_path)
+    assert not turnstile.pause_if_asked()
+    with turnstile.alone():
+        pass
+    assert not turnstile.pause_if_asked()
+    turnstile.close()
