@@ -1,0 +1,214 @@
+"""The command line, in this process: what it prints and how it ends."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from flowbench.cli.app import main
+
+FAKES = str(Path(__file__).parent.parent / "fakes.py")
+FAKE = ("--plugin-file", FAKES, "--no-plugin", "flowbench")
+
+
+@pytest.fixture
+def flowbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    """Runs a command in an empty folder; returns exit status, output and errors."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["flowbench", *arguments])
+        try:
+            main()
+            status = 0
+        except SystemExit as exc:
+            status = exc.code if isinstance(exc.code, int) else int(exc.code is not None)
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call
+
+
+def run_fakes(*more: str) -> tuple[str, ...]:
+    return ("run", "--models", "fake-gaussian", "--datasets", "fake-images", *FAKE, *more)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run",), "nothing to run; give a suite or --models"),
+        (("run", "--models", "glo"), "unknown model 'glo'; did you mean 'glow'?"),
+        (("run", "--models", "glow:51ch"), "unknown preset of glow '51ch'"),
+        (("run", "--models", "glow", "--datasets", "digit"), "did you mean 'digits'?"),
+        (("run", "--models", "glow", "--datasets", "cifar10"), "cannot be loaded yet"),
+        (("run", "--models", "glow", "--metrics", "bdp"), "did you mean 'bpd'?"),
+        (("run", "--models", "glow", "--budget", "60"), "malformed budget '60'"),
+        (("run", "--models", "glow", "--budget", "2gpuh", "--device", "cpu"), "counts GPU-hours"),
+        (("run", "--models", "glow", "--seeds", "x"), "malformed seeds 'x'"),
+        (("run", "--models", "glow", "--set", "glow.widht=1"), "did you mean 'width'?"),
+        (("run", "--models", "glow", "--set", "nice.width=1"), "names none of the models"),
+        (("run", "--models", "glow", "--set", "glow.width=-1"), "glow.width: "),
+        (("run", "--models", "glow", "--rerun", "some"), "--rerun is 'some'; expected one of"),
+        (("run", "--models", "glow", "--timeout", "x"), "malformed --timeout 'x'"),
+        (("run", "--models", "glow", "--executor", "x"), "unknown executor 'x'"),
+        (("run", "--models", "glow", "--device", "x"), "device 'x' is not available"),
+        (("run", "--models", "glow", "--sample", "temperature"), "malformed --sample"),
+        (("run", "--models", "glow", "--sample", "temperature=-1"), "temperature"),
+        (("run", "nothing"), "unknown suite 'nothing'"),
+        (("run", "no.toml"), "does not exist"),
+        (("run", "--models", "glow", "--plugin-file", "no.py"), "does not exist"),
+        (("list", "model"), "cannot list 'model'"),
+        (("show", "glo"), "did you mean 'glow'?"),
+        (("show", "glow", "--dataset", "two-moons"), "cannot run on two-moons"),
+        (("plugins", "--no-plugin", "x"), "unknown plugin 'x'"),
+        (("results", "list"), "flowbench run"),
+        (("results", "show", "x"), "results"),
+        (("leaderboard",), "flowbench run"),
+        (("leaderboard", "--format", "doc"), "doc"),
+        (("store", "verify"), "results"),
+    ],
+)
+def test_bad_input_is_one_clear_line(flowbench, arguments, message: str) -> None:
+    status, out, err = flowbench(*arguments)
+    assert status == 1, out
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert message in err
+
+
+def test_a_malformed_suite_names_its_file(flowbench, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("models = [\n")
+    status, _, err = flowbench("run", "mine.toml")
+    assert status == 1
+    assert "mine.toml" in err
+    assert "not valid TOML" in err
+
+
+def test_a_plugin_that_raises_at_import_is_one_clear_line(flowbench, tmp_path: Path) -> None:
+    (tmp_path / "raises.py").write_text("raise RuntimeError('boom')\n")
+    status, _, err = flowbench("list", "--plugin-file", "raises.py")
+    assert status == 1
+    assert err == "error: plugin file 'raises.py' does not load: RuntimeError: boom\n"
+
+
+def test_lists_are_json_with_names(flowbench) -> None:
+    for kind in ("models", "datasets", "metrics", "suites"):
+        status, out, _ = flowbench("list", kind, "--json")
+        assert status == 0
+        assert all(row["name"] for row in json.loads(out))
+
+
+def test_show_counts_parameters_without_data(flowbench) -> None:
+    status, out, _ = flowbench("show", "glow:512ch", "--dataset", "cifar10", "--json")
+    shown = json.loads(out)
+    assert status == 0
+    assert shown["num_parameters"] == 44_235_312
+    assert {"name", "preset", "config", "likelihood", "paper"} <= set(shown)
+
+
+def test_show_takes_overrides(flowbench) -> None:
+    _, out, _ = flowbench("show", "fake-gaussian", "--set", "width=9", "--json", *FAKE)
+    assert json.loads(out)["config"]["width"] == 9
+
+
+def test_a_dry_run_writes_nothing(flowbench, tmp_path: Path) -> None:
+    status, out, _ = flowbench(*run_fakes("--dry-run"))
+    assert status == 0
+    assert "not run yet" in out
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder with a run that went well and one that did not."""
+    folder = tmp_path_factory.mktemp("cli")
+    models = "fake-gaussian,fake-crash"
+    arguments = ["run", "--models", models, "--datasets", "fake-images", "--budget", "20steps"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["flowbench", *arguments, *FAKE])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert ended.value.code == 1  # not all jobs were ok
+    return folder / "results"
+
+
+@pytest.fixture
+def results(finished: Path, tmp_path: Path) -> str:
+    """A copy that a test may spoil."""
+    return str(shutil.copytree(finished, tmp_path / "results"))
+
+
+def test_results_list_has_the_promised_keys(flowbench, results: str) -> None:
+    _, out, _ = flowbench("results", "list", "--json", "--results", results)
+    rows = {row["model"]: row for row in json.loads(out)}
+    promised = "job_id attempt model preset dataset seed status reason device budget steps started"
+    assert {*promised.split(), "metrics", "name"} <= set(rows["fake-gaussian"])
+    assert rows["fake-crash"]["status"] == "crashed"
+    value = rows["fake-gaussian"]["metrics"]["fake_nll"]
+    assert set(value) >= set("value unit direction n stderr split protocol status".split())
+    assert value["n"] == 60
+
+
+def test_results_list_and_logs_for_people(flowbench, results: str) -> None:
+    _, out, _ = flowbench("results", "list", "--results", results)
+    assert "fake-crash" in out
+    job = next(line.split()[0] for line in out.splitlines() if line.startswith("fake-crash"))
+    _, log, _ = flowbench("results", "logs", job, "--results", results)
+    assert "this model breaks in its loss" in log
+    _, record, _ = flowbench("results", "show", job, "--results", results)
+    assert json.loads(record)["status"] == "crashed"
+
+
+def test_results_export_and_query(flowbench, results: str, tmp_path: Path) -> None:
+    out_file = tmp_path / "all.csv"
+    status, _, _ = flowbench("results", "export", "--out", str(out_file), "--results", results)
+    assert status == 0
+    assert "fake_nll" in out_file.read_text()
+    sql = "select status, count(*) as n from attempts group by 1 order by 1"
+    _, out, _ = flowbench("results", "query", sql, "--json", "--results", results)
+    assert json.loads(out) == [{"status": "crashed", "n": 1}, {"status": "ok", "n": 1}]
+    status, _, err = flowbench("results", "query", "drop table attempts", "--results", results)
+    assert status == 1
+    assert err.startswith("error: ")
+
+
+def test_a_store_can_be_rebuilt_after_damage(flowbench, results: str) -> None:
+    (Path(results) / "flowbench.duckdb").write_bytes(b"damage" * 999)
+    status, _, err = flowbench("results", "list", "--results", results)
+    assert status == 1
+    assert "flowbench store rebuild" in err
+    status, out, _ = flowbench("store", "rebuild", "--results", results)
+    assert status == 0
+    assert "2 attempts read" in out
+    assert flowbench("store", "verify", "--results", results)[0] == 0
+    assert flowbench("store", "migrate", "--results", results)[0] == 0
+
+
+def test_doctor_is_content_here(flowbench, results: str) -> None:
+    status, out, _ = flowbench("doctor", "--results", results)
+    assert status == 0, out
+    assert "2 attempts" in out
+
+
+def test_the_board_is_one_file_and_the_same_bytes_again(flowbench, results: str) -> None:
+    pages = []
+    for out in ("one", "two"):
+        status, printed, _ = flowbench("leaderboard", "--results", results, "--out", out)
+        assert status == 0
+        page = Path(printed.splitlines()[0])
+        pages.append(page.read_bytes())
+    assert pages[0] == pages[1]
+    text = pages[0].decode()
+    assert "fake-gaussian" in text
+    assert 'http-equiv="Content-Security-Policy"' in text
+
+
+def test_a_finished_run_is_reused(flowbench, results: str) -> None:
+    status, out, _ = flowbench(*run_fakes("--budget", "20steps", "--results", results))
+    assert status == 0
+    assert "fake-gaussian" in out
