@@ -322,10 +322,10 @@ def standard_normal_log_prob(tensors: Sequence[Tensor]) -> Tensor:
     Returns:
         Log-density, shape (B,), in nats.
     """
-    flat = [z.flatten(1) for z in tensors]
-    num_dims = sum(z.shape[1] for z in flat)
-    squares = torch.stack([z.square().sum(dim=1) for z in flat]).sum(dim=0)
-    return -0.5 * (squares + num_dims * LOG_2PI)
+    num_dims = sum(z[0].numel() for z in tensors)
+    # Summed axis by axis: flattening a channels-last latent would copy it.
+    squares = [z.square().sum(dim=tuple(range(1, z.ndim))) for z in tensors]
+    return -0.5 * (torch.stack(squares).sum(dim=0) + num_dims * LOG_2PI)
 
 
 def refuse_options(settings: SampleSettings, *known: str) -> None:

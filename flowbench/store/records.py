@@ -137,6 +137,8 @@ class AttemptRow(Row):
         weights: The weights that were measured: ``raw`` or ``ema``, the better on validation.
         best_step: The step they were taken at.
         likelihood: What the likelihood is.
+        data: Facts of the data: ``modality``, ``event_shape``, ``levels`` and the sizes of the
+            splits, by their names in `DatasetInfo`.
         code_sha256: Hash of the code that ran: core and plugin distribution.
         provenance: Versions, git state, driver, command line, plugin distributions.
         measurements: All measured values.
@@ -165,6 +167,16 @@ class AttemptRow(Row):
     weights: Literal["raw", "ema"] | None = None
     best_step: int | None = None
     likelihood: dict[str, Any] | None = None
+    data: dict[str, Any] = Field(default_factory=dict)
     code_sha256: str | None = None
     provenance: dict[str, Any] = Field(default_factory=dict)
     measurements: tuple[MeasurementRow, ...] = ()
+
+    def values_by_name(self) -> dict[str, MeasurementRow]:
+        """The measured values by name.
+
+        Returns:
+            The values in their order; where one name was measured on several splits, that on test.
+        """
+        values = {m.name: m for m in self.measurements}
+        return values | {m.name: m for m in self.measurements if m.split == "test"}

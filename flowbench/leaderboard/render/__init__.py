@@ -1,1 +1,1 @@
-"""render."""
+"""Renderings of the one table model: terminal, Markdown, CSV and HTML."""

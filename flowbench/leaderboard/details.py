@@ -1,0 +1,201 @@
+"""Everything behind a row: what its values are, how they came about, and how to get them again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from statistics import fmean
+from typing import Any
+
+from flowbench.leaderboard import numbers, words
+from flowbench.leaderboard.evidence import Method, hardware, values
+from flowbench.leaderboard.ranking import half_width
+from flowbench.leaderboard.table import Curve, Details, Failure, SampleGrid
+from flowbench.store.attempt_files import AttemptContents
+
+_CURVE_POINTS = 120  # what a curve of 360 px can show
+_HASH_CHARS = 12
+
+
+def details(method: Method, contents: Mapping[str, AttemptContents]) -> Details:
+    """Gathers the details of a row.
+
+    Args:
+        method: The row's runs.
+        contents: Attempts in full, by id; those that are not there have no curves and samples.
+
+    Returns:
+        The details.
+    """
+    found = [contents[r.attempt_id] for r in method.records if r.attempt_id in contents]
+    return Details(
+        values=tuple(_values(method)),
+        failures=tuple(_failures(method)),
+        curves=tuple(curve for c in found if (curve := _curve(c)) is not None),
+        ledger=_ledger(method),
+        samples=_samples(found),
+        command=command(method),
+        facts=tuple(_facts(method)),
+        config=tuple(_config(method)),
+    )
+
+
+def _values(method: Method) -> Iterator[tuple[str, str, str]]:
+    """All values of all metrics: name, text, and n or the reason why there is none."""
+    names = dict.fromkeys(
+        name for record in method.records if record.status == "ok" for name in values(record)
+    )
+    for name in names:
+        measured = [
+            m for r in method.records if r.status == "ok" and (m := values(r).get(name)) is not None
+        ]
+        had = [m for m in measured if m.value is not None]
+        if not had:
+            said = words.status(measured[0].status)
+            yield name.replace("_", " "), said, measured[0].reason or ""
+            continue
+        factor, unit = numbers.scale(had[0].unit)
+        scaled = [m.value / factor for m in had if m.value is not None]
+        decimals = numbers.decimals_for(scaled, unit)
+        half = half_width(scaled)
+        text = " ".join(
+            part
+            for part in (
+                words.sign(had[0].protocol, had[0].direction),
+                numbers.number(fmean(scaled), decimals),
+                numbers.interval(half, decimals) if half else "",
+            )
+            if part
+        )
+        yield name.replace("_", " "), f"{text}{numbers.NO_BREAK}{unit}" if unit else text, _of(had)
+
+
+def _of(had: list[Any]) -> str:
+    """What a value is a mean of."""
+    runs = f"{len(had)} run" + ("s" if len(had) > 1 else "")
+    if had[0].n is None:
+        return runs
+    what = f"{had[0].split} examples" if had[0].split else "repeats"
+    return f"{runs}, {had[0].n:,} {what}"
+
+
+def _failures(method: Method) -> Iterator[Failure]:
+    for record in method.records:
+        if record.status != "ok":
+            yield Failure(
+                title=f"Seed {record.job.seed} {words.status(record.status)}",
+                reason=record.reason or "",
+                log_tail=record.log_tail or "",
+            )
+
+
+def _curve(contents: AttemptContents) -> Curve | None:
+    """Validation values of the weights that were measured, against charged seconds."""
+    suffix = "_ema" if contents.record.weights == "ema" else ""
+    for name, unit in (("bpd", "bits/dim"), ("nll", "nats")):
+        points = [
+            (point.charged_s, value)
+            for point in contents.curves
+            if (value := getattr(point, name + suffix)) is not None
+        ]
+        if points:
+            step = -(-len(points) // _CURVE_POINTS)
+            # Counted from the end, so that the last point stays.
+            return Curve(
+                seed=contents.record.job.seed, unit=unit, points=tuple(points[::-step][::-1])
+            )
+    return None
+
+
+def _ledger(method: Method) -> tuple[tuple[str, float], ...]:
+    seconds: Counter[str] = Counter()
+    for record in method.records:
+        seconds.update(record.ledger)
+    parts = [(part, spent) for part, spent in seconds.items() if spent > 0]
+    return tuple(sorted(parts, key=lambda item: (-item[1], item[0])))
+
+
+def _samples(found: list[AttemptContents]) -> SampleGrid | None:
+    for contents in found:
+        if contents.samples_png is not None:
+            job = contents.record.job
+            temperature = job.protocol.get("sample", {}).get("temperature")
+            caption = f"seed {job.seed}" + (
+                f", temperature {temperature:g}" if isinstance(temperature, int | float) else ""
+            )
+            return SampleGrid(caption=caption, png=contents.samples_png)
+    return None
+
+
+def command(method: Method) -> str:
+    """The command that runs a row again.
+
+    Args:
+        method: The row's runs.
+
+    Returns:
+        A shell command.
+    """
+    job = method.first.job
+    parts = ["flowbench", "run", "--models", method.name, "--datasets", job.dataset]
+    parts += ["--budget", job.budget, "--seeds", _seeds(method)]
+    for key, value in sorted(job.overrides.items()):
+        parts += ["--set", f"{job.model}.{key}={value if isinstance(value, str) else _json(value)}"]
+    draws = job.protocol.get("eval_draws")
+    if draws is not None:
+        parts += ["--eval-draws", str(draws)]
+    return shlex.join(parts)
+
+
+def _seeds(method: Method) -> str:
+    """Seeds as the command line takes them: ``0-2`` or ``0,3``."""
+    seeds = sorted({r.job.seed for r in method.records})
+    if len(seeds) > 2 and seeds == list(range(seeds[0], seeds[-1] + 1)):
+        return f"{seeds[0]}-{seeds[-1]}"
+    return ",".join(str(seed) for seed in seeds)
+
+
+def _facts(method: Method) -> Iterator[tuple[str, str]]:
+    record = method.first
+    machines = sorted({said for r in method.records if (said := hardware(r))})
+    versions = record.provenance.get("versions")
+    facts = {
+        "Likelihood": words.likelihood(record.likelihood),
+        "Parameters": f"{record.num_parameters:,}" if record.num_parameters else "",
+        "Weights": _weights(record.weights, record.best_step),
+        "Hardware": "; ".join(machines),
+        "Data": f"{record.job.dataset}, sha256 {record.job.dataset_sha256[:_HASH_CHARS]}",
+        "Code": f"sha256 {record.code_sha256[:_HASH_CHARS]}" if record.code_sha256 else "",
+        "Versions": ", ".join(f"{k} {v}" for k, v in sorted(versions.items()))
+        if isinstance(versions, Mapping)
+        else "",
+        "Jobs": ", ".join(r.job.job_id for r in method.records),
+    }
+    return ((name, said) for name, said in facts.items() if said)
+
+
+def _weights(weights: str | None, step: int | None) -> str:
+    if weights is None:
+        return ""
+    named = {"ema": "averaged (EMA)", "raw": "as trained"}.get(weights, weights)
+    return named if step is None else f"{named}, of step {step:,}, best on validation"
+
+
+def _config(method: Method) -> Iterator[tuple[str, str, bool]]:
+    job = method.first.job
+    for key, value in _flat(job.config):
+        yield key, _json(value), key in job.overrides
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,169 @@
+"""How facts are said in words: statuses, likelihoods, shapes, budgets, hardware."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flowbench.api.specs import Direction
+from flowbench.leaderboard.numbers import NO_BREAK
+
+_STATUS = {
+    "timeout": "× timed out",
+    "oom": "× out of memory",
+    "diverged": "× diverged",
+    "crashed": "× crashed",
+    "killed": "× killed",
+    "preempted": "× preempted",
+    "failed": "× failed",
+    "skipped": "– skipped",
+    "unavailable": "– unavailable",
+}
+_SIGNS = {"exact": "=", "bound": "≤", "elbo": "≤", "unbiased": "≈", "numerical": "≈"}
+_UNITS = {"gpuh": "GPU-h", "s": "s"}
+_TIME_LIMIT = re.compile(r"[0-9.e+]+(s|gpuh)")
+
+# Escape sequences, other controls and direction marks could rewrite what stands around them.
+_UNPRINTABLE = re.compile(
+    "\x1b\\[[0-9;?]*[ -/]*[@-~]|[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
+
+
+def printable(text: str) -> str:
+    """Takes out what a terminal would obey and what would reorder the text around it.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        Printable text of one line.
+    """
+    return _UNPRINTABLE.sub("", text.replace("\n", " "))
+
+
+def status(name: str) -> str:
+    """What stands in place of a value.
+
+    Args:
+        name: Status of an attempt or a measurement.
+
+    Returns:
+        A mark and a word; nothing for what was not measured.
+    """
+    return _STATUS.get(name, "" if name in ("ok", "none") else f"× {name}")
+
+
+def sign(protocol: Mapping[str, Any], direction: Direction) -> str:
+    """How a value relates to what it estimates.
+
+    Args:
+        protocol: Protocol of the measurement; only likelihoods say what they estimate.
+        direction: Which way is better: the bound of a likelihood can only understate the model.
+
+    Returns:
+        ``=``, ``≤``, ``≥`` or ``≈``; empty for what is simply measured.
+    """
+    mark = _SIGNS.get(str(protocol.get("estimate")), "")
+    return "≥" if mark == "≤" and direction == "higher" else mark
+
+
+def likelihood(facts: Mapping[str, Any] | None) -> str:
+    """A likelihood in words.
+
+    Args:
+        facts: The likelihood as it is stored.
+
+    Returns:
+        E.g. ``"uniform bound, 16 draws"``; empty without one.
+    """
+    if not facts:
+        return ""
+    estimate, noise = str(facts.get("estimate", "exact")), str(facts.get("dequantization", "none"))
+    kind = {"elbo": "evidence bound", "unbiased": "stochastic estimate"}.get(estimate, estimate)
+    said = f"{noise} {kind}" if noise != "none" else kind
+    if facts.get("measure") != "discrete":
+        said += f", {facts.get('measure')} density"
+    draws = facts.get("draws", 1)
+    if draws > 1:
+        said += f", {draws}{NO_BREAK}draws"
+    given = facts.get("given", "none")
+    return said if given == "none" else f"{said}, given {given}"
+
+
+def shape(event_shape: Sequence[int]) -> str:
+    """The shape of an example.
+
+    Args:
+        event_shape: ``(C, H, W)``, ``(D,)`` or ``(C, T)``.
+
+    Returns:
+        E.g. ``"8×8"``, ``"2-D"``; empty if it is not known.
+    """
+    if len(event_shape) == 1:
+        return f"{event_shape[0]}-D"
+    return "×".join(str(size) for size in event_shape[-2:]) if len(event_shape) == 3 else ""
+
+
+def budget(text: str) -> str:
+    """A budget as people say it.
+
+    Args:
+        text: Canonical text, e.g. ``60s,5000steps``.
+
+    Returns:
+        E.g. ``"60 s or 5,000 steps"``.
+    """
+    parts = []
+    for part in text.split(","):
+        match = re.fullmatch(r"([0-9.e+]+)([a-z]+)", part)
+        if match is None:
+            parts.append(part)
+            continue
+        unit = _UNITS.get(match[2], match[2])
+        parts.append(f"{float(match[1]):,.12g}{NO_BREAK}{unit}")
+    return " or ".join(parts)
+
+
+def is_time_like(text: str) -> bool:
+    """Whether how much training a budget allows depends on the machine.
+
+    Args:
+        text: Canonical text of the budget.
+
+    Returns:
+        True if any of its limits is one of time.
+    """
+    return any(_TIME_LIMIT.fullmatch(part) for part in text.split(","))
+
+
+def hardware(name: str | None, kind: str | None, devices: int, threads: int | None) -> str | None:
+    """What a job ran on, in as much detail as bears on its speed.
+
+    Args:
+        name: Device model.
+        kind: ``cpu``, ``cuda`` or ``mps``.
+        devices: Number of devices.
+        threads: CPU threads.
+
+    Returns:
+        E.g. ``"Xeon, 2 threads"``; None if it never got that far.
+    """
+    if name is None:
+        return None
+    said = f"{devices} × {name}" if devices > 1 else name
+    if kind != "cpu" or threads is None:
+        return said
+    return f"{said}, {threads}{NO_BREAK}thread{'' if threads == 1 else 's'}"
+
+
+def better(direction: Direction) -> str:
+    """Which way is better, in words.
+
+    Args:
+        direction: The direction.
+
+    Returns:
+        ``"lower is better"``, ``"higher is better"`` or nothing.
+    """
+    return "" if direction == "none" else f"{direction} is better"

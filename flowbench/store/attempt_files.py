@@ -1,0 +1,127 @@
+"""Reads what a worker left in an attempt's directory.
+
+``record.json`` is written last, so a directory without one belongs to an attempt that still runs or
+was lost on the way. The other files are optional: one that cannot be read is a problem to report,
+not a reason to lose the record.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+
+from flowbench.errors import StoreError
+from flowbench.store.records import AttemptRow, CurvePoint
+
+RECORD = "record.json"
+CURVES = "curves.jsonl"
+SAMPLES = "samples.png"
+LIKELIHOODS = "likelihoods.npz"
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_CURVES = TypeAdapter(tuple[CurvePoint, ...])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AttemptContents:
+    """Everything one attempt left behind, in its directory or in the store.
+
+    Attributes:
+        record: The record.
+        curves: Validations during training, in order.
+        samples_png: A grid of samples, if the model can draw any.
+        log_prob: Log-likelihood of each test example in nats, shape (N,), if it has one.
+        problems: Parts that could not be read, one line each.
+    """
+
+    record: AttemptRow
+    curves: tuple[CurvePoint, ...] = ()
+    samples_png: bytes | None = None
+    log_prob: NDArray[np.float64] | None = None
+    problems: tuple[str, ...] = ()
+
+
+def attempt_dirs(results: Path) -> Iterator[Path]:
+    """All attempt directories with a record, in a fixed order.
+
+    Args:
+        results: The results folder.
+
+    Yields:
+        The directories, sorted by job and attempt.
+    """
+    for record in sorted((results / "runs").glob(f"*/*/{RECORD}")):
+        yield record.parent
+
+
+def read_attempt(directory: Path) -> AttemptContents:
+    """Reads one attempt's directory.
+
+    Args:
+        directory: ``results/runs/<job_id>/<number>``.
+
+    Returns:
+        Its contents; optional files that are damaged are left out and named in ``problems``.
+
+    Raises:
+        StoreError: There is no record, or it is not one that this version can read.
+    """
+    record = _read_record(directory / RECORD)
+    parts: dict[str, object] = {}
+    problems = []
+    for key, name, read in (
+        ("curves", CURVES, _read_curves),
+        ("samples_png", SAMPLES, _read_png),
+        ("log_prob", LIKELIHOODS, _read_log_prob),
+    ):
+        path = directory / name
+        try:
+            parts[key] = read(path)
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as exc:
+            problems.append(f"{path}: left out, {_first_line(exc)}")
+    return AttemptContents(record=record, problems=tuple(problems), **parts)  # type: ignore[arg-type]
+
+
+def _read_record(path: Path) -> AttemptRow:
+    try:
+        return AttemptRow.model_validate_json(path.read_bytes())
+    except OSError as exc:
+        raise StoreError(f"{path}: cannot be read, {exc.strerror}") from exc
+    except ValidationError as exc:
+        raise StoreError(f"{path}: not a record, {_first_line(exc)}") from exc
+
+
+def _read_curves(path: Path) -> tuple[CurvePoint, ...]:
+    lines = [line for line in path.read_bytes().splitlines() if line.strip()]
+    return _CURVES.validate_json(b"[" + b",".join(lines) + b"]")
+
+
+def _read_png(path: Path) -> bytes:
+    content = path.read_bytes()
+    if not content.startswith(_PNG_SIGNATURE):
+        raise ValueError("not a PNG image")
+    return content
+
+
+def _read_log_prob(path: Path) -> NDArray[np.float64]:
+    with np.load(path, allow_pickle=False) as arrays:
+        log_prob = np.asarray(arrays["test"], dtype=np.float64)
+    if log_prob.ndim != 1 or not log_prob.size or not np.isfinite(log_prob).all():
+        raise ValueError("expected finite log-likelihoods of shape (N,) under the name 'test'")
+    return log_prob
+
+
+def _first_line(exc: Exception) -> str:
+    if isinstance(exc, ValidationError):
+        first = exc.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return f"{where}: {first['msg']}" if where else str(first["msg"])
+    return str(exc).splitlines()[0] if str(exc) else type(exc).__name__

@@ -1,0 +1,205 @@
+"""Opens the results database: the border where DuckDB's errors become `StoreError`.
+
+Connections are short-lived. DuckDB lets one process write, or any number read, so a connection that
+meets another's lock waits a bounded time for it.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flowbench.errors import StoreError
+from flowbench.store import migrations
+
+if TYPE_CHECKING:
+    import duckdb
+
+    Connection = duckdb.DuckDBPyConnection
+
+DATABASE = "flowbench.duckdb"
+LOCK_WAIT_S = 10.0
+
+# The oldest format that has all we store: every DuckDB since 1.0 opens it.
+_STORAGE_VERSION = "v1.0.0"
+_NO_DOWNLOADS = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+}
+_SANDBOX = {"enable_external_access": "false", "lock_configuration": "true"}
+
+# DuckDB tells these apart by text alone.
+_LOCKED = re.compile(r"could not set lock|different configuration|being used by another", re.I)
+_HOLDER = re.compile(r"held in (?P<program>\S+).*?\(PID (?P<pid>\d+)\)")
+_DAMAGED = re.compile(
+    r"not a valid duckdb|could not read enough bytes|corrupt|checksum|deserializ|serialization"
+    r"|failure while replaying wal|database has been invalidated|internal error",
+    re.I,
+)
+
+
+def database_path(results: Path) -> Path:
+    """Where the database of a results folder is.
+
+    Args:
+        results: The results folder.
+
+    Returns:
+        The path of the DuckDB file, which need not exist.
+    """
+    return results / DATABASE
+
+
+@contextmanager
+def writing(results: Path, *, wait_s: float = LOCK_WAIT_S) -> Iterator[Connection]:
+    """Opens the database for writing, creating it and bringing its schema up to date.
+
+    Args:
+        results: The results folder; created if it does not exist.
+        wait_s: How long to wait for another process to let go of it.
+
+    Yields:
+        A connection that no other process can share.
+
+    Raises:
+        StoreError: The folder cannot be written, or the database is locked, damaged or too new.
+    """
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise StoreError(
+            f"cannot write results to {results}: {exc.strerror}; "
+            "choose a folder that can be written with --results"
+        ) from exc
+    path = database_path(results)
+    options = {**_NO_DOWNLOADS, "storage_compatibility_version": _STORAGE_VERSION}
+    with _connection(path, read_only=False, options=options, wait_s=wait_s) as connection:
+        migrations.migrate(connection, path)
+        yield connection
+
+
+@contextmanager
+def reading(
+    results: Path, *, sandbox: bool = False, wait_s: float = LOCK_WAIT_S
+) -> Iterator[Connection]:
+    """Opens the database for reading.
+
+    Args:
+        results: The results folder.
+        sandbox: Cut the connection off from files, network and settings, for SQL from the user.
+        wait_s: How long to wait for a writing process to let go of it.
+
+    Yields:
+        A read-only connection.
+
+    Raises:
+        StoreError: There is no database, or it is locked, damaged, too old or too new.
+    """
+    path = database_path(results)
+    if not path.is_file():
+        raise StoreError(_missing(results))
+    options = {**_NO_DOWNLOADS, **(_SANDBOX if sandbox else {})}
+    with _connection(path, read_only=True, options=options, wait_s=wait_s) as connection:
+        migrations.check_current(connection, path)
+        yield connection
+
+
+def migrate(results: Path) -> int:
+    """Brings the database of a results folder to the current schema.
+
+    Args:
+        results: The results folder.
+
+    Returns:
+        The version of the schema.
+
+    Raises:
+        StoreError: There is no database, or it cannot be migrated.
+    """
+    if not database_path(results).is_file():
+        raise StoreError(_missing(results))
+    with writing(results):
+        return migrations.SCHEMA_VERSION
+
+
+def is_damage(error: StoreError) -> bool:
+    """Whether an error means that the database file itself is broken.
+
+    Args:
+        error: An error raised while the database was open or opening.
+
+    Returns:
+        True if only a rebuild can help.
+    """
+    import duckdb
+
+    cause = error.__cause__
+    return isinstance(cause, duckdb.Error) and _DAMAGED.search(str(cause)) is not None
+
+
+def _missing(results: Path) -> str:
+    if (results / "runs").is_dir():
+        return (
+            f"no {DATABASE} in {results}, but there are attempts in {results / 'runs'}; "
+            "run `flowbench store rebuild`"
+        )
+    return (
+        f"no results in {results}: expected {DATABASE} there; "
+        "start with `flowbench run`, or name another folder with --results"
+    )
+
+
+@contextmanager
+def _connection(
+    path: Path, *, read_only: bool, options: dict[str, str], wait_s: float
+) -> Iterator[Connection]:
+    import duckdb
+
+    try:
+        connection = _connect(path, read_only=read_only, options=options, wait_s=wait_s)
+        try:
+            yield connection
+        finally:
+            connection.close()
+    except duckdb.Error as exc:
+        raise StoreError(_explain(exc, path)) from exc
+
+
+def _connect(path: Path, *, read_only: bool, options: dict[str, str], wait_s: float) -> Connection:
+    import duckdb
+
+    deadline = time.monotonic() + wait_s
+    pause_s = 0.02
+    while True:
+        try:
+            return duckdb.connect(str(path.absolute()), read_only=read_only, config=dict(options))
+        except (duckdb.IOException, duckdb.ConnectionException) as exc:
+            left_s = deadline - time.monotonic()
+            if not _LOCKED.search(str(exc)):
+                raise
+            if left_s <= 0:
+                raise StoreError(_locked(exc, path, wait_s)) from exc
+        time.sleep(min(pause_s, left_s))
+        pause_s = min(2 * pause_s, 0.5)
+
+
+def _locked(exc: Exception, path: Path, wait_s: float) -> str:
+    holder = _HOLDER.search(str(exc))
+    by = f"process {holder['pid']} ({Path(holder['program']).name})" if holder else "another user"
+    return f"{path} is in use by {by}, waited {wait_s:g} s; try again when it has finished"
+
+
+def _explain(exc: Exception, path: Path) -> str:
+    said = str(exc).strip().splitlines()[0] if str(exc).strip() else type(exc).__name__
+    if _DAMAGED.search(said):
+        return (
+            f"{path} is damaged ({said}); run `flowbench store rebuild`, "
+            "which recreates it from the attempts' own records and keeps the damaged file"
+        )
+    if "permission denied" in said.lower() or "read-only file system" in said.lower():
+        return f"cannot open {path}: {said}; check its permissions or choose another --results"
+    return f"{path}: {said}"

@@ -1,0 +1,223 @@
+"""Brings attempt directories into the database.
+
+Idempotent by attempt id: an attempt that is there already is replaced, in the transaction that
+writes it anew. Records go in as JSON texts and DuckDB takes them apart by the columns of its own
+tables, so a column added by a later migration needs nothing here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
+from flowbench.errors import StoreError
+from flowbench.store.attempt_files import AttemptContents, read_attempt
+from flowbench.store.connection import writing
+from flowbench.store.migrations import TABLES_BY_ATTEMPT
+from flowbench.store.records import CurvePoint
+
+if TYPE_CHECKING:
+    import duckdb
+
+    Connection = duckdb.DuckDBPyConnection
+
+Report = Callable[[str], None]
+
+BATCH = 500  # attempts in a transaction: a few MB of JSON
+
+_CURVES = TypeAdapter(tuple[CurvePoint, ...])
+
+_STAGE = """
+CREATE OR REPLACE TEMP TABLE staged AS
+SELECT unnest(?::VARCHAR[]) AS attempt_id, unnest(?::JSON[]) AS record, unnest(?::JSON[]) AS curves
+"""
+
+_INSERT_JOBS = """
+INSERT INTO jobs BY NAME
+SELECT DISTINCT ON (job_id) * FROM (
+    SELECT unnest(from_json(record->'job', $structure)) FROM staged
+) WHERE job_id NOT IN (SELECT job_id FROM jobs)
+"""
+
+_INSERT_ATTEMPTS = """
+INSERT INTO attempts BY NAME
+SELECT * EXCLUDE (record) REPLACE (
+    record->>'$.job.job_id' AS job_id,
+    record->>'$.job.preset' AS preset,
+    record->'$.job.overrides' AS overrides
+)
+FROM (SELECT record, unnest(from_json(record, $structure)) FROM staged)
+"""
+
+_INSERT_LIST = """
+INSERT INTO {table} BY NAME
+SELECT * EXCLUDE (owner, place) REPLACE (owner AS attempt_id, place AS position)
+FROM (
+    SELECT owner, place, unnest(item) FROM (
+        SELECT owner, unnest(items) AS item, generate_subscripts(items, 1) AS place FROM (
+            SELECT attempt_id AS owner, from_json({items}, $structure) AS items FROM staged
+        )
+    )
+)
+"""
+
+_INSERT_LIKELIHOODS = """
+INSERT INTO likelihoods
+SELECT (?::VARCHAR[])[owner + 1], list(value ORDER BY place) FROM flat GROUP BY owner ORDER BY owner
+"""
+
+
+def log_problem(problem: str) -> None:
+    """Reports a problem to the log ``flowbench.store``.
+
+    Args:
+        problem: One line.
+    """
+    logging.getLogger("flowbench.store").warning("%s", problem)
+
+
+def ingest(results: Path, attempt_dirs: Iterable[Path], *, report: Report = log_problem) -> int:
+    """Brings attempts into the store.
+
+    Args:
+        results: The results folder; its database is created if need be.
+        attempt_dirs: Directories of attempts that have ended.
+        report: Told, in one line each, of records and parts that cannot be read; they are skipped.
+
+    Returns:
+        How many attempts were written.
+    """
+    with writing(results) as connection:
+        return load(connection, attempt_dirs, report=report)
+
+
+def load(connection: Connection, attempt_dirs: Iterable[Path], *, report: Report) -> int:
+    """Brings attempts into an open database.
+
+    Args:
+        connection: A writing connection.
+        attempt_dirs: Directories of attempts that have ended.
+        report: Told of what cannot be read.
+
+    Returns:
+        How many attempts were written.
+    """
+    total = 0
+    directories = iter(attempt_dirs)
+    # While DuckDB takes in one batch, a thread reads the next.
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        ahead = reader.submit(_read_batch, directories)
+        while batch := ahead.result():
+            ahead = reader.submit(_read_batch, directories)
+            for problem in batch.problems:
+                report(problem)
+            # The last of two directories that claim one id wins, as it does across batches.
+            unique = list({staged.attempt_id: staged for staged in batch.staged}.values())
+            connection.execute("BEGIN")
+            if unique:
+                _replace(connection, unique)
+            connection.execute("COMMIT")
+            total += len(unique)
+    return total
+
+
+@dataclass(frozen=True)
+class _Staged:
+    """An attempt as it goes to DuckDB: texts, which cost the garbage collector nothing."""
+
+    attempt_id: str
+    record: str
+    curves: str
+    samples_png: bytes | None
+    log_prob: NDArray[np.float64] | None
+
+    @classmethod
+    def of(cls, contents: AttemptContents) -> _Staged:
+        return cls(
+            attempt_id=contents.record.attempt_id,
+            record=contents.record.model_dump_json(),
+            curves=_CURVES.dump_json(contents.curves).decode(),
+            samples_png=contents.samples_png,
+            log_prob=contents.log_prob,
+        )
+
+
+@dataclass(frozen=True)
+class _Batch:
+    staged: list[_Staged]
+    problems: list[str]
+
+
+def _read_batch(directories: Iterator[Path]) -> _Batch | None:
+    staged: list[_Staged] = []
+    problems: list[str] = []
+    chosen = list(itertools.islice(directories, BATCH))
+    for directory in chosen:
+        try:
+            files = read_attempt(directory)
+        except StoreError as exc:
+            problems.append(str(exc))
+            continue
+        staged.append(_Staged.of(files))
+        problems += files.problems
+    return _Batch(staged, problems) if chosen else None
+
+
+def _replace(connection: Connection, batch: Sequence[_Staged]) -> None:
+    ids = [staged.attempt_id for staged in batch]
+    for table in TABLES_BY_ATTEMPT:
+        connection.execute(f"DELETE FROM {table} WHERE attempt_id IN (SELECT unnest(?))", [ids])
+    texts = [[staged.record for staged in batch], [staged.curves for staged in batch]]
+    connection.execute(_STAGE, [ids, *texts])
+    insert_measurements = _INSERT_LIST.format(table="measurements", items="record->'measurements'")
+    insert_curves = _INSERT_LIST.format(table="curves", items="curves")
+    for sql, table, many in (
+        (_INSERT_JOBS, "jobs", False),
+        (_INSERT_ATTEMPTS, "attempts", False),
+        (insert_measurements, "measurements", True),
+        (insert_curves, "curves", True),
+    ):
+        structure = _structure(connection, table)
+        connection.execute(sql, {"structure": f"[{structure}]" if many else structure})
+    connection.execute("DROP TABLE staged")
+    _insert_samples(connection, batch)
+    _insert_likelihoods(connection, batch)
+
+
+def _structure(connection: Connection, table: str) -> str:
+    """The columns of a table as the structure that ``from_json`` takes."""
+    row = connection.execute(
+        "SELECT json_group_object(column_name, data_type) FROM duckdb_columns() "
+        "WHERE table_name = ? AND NOT internal",
+        [table],
+    ).fetchone()
+    return str(row[0]) if row else "{}"
+
+
+def _insert_samples(connection: Connection, batch: Sequence[_Staged]) -> None:
+    have = [staged for staged in batch if staged.samples_png is not None]
+    connection.execute(
+        "INSERT INTO samples SELECT unnest(?::VARCHAR[]), unnest(?::BLOB[])",
+        [[staged.attempt_id for staged in have], [staged.samples_png for staged in have]],
+    )
+
+
+def _insert_likelihoods(connection: Connection, batch: Sequence[_Staged]) -> None:
+    """Inserts the per-example values as flat arrays: lists of floats take ten times longer."""
+    have = [(staged.attempt_id, x) for staged in batch if (x := staged.log_prob) is not None]
+    if not have:
+        return
+    values = np.concatenate([log_prob for _, log_prob in have])
+    owner = np.repeat(np.arange(len(have)), [log_prob.size for _, log_prob in have])
+    connection.register("flat", {"owner": owner, "place": np.arange(values.size), "value": values})
+    connection.execute(_INSERT_LIKELIHOODS, [[attempt_id for attempt_id, _ in have]])
+    connection.unregister("flat")

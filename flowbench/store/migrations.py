@@ -1,0 +1,165 @@
+"""The schema, as a list of steps that only ever grows.
+
+A step that has been released is never edited: a database remembers which steps it has been through.
+A table's columns carry the names of the record's fields, so ingestion needs no second list of them.
+There are no keys: one process writes, and it replaces whole attempts; DuckDB checks unique indexes
+before deletes of the same transaction take effect, and loads slower with them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flowbench.errors import StoreError
+
+if TYPE_CHECKING:
+    import duckdb
+
+    Connection = duckdb.DuckDBPyConnection
+
+M001_ATTEMPTS = """
+CREATE TABLE jobs (
+    job_id VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    config JSON NOT NULL,
+    dataset VARCHAR NOT NULL,
+    dataset_sha256 VARCHAR NOT NULL,
+    seed BIGINT NOT NULL,
+    budget VARCHAR NOT NULL,
+    protocol_version INTEGER NOT NULL,
+    protocol JSON NOT NULL
+);
+CREATE TABLE attempts (
+    attempt_id VARCHAR NOT NULL,
+    job_id VARCHAR NOT NULL,
+    number INTEGER NOT NULL,
+    preset VARCHAR NOT NULL,      -- what this attempt called the job's configuration:
+    overrides JSON NOT NULL,      -- two names may lead to one job
+    record_version INTEGER NOT NULL,
+    status VARCHAR NOT NULL,
+    reason VARCHAR,
+    log_tail VARCHAR,
+    started VARCHAR NOT NULL,
+    ended VARCHAR NOT NULL,
+    device_kind VARCHAR,
+    device_name VARCHAR,
+    num_devices INTEGER NOT NULL,
+    num_threads INTEGER,
+    steps BIGINT NOT NULL,
+    examples BIGINT NOT NULL,
+    skipped_steps BIGINT NOT NULL,
+    charged_s DOUBLE NOT NULL,
+    wall_s DOUBLE NOT NULL,
+    ledger JSON NOT NULL,
+    num_parameters BIGINT,
+    weights VARCHAR,
+    best_step BIGINT,
+    likelihood JSON,
+    data JSON NOT NULL,
+    code_sha256 VARCHAR,
+    provenance JSON NOT NULL
+);
+CREATE TABLE measurements (
+    attempt_id VARCHAR NOT NULL,
+    position INTEGER NOT NULL,
+    metric VARCHAR NOT NULL,
+    name VARCHAR NOT NULL,
+    value DOUBLE,
+    unit VARCHAR NOT NULL,
+    direction VARCHAR NOT NULL,
+    status VARCHAR NOT NULL,
+    reason VARCHAR,
+    split VARCHAR,
+    n BIGINT,
+    stderr DOUBLE,
+    protocol JSON NOT NULL
+);
+CREATE TABLE curves (
+    attempt_id VARCHAR NOT NULL,
+    position INTEGER NOT NULL,
+    step BIGINT NOT NULL,
+    examples BIGINT NOT NULL,
+    charged_s DOUBLE NOT NULL,
+    progress DOUBLE NOT NULL,
+    loss DOUBLE,
+    bpd DOUBLE,
+    bpd_ema DOUBLE,
+    nll DOUBLE,
+    nll_ema DOUBLE
+);
+CREATE TABLE samples (attempt_id VARCHAR NOT NULL, png BLOB NOT NULL);
+CREATE TABLE likelihoods (attempt_id VARCHAR NOT NULL, log_prob DOUBLE[] NOT NULL);
+
+-- One row a measured value, with what a reader of SQL asks about it.
+CREATE VIEW results AS
+SELECT
+    j.job_id, a.attempt_id, a.number AS attempt, j.model, a.preset, j.dataset, j.seed, j.budget,
+    a.status, a.reason, a.device_name AS device, a.num_threads, a.steps, a.charged_s,
+    a.num_parameters, a.started, m.metric, m.name, m.value, m.unit, m.direction, m.split, m.n,
+    m.stderr, m.status AS value_status, m.reason AS value_reason, m.protocol
+FROM attempts a
+JOIN jobs j USING (job_id)
+LEFT JOIN measurements m USING (attempt_id)
+ORDER BY j.dataset, j.model, a.preset, j.seed, a.attempt_id, m.position;
+"""
+
+STEPS = (M001_ATTEMPTS,)
+SCHEMA_VERSION = len(STEPS)
+TABLES_BY_ATTEMPT = ("attempts", "measurements", "curves", "samples", "likelihoods")
+
+
+def migrate(connection: Connection, path: Path) -> None:
+    """Brings a database to the current schema, each step in a transaction of its own.
+
+    Args:
+        connection: A writing connection.
+        path: Where the database is, for messages.
+    """
+    if not connection.execute("SHOW TABLES").fetchall():
+        connection.execute("CREATE TABLE schema_version (version INTEGER NOT NULL)")
+    found = _version(connection, path)
+    _refuse_newer(found, path)
+    for number, step in enumerate(STEPS[found:], start=found + 1):
+        connection.execute("BEGIN")
+        connection.execute(step)
+        connection.execute("INSERT INTO schema_version VALUES (?)", [number])
+        connection.execute("COMMIT")
+
+
+def check_current(connection: Connection, path: Path) -> None:
+    """Refuses a database whose schema is not the current one.
+
+    Args:
+        connection: A connection that need not write.
+        path: Where the database is, for messages.
+
+    Raises:
+        StoreError: The schema is older or newer.
+    """
+    found = _version(connection, path)
+    _refuse_newer(found, path)
+    if found < SCHEMA_VERSION:
+        raise StoreError(
+            f"{path} has schema {found}, this flowbench reads schema {SCHEMA_VERSION}; "
+            "run `flowbench store migrate`"
+        )
+
+
+def _version(connection: Connection, path: Path) -> int:
+    tables = {name for (name,) in connection.execute("SHOW TABLES").fetchall()}
+    if "schema_version" not in tables:
+        raise StoreError(
+            f"{path} is a DuckDB file, but not one of flowbench's; move it away or name another "
+            "folder with --results"
+        )
+    row = connection.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchone()
+    return int(row[0]) if row else 0
+
+
+def _refuse_newer(found: int, path: Path) -> None:
+    if found > SCHEMA_VERSION:
+        raise StoreError(
+            f"{path} has schema {found}, this flowbench knows schemas up to {SCHEMA_VERSION}; "
+            "upgrade flowbench"
+        )

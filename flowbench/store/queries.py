@@ -1,0 +1,357 @@
+"""Every SQL text that reads."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
+from flowbench.errors import StoreError
+from flowbench.store.attempt_files import AttemptContents
+from flowbench.store.connection import reading
+from flowbench.store.records import AttemptRow, CurvePoint, JobRow, MeasurementRow, Row
+
+if TYPE_CHECKING:
+    import duckdb
+
+    Connection = duckdb.DuckDBPyConnection
+
+_POINTS = TypeAdapter(tuple[CurvePoint, ...])
+
+
+def _struct(row: type[Row], **columns: str) -> str:
+    """SQL of a struct with the fields of a record, so that DuckDB writes the record's JSON itself.
+
+    Args:
+        row: The record.
+        columns: Where each field comes from; ``rest`` is the table of those not named.
+
+    Returns:
+        The SQL.
+    """
+    table = columns.pop("rest")
+    fields = (f"'{name}': {columns.get(name, f'{table}.{name}')}" for name in row.model_fields)
+    return "{" + ", ".join(fields) + "}"
+
+
+_JOB = _struct(JobRow, rest="j", preset="a.preset", overrides="a.overrides")
+_ATTEMPT = _struct(AttemptRow, rest="a", job=_JOB, measurements="coalesce(measured.items, [])")
+_RECORDS = f"""
+WITH chosen AS MATERIALIZED ({{chosen}}),
+measured AS (
+    SELECT attempt_id, list({_struct(MeasurementRow, rest="m")} ORDER BY m.position) AS items
+    FROM measurements m SEMI JOIN chosen USING (attempt_id)
+    GROUP BY attempt_id
+)
+SELECT to_json({_ATTEMPT})
+FROM chosen
+JOIN attempts a USING (attempt_id)
+JOIN jobs j USING (job_id)
+LEFT JOIN measured USING (attempt_id)
+ORDER BY a.started, a.job_id, a.number
+"""
+_CURVES = f"""
+SELECT attempt_id, to_json(list({_struct(CurvePoint, rest="c")} ORDER BY c.position))
+FROM curves c WHERE attempt_id IN (SELECT unnest($ids::VARCHAR[])) GROUP BY attempt_id
+"""
+
+_ALL = "SELECT attempt_id FROM attempts"
+_OF_IDS = "SELECT DISTINCT unnest($ids::VARCHAR[]) AS attempt_id"
+_OF_JOBS = "SELECT attempt_id FROM attempts WHERE job_id IN (SELECT unnest($ids::VARCHAR[]))"
+# The attempt that stands for its job: the last that ended well, else the last.
+_STANDING = """
+SELECT attempt_id FROM attempts
+WHERE $ids IS NULL OR job_id IN (SELECT unnest($ids::VARCHAR[]))
+QUALIFY row_number() OVER (PARTITION BY job_id ORDER BY status = 'ok' DESC, number DESC) = 1
+"""
+
+_SAMPLES = (
+    "SELECT attempt_id, png FROM samples WHERE attempt_id IN (SELECT unnest($ids::VARCHAR[]))"
+)
+_LIKELIHOODS = """
+SELECT attempt_id, log_prob FROM likelihoods
+WHERE attempt_id IN (SELECT unnest($ids::VARCHAR[]))
+"""
+_MATCHING = """
+SELECT attempt_id, job_id, attempt_id = $which OR job_id = $which AS exact
+FROM attempts WHERE starts_with(attempt_id, $which) ORDER BY number
+"""
+
+_EXPORT_FORMATS = {
+    ".csv": "FORMAT csv, HEADER",
+    ".parquet": "FORMAT parquet",
+    ".json": "FORMAT json, ARRAY",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryResult:
+    """The answer to a query.
+
+    Attributes:
+        columns: Names of the columns.
+        rows: The rows.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+
+def list_attempts(results: Path, job_ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """All attempts, as ``flowbench results list --json`` prints them.
+
+    Args:
+        results: The results folder.
+        job_ids: Only attempts at these jobs; None lists all.
+
+    Returns:
+        One object an attempt, oldest first.
+    """
+    with reading(results) as connection:
+        chosen = _ALL if job_ids is None else _OF_JOBS
+        return [summary(record) for record in records(connection, job_ids, chosen=chosen)]
+
+
+def summary(record: AttemptRow) -> dict[str, Any]:
+    """One attempt in the form of ``results list --json``.
+
+    Args:
+        record: The attempt.
+
+    Returns:
+        A flat object; ``metrics`` maps the name of each value to the value and what it is.
+    """
+    job = record.job
+    return {
+        "name": record.attempt_id,
+        "job_id": job.job_id,
+        "attempt": record.number,
+        "model": job.model,
+        "preset": job.preset,
+        "dataset": job.dataset,
+        "seed": job.seed,
+        "status": record.status,
+        "reason": record.reason,
+        "device": record.device_name,
+        "budget": job.budget,
+        "steps": record.steps,
+        "started": record.started,
+        "metrics": {
+            name: m.model_dump(exclude={"metric", "name"})
+            for name, m in record.values_by_name().items()
+        },
+    }
+
+
+def find_attempt(results: Path, which: str) -> AttemptContents:
+    """One attempt in full.
+
+    Args:
+        results: The results folder.
+        which: An attempt id, a job id (its last attempt), or the unambiguous beginning of one.
+
+    Returns:
+        All that the store has of it.
+
+    Raises:
+        StoreError: No attempt or more than one job goes by that name.
+    """
+    with reading(results) as connection:
+        found = connection.execute(_MATCHING, {"which": which}).fetchall() if which else []
+        found = [row for row in found if row[2]] or found
+        jobs = sorted({job_id for _, job_id, _ in found})
+        if not jobs:
+            raise StoreError(f"no job or attempt {which!r} in {results} (flowbench results list)")
+        if len(jobs) > 1:
+            raise StoreError(f"{which!r} fits {len(jobs)} jobs: {', '.join(jobs[:5])}; write more")
+        return contents(connection, [found[-1][0]])[0]
+
+
+def standing_attempts(results: Path, job_ids: Sequence[str] | None = None) -> list[AttemptRow]:
+    """The attempt that stands for each job: the last that ended well, else the last.
+
+    Args:
+        results: The results folder.
+        job_ids: Only these jobs; None takes all.
+
+    Returns:
+        One record a job.
+    """
+    with reading(results) as connection:
+        return records(connection, job_ids, chosen=_STANDING)
+
+
+def attempt_contents(results: Path, attempt_ids: Sequence[str]) -> list[AttemptContents]:
+    """Attempts in full, with curves, samples and per-example likelihoods.
+
+    Args:
+        results: The results folder.
+        attempt_ids: Which.
+
+    Returns:
+        Those of them that the store has.
+    """
+    with reading(results) as connection:
+        return contents(connection, attempt_ids)
+
+
+def per_example(results: Path, attempt_ids: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+    """Test log-likelihoods, example by example.
+
+    Args:
+        results: The results folder.
+        attempt_ids: Which.
+
+    Returns:
+        Log-likelihoods in nats, shape (N,), of those attempts that have them.
+    """
+    with reading(results) as connection:
+        return likelihoods(connection, attempt_ids)
+
+
+def stored_ids(connection: Connection) -> set[str]:
+    """The ids of all attempts.
+
+    Args:
+        connection: An open database.
+
+    Returns:
+        The ids.
+    """
+    return {attempt_id for (attempt_id,) in connection.execute(_ALL).fetchall()}
+
+
+def records(
+    connection: Connection, ids: Sequence[str] | None, *, chosen: str = _OF_IDS
+) -> list[AttemptRow]:
+    """Reads records back as they were written.
+
+    Args:
+        connection: An open database.
+        ids: The parameter ``$ids`` of ``chosen``.
+        chosen: SQL that selects attempt ids.
+
+    Returns:
+        The records, oldest first.
+    """
+    parameters = {"ids": None if ids is None else list(ids)} if "$ids" in chosen else {}
+    rows = connection.execute(_RECORDS.replace("{chosen}", chosen), parameters).fetchall()
+    return [AttemptRow.model_validate_json(text) for (text,) in rows]
+
+
+def contents(connection: Connection, ids: Sequence[str]) -> list[AttemptContents]:
+    """Reads attempts in full.
+
+    Args:
+        connection: An open database.
+        ids: Attempt ids.
+
+    Returns:
+        The attempts that there are, oldest first.
+    """
+    parameters = {"ids": list(ids)}
+    curves = {
+        attempt_id: _POINTS.validate_json(points)
+        for attempt_id, points in connection.execute(_CURVES, parameters).fetchall()
+    }
+    samples = dict(connection.execute(_SAMPLES, parameters).fetchall())
+    log_prob = likelihoods(connection, ids)
+    return [
+        AttemptContents(
+            record=record,
+            curves=curves.get(record.attempt_id, ()),
+            samples_png=samples.get(record.attempt_id),
+            log_prob=log_prob.get(record.attempt_id),
+        )
+        for record in records(connection, ids)
+    ]
+
+
+def likelihoods(connection: Connection, ids: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+    """Per-example test log-likelihoods.
+
+    Args:
+        connection: An open database.
+        ids: Attempt ids.
+
+    Returns:
+        Log-likelihoods in nats, shape (N,), of those attempts that have them.
+    """
+    columns = connection.execute(_LIKELIHOODS, {"ids": list(ids)}).fetchnumpy()
+    return {
+        str(attempt_id): np.asarray(values, dtype=np.float64)
+        for attempt_id, values in zip(columns["attempt_id"], columns["log_prob"], strict=True)
+    }
+
+
+def query(results: Path, sql: str) -> QueryResult:
+    """Runs one SELECT written by the user, cut off from files, network and settings.
+
+    Args:
+        results: The results folder.
+        sql: One statement that reads.
+
+    Returns:
+        Its rows.
+
+    Raises:
+        StoreError: It is not exactly one SELECT, or DuckDB refuses it.
+    """
+    import duckdb
+
+    with reading(results, sandbox=True) as connection:
+        try:
+            statements = connection.extract_statements(sql)
+            # Even without external access DuckDB lets COPY write the database's own WAL file, so
+            # the kind of statement is checked as well.
+            if [s.type for s in statements] != [duckdb.StatementType.SELECT]:
+                raise StoreError(
+                    "expected one statement that reads: SELECT, FROM, WITH, DESCRIBE, SHOW or "
+                    "SUMMARIZE; tables are results, jobs, attempts, measurements and curves"
+                )
+            cursor = connection.execute(statements[0])
+            columns = tuple(column[0] for column in cursor.description or ())
+            return QueryResult(columns=columns, rows=tuple(cursor.fetchall()))
+        except duckdb.Error as exc:
+            said = " ".join(str(exc).split("\n\nLINE")[0].split())
+            raise StoreError(f"the query was refused: {said}") from exc
+
+
+def export(results: Path, out: Path) -> Path:
+    """Writes every measured value with its job and attempt, one row each.
+
+    Args:
+        results: The results folder.
+        out: File to write; its suffix (.csv, .parquet, .json) names the format.
+
+    Returns:
+        ``out``, complete or as it was before.
+
+    Raises:
+        StoreError: The format is not known, or the file cannot be written.
+    """
+    suffix = out.suffix.lower()
+    if suffix not in _EXPORT_FORMATS:
+        known = ", ".join(_EXPORT_FORMATS)
+        raise StoreError(f"cannot export to {out.name!r}: expected a name that ends in {known}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as folder:
+            part = Path(folder) / out.name
+            target = str(part.absolute()).replace("'", "''")
+            with reading(results) as connection:
+                connection.execute(
+                    f"COPY (SELECT * FROM results) TO '{target}' ({_EXPORT_FORMATS[suffix]})"
+                )
+            part.replace(out)
+    except OSError as exc:
+        raise StoreError(
+            f"cannot write {out}: {exc.strerror}; choose another place with --out"
+        ) from exc
+    return out

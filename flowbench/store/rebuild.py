@@ -1,0 +1,133 @@
+"""Recreates the database from the attempts' own records."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flowbench.errors import StoreError
+from flowbench.store.attempt_files import attempt_dirs
+from flowbench.store.connection import DATABASE, database_path, is_damage, writing
+from flowbench.store.ingest import Report, load, log_problem
+from flowbench.store.migrations import TABLES_BY_ATTEMPT
+
+if TYPE_CHECKING:
+    import duckdb
+
+    Connection = duckdb.DuckDBPyConnection
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rebuilt:
+    """What a rebuild did.
+
+    Attributes:
+        attempts: Attempts read from their directories.
+        carried_over: Attempts that only the old database had, and that the new one keeps.
+        kept_aside: Where the old database is, if it was damaged.
+    """
+
+    attempts: int
+    carried_over: int
+    kept_aside: Path | None
+
+
+def rebuild(results: Path, *, report: Report = log_problem) -> Rebuilt:
+    """Recreates the database beside the old one, then takes its place.
+
+    Attempts whose directories are gone or unreadable are carried over from the old database, and a
+    database too damaged for that is kept under another name: a rebuild loses nothing.
+
+    Args:
+        results: The results folder.
+        report: Told, in one line each, of what cannot be read.
+
+    Returns:
+        What was done.
+
+    Raises:
+        StoreError: The folder cannot be written, or its database is in use.
+    """
+    if not results.is_dir():
+        raise StoreError(
+            f"no results folder {results}; name the folder that holds runs/ with --results"
+        )
+    old = database_path(results)
+    damaged = old.is_file() and _is_damaged(results, report)
+    with _scratch_folder(results) as scratch:
+        with writing(scratch) as connection:
+            attempts = load(connection, attempt_dirs(results), report=report)
+            carried = 0
+            if old.is_file() and not damaged:
+                carried = _carry_over(connection, old)
+        aside = _set_aside(old) if damaged else None
+        database_path(scratch).replace(old)
+    return Rebuilt(attempts=attempts, carried_over=carried, kept_aside=aside)
+
+
+@contextmanager
+def _scratch_folder(results: Path) -> Iterator[Path]:
+    """A folder on the same file system, so that the finished database can be renamed.
+
+    Raises:
+        StoreError: The results folder cannot be written.
+    """
+    try:
+        with tempfile.TemporaryDirectory(dir=results, prefix=".rebuild-") as folder:
+            yield Path(folder)
+    except OSError as exc:
+        raise StoreError(
+            f"cannot rebuild in {results}: {exc.strerror}; make the folder writable"
+        ) from exc
+
+
+def _is_damaged(results: Path, report: Report) -> bool:
+    """Whether the old database cannot be read; brings one of an older schema up to date.
+
+    Raises:
+        StoreError: It is in use, too new, or not one of flowbench's.
+    """
+    try:
+        with writing(results) as connection:
+            for table in ("jobs", *TABLES_BY_ATTEMPT):
+                # Reads every block, so that damage shows now and not while carrying over.
+                connection.execute(f"SELECT count(COLUMNS(*)) FROM {table}").fetchall()
+            connection.execute("CHECKPOINT")  # else a WAL would stay for the new database
+    except StoreError as exc:
+        if not is_damage(exc):
+            raise
+        report(str(exc))
+        return True
+    return False
+
+
+def _carry_over(connection: Connection, old: Path) -> int:
+    source = str(old.absolute()).replace("'", "''")
+    connection.execute(f"ATTACH '{source}' AS old (READ_ONLY)")
+    lost = "attempt_id NOT IN (SELECT attempt_id FROM kept)"
+    connection.execute("CREATE TEMP TABLE kept AS SELECT attempt_id FROM attempts")
+    for table in TABLES_BY_ATTEMPT:
+        connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM old.{table} WHERE {lost}")
+    connection.execute(
+        "INSERT INTO jobs BY NAME SELECT * FROM old.jobs "
+        "WHERE job_id IN (SELECT job_id FROM attempts) AND job_id NOT IN (SELECT job_id FROM jobs)"
+    )
+    row = connection.execute(f"SELECT count(*) FROM attempts WHERE {lost}").fetchone()
+    connection.execute("DETACH old")
+    return int(row[0]) if row else 0
+
+
+def _set_aside(old: Path) -> Path:
+    """Moves a damaged database out of the way, its write-ahead log with it."""
+    number = 1
+    while (aside := old.with_name(f"{DATABASE}.damaged-{number}")).exists():
+        number += 1
+    old.replace(aside)
+    wal = old.with_name(f"{DATABASE}.wal")
+    if wal.exists():
+        wal.replace(aside.with_name(f"{aside.name}.wal"))
+    return aside

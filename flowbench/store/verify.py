@@ -1,0 +1,84 @@
+"""Compares the database with the attempts' own records."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from flowbench.errors import StoreError
+from flowbench.store.attempt_files import AttemptContents, attempt_dirs, read_attempt
+from flowbench.store.connection import reading
+from flowbench.store.ingest import BATCH
+from flowbench.store.queries import contents, stored_ids
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verified:
+    """What a comparison found.
+
+    Attributes:
+        attempts: Attempt directories compared.
+        differences: One line for each attempt or part that the database lacks or has otherwise.
+        only_stored: Attempts that only the database has; their directories are gone.
+    """
+
+    attempts: int
+    differences: tuple[str, ...]
+    only_stored: tuple[str, ...]
+
+
+def verify(results: Path) -> Verified:
+    """Compares every attempt's directory with what the database has of it.
+
+    Args:
+        results: The results folder.
+
+    Returns:
+        What differs; nothing in an intact store.
+    """
+    differences: list[str] = []
+    compared: set[str] = set()
+    directories = attempt_dirs(results)
+    with reading(results) as connection:
+        while batch := list(itertools.islice(directories, BATCH)):
+            written = []
+            for directory in batch:
+                try:
+                    written.append(read_attempt(directory))
+                except StoreError as exc:
+                    differences.append(str(exc))
+            ids = [files.record.attempt_id for files in written]
+            stored = {c.record.attempt_id: c for c in contents(connection, ids)}
+            for files in written:
+                differences += files.problems
+                differences += _compare(files, stored.get(files.record.attempt_id))
+            compared.update(ids)
+        only_stored = sorted(stored_ids(connection) - compared)
+    return Verified(
+        attempts=len(compared), differences=tuple(differences), only_stored=tuple(only_stored)
+    )
+
+
+def _compare(written: AttemptContents, stored: AttemptContents | None) -> list[str]:
+    attempt_id = written.record.attempt_id
+    if stored is None:
+        return [f"{attempt_id}: not in the database; run `flowbench store rebuild`"]
+    same_likelihoods = (written.log_prob is None) == (stored.log_prob is None) and (
+        written.log_prob is None
+        or stored.log_prob is None
+        or np.array_equal(written.log_prob, stored.log_prob)
+    )
+    parts = {
+        "record": written.record == stored.record,
+        "curves": written.curves == stored.curves,
+        "samples": written.samples_png == stored.samples_png,
+        "likelihoods": same_likelihoods,
+    }
+    return [
+        f"{attempt_id}: the database has other {part}; run `flowbench store rebuild`"
+        for part, same in parts.items()
+        if not same
+    ]

@@ -1,0 +1,104 @@
+"""The steps of Glow: actnorm, 1x1 convolution, coupling; all steps of a scale folded together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from flowbench_models.bijections.actnorm import ActNorm
+from flowbench_models.bijections.base import Composition
+from flowbench_models.bijections.coupling import HalfCoupling
+from flowbench_models.bijections.permutation import InvertibleConv1x1, mix_channels
+from flowbench_models.nets.convnet import GlowConvNet
+
+
+class GlowStep(Composition):
+    """One step of flow: actnorm, 1x1 convolution, coupling.
+
+    Args:
+        norm: The activation normalisation.
+        mixing: The 1x1 convolution.
+        coupling: The coupling, conditioned by a `GlowConvNet`.
+
+    References:
+        Kingma and Dhariwal (2018), Glow, https://arxiv.org/abs/1807.03039, figure 2a.
+    """
+
+    def __init__(self, norm: ActNorm, mixing: InvertibleConv1x1, coupling: HalfCoupling) -> None:
+        super().__init__([norm, mixing, coupling])
+
+    @property
+    def norm(self) -> ActNorm:
+        """The activation normalisation."""
+        return cast(ActNorm, self.bijections[0])
+
+    @property
+    def mixing(self) -> InvertibleConv1x1:
+        """The 1x1 convolution."""
+        return cast(InvertibleConv1x1, self.bijections[1])
+
+    @property
+    def coupling(self) -> HalfCoupling:
+        """The coupling."""
+        return cast(HalfCoupling, self.bijections[2])
+
+    @property
+    def net(self) -> GlowConvNet:
+        """The coupling's network."""
+        return cast(GlowConvNet, self.coupling.conditioner)
+
+
+class GlowSteps(Composition):
+    r"""Several steps of one shape, one after the other, at less cost than one by one.
+
+    Actnorm and 1x1 convolution are one affine map of channels, :math:`W(s \odot x + o) = (W
+    \mathrm{diag}(s)) x + W o`. That map, the networks' weights with their own norms, and the parts
+    of ladj that do not depend on data are computed for all steps at once.
+
+    Args:
+        steps: The steps, in the order from data to latent.
+    """
+
+    def __init__(self, steps: Iterable[GlowStep]) -> None:
+        super().__init__(steps)
+
+    def steps(self) -> list[GlowStep]:
+        """The steps, in order."""
+        return cast("list[GlowStep]", list(self.bijections))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps data of shape (B, C, H, W) to latent; see `Bijection.forward`."""
+        steps = self.steps()
+        matrices, offsets, log_abs_det = self._mixings()
+        kernels = GlowConvNet.fold([step.net for step in steps])
+        log_derivatives = []
+        for step, matrix, offset, net in zip(steps, matrices, offsets, kernels, strict=True):
+            with _full_precision(x):
+                x = mix_channels(x, matrix, offset)
+            x, log_derivative = step.coupling.couple(x, partial(step.net.run, net))
+            log_derivatives.append(log_derivative)
+        ladj = torch.stack(log_derivatives).sum(dim=(0, 2, 3, 4))  # of (K, B, C, H, W)
+        return x, ladj + x.shape[2] * x.shape[3] * log_abs_det
+
+    def _mixings(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor]:
+        steps = self.steps()
+        with _full_precision(steps[0].norm.shift):
+            log_scale, scale, offset = ActNorm.as_affine([step.norm for step in steps])
+            mixings = [step.mixing for step in steps]
+            matrices, log_abs_dets = type(mixings[0]).matrices(mixings)
+            offsets = (matrices @ offset[..., None]).squeeze(-1)
+            folded = matrices * scale[:, None, :]
+            return folded.unbind(), offsets.unbind(), log_abs_dets.sum() + log_scale.sum()
+
+
+def _full_precision(x: Tensor) -> AbstractContextManager[object]:
+    """Keeps the flow itself in float32 where its networks run in lower precision."""
+    device_type = x.device.type
+    if not torch.is_autocast_enabled(device_type):
+        return nullcontext()
+    return torch.autocast(device_type, enabled=False)

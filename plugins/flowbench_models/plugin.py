@@ -1,0 +1,88 @@
+"""The models that ship with flowbench, as `flowbench list` shows them; imports no torch."""
+
+from __future__ import annotations
+
+from flowbench.api import ModelSpec, Paper, hookimpl
+
+FLOWBENCH_API_VERSION = 1
+
+NICE = ModelSpec(
+    name="nice",
+    model="flowbench_models.nice:NICE",
+    config="flowbench_models.nice:NICEConfig",
+    modalities=frozenset({"image", "vector"}),
+    summary="additive couplings and one diagonal scaling",
+    paper=Paper(
+        title="NICE: Non-linear Independent Components Estimation",
+        authors="Laurent Dinh, David Krueger, Yoshua Bengio",
+        year=2014,
+        arxiv="1410.8516",
+        bibtex="""@inproceedings{dinh2015nice,
+  title = {{NICE}: Non-linear Independent Components Estimation},
+  author = {Dinh, Laurent and Krueger, David and Bengio, Yoshua},
+  booktitle = {International Conference on Learning Representations, Workshop Track},
+  year = {2015},
+  eprint = {1410.8516},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
+REALNVP = ModelSpec(
+    name="realnvp",
+    model="flowbench_models.realnvp:RealNVP",
+    config="flowbench_models.realnvp:RealNVPConfig",
+    modalities=frozenset({"image", "vector"}),
+    summary="affine couplings over checkerboards and channels, multi-scale",
+    paper=Paper(
+        title="Density estimation using Real NVP",
+        authors="Laurent Dinh, Jascha Sohl-Dickstein, Samy Bengio",
+        year=2017,
+        arxiv="1605.08803",
+        bibtex="""@inproceedings{dinh2017density,
+  title = {Density estimation using {Real NVP}},
+  author = {Dinh, Laurent and Sohl-Dickstein, Jascha and Bengio, Samy},
+  booktitle = {International Conference on Learning Representations},
+  year = {2017},
+  eprint = {1605.08803},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
+GLOW = ModelSpec(
+    name="glow",
+    model="flowbench_models.glow:Glow",
+    config="flowbench_models.glow:GlowConfig",
+    modalities=frozenset({"image"}),
+    summary="actnorm, invertible 1x1 convolutions and affine couplings, multi-scale",
+    paper=Paper(
+        title="Glow: Generative Flow with Invertible 1x1 Convolutions",
+        authors="Diederik P. Kingma, Prafulla Dhariwal",
+        year=2018,
+        arxiv="1807.03039",
+        bibtex="""@inproceedings{kingma2018glow,
+  title = {Glow: Generative Flow with Invertible 1x1 Convolutions},
+  author = {Kingma, Diederik P. and Dhariwal, Prafulla},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume = {31},
+  year = {2018},
+  eprint = {1807.03039},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
+HISTOGRAM = ModelSpec(
+    name="histogram",
+    model="flowbench_models.histogram:Histogram",
+    config="flowbench_models.histogram:HistogramConfig",
+    modalities=frozenset({"image"}),
+    summary="an independent histogram for each pixel: the floor that every model must beat",
+)
+
+
+@hookimpl
+def register_models() -> list[ModelSpec]:
+    """The models of this plugin, in the order of their papers, the baseline last."""
+    return [NICE, REALNVP, GLOW, HISTOGRAM]

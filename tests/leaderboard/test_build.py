@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from flowbench.leaderboard.build import Source, build_boards
+from flowbench.leaderboard.table import Board, Row
+from flowbench.store.records import AttemptRow
+from tests.store import attempts as make
+
+
+def board(*records: AttemptRow, log_prob: dict[str, np.ndarray] | None = None) -> Board:
+    (only,) = build_boards(Source(records=records, log_prob=log_prob or {}))
+    return only
+
+
+def run(model: str, seed: int, bpd: float, **fields: object) -> AttemptRow:
+    protocol = {k: v for k, v in make.UNIFORM_BOUND.items()} | dict(fields.pop("protocol", {}))  # type: ignore[call-overload]
+    job = make.job(model, seed, **fields.pop("job", {}))  # type: ignore[arg-type]
+    values = (make.measured("bpd", bpd, "bits/dim", n=360, protocol=protocol),)
+    return make.attempt(job, **({"measurements": values} | fields))
+
+
+def rows(found: Board) -> dict[str, Row]:
+    return {row.name: row for row in found.rows}
+
+
+def test_seeds_make_one_row_with_an_interval() -> None:
+    found = board(*(run("realnvp", seed, 2.0 + 0.01 * seed) for seed in range(3)))
+    (row,) = found.rows
+    assert row.cells[0].text == "≤ 2.010 ±.025"
+    assert row.cells[0].n == 3
+    assert found.facts == ("1 method", "3 runs")
+
+
+def test_columns_are_likelihoods_then_costs() -> None:
+    found = board(make.attempt(measurements=make.measurements(2.0)))
+    assert [c.metric for c in found.columns] == [
+        "bpd", "params", "device_hours", "sampling_latency", "sampling_throughput", "steps",
+    ]  # fmt: skip
+    assert [c.direction for c in found.columns] == [
+        "lower", "none", "none", "lower", "higher", "none",
+    ]  # fmt: skip
+
+
+def test_a_metric_of_a_plugin_gets_a_column_while_there_is_room() -> None:
+    values = (make.measured("fid", 12.3, ""), make.measured("bpd", 2.0, "bits/dim"))
+    found = board(make.attempt(measurements=values))
+    assert [c.metric for c in found.columns] == ["bpd", "fid", "params", "steps"]
+
+
+def test_a_row_with_one_run_says_so() -> None:
+    (row,) = board(run("realnvp", 0, 2.0)).rows
+    assert row.cells[0].text == "≤ 2.000 n=1"
+
+
+def test_single_runs_tie_by_test_sampling_and_say_so() -> None:
+    a, b = run("a", 0, 2.0), run("b", 0, 2.0)
+    log_prob = {a.attempt_id: make.log_prob(2.0, 1), b.attempt_id: make.log_prob(2.0, 2)}
+    bpd = {k: -v.mean() / (make.NUM_DIMS * np.log(2)) for k, v in log_prob.items()}
+    a, b = (
+        r.model_copy(
+            update={
+                "measurements": (
+                    r.measurements[0].model_copy(update={"value": bpd[r.attempt_id] + shift}),
+                )
+            }
+        )
+        for r, shift in ((a, 0.0), (b, 0.0))
+    )
+    found = board(a, b, log_prob=log_prob)
+    assert all(row.cells[0].best for row in found.rows)
+    assert any("test sampling only" in text for _, text in found.notes)
+
+
+def test_a_failed_row_says_so_once() -> None:
+    found = board(run("realnvp", 0, 2.0), make.failed(make.job("glow"), "oom"))
+    cells = rows(found)["glow:small"].cells
+    assert [cell.text for cell in cells] == ["× out of memory", *("" for _ in cells[1:])]
+    assert rows(found)["glow:small"].details.failures[0].reason
+    assert found.facts == ("2 methods", "2 runs", "1 failed")
+
+
+def test_a_board_of_failures_is_a_board() -> None:
+    found = board(
+        make.failed(make.job("glow"), "crashed").model_copy(update={"num_parameters": None})
+    )
+    assert [cell.text for cell in next(found.rows).cells] == ["× crashed"]
+
+
+def test_a_run_that_failed_beside_others_is_noted() -> None:
+    found = board(run("glow", 0, 2.0), run("glow", 1, 2.1), make.failed(make.job("glow", 2)))
+    (row,) = found.rows
+    assert dict(found.notes)[row.cells[0].note] == "Mean of 2 of 3 runs; 1 diverged."
+
+
+def test_a_run_that_never_had_a_device_stays_with_its_fellows() -> None:
+    lost = make.failed(make.job("glow", 1)).model_copy(update={"device_name": None})
+    assert len(list(board(run("glow", 0, 2.0), lost).rows)) == 1
+
+
+@pytest.mark.parametrize(("budget", "num_rows"), [("60s", 2), ("5000steps", 1)])
+def test_hardware_parts_rows_only_where_the_budget_is_time(budget: str, num_rows: int) -> None:
+    found = board(
+        run("glow", 0, 2.0, job={"budget": budget}),
+        run("glow", 1, 2.0, job={"budget": budget}, device_name="H100", device_kind="cuda"),
+    )
+    assert len(list(found.rows)) == num_rows
+
+
+def test_other_hardware_is_not_ranked_and_named() -> None:
+    found = board(
+        run("a", 0, 2.0), run("b", 0, 2.1), run("c", 0, 1.0, device_name="H100", device_kind="cuda")
+    )
+    cell = rows(found)["c:small"].cells[0]
+    assert (cell.unlike, cell.best, cell.rank) == (True, False, "–")
+    assert "hardware is H100, not Xeon, 2\u00a0threads" in dict(found.notes)[cell.note]
+    assert rows(found)["c:small"].sub.endswith("H100")
+
+
+@pytest.mark.parametrize("apart", [{"measure": "continuous"}, {"given": "label"}])
+def test_unlike_likelihoods_are_not_ranked_together(apart: dict[str, str]) -> None:
+    found = board(run("a", 0, 2.0), run("b", 0, 2.1), run("c", 0, 1.0, protocol=apart))
+    assert rows(found)["c:small"].cells[0].unlike
+
+
+def test_exact_values_and_bounds_share_a_ranking() -> None:
+    exact = {"estimate": "exact", "dequantization": "none", "draws": 1}
+    found = board(run("a", 0, 2.0), run("b", 0, 1.9, protocol=exact))
+    assert [(r.name, r.cells[0].rank, r.cells[0].sign) for r in found.rows] == [
+        ("b:small", "1", "="),
+        ("a:small", "2", "≤"),
+    ]
+
+
+def test_other_data_and_other_draws_are_rows_of_their_own() -> None:
+    found = board(
+        run("a", 0, 2.0),
+        run("a", 1, 2.0, job={"dataset_sha256": "e" * 64}),
+        run("a", 2, 2.0, job={"protocol": {"eval_draws": 1000}}),
+    )
+    assert len(list(found.rows)) == 3
+    assert sum(row.cells[0].unlike for row in found.rows) == 2
+
+
+def test_each_data_set_and_budget_has_a_board() -> None:
+    found = build_boards(
+        Source(
+            records=[
+                run("a", 0, 2.0),
+                run("a", 0, 2.0, job={"budget": "120s"}),
+                run("a", 0, 2.0, job={"dataset": "natural-patches"}),
+            ]
+        )
+    )
+    assert [b.slug for b in found] == ["digits-120s", "digits-60s", "natural-patches-60s"]
+
+
+def test_details_reproduce_the_row() -> None:
+    found = board(
+        *(run("glow", s, 2.0, job={"preset": "x y", "overrides": {"width": 32}}) for s in range(3))
+    )
+    details = next(found.rows).details
+    assert details.command == (
+        "flowbench run --models 'glow:x y' --datasets digits --budget 60s --seeds 0-2 "
+        "--set glow.width=32 --eval-draws 16"
+    )
+    assert ("training.clip_norm", "null", False) in details.config
+
+
+def test_mixed_code_is_badged() -> None:
+    found = board(run("a", 0, 2.0), run("a", 1, 2.0, code_sha256="e" * 64))
+    assert next(found.rows).badges == ("mixed code",)

@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from flowbench.errors import LeaderboardError
+from flowbench.leaderboard import boards, terminal_table, write_board
+from flowbench.leaderboard.render import csv as csv_render
+from flowbench.leaderboard.render import html, markdown, terminal
+from flowbench.leaderboard.table import Board
+from flowbench.store.attempt_files import attempt_dirs
+from flowbench.store.ingest import ingest
+from tests.store import attempts as make
+
+HOSTILE = (
+    "</script><script>alert(1)</script><img src=x onerror=alert(2)>'\"`|${1}\x1b[31m\u202eevil"
+)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("results")
+    for model, bpd in (("realnvp", 2.1), ("glow", 2.0), (HOSTILE, 2.3)):
+        for seed in range(2):
+            value = bpd + 0.01 * seed
+            measured = (
+                make.measured("bpd", value, "bits/dim", n=360, protocol=make.UNIFORM_BOUND),
+                *make.measurements(value)[2:],
+            )
+            record = make.attempt(
+                make.job(model, seed, overrides={"note": HOSTILE}), measurements=measured
+            )
+            make.write(
+                folder,
+                record,
+                curves=make.curve(value),
+                samples_png=make.png(seed),
+                values=make.log_prob(value),
+            )
+    failed = make.failed(make.job("maf"), "crashed").model_copy(
+        update={"reason": HOSTILE, "log_tail": f"Traceback\n{HOSTILE}"}
+    )
+    make.write(folder, failed)
+    ingest(folder, attempt_dirs(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def board(results: Path) -> Board:
+    return boards(results, with_details=True)[0]
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page: elements, attributes, and the cells of the table."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.ids: list[str] = []
+        self.rows: list[list[str]] = []
+        self.raw: dict[str, str] = {}
+        self._open: list[str] = []
+        self._in_board = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        named = dict(attrs)
+        if named.get("id"):
+            self.ids.append(str(named["id"]))
+        self._open.append(tag)
+        if tag == "table":
+            self._in_board = named.get("id") == "board"
+        if tag == "tr" and self._in_board:
+            self.rows.append([])
+        if tag in ("td", "th") and self._in_board:
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._open and self._open.pop() != tag:
+            pass
+        if tag == "table":
+            self._in_board = False
+
+    def handle_data(self, data: str) -> None:
+        inside = self._open[-1] if self._open else ""
+        if inside in ("script", "style"):
+            self.raw[inside] = self.raw.get(inside, "") + data
+        elif self._in_board and self.rows and self.rows[-1] and "caption" not in self._open:
+            self.rows[-1][-1] += data
+
+
+@pytest.fixture(scope="module")
+def page(board: Board) -> Page:
+    return Page(html.render(board))
+
+
+def squeeze(text: str) -> str:
+    return re.sub(r"\s", "", text)
+
+
+def test_every_rendering_has_the_same_cells(board: Board, page: Page) -> None:
+    lines = list(csv.DictReader(io.StringIO(csv_render.render(board))))
+    console = Console(width=400, file=io.StringIO(), record=True)
+    console.print(terminal.render([board]))
+    printed = console.export_text()
+    table = [line for line in markdown.render(board).splitlines() if line.startswith("|")][2:]
+    rendered = iter(lines)
+    for row, shown, line in zip(board.rows, page.rows[1:], table, strict=True):
+        cells = re.split(r"(?<!\\)\|", line)[2:-1]
+        for cell, in_page, in_markdown in zip(row.cells, shown[1:], cells, strict=True):
+            expected = squeeze(cell.text)
+            assert squeeze(in_page).startswith(expected)
+            plain = in_markdown.replace("**", "").replace("&lt;", "<").replace("\\", "")
+            assert squeeze(plain).startswith(expected)
+            in_csv = next(rendered)
+            text = " ".join(in_csv[name] for name in ("sign", "value", "interval", "words"))
+            assert squeeze(text) == expected
+            assert cell.text in printed
+
+
+def test_csv_keeps_full_precision(board: Board) -> None:
+    lines = csv.DictReader(io.StringIO(csv_render.render(board)))
+    means = [float(line["mean"]) for line in lines if line["metric"] == "bpd" and line["mean"]]
+    assert means == [pytest.approx(2.005), pytest.approx(2.105), pytest.approx(2.305)]
+
+
+def test_csv_starts_no_formula(board: Board) -> None:
+    for line in csv.reader(io.StringIO(csv_render.render(board))):
+        assert not any(field.startswith(("+", "@", "=cmd")) for field in line)
+
+
+def test_hostile_text_is_inert_in_html(page: Page) -> None:
+    assert page.tags.count("script") == 1
+    assert page.tags.count("style") == 1
+    assert not [a for a in page.attributes if a[1].startswith("on") or a[1] == "style"]
+    assert {v[:22] for _, n, v in page.attributes if n == "src"} == {"data:image/png;base64,"}
+    links = {v for _, n, v in page.attributes if n in ("href", "action", "srcset")}
+    assert all(link.startswith("#") for link in links)
+    assert "alert(1)" not in page.raw["script"]
+
+
+def test_no_control_or_direction_mark_reaches_any_rendering(board: Board) -> None:
+    console = Console(width=200, file=io.StringIO(), force_terminal=False)
+    console.print(terminal.render([board]))
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    for text in (html.render(board), markdown.render(board), printed):
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+        assert "evil" in text
+
+
+def test_hostile_text_is_inert_in_markdown(board: Board) -> None:
+    text = markdown.render(board)
+    assert "<script" not in text.replace("\\<", "")
+    assert "onerror" in text
+
+
+def test_the_policy_allows_what_the_page_has_and_nothing_else(board: Board, page: Page) -> None:
+    (policy,) = (v for _, n, v in page.attributes if v.startswith("default-src"))
+    assert policy.startswith("default-src 'none';")
+    assert "unsafe" not in policy
+    for kind in ("script", "style"):
+        digest = base64.b64encode(hashlib.sha256(page.raw[kind].encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
+
+
+def test_ids_are_unique_and_references_resolve(page: Page) -> None:
+    assert len(page.ids) == len(set(page.ids))
+    used = {v[1:] for _, n, v in page.attributes if n == "href" and v.startswith("#")}
+    used |= {v[5:-1] for _, _, v in page.attributes if v.startswith("url(#")}
+    assert used <= set(page.ids)
+
+
+def test_headers_name_what_they_head(page: Page) -> None:
+    scopes = [(tag, value) for tag, name, value in page.attributes if name == "scope"]
+    assert {"col", "row"} <= {value for _, value in scopes}
+    assert "caption" in page.tags
+    assert ("html", "lang", "en") in page.attributes
+
+
+def test_the_same_store_gives_the_same_bytes(results: Path, tmp_path: Path) -> None:
+    formats = ("html", "md", "csv")
+    first = [p.read_bytes() for p in write_board(results, tmp_path / "a", formats)]
+    again = tmp_path / "again"
+    for directory in reversed(list(attempt_dirs(results))):
+        ingest(again, [directory])
+    second = [p.read_bytes() for p in write_board(again, tmp_path / "b", formats)]
+    assert first == second
+
+
+def test_several_boards_get_an_index(tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    for budget in ("60s", "5000steps"):
+        make.write(folder, make.attempt(make.job(budget=budget)))
+    ingest(folder, attempt_dirs(folder))
+    written = write_board(folder, tmp_path / "out")
+    names = [path.name for path in written]
+    assert names == ["index.html", "digits-5000steps.html", "digits-60s.html"]
+    links = [v for t, n, v in Page(written[0].read_text()).attributes if (t, n) == ("a", "href")]
+    assert links[1:] == names[1:]
+
+
+def test_a_board_can_be_limited_to_jobs(results: Path) -> None:
+    console = Console(width=200, file=io.StringIO(), record=True)
+    console.print(terminal_table(results, [make.job("maf").job_id]))
+    printed = console.export_text()
+    assert "× crashed" in printed
+    assert "glow" not in printed
+
+
+def test_errors_say_what_to_do(results: Path, tmp_path: Path) -> None:
+    with pytest.raises(LeaderboardError, match="expected html, md, csv"):
+        write_board(results, tmp_path, ("pdf",))
+    with pytest.raises(LeaderboardError, match="flowbench run"):
+        boards(results, ["nothing"])
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LeaderboardError, match="--out"):
+        write_board(results, tmp_path / "file" / "out", ("csv",))

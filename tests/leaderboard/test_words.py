@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pytest
+
+from flowbench.leaderboard import words
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        (None, ""),
+        ({"measure": "discrete", "estimate": "exact"}, "exact"),
+        (
+            {
+                "measure": "discrete", "estimate": "bound", "dequantization": "uniform",
+                "draws": 16, "given": "none",
+            },
+            "uniform bound, 16 draws",
+        ),
+        (
+            {"measure": "continuous", "estimate": "unbiased", "draws": 4, "given": "label"},
+            "stochastic estimate, continuous density, 4 draws, given label",
+        ),
+    ],
+)  # fmt: skip
+def test_likelihoods_in_words(facts: dict[str, object] | None, said: str) -> None:
+    assert words.likelihood(facts).replace("\u00a0", " ") == said
+
+
+def test_a_bound_points_to_the_worse_side() -> None:
+    assert words.sign({"estimate": "bound"}, "lower") == "≤"
+    assert words.sign({"estimate": "bound"}, "higher") == "≥"
+    assert words.sign({"estimate": "exact"}, "lower") == "="
+    assert words.sign({"device": "cpu"}, "lower") == ""
+
+
+@pytest.mark.parametrize(
+    ("budget", "time_like"),
+    [("60s", True), ("2gpuh", True), ("5000steps", False), ("60s,5000steps", True),
+     ("1e+06examples", False), ("20epochs", False)],
+)  # fmt: skip
+def test_time_like_budgets(budget: str, time_like: bool) -> None:
+    assert words.is_time_like(budget) == time_like
+
+
+def test_budgets_in_words() -> None:
+    assert words.budget("60s,5000steps").replace("\u00a0", " ") == "60 s or 5,000 steps"
+    assert words.budget("2gpuh").replace("\u00a0", " ") == "2 GPU-h"
+
+
+def test_shapes() -> None:
+    assert [words.shape(s) for s in ([1, 8, 8], [2], [80, 100], [])] == ["8×8", "2-D", "", ""]
+
+
+def test_printable_text_obeys_nothing() -> None:
+    assert words.printable("a\x1b[31mb\x1b]0;t\x07\u202ec\x00\nd\te") == "ab]0;tc de"
+
+
+def test_hardware() -> None:
+    assert words.hardware("Xeon", "cpu", 1, 1) == "Xeon, 1\u00a0thread"
+    assert words.hardware("H100", "cuda", 4, 8) == "4 × H100"
+    assert words.hardware(None, None, 1, None) is None

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from flowbench_models.bijections import ElementwiseMap, Shift, SigmoidAffine, TanhAffine
+
+LAWS = {"shift": Shift, "sigmoid": SigmoidAffine, "tanh": lambda: TanhAffine(0.7)}
+
+
+@pytest.fixture(params=LAWS.values(), ids=LAWS.keys())
+def law(request) -> ElementwiseMap:
+    return request.param().double()
+
+
+def test_derivative_is_that_of_autograd_and_the_inverse_inverts(law):
+    x = torch.randn(4, 3, 2, dtype=torch.float64, requires_grad=True)
+    parameters = torch.randn(4, 3 * law.num_parameters, 2, dtype=torch.float64)
+    z, log_derivative = law(x, parameters)
+    (derivative,) = torch.autograd.grad(z.sum(), x)
+    torch.testing.assert_close(log_derivative, derivative.log())
+    torch.testing.assert_close(law.inverse(z, parameters), x)
+
+
+def test_sigmoid_scale_stays_below_one():
+    x = torch.randn(4, 1)
+    assert (SigmoidAffine()(x, 50 * torch.randn(4, 2))[1] <= 0).all()
+
+
+def test_tanh_affine_without_gain_preserves_volume():
+    _, log_derivative = TanhAffine(0.0)(torch.randn(4, 3), torch.randn(4, 6))
+    assert torch.equal(log_derivative, torch.zeros(4, 3))

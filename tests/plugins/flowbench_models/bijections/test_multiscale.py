@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import torch
+
+from flowbench_models.bijections import (
+    ActNorm,
+    Composition,
+    FactorOut,
+    MultiScale,
+    Squeeze,
+)
+from flowbench_models.nets.convnet import ZeroConv2d
+
+
+def _two_scales() -> MultiScale:
+    first = Composition([Squeeze(), ActNorm(4)])
+    second = Composition([Squeeze(), ActNorm(8)])
+    return MultiScale([first, second], [FactorOut(ZeroConv2d(2, 4))])
+
+
+def test_all_latents_together_are_a_bijection_of_the_data(perturb, jacobian_log_abs_det):
+    flow = perturb(_two_scales())
+    x = torch.randn(2, 1, 4, 8, dtype=torch.float64)
+    latents, ladj = flow(x)
+    assert [tuple(z.shape) for z in latents] == [(2, 2, 2, 4), (2, 8, 1, 2)]
+    torch.testing.assert_close(flow.inverse(latents), x)
+    expected = jacobian_log_abs_det(lambda event: flow(event)[0], x)
+    torch.testing.assert_close(ladj, expected, rtol=0, atol=1e-5)
+
+
+def test_split_without_prior_hands_out_the_second_half():
+    x = torch.randn(3, 4, 2, 2)
+    kept, latent, ladj = FactorOut()(x)
+    assert torch.equal(kept, x[:, :2])
+    assert torch.equal(latent, x[:, 2:])
+    assert torch.equal(ladj, torch.zeros(3))
+    assert torch.equal(FactorOut().inverse(kept, latent), x)
+
+
+def test_density_of_a_split_is_that_of_its_conditional_gaussian(perturb):
+    prior = perturb(ZeroConv2d(1, 2, 1))
+    x = torch.randn(5, 2, 1, 1, dtype=torch.float64)
+    kept, latent, ladj = FactorOut(prior)(x)
+    mean, log_std = prior(kept).chunk(2, dim=1)
+    expected = torch.distributions.Normal(mean, log_std.exp()).log_prob(x[:, 1:]).flatten()
+    standard = torch.distributions.Normal(0.0, 1.0).log_prob(latent).flatten()
+    torch.testing.assert_close(standard + ladj, expected)
+
+
+def test_initialisation_normalises_every_scale():
+    flow = _two_scales()
+    flow.initialize(7.0 + 3.0 * torch.randn(32, 1, 8, 8))
+    assert all(bool(norm.initialized) for norm in flow.modules() if isinstance(norm, ActNorm))

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+from flowbench.api import API_VERSION, DensityModel, ModelConfig
+from flowbench_models.plugin import FLOWBENCH_API_VERSION, register_models
+
+SPECS = {spec.name: spec for spec in register_models()}
+
+
+def _resolve(reference: str) -> object:
+    module, name = reference.split(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def test_plugin_is_written_for_this_api():
+    assert FLOWBENCH_API_VERSION == API_VERSION
+
+
+def test_listing_models_imports_no_torch():
+    code = (
+        "import sys; from flowbench_models.plugin import register_models; register_models(); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_references_resolve_to_a_model_and_its_configuration(spec):
+    model, config = _resolve(spec.model), _resolve(spec.config)
+    assert isinstance(model, type)
+    assert issubclass(model, DensityModel)
+    assert isinstance(config, type)
+    assert issubclass(config, ModelConfig)
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_every_model_but_the_baseline_cites_its_paper(spec):
+    assert (spec.paper is None) == (spec.name == "histogram")
+    if spec.paper is not None:
+        assert spec.paper.arxiv in spec.paper.bibtex

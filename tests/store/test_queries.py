@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from flowbench.errors import StoreError
+from flowbench.store.connection import database_path
+from flowbench.store.ingest import ingest
+from flowbench.store.queries import (
+    export,
+    find_attempt,
+    list_attempts,
+    query,
+    standing_attempts,
+)
+from tests.store import attempts as make
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("results")
+    first, second = make.job("realnvp", 0), make.job("glow", 0)
+    rows = [
+        make.attempt(first, 1),
+        make.failed(first, number=2),
+        make.failed(second, "oom", 1),
+        make.failed(second, "crashed", 2),
+    ]
+    ingest(folder, [make.write(folder, row) for row in rows])
+    return folder
+
+
+def test_list_has_the_documented_keys(results: Path) -> None:
+    listed = list_attempts(results)
+    expected = (
+        "name job_id attempt model preset dataset seed status reason device budget steps started "
+        "metrics"
+    )
+    assert all(list(row) == expected.split() for row in listed)
+    assert json.loads(json.dumps(listed, allow_nan=False)) == listed
+    (good,) = [row for row in listed if row["status"] == "ok"]
+    bpd = good["metrics"]["bpd"]
+    assert {"value", "unit", "direction", "n", "stderr", "split", "protocol", "status"} <= set(bpd)
+    assert bpd["value"] == 2.0
+    assert good["metrics"]["gpu_hours"]["value"] is None
+    assert good["metrics"]["gpu_hours"]["reason"] == "trained on CPU"
+
+
+def test_list_can_be_limited_to_jobs(results: Path) -> None:
+    job_id = make.job("glow", 0).job_id
+    assert {row["job_id"] for row in list_attempts(results, [job_id])} == {job_id}
+    assert list_attempts(results, []) == []
+
+
+def test_the_last_good_attempt_stands_for_its_job(results: Path) -> None:
+    standing = {r.job.model: (r.status, r.number) for r in standing_attempts(results)}
+    assert standing == {"realnvp": ("ok", 1), "glow": ("crashed", 2)}
+    job_id = make.job("glow", 0).job_id
+    assert [r.job.job_id for r in standing_attempts(results, [job_id])] == [job_id]
+
+
+def test_the_value_on_test_is_the_one_that_is_listed(tmp_path: Path) -> None:
+    both = [
+        make.measured("bpd", 1.9, "bits/dim"),
+        make.measured("bpd", 1.8, "bits/dim", split="validation"),
+    ]
+    ingest(tmp_path, [make.write(tmp_path, make.attempt(measurements=both))])
+    assert list_attempts(tmp_path)[0]["metrics"]["bpd"]["value"] == 1.9
+
+
+def test_find_takes_attempts_jobs_and_beginnings(results: Path) -> None:
+    job_id = make.job("realnvp", 0).job_id
+    assert find_attempt(results, f"{job_id}-1").record.number == 1
+    assert find_attempt(results, job_id).record.number == 2
+    assert find_attempt(results, job_id[:6]).record.number == 2
+    for unknown in ("nothing", "", "%"):
+        with pytest.raises(StoreError, match="flowbench results list"):
+            find_attempt(results, unknown)
+
+
+def test_find_refuses_an_ambiguous_beginning(tmp_path: Path) -> None:
+    rows = [make.attempt(make.job().model_copy(update={"job_id": f"ab{i}"})) for i in range(2)]
+    ingest(tmp_path, [make.write(tmp_path, row) for row in rows])
+    with pytest.raises(StoreError, match="fits 2 jobs: ab0, ab1"):
+        find_attempt(tmp_path, "ab")
+
+
+def test_query_reads(results: Path) -> None:
+    answer = query(results, "SELECT model, value FROM results WHERE name = 'bpd'")
+    assert answer.columns == ("model", "value")
+    assert answer.rows == (("realnvp", 2.0),)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM read_text('{secret}')",
+        "SELECT * FROM read_csv('{secret}')",
+        "SELECT * FROM '{secret}'",
+        "SELECT * FROM glob('{folder}/*')",
+        "SELECT * FROM read_blob('https://example.org/')",
+        "COPY jobs TO '{folder}/out.csv'",
+        "COPY (SELECT 1) TO '{database}'",
+        "COPY (SELECT 1) TO '{database}.wal'",
+        "EXPLAIN ANALYZE COPY (SELECT 1) TO '{database}.wal'",
+        "EXPORT DATABASE '{folder}/dump'",
+        "ATTACH '{folder}/other.duckdb'",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "SET enable_external_access = true",
+        "SET lock_configuration = false",
+        "RESET lock_configuration",
+        "PRAGMA enable_external_access=true",
+        "DROP TABLE jobs",
+        "DELETE FROM jobs",
+        "CREATE TABLE mine (a INTEGER)",
+        "SELECT 1; DROP TABLE jobs",
+        "SELEC 1",
+        "SELECT nothing FROM nowhere",
+        "",
+        "--",
+    ],
+)
+def test_query_refuses_everything_else(results: Path, tmp_path: Path, sql: str) -> None:
+    secret = tmp_path / "secret.csv"
+    secret.write_text("a\n1\n")
+    before = sorted(path.name for path in results.iterdir())
+    content = database_path(results).read_bytes()
+    text = sql.format(secret=secret, folder=results, database=database_path(results))
+    with pytest.raises(StoreError) as caught:
+        query(results, text)
+    assert "\n" not in str(caught.value)
+    assert sorted(path.name for path in results.iterdir()) == before
+    assert database_path(results).read_bytes() == content
+
+
+def test_export_writes_each_value_once(results: Path, tmp_path: Path) -> None:
+    with export(results, tmp_path / "out" / "it's.csv").open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert len(rows) == 8 + 3  # the measurements, and the three attempts without any
+    assert {row["status"] for row in rows} == {"ok", "diverged", "oom", "crashed"}
+    listed = json.loads(export(results, tmp_path / "out.json").read_text())
+    assert len(listed) == len(rows)
+    parquet = export(results, tmp_path / "out.parquet")
+    assert parquet.read_bytes()[:4] == b"PAR1"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.json", "out.parquet"]
+
+
+def test_export_names_the_formats(results: Path) -> None:
+    with pytest.raises(StoreError, match=r"\.csv, \.parquet, \.json"):
+        export(results, results / "out.xlsx")

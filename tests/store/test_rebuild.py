@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from flowbench.errors import StoreError
+from flowbench.store.connection import database_path, writing
+from flowbench.store.ingest import ingest
+from flowbench.store.queries import attempt_contents, list_attempts
+from flowbench.store.rebuild import rebuild
+from flowbench.store.verify import verify
+from tests.store import attempts as make
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    for model in ("realnvp", "glow"):
+        make.write(
+            tmp_path,
+            make.attempt(make.job(model)),
+            curves=make.curve(2.0),
+            samples_png=make.png(),
+            values=make.log_prob(2.0),
+        )
+    return tmp_path
+
+
+def test_rebuild_makes_a_database_that_verifies(results: Path) -> None:
+    assert rebuild(results).attempts == 2
+    verified = verify(results)
+    assert (verified.attempts, verified.differences, verified.only_stored) == (2, (), ())
+    assert not list(results.glob(".rebuild-*"))
+
+
+def test_rebuild_keeps_what_only_the_database_has(results: Path) -> None:
+    rebuild(results)
+    lost = make.attempt(make.job("glow"))
+    shutil.rmtree(results / "runs" / lost.job.job_id)
+    before = attempt_contents(results, [lost.attempt_id])[0]
+    rebuilt = rebuild(results)
+    assert (rebuilt.attempts, rebuilt.carried_over) == (1, 1)
+    after = attempt_contents(results, [lost.attempt_id])[0]
+    assert (after.record, after.curves) == (before.record, before.curves)
+    assert after.samples_png == before.samples_png
+    assert verify(results).only_stored == (lost.attempt_id,)
+
+
+@pytest.mark.parametrize("damage", ["junk", "truncated"])
+def test_rebuild_sets_a_damaged_database_aside(results: Path, damage: str) -> None:
+    rebuild(results)
+    path = database_path(results)
+    content = path.read_bytes()
+    broken = b"junk" * 5000 if damage == "junk" else content[: len(content) // 2]
+    path.write_bytes(broken)
+    problems: list[str] = []
+    rebuilt = rebuild(results, report=problems.append)
+    assert rebuilt.kept_aside is not None
+    assert rebuilt.kept_aside.read_bytes() == broken
+    assert "damaged" in problems[0]
+    assert len(list_attempts(results)) == 2
+
+
+def test_rebuild_keeps_the_stored_attempt_of_a_corrupt_record(results: Path) -> None:
+    rebuild(results)
+    record = make.attempt(make.job("glow"))
+    (results / "runs" / record.job.job_id / "1" / "record.json").write_text("{")
+    problems: list[str] = []
+    assert rebuild(results, report=problems.append).carried_over == 1
+    assert len(problems) == 1
+    assert attempt_contents(results, [record.attempt_id])[0].record == record
+
+
+def test_rebuild_needs_a_results_folder(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="--results"):
+        rebuild(tmp_path / "nowhere")
+
+
+def test_rebuild_refuses_a_newer_schema(results: Path) -> None:
+    with writing(results) as connection:
+        connection.execute("INSERT INTO schema_version VALUES (999)")
+    content = database_path(results).read_bytes()
+    with pytest.raises(StoreError, match="upgrade flowbench"):
+        rebuild(results)
+    assert database_path(results).read_bytes() == content
+
+
+def test_verify_names_what_differs(results: Path) -> None:
+    missing, changed = make.attempt(make.job("realnvp")), make.attempt(make.job("glow"))
+    directory = results / "runs" / changed.job.job_id / "1"
+    ingest(results, [directory])
+    make.write(results, changed.model_copy(update={"steps": 1}), curves=make.curve(3.0))
+    differences = verify(results).differences
+    assert len(differences) == 3
+    text = " ".join(differences)
+    assert f"{missing.attempt_id}: not in the database" in text
+    assert f"{changed.attempt_id}: the database has other record" in text
+    assert f"{changed.attempt_id}: the database has other curves" in text
