@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from flowbench.runner.plan import Job
 
 PLAIN_EVERY_S = 15.0
+PLAIN_WIDTH = 160  # of a log file, where nothing says how wide a line may be
 
 
 @dataclass
@@ -158,6 +159,8 @@ def progress_display(decisions: Sequence[tuple[Job, Decision]]) -> Iterator[Prog
         The display, which watches the scheduler.
     """
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=PLAIN_WIDTH)
     display = ProgressDisplay(decisions, console)
     if not console.is_terminal or not any(decision.starts for _, decision in decisions):
         yield display

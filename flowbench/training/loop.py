@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from flowbench.api.models import Batch, GenerativeModel, Step
@@ -213,7 +213,7 @@ class Trainer:
             self._optimize(guarded, batch, step, lr)
             self.model.after_step(step)
         if self._average is not None:
-            self._average.update(self.model)
+            self._average.update()
         self.num_steps += 1
         self._steps_since_look += 1
         if self._compile_pending:
@@ -256,10 +256,11 @@ class Trainer:
                 self._keep_if_best(raw, "raw", self.model)
             ema = None
             if self._average is not None and self.num_steps:
-                self._calibrate(self._average.model)
-                ema = self._score(self._average.model)
+                averaged = self._average.model
+                self._calibrate(averaged)
+                ema = self._score(averaged)
                 if ema is not None:
-                    self._keep_if_best(ema, "ema", self._average.model)
+                    self._keep_if_best(ema, "ema", averaged)
             self._observer.validated(
                 ValidationPoint(
                     step=self.num_steps,
@@ -272,8 +273,8 @@ class Trainer:
                 )
             )
 
-    def _score(self, model: nn.Module) -> float | None:
-        if self._validate_model is None or not isinstance(model, GenerativeModel):
+    def _score(self, model: GenerativeModel) -> float | None:
+        if self._validate_model is None:
             return None
         model.eval()
         with torch.no_grad(), self._device.numerics("float32"):
@@ -289,15 +290,17 @@ class Trainer:
         self._steps_since_look = 0
         return mean
 
-    def _keep_if_best(self, score: float, weights: Literal["raw", "ema"], model: nn.Module) -> None:
+    def _keep_if_best(
+        self, score: float, weights: Literal["raw", "ema"], model: GenerativeModel
+    ) -> None:
         if score < (self.best.score if self.best else float("inf")):
             state = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
             self.best = Best(score, self.num_steps, weights, state)
 
-    def _calibrate(self, model: nn.Module) -> None:
+    def _calibrate(self, model: GenerativeModel) -> None:
         """Re-estimates batch-norm statistics, which belong to the weights and not to an average."""
         norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-        if not norms or not isinstance(model, GenerativeModel):
+        if not norms:
             return
         model.eval()
         momenta = [norm.momentum for norm in norms]
@@ -334,8 +337,9 @@ class Trainer:
             self.model.load_state_dict(self.best.state)
             return self.best.weights, self.best.step
         if self._average is not None and self.num_steps:
-            self._calibrate(self._average.model)
-            self.model.load_state_dict(self._average.model.state_dict())
+            averaged = self._average.model
+            self._calibrate(averaged)
+            self.model.load_state_dict(averaged.state_dict())
             return "ema", self.num_steps
         return "raw", self.num_steps
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from flowbench.api.config import Phase, Training
+
+ModelT = TypeVar("ModelT", bound=nn.Module)
 
 FUSED = ("adam", "adamw", "sgd")  # torch has no fused form of the others
 
@@ -131,41 +133,44 @@ class GuardedStep:
         return bad
 
 
-class RampedAverage:
+class RampedAverage(Generic[ModelT]):
     r"""Exponential moving average of weights, :math:`d_n = \min(d, (1 + n) / (10 + n))`.
 
-    The ramp keeps short runs from being stuck at their initial weights. Floating-point buffers are
-    averaged as weights are; the others are copied.
+    The ramp keeps short runs from being stuck at their initial weights. Parameters alone are
+    averaged; buffers are those of the model at the time of a look, and batch-norm statistics are
+    re-estimated by the loop. (torch's `AveragedModel` walks all modules at every update, which took
+    a tenth of a small flow's step.)
 
     Args:
         model: The model to average; it is initialised already.
         decay: Largest decay d.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, model: ModelT, decay: float) -> None:
         self._decay = decay
         self._updates = 0
-        self._averaged = AveragedModel(model, multi_avg_fn=self._lerp, use_buffers=True)
-        self._averaged.update_parameters(model)  # the first call copies
+        self._source = model
+        self._model = copy.deepcopy(model).requires_grad_(False)
+        self._current: list[Tensor] = [p.detach() for p in model.parameters()]
+        self._averaged: list[Tensor] = list(self._model.parameters())
 
     @property
-    def model(self) -> nn.Module:
-        """The model with averaged weights."""
-        module: nn.Module = self._averaged.module
-        return module
+    def model(self) -> ModelT:
+        """The model with averaged weights and the present buffers."""
+        for mine, theirs in zip(self._model.buffers(), self._source.buffers(), strict=True):
+            mine.copy_(theirs)
+        return self._model
 
-    def update(self, model: nn.Module) -> None:
-        """Moves the average towards the model.
-
-        Args:
-            model: The model that was just stepped.
-        """
+    @torch.no_grad()
+    def update(self) -> None:
+        """Moves the average towards the model, which was just stepped."""
         self._updates += 1
-        self._averaged.update_parameters(model)
+        decay = min(self._decay, (1.0 + self._updates) / (10.0 + self._updates))
+        torch._foreach_lerp_(self._averaged, self._current, 1.0 - decay)
 
     def state_dict(self) -> dict[str, Any]:
         """All that `load_state_dict` needs."""
-        return {"model": self.model.state_dict(), "updates": self._updates}
+        return {"model": self._model.state_dict(), "updates": self._updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up an average where it was left.
@@ -173,14 +178,5 @@ class RampedAverage:
         Args:
             state: What `state_dict` returned.
         """
-        self.model.load_state_dict(state["model"])
+        self._model.load_state_dict(state["model"])
         self._updates = int(state["updates"])
-
-    @torch.no_grad()
-    def _lerp(self, averaged: Any, current: Any, count: Any) -> None:
-        del count  # it lies on the device: reading it would wait
-        if not averaged[0].is_floating_point():
-            torch._foreach_copy_(averaged, current)
-            return
-        decay = min(self._decay, (1.0 + self._updates) / (10.0 + self._updates))
-        torch._foreach_lerp_(averaged, current, 1.0 - decay)

@@ -88,20 +88,22 @@ def test_the_average_ramps_up() -> None:
     nn.init.zeros_(model.weight)
     average = RampedAverage(model, 0.999)
     nn.init.ones_(model.weight)
-    average.update(model)
+    average.update()
     decay = 2 / 11  # (1 + n) / (10 + n) at n = 1
     assert math.isclose(average.model.weight.item(), 1 - decay, rel_tol=1e-6)
+    assert not average.model.weight.requires_grad
 
 
-def test_the_average_copies_integer_buffers_and_can_be_saved() -> None:
+def test_the_average_has_the_present_buffers_and_can_be_saved() -> None:
     model = nn.BatchNorm1d(2)
     average = RampedAverage(model, 0.9)
     model(torch.randn(8, 2))
-    average.update(model)
+    average.update()
     assert average.model.num_batches_tracked.item() == 1
-    other = RampedAverage(nn.BatchNorm1d(2), 0.9)
+    assert torch.equal(average.model.running_mean, model.running_mean)
+    other = RampedAverage(model, 0.9)
     other.load_state_dict(average.state_dict())
     model.weight.data.fill_(3.0)
-    average.update(model)
-    other.update(model)
+    average.update()
+    other.update()
     assert torch.equal(average.model.weight, other.model.weight)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
 from flowbench.leaderboard import words
 from flowbench.leaderboard.table import Board, Cell, Column, Row
 from flowbench.leaderboard.words import printable
+
+_UNBOUNDED = 10_000  # columns of text; for measuring
 
 
 def render(boards: Sequence[Board]) -> RenderableType:
@@ -24,11 +26,33 @@ def render(boards: Sequence[Board]) -> RenderableType:
     """
     parts: list[RenderableType] = []
     for board in boards:
-        parts += [_table(board), *_notes(board), Text("")]
+        parts += [_Fitted(board), *_notes(board), Text("")]
     return Group(*parts[:-1])
 
 
-def _table(board: Board) -> Table:
+class _Fitted:
+    """A board with as many of its columns, from the left, as the terminal is wide."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        columns = self._board.columns
+        for shown in range(len(columns), 0, -1):
+            table = _table(self._board, shown)
+            unbounded = options.update(max_width=_UNBOUNDED)
+            if (
+                shown == 1
+                or table.__rich_measure__(console, unbounded).maximum <= options.max_width
+            ):
+                yield table
+                break
+        if shown < len(columns):
+            left_out = ", ".join(column.label.lower() for column in columns[shown:])
+            yield Text(f"not shown in this width: {printable(left_out)}", "dim")
+
+
+def _table(board: Board, shown: int) -> Table:
     table = Table(
         title=Text(printable(f"{board.title} · {words.budget(board.budget)}"), "bold"),
         title_justify="left",
@@ -37,13 +61,13 @@ def _table(board: Board) -> Table:
         header_style="",
     )
     table.add_column(Text("Method", "bold"), no_wrap=True, overflow="fold")
-    for column in board.columns:
+    for column in board.columns[:shown]:
         table.add_column(_header(column), justify="right", no_wrap=True)
     for group in board.groups:
         if group.name:
             table.add_row(Text(printable(group.name), "bold"))
         for row in group.rows:
-            table.add_row(_method(row), *(_cell(cell) for cell in row.cells))
+            table.add_row(_method(row), *(_cell(cell) for cell in row.cells[:shown]))
     return table
 
 
