@@ -340,6 +340,6 @@ def t_quantile(freedom: float) -> float:
     Returns:
         The quantile, e.g. 12.706 for 1 and 1.960 in the limit.
     """
-    from scipy.special import stdtrit  # type: ignore[import-untyped]
+    from scipy.special import stdtrit
 
     return float(stdtrit(freedom, 0.5 + CONFIDENCE / 2))

@@ -141,9 +141,9 @@ class Execution:
         self.outcome.device_kind, self.outcome.device_name = device.kind, device.name
         self.outcome.data = data_facts(info)
         self.outcome.code_sha256 = code_sha256(modules)
-        self.outcome.provenance = provenance(
-            list(self._order.command), ((s.distribution, s.version) for s in sources)
-        )
+        versions = ((source.distribution, source.version) for source in sources)
+        facts = provenance(list(self._order.command), versions)
+        self.outcome.provenance = {**facts, "driver": device.driver()}
         return device
 
     def _build(

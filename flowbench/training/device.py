@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import resource
+import subprocess
 import sys
 from collections import deque
 from collections.abc import Iterator
@@ -102,6 +103,21 @@ class Device:
         unit = 1 if sys.platform == "darwin" else 1024  # getrusage: bytes on macOS, KiB on Linux
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak * unit, "resident set of the whole process"
+
+    def driver(self) -> str | None:
+        """The driver's version, for the record.
+
+        Returns:
+            The version that the NVIDIA tools report; None on other devices, or without the tools.
+        """
+        if self.kind != "cuda":
+            return None
+        command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.split("\n")[0].strip() or None
 
     def generator(self, seed: int) -> torch.Generator:
         """A seeded source of noise on this device.

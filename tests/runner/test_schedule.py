@@ -185,8 +185,10 @@ def test_a_trained_model_comes_back(outcome, fake_plugins) -> None:
 
 
 def test_loading_what_is_not_there(outcome, fake_plugins) -> None:
-    with pytest.raises(StoreError, match="unknown job 'x'"):
-        load_job("x", outcome.results, data_dir=Path(), plugins=fake_plugins)
+    outside = f"../runs/{outcome.records['fake-gaussian'].job.job_id}"
+    for name in ("x", outside):
+        with pytest.raises(StoreError, match="unknown job"):
+            load_job(name, outcome.results, data_dir=Path(), plugins=fake_plugins)
     crashed = outcome.records["fake-crash"].job.job_id
     with pytest.raises(StoreError, match="kept trained weights"):
         load_job(crashed, outcome.results, data_dir=Path(), plugins=fake_plugins)
