@@ -240,7 +240,7 @@ class ResultsDir:
             Their directories, oldest first.
         """
         folder = self.runs / job_id
-        if folder.resolve().parent != self.runs.resolve():  # an id is a name, never a path
+        if Path(job_id).name != job_id:  # an id is a name, never a path
             return []
         numbered = [p for p in folder.iterdir() if p.name.isdigit()] if folder.is_dir() else []
         return [AttemptDir(path) for path in sorted(numbered, key=lambda p: int(p.name))]
