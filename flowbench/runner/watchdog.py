@@ -56,7 +56,8 @@ def judge(
     if limit_s is not None and heartbeat.part in CHARGED:
         most = limit_s + max(GRACE_S, GRACE_SHARE * limit_s)
         if heartbeat.charged_s > most:
-            reason = f"charged {heartbeat.charged_s:.0f} s of a budget of {limit_s:.0f} s"
+            spent = f"charged {heartbeat.charged_s:.0f} s of a budget of {limit_s:.0f} s"
+            reason = f"{spent}, still in {heartbeat.part}"
             return Verdict(status="timeout", reason=reason, gently=True)
     uncharged = now - spawned - heartbeat.charged_s
     if uncharged > uncharged_limit_s:
