@@ -13,8 +13,8 @@ from flowbench.api.specs import DatasetInfo
 from flowbench.data.splits import validation_size
 from flowbench.errors import ConfigError
 from flowbench.registry import Registry
+from flowbench.registry.build import count_parameters
 from flowbench.registry.configs import ConfiguredModel, config_class, configure
-from flowbench.runner.execute import count_parameters
 
 
 def describe_model(

@@ -15,18 +15,18 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from flowbench.api.config import MetricSettings, ModelConfig
+from flowbench.api.config import MetricSettings
 from flowbench.api.models import Batch, GenerativeModel
 from flowbench.api.specs import DatasetInfo, MetricValue
 from flowbench.api.units import bits_per_dim
 from flowbench.data.batches import TrainBatches
 from flowbench.data.preprocess import Preprocessor
-from flowbench.data.splits import LoadedData, load_splits, not_readable_yet
+from flowbench.data.splits import LoadedData
 from flowbench.errors import DataError
 from flowbench.evaluation.evaluate import EvaluatedModel, measure
 from flowbench.provenance import code_sha256, processor_name, provenance
 from flowbench.registry import PluginSelection, Registry, load_registry
-from flowbench.registry.configs import config_class
+from flowbench.registry.build import build_model, count_parameters, load_dataset
 from flowbench.runner.attempt import (
     CHECKPOINT,
     CURVES,
@@ -110,7 +110,7 @@ class Execution:
         torch.set_num_threads(self._order.num_threads)
         importlib.import_module("torch._dynamo")  # the first optimizer imports it: two seconds
         registry = load_registry(plugin_selection(self._order))
-        data = load_job_data(registry, self._job.dataset, self._order.data_dir)
+        data = load_dataset(registry, self._job.dataset, self._order.data_dir)
         if data.sha256 != self._job.dataset_sha256:
             raise DataError(f"{self._job.dataset!r} changed on disk since the job was planned")
         device = self._describe(registry, data.info)
@@ -412,58 +412,6 @@ def plugin_selection(order: WorkOrder) -> PluginSelection:
         exclude=order.plugins_excluded,
         files=tuple(Path(name) for name in order.plugin_files),
     )
-
-
-def load_job_data(registry: Registry, dataset: str, data_dir: str | Path) -> LoadedData:
-    """Loads and checks a dataset.
-
-    Args:
-        registry: The loaded plugins.
-        dataset: Its name.
-        data_dir: Where prepared datasets are.
-
-    Returns:
-        The checked data.
-
-    Raises:
-        DataError: flowbench cannot read this dataset yet.
-    """
-    entry = registry.dataset(dataset)
-    if entry.spec.load is None:
-        raise DataError(str(not_readable_yet(entry.spec)))
-    return load_splits(entry.spec, entry.resolve(entry.spec.load), Path(data_dir))
-
-
-def build_model(
-    registry: Registry, name: str, config: dict[str, Any], info: DatasetInfo
-) -> GenerativeModel:
-    """Builds a model from its stored configuration.
-
-    Args:
-        registry: The loaded plugins.
-        name: The model.
-        config: Its resolved configuration.
-        info: The dataset.
-
-    Returns:
-        The model, on the current default device.
-    """
-    entry = registry.model(name)
-    resolved: ModelConfig = config_class(entry).model_validate(config)
-    model: GenerativeModel = entry.resolve(entry.spec.model)(resolved, info)
-    return model
-
-
-def count_parameters(model: GenerativeModel) -> int:
-    """Trainable parameters.
-
-    Args:
-        model: The model.
-
-    Returns:
-        Their number.
-    """
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def data_facts(info: DatasetInfo) -> dict[str, Any]:

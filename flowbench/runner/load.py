@@ -10,8 +10,8 @@ from flowbench.errors import StoreError, unknown_name
 from flowbench.evaluation.evaluate import EvaluatedModel
 from flowbench.provenance import processor_name
 from flowbench.registry import PluginSelection, load_registry
+from flowbench.registry.build import build_model, load_dataset
 from flowbench.runner.attempt import MODEL, ResultsDir
-from flowbench.runner.execute import build_model, load_job_data
 from flowbench.training.checkpoint import load_checkpoint
 from flowbench.training.device import Device
 
@@ -50,7 +50,7 @@ def load_job(
     attempt = trained[-1]
     job = attempt.order().job
     registry = load_registry(plugins or PluginSelection.from_environment())
-    data = load_job_data(registry, job.dataset, data_dir)
+    data = load_dataset(registry, job.dataset, data_dir)
     state = load_checkpoint(attempt.path / MODEL)
     chosen = Device.select(device, processor_name())
     model = build_model(registry, job.model, job.config, data.info).to(chosen.torch_device)

@@ -14,9 +14,9 @@ from flowbench.data.splits import LoadedData
 from flowbench.errors import SuiteError, did_you_mean
 from flowbench.evaluation.evaluate import requested_metrics
 from flowbench.registry import Registry
+from flowbench.registry.build import load_dataset
 from flowbench.registry.configs import ConfiguredModel, configure
 from flowbench.runner.attempt import canonical_json
-from flowbench.runner.execute import load_job_data
 from flowbench.store.records import JobRow
 from flowbench.suite import PROTOCOL_VERSION, Suite
 from flowbench.training.budget import Budget
@@ -63,7 +63,7 @@ def plan(suite: Suite, registry: Registry, data_dir: Path) -> list[Job]:
     for name in suite.metrics or ():
         registry.metric(name)
     overrides = _by_model(suite)
-    datasets = {name: load_job_data(registry, name, data_dir) for name in suite.datasets}
+    datasets = {name: load_dataset(registry, name, data_dir) for name in suite.datasets}
     jobs: dict[str, Job] = {}
     for data in datasets.values():
         models = [_configured(registry, c, data.info, overrides) for c in suite.models]

@@ -23,8 +23,8 @@ from flowbench.data.batches import TrainBatches
 from flowbench.data.preprocess import Preprocessor
 from flowbench.data.splits import LoadedData
 from flowbench.registry import PluginSelection, load_registry
+from flowbench.registry.build import build_model, load_dataset
 from flowbench.registry.configs import configure
-from flowbench.runner.execute import build_model, load_job_data
 from flowbench.training.budget import Budget
 from flowbench.training.clock import Clock
 from flowbench.training.device import Device
@@ -47,7 +47,7 @@ class Unwatched:
 
 def build(choice: str, dataset: str) -> tuple[GenerativeModel, Preprocessor, LoadedData]:
     registry = load_registry(PluginSelection())
-    data = load_job_data(registry, dataset, ".")
+    data = load_dataset(registry, dataset, ".")
     configured = configure(registry, choice, data.info, {})
     torch.manual_seed(0)
     name = choice.partition(":")[0]

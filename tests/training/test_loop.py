@@ -14,8 +14,8 @@ from flowbench.data.preprocess import Preprocessor
 from flowbench.data.splits import LoadedData
 from flowbench.errors import NonFiniteLossError
 from flowbench.registry import Registry
+from flowbench.registry.build import build_model, load_dataset
 from flowbench.registry.configs import configure
-from flowbench.runner.execute import build_model, load_job_data
 from flowbench.training.budget import Budget
 from flowbench.training.clock import Clock
 from flowbench.training.device import Device
@@ -45,7 +45,7 @@ class Watcher:
 
 @pytest.fixture(scope="module")
 def data(fake_registry: Registry) -> LoadedData:
-    return load_job_data(fake_registry, "fake-images", ".")
+    return load_dataset(fake_registry, "fake-images", ".")
 
 
 def make(
