@@ -90,12 +90,11 @@ def _describe_datasets(registry: Registry) -> Described:
 
 
 def _describe_suites() -> Described:
-    from flowbench.suite import load_suite
-    from flowbench.suite.load import shipped_suites
+    from flowbench.suite.find import read_suite, shipped_suites
 
-    suites = {name: load_suite(path) for name, path in shipped_suites().items()}
+    suites = {name: read_suite(path) for name, path in shipped_suites().items()}
     return [
-        {"name": name, "title": suite.title, "models": ", ".join(suite.models)}
+        {"name": name, "title": suite.get("title", ""), "models": ", ".join(suite["models"])}
         for name, suite in suites.items()
     ]
 
@@ -123,7 +122,7 @@ def show(
     no_plugin: NoPlugins = None,
 ) -> None:
     """Show a model's configuration and parameter count, a dataset or a metric."""
-    from flowbench.suite import parse_settings
+    from flowbench.suite.load import parse_settings
 
     registry = _registry(plugin_file, no_plugin)
     bare = name.partition(":")[0]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from flowbench.runner.decide import Decision
     from flowbench.runner.plan import Job
     from flowbench.store.records import AttemptRow
-    from flowbench.suite import Suite
+    from flowbench.suite.schema import Suite
 
 DEFAULT_TIMEOUT = "2h"
 
@@ -177,8 +177,8 @@ class _Flags:
 
     def suite(self, name: str | None) -> Suite:
         from flowbench.errors import SuiteError
-        from flowbench.suite import find_suite, load_suite
-        from flowbench.suite.load import build_suite
+        from flowbench.suite.find import find_suite
+        from flowbench.suite.load import build_suite, load_suite
 
         if name is None and self._lists["models"] is None:
             raise SuiteError("nothing to run; give a suite or --models (flowbench list)")
@@ -186,7 +186,7 @@ class _Flags:
         return build_suite({**base, **self._changes(base)}, source="the command line")
 
     def _changes(self, base: dict[str, Any]) -> dict[str, Any]:
-        from flowbench.suite import parse_seeds, parse_settings
+        from flowbench.suite.load import parse_seeds, parse_settings
 
         changes: dict[str, Any] = {
             key: [part.strip() for part in text.split(",") if part.strip()]

@@ -18,7 +18,7 @@ from flowbench.registry.build import load_dataset
 from flowbench.registry.configs import ConfiguredModel, configure
 from flowbench.runner.attempt import canonical_json
 from flowbench.store.records import JobRow
-from flowbench.suite import PROTOCOL_VERSION, Suite
+from flowbench.suite.schema import PROTOCOL_VERSION, Suite
 from flowbench.training.budget import Budget
 
 HASH_DIGITS = 12

@@ -15,7 +15,7 @@ from flowbench.runner.executors.local import LocalExecutor
 from flowbench.runner.plan import Job, plan
 from flowbench.runner.schedule import RunObserver, RunOptions, Scheduler, recover
 from flowbench.store.ingest import ingest
-from flowbench.suite import Suite
+from flowbench.suite.schema import Suite
 from flowbench.training.budget import Budget
 from flowbench.training.device import Device, visible_gpus
 

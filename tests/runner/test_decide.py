@@ -10,7 +10,7 @@ from flowbench.runner.attempt import CHECKPOINT, MODEL, AttemptDir, ResultsDir
 from flowbench.runner.decide import Decision, Machine, decide
 from flowbench.runner.plan import Job, plan
 from flowbench.store.records import AttemptRow, MeasurementRow
-from flowbench.suite import Suite
+from flowbench.suite.schema import Suite
 
 MACHINE = Machine(device_kind="cpu", device_name="a CPU", num_threads=1)
 CODE = "c0de"

@@ -10,7 +10,7 @@ from flowbench.errors import DataError, SuiteError, UnknownNameError
 from flowbench.registry import Registry
 from flowbench.runner.attempt import canonical_json
 from flowbench.runner.plan import job_id, plan
-from flowbench.suite import Suite
+from flowbench.suite.schema import Suite
 
 HERE = Path()
 

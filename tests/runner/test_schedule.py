@@ -24,7 +24,7 @@ from flowbench.runner.run import PreparedRun, RunRequest, prepare
 from flowbench.runner.schedule import Scheduler
 from flowbench.store.queries import list_attempts
 from flowbench.store.records import AttemptRow
-from flowbench.suite import Suite
+from flowbench.suite.schema import Suite
 
 FAKES = Path(__file__).parent.parent / "fakes.py"
 

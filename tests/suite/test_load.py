@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from flowbench.errors import SuiteError, UnknownNameError
-from flowbench.suite import find_suite, load_suite, parse_seeds, parse_settings
+from flowbench.suite.find import find_suite
+from flowbench.suite.load import load_suite, parse_seeds, parse_settings
 
 
 def test_shipped_suites_load() -> None:

@@ -1,0 +1,67 @@
+"""Where suites are. Light, because ``flowbench list`` comes here: no pydantic."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from flowbench.errors import SuiteError, UnknownNameError, unknown_name
+
+PACKAGE = Path(__file__).parent.parent
+SUITE_FOLDERS = (PACKAGE.parent / "leaderboards", PACKAGE / "_leaderboards")
+"""In a checkout, and in an installed wheel."""
+
+
+def find_suite(name: str) -> Path:
+    """Finds a suite by path or by name.
+
+    Args:
+        name: Path of a TOML file, or the name of a shipped suite.
+
+    Returns:
+        Path of the TOML file.
+
+    Raises:
+        SuiteError: There is no such file.
+        UnknownNameError: There is no suite of that name.
+    """
+    path = Path(name)
+    if path.suffix == ".toml":
+        if path.is_file():
+            return path
+        raise SuiteError(f"suite file {name!r} does not exist; give a TOML file or a suite's name")
+    suites = shipped_suites()
+    if name not in suites:
+        raise UnknownNameError(unknown_name("suite", name, suites, "flowbench list suites"))
+    return suites[name]
+
+
+def shipped_suites() -> dict[str, Path]:
+    """The suites that ship with flowbench.
+
+    Returns:
+        Paths of their TOML files by name.
+    """
+    files = (path for folder in SUITE_FOLDERS for path in sorted(folder.glob("*/suite.toml")))
+    return {path.parent.name: path for path in files}
+
+
+def read_suite(path: Path) -> dict[str, Any]:
+    """Reads a suite file without validating it.
+
+    Args:
+        path: A TOML file.
+
+    Returns:
+        Its table.
+
+    Raises:
+        SuiteError: The file cannot be read or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as exc:
+        raise SuiteError(f"cannot read suite file {str(path)!r}: {exc}") from exc
+    except tomllib.TOMLDecodeError as exc:
+        raise SuiteError(f"suite file {str(path)!r} is not valid TOML: {exc}") from exc
