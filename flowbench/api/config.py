@@ -242,7 +242,8 @@ class MetricSettings(Frozen):
         eval_draws: Noise draws for each test example.
         validation_draws: Noise draws for each validation example.
         num_samples: Samples drawn for sample-based metrics.
-        batch_size: Examples evaluated at a time; it changes memory, not results.
+        batch_size: Examples evaluated at a time; it changes memory and which noise an example gets,
+            not what is estimated.
         seed: Seed of all noise in evaluation.
         sample: How samples are drawn.
     """

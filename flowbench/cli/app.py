@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from flowbench import __version__
-from flowbench.cli import board, doctor, listing, results, run, store
+from flowbench.cli import board, check, doctor, listing, new, results, run, store
 from flowbench.errors import FlowbenchError
 
 app = typer.Typer(
@@ -43,6 +43,8 @@ app.command("run")(run.run)
 app.command("list")(listing.list_)
 app.command("show")(listing.show)
 app.command("plugins")(listing.plugins)
+app.command("check")(check.check)
+app.command("new")(new.new)
 app.command("doctor")(doctor.doctor)
 app.command("leaderboard")(board.leaderboard)
 app.add_typer(results.app, name="results")

@@ -1,1 +1,41 @@
-"""contract."""
+"""The contract of plugins: what a model, dataset or metric must keep to be trusted on a board.
+
+Names load on first use, so that the pytest plugin of this package costs a test run nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flowbench.contract.dataset_contract import check_dataset
+    from flowbench.contract.metric_contract import check_metric
+    from flowbench.contract.metrics.closed_form_case import ClosedForm
+    from flowbench.contract.model_contract import check_model
+    from flowbench.contract.report import CheckReport, CheckResult
+
+_HOMES = {
+    "CheckReport": "report",
+    "CheckResult": "report",
+    "ClosedForm": "metrics.closed_form_case",
+    "check_dataset": "dataset_contract",
+    "check_metric": "metric_contract",
+    "check_model": "model_contract",
+}
+
+__all__ = [
+    "CheckReport",
+    "CheckResult",
+    "ClosedForm",
+    "check_dataset",
+    "check_metric",
+    "check_model",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)

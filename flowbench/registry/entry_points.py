@@ -158,7 +158,7 @@ def _check_known(selection: PluginSelection, sources: list[PluginSource]) -> Non
 def _load(source: PluginSource, load: Any) -> Plugin:
     try:
         return Plugin(source=source, specs=collect_specs(load()))
-    except Exception as exc:  # a border: one broken plugin must not take the others with it
+    except (Exception, SystemExit) as exc:  # a border: one broken plugin must not take the others
         return Plugin(source=source, cause=_one_line(exc), traceback=traceback.format_exc())
 
 
@@ -169,7 +169,7 @@ def _load_file(path: Path) -> Plugin:
     source = PluginSource(distribution=str(path), version=digest, name=path.stem, module=path.stem)
     try:
         return Plugin(source=source, specs=collect_specs(_import_file(path)))
-    except Exception as exc:
+    except (Exception, SystemExit) as exc:
         message = f"plugin file {str(path)!r} does not load: {_one_line(exc)}"
         raise PluginLoadError(message) from exc
 
@@ -180,7 +180,9 @@ def _import_file(path: Path) -> ModuleType:
     present = sys.modules.get(path.stem)
     if present is not None and getattr(present, "__file__", None) == str(path):
         return present
-    if present is not None or importlib.util.find_spec(path.stem) is not None:
+    # The file's own folder may be on the path: then what is found is the file itself.
+    found = None if present is not None else importlib.util.find_spec(path.stem)
+    if present is not None or (found is not None and found.origin != str(path)):
         raise PluginLoadError(f"a module {path.stem!r} exists already; rename the file")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:

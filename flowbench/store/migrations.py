@@ -104,7 +104,22 @@ LEFT JOIN measurements m USING (attempt_id)
 ORDER BY j.dataset, j.model, a.preset, j.seed, a.attempt_id, m.position;
 """
 
-STEPS = (M001_ATTEMPTS,)
+M002_CHECKS = """
+CREATE TABLE checks (
+    kind VARCHAR NOT NULL,
+    name VARCHAR NOT NULL,
+    status VARCHAR NOT NULL,
+    plugin VARCHAR NOT NULL,
+    plugin_version VARCHAR NOT NULL,
+    flowbench_version VARCHAR NOT NULL,
+    code_sha256 VARCHAR NOT NULL,
+    ended VARCHAR NOT NULL,
+    seconds DOUBLE NOT NULL,
+    checks JSON NOT NULL
+);
+"""
+
+STEPS = (M001_ATTEMPTS, M002_CHECKS)
 SCHEMA_VERSION = len(STEPS)
 TABLES_BY_ATTEMPT = ("attempts", "measurements", "curves", "samples", "likelihoods")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from flowbench.errors import StoreError
 from flowbench.store.attempt_files import attempt_dirs
+from flowbench.store.checks import load_checks
 from flowbench.store.connection import DATABASE, database_path, is_damage, writing
 from flowbench.store.ingest import Report, load, log_problem
 from flowbench.store.migrations import TABLES_BY_ATTEMPT
@@ -61,6 +62,7 @@ def rebuild(results: Path, *, report: Report = log_problem) -> Rebuilt:
     with _scratch_folder(results) as scratch:
         with writing(scratch) as connection:
             attempts = load(connection, attempt_dirs(results), report=report)
+            load_checks(connection, results)
             carried = 0
             if old.is_file() and not damaged:
                 carried = _carry_over(connection, old)

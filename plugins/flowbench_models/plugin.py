@@ -73,6 +73,52 @@ GLOW = ModelSpec(
     ),
 )
 
+NANOFLOW = ModelSpec(
+    name="nanoflow",
+    model="flowbench_models.nanoflow:NanoFlow",
+    config="flowbench_models.nanoflow:NanoFlowConfig",
+    modalities=frozenset({"image"}),
+    summary="Glow whose steps share one density estimator a scale, told apart by embeddings",
+    paper=Paper(
+        title="NanoFlow: Scalable Normalizing Flows with Sublinear Parameter Complexity",
+        authors="Sang-gil Lee, Sungwon Kim, Sungroh Yoon",
+        year=2020,
+        arxiv="2006.06280",
+        bibtex="""@inproceedings{lee2020nanoflow,
+  title = {{NanoFlow}: Scalable Normalizing Flows with Sublinear Parameter Complexity},
+  author = {Lee, Sang-gil and Kim, Sungwon and Yoon, Sungroh},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume = {33},
+  year = {2020},
+  eprint = {2006.06280},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
+DENSEFLOW = ModelSpec(
+    name="denseflow",
+    model="flowbench_models.denseflow:DenseFlow",
+    config="flowbench_models.denseflow:DenseFlowConfig",
+    modalities=frozenset({"image"}),
+    summary="densely connected units that add conditional noise, attention in the couplings",
+    paper=Paper(
+        title="Densely connected normalizing flows",
+        authors="Matej Grcić, Ivan Grubišić, Siniša Šegvić",
+        year=2021,
+        arxiv="2106.04627",
+        bibtex="""@inproceedings{grcic2021densely,
+  title = {Densely connected normalizing flows},
+  author = {Grci{\\'c}, Matej and Grubi{\\v{s}}i{\\'c}, Ivan and {\\v{S}}egvi{\\'c}, Sini{\\v{s}}a},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume = {34},
+  year = {2021},
+  eprint = {2106.04627},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
 HISTOGRAM = ModelSpec(
     name="histogram",
     model="flowbench_models.histogram:Histogram",
@@ -85,4 +131,4 @@ HISTOGRAM = ModelSpec(
 @hookimpl
 def register_models() -> list[ModelSpec]:
     """The models of this plugin, in the order of their papers, the baseline last."""
-    return [NICE, REALNVP, GLOW, HISTOGRAM]
+    return [NICE, REALNVP, GLOW, NANOFLOW, DENSEFLOW, HISTOGRAM]

@@ -104,6 +104,21 @@ def test_a_plugin_file_must_not_hide_a_module(tmp_path: Path) -> None:
         load_registry(PluginSelection(files=(path,)))
 
 
+def test_a_plugin_file_may_lie_in_the_working_directory(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "lies_here.py"
+    path.write_text(GOOD.format(name="here"))
+    monkeypatch.syspath_prepend(str(tmp_path))  # as `python -m` does in the worker
+    registry = load_registry(PluginSelection(exclude=("flowbench",), files=(path,)))
+    assert "here" in registry.metrics
+    sys.modules.pop("lies_here", None)
+
+
+def test_a_plugin_that_exits_at_import_is_quarantined(install) -> None:
+    install("flow-exits", "flow_exits_mod", "raise SystemExit(3)")
+    (plugin,) = [p for p in load_registry(NONE).plugins if p.cause]
+    assert "SystemExit: 3" in plugin.cause
+
+
 def test_unknown_plugins_in_the_selection_are_errors() -> None:
     with pytest.raises(UnknownNameError, match="unknown plugin 'flowbenhc'; did you mean"):
         load_registry(PluginSelection(exclude=("flowbenhc",)))

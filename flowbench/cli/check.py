@@ -1,0 +1,73 @@
+"""``flowbench check``: holds plugins to the contract."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from flowbench import paths
+from flowbench.cli.options import AsJson, DataDir, NoPlugins, PluginFiles, Results
+
+
+def check(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Models, model:preset, datasets and metrics.")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Check everything that is registered.")
+    ] = False,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Check models on random data of this dataset's form."),
+    ] = None,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Leave out the checks that train a model.")
+    ] = False,
+    store: Annotated[
+        bool, typer.Option("--store/--no-store", help="Keep the outcome for the boards.")
+    ] = True,
+    as_json: AsJson = False,
+    results: Results = None,
+    data_dir: DataDir = None,
+    plugin_file: PluginFiles = None,
+    no_plugin: NoPlugins = None,
+) -> None:
+    """Check models, datasets and metrics against the plugin contract."""
+    from flowbench.errors import SuiteError
+
+    if bool(names) == everything:
+        raise SuiteError("nothing to check; give names, or --all for everything (flowbench list)")
+    from flowbench.contract.by_name import checks_of, keep
+    from flowbench.registry import PluginSelection, load_registry
+
+    registry = load_registry(
+        PluginSelection.from_environment(exclude=no_plugin or (), files=plugin_file or ())
+    )
+    reports = []
+    for title, run in checks_of(
+        registry,
+        names or [],
+        dataset=dataset,
+        slow=not fast,
+        data_dir=paths.data_dir(data_dir),
+    ):
+        report = run()
+        reports.append(report)
+        if not as_json:
+            print(title, *report.lines(), sep="\n", flush=True)
+        if store:
+            keep(registry, report, paths.results_dir(results))
+    _finish(reports, as_json=as_json)
+
+
+def _finish(reports: list[Any], *, as_json: bool) -> None:
+    failed = [report.name for report in reports if report.status == "failed"]
+    if as_json:
+        print(json.dumps([report.as_json() for report in reports], indent=1))
+    elif len(reports) > 1:
+        print(f"{len(reports)} checked, {len(failed)} failed{': ' if failed else ''}", end="")
+        print(", ".join(failed))
+    if failed:
+        raise typer.Exit(1)

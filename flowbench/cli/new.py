@@ -1,0 +1,33 @@
+"""``flowbench new``: starts a plugin package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, cast
+
+import typer
+
+KINDS = ("model", "dataset", "metric")
+
+
+def new(
+    kind: Annotated[str, typer.Argument(help="model, dataset or metric.")],
+    name: Annotated[str, typer.Argument(help="Its name, e.g. my-flow.")],
+    folder: Annotated[
+        Path, typer.Option("--dir", help="Where to make the folder flowbench-NAME.")
+    ] = Path(),
+) -> None:
+    """Write a complete, installable, tested plugin package."""
+    from flowbench.errors import SuiteError
+
+    if kind not in KINDS:
+        raise SuiteError(f"cannot make a new {kind!r}; expected one of {', '.join(KINDS)}")
+    from flowbench.contract.scaffold import write_distribution
+
+    chosen = cast("Literal['model', 'dataset', 'metric']", kind)
+    files = write_distribution(chosen, name, folder)
+    root = folder / f"flowbench-{name}"
+    for path in files:
+        print(path)
+    shown = name.replace("-", "_") if kind == "metric" else name
+    print(f'next: pip install -e "{root}[dev]" && flowbench check {shown}')

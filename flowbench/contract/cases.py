@@ -1,0 +1,136 @@
+"""Small data that the contract makes itself: no plugin is needed to check another.
+
+What a model does to random data of the right form is what the contract asks about, so the data are
+random: blurred levels for images, a mixture of two Gaussians near the origin for everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowbench.api.data import DataSplits, Split
+from flowbench.api.specs import DatasetInfo, Modality
+
+NUM_TRAIN, NUM_VALIDATION, NUM_TEST = 512, 64, 64
+SEED = 4  # of the data; any will do, but it stays
+
+# main: every check; variant: another shape of the same; mass: so small that probability can be
+# summed up.
+Role = Literal["main", "variant", "mass"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """Data of one form.
+
+    Attributes:
+        role: Which checks run on it.
+        info: What a model is told of it.
+    """
+
+    role: Role
+    info: DatasetInfo
+
+    @property
+    def label(self) -> str:
+        """The form in words, such as ``1x8x8 image, 17 levels``."""
+        shape = "x".join(map(str, self.info.event_shape))
+        values = "real-valued" if self.info.levels is None else f"{self.info.levels} levels"
+        return f"{shape} {self.info.modality}, {values}"
+
+    @cached_property
+    def splits(self) -> DataSplits:
+        """Random data of that form, the same at every call."""
+        rng = np.random.default_rng(SEED)
+        train, validation, test = (
+            _draw(self.info, num, rng) for num in (NUM_TRAIN, NUM_VALIDATION, NUM_TEST)
+        )
+        return DataSplits(train=train, validation=validation, test=test)
+
+
+def _draw(info: DatasetInfo, num: int, rng: np.random.Generator) -> Split:
+    sides = rng.choice([-0.8, 0.8], size=(num, *(1,) * len(info.event_shape)))
+    values = sides + 0.6 * rng.standard_normal((num, *info.event_shape))
+    return Split(x=_as_raw(values, info.levels), context=_context(info, num, rng))
+
+
+def _as_raw(values: NDArray[np.float64], levels: int | None) -> NDArray[Any]:
+    if levels is None:
+        return values.astype(np.float32)
+    spread = np.rint((values / 6.0 + 0.5) * (levels - 1))
+    return np.clip(spread, 0, levels - 1).astype(np.uint8 if levels <= 256 else np.int32)
+
+
+def _context(info: DatasetInfo, num: int, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+    context: dict[str, NDArray[Any]] = {}
+    for name, shape in info.context.items():
+        if name == "label":
+            context[name] = rng.integers(0, info.num_classes or 1, size=num)
+        else:
+            context[name] = rng.standard_normal((num, *shape)).astype(np.float32)
+    return context
+
+
+def case_of(info: DatasetInfo, role: Role = "main") -> Case:
+    """A case of a dataset's form, filled with random data and few examples.
+
+    Args:
+        info: Facts of the dataset.
+        role: Which checks run on it.
+
+    Returns:
+        The case.
+    """
+    facts = {**vars(info), "num_train": NUM_TRAIN, "num_validation": NUM_VALIDATION}
+    return Case(role=role, info=DatasetInfo(**{**facts, "num_test": NUM_TEST}))
+
+
+def _case(
+    role: Role, modality: Modality, *shape: int, levels: int | None = None, classes: int = 0
+) -> Case:
+    context: Mapping[str, tuple[int, ...]] = {"label": ()} if classes else {}
+    info = DatasetInfo(
+        name="contract-" + "x".join(map(str, shape)),
+        modality=modality,
+        event_shape=shape,
+        levels=levels,
+        num_classes=classes or None,
+        num_train=NUM_TRAIN,
+        num_validation=NUM_VALIDATION,
+        num_test=NUM_TEST,
+        context=context,
+    )
+    return Case(role=role, info=info)
+
+
+# For each modality, groups of cases: the first of a group that a model can run on is taken.
+CASES: Mapping[Modality, tuple[tuple[Case, ...], ...]] = {
+    "image": (
+        (
+            _case("main", "image", 1, 8, 8, levels=17, classes=4),
+            _case("main", "image", 1, 16, 16, levels=17, classes=4),
+            _case("main", "image", 3, 32, 32, levels=256, classes=4),
+        ),
+        (_case("variant", "image", 3, 8, 8, levels=256),),
+        (
+            _case("mass", "image", 1, 1, 2, levels=4),
+            _case("mass", "image", 1, 2, 2, levels=3),
+        ),
+    ),
+    "vector": (
+        (_case("main", "vector", 2), _case("main", "vector", 6)),
+        (_case("variant", "vector", 5),),
+        (_case("mass", "vector", 2),),
+        (_case("mass", "vector", 1),),
+    ),
+    "sequence": (
+        (_case("main", "sequence", 1, 64), _case("main", "sequence", 1, 256)),
+        (_case("mass", "sequence", 1, 2),),
+    ),
+}

@@ -1,0 +1,65 @@
+"""Splits share nothing, and every load gives the same bytes."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from flowbench.contract.checks import Check, Finding, failed, passed
+from flowbench.contract.datasets.subject import DatasetSubject
+from flowbench.data.content import content_hash, example_hashes
+
+SHOWN = 16  # digits of a hash
+
+
+def check_disjoint(subject: DatasetSubject) -> Finding:
+    """No example is in two splits."""
+    hashes = {name: example_hashes(split.x) for name, split in subject.named_splits.items()}
+    for first, second in itertools.combinations(hashes, 2):
+        shared = np.isin(hashes[second], hashes[first])
+        if shared.any():
+            return failed(
+                f"{shared.sum()} of {len(shared)} {second} examples are also in {first}, "
+                f"the first is {second}[{int(np.flatnonzero(shared)[0])}]"
+            )
+    repeated = len(hashes["train"]) - len(np.unique(hashes["train"]))
+    words = f"; {repeated} repeated within train" if repeated else ""
+    return passed(f"{' and '.join(hashes)} share no example{words}")
+
+
+def check_stable(subject: DatasetSubject) -> Finding:
+    """A second load, under other global seeds, gives the same content, and the pinned one."""
+    first = content_hash(subject.splits)
+    again, before = subject.load_again()
+    moved = before.advanced_generators()
+    second = content_hash(again)
+    if first != second:
+        return failed(f"two loads differ: {first[:SHOWN]}... and {second[:SHOWN]}...")
+    if moved:
+        return failed(f"load drew from or seeded {' and '.join(moved)} global generator")
+    pinned = subject.spec.sha256
+    if pinned is not None and pinned != first:
+        return failed(f"content hash {first}; the spec pins {pinned}")
+    return passed(
+        f"sha256 {first[:SHOWN]}..., {'not ' if pinned is None else ''}pinned by the spec"
+    )
+
+
+CHECKS = (
+    Check(
+        name="disjoint",
+        asks="no example is in two splits, by hash of its bytes",
+        look_at="how test examples are chosen; duplicates in the source belong on one side",
+        run=check_disjoint,
+        needs=("form",),
+    ),
+    Check(
+        name="stable",
+        asks="two loads give the same bytes, and those that the spec pins",
+        look_at="random generators without a fixed seed, order of files in a folder, sets and "
+        "threads; sha256 of the spec when the data are pinned",
+        run=check_stable,
+        needs=("form",),
+    ),
+)

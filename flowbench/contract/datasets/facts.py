@@ -1,0 +1,35 @@
+"""What a dataset's spec says, before any data are read."""
+
+from __future__ import annotations
+
+from flowbench.contract.checks import Check, Finding, failed, passed
+from flowbench.contract.datasets.subject import DatasetSubject
+
+AXES = {"image": 3, "vector": 1, "sequence": 2}  # of one example: (C, H, W), (D,), (C, T)
+
+
+def check_facts(subject: DatasetSubject) -> Finding:
+    """The facts fit one another."""
+    spec = subject.spec
+    shape = "x".join(map(str, spec.event_shape))
+    if len(spec.event_shape) != AXES[spec.modality] or min(spec.event_shape, default=0) < 1:
+        return failed(f"event_shape {shape} of a {spec.modality} needs {AXES[spec.modality]} axes")
+    if spec.levels is not None and spec.levels < 2:
+        return failed(f"levels is {spec.levels}; expected 2 or more, or None for real values")
+    if min(spec.num_train, spec.num_test) < 1 or spec.num_validation == 0:
+        return failed("a split without examples; leave num_validation None if there is none")
+    if ("label" in spec.context) != (spec.num_classes is not None):
+        return failed("a context 'label' and num_classes go together; give both or neither")
+    if not spec.summary or not spec.licence:
+        return failed("summary and licence are what a reader of a board asks first; give both")
+    return passed(f"{spec.num_train:,} + {spec.num_test:,} examples of {shape}, {spec.licence}")
+
+
+CHECKS = (
+    Check(
+        name="facts",
+        asks="shape, levels, counts, classes and licence of the spec fit one another",
+        look_at="the DatasetSpec",
+        run=check_facts,
+    ),
+)

@@ -1,0 +1,46 @@
+"""A dataset with its loader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from flowbench.api.data import DataSplits, Split
+from flowbench.api.specs import DatasetSpec, SplitName
+from flowbench.contract.process_state import ProcessState, seed_globals
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSubject:
+    """What the checks of datasets look at.
+
+    Attributes:
+        spec: What the dataset says of itself.
+        loader: The function that reads it.
+        data_dir: Folder of prepared data.
+    """
+
+    spec: DatasetSpec
+    loader: Callable[[Path], DataSplits]
+    data_dir: Path
+
+    @cached_property
+    def splits(self) -> DataSplits:
+        """What the loader gives, read once."""
+        return self.loader(self.data_dir)
+
+    @property
+    def named_splits(self) -> dict[SplitName, Split]:
+        """The splits that there are, by name."""
+        named: dict[SplitName, Split] = {"train": self.splits.train}
+        if self.splits.validation is not None:
+            named["validation"] = self.splits.validation
+        return named | {"test": self.splits.test}
+
+    def load_again(self) -> tuple[DataSplits, ProcessState]:
+        """Reads the data under other global seeds, with the state of the process before."""
+        seed_globals()
+        before = ProcessState.take()
+        return self.loader(self.data_dir), before

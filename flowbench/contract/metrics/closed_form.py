@@ -1,0 +1,61 @@
+"""Values that can be worked out by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from flowbench.api.data import DataSplits, Split
+from flowbench.api.metrics import LikelihoodResult
+from flowbench.contract.checks import Check, Finding, failed, skipped, within
+from flowbench.contract.metrics.closed_form_case import ClosedForm
+from flowbench.contract.metrics.stage import show
+from flowbench.contract.metrics.subject import MetricSubject
+
+
+def check_closed_forms(subject: MetricSubject) -> Finding:
+    """The metric gives the value that its author worked out."""
+    if not subject.closed_forms:
+        return skipped("none given; pass ClosedForm cases to flowbench_contract.metric in a test")
+    worst: Finding | None = None
+    for case in subject.closed_forms:
+        main = subject.main(subject.measure(**_changes(subject, case)))
+        if main is None or main.value is None:
+            return failed(f"no value where {case.expected:g} is expected")
+        error = abs(main.value - case.expected) / max(abs(case.expected), 1e-12)
+        words = f"relative error of {main.value:.6g}, by hand {case.expected:.6g}"
+        finding = within(error, case.tolerance, words)
+        if worst is None or finding.status == "failed":
+            worst = finding
+    return worst or skipped("none given")
+
+
+def _changes(subject: MetricSubject, case: ClosedForm) -> dict[str, Any]:
+    stage, changes = subject.stage, dict[str, Any]()
+    if case.log_prob is not None and stage.result is not None:
+        values = np.asarray(case.log_prob, dtype=np.float64)
+        given = {**vars(stage.result), "log_prob": values, "elbo": values, "draw_stderr": None}
+        changes["result"] = LikelihoodResult(**given)
+    if case.samples is not None and stage.shown is not None:
+        dtype = stage.shown.x.dtype
+        changes["shown"] = show(stage.shown, np.asarray(case.samples, dtype=dtype))
+    if case.test is not None:
+        x = np.asarray(case.test, dtype=stage.splits.test.x.dtype)
+        context = {k: v[: len(x)] for k, v in stage.splits.test.context.items()}
+        test = Split(x=x, context=context)
+        changes["splits"] = DataSplits(
+            train=stage.splits.train, validation=stage.splits.validation, test=test
+        )
+    return changes
+
+
+CHECKS = (
+    Check(
+        name="closed_form",
+        asks="the metric gives values that were worked out by hand",
+        look_at="the formula, its unit and its constants",
+        run=check_closed_forms,
+        needs=("names",),
+    ),
+)

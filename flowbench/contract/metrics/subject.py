@@ -1,0 +1,72 @@
+"""A metric, and a stage to try it on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from flowbench.api.config import MetricSettings
+from flowbench.api.data import DataSplits
+from flowbench.api.metrics import TrainedModel
+from flowbench.api.specs import MetricSpec, MetricValue
+from flowbench.contract.cases import Case
+from flowbench.contract.metrics.closed_form_case import ClosedForm
+from flowbench.contract.metrics.stage import SETTINGS, Stage, set_up
+
+Compute = Callable[[TrainedModel, DataSplits, MetricSettings], list[MetricValue]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricSubject:
+    """What the checks of metrics look at.
+
+    Attributes:
+        spec: What the metric says of itself.
+        compute: The function.
+        case: The data.
+        closed_forms: Cases whose value is known, from the metric's author.
+    """
+
+    spec: MetricSpec
+    compute: Compute
+    case: Case
+    closed_forms: Sequence[ClosedForm] = ()
+
+    @cached_property
+    def stage(self) -> Stage:
+        """A fitted Gaussian with all that a metric can ask for."""
+        return set_up(self.case)
+
+    @cached_property
+    def values(self) -> list[MetricValue]:
+        """What the metric measures on the stage."""
+        return self.measure()
+
+    def measure(self, settings: MetricSettings = SETTINGS, **changes: Any) -> list[MetricValue]:
+        """Computes the metric.
+
+        Args:
+            settings: The protocol.
+            **changes: What is other than on `stage`.
+
+        Returns:
+            The values.
+        """
+        stage = dataclasses.replace(self.stage, **changes)
+        return self.compute(stage, stage.splits, settings)
+
+    def main(self, values: list[MetricValue] | None = None) -> MetricValue | None:
+        """The value that carries the metric's own name; None if there is none."""
+        found = self.values if values is None else values
+        return next((value for value in found if value.name == self.spec.name), None)
+
+    @property
+    def unavailable(self) -> str | None:
+        """Why there is no main value here; None if there is one."""
+        main = self.main()
+        if main is None or main.status == "ok":
+            return None
+        return f"{main.status} here: {main.reason}"

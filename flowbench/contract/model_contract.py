@@ -1,0 +1,102 @@
+"""The contract of a model: which cases it is checked on, and the checks on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from flowbench.api.specs import DatasetSpec, ModelSpec
+from flowbench.contract.cases import CASES, Case, case_of
+from flowbench.contract.checks import describe_exception, run_checks, standalone
+from flowbench.contract.models import CHECKS
+from flowbench.contract.models.subject import ModelSubject
+from flowbench.contract.report import CheckReport, CheckResult, Status
+from flowbench.data.splits import validation_size
+from flowbench.registry import Registry
+from flowbench.registry.configs import configure
+
+MAX_DIMS = 4096  # of a registered dataset whose form stands in where the contract's own do not fit
+
+
+def check_model(
+    registry: Registry, choice: str, *, dataset: str | None = None, slow: bool = True
+) -> CheckReport:
+    """Holds a model to the contract.
+
+    Args:
+        registry: The loaded plugins.
+        choice: ``name`` or ``name:preset``; by default each case's default preset.
+        dataset: Check on random data of this dataset's form rather than on the contract's own.
+        slow: Whether to run the checks that train the model as well.
+
+    Returns:
+        The report.
+    """
+    entry = registry.model(choice.partition(":")[0])
+    if dataset is None:
+        groups = _groups(registry, entry.spec)
+    else:
+        groups = [[_dataset_case(registry.dataset(dataset).spec)]]
+    results: list[CheckResult] = []
+    for group in groups:
+        results += _check_group(registry, choice, group, results, slow=slow)
+    return CheckReport(
+        kind="model", name=choice, plugin=entry.source.distribution, results=tuple(results)
+    )
+
+
+def _check_group(
+    registry: Registry,
+    choice: str,
+    group: Sequence[Case],
+    before: Iterable[CheckResult],
+    *,
+    slow: bool,
+) -> list[CheckResult]:
+    """Checks a model on the first case of a group that it can run on."""
+    reasons: list[str] = []
+    for case in group:
+        try:
+            configured = configure(registry, choice, case.info, {})
+            reason = configured.unsupported(case.info)
+        except Exception as exc:  # a border: the plugin's config runs here
+            return [_configuration("failed", case.label, describe_exception(exc))]
+        if reason is None:
+            subject = ModelSubject(registry=registry, configured=configured, case=case)
+            checks = [c for c in CHECKS if case.role in c.cases and (slow or not c.slow)]
+            return run_checks(checks, subject, case.label, before if case.role == "mass" else ())
+        reasons.append(reason)
+    return [_configuration("skipped", group[0].label, reasons[0])]
+
+
+def _configuration(status: Status, case: str, detail: str) -> CheckResult:
+    return standalone(
+        "configuration",
+        status,
+        case,
+        detail,
+        asks="the model can be configured for a small case",
+        look_at="default_preset, presets and unsupported of the config class",
+    )
+
+
+def _groups(registry: Registry, spec: ModelSpec) -> list[list[Case]]:
+    groups: list[list[Case]] = []
+    for modality in sorted(spec.modalities):
+        for group in CASES[modality]:
+            cases = list(group)
+            if group[0].role == "main":
+                cases += _registered_forms(registry, modality)
+            groups.append(cases)
+    return groups
+
+
+def _registered_forms(registry: Registry, modality: str) -> list[Case]:
+    """Forms of registered datasets, smallest first, for models that need a special one."""
+    specs = [e.spec for e in registry.datasets.values() if e.spec.modality == modality]
+    cases = [_dataset_case(spec) for spec in specs]
+    small = [case for case in cases if case.info.num_dims <= MAX_DIMS]
+    return sorted(small, key=lambda case: case.info.num_dims)
+
+
+def _dataset_case(spec: DatasetSpec) -> Case:
+    return case_of(spec.info(validation_size(spec)))

@@ -1,0 +1,68 @@
+"""A few steps of the harness's own training loop, watched by nobody."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flowbench.api.data import Split
+from flowbench.api.models import GenerativeModel
+from flowbench.data.batches import TrainBatches
+from flowbench.data.preprocess import Preprocessor
+from flowbench.training.budget import Budget
+from flowbench.training.clock import Clock
+from flowbench.training.device import Device
+from flowbench.training.loop import Trainer, ValidationPoint
+
+BATCH_SIZE = 64
+
+
+def train(
+    model: GenerativeModel,
+    preprocessor: Preprocessor,
+    split: Split,
+    num_steps: int,
+    limit_s: float,
+) -> None:
+    """Trains a model in place.
+
+    Args:
+        model: The model, initialised.
+        preprocessor: The harness's preprocessing, fitted.
+        split: What it is trained on.
+        num_steps: Optimizer steps.
+        limit_s: Charged seconds after which training ends all the same.
+    """
+    device = Device("cpu", "contract", None)
+    augment = model.config.training.augment
+
+    def stream(seed: int) -> TrainBatches:
+        return TrainBatches(split, BATCH_SIZE, seed, device.torch_device, augment)
+
+    Trainer(
+        model,
+        preprocessor,
+        stream,
+        budget=Budget(steps=num_steps, seconds=limit_s),
+        clock=Clock(),
+        device=device,
+        seed=0,
+        validate=None,
+        observer=_Nobody(),
+    ).run()
+
+
+class _Nobody:
+    """An observer that neither stops training nor keeps anything of it."""
+
+    def tick(self, step: int, progress: float) -> bool:
+        del step, progress
+        return False
+
+    def validated(self, point: ValidationPoint) -> None:
+        del point
+
+    def checkpoint_due(self) -> bool:
+        return False
+
+    def save(self, state: dict[str, Any]) -> None:
+        del state

@@ -1,0 +1,61 @@
+"""The configuration and the constructor."""
+
+from __future__ import annotations
+
+import torch
+
+from flowbench.api.models import GenerativeModel
+from flowbench.contract.checks import Check, Finding, failed, passed
+from flowbench.contract.models.subject import ModelSubject
+from flowbench.errors import ConfigError
+from flowbench.registry.configs import config_class, configure
+
+
+def check_presets(subject: ModelSubject) -> Finding:
+    """Every preset is a valid configuration, and the default is one of them."""
+    name = subject.configured.entry.spec.name
+    presets = config_class(subject.configured.entry).presets
+    for preset in presets:
+        try:
+            configured = configure(subject.registry, f"{name}:{preset}", subject.info, {})
+        except ConfigError as exc:
+            return failed(f"preset {preset!r} is not valid: {exc}")
+        reason: object = configured.config.unsupported(subject.info)
+        if reason is not None and not isinstance(reason, str):
+            return failed(f"unsupported of preset {preset!r} returned {reason!r}, not a reason")
+    return passed(f"{len(presets)} presets, {subject.configured.preset!r} by default")
+
+
+def check_meta_device(subject: ModelSubject) -> Finding:
+    """The constructor builds the same parameters without memory and without data."""
+    if not issubclass(subject.model_class, GenerativeModel):
+        return failed(f"{subject.model_class.__name__} is not a GenerativeModel")
+    with torch.device("meta"):
+        light = subject.construct()
+    real = subject.construct()
+    if _shapes(light) != _shapes(real):
+        return failed("the constructor makes other parameters on the meta device than on the CPU")
+    count = sum(parameter.numel() for parameter in real.parameters() if parameter.requires_grad)
+    return passed(f"{count:,} trainable parameters")
+
+
+def _shapes(model: GenerativeModel) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+
+
+CHECKS = (
+    Check(
+        name="presets",
+        asks="every preset validates against the config class",
+        look_at="`presets` and `unsupported` of the config class",
+        run=check_presets,
+    ),
+    Check(
+        name="construction",
+        asks="the constructor sees no data and runs on torch's meta device",
+        look_at="__init__: values that are read (.item(), float(tensor), if tensor) or made by "
+        "numpy; move them to initialize(), or build a library's module under torch.device('cpu')",
+        run=check_meta_device,
+        needs=("presets",),
+    ),
+)

@@ -1,0 +1,61 @@
+"""Data to latents and back, and the other way round."""
+
+from __future__ import annotations
+
+import torch
+
+from flowbench.api.models import InvertibleModel
+from flowbench.contract.checks import Check, Finding, failed, skipped, within
+from flowbench.contract.models.subject import ModelSubject, generator
+from flowbench.contract.models.tolerances import ROUND_TRIP, relative_error, same
+from flowbench.errors import NotInvertibleError
+
+NUM = 4
+
+
+@torch.no_grad()
+def check_round_trip(subject: ModelSubject) -> Finding:
+    """from_latent inverts to_latent through all latents, and to_latent inverts from_latent."""
+    if not subject.is_invertible:
+        return skipped("the model has no inverse")
+    model = subject.perturbed_flow(torch.float64)
+    try:
+        errors = {"x -> latents -> x": _from_data(subject, model)}
+        if model.sample_aux(subject.inputs(1, torch.float64).x, generator=generator(0)) is None:
+            if not subject.is_discrete:
+                errors["latents -> x -> latents"] = _from_base(subject, model)
+    except NotInvertibleError as exc:
+        return failed(f"the inverse failed: {exc}")
+    worst = max(errors, key=lambda name: errors[name])
+    tolerance = same(subject.kind, ROUND_TRIP)
+    return within(errors[worst], tolerance, f"largest error in float64, relative ({worst})")
+
+
+def _from_data(subject: ModelSubject, model: InvertibleModel) -> float:
+    inputs = subject.inputs(NUM, torch.float64)
+    aux = model.sample_aux(inputs.x, generator=generator(0))
+    latents, _ = model.to_latent(inputs.x, inputs.context, aux=aux)
+    restored = model.from_latent(latents, inputs.context)
+    return relative_error(restored.double(), inputs.x.double())
+
+
+def _from_base(subject: ModelSubject, model: InvertibleModel) -> float:
+    context = subject.inputs(NUM, torch.float64).context
+    device = torch.device("cpu")
+    drawn = model.sample_base(NUM, temperature=1.0, generator=generator(1), device=device)
+    noise = tuple(z.double() for z in drawn)
+    latents, _ = model.to_latent(model.from_latent(noise, context), context)
+    return max(relative_error(a, b) for a, b in zip(latents, noise, strict=True))
+
+
+CHECKS = (
+    Check(
+        name="round_trip",
+        asks="from_latent(to_latent(x)) = x and to_latent(from_latent(z)) = z (float64, weights "
+        "perturbed)",
+        look_at="the order of layers in the inverse, split priors that are applied one way only, "
+        "permutations that are not undone, the stopping rule of an iterative inverse",
+        run=check_round_trip,
+        needs=("precision",),
+    ),
+)

@@ -1,0 +1,101 @@
+"""Shapes and dtypes of everything that a model returns."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from flowbench.api.config import SampleSettings
+from flowbench.api.models import DensityModel, GenerativeModel, InvertibleModel
+from flowbench.contract.checks import Check, Finding, failed, passed
+from flowbench.contract.models.subject import Inputs, ModelSubject, generator, step
+
+BATCHES = (1, 3)
+
+
+def check_shapes(subject: ModelSubject) -> Finding:
+    """Every method's output has the shape and dtype that the API states, for batches of 1 and 3."""
+    model = subject.build()
+    for num in BATCHES:
+        problem = _problem(subject, model, num)
+        if problem is not None:
+            return failed(problem)
+    return passed(f"batches of {' and '.join(map(str, BATCHES))}")
+
+
+def _problem(subject: ModelSubject, model: GenerativeModel, num: int) -> str | None:
+    inputs = subject.inputs(num)
+    problem = _sample_problem(subject, model, num)
+    if problem is None and isinstance(model, DensityModel):
+        problem = _density_problem(model, inputs)
+    if problem is None and isinstance(model, InvertibleModel):
+        problem = _latent_problem(model, inputs)
+    return problem or _loss_problem(subject, model)
+
+
+def _sample_problem(subject: ModelSubject, model: GenerativeModel, num: int) -> str | None:
+    with torch.no_grad():
+        context = subject.sample_context(num)
+        x = model.sample(num, context, settings=SampleSettings(), generator=generator(0))
+    problem = _mismatch("sample", x, (num, *subject.info.event_shape))
+    if problem is None and subject.is_discrete and x.is_floating_point():
+        return f"sample returned {x.dtype}; a model of discrete support returns integers"
+    if problem is None and not subject.is_discrete and not x.is_floating_point():
+        return f"sample returned {x.dtype}; expected floating-point values of the model's space"
+    return problem
+
+
+def _density_problem(model: DensityModel, inputs: Inputs) -> str | None:
+    with torch.no_grad():
+        values = model.log_prob(inputs.x, inputs.context, generator=generator(0)).values
+    problem = _mismatch("log_prob(...).values", values, (len(inputs.x),))
+    if problem is None and not values.is_floating_point():
+        return f"log_prob returned {values.dtype}; expected floating-point nats"
+    return problem
+
+
+def _latent_problem(model: InvertibleModel, inputs: Inputs) -> str | None:
+    num = len(inputs.x)
+    with torch.no_grad():
+        aux = model.sample_aux(inputs.x, generator=generator(0))
+        latents, ladj = model.to_latent(inputs.x, inputs.context, aux=aux)
+        if not isinstance(latents, tuple):
+            return f"to_latent returned {type(latents).__name__}; expected a tuple of latents, ladj"
+        shapes = tuple(tuple(z.shape) for z in latents)
+        expected = tuple((num, *shape) for shape in model.latent_shapes())
+        if shapes != expected:
+            return f"to_latent returned latents of shapes {shapes}; latent_shapes() says {expected}"
+        problem = _mismatch("ladj of to_latent", ladj, (num,))
+        x = model.from_latent(latents, inputs.context)
+    return problem or _mismatch("from_latent", x, tuple(inputs.x.shape))
+
+
+def _loss_problem(subject: ModelSubject, model: GenerativeModel) -> str | None:
+    batch = subject.batch(4)
+    model.train()
+    for group in model.optimizer_groups():
+        problem = _mismatch(f"loss of group {group!r}", model.loss(batch, step(group)), ())
+        if problem is not None:
+            return problem
+    model.eval()
+    return None
+
+
+def _mismatch(what: str, value: object, expected: tuple[int, ...]) -> str | None:
+    if not isinstance(value, Tensor):
+        return f"{what} is a {type(value).__name__}; expected a tensor of shape {expected}"
+    if tuple(value.shape) != expected:
+        return f"{what} has shape {tuple(value.shape)}; expected {expected}"
+    return None
+
+
+CHECKS = (
+    Check(
+        name="shapes",
+        asks="shapes and dtypes of log_prob, to_latent, from_latent, sample and loss",
+        look_at="reductions over the batch axis or a kept last axis; log_prob and ladj are summed "
+        "over event dims, shape (B,); latent_shapes() when there is more than one latent",
+        run=check_shapes,
+        needs=("construction",),
+    ),
+)

@@ -1,0 +1,248 @@
+"""A configured model on a case, built afresh for every check that asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from flowbench.api.config import Likelihood, ModelConfig
+from flowbench.api.models import Batch, DensityModel, GenerativeModel, InvertibleModel, Step
+from flowbench.api.specs import DatasetInfo
+from flowbench.contract.cases import Case
+from flowbench.contract.models.brief_training import train
+from flowbench.data.preprocess import Preprocessor
+from flowbench.registry import Registry
+from flowbench.registry.configs import ConfiguredModel
+
+MadeT = TypeVar("MadeT")
+
+# Noise on a weight is this over the root of its fan-in: enough that no zero-initialised layer is
+# the identity any more, and so little that a deep flow stays well conditioned.
+PERTURBATION = 0.2
+PERTURBATION_SEED, BUILD_SEED, INPUT_SEED = 11, 12, 13
+INIT_EXAMPLES = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """Preprocessed test examples, and what they are conditioned on (None for nothing)."""
+
+    x: Tensor
+    context: Mapping[str, Tensor] | None
+
+    def rows(self, index: Any) -> Inputs:
+        """Some of the examples."""
+        context = self.context
+        chosen = None if context is None else {k: v[index] for k, v in context.items()}
+        return Inputs(x=self.x[index], context=chosen)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSubject:
+    """What the checks of models look at.
+
+    Attributes:
+        registry: The plugins, for resolving presets.
+        configured: The model with its preset.
+        case: The data.
+    """
+
+    registry: Registry
+    configured: ConfiguredModel
+    case: Case
+    _made: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+
+    def once(self, name: str, make: Callable[[], MadeT]) -> MadeT:
+        """Something costly that several checks look at, and that none of them changes.
+
+        Args:
+            name: Its name.
+            make: Makes it.
+
+        Returns:
+            What the first call made.
+        """
+        if name not in self._made:
+            self._made[name] = make()
+        made: MadeT = self._made[name]
+        return made
+
+    @property
+    def info(self) -> DatasetInfo:
+        """Facts of the data."""
+        return self.case.info
+
+    @cached_property
+    def config(self) -> ModelConfig:
+        """The configuration, never compiled: that would take longer than all the checks."""
+        config = self.configured.config
+        training = config.training.model_copy(update={"compile": False})
+        return config.model_copy(update={"training": training})
+
+    @cached_property
+    def model_class(self) -> type[GenerativeModel]:
+        """The model's class."""
+        entry = self.configured.entry
+        cls: type[GenerativeModel] = entry.resolve(entry.spec.model)
+        return cls
+
+    @cached_property
+    def kind(self) -> Likelihood | None:
+        """What the model says its likelihood is; None without one."""
+        if not issubclass(self.model_class, DensityModel):
+            return None
+        return self.config.likelihood(self.info)
+
+    @property
+    def is_invertible(self) -> bool:
+        """Whether it is an `InvertibleModel`."""
+        return issubclass(self.model_class, InvertibleModel)
+
+    @property
+    def is_discrete(self) -> bool:
+        """Whether the model gets integers."""
+        return self.config.preprocessing.support == "discrete"
+
+    def preprocessor(self, dtype: torch.dtype = torch.float32) -> Preprocessor:
+        """The harness's preprocessing, fitted.
+
+        Args:
+            dtype: Of the values that it gives.
+
+        Returns:
+            The preprocessor.
+        """
+        preprocessor = Preprocessor(self.config.preprocessing, self.info, dtype=dtype)
+        preprocessor.fit(self.case.splits.train)
+        return preprocessor
+
+    def inputs(self, num: int, dtype: torch.dtype = torch.float32) -> Inputs:
+        """The first test examples, in the model's space.
+
+        Args:
+            num: How many.
+            dtype: Of the values.
+
+        Returns:
+            The examples, with the context that the likelihood is given.
+        """
+        split = self.case.splits.test
+        raw = torch.from_numpy(split.x[:num])
+        x, _ = self.preprocessor().forward(raw, generator(INPUT_SEED))
+        given = None if self.kind is None or self.kind.given == "none" else self.kind.given
+        context: dict[str, Tensor] | None = None
+        if given is not None:
+            values = torch.from_numpy(split.context[given][:num])
+            context = {given: values.to(dtype) if values.is_floating_point() else values}
+        return Inputs(x=x.to(dtype) if x.is_floating_point() else x, context=context)
+
+    def batch(self, num: int) -> Batch:
+        """A training batch."""
+        split = self.case.splits.train
+        x, _ = self.preprocessor().forward(torch.from_numpy(split.x[:num]), generator(INPUT_SEED))
+        context = {name: torch.from_numpy(v[:num]) for name, v in split.context.items()}
+        return Batch(x=x, context=context)
+
+    def sample_context(self, num: int) -> dict[str, Tensor] | None:
+        """What samples are conditioned on, as the harness gives it."""
+        split = self.case.splits.train
+        return {k: torch.from_numpy(v[:num]) for k, v in split.context.items()} or None
+
+    def construct(self, seed: int = BUILD_SEED) -> GenerativeModel:
+        """The model as its constructor leaves it."""
+        torch.manual_seed(seed)
+        return self.model_class(self.config, self.info)
+
+    def build(self, seed: int = BUILD_SEED) -> GenerativeModel:
+        """The model after data-dependent initialisation, in eval mode."""
+        model = self.construct(seed)
+        with torch.no_grad():
+            model.initialize(self.batch(INIT_EXAMPLES))
+        return model.eval()
+
+    def perturbed(self, dtype: torch.dtype = torch.float32) -> GenerativeModel:
+        """The model with noise on every weight, so that nothing is trivial at its start.
+
+        Args:
+            dtype: What it is cast to afterwards.
+
+        Returns:
+            The model in eval mode.
+        """
+        model = self.build()
+        noise = generator(PERTURBATION_SEED)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.requires_grad and parameter.is_floating_point():
+                    fan_in = max(1, parameter[0].numel()) if parameter.ndim > 1 else 16
+                    draw = torch.randn(parameter.shape, generator=noise)
+                    parameter.add_(PERTURBATION / fan_in**0.5 * draw.to(parameter.dtype))
+            for group in model.optimizer_groups():
+                model.after_step(step(group))  # projections, such as onto Lipschitz bounds
+        return model.to(dtype).eval()
+
+    def perturbed_density(self, dtype: torch.dtype = torch.float32) -> DensityModel:
+        """`perturbed`, for checks that need a density.
+
+        Raises:
+            TypeError: The model has none; the caller asks `kind` first.
+        """
+        model = self.perturbed(dtype)
+        if not isinstance(model, DensityModel):
+            raise TypeError(f"{type(model).__name__} is not a DensityModel")
+        return model
+
+    def perturbed_flow(self, dtype: torch.dtype = torch.float32) -> InvertibleModel:
+        """`perturbed`, for checks that need an inverse.
+
+        Raises:
+            TypeError: The model has none; the caller asks `is_invertible` first.
+        """
+        model = self.perturbed(dtype)
+        if not isinstance(model, InvertibleModel):
+            raise TypeError(f"{type(model).__name__} is not an InvertibleModel")
+        return model
+
+    def trained(self, num_steps: int, limit_s: float) -> GenerativeModel:
+        """The model after a few steps of the harness's own training loop, in eval mode.
+
+        Args:
+            num_steps: Optimizer steps.
+            limit_s: Seconds after which training ends all the same.
+
+        Returns:
+            The model.
+        """
+        model = self.build()
+        train(model, self.preprocessor(), self.case.splits.train, num_steps, limit_s)
+        return model.eval()
+
+
+def generator(seed: int) -> torch.Generator:
+    """A seeded source of noise on the CPU.
+
+    Args:
+        seed: The seed.
+
+    Returns:
+        The generator.
+    """
+    return torch.Generator().manual_seed(seed)
+
+
+def step(group: str, seed: int = 0) -> Step:
+    """The first step of training.
+
+    Args:
+        group: The optimizer group.
+        seed: Seed of its noise.
+
+    Returns:
+        The step.
+    """
+    return Step(index=0, progress=0.0, phase=0, group=group, generator=generator(seed))

@@ -1,0 +1,130 @@
+"""Outcomes of ``flowbench check``: one file and one row for each part that was checked last.
+
+Like attempts, checks are files first (``results/checks/<kind>/<name>.json``), so that a rebuild
+finds them again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import ValidationError
+
+from flowbench.errors import StoreError
+from flowbench.store.connection import database_path, reading, writing
+from flowbench.store.records import Row
+
+if TYPE_CHECKING:
+    import duckdb
+
+    Connection = duckdb.DuckDBPyConnection
+
+FOLDER = "checks"
+
+_DELETE = "DELETE FROM checks WHERE kind = ? AND name = ?"
+_SELECT = "SELECT to_json(c) FROM checks c ORDER BY kind, name"
+
+
+class CheckRow(Row):
+    """The last check of a plugin part.
+
+    Attributes:
+        kind: What was checked.
+        name: Its name; of a model with the preset, if one was named.
+        status: ``skipped`` if no check could be run.
+        plugin: The distribution that registers it.
+        plugin_version: Its version.
+        flowbench_version: That of the contract.
+        code_sha256: Hash of the code that was checked; attempts carry the same hash.
+        ended: UTC, ISO 8601.
+        seconds: What it took.
+        checks: Every single check.
+    """
+
+    kind: Literal["model", "dataset", "metric"]
+    name: str
+    status: Literal["passed", "failed", "skipped"]
+    plugin: str
+    plugin_version: str
+    flowbench_version: str
+    code_sha256: str
+    ended: str
+    seconds: float
+    checks: tuple[dict[str, Any], ...]
+
+
+def record_check(results: Path, row: CheckRow) -> None:
+    """Keeps an outcome in the place of the part's earlier one.
+
+    Args:
+        results: The results folder; created if need be.
+        row: The outcome.
+
+    Raises:
+        StoreError: The folder cannot be written.
+    """
+    path = results / FOLDER / row.kind / f"{row.name.replace(':', '@')}.json"
+    part = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(row.model_dump_json(indent=1))
+        part.replace(path)
+    except OSError as exc:
+        raise StoreError(
+            f"cannot write {path}: {exc.strerror}; choose another folder with --results"
+        ) from exc
+    with writing(results) as connection:
+        _replace(connection, row)
+
+
+def load_checks(connection: Connection, results: Path) -> int:
+    """Brings all outcomes of a results folder into an open database.
+
+    Args:
+        connection: A writing connection.
+        results: The results folder.
+
+    Returns:
+        How many there are.
+    """
+    rows = list(_read_all(results))
+    for row in rows:
+        _replace(connection, row)
+    return len(rows)
+
+
+def latest_checks(results: Path) -> list[CheckRow]:
+    """The last outcome of every part that was checked.
+
+    Args:
+        results: The results folder.
+
+    Returns:
+        The outcomes, by kind and name; none if there is no database yet.
+    """
+    if not database_path(results).is_file():
+        return []
+    with reading(results) as connection:
+        rows = connection.execute(_SELECT).fetchall()
+    return [CheckRow.model_validate_json(text) for (text,) in rows]
+
+
+def _replace(connection: Connection, row: CheckRow) -> None:
+    values = row.model_dump(exclude={"checks"}) | {"checks": json.dumps(row.checks)}
+    named = ", ".join(f"${name} AS {name}" for name in values)
+    connection.execute("BEGIN")
+    connection.execute(_DELETE, [row.kind, row.name])
+    connection.execute(f"INSERT INTO checks BY NAME SELECT {named}", values)
+    connection.execute("COMMIT")
+
+
+def _read_all(results: Path) -> Iterator[CheckRow]:
+    for path in sorted((results / FOLDER).glob("*/*.json")):
+        try:
+            yield CheckRow.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError):  # a damaged file is as good as no check: run it again
+            continue

@@ -1,0 +1,1 @@
+"""Other flow libraries as flowbench plugins."""

@@ -1,0 +1,67 @@
+"""Gradient checkpointing: recomputing a network in the backward pass instead of keeping it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from flowbench_models.nets.conditioner import Conditioner
+
+
+def run_checkpointed(net: Conditioner, h: Tensor) -> Tensor:
+    """Runs a network without keeping its activations for the backward pass.
+
+    Values, gradients and batch-norm statistics are those of a plain run.
+
+    Args:
+        net: The network.
+        h: Its input.
+
+    Returns:
+        ``net(h)``.
+    """
+
+    def contexts() -> tuple[AbstractContextManager[object], AbstractContextManager[object]]:
+        return nullcontext(), frozen_statistics(net)
+
+    if not torch.is_grad_enabled():
+        plain: Tensor = net(h)
+        return plain
+    kept: Tensor = checkpoint(net, h, use_reentrant=False, context_fn=contexts)
+    return kept
+
+
+@contextmanager
+def frozen_statistics(net: nn.Module) -> Iterator[None]:
+    """Keeps batch norms in training mode from moving their running statistics a second time.
+
+    They still run as before, so that a recomputation saves the same tensors.
+
+    Args:
+        net: Where they are.
+
+    Yields:
+        Nothing.
+    """
+    norms = [module for module in net.modules() if isinstance(module, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    counts = [_count(norm).clone() for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum, count in zip(norms, momenta, counts, strict=True):
+            norm.momentum = momentum
+            _count(norm).copy_(count)
+
+
+def _count(norm: _BatchNorm) -> Tensor:
+    """Number of batches seen, which grows whatever the momentum."""
+    return cast(Tensor, norm.num_batches_tracked)

@@ -1,0 +1,83 @@
+"""``flowbench check``: what it prints, what it keeps, how it ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from flowbench.cli.check import check
+from flowbench.errors import FlowbenchError
+from flowbench.store.checks import latest_checks
+from flowbench.store.rebuild import rebuild
+
+FAKES = str(Path(__file__).parent.parent / "fakes.py")
+FAKE = ("--plugin-file", FAKES, "--no-plugin", "flowbench")
+
+Call = Callable[..., Result]
+
+
+@pytest.fixture
+def flowbench_check(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
+    """Runs the command in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    app = typer.Typer()
+    app.command()(check)
+
+    def call(*arguments: str) -> Result:
+        return CliRunner().invoke(app, [*arguments, *FAKE])
+
+    return call
+
+
+def test_a_sound_part_passes_and_is_kept(flowbench_check: Call) -> None:
+    done = flowbench_check("fake_nll")
+    assert done.exit_code == 0, done.output
+    assert "PASSED" in done.output
+    (kept,) = latest_checks(Path("results"))
+    assert (kept.kind, kept.name, kept.status) == ("metric", "fake_nll", "passed")
+    assert kept.plugin == FAKES
+
+
+def test_a_broken_part_fails_with_what_to_look_at(flowbench_check: Call) -> None:
+    done = flowbench_check("fake_nan", "fake_nll", "--no-store")
+    assert done.exit_code == 1
+    assert "FAIL  values" in done.output
+    assert "look at: " in done.output
+    assert "2 checked, 1 failed: fake_nan" in done.output
+    assert not Path("results").exists()
+
+
+def test_a_later_check_replaces_the_earlier_one_and_a_rebuild_finds_it(
+    flowbench_check: Call,
+) -> None:
+    flowbench_check("fake-gaussian", "--fast")
+    flowbench_check("fake-gaussian", "--fast", "--dataset", "fake-vectors")
+    (kept,) = latest_checks(Path("results"))
+    assert {result["case"] for result in kept.checks} == {"2 vector, real-valued"}
+    rebuild(Path("results"))
+    assert latest_checks(Path("results")) == [kept]
+
+
+def test_json_is_the_whole_report(flowbench_check: Call) -> None:
+    done = flowbench_check("fake_nan", "--json")
+    (report,) = json.loads(done.stdout)
+    assert report["status"] == "failed"
+    failed = [result for result in report["checks"] if result["status"] == "failed"]
+    assert {"name", "case", "figure", "tolerance", "detail", "look_at"} <= set(failed[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [((), "give names, or --all"), (("fake-gausian",), "did you mean 'fake-gaussian'")],
+)
+def test_what_cannot_be_checked_is_one_line(
+    flowbench_check: Call, arguments: tuple[str, ...], message: str
+) -> None:
+    done = flowbench_check(*arguments)
+    assert isinstance(done.exception, FlowbenchError)
+    assert message in str(done.exception)

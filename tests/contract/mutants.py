@@ -1,0 +1,468 @@
+"""Models, each broken in one way, and the one check that must catch it; a plugin file.
+
+What each mutant does wrong is what authors of flows do wrong: every one of these errors has been
+published or released at least once.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from sound_models import (  # loaded as a plugin file before this one
+    Augmented,
+    AugmentedConfig,
+    Categorical,
+    CategoricalConfig,
+    Flow,
+    FlowConfig,
+    Hutchinson,
+    HutchinsonConfig,
+    LatentConfig,
+    LatentVariable,
+    SplitFlow,
+    spec,
+)
+from torch import Tensor, nn
+
+from flowbench.api import (
+    Batch,
+    DatasetInfo,
+    Density,
+    Likelihood,
+    ModelConfig,
+    Preset,
+    SampleSettings,
+    Step,
+    hookimpl,
+)
+
+FLOWBENCH_API_VERSION = 1
+INTENDED: dict[str, str] = {}
+SPECS = []
+
+
+def mutant(check: str, config: type = FlowConfig, *modalities: str):
+    """Registers a class as a mutant that one check must catch."""
+
+    def register(cls: type) -> type:
+        name = "mutant-" + "".join(f"-{c.lower()}" if c.isupper() else c for c in cls.__name__)[1:]
+        INTENDED[name] = check
+        SPECS.append(spec(name, cls, config, *modalities))
+        return cls
+
+    return register
+
+
+# --- the log-determinant --------------------------------------------------------------------------
+
+
+@mutant("jacobian")
+class LadjSignFlipped(Flow):
+    def to_latent(self, x, context=None, *, aux=None):
+        latents, ladj = super().to_latent(x)
+        return latents, -ladj
+
+
+@mutant("jacobian")
+class LadjAveraged(Flow):
+    def to_latent(self, x, context=None, *, aux=None):
+        latents, ladj = super().to_latent(x)
+        return latents, ladj / self.data.num_dims
+
+
+@mutant("jacobian")
+class SquashWithoutItsJacobian(Flow):
+    """An asinh in front of the flow, as a logit might be, of which ladj knows nothing."""
+
+    def to_latent(self, x, context=None, *, aux=None):
+        return super().to_latent(torch.asinh(x))
+
+    def from_latent(self, latents, context=None):
+        return torch.sinh(super().from_latent(latents))
+
+
+@mutant("jacobian")
+class SplitPriorMissingFromLadj(SplitFlow):
+    def to_latent(self, x, context=None, *, aux=None):
+        latents, ladj = super().to_latent(x)
+        return latents, ladj - torch.tanh(self.prior(latents[0])).sum(1)
+
+
+@mutant("jacobian", HutchinsonConfig)
+class HutchinsonWithUniformNoise(Hutchinson):
+    """Rademacher or normal noise has unit variance; this has a twelfth."""
+
+    def estimate(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        e = torch.rand(x.flatten(1).shape, generator=generator, dtype=x.dtype) - 0.5
+        return ((e @ self.matrix) * e).sum(1)
+
+
+# --- the composition of the likelihood ------------------------------------------------------------
+
+
+@mutant("log_prob")
+class PriorCountedTwice(Flow):
+    def log_prob(self, x, context=None, *, generator=None):
+        latents, ladj = self.to_latent(x)
+        return Density(values=2 * self.base_log_prob(latents) + ladj)
+
+
+@mutant("log_prob", AugmentedConfig)
+class AugmentationEntropyLeftOut(Augmented):
+    def log_prob(self, x, context=None, *, generator=None):
+        aux = self.sample_aux(x, generator=generator)
+        latents, ladj = self.to_latent(x, aux=aux)
+        return Density(values=self.base_log_prob(latents) + ladj)
+
+
+@mutant("mass")
+class BaseWithoutItsConstant(Flow):
+    def base_log_prob(self, latents):
+        return -0.5 * latents[0].square().sum(1)
+
+
+# --- what the likelihood claims to be -------------------------------------------------------------
+
+
+class ExactConfig(LatentConfig):
+    def likelihood(self, data: DatasetInfo) -> Likelihood:
+        return Likelihood(measure="continuous", estimate="exact")
+
+
+@mutant("likelihood_kind", ExactConfig)
+class StochasticBoundLabelledExact(LatentVariable):
+    pass
+
+
+@mutant("mass", ExactConfig)
+class BoundLabelledExact(LatentVariable):
+    """The evidence lower bound in closed form: no noise gives it away, only its mass."""
+
+    def log_prob(self, x, context=None, *, generator=None):
+        centred = x - self.mean
+        num_dims = self.data.num_dims
+        square = (centred.square() / 2 + 2 * self.spread**2).flatten(1).sum(1)
+        joint = -square - num_dims * math.log(math.pi)
+        entropy = num_dims * (math.log(self.spread) + 0.5 * math.log(2 * math.pi * math.e))
+        return Density(values=joint + entropy)
+
+
+@mutant("mass", LatentConfig)
+class ProposalLeftOut(LatentVariable):
+    """An importance weight that is not divided by its proposal: above any true likelihood."""
+
+    def proposal(self, noise: Tensor) -> Tensor:
+        return super().proposal(noise) - 1.0
+
+
+class UndequantizedConfig(FlowConfig):
+    presets: ClassVar = {"image": Preset(summary="a density of integers, called a probability")}
+
+    @classmethod
+    def default_preset(cls, data: DatasetInfo) -> str:
+        return "image"
+
+
+@mutant("likelihood_kind", UndequantizedConfig, "image")
+class DensityOfIntegers(Flow):
+    pass
+
+
+@mutant("likelihood_kind")
+class DropoutInEvalMode(Flow):
+    def to_latent(self, x, context=None, *, aux=None):
+        shift = F.dropout(torch.ones_like(x), 0.1)
+        latents, ladj = super().to_latent(x)
+        return (latents[0] + 0.1 * shift.flatten(1),), ladj
+
+
+# --- inverse and samples --------------------------------------------------------------------------
+
+
+@mutant("round_trip")
+class SplitPriorIgnoredInInverse(SplitFlow):
+    def from_latent(self, latents, context=None):
+        return Flow.from_latent(self, (torch.cat(latents, dim=1),))
+
+
+@mutant("round_trip")
+class LayersNotReversed(Flow):
+    def from_latent(self, latents, context=None):
+        x = latents[0]
+        for layer in self.layers:
+            x = layer.inverse(x)
+        return (x + self.mean).view(-1, *self.data.event_shape)
+
+
+@mutant("determinism")
+class SamplerIgnoresItsSeed(Flow):
+    def sample(self, num, context=None, *, settings: SampleSettings, generator):
+        return super().sample(num, settings=settings, generator=torch.Generator().manual_seed(0))
+
+
+@mutant("determinism")
+class SamplerUsesTheGlobalGenerator(Flow):
+    def sample_base(self, num, *, temperature, generator, device):
+        return (temperature * torch.randn(num, self.data.num_dims),)
+
+
+@mutant("samples")
+class SamplerTooNarrow(Flow):
+    def sample(self, num, context=None, *, settings: SampleSettings, generator):
+        cold = settings.model_copy(update={"temperature": 0.6 * settings.temperature})
+        return super().sample(num, settings=cold, generator=generator)
+
+
+@mutant("sampling", LatentConfig)
+class SamplerWithoutOutputNoise(LatentVariable):
+    """A VAE that shows the mean of its decoder and calls it a sample."""
+
+    def sample(self, num, context=None, *, settings: SampleSettings, generator):
+        x = super().sample(num, settings=settings, generator=generator)
+        return self.mean + (x - self.mean) * 0.5**0.5
+
+
+@mutant("sampling", CategoricalConfig, "image")
+class SamplerOfAnotherTemperature(Categorical):
+    def sample(self, num, context=None, *, settings: SampleSettings, generator):
+        cold = settings.model_copy(update={"temperature": 0.5 * settings.temperature})
+        return super().sample(num, settings=cold, generator=generator)
+
+
+@mutant("mass", CategoricalConfig, "image")
+class ProbabilitiesNotNormalised(Categorical):
+    def log_prob(self, x, context=None, *, generator=None):
+        log_probs = F.logsigmoid(self.logits) + 0.2
+        return Density(values=log_probs.gather(1, x.flatten(1).t()).sum(0))
+
+
+@mutant("sampling_options")
+class TemperatureIgnored(Flow):
+    def sample_base(self, num, *, temperature, generator, device):
+        return super().sample_base(num, temperature=1.0, generator=generator, device=device)
+
+
+@mutant("sampling_options")
+class OptionsSwallowed(Flow):
+    def sample(self, num, context=None, *, settings: SampleSettings, generator):
+        known = settings.model_copy(update={"options": {}})
+        return super().sample(num, settings=known, generator=generator)
+
+
+# --- rows of a batch ------------------------------------------------------------------------------
+
+
+@mutant("neighbours")
+class BatchStatisticsLeak(Flow):
+    """The scale of a row follows the mean of all rows, in eval mode too."""
+
+    def to_latent(self, x, context=None, *, aux=None):
+        latents, ladj = super().to_latent(x)
+        own = x.flatten(1).mean(1)
+        return latents, ladj + 0.1 * (own.mean() - own)
+
+
+@mutant("order")
+class PositionLeaks(Flow):
+    def to_latent(self, x, context=None, *, aux=None):
+        latents, ladj = super().to_latent(x)
+        return latents, ladj + 1e-3 * torch.arange(len(x), dtype=x.dtype)
+
+
+# --- shapes, numbers, types -----------------------------------------------------------------------
+
+
+@mutant("shapes")
+class LikelihoodOfTheBatch(Flow):
+    def log_prob(self, x, context=None, *, generator=None):
+        return Density(values=super().log_prob(x).values.mean())
+
+
+@mutant("shapes")
+class LatentsOfAnotherShape(Flow):
+    def latent_shapes(self):
+        return ((self.data.num_dims, 1),)
+
+
+@mutant("finite")
+class LogOfZero(Flow):
+    def log_prob(self, x, context=None, *, generator=None):
+        closest = (x.flatten(1) - x.flatten(1)[:1]).abs().sum(1)
+        return Density(values=super().log_prob(x).values + 0.0 * closest.log())
+
+    def loss(self, batch: Batch, step: Step) -> Tensor:
+        return -super().log_prob(batch.x).values.mean()
+
+
+@mutant("finite")
+class ExplodesInTraining(Flow):
+    def loss(self, batch: Batch, step: Step) -> Tensor:
+        return super().loss(batch, step) * (math.inf if step.index > 3 else 1.0)
+
+    def after_step(self, step: Step) -> None:
+        if step.index > 3:
+            self.layers[0].net[0].weight.data.fill_(math.nan)
+
+
+@mutant("precision")
+class SinglePrecisionInside(Flow):
+    def log_prob(self, x, context=None, *, generator=None):
+        values = super().log_prob(x).values
+        return Density(values=values.float())
+
+
+@mutant("precision")
+class LargeNumbersCancel(Flow):
+    def log_prob(self, x, context=None, *, generator=None):
+        return Density(values=(super().log_prob(x).values + 1e6) - 1e6)
+
+
+@mutant("float64_map")
+class AccumulatorOfDefaultType(Flow):
+    def to_latent(self, x, context=None, *, aux=None):
+        latents, ladj = super().to_latent(x)
+        total = torch.zeros(len(x))
+        total += ladj
+        return latents, total
+
+
+# --- training and state ---------------------------------------------------------------------------
+
+
+@mutant("gradients")
+class DetachedFromTheLoss(Flow):
+    def __init__(self, config: ModelConfig, data: DatasetInfo) -> None:
+        super().__init__(config, data)
+        self.log_scale = nn.Parameter(torch.zeros(data.num_dims))
+
+    def to_latent(self, x, context=None, *, aux=None):
+        (z,), ladj = super().to_latent(x)
+        log_scale = self.log_scale.detach()
+        return (z * log_scale.exp(),), ladj + log_scale.sum()
+
+    def from_latent(self, latents, context=None):
+        return super().from_latent((latents[0] * (-self.log_scale).exp(),))
+
+
+@mutant("gradients")
+class LeftOutOfTheOptimizer(Flow):
+    def optimizer_groups(self):
+        return {"all": list(self.layers[0].parameters())}
+
+
+@mutant("state")
+class InitialisationNotInState(Flow):
+    def initialize(self, batch: Batch) -> None:
+        self.offset = batch.x.flatten(1).mean(0) + 0.3
+
+    def to_latent(self, x, context=None, *, aux=None):
+        return super().to_latent(x - self._offset(x))
+
+    def from_latent(self, latents, context=None):
+        x = super().from_latent(latents)
+        return x + self._offset(x)
+
+    def _offset(self, x: Tensor) -> Tensor:
+        offset = getattr(self, "offset", torch.zeros(self.data.num_dims))
+        return offset.to(x.dtype).view(self.data.event_shape)
+
+
+@mutant("state")
+class PermutationNotInState(Flow):
+    """A random permutation as a plain attribute: another one after a restart."""
+
+    def __init__(self, config: ModelConfig, data: DatasetInfo) -> None:
+        super().__init__(config, data)
+        self.signs = torch.where(torch.rand(data.num_dims, device="cpu") < 0.5, -1.0, 1.0)
+
+    def to_latent(self, x, context=None, *, aux=None):
+        (z,), ladj = super().to_latent(x)
+        return (z * self.signs.to(x.dtype) + self.signs.to(x.dtype),), ladj
+
+    def from_latent(self, latents, context=None):
+        signs = self.signs.to(latents[0].dtype)
+        return super().from_latent(((latents[0] - signs) * signs,))
+
+
+# --- the process and the inputs -------------------------------------------------------------------
+
+
+@mutant("process_state")
+class SeedsTheGlobalGenerator(Flow):
+    def log_prob(self, x, context=None, *, generator=None):
+        torch.manual_seed(0)
+        return super().log_prob(x)
+
+
+@mutant("process_state")
+class SetsThreads(Flow):
+    def log_prob(self, x, context=None, *, generator=None):
+        torch.set_num_threads(torch.get_num_threads() + 1)
+        return super().log_prob(x)
+
+
+@mutant("inputs")
+class ChangesItsInput(Flow):
+    def log_prob(self, x, context=None, *, generator=None):
+        values = super().log_prob(x)
+        x.add_(1.0)
+        return values
+
+
+@mutant("inputs")
+class UpdatesStatisticsInEvalMode(Flow):
+    def __init__(self, config: ModelConfig, data: DatasetInfo) -> None:
+        super().__init__(config, data)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def log_prob(self, x, context=None, *, generator=None):
+        self.seen += len(x)
+        return super().log_prob(x)
+
+
+# --- construction ---------------------------------------------------------------------------------
+
+
+@mutant("construction")
+class ConstructorReadsValues(Flow):
+    def __init__(self, config: ModelConfig, data: DatasetInfo) -> None:
+        super().__init__(config, data)
+        weight = self.layers[0].net[0].weight
+        self.gain = weight.abs().max().item()
+
+
+class MisspeltConfig(FlowConfig):
+    presets: ClassVar = {
+        "vector": Preset(summary="fine"),
+        "large": Preset(summary="a key that there is not", values={"widht": 512}),
+    }
+
+
+@mutant("presets", MisspeltConfig)
+class PresetMisspelt(Flow):
+    pass
+
+
+class CrashingConfig(FlowConfig):
+    @classmethod
+    def default_preset(cls, data: DatasetInfo) -> str:
+        return {"image": "image"}[data.modality]
+
+
+@mutant("configuration", CrashingConfig)
+class DefaultPresetCrashes(Flow):
+    pass
+
+
+@mutant("construction")
+class NotAModel(nn.Linear):
+    def __init__(self, config: ModelConfig, data: DatasetInfo) -> None:
+        super().__init__(data.num_dims, 1)
+
+
+@hookimpl
+def register_models():
+    return SPECS

@@ -1,0 +1,81 @@
+"""Correct models pass; each mutant fails by exactly the check that is there to catch it."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from flowbench.contract import check_model
+from flowbench.contract.models import CHECKS
+from flowbench.registry import Registry
+
+SOUND = "flow split augmented hutchinson latent categorical gan".split()
+
+
+def _mutant_names() -> list[str]:
+    """Read from the source, because plugin files are imported through their own door only."""
+    tree = ast.parse((Path(__file__).parent / "mutants.py").read_text())
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    broken = [c.name for c in classes if any(isinstance(d, ast.Call) for d in c.decorator_list)]
+    return ["mutant" + "".join(f"-{c.lower()}" if c.isupper() else c for c in n) for n in broken]
+
+
+SLOW = {check.name for check in CHECKS if check.slow}
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_a_sound_model_passes(registry: Registry, name: str) -> None:
+    report = check_model(registry, f"sound-{name}", slow=name != "flow")
+    assert report.status == "passed", "\n".join(report.lines())
+
+
+@pytest.mark.parametrize("name", _mutant_names())
+def test_a_mutant_is_caught_by_the_check_that_is_meant_for_it(
+    registry: Registry, mutants: ModuleType, name: str
+) -> None:
+    report = check_model(registry, name, slow=mutants.INTENDED[name] in SLOW)
+    assert {result.name for result in report.failures} == {mutants.INTENDED[name]}
+    assert all(result.look_at and result.asks for result in report.failures)
+
+
+@pytest.mark.slow
+def test_no_slow_check_catches_what_another_is_meant_for(
+    registry: Registry, mutants: ModuleType, subtests: pytest.Subtests
+) -> None:
+    assert check_model(registry, "sound-flow").status == "passed"
+    for name, intended in mutants.INTENDED.items():
+        with subtests.test(name):
+            report = check_model(registry, name)
+            assert {result.name for result in report.failures} == {intended}
+
+
+def test_every_check_of_models_has_a_mutant(mutants: ModuleType) -> None:
+    assert {check.name for check in CHECKS} <= set(mutants.INTENDED.values())
+
+
+def test_there_are_no_two_checks_of_one_name_and_needs_come_before() -> None:
+    names = [check.name for check in CHECKS]
+    assert len(set(names)) == len(names)
+    for position, check in enumerate(CHECKS):
+        assert set(check.needs) <= set(names[:position]), check.name
+
+
+def test_what_builds_on_a_failure_is_skipped_and_says_so(registry: Registry) -> None:
+    report = check_model(registry, "mutant-ladj-sign-flipped")
+    (mass,) = {result.detail for result in report.results if result.name == "mass"}
+    assert mass == "not checked, because jacobian failed"
+
+
+def test_a_model_is_checked_on_the_form_of_a_dataset(registry: Registry) -> None:
+    report = check_model(registry, "sound-categorical", dataset="sound-images", slow=False)
+    assert {result.case for result in report.results} == {"1x4x4 image, 8 levels"}
+    assert report.status == "passed"
+
+
+def test_a_model_without_a_case_is_not_called_sound(registry: Registry) -> None:
+    report = check_model(registry, "sound-augmented", dataset="sound-images")
+    assert report.status == "skipped"
+    assert "made for vector data" in report.results[0].detail

@@ -1,0 +1,69 @@
+"""Correct datasets and metrics pass; each mutant fails by exactly the check meant for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from flowbench.contract import ClosedForm, check_dataset, check_metric
+from flowbench.contract.datasets import CHECKS as DATASET_CHECKS
+from flowbench.contract.metrics import CHECKS as METRIC_CHECKS
+from flowbench.registry import Registry
+
+
+def test_sound_datasets_pass_and_missing_ones_are_skipped(
+    registry: Registry, tmp_path: Path
+) -> None:
+    assert check_dataset(registry, "sound-images", tmp_path).status == "passed"
+    report = check_dataset(registry, "not-prepared", tmp_path)
+    assert not report.failures
+    assert "flowbench data prepare" in report.results[-1].detail
+
+
+def test_every_broken_dataset_is_caught_by_the_check_that_is_meant_for_it(
+    registry: Registry, other_mutants: ModuleType, tmp_path: Path, subtests: pytest.Subtests
+) -> None:
+    intended = other_mutants.INTENDED_DATASETS
+    assert {check.name for check in DATASET_CHECKS} <= set(intended.values())
+    for name, check in intended.items():
+        with subtests.test(name):
+            report = check_dataset(registry, name, tmp_path)
+            assert {result.name for result in report.failures} == {check}
+
+
+def test_every_broken_metric_is_caught_by_the_check_that_is_meant_for_it(
+    registry: Registry, other_mutants: ModuleType, subtests: pytest.Subtests
+) -> None:
+    intended = other_mutants.INTENDED_METRICS
+    assert {check.name for check in METRIC_CHECKS} - {"closed_form"} <= set(intended.values())
+    for name, check in intended.items():
+        with subtests.test(name):
+            report = check_metric(registry, name)
+            assert {result.name for result in report.failures} == {check}
+
+
+@pytest.mark.parametrize("name", ["sound_nll", "sound_spread"])
+def test_sound_metrics_pass(registry: Registry, name: str) -> None:
+    report = check_metric(registry, name)
+    assert report.status == "passed", "\n".join(report.lines())
+
+
+def test_a_metric_that_is_unavailable_breaks_nothing(registry: Registry) -> None:
+    assert not check_metric(registry, "sound_unavailable").failures
+
+
+@pytest.mark.parametrize(("expected", "status"), [(2.0, "passed"), (2.1, "failed")])
+def test_closed_forms_are_compared(registry: Registry, expected: float, status: str) -> None:
+    known = ClosedForm(log_prob=[-1.0, -3.0], expected=expected)
+    report = check_metric(registry, "sound_nll", closed_forms=[known])
+    (result,) = [r for r in report.results if r.name == "closed_form"]
+    assert result.status == status
+
+
+def test_closed_forms_of_samples_are_compared(registry: Registry) -> None:
+    known = ClosedForm(samples=[[0.0, 1.0], [4.0, 3.0]], expected=1.5)
+    report = check_metric(registry, "sound_spread", closed_forms=[known])
+    (result,) = [r for r in report.results if r.name == "closed_form"]
+    assert result.status == "passed", result.detail

@@ -1,0 +1,49 @@
+"""Every part that ships keeps the contract that foreign plugins are held to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flowbench import paths
+from flowbench.contract import CheckReport, check_dataset, check_metric, check_model
+from flowbench.registry import PluginSelection, Registry, load_registry
+
+SHIPPED = load_registry(PluginSelection(only=("flowbench",)))
+READABLE = [name for name, entry in SHIPPED.datasets.items() if entry.spec.load is not None]
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return SHIPPED
+
+
+def _assert_held(report: CheckReport) -> None:
+    assert report.status == "passed", "\n".join(report.lines())
+
+
+@pytest.mark.parametrize("name", SHIPPED.models)
+def test_models_keep_the_contract(registry: Registry, name: str) -> None:
+    _assert_held(check_model(registry, name, slow=False))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHIPPED.models)
+def test_trained_models_keep_the_contract(registry: Registry, name: str) -> None:
+    _assert_held(check_model(registry, name))
+
+
+@pytest.mark.parametrize("name", READABLE)
+def test_datasets_keep_the_contract(registry: Registry, name: str) -> None:
+    _assert_held(check_dataset(registry, name, paths.data_dir()))
+
+
+@pytest.mark.parametrize("name", [n for n in SHIPPED.datasets if n not in READABLE])
+def test_facts_of_datasets_keep_the_contract(registry: Registry, name: str) -> None:
+    assert not check_dataset(registry, name, Path("unused")).failures
+
+
+@pytest.mark.parametrize("name", SHIPPED.metrics)
+def test_metrics_keep_the_contract(registry: Registry, name: str) -> None:
+    _assert_held(check_metric(registry, name))
