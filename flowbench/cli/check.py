@@ -26,7 +26,7 @@ def check(
         bool, typer.Option("--fast", help="Leave out the checks that train a model.")
     ] = False,
     store: Annotated[
-        bool, typer.Option("--store/--no-store", help="Keep the outcome for the boards.")
+        bool, typer.Option("--store/--no-store", help="Keep the outcome in the results.")
     ] = True,
     as_json: AsJson = False,
     results: Results = None,

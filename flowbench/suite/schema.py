@@ -18,7 +18,7 @@ class Suite(BaseModel):
 
     Attributes:
         name: Lower-case id.
-        title: Heading of its board.
+        title: Its subject, as ``flowbench list suites`` shows it.
         models: ``name`` or ``name:preset``.
         datasets: Dataset ids.
         metrics: Metric names; None takes all that apply.
