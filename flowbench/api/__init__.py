@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         MetricValue,
         ModelSpec,
         Paper,
+        RemoteFile,
     )
     from flowbench.api.units import bits_per_dim, nats_from_bits_per_dim
 
@@ -61,7 +62,7 @@ _HOMES = {
         "Batch Context Density DensityModel GenerativeModel InvertibleModel Latents Step "
         "refuse_options standard_normal_log_prob"
     ),
-    "specs": "DatasetInfo DatasetSpec MetricSpec MetricValue ModelSpec Paper",
+    "specs": "DatasetInfo DatasetSpec MetricSpec MetricValue ModelSpec Paper RemoteFile",
     "units": "bits_per_dim nats_from_bits_per_dim",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
@@ -91,6 +92,7 @@ __all__ = [
     "Phase",
     "Preprocessing",
     "Preset",
+    "RemoteFile",
     "SampleSettings",
     "Samples",
     "Scale",

@@ -82,6 +82,23 @@ class ModelSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RemoteFile:
+    """A file that is downloaded, or taken from the user, and known by its hash.
+
+    Attributes:
+        name: The file's name, as its publisher gives it.
+        url: Where it is published; None for a file that a person must fetch (a licence to accept).
+        sha256: Hash of its bytes; None where its publisher states none.
+        size_bytes: Its size; None if unknown.
+    """
+
+    name: str
+    url: str | None = None
+    sha256: str | None = None
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class DatasetSpec:
     """A dataset: its facts, and where the function that reads it is.
 
