@@ -68,7 +68,8 @@ class Pulse:
 
     def _rate(self, charged: float) -> float | None:
         steps, seconds = self.step - self._last_step, charged - self._last_train_s
-        if steps > 0 and seconds > 0:
+        # Just after a pause a step may be counted with hardly any time charged for it yet.
+        if steps > 0 and seconds >= INTERVAL_S / 2:
             self._last_step, self._last_train_s = self.step, charged
             self._steps_per_s = steps / seconds
         return self._steps_per_s
