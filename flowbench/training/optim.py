@@ -123,6 +123,9 @@ class GuardedStep:
         bad = (~torch.isfinite(norm)).to(torch.float32)
         if self._fused:
             self.optimizer.found_inf = bad  # type: ignore[attr-defined]
+        elif norm.is_cpu:  # there is no device to wait for
+            if bad:
+                torch._foreach_zero_(present)
         else:
             for grad in present:
                 grad.copy_(torch.where(bad.bool(), torch.zeros_like(grad), grad))

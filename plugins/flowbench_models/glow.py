@@ -5,26 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from flowbench.api import (
-    Batch,
-    Context,
     DatasetInfo,
-    InvertibleModel,
-    Latents,
-    Logit,
     ModelConfig,
     Phase,
     Preprocessing,
     Preset,
-    Scale,
     Training,
-    UniformDequantization,
 )
-from flowbench.errors import ConfigError
 from flowbench_models.bijections import (
     ActNorm,
     Bijection,
@@ -41,21 +32,16 @@ from flowbench_models.bijections import (
     sum_event_dims,
 )
 from flowbench_models.glow_steps import GlowStep, GlowSteps
-from flowbench_models.nets.convnet import GlowConvNet, ZeroConv2d
-
-CENTRED = Preprocessing(noise=UniformDequantization(), bijections=(Scale(low=-0.5, high=0.5),))
-
-
-LOGIT = Preprocessing(noise=UniformDequantization(), bijections=(Scale(), Logit(alpha=0.05)))
-
-SMALL_TRAINING = Training(
-    batch_size=64,
-    optimizer="adamw",
-    lr=3e-3,
-    weight_decay=0.1,
-    clip_norm=10.0,
-    ema_decay=0.99,
+from flowbench_models.image_config import (
+    CENTRED,
+    LOGIT,
+    halving_problem,
+    is_large,
+    require_supported,
+    small_training,
 )
+from flowbench_models.multiscale_model import MultiScaleModel
+from flowbench_models.nets.convnet import GlowConvNet, ZeroConv2d
 
 CIFAR10_TRAIN, IMAGENET_TRAIN, CELEBAHQ_TRAIN = 50_000, 1_281_149, 27_000
 WARMUP_SHARE = 0.01
@@ -132,7 +118,7 @@ class GlowConfig(ModelConfig):
                 "width": 64,
                 "dropout": 0.1,
                 "preprocessing": LOGIT,
-                "training": SMALL_TRAINING,
+                "training": small_training(),
             },
         ),
         "small": Preset(
@@ -142,7 +128,7 @@ class GlowConfig(ModelConfig):
                 "levels": 3,
                 "steps": 4,
                 "width": 32,
-                "training": SMALL_TRAINING.model_copy(update={"batch_size": 16, "lr": 1e-3}),
+                "training": small_training(batch_size=16, lr=1e-3),
             },
         ),
         "256ch": Preset(
@@ -221,26 +207,15 @@ class GlowConfig(ModelConfig):
     @classmethod
     def default_preset(cls, data: DatasetInfo) -> str:
         """``tiny`` for images up to 16x16 or of odd sizes, else ``small``."""
-        height, width = data.event_shape[-2:] if len(data.event_shape) == 3 else (0, 0)
-        return "small" if min(height, width) > 16 and height % 8 == width % 8 == 0 else "tiny"
+        return "small" if is_large(data) else "tiny"
 
     def unsupported(self, data: DatasetInfo) -> str | None:
         """Glow squeezes images, so it needs them, of a size that can be halved ``levels`` times."""
-        if len(data.event_shape) != 3:
-            return (
-                f"glow needs images (C, H, W), {data.name} has events of shape {data.event_shape}"
-            )
-        _, height, width = data.event_shape
-        factor = 2**self.levels
-        if height % factor or width % factor:
-            return (
-                f"glow with levels={self.levels} needs height and width divisible by {factor}, "
-                f"{data.name} has {height}x{width}; set fewer levels"
-            )
-        return None
+        name = f"glow with levels={self.levels}"
+        return halving_problem(data, self.levels, model=name, remedy="set fewer levels")
 
 
-class Glow(InvertibleModel):
+class Glow(MultiScaleModel):
     r"""Glow.
 
     Each scale squeezes, runs ``steps`` times [actnorm, 1x1 convolution, coupling], and factors out
@@ -264,9 +239,7 @@ class Glow(InvertibleModel):
 
     def __init__(self, config: GlowConfig, data: DatasetInfo) -> None:
         super().__init__(config, data)
-        reason = config.unsupported(data)
-        if reason is not None:
-            raise ConfigError(reason)
+        require_supported(config, data)
         channels = [data.event_shape[0] * 4 * 2**level for level in range(config.levels)]
         scales = [
             Composition([Squeeze(), GlowSteps(_step(config, count) for _ in range(config.steps))])
@@ -277,11 +250,6 @@ class Glow(InvertibleModel):
         splits = [FactorOut(ZeroConv2d(count // 2, count)) for count in channels[:-1]]
         self.flow = MultiScale(scales, splits)
 
-    def initialize(self, batch: Batch) -> None:
-        """Normalises every actnorm, layer by layer, from a first batch."""
-        with torch.no_grad():
-            self.flow.initialize(batch.x)
-
     def latent_shapes(self) -> tuple[tuple[int, ...], ...]:
         """One latent a scale; each but the last has half of that scale's channels."""
         channels, height, width = self.data.event_shape
@@ -291,17 +259,6 @@ class Glow(InvertibleModel):
             channels *= 4 if level == self.config.levels - 1 else 2
             shapes.append((channels, height, width))
         return tuple(shapes)
-
-    def to_latent(
-        self, x: Tensor, context: Context | None = None, *, aux: Latents | None = None
-    ) -> tuple[Latents, Tensor]:
-        """Maps images (B, C, H, W) to latents; see `InvertibleModel.to_latent`."""
-        latents, ladj = self.flow(x)
-        return latents, ladj
-
-    def from_latent(self, latents: Latents, context: Context | None = None) -> Tensor:
-        """Maps latents to images (B, C, H, W)."""
-        return self.flow.inverse(latents)
 
 
 class TopPrior(Bijection):

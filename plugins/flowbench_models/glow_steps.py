@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import cast
 
@@ -13,8 +12,10 @@ from torch import Tensor
 from flowbench_models.bijections.actnorm import ActNorm
 from flowbench_models.bijections.base import Composition
 from flowbench_models.bijections.coupling import HalfCoupling
+from flowbench_models.bijections.folding import fold_mixings
 from flowbench_models.bijections.permutation import InvertibleConv1x1, mix_channels
 from flowbench_models.nets.convnet import GlowConvNet
+from flowbench_models.nets.precision import full_precision
 
 
 class GlowStep(Composition):
@@ -74,31 +75,14 @@ class GlowSteps(Composition):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Maps data of shape (B, C, H, W) to latent; see `Bijection.forward`."""
         steps = self.steps()
-        matrices, offsets, log_abs_det = self._mixings()
+        mixings = fold_mixings([step.norm for step in steps], [step.mixing for step in steps])
         kernels = GlowConvNet.fold([step.net for step in steps])
         log_derivatives = []
-        for step, matrix, offset, net in zip(steps, matrices, offsets, kernels, strict=True):
-            with _full_precision(x):
+        each = zip(steps, mixings.matrices, mixings.offsets, kernels, strict=True)
+        for step, matrix, offset, net in each:
+            with full_precision(x):
                 x = mix_channels(x, matrix, offset)
             x, log_derivative = step.coupling.couple(x, partial(step.net.run, net))
             log_derivatives.append(log_derivative)
         ladj = torch.stack(log_derivatives).sum(dim=(0, 2, 3, 4))  # of (K, B, C, H, W)
-        return x, ladj + x.shape[2] * x.shape[3] * log_abs_det
-
-    def _mixings(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor]:
-        steps = self.steps()
-        with _full_precision(steps[0].norm.shift):
-            log_scale, scale, offset = ActNorm.as_affine([step.norm for step in steps])
-            mixings = [step.mixing for step in steps]
-            matrices, log_abs_dets = type(mixings[0]).matrices(mixings)
-            offsets = (matrices @ offset[..., None]).squeeze(-1)
-            folded = matrices * scale[:, None, :]
-            return folded.unbind(), offsets.unbind(), log_abs_dets.sum() + log_scale.sum()
-
-
-def _full_precision(x: Tensor) -> AbstractContextManager[object]:
-    """Keeps the flow itself in float32 where its networks run in lower precision."""
-    device_type = x.device.type
-    if not torch.is_autocast_enabled(device_type):
-        return nullcontext()
-    return torch.autocast(device_type, enabled=False)
+        return x, ladj + x.shape[2] * x.shape[3] * mixings.log_abs_det

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, cast
+from collections.abc import Sequence
+from typing import cast
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from flowbench.api import (
-    Batch,
-    Context,
     DatasetInfo,
-    InvertibleModel,
-    Latents,
-    Logit,
-    ModelConfig,
-    Phase,
-    Preprocessing,
-    Preset,
-    Scale,
-    Training,
-    UniformDequantization,
 )
-from flowbench.errors import ConfigError
 from flowbench_models.bijections import (
     ActNorm,
     Bijection,
@@ -39,6 +25,9 @@ from flowbench_models.bijections import (
 )
 from flowbench_models.bijections.folding import fold_mixings
 from flowbench_models.glow import TopPrior
+from flowbench_models.image_config import require_supported
+from flowbench_models.multiscale_model import MultiScaleModel
+from flowbench_models.nanoflow_config import NanoFlowConfig
 from flowbench_models.nets.convnet import Kernel, ZeroConv2d
 from flowbench_models.nets.convolution import convolve
 from flowbench_models.nets.precision import full_precision
@@ -48,211 +37,8 @@ from flowbench_models.nets.shared_estimator import (
     fold_projections,
 )
 
-CENTRED = Preprocessing(noise=UniformDequantization(), bijections=(Scale(low=-0.5, high=0.5),))
-LOGIT = Preprocessing(noise=UniformDequantization(), bijections=(Scale(), Logit(alpha=0.05)))
 
-WARMUP_EPOCHS = 5
-PAPER_EPOCHS, ALT_EPOCHS = 3000, 600
-
-
-def _paper_training(epochs: int) -> Training:
-    """Training of the released code: constant rate after a short warm-up."""
-    return Training(
-        batch_size=64,
-        optimizer="adamax",
-        lr=5e-4,
-        weight_decay=5e-5,
-        phases=(Phase(schedule="constant", warmup=WARMUP_EPOCHS / epochs),),
-        augment=("horizontal_flip",),
-        init_examples=512,
-    )
-
-
-PAPER_ASSUMPTIONS = (
-    "the warm-up over five epochs is linear over steps, not a staircase over epochs",
-    "augmentation by random shifts of 10 % is left out",
-)
-ALT_ASSUMPTIONS = (
-    *PAPER_ASSUMPTIONS,
-    "the released files of this variant do not run as published; smallest repairs, which give the "
-    "published count, are assumed",
-)
-DEAD_GATES = "six rows of gates for two hidden layers, as released: four rows have no effect"
-
-
-def _paper_preset(summary: str, *, epochs: int, values: Mapping[str, Any]) -> Preset:
-    alternative = epochs == ALT_EPOCHS
-    assumptions = ALT_ASSUMPTIONS if alternative else PAPER_ASSUMPTIONS
-    if "gate_rows" in values:
-        assumptions = (*assumptions, DEAD_GATES)
-    return Preset(
-        summary=summary,
-        source="paper",
-        values={
-            "levels": 3,
-            "steps": 32,
-            "width": 256,
-            "training": _paper_training(epochs),
-            **values,
-        },
-        assumptions=assumptions,
-    )
-
-
-SIX_CONVOLUTIONS = {"hidden_kernels": (3, 3, 3, 3, 3, 3), "output_kernel": 1}
-GLOW_CONVOLUTIONS = {"hidden_kernels": (3, 1), "output_kernel": 3}
-
-PAPER_PRESETS: Mapping[str, Preset] = {
-    "k32": _paper_preset(
-        "10.11 M parameters: shared estimators, own projections, embeddings of 1 channel",
-        epochs=PAPER_EPOCHS,
-        values={**SIX_CONVOLUTIONS, "embedding": 1},
-    ),
-    "k48": _paper_preset(
-        "10.72 M parameters: 48 steps a scale, embeddings of 3 channels",
-        epochs=PAPER_EPOCHS,
-        values={**SIX_CONVOLUTIONS, "steps": 48, "embedding": 3},
-    ),
-    "decomp": _paper_preset(
-        "9.93 M parameters: shared estimators, own projections, no embeddings",
-        epochs=PAPER_EPOCHS,
-        values={**SIX_CONVOLUTIONS, "embedding": 0},
-    ),
-    "naive": _paper_preset(
-        "9.26 M parameters: estimators shared with their projection",
-        epochs=PAPER_EPOCHS,
-        values={**SIX_CONVOLUTIONS, "embedding": 0, "shared_projection": True},
-    ),
-    "alt": _paper_preset(
-        "6.96 M parameters: Glow's own convolutions shared, a 3x3 projection for each step",
-        epochs=ALT_EPOCHS,
-        values={**GLOW_CONVOLUTIONS, "embedding": 1, "gate_rows": 6},
-    ),
-    "alt-k48": _paper_preset(
-        "10.32 M parameters: as alt, with 48 steps a scale and embeddings of 3 channels",
-        epochs=ALT_EPOCHS,
-        values={**GLOW_CONVOLUTIONS, "steps": 48, "embedding": 3, "gate_rows": 6},
-    ),
-    "alt-decomp": _paper_preset(
-        "6.78 M parameters: as alt, without embeddings",
-        epochs=ALT_EPOCHS,
-        values={**GLOW_CONVOLUTIONS, "embedding": 0},
-    ),
-    "alt-naive": _paper_preset(
-        "0.78 M parameters: Glow's own convolutions shared with their projection",
-        epochs=ALT_EPOCHS,
-        values={**GLOW_CONVOLUTIONS, "embedding": 0, "shared_projection": True},
-    ),
-}
-
-
-def _small_training(batch_size: int) -> Training:
-    return Training(
-        batch_size=batch_size,
-        optimizer="adamw",
-        lr=3e-3,
-        weight_decay=0.1,
-        clip_norm=10.0,
-        ema_decay=0.99,
-    )
-
-
-SMALL_CONVOLUTIONS = {"hidden_kernels": (3, 3), "output_kernel": 1}
-
-SMALL_PRESETS: Mapping[str, Preset] = {
-    "digits": Preset(
-        summary="two scales of four steps, tuned on digits (8x8)",
-        values={
-            **SMALL_CONVOLUTIONS,
-            "levels": 2,
-            "steps": 4,
-            "width": 64,
-            "dropout": 0.1,
-            "preprocessing": LOGIT,
-            "training": _small_training(batch_size=64),
-        },
-        tuning_trials=4,
-    ),
-    "natural-patches": Preset(
-        summary="three scales of four steps with 32 channels, for minutes on 32x32 images",
-        values={
-            **SMALL_CONVOLUTIONS,
-            "levels": 3,
-            "steps": 4,
-            "width": 32,
-            "training": _small_training(batch_size=16),
-        },
-        tuning_trials=1,
-    ),
-}
-
-
-class NanoFlowConfig(ModelConfig):
-    """Configuration of NanoFlow.
-
-    Attributes:
-        levels: Scales; each halves height and width.
-        steps: Flow steps in each scale.
-        width: Hidden channels of the shared estimators.
-        hidden_kernels: Kernel size of each shared convolution.
-        output_kernel: Kernel size of the projections.
-        shared_projection: Whether all steps of a scale share their projection too.
-        embedding: Channels of the flow indication embedding in the first scale, twice as many in
-            each further one; 0 leaves out embeddings and gates.
-        gate_rows: Rows of multiplicative gates of each step; None takes one for each shared
-            convolution. More than that have no effect, but count as parameters.
-        learn_top: Whether mean and scale of the last latent are learned, one pair a channel.
-        dropout: Part of hidden channels of the shared estimators that are dropped in training.
-    """
-
-    levels: int = Field(default=3, ge=1)
-    steps: int = Field(default=8, ge=1)
-    width: int = Field(default=64, ge=1)
-    hidden_kernels: tuple[Literal[1, 3], ...] = Field(default=(3, 1), min_length=1)
-    output_kernel: Literal[1, 3] = 3
-    shared_projection: bool = False
-    embedding: int = Field(default=1, ge=0)
-    gate_rows: int | None = Field(default=None, ge=1)
-    learn_top: bool = True
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    preprocessing: Preprocessing = CENTRED
-
-    presets: ClassVar[Mapping[str, Preset]] = {**SMALL_PRESETS, **PAPER_PRESETS}
-
-    @model_validator(mode="after")
-    def _has_a_gate_for_each_layer(self) -> NanoFlowConfig:
-        if self.gate_rows is not None and self.gate_rows < len(self.hidden_kernels):
-            raise ValueError(
-                f"gate_rows={self.gate_rows} is less than the {len(self.hidden_kernels)} shared "
-                "convolutions; leave it out to have one for each"
-            )
-        return self
-
-    @classmethod
-    def default_preset(cls, data: DatasetInfo) -> str:
-        """``digits`` for images up to 16x16 or of odd sizes, else ``natural-patches``."""
-        height, width = data.event_shape[-2:] if len(data.event_shape) == 3 else (0, 0)
-        large = min(height, width) > 16 and height % 8 == width % 8 == 0
-        return "natural-patches" if large else "digits"
-
-    def unsupported(self, data: DatasetInfo) -> str | None:
-        """NanoFlow squeezes images, so it needs them, of a size that can be halved."""
-        if len(data.event_shape) != 3:
-            return (
-                "nanoflow needs images (C, H, W), "
-                f"{data.name} has events of shape {data.event_shape}"
-            )
-        _, height, width = data.event_shape
-        factor = 2**self.levels
-        if height % factor or width % factor:
-            return (
-                f"nanoflow with levels={self.levels} needs height and width divisible by "
-                f"{factor}, {data.name} has {height}x{width}; set fewer levels"
-            )
-        return None
-
-
-class NanoFlow(InvertibleModel):
+class NanoFlow(MultiScaleModel):
     r"""NanoFlow.
 
     Glow's scales and steps, but the coupling networks of a scale share their hidden layers. A step
@@ -277,9 +63,7 @@ class NanoFlow(InvertibleModel):
 
     def __init__(self, config: NanoFlowConfig, data: DatasetInfo) -> None:
         super().__init__(config, data)
-        reason = config.unsupported(data)
-        if reason is not None:
-            raise ConfigError(reason)
+        require_supported(config, data)
         shapes = self._scale_shapes()
         scales = [
             Composition([Squeeze(), NanoFlowSteps(config, shape, level)])
@@ -290,27 +74,11 @@ class NanoFlow(InvertibleModel):
         splits = [FactorOut(ZeroConv2d(shape[0] // 2, shape[0])) for shape in shapes[:-1]]
         self.flow = MultiScale(scales, splits)
 
-    def initialize(self, batch: Batch) -> None:
-        """Normalises every actnorm from a first batch; shared ones in the first of their steps."""
-        with torch.no_grad():
-            self.flow.initialize(batch.x)
-
     def latent_shapes(self) -> tuple[tuple[int, ...], ...]:
         """One latent a scale; each but the last has half of that scale's channels."""
         shapes = self._scale_shapes()
         halves = [(channels // 2, height, width) for channels, height, width in shapes[:-1]]
         return (*halves, shapes[-1])
-
-    def to_latent(
-        self, x: Tensor, context: Context | None = None, *, aux: Latents | None = None
-    ) -> tuple[Latents, Tensor]:
-        """Maps images (B, C, H, W) to latents; see `InvertibleModel.to_latent`."""
-        latents, ladj = self.flow(x)
-        return latents, ladj
-
-    def from_latent(self, latents: Latents, context: Context | None = None) -> Tensor:
-        """Maps latents to images (B, C, H, W)."""
-        return self.flow.inverse(latents)
 
     def _scale_shapes(self) -> list[tuple[int, int, int]]:
         channels, height, width = self.data.event_shape

@@ -15,7 +15,6 @@ from flowbench.api import (
     DatasetInfo,
     InvertibleModel,
     Latents,
-    Logit,
     ModelConfig,
     Phase,
     Preprocessing,
@@ -25,7 +24,6 @@ from flowbench.api import (
     Training,
     UniformDequantization,
 )
-from flowbench.errors import ConfigError
 from flowbench_models.bijections import (
     Bijection,
     Composition,
@@ -37,19 +35,12 @@ from flowbench_models.bijections import (
     interleaved_order,
     sum_event_dims,
 )
+from flowbench_models.image_config import LOGIT, require_supported, small_training
 from flowbench_models.nets.mlp import MLP
 
-LOGIT = Preprocessing(noise=UniformDequantization(), bijections=(Scale(), Logit(alpha=0.05)))
 STANDARDISED = Preprocessing(bijections=(Standardise(per="dim"),))
 
-SMALL_TRAINING = Training(
-    batch_size=64,
-    optimizer="adamw",
-    lr=2e-3,
-    weight_decay=1e-2,
-    clip_norm=10.0,
-    ema_decay=0.99,
-)
+SMALL_TRAINING = small_training(lr=2e-3, weight_decay=1e-2)
 VECTOR_TRAINING = Training(
     batch_size=256, optimizer="adam", lr=2e-3, clip_norm=10.0, ema_decay=0.999
 )
@@ -224,9 +215,7 @@ class NICE(InvertibleModel):
 
     def __init__(self, config: NICEConfig, data: DatasetInfo) -> None:
         super().__init__(config, data)
-        reason = config.unsupported(data)
-        if reason is not None:
-            raise ConfigError(reason)
+        require_supported(config, data)
         layers: list[Bijection] = []
         if config.interleave:
             layers.append(Permutation(interleaved_order(data.num_dims)))

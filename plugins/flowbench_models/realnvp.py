@@ -10,22 +10,14 @@ from pydantic import Field
 from torch import Tensor
 
 from flowbench.api import (
-    Batch,
-    Context,
     DatasetInfo,
-    InvertibleModel,
-    Latents,
-    Logit,
     ModelConfig,
     Phase,
     Preprocessing,
     Preset,
-    Scale,
     Standardise,
     Training,
-    UniformDequantization,
 )
-from flowbench.errors import ConfigError
 from flowbench_models.bijections import (
     ActNorm,
     BatchNorm,
@@ -41,24 +33,21 @@ from flowbench_models.bijections import (
     checkerboard_mask,
     half_sizes,
 )
+from flowbench_models.image_config import (
+    LOGIT,
+    halving_problem,
+    require_supported,
+    small_training,
+)
+from flowbench_models.multiscale_model import MultiScaleModel
 from flowbench_models.nets.conditioner import Conditioner
 from flowbench_models.nets.mlp import MLP, ImageMLP
 from flowbench_models.nets.resnet import ResNet, concatenated_relu, normalisation
 
 ImageShape = tuple[int, int, int]
 
-LOGIT = Preprocessing(noise=UniformDequantization(), bijections=(Scale(), Logit(alpha=0.05)))
-
 STANDARDISED = Preprocessing(bijections=(Standardise(per="dim"),))
 
-SMALL_TRAINING = Training(
-    batch_size=64,
-    optimizer="adamw",
-    lr=3e-3,
-    weight_decay=0.1,
-    clip_norm=10.0,
-    ema_decay=0.99,
-)
 VECTOR_TRAINING = Training(
     batch_size=256, optimizer="adam", lr=2e-3, clip_norm=10.0, ema_decay=0.999
 )
@@ -115,7 +104,7 @@ class RealNVPConfig(ModelConfig):
                 "width": 192,
                 "blocks": 2,
                 "dropout": 0.2,
-                "training": SMALL_TRAINING,
+                "training": small_training(),
             },
         ),
         "small": Preset(
@@ -125,7 +114,7 @@ class RealNVPConfig(ModelConfig):
                 "scales": 2,
                 "width": 16,
                 "blocks": 1,
-                "training": SMALL_TRAINING.model_copy(update={"batch_size": 16, "lr": 1e-3}),
+                "training": small_training(batch_size=16, lr=1e-3),
             },
         ),
         "vector": Preset(
@@ -177,22 +166,11 @@ class RealNVPConfig(ModelConfig):
             if data.num_dims < 2:
                 return f"realnvp needs at least 2 dims, {data.name} has 1"
             return None
-        if len(data.event_shape) != 3:
-            return (
-                "realnvp needs images (C, H, W) or vectors (D,), "
-                f"{data.name} has events of shape {data.event_shape}"
-            )
-        _, height, width = data.event_shape
-        factor = 2 ** (self.scales - 1)
-        if height % factor or width % factor:
-            return (
-                f"realnvp with scales={self.scales} needs height and width divisible by {factor}, "
-                f"{data.name} has {height}x{width}; set fewer scales"
-            )
-        return None
+        name, times = f"realnvp with scales={self.scales}", self.scales - 1
+        return halving_problem(data, times, model=name, remedy="set fewer scales")
 
 
-class RealNVP(InvertibleModel):
+class RealNVP(MultiScaleModel):
     r"""RealNVP.
 
     Images: each scale runs three checkerboard couplings, squeezes, runs three channel couplings and
@@ -216,20 +194,13 @@ class RealNVP(InvertibleModel):
 
     def __init__(self, config: RealNVPConfig, data: DatasetInfo) -> None:
         super().__init__(config, data)
-        reason = config.unsupported(data)
-        if reason is not None:
-            raise ConfigError(reason)
+        require_supported(config, data)
         if len(data.event_shape) == 1:
             self.flow = MultiScale([_vector_flow(config, data.num_dims)], [])
         else:
             scales = [_image_scale(config, data, index) for index in range(config.scales)]
             self.flow = MultiScale(scales, [FactorOut() for _ in range(config.scales - 1)])
             self.flow.to(memory_format=torch.channels_last)
-
-    def initialize(self, batch: Batch) -> None:
-        """Normalises every actnorm from a first batch."""
-        with torch.no_grad():
-            self.flow.initialize(batch.x)
 
     def latent_shapes(self) -> tuple[tuple[int, ...], ...]:
         """One latent a scale; a scale but the last leaves half of its values."""
@@ -242,17 +213,6 @@ class RealNVP(InvertibleModel):
         ]
         last = self.config.scales - 1
         return (*factored, (channels * 2**last, height // 2**last, width // 2**last))
-
-    def to_latent(
-        self, x: Tensor, context: Context | None = None, *, aux: Latents | None = None
-    ) -> tuple[Latents, Tensor]:
-        """Maps data (B, *event_shape) to latents; see `InvertibleModel.to_latent`."""
-        latents, ladj = self.flow(x)
-        return latents, ladj
-
-    def from_latent(self, latents: Latents, context: Context | None = None) -> Tensor:
-        """Maps latents to data (B, *event_shape)."""
-        return self.flow.inverse(latents)
 
 
 class CouplingNet(Conditioner):

@@ -11,10 +11,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from flowbench_models.nets.conditioner import Conditioner
 
-
-def run_checkpointed(net: Conditioner, h: Tensor) -> Tensor:
+def run_checkpointed(net: nn.Module, h: Tensor) -> Tensor:
     """Runs a network without keeping its activations for the backward pass.
 
     Values, gradients and batch-norm statistics are those of a plain run.

@@ -154,8 +154,10 @@ def pseudo_inverse(matrix: Tensor, iterations: int) -> Tensor:
     rows = matrix.sum(dim=-1, keepdim=True).amax(dim=-2, keepdim=True)
     inverse = matrix.mT / (columns * rows)
     identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    seven, thirteen, fifteen = ((factor * identity).expand_as(matrix) for factor in (7, 13, 15))
     for _ in range(iterations):
-        product = matrix @ inverse
-        inner = 15 * identity - product @ (7 * identity - product)
-        inverse = 0.25 * inverse @ (13 * identity - product @ inner)
+        product = torch.bmm(matrix, inverse)
+        inner = torch.baddbmm(fifteen, product, seven - product, alpha=-1)
+        outer = torch.baddbmm(thirteen, product, inner, alpha=-1)
+        inverse = torch.bmm(0.25 * inverse, outer)
     return inverse

@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 import torch
-from pydantic import ValidationError
 
 from flowbench.api import Batch, SampleSettings, Step
 from flowbench.errors import ConfigError
 from flowbench_models.bijections import ActNorm, Composition
 from flowbench_models.glow import TopPrior
-from flowbench_models.nanoflow import NanoFlow, NanoFlowConfig, NanoFlowSteps
+from flowbench_models.nanoflow import NanoFlow, NanoFlowSteps
+from flowbench_models.nanoflow_config import NanoFlowConfig
 from flowbench_models.nets.shared_estimator import FlowIndication
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -222,28 +222,3 @@ def test_bfloat16_networks_leave_the_flow_in_float32(dataset):
 def test_what_does_not_fit_is_refused_with_a_reason(shape, reason, dataset):
     with pytest.raises(ConfigError, match=reason):
         NanoFlow(NanoFlowConfig(), dataset(*shape))
-
-
-def test_fewer_gates_than_layers_are_refused():
-    with pytest.raises(ValidationError, match="gate_rows=1 is less than the 2"):
-        _config(gate_rows=1)
-
-
-@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (1, 28, 28), (3, 64, 64), (3, 256, 256)])
-def test_default_preset_runs_on_images_of_any_size(shape, dataset):
-    data = dataset(*shape)
-    config = _preset(NanoFlowConfig.default_preset(data))
-    assert config.unsupported(data) is None
-
-
-@pytest.mark.parametrize(("preset", "epochs"), [("k32", 3000), ("alt", 600)])
-def test_paper_schedule_warms_up_over_five_epochs(preset, epochs):
-    training = _preset(preset).training
-    (phase,) = training.phases
-    assert phase.warmup * epochs == pytest.approx(5)
-    assert (training.optimizer, training.lr, training.weight_decay) == ("adamax", 5e-4, 5e-5)
-
-
-@pytest.mark.parametrize("name", NanoFlowConfig.presets)
-def test_every_preset_is_a_valid_configuration(name):
-    _preset(name)

@@ -27,6 +27,15 @@ def test_sigmoid_scale_stays_below_one():
     assert (SigmoidAffine()(x, 50 * torch.randn(4, 2))[1] <= 0).all()
 
 
+def test_sigmoid_scale_is_finite_and_inverts_far_from_the_start():
+    law, x = SigmoidAffine(), torch.ones(1, 1)
+    for raw in (-200.0, -40.0, 40.0):
+        z, log_derivative = law(x, torch.tensor([[0.0, raw]]))
+        assert log_derivative.isfinite().all()
+        assert log_derivative.item() == pytest.approx(max(min(raw + 2.0, 0.0), -87.34), abs=0.01)
+        torch.testing.assert_close(law.inverse(z, torch.tensor([[0.0, raw]])), x)
+
+
 def test_tanh_affine_without_gain_preserves_volume():
     _, log_derivative = TanhAffine(0.0)(torch.randn(4, 3), torch.randn(4, 6))
     assert torch.equal(log_derivative, torch.zeros(4, 3))

@@ -41,6 +41,14 @@ def test_output_starts_at_zero(attention):
     torch.testing.assert_close(out, torch.zeros(2, 4, 4, 4))
 
 
+@pytest.mark.parametrize("num_outputs", [2, 40])
+def test_last_two_convolutions_are_one_where_that_is_less_work(num_outputs, perturb):
+    settings = {"width": 6, "depth": 1, "growth": 2, "head_width": 2, "num_landmarks": 4}
+    net = perturb(FusionNet(3, num_outputs, attention="standard", **settings))
+    h = torch.randn(2, 12, 4, 4, dtype=torch.float64)
+    torch.testing.assert_close(net._project(h), net.output(net.fuse(h)))
+
+
 def test_without_attention_only_near_positions_matter(perturb):
     h = torch.zeros(1, 3, 5, 5, dtype=torch.float64)
     far = h.clone()

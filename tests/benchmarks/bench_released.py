@@ -1,0 +1,262 @@
+"""Training steps per second against released PyTorch code of the same architecture.
+
+    python tests/benchmarks/bench_released.py glow --released PATH --width 64 --steps 8
+    python tests/benchmarks/bench_released.py denseflow --released PATH --units 2 1 1
+
+PATH is a checkout of github.com/y0ast/Glow-PyTorch or github.com/matejgrcic/DenseFlow, which are
+brought along only to measure. A step is that of either side's own training: gradients to zero,
+dequantization, loss, backward, Adamax. Both take turns in one process on the same batch of integer
+images, so that a slow moment of the machine hits both; reported are the median of the pairwise
+ratios (released time / our time) and its 95 % interval over resampled rounds. Parameter counts
+must agree. With ``--profile`` the share of convolutions and matrix products in our step follows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from flowbench.api import Batch, DatasetInfo, ModelConfig, Step
+from flowbench.api.models import GenerativeModel
+from flowbench.data.preprocess import Preprocessor
+from flowbench.training.optim import GuardedStep, build_optimizer
+from flowbench_models.denseflow import DenseFlow
+from flowbench_models.denseflow_config import DenseFlowConfig
+from flowbench_models.glow import Glow, GlowConfig
+
+LEVELS = 256
+RESAMPLES = 2000
+PRODUCTS = ("convolution", "conv_", "::mm", "addmm", "bmm", "linear")
+Run = Callable[[], None]
+
+
+def data_info(side: int) -> DatasetInfo:
+    """Facts of a dataset of colour images."""
+    return DatasetInfo(
+        name="noise",
+        modality="image",
+        event_shape=(3, side, side),
+        levels=LEVELS,
+        num_train=1,
+        num_validation=1,
+        num_test=1,
+    )
+
+
+def our_step(model: GenerativeModel, raw: Tensor) -> Run:
+    """Our training step: preprocessing, loss, backward, guarded optimizer."""
+    training = model.config.training
+    preprocessor = Preprocessor(model.config.preprocessing, model.data)
+    generator = torch.Generator()
+    model.initialize(Batch(x=preprocessor.forward(raw, generator)[0]))
+    optimizer = build_optimizer(training, model.optimizer_groups()["all"])
+    guarded = GuardedStep(optimizer, training.clip_norm)
+    step = Step(index=0, progress=0.0, phase=0, group="all", generator=generator)
+
+    def run() -> None:
+        optimizer.zero_grad()
+        batch = Batch(x=preprocessor.forward(raw, generator)[0])
+        model.loss(batch, step).backward()
+        guarded(training.lr)
+
+    return run
+
+
+def released_step(net: nn.Module, loss: Callable[[], Tensor]) -> Run:
+    """A training step of released code, which uses torch's Adamax as it comes."""
+    optimizer = torch.optim.Adamax(net.parameters(), lr=1e-3)
+
+    def run() -> None:
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+
+    return run
+
+
+def glow_pair(options: argparse.Namespace, raw: Tensor) -> tuple[GenerativeModel, nn.Module, Run]:
+    """Glow, and y0ast/Glow-PyTorch of the same size."""
+    sys.path.insert(0, str(options.released))
+    torch.qr, torch.lu = torch.linalg.qr, torch.linalg.lu_factor  # torch has dropped the old names
+    from model import Glow as ReleasedGlow
+
+    config = _with_adamax(
+        GlowConfig(levels=options.levels, steps=options.steps, width=options.width)
+    )
+    released = ReleasedGlow(
+        image_shape=(options.side, options.side, 3),
+        hidden_channels=options.width,
+        K=options.steps,
+        L=options.levels,
+        actnorm_scale=1.0,
+        flow_permutation="invconv",
+        flow_coupling="affine",
+        LU_decomposed=True,
+        y_classes=10,
+        learn_top=True,
+        y_condition=False,
+    )
+
+    def loss() -> Tensor:
+        bits: Tensor = released(raw.float() / LEVELS - 0.5, None)[1]
+        return bits.mean()
+
+    return Glow(config, data_info(options.side)), released, released_step(released, loss)
+
+
+def denseflow_pair(
+    options: argparse.Namespace, raw: Tensor
+) -> tuple[GenerativeModel, nn.Module, Run]:
+    """DenseFlow and its released code of the same size."""
+    for folder in (options.released, options.released / "experiments" / "image"):
+        sys.path.insert(0, str(folder))
+    from denseflow.utils import elbo_bpd
+    from model import affine_coupling, dense_flow
+
+    paper = DenseFlowConfig.presets["74-10"].values
+    changes = {
+        "units": tuple(options.units),
+        "modules": tuple(options.modules),
+        "growth": options.growth,
+        "width": options.width,
+        "head_width": options.width // 2,
+        "dense_depth": options.dense_depth,
+        "dense_growth": options.dense_growth,
+        "dequantizer_steps": options.dequantizer_steps,
+        "dequantizer_width": options.dequantizer_width,
+        "dequantizer_growth": options.dequantizer_growth,
+    }
+    config = DenseFlowConfig.model_validate({**paper, **changes})
+    _resize_released(affine_coupling, dense_flow, options)
+    released = dense_flow.DenseFlow(
+        data_shape=(3, options.side, options.side),
+        block_config=list(options.units),
+        layers_config=list(options.modules),
+        layer_mid_chnls=[options.width] * len(options.units),
+        growth_rate=options.growth,
+        checkpointing=False,
+    )
+    model = DenseFlow(config, data_info(options.side))
+    return model, released, released_step(released, lambda: elbo_bpd(released, raw))
+
+
+def _resize_released(affine_coupling: Any, dense_flow: Any, options: argparse.Namespace) -> None:
+    """Sets the sizes that the released code fixes where it builds its networks."""
+    networks = affine_coupling.DenseNetMultihead
+
+    def coupling_net(inChannels: int, midChannel: int, outChannel: int, checkpointing: bool) -> Any:
+        del checkpointing
+        return networks(
+            inChannels,
+            outChannel,
+            num_blocks=1,
+            mid_channels=midChannel,
+            depth=options.dense_depth,
+            growth=options.dense_growth,
+            dropout=0.0,
+            gated_conv=True,
+            zero_init=True,
+        )
+
+    affine_coupling.DNMH = coupling_net
+    dense_flow.DequantizationFlow = partial(
+        dense_flow.DequantizationFlow,
+        num_steps=options.dequantizer_steps,
+        num_context=options.dequantizer_width,
+        mid_channels=options.dequantizer_width,
+        growth=options.dequantizer_growth,
+    )
+
+
+def _with_adamax(config: ModelConfig) -> Any:
+    training = config.training.model_copy(update={"optimizer": "adamax"})
+    return config.model_copy(update={"training": training})
+
+
+def seconds(run: Run) -> float:
+    """Time of one call: on one thread the processor's, which other programs disturb less."""
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    start = clock()
+    run()
+    return clock() - start
+
+
+def median_interval(values: np.ndarray) -> tuple[float, float]:
+    """95 % interval of the median over resampled rounds."""
+    picks = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
+    low, high = np.quantile(np.median(values[picks], axis=1), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def report(ours: Run, theirs: Run, rounds: int) -> None:
+    """Times both in turn, after two rounds of warm-up, and prints the ratio."""
+    pairs = np.array([(seconds(ours), seconds(theirs)) for _ in range(rounds + 2)])[2:]
+    ratios = pairs[:, 1] / pairs[:, 0]
+    low, high = median_interval(ratios)
+    mine, other = np.median(pairs, axis=0)
+    print(f"ours {1 / mine:.2f} steps/s, released {1 / other:.2f} steps/s (medians)")
+    print(f"ratio {np.median(ratios):.2f}, 95 % interval {low:.2f} to {high:.2f}, n={len(ratios)}")
+    print(f"load of the machine {os.getloadavg()[0]:.1f}")
+
+
+def profile(run: Run, rows: int) -> None:
+    """Prints where our step spends its time, operation by operation."""
+    with torch.profiler.profile() as profiler:
+        for _ in range(3):
+            run()
+    events = profiler.key_averages()
+    total = sum(event.self_cpu_time_total for event in events)
+    products = sum(
+        event.self_cpu_time_total for event in events if any(part in event.key for part in PRODUCTS)
+    )
+    print(events.table(sort_by="self_cpu_time_total", row_limit=rows, max_name_column_width=40))
+    print(f"convolutions and matrix products: {products / total:.1%} of the step")
+
+
+def main() -> None:
+    """Parses the command line, measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", choices=("glow", "denseflow"))
+    parser.add_argument("--released", type=Path, required=True)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--side", type=int, default=32)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--width", type=int, default=48)
+    parser.add_argument("--levels", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--units", type=int, nargs="+", default=[2, 1, 1])
+    parser.add_argument("--modules", type=int, nargs="+", default=[2, 2, 2])
+    parser.add_argument("--growth", type=int, default=4)
+    parser.add_argument("--dense-depth", type=int, default=7)
+    parser.add_argument("--dense-growth", type=int, default=64)
+    parser.add_argument("--dequantizer-steps", type=int, default=4)
+    parser.add_argument("--dequantizer-width", type=int, default=64)
+    parser.add_argument("--dequantizer-growth", type=int, default=64)
+    parser.add_argument("--profile", type=int, default=0, metavar="ROWS")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    raw = torch.randint(0, LEVELS, (options.batch_size, 3, options.side, options.side))
+    pair = glow_pair if options.model == "glow" else denseflow_pair
+    model, released, theirs = pair(options, raw)
+    counts = [sum(p.numel() for p in net.parameters()) for net in (model, released)]
+    print(f"{options.model}: {counts[0]:,} parameters, released {counts[1]:,}")
+    ours = our_step(model, raw)
+    report(ours, theirs, options.rounds)
+    if options.profile:
+        profile(ours, options.profile)
+
+
+if __name__ == "__main__":
+    main()

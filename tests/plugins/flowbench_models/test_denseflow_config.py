@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from flowbench_models.denseflow_config import DenseFlowConfig
+
+
+def _config(**changes: Any) -> DenseFlowConfig:
+    return DenseFlowConfig.model_validate(changes)
+
+
+def _preset(name: str) -> DenseFlowConfig:
+    return DenseFlowConfig.model_validate(DenseFlowConfig.presets[name].values)
+
+
+@pytest.mark.parametrize(
+    ("preset", "epochs", "fine_tuning", "steps"),
+    [("74-10", 400, 20, 312_800), ("74-10-imagenet64", 10, 1, 400_360)],
+)
+def test_paper_schedule_warms_up_over_5000_steps_then_fine_tunes(
+    preset, epochs, fine_tuning, steps
+):
+    training = _preset(preset).training
+    first, second = training.phases
+    assert first.share == pytest.approx(epochs / (epochs + fine_tuning))
+    assert first.warmup * steps == pytest.approx(5000)
+    assert (training.optimizer, training.lr, second.lr, second.warmup) == ("adamax", 1e-3, 2e-5, 0)
+
+
+@pytest.mark.parametrize(
+    ("preset", "augment"),
+    [("74-10", ("horizontal_flip", "shift")), ("74-10-celeba64", ("horizontal_flip",))],
+)
+def test_training_images_are_changed_as_in_the_released_code(preset, augment):
+    assert _preset(preset).training.augment == augment
+
+
+@pytest.mark.parametrize("preset", ["ablation-1", "ablation-2", "ablation-3"])
+def test_unpublished_width_is_named_as_an_assumption(preset):
+    facts = DenseFlowConfig.presets[preset]
+    assert facts.source == "paper"
+    assert any("512" in assumption for assumption in facts.assumptions)
+
+
+@pytest.mark.parametrize("name", DenseFlowConfig.presets)
+def test_every_preset_is_a_valid_configuration(name):
+    _preset(name)
+
+
+def test_dequantization_alone_switches_the_preprocessing(dataset):
+    data = dataset(1, 4, 4)
+    variational, uniform = _config(), _config(dequantization="uniform")
+    assert variational.preprocessing.support == "discrete"
+    assert uniform.preprocessing.noise is not None
+    assert variational.likelihood(data).dequantization == "variational"
+    assert uniform.likelihood(data).dequantization == "uniform"
+    assert variational.likelihood(data).estimate == uniform.likelihood(data).estimate == "bound"
+    dumped = uniform.model_dump(mode="json")
+    assert DenseFlowConfig.model_validate(dumped) == uniform
+    assert DenseFlowConfig.model_validate({**dumped, "dequantization": "variational"}) == (
+        variational
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"units": (2, 1), "modules": (1,)}, "one number >= 1 for each block"),
+        ({"units": (0, 1)}, "one number >= 1 for each block"),
+        ({"dequantization": "uniform", "logit_alpha": 0.05}, "preprocessing.bijections"),
+        ({"preprocessing": {"support": "continuous"}}, "contradicts preprocessing.support"),
+    ],
+)
+def test_contradictions_are_refused(changes, message):
+    with pytest.raises(ValidationError, match=message):
+        _config(**changes)
+
+
+def test_real_values_are_refused(dataset):
+    assert "real values" in (_config().unsupported(dataset(1, 4, 4, levels=None)) or "")
