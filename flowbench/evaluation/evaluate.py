@@ -7,7 +7,8 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,9 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from flowbench.api.config import Likelihood, MetricSettings, ModelConfig
-from flowbench.api.data import DataSplits
+from flowbench.api.data import DataSplits, Split
 from flowbench.api.metrics import LikelihoodResult, Samples
 from flowbench.api.models import DensityModel, GenerativeModel, InvertibleModel
+from flowbench.api.progress import progress_to
 from flowbench.api.specs import DatasetInfo, MetricSpec, MetricValue, SplitName
 from flowbench.data.preprocess import Preprocessor
 from flowbench.errors import ContractError
@@ -37,10 +39,15 @@ class EvaluatedModel:
         preprocessor: The harness's preprocessing, fitted.
         splits: The data.
         settings: The protocol.
+        data_sha256: Content hash of the data; empty for data that no later run can recognise.
+        data_dir: Folder of prepared data.
         synchronize: Waits for the device.
         tick: Called between pieces of work; may raise to stop.
+        progress: Told the part of the protocol's samples that is drawn.
+        announce: Told what a metric is doing.
     """
 
+    weights: Literal["raw", "ema"] | None = None
     device_name: str
     device_kind: str
     num_devices: int
@@ -56,18 +63,23 @@ class EvaluatedModel:
         splits: DataSplits,
         settings: MetricSettings,
         *,
+        data_sha256: str = "",
+        data_dir: Path = Path(),
         synchronize: Callable[[], None],
         tick: Callable[[], None] = lambda: None,
+        progress: Callable[[float], None] = lambda _: None,
+        announce: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.model: GenerativeModel = model
         self.config: ModelConfig = model.config
         self.data: DatasetInfo = model.data
+        self.data_sha256, self.data_dir = data_sha256, data_dir
         self._preprocessor = preprocessor
         self._splits = splits
         self._settings = settings
         self._synchronize = synchronize
-        self._tick = tick
-        self._likelihoods: dict[SplitName, LikelihoodResult] = {}
+        self._tick, self._progress, self._announce = tick, progress, announce
+        self._likelihoods: dict[tuple[SplitName, str], LikelihoodResult] = {}
         self._samples: Samples | None = None
 
     def describe_training(
@@ -113,9 +125,28 @@ class EvaluatedModel:
         Raises:
             ContractError: The model has no likelihood.
         """
-        if split not in self._likelihoods:
-            self._likelihoods[split] = self._evaluate(self.model, split)
-        return self._likelihoods[split]
+        if (split, "") not in self._likelihoods:
+            self._likelihoods[split, ""] = self._evaluate(self.model, split)
+        return self._likelihoods[split, ""]
+
+    def likelihood_given(self, split: SplitName, name: Literal["label"]) -> LikelihoodResult:
+        """Evaluates the likelihood protocol on a split, given a context input, once.
+
+        Args:
+            split: The split.
+            name: The context input.
+
+        Returns:
+            The likelihood of every example, from the same noise as without.
+
+        Raises:
+            ContractError: The model does not take this input.
+        """
+        if name not in self.config.also_given(self.data):
+            raise ContractError(f"{type(self.model).__name__} has no likelihood given {name}")
+        if (split, name) not in self._likelihoods:
+            self._likelihoods[split, name] = self._evaluate(self.model, split, given=name)
+        return self._likelihoods[split, name]
 
     def score(self, model: GenerativeModel) -> float:
         """Mean negative log-likelihood on validation, for choosing among weights of one model.
@@ -129,15 +160,38 @@ class EvaluatedModel:
         mean = float(self._evaluate(model, "validation").log_prob.mean())
         return -mean if math.isfinite(mean) else math.inf
 
-    def _evaluate(self, model: GenerativeModel, split: SplitName) -> LikelihoodResult:
+    def log_prob(self, x: NDArray[Any]) -> NDArray[np.float64]:
+        """Evaluates the likelihood protocol on any raw values, as on the test split.
+
+        Args:
+            x: Raw values, shape (N, *event_shape).
+
+        Returns:
+            Log-likelihoods in nats, shape (N,).
+
+        Raises:
+            ContractError: The model has no likelihood.
+        """
+        return self._evaluate(self.model, "test", Split(x=x)).log_prob
+
+    def _evaluate(
+        self,
+        model: GenerativeModel,
+        split: SplitName,
+        examples: Split | None = None,
+        *,
+        given: Literal["label"] | None = None,
+    ) -> LikelihoodResult:
         kind = self.likelihood_kind
         if kind is None or not isinstance(model, DensityModel):
             raise ContractError(f"{type(model).__name__} has no likelihood to evaluate")
+        if given is not None:
+            kind = kind.model_copy(update={"given": given})
         settings = self._settings
         return evaluate_likelihood(
             model,
             self._preprocessor,
-            self._splits[split],
+            self._splits[split] if examples is None else examples,
             name=split,
             likelihood=kind,
             draws=settings.eval_draws if split == "test" else settings.validation_draws,
@@ -189,6 +243,16 @@ class EvaluatedModel:
         """Waits until the device has finished its work."""
         self._synchronize()
 
+    def tick(self, doing: str = "") -> None:
+        """To be called between pieces of long work; stops a job that was asked to stop.
+
+        Args:
+            doing: What is being done, in a few words.
+        """
+        self._tick()
+        if doing:
+            self._announce(doing)
+
     def _generator(self, stream: str, seed: int) -> torch.Generator:
         parameters = next(iter(self.model.parameters()), None)
         buffers = next(iter(self.model.buffers()), None)
@@ -214,14 +278,25 @@ class EvaluatedModel:
             )
         return y, context
 
+    def _sampling_progress(self, before: float, share: float) -> Callable[[float], None]:
+        """Passes on how much of a batch is drawn, as a part of all samples."""
+
+        def report(part: float) -> None:
+            self._tick()
+            self._progress(before + part * share)
+
+        report(0.0)
+        return report
+
     def _draw_samples(self, num: int) -> Samples:
         generator = self._generator("samples", self._settings.seed)
         picks = np.random.default_rng(self._settings.seed)
         size = self._settings.batch_size
         raws, contexts, clipped, nonfinite = [], [], 0, 0
         for start in range(0, num, size):
-            self._tick()
-            y, context = self._sample(min(size, num - start), generator, picks)
+            size = min(size, num - start)
+            with progress_to(self._sampling_progress(start / num, size / num)):
+                y, context = self._sample(size, generator, picks)
             restored = self._preprocessor.inverse(y)
             raws.append(restored.raw.cpu().numpy())
             contexts.append(context)
@@ -255,6 +330,12 @@ def not_applicable(
     kind = "continuous" if data.levels is None else "discrete"
     if spec.data not in (None, kind):
         return f"{spec.name} is defined for {spec.data} data, {data.name} is {kind}"
+    if spec.num_dims not in (None, data.num_dims):
+        return f"{spec.name} is defined for {spec.num_dims} dims, {data.name} has {data.num_dims}"
+    if spec.datasets is not None and data.name not in spec.datasets:
+        return f"{spec.name} is defined for {', '.join(sorted(spec.datasets))}"
+    if "label" in spec.needs and data.num_classes is None:
+        return f"{spec.name} is defined for data with class labels, {data.name} has none"
     if model is None:
         return None
     if "likelihood" in spec.needs and not issubclass(model, DensityModel):
@@ -322,11 +403,11 @@ def _finite(given: MetricValue) -> MetricValue:
 def requested_metrics(
     specs: Mapping[str, MetricSpec], names: Iterable[str] | None, data: DatasetInfo
 ) -> list[str]:
-    """The metrics of a job: those named, or all that are defined for its data.
+    """The metrics of a job: those named, or the defaults that are defined for its data.
 
     Args:
         specs: All metrics by name.
-        names: What the suite names; None takes all that apply.
+        names: What the suite names; None takes all defaults that apply.
         data: The dataset.
 
     Returns:
@@ -334,4 +415,6 @@ def requested_metrics(
     """
     if names is not None:
         return list(names)
-    return [name for name, spec in specs.items() if not_applicable(spec, data) is None]
+    return [
+        name for name, spec in specs.items() if spec.default and not_applicable(spec, data) is None
+    ]

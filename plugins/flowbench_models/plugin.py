@@ -76,7 +76,7 @@ GLOW = ModelSpec(
 NANOFLOW = ModelSpec(
     name="nanoflow",
     model="flowbench_models.nanoflow:NanoFlow",
-    config="flowbench_models.nanoflow:NanoFlowConfig",
+    config="flowbench_models.nanoflow_config:NanoFlowConfig",
     modalities=frozenset({"image"}),
     summary="Glow whose steps share one density estimator a scale, told apart by embeddings",
     paper=Paper(
@@ -99,7 +99,7 @@ NANOFLOW = ModelSpec(
 DENSEFLOW = ModelSpec(
     name="denseflow",
     model="flowbench_models.denseflow:DenseFlow",
-    config="flowbench_models.denseflow:DenseFlowConfig",
+    config="flowbench_models.denseflow_config:DenseFlowConfig",
     modalities=frozenset({"image"}),
     summary="densely connected units that add conditional noise, attention in the couplings",
     paper=Paper(
@@ -119,6 +119,30 @@ DENSEFLOW = ModelSpec(
     ),
 )
 
+TARFLOW = ModelSpec(
+    name="tarflow",
+    model="flowbench_models.tarflow:TarFlow",
+    config="flowbench_models.tarflow_config:TarFlowConfig",
+    modalities=frozenset({"image"}),
+    summary="transformers over patches, autoregressive in alternating directions",
+    paper=Paper(
+        title="Normalizing Flows are Capable Generative Models",
+        authors="Shuangfei Zhai et al.",
+        year=2024,
+        arxiv="2412.06329",
+        bibtex="""@inproceedings{zhai2025tarflow,
+  title = {Normalizing Flows are Capable Generative Models},
+  author = {Zhai, Shuangfei and Zhang, Ruixiang and Nakkiran, Preetum and Berthelot, David and
+            Gu, Jiatao and Zheng, Huangjie and Chen, Tianrong and Bautista, Miguel Angel and
+            Jaitly, Navdeep and Susskind, Josh},
+  booktitle = {International Conference on Machine Learning},
+  year = {2025},
+  eprint = {2412.06329},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
 HISTOGRAM = ModelSpec(
     name="histogram",
     model="flowbench_models.histogram:Histogram",
@@ -131,4 +155,4 @@ HISTOGRAM = ModelSpec(
 @hookimpl
 def register_models() -> list[ModelSpec]:
     """The models of this plugin, in the order of their papers, the baseline last."""
-    return [NICE, REALNVP, GLOW, NANOFLOW, DENSEFLOW, HISTOGRAM]
+    return [NICE, REALNVP, GLOW, NANOFLOW, DENSEFLOW, TARFLOW, HISTOGRAM]

@@ -1,0 +1,76 @@
+r"""Guidance: exaggerating what the label, or sharp attention, adds to each block's parameters.
+
+With the parameters :math:`\theta` of the guided branch and those :math:`\theta_u` of a branch that
+sees no label, and whose attention logits are divided by :math:`\tau`, the inverse of a block takes
+:math:`\theta + g (\theta - \theta_u)` for both the log-scale and the mean. g is the weight w, or
+rises with the position i as :math:`w\,(i + 1) / (N - 1)`.
+
+References:
+    Zhai et al. (2024), Normalizing Flows are Capable Generative Models,
+    https://arxiv.org/abs/2412.06329, section 3.4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guidance:
+    """How strongly the guided branch is preferred to the other.
+
+    Attributes:
+        weight: w, not negative.
+        linear: Whether g rises linearly with the position, to w at the last token.
+        temperature: tau of the other branch's attention.
+        withheld: Label that stands for no label, the number of classes.
+    """
+
+    weight: float
+    linear: bool = False
+    temperature: float = 1.0
+    withheld: int = 0
+
+    def both_labels(self, labels: Tensor | None) -> Tensor | None:
+        """Labels of the guided rows, then of the others.
+
+        Args:
+            labels: Of the guided rows, shape (B,); None withholds all.
+
+        Returns:
+            Shape (2B,); None if all are withheld.
+        """
+        if labels is None:
+            return None
+        return torch.cat([labels, torch.full_like(labels, self.withheld)])
+
+    def both_temperatures(self, like: Tensor) -> Tensor | None:
+        """Attention temperatures of the guided rows, then of the others.
+
+        Args:
+            like: A tensor (B, ...) of the guided rows.
+
+        Returns:
+            Shape (2B,); None if all are 1.
+        """
+        if self.temperature == 1.0:
+            return None
+        ones = like.new_ones(len(like))
+        return torch.cat([ones, self.temperature * ones])
+
+    def combine(self, parameters: Tensor, part: float = 1.0) -> Tensor:
+        """Parameters to invert with.
+
+        Args:
+            parameters: Of the guided rows, then of the others, shape (2B, ...).
+            part: Position of the token to come over that of the last, in (0, 1].
+
+        Returns:
+            Shape (B, ...).
+        """
+        guided, other = parameters.chunk(2)
+        strength = self.weight * part if self.linear else self.weight
+        return torch.lerp(other, guided, 1.0 + strength)

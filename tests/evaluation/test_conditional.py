@@ -1,0 +1,121 @@
+"""What the harness asks of a model that knows its density with and without a label."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from flowbench.api import (
+    DataSplits,
+    Density,
+    DensityModel,
+    Likelihood,
+    MetricSettings,
+    MetricSpec,
+    ModelConfig,
+    Preprocessing,
+    SampleSettings,
+    Split,
+    UniformDequantization,
+    report_progress,
+)
+from flowbench.api.specs import DatasetInfo
+from flowbench.data.preprocess import Preprocessor
+from flowbench.errors import ContractError
+from flowbench.evaluation.evaluate import EvaluatedModel, not_applicable
+from flowbench.registry import Registry
+from flowbench.registry.build import load_dataset
+
+LEVELS, NUM = 4, 12
+INFO = DatasetInfo(
+    name="fake",
+    modality="vector",
+    event_shape=(2,),
+    levels=LEVELS,
+    num_classes=3,
+    num_train=NUM,
+    num_validation=NUM,
+    num_test=NUM,
+    context={"label": ()},
+)
+
+
+class ConditionalConfig(ModelConfig):
+    def also_given(self, data: DatasetInfo) -> frozenset[str]:
+        return frozenset({"label"})
+
+
+class Uniform(DensityModel):
+    """Uniform over the levels; each label is worth as many nats as it counts."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config, INFO)
+        self.anchor = nn.Parameter(torch.zeros(1))
+
+    def log_prob(self, x, context=None, *, generator=None):
+        plain = torch.full((len(x),), -2 * math.log(LEVELS), dtype=torch.float64)
+        return Density(values=plain if context is None else plain + context["label"])
+
+    def sample(self, num, context=None, *, settings, generator):
+        report_progress(0.5)
+        return torch.ones(num, 2)
+
+
+def trained(noise, config_class=ConditionalConfig, **more) -> EvaluatedModel:
+    rng = np.random.default_rng(0)
+    labels = np.arange(NUM) % 3
+    split = Split(x=rng.integers(0, LEVELS, (NUM, 2)).astype(np.uint8), context={"label": labels})
+    model = Uniform(config_class(preprocessing=Preprocessing(noise=noise)))
+    preprocessor = Preprocessor(model.config.preprocessing, INFO, torch.device("cpu"))
+    preprocessor.fit(split)
+    return EvaluatedModel(
+        model,
+        preprocessor,
+        DataSplits(train=split, validation=split, test=split),
+        MetricSettings(eval_draws=2, num_samples=8, batch_size=4),
+        synchronize=lambda: None,
+        **more,
+    )
+
+
+def test_the_likelihood_given_the_label_is_apart() -> None:
+    model = trained(UniformDequantization())
+    told, blind = model.likelihood_given("test", "label"), model.likelihood("test")
+    np.testing.assert_allclose(told.log_prob - blind.log_prob, np.arange(NUM) % 3)
+    assert (told.likelihood.given, blind.likelihood.given) == ("label", "none")
+    assert told is model.likelihood_given("test", "label")
+    assert told.likelihood.draws == blind.likelihood.draws == 2
+
+
+def test_a_model_that_sees_no_labels_has_no_likelihood_given_them() -> None:
+    with pytest.raises(ContractError, match="no likelihood given label"):
+        trained(UniformDequantization(), ModelConfig).likelihood_given("test", "label")
+
+
+def test_a_metric_of_labels_needs_them(fake_registry: Registry) -> None:
+    spec = MetricSpec(
+        name="m", compute="m:m", unit="", direction="lower", summary="", needs=frozenset({"label"})
+    )
+    assert not_applicable(spec, INFO) is None
+    vectors = load_dataset(fake_registry, "fake-vectors", ".").info
+    assert not_applicable(spec, vectors) == (
+        "m is defined for data with class labels, fake-vectors has none"
+    )
+
+
+def test_sampling_tells_how_far_it_is_over_all_batches() -> None:
+    parts: list[float] = []
+    trained(UniformDequantization(), progress=parts.append).samples()
+    assert parts == [0.0, 0.25, 0.5, 0.75]
+
+
+def test_unknown_options_are_refused_by_default() -> None:
+    config = ModelConfig()
+    assert config.unsupported_sampling(SampleSettings(temperature=0.5), INFO) is None
+    reason = config.unsupported_sampling(SampleSettings(options={"guidance": 2}), INFO)
+    assert reason == "unknown sampling option 'guidance'; this model knows: temperature"
+    assert config.likelihood(INFO) == Likelihood(measure="discrete")
