@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from flowbench.api import (
     DataSplits,
+    LikelihoodResult,
     MetricSettings,
+    MetricSpec,
     MetricValue,
     TrainedModel,
     bits_per_dim,
 )
 from flowbench_metrics.per_example import mean_value, noisy_values
-from flowbench_metrics.specs import BPD
+from flowbench_metrics.specs import BPD, BPD_GIVEN_LABEL
 
 
 def compute(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -> list[MetricValue]:
@@ -32,22 +34,46 @@ def compute(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -
         draws would remove, where there was more than one draw.
     """
     del data, settings
-    result = trained.likelihood("test")
+    return _values(BPD, trained.likelihood("test"), "")
+
+
+def compute_given_label(
+    trained: TrainedModel, data: DataSplits, settings: MetricSettings
+) -> list[MetricValue]:
+    """Bits per dimension on test, given the label of each example.
+
+    Args:
+        trained: The model.
+        data: Not used.
+        settings: Not used; the harness has applied them to the likelihood.
+
+    Returns:
+        What `compute` returns, each name ending in ``_given_label``.
+    """
+    del data, settings
+    if "label" not in trained.config.also_given(trained.data):
+        reason = "the model sees no labels, or knows no density without them"
+        return [MetricValue.unavailable(BPD_GIVEN_LABEL, reason)]
+    return _values(BPD_GIVEN_LABEL, trained.likelihood_given("test", "label"), "_given_label")
+
+
+def _values(spec: MetricSpec, result: LikelihoodResult, suffix: str) -> list[MetricValue]:
     if result.likelihood.measure == "noisy":
-        return noisy_values(BPD, result)
+        return noisy_values(spec, result, suffix)
     if result.likelihood.measure == "continuous":
         reason = "the model states a density of continuous data, which has no bits per dimension"
-        return [MetricValue.unavailable(BPD, reason)]
+        return [MetricValue.unavailable(spec, reason)]
+    elbo = bits_per_dim(result.elbo, result.num_dims)
     values = [
-        mean_value(BPD, result, bits_per_dim(result.log_prob, result.num_dims)),
-        mean_value(BPD, result, bits_per_dim(result.elbo, result.num_dims), name="bpd_elbo"),
+        mean_value(spec, result, bits_per_dim(result.log_prob, result.num_dims)),
+        mean_value(spec, result, elbo, name=f"bpd_elbo{suffix}"),
     ]
     if result.draw_stderr is not None:
         values.append(
             MetricValue(
-                name="bpd_draw_stderr",
+                name=f"bpd_draw_stderr{suffix}",
                 value=bits_per_dim(-result.draw_stderr, result.num_dims),
-                unit=BPD.unit,
+                unit=spec.unit,
                 direction="none",
                 split=result.split,
                 num_examples=len(result.log_prob),

@@ -61,12 +61,13 @@ def mean_value(
     return MetricValue(value=value, stderr=stderr, **given)
 
 
-def noisy_values(spec: MetricSpec, result: LikelihoodResult) -> list[MetricValue]:
+def noisy_values(spec: MetricSpec, result: LikelihoodResult, suffix: str = "") -> list[MetricValue]:
     """What a model of noisy data has in place of a likelihood of the data.
 
     Args:
         spec: The metric that cannot be had.
         result: The likelihood of noisy data.
+        suffix: End of the other value's name.
 
     Returns:
         The metric as unavailable, and ``nll_noisy`` in nats per example.
@@ -77,5 +78,5 @@ def noisy_values(spec: MetricSpec, result: LikelihoodResult) -> list[MetricValue
     )
     return [
         MetricValue.unavailable(spec, reason),
-        mean_value(spec, result, -result.log_prob, name="nll_noisy", unit="nats"),
+        mean_value(spec, result, -result.log_prob, name=f"nll_noisy{suffix}", unit="nats"),
     ]

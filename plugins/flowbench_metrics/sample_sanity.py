@@ -17,6 +17,7 @@ from flowbench.api import (
 )
 from flowbench_metrics.nearest import nearest_distances, spread_out
 from flowbench_metrics.per_example import mean_and_stderr
+from flowbench_metrics.sample_protocol import sample_protocol
 from flowbench_metrics.specs import SAMPLE_SANITY
 
 
@@ -38,7 +39,7 @@ def compute(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -
     """
     samples = trained.samples()
     num_values = max(1, samples.x.size)
-    protocol = {"sample": settings.sample.model_dump()}
+    protocol = sample_protocol(trained, settings)
     bad = (samples.num_clipped + samples.num_nonfinite) / num_values
     return [
         _share(SAMPLE_SANITY.name, bad, samples, protocol),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flowbench.api import MetricSpec, Paper
+from flowbench_metrics.feature_specs import FEATURE_METRICS
 
 BPD = MetricSpec(
     name="bpd",
@@ -18,6 +19,16 @@ BPD = MetricSpec(
         year=2016,
         arxiv="1511.01844",
     ),
+)
+
+BPD_GIVEN_LABEL = MetricSpec(
+    name="bpd_given_label",
+    compute="flowbench_metrics.bpd:compute_given_label",
+    unit="bits/dim",
+    direction="lower",
+    summary="Bits per dimension given the class label, which is worth up to log2(classes) / D",
+    needs=frozenset({"likelihood", "label"}),
+    data="discrete",
 )
 
 NLL = MetricSpec(
@@ -106,8 +117,90 @@ SAMPLE_SANITY = MetricSpec(
     needs=frozenset({"samples"}),
 )
 
+C2ST = MetricSpec(
+    name="c2st",
+    compute="flowbench_metrics.c2st:compute",
+    unit="share",
+    direction="lower",
+    summary="How often a classifier tells samples from test data: 0.5 if it cannot",
+    needs=frozenset({"samples"}),
+    modalities=frozenset({"vector"}),
+    data="continuous",
+    paper=Paper(
+        title="Revisiting Classifier Two-Sample Tests",
+        authors="Lopez-Paz and Oquab",
+        year=2017,
+        arxiv="1610.06545",
+    ),
+)
+
+MMD = MetricSpec(
+    name="mmd",
+    compute="flowbench_metrics.mmd:compute",
+    unit="",
+    direction="lower",
+    summary="Maximum mean discrepancy of samples and test data, with a Gaussian kernel",
+    needs=frozenset({"samples"}),
+    modalities=frozenset({"vector"}),
+    data="continuous",
+    paper=Paper(
+        title="A Kernel Two-Sample Test",
+        authors="Gretton et al.",
+        year=2012,
+        url="https://jmlr.org/papers/v13/gretton12a.html",
+    ),
+)
+
+SLICED_WASSERSTEIN = MetricSpec(
+    name="sliced_wasserstein",
+    compute="flowbench_metrics.sliced_wasserstein:compute",
+    unit="",
+    direction="lower",
+    summary="Sliced 2-Wasserstein distance of samples and test data, in the data's units",
+    needs=frozenset({"samples"}),
+    modalities=frozenset({"vector"}),
+    data="continuous",
+    paper=Paper(
+        title="Sliced and Radon Wasserstein Barycenters of Measures",
+        authors="Bonneel et al.",
+        year=2015,
+        url="https://doi.org/10.1007/s10851-014-0506-3",
+    ),
+)
+
+DENSITY_MASS = MetricSpec(
+    name="density_mass",
+    compute="flowbench_metrics.density_mass:compute",
+    unit="",
+    direction="none",
+    summary="Integral of a 2-D density over a grid around the data; it must be 1",
+    needs=frozenset({"likelihood"}),
+    modalities=frozenset({"vector"}),
+    data="continuous",
+    num_dims=2,
+)
+
+FLOPS = MetricSpec(
+    name="flops",
+    compute="flowbench_metrics.flops:compute",
+    unit="FLOP",
+    direction="lower",
+    summary="Floating-point operations of a training step, and of a sample",
+    needs=frozenset({"samples"}),
+)
+
+NUM_FUNCTION_EVALUATIONS = MetricSpec(
+    name="num_function_evaluations",
+    compute="flowbench_metrics.num_function_evaluations:compute",
+    unit="",
+    direction="lower",
+    summary="How often a solver evaluates its vector field for one likelihood",
+    needs=frozenset({"likelihood"}),
+)
+
 ALL = (
     BPD,
+    BPD_GIVEN_LABEL,
     NLL,
     PARAMS,
     GPU_HOURS,
@@ -117,4 +210,11 @@ ALL = (
     SAMPLING_THROUGHPUT,
     ROUNDTRIP_ERROR,
     SAMPLE_SANITY,
+    C2ST,
+    MMD,
+    SLICED_WASSERSTEIN,
+    DENSITY_MASS,
+    FLOPS,
+    NUM_FUNCTION_EVALUATIONS,
+    *FEATURE_METRICS,
 )

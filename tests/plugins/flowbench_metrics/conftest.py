@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,9 @@ class Doubling(InvertibleModel):
 
 
 class FakeTrained:
+    data_sha256 = ""
+    data_dir = Path("unused")
+    weights: str | None = None
     device_name = "fake device"
     device_kind = "cpu"
     num_devices = 1
@@ -66,12 +70,13 @@ class FakeTrained:
     def __init__(self, **parts: Any) -> None:
         self.model: GenerativeModel = parts.pop("model", None) or Doubling()
         self.config = ModelConfig()
-        self.data = INFO
+        self.data = parts.pop("data", INFO)
         self.result: LikelihoodResult | None = parts.pop("result", None)
         self.drawn: Samples | None = parts.pop("samples", None)
         self.on_draw: Callable[[int], None] = parts.pop("on_draw", lambda _: None)
         self.seeds: list[int] = []
         self.num_synchronized = 0
+        self.num_ticks = 0
         for name, value in parts.items():
             setattr(self, name, value)
 
@@ -94,6 +99,9 @@ class FakeTrained:
 
     def synchronize(self) -> None:
         self.num_synchronized += 1
+
+    def tick(self, doing: str = "") -> None:
+        self.num_ticks += 1
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flowbench_metrics.bpd import compute
+from flowbench_metrics.bpd import compute, compute_given_label
 
 
 def by_name(values: list[Any]) -> dict[str, Any]:
@@ -81,3 +81,42 @@ def test_one_example_has_no_standard_error(trained, result, splits, settings) ->
     value = by_name(compute(trained(result=result([-2.0])), splits, settings))["bpd"]
     assert value.value == pytest.approx(2 / (3 * math.log(2)))
     assert value.stderr is None
+
+
+class SeesLabels:
+    """A model whose likelihood without the label no one may ask for."""
+
+    data = None
+
+    def __init__(self, given: Any, also: frozenset[str] = frozenset({"label"})) -> None:
+        self.given, self.also = given, also
+        self.config = self
+
+    def also_given(self, data: object) -> frozenset[str]:
+        return self.also
+
+    def likelihood_given(self, split: str, name: str) -> Any:
+        assert (split, name) == ("test", "label")
+        return self.given
+
+
+def test_given_the_label_every_value_says_so(result, splits, settings) -> None:
+    given = result([-2.0, -4.0], elbo=[-3.0, -5.0], draw_stderr=0.3, given="label")
+    values = by_name(compute_given_label(SeesLabels(given), splits, settings))
+    unit = 3 * math.log(2)
+    assert values["bpd_given_label"].value == pytest.approx(3.0 / unit)
+    assert values["bpd_elbo_given_label"].value == pytest.approx(4.0 / unit)
+    assert values["bpd_draw_stderr_given_label"].value == pytest.approx(0.3 / unit)
+    assert {value.protocol["given"] for value in values.values()} == {"label"}
+
+
+def test_given_the_label_noisy_data_have_an_nll(result, splits, settings) -> None:
+    given = result([-2.0, -4.0], measure="noisy", given="label")
+    values = by_name(compute_given_label(SeesLabels(given), splits, settings))
+    assert values["bpd_given_label"].status == "unavailable"
+    assert values["nll_noisy_given_label"].value == pytest.approx(3.0)
+
+
+def test_a_model_that_sees_no_labels_has_no_such_column(splits, settings) -> None:
+    (value,) = compute_given_label(SeesLabels(None, frozenset()), splits, settings)
+    assert (value.name, value.status, value.value) == ("bpd_given_label", "unavailable", None)

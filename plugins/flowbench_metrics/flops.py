@@ -1,0 +1,109 @@
+"""Floating-point operations of a training step and of a sample, by torch's counter.
+
+It counts matrix products, convolutions and attention, two operations for each multiply-add, forward
+and backward, as they run; elementwise work does not count. A model without any of these has 0.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from flowbench.api import (
+    Batch,
+    DataSplits,
+    GenerativeModel,
+    MetricSettings,
+    MetricValue,
+    Step,
+    TrainedModel,
+)
+from flowbench_metrics.sample_protocol import sample_protocol
+from flowbench_metrics.specs import FLOPS
+
+
+def compute(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -> list[MetricValue]:
+    """Counts a training step of the configured batch size, and one sample.
+
+    Args:
+        trained: The model; a copy of it takes the step.
+        data: Gives a batch of training examples.
+        settings: How samples are drawn.
+
+    Returns:
+        ``flops``, of a step of every optimizer group in the last phase, and ``flops_per_sample``.
+    """
+    size = min(trained.config.training.batch_size, len(data.train))
+    step = count_step(trained, batch_of(trained, data, size, settings.seed), settings.seed)
+    with FlopCounterMode(display=False) as counter:
+        trained.draw(1, seed=settings.seed)
+    of_step = {"batch_size": size, "counted": "matrix products, convolutions, attention"}
+    of_sample = {"counted": of_step["counted"], **sample_protocol(trained, settings)}
+    return [
+        _value(FLOPS.name, step, of_step),
+        _value("flops_per_sample", counter.get_total_flops(), of_sample),
+    ]
+
+
+def batch_of(trained: TrainedModel, data: DataSplits, size: int, seed: int) -> Batch:
+    """The first training examples as the model sees them.
+
+    Args:
+        trained: The model; gives the preprocessing and the device.
+        data: Gives the examples.
+        size: How many.
+        seed: Seed of the preprocessing's noise.
+
+    Returns:
+        The batch.
+    """
+    x = trained.preprocess(data.train.x[:size], seed=seed)
+    context = {k: torch.tensor(v[:size], device=x.device) for k, v in data.train.context.items()}
+    return Batch(x=x, context=context)
+
+
+def count_step(trained: TrainedModel, batch: Batch, seed: int) -> int:
+    """Operations of one step of every optimizer group, forward and backward.
+
+    Args:
+        trained: The model; it is copied, since a step in training mode may change buffers.
+        batch: What the step trains on.
+        seed: Seed of the step's noise.
+
+    Returns:
+        The count.
+    """
+    model = copy.deepcopy(trained.model).train()
+    last_phase = len(trained.config.training.phases) - 1
+    generator = torch.Generator(batch.x.device).manual_seed(seed)
+    total = 0
+    with torch.random.fork_rng(devices=_devices(batch.x)), torch.enable_grad():
+        for group, parameters in model.optimizer_groups().items():
+            step = Step(index=0, progress=1.0, phase=last_phase, group=group, generator=generator)
+            total += _count(model, batch, step, parameters)
+    return total
+
+
+def _count(model: GenerativeModel, batch: Batch, step: Step, parameters: list[Any]) -> int:
+    with FlopCounterMode(display=False) as counter:
+        loss = model.loss(batch, step)
+        torch.autograd.grad(loss, parameters, allow_unused=True)
+    return int(counter.get_total_flops())
+
+
+def _devices(x: Tensor) -> list[torch.device]:
+    return [x.device] if x.device.type == "cuda" else []
+
+
+def _value(name: str, count: int, protocol: dict[str, Any]) -> MetricValue:
+    return MetricValue(
+        name=name,
+        value=float(count),
+        unit=FLOPS.unit,
+        direction=FLOPS.direction,
+        protocol=protocol,
+    )

@@ -1,0 +1,89 @@
+"""Finds the weights of a feature extractor on this machine, and says whose they are."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from pathlib import Path
+
+from flowbench.api import RemoteFile
+from flowbench.api.specs import WEIGHTS_FOLDER
+from flowbench.errors import DataError, DataMissingError
+
+VARIABLE = "FLOWBENCH_WEIGHTS"  # a folder of weights, or one file
+HASH_DIGITS = 8  # of a hash in a name or a message
+
+
+def find_weights(file: RemoteFile, prepare: str, data_dir: Path) -> Path:
+    """Looks for a file of weights.
+
+    Args:
+        file: The file.
+        prepare: Its name for ``flowbench data prepare``.
+        data_dir: Folder of prepared data.
+
+    Returns:
+        What FLOWBENCH_WEIGHTS names if that is a file; else the file of its published name in the
+        folder that FLOWBENCH_WEIGHTS names, in that of prepared weights, or where torch.hub keeps
+        downloads.
+
+    Raises:
+        DataMissingError: It is nowhere; the message says how to get it.
+    """
+    import torch
+
+    chosen = os.environ.get(VARIABLE)
+    if chosen and Path(chosen).is_file():
+        return Path(chosen)
+    folders = [Path(chosen)] if chosen else []
+    folders += [data_dir / WEIGHTS_FOLDER, Path(torch.hub.get_dir()) / "checkpoints"]
+    for folder in folders:
+        if (folder / file.name).is_file():
+            return folder / file.name
+    raise DataMissingError(
+        f"{file.name} is neither in {folders[0]} nor in {folders[-1]}; run flowbench data prepare "
+        f"{prepare}, or name its folder by --weights"
+    )
+
+
+def check_published(file: RemoteFile, path: Path) -> str:
+    """Holds weights to the published ones.
+
+    Args:
+        file: What they must be.
+        path: Where they lie.
+
+    Returns:
+        Their SHA-256.
+
+    Raises:
+        DataError: They are other weights.
+    """
+    given = sha256_of(path)
+    if file.sha256 is not None and given != file.sha256:
+        raise DataError(
+            f"{path} has SHA-256 {given[:HASH_DIGITS]}..., the published {file.name} has "
+            f"{file.sha256[:HASH_DIGITS]}...; these are other weights"
+        )
+    return given
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, read once while it stays the same.
+
+    Args:
+        path: The file.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    stat = path.stat()
+    return _sha256(path, stat.st_mtime_ns, stat.st_size)
+
+
+@functools.lru_cache(maxsize=32)
+def _sha256(path: Path, modified: int, size: int) -> str:
+    del modified, size  # they are there to make the cache forget
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()

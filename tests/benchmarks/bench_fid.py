@@ -1,0 +1,102 @@
+"""Processor time of the metric ``fid`` against torch-fidelity called directly on the same images.
+
+Both compute the Frechet distance of the same samples from the same reference images with the same
+weights, in turns within one process, nothing cached; the figure is the median of the pairwise
+ratios (our time / its time, so 1.0 means that the metric costs nothing more) after one pair that
+does not count. The weights are random, of Inception-v3's shapes: time does not depend on them.
+
+    python -m tests.benchmarks.bench_fid --num 64 --layer 64
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch_fidelity
+from torch.utils.data import Dataset
+
+from flowbench.api import MetricSettings
+from flowbench_metrics import features
+from flowbench_metrics.extractors import shared_network
+from flowbench_metrics.feature_specs import FD_INCEPTION
+from flowbench_metrics.fidelity import FrechetMetric, inception_layer
+from tests.plugins.flowbench_metrics.conftest import FakeTrained
+from tests.plugins.flowbench_metrics.images import image_info, images, samples_of, splits_of
+from tests.plugins.flowbench_metrics.inception import write_random_inception
+
+INFO = image_info(channels=3, size=32)
+
+
+class Images(Dataset):
+    def __init__(self, x: np.ndarray) -> None:
+        self.x = torch.from_numpy(x)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, i: int) -> torch.Tensor:
+        return self.x[i]
+
+
+def seconds(run: Callable[[], float]) -> tuple[float, float]:
+    begin = time.process_time()
+    value = run()
+    return time.process_time() - begin, value
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--num", type=int, default=64)
+    parser.add_argument("--layer", type=int, default=64, choices=(64, 192, 768, 2048))
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    drawn, real = images(options.num, 0, INFO), images(options.num, 1, INFO, low=40)
+    with tempfile.TemporaryDirectory() as folder:
+        weights = write_random_inception(Path(folder))
+        os.environ["FLOWBENCH_WEIGHTS"] = folder
+
+        def ours() -> float:
+            shared_network.cache_clear()  # torch-fidelity reads its weights each time
+            features._shared.clear()
+            extractor = inception_layer(options.layer, published=False)
+            metric = FrechetMetric(FD_INCEPTION, extractor, str(options.layer), min_samples=2)
+            given = FakeTrained(data=INFO, samples=samples_of(drawn))
+            settings = MetricSettings(num_samples=options.num)
+            return float(metric(given, splits_of(real, real[:1]), settings)[0].value or 0.0)
+
+        def theirs() -> float:
+            found = torch_fidelity.calculate_metrics(
+                input1=Images(drawn),
+                input2=Images(real),
+                cuda=False,
+                fid=True,
+                feature_layer_fid=str(options.layer),
+                feature_extractor_weights_path=str(weights),
+                cache=False,
+                save_cpu_ram=True,
+                verbose=False,
+            )
+            return float(found["frechet_inception_distance"])
+
+        pairs = [(seconds(ours), seconds(theirs)) for _ in range(options.pairs + 1)][1:]
+    ratios = [mine / its for (mine, _), (its, _) in pairs]
+    low, median, high = np.quantile(ratios, [0.1, 0.5, 0.9])
+    mine, its = pairs[-1][0][1], pairs[-1][1][1]
+    print(
+        f"{options.num} + {options.num} images, layer {options.layer}: time / torch-fidelity's = "
+        f"{median:.3f} (10 to 90 %: {low:.3f} to {high:.3f}), relative difference of the values "
+        f"{abs(mine - its) / its:.1e}"
+    )
+
+
+if __name__ == "__main__":
+    main()

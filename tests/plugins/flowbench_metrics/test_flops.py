@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from flowbench.api import GenerativeModel, MetricSettings, ModelConfig
+from flowbench_metrics.flops import compute
+from tests.plugins.flowbench_metrics.conftest import INFO
+
+NUM_TRAIN = 8  # fewer than a batch: the step is of all of them
+
+
+class TwoLayers(GenerativeModel):
+    """3 -> 5 -> 1, two optimizer groups, and a buffer that training mode moves."""
+
+    def __init__(self) -> None:
+        super().__init__(ModelConfig(), INFO)
+        self.first = nn.Linear(3, 5)
+        self.norm = nn.BatchNorm1d(5)
+        self.second = nn.Linear(5, 1)
+
+    def optimizer_groups(self) -> dict[str, list[nn.Parameter]]:
+        return {"all": list(self.parameters()), "last": list(self.second.parameters())}
+
+    def loss(self, batch: Any, step: Any) -> torch.Tensor:
+        x = batch.x.float()
+        if step.group == "last":
+            return self.second(torch.ones(len(x), 5)).mean()
+        return self.second(torch.relu(self.norm(self.first(x)))).mean()
+
+
+def measured(trained, splits, model) -> dict[str, Any]:
+    given = trained(model=model, on_draw=lambda num: torch.ones(num, 7) @ torch.ones(7, 11))
+    return {v.name: v for v in compute(given, splits, MetricSettings())}
+
+
+def test_a_step_and_a_sample_by_hand(trained, splits) -> None:
+    values = measured(trained, splits, TwoLayers())
+    n = NUM_TRAIN
+    forward = 2 * n * (3 * 5 + 5 * 1)
+    backward = 2 * n * (3 * 5) + 2 * 2 * n * (5 * 1)  # nothing goes back to the data
+    last = 2 * n * 5 + 2 * n * 5
+    assert values["flops"].value == forward + backward + last
+    assert values["flops"].protocol["batch_size"] == n
+    assert values["flops_per_sample"].value == 2 * 7 * 11
+
+
+def test_counting_changes_nothing(trained, splits) -> None:
+    model = TwoLayers().eval()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    state = torch.get_rng_state()
+    measured(trained, splits, model)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert not model.training
+    assert all(p.grad is None for p in model.parameters())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_model_without_parameters_has_no_step(trained, splits) -> None:
+    class Nothing(GenerativeModel):
+        def __init__(self) -> None:
+            super().__init__(ModelConfig(), INFO)
+
+    assert measured(trained, splits, Nothing())["flops"].value == 0.0
+    assert np.isfinite(measured(trained, splits, Nothing())["flops_per_sample"].value)
+
+
+@pytest.mark.parametrize("name", ["flops", "flops_per_sample"])
+def test_units(trained, splits, name: str) -> None:
+    value = measured(trained, splits, TwoLayers())[name]
+    assert (value.unit, value.direction) == ("FLOP", "lower")
