@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flowbench.api.archives import Archive, open_archive
     from flowbench.api.config import (
         GaussianNoise,
         Likelihood,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     )
     from flowbench.api.data import DataSplits, Split
     from flowbench.api.hooks import API_VERSION, hookimpl
+    from flowbench.api.images import center_square, read_images
     from flowbench.api.metrics import LikelihoodResult, Samples, TrainedModel
     from flowbench.api.models import (
         Batch,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
         refuse_options,
         standard_normal_log_prob,
     )
+    from flowbench.api.progress import report_progress
     from flowbench.api.specs import (
         DatasetInfo,
         DatasetSpec,
@@ -51,17 +54,20 @@ if TYPE_CHECKING:
     from flowbench.api.units import bits_per_dim, nats_from_bits_per_dim
 
 _HOMES = {
+    "archives": "Archive open_archive",
     "config": (
         "GaussianNoise Likelihood Logit MetricSettings ModelConfig Phase Preprocessing Preset "
         "SampleSettings Scale Standardise Training UniformDequantization"
     ),
     "data": "DataSplits Split",
     "hooks": "API_VERSION hookimpl",
+    "images": "center_square read_images",
     "metrics": "LikelihoodResult Samples TrainedModel",
     "models": (
         "Batch Context Density DensityModel GenerativeModel InvertibleModel Latents Step "
         "refuse_options standard_normal_log_prob"
     ),
+    "progress": "report_progress",
     "specs": "DatasetInfo DatasetSpec MetricSpec MetricValue ModelSpec Paper RemoteFile",
     "units": "bits_per_dim nats_from_bits_per_dim",
 }
@@ -69,6 +75,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split
 
 __all__ = [
     "API_VERSION",
+    "Archive",
     "Batch",
     "Context",
     "DataSplits",
@@ -103,9 +110,13 @@ __all__ = [
     "Training",
     "UniformDequantization",
     "bits_per_dim",
+    "center_square",
     "hookimpl",
     "nats_from_bits_per_dim",
+    "open_archive",
+    "read_images",
     "refuse_options",
+    "report_progress",
     "standard_normal_log_prob",
 ]
 

@@ -182,6 +182,9 @@ class Phase(Frozen):
     final_lr_ratio: float = Field(default=0.0, ge=0, le=1)
 
 
+Augmentation = Literal["horizontal_flip", "shift"]
+
+
 class Training(Frozen):
     """How a model is trained. All schedules are functions of the budget's progress.
 
@@ -195,7 +198,8 @@ class Training(Frozen):
         ema_decay: Decay of the averaged weights, ramped up from 0.1; None keeps no average.
         precision: Of the forward pass in training; likelihoods are always evaluated in float32.
         phases: Stretches of training; their shares sum to 1.
-        augment: Applied to training batches alone.
+        augment: Applied to training batches alone: ``horizontal_flip`` of half of the images,
+            ``shift`` by up to 4 % of their size, edges repeated.
         init_examples: Training examples given to ``initialize``; None gives the whole train split.
         max_nonfinite: Steps in a row without a finite gradient before the run counts as diverged.
         compile: Compile the loss with `torch.compile`.
@@ -210,7 +214,7 @@ class Training(Frozen):
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     phases: tuple[Phase, ...] = (Phase(),)
-    augment: tuple[Literal["horizontal_flip"], ...] = ()
+    augment: tuple[Augmentation, ...] = ()
     init_examples: int | None = Field(default=256, ge=1)
     max_nonfinite: int = Field(default=50, ge=1)
     compile: bool = False
@@ -310,6 +314,21 @@ class ModelConfig(Frozen):
             return Likelihood(measure="discrete", dequantization="uniform", estimate="bound")
         return Likelihood(measure="discrete")
 
+    def also_given(self, data: DatasetInfo) -> frozenset[Literal["label"]]:
+        """What ``log_prob`` takes from its context that `likelihood` does without.
+
+        A class-conditional model that also knows the density without a label names ``label``: its
+        ``bpd`` is that without, and ``bpd_given_label`` is measured apart.
+
+        Args:
+            data: The dataset.
+
+        Returns:
+            Names of context inputs; by default none.
+        """
+        del data
+        return frozenset()
+
     def unsupported(self, data: DatasetInfo) -> str | None:
         """Why this configuration cannot run on a dataset.
 
@@ -320,6 +339,23 @@ class ModelConfig(Frozen):
             The reason, shown in place of a result; None if it can run.
         """
         del data
+        return None
+
+    def unsupported_sampling(self, settings: SampleSettings, data: DatasetInfo) -> str | None:
+        """Why samples cannot be drawn so; asked before anything is trained.
+
+        By default every option is refused: a model that knows some says so here and in ``sample``.
+
+        Args:
+            settings: How samples are to be drawn.
+            data: The dataset.
+
+        Returns:
+            The reason, shown in place of a result; None if they can.
+        """
+        del data
+        for name in sorted(settings.options):
+            return f"unknown sampling option {name!r}; this model knows: temperature"
         return None
 
     @classmethod

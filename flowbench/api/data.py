@@ -44,11 +44,20 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True)
 class DataSplits:
-    """A dataset's splits. A loader that has no validation split of its own leaves it None."""
+    """A dataset's splits. A loader that has no validation split of its own leaves it None.
+
+    Attributes:
+        train: Training examples.
+        test: Test examples.
+        validation: Validation examples.
+        validation_of_train: The harness took the validation examples off the training split as it
+            was published; statistics of that split are over both.
+    """
 
     train: Split
     test: Split
     validation: Split | None = None
+    validation_of_train: bool = False
 
     def __getitem__(self, name: SplitName) -> Split:
         split = {"train": self.train, "validation": self.validation, "test": self.test}[name]

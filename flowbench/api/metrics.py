@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +68,12 @@ class TrainedModel(Protocol):
     model: GenerativeModel
     config: ModelConfig
     data: DatasetInfo
+    data_sha256: str
+    """Content hash of the dataset; empty for data that no later run can recognise."""
+    data_dir: Path
+    """Folder of prepared data, where weights and statistics of reference data are kept too."""
+    weights: Literal["raw", "ema"] | None
+    """Which weights are measured: the better on validation; None for a model without training."""
     device_name: str
     """Device model, e.g. ``NVIDIA H100`` or the processor's name."""
     device_kind: str
@@ -85,6 +92,14 @@ class TrainedModel(Protocol):
         """Evaluates the likelihood protocol on a split, once; later calls return the same."""
         ...
 
+    def likelihood_given(self, split: SplitName, name: Literal["label"]) -> LikelihoodResult:
+        """The same given a context input that ``config.also_given`` names."""
+        ...
+
+    def log_prob(self, x: NDArray[Any]) -> NDArray[np.float64]:
+        """Log-likelihood of raw values (N, *event_shape), as on the test split: (N,), nats."""
+        ...
+
     def samples(self) -> Samples:
         """Draws the protocol's samples, once; later calls return the same."""
         ...
@@ -99,4 +114,11 @@ class TrainedModel(Protocol):
 
     def synchronize(self) -> None:
         """Waits until the device has finished its work."""
+        ...
+
+    def tick(self, doing: str = "") -> None:
+        """To be called between pieces of long work, with what is being done in a few words.
+
+        It stops a job that was asked to stop, and shows the words beside the job.
+        """
         ...

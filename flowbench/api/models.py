@@ -10,6 +10,7 @@ and ladj are in nats, of shape (B,), summed over event dims. ``to_latent`` maps 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,10 @@ from flowbench.api.units import bits_per_dim
 from flowbench.errors import ConfigError
 
 Context = Mapping[str, Tensor]
+"""Conditioning inputs by name, each of shape (B, *context_shape)."""
+
 Latents = tuple[Tensor, ...]
+"""All latents of a flow, or all its augmentation noise; each has the batch axis first."""
 
 LOG_2PI = math.log(2.0 * math.pi)
 
@@ -69,7 +73,8 @@ class Density:
 
     Attributes:
         values: Log-weight of each example for one draw of the noise involved, shape (B,), nats.
-        info: Diagnostics by name, such as the number of function evaluations.
+        info: Diagnostics by name; ``num_function_evaluations``, of a solver's vector field, is what
+            the metric of that name reports.
     """
 
     values: Tensor
@@ -81,7 +86,8 @@ class GenerativeModel(nn.Module):
 
     Args:
         config: The model's configuration.
-        data: Facts of the dataset; the constructor sees no data and must run on the meta device.
+        data: Facts of the dataset; the constructor sees no data, and runs on the meta device if it
+            can: ``flowbench show`` then counts the parameters of any size without memory.
     """
 
     config: ModelConfig
@@ -262,10 +268,12 @@ class InvertibleModel(DensityModel):
             device: Where to draw.
 
         Returns:
-            One tensor for each of ``latent_shapes``.
+            One tensor for each of ``latent_shapes``, in the dtype of the model's parameters.
         """
+        tensors = itertools.chain(self.parameters(), self.buffers())
+        dtype = next((t.dtype for t in tensors if t.is_floating_point()), None)
         return tuple(
-            temperature * torch.randn(num, *shape, generator=generator, device=device)
+            temperature * torch.randn(num, *shape, generator=generator, device=device, dtype=dtype)
             for shape in self.latent_shapes()
         )
 

@@ -7,6 +7,7 @@ every model never imports torch.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -14,6 +15,9 @@ from typing import Any, Literal
 Modality = Literal["image", "vector", "sequence"]
 Direction = Literal["lower", "higher", "none"]
 SplitName = Literal["train", "validation", "test"]
+
+WEIGHTS_FOLDER = "weights"
+"""Folder within that of prepared data, for the files of `MetricSpec.weights`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,12 +93,18 @@ class RemoteFile:
         name: The file's name, as its publisher gives it.
         url: Where it is published; None for a file that a person must fetch (a licence to accept).
         sha256: Hash of its bytes; None where its publisher states none.
+        md5: The same, where its publisher states only this weaker one: it tells a damaged file, not
+            a forged one.
+        content_sha256: Hash of what a gzip file holds; a copy that was packed anew, as
+            distributions do, is the same file by it.
         size_bytes: Its size; None if unknown.
     """
 
     name: str
     url: str | None = None
     sha256: str | None = None
+    md5: str | None = None
+    content_sha256: str | None = None
     size_bytes: int | None = None
 
 
@@ -112,8 +122,17 @@ class DatasetSpec:
         num_validation: Validation examples as published; None where the harness makes the split.
         num_test: Test examples.
         summary: One line.
-        load: Reference to ``load(data_dir: Path) -> DataSplits``; None while flowbench knows the
-            facts of the dataset but not yet how to read it.
+        load: Reference to ``load(data_dir: Path) -> DataSplits``, for data that need no
+            preparation.
+        convert: Reference to ``convert(files: Mapping[str, Path]) -> Iterator[tuple[SplitName,
+            Split]]``, for data that ``flowbench data prepare`` turns once into a memory-mapped
+            store. It gets the path of each of ``files`` by name, and yields the examples of every
+            split piece by piece.
+        files: What ``convert`` reads, as its publisher gives it. In place of an archive a user may
+            give the folder that it was extracted to.
+        collection: Name under which the files are kept, where several datasets are made of them;
+            empty for the dataset's own name.
+        how_to: Where a person gets the files that have no address.
         num_classes: Number of classes, None without labels.
         context: Name and event shape of each conditioning input.
         sha256: Content hash that the loaded splits must have; None where the content is generated
@@ -132,12 +151,24 @@ class DatasetSpec:
     summary: str
     num_validation: int | None = None
     load: str | None = None
+    convert: str | None = None
+    files: tuple[RemoteFile, ...] = ()
+    collection: str = ""
+    how_to: str = ""
     num_classes: int | None = None
     context: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     sha256: str | None = None
     licence: str = ""
     notes: str = ""
     paper: Paper | None = None
+
+    @property
+    def prepared_bytes(self) -> int:
+        """Size of the prepared store on disk: a byte or a float a value, 8 bytes for a label."""
+        value = 4 if self.levels is None else 1 if self.levels <= 256 else 2
+        context = 8 * sum(math.prod(shape) for shape in self.context.values())
+        num = self.num_train + (self.num_validation or 0) + self.num_test
+        return num * (value * math.prod(self.event_shape) + context)
 
     def info(self, num_validation: int) -> DatasetInfo:
         """The facts that a model may know.
@@ -173,10 +204,16 @@ class MetricSpec:
         unit: Unit of the main value, e.g. ``"bits/dim"``; empty for a pure number.
         direction: Which way is better.
         summary: One line.
-        needs: What the model must offer: ``likelihood``, ``samples``, ``inverse``.
+        needs: What the model must offer: ``likelihood``, ``samples``, ``inverse``; or what the data
+            must have: ``label``.
         modalities: Which data it can measure.
         data: ``discrete`` or ``continuous`` where the metric is defined for one of them alone.
+        num_dims: Number of raw values of an example, where it is defined for that alone.
+        datasets: The datasets that it is defined for; None for all of the right form.
         exclusive: Timed with every other job of the machine paused.
+        default: Measured where a suite names no metrics; False for what is long or needs files.
+        weights: Files that it needs, by the name that ``flowbench data prepare`` takes; they lie in
+            `WEIGHTS_FOLDER`.
         paper: Where it was published.
     """
 
@@ -185,11 +222,29 @@ class MetricSpec:
     unit: str
     direction: Direction
     summary: str
-    needs: frozenset[Literal["likelihood", "samples", "inverse"]] = frozenset()
+    needs: frozenset[Literal["likelihood", "samples", "inverse", "label"]] = frozenset()
     modalities: frozenset[Modality] = frozenset({"image", "vector", "sequence"})
     data: Literal["discrete", "continuous"] | None = None
+    num_dims: int | None = None
+    datasets: frozenset[str] | None = None
     exclusive: bool = False
+    default: bool = True
+    weights: Mapping[str, RemoteFile] = field(default_factory=dict)
     paper: Paper | None = None
+
+
+def is_main_value(metric: str, name: str) -> bool:
+    """Whether a value is a metric's own, and not one that it gives beside it.
+
+    Args:
+        metric: The metric's name.
+        name: The value's name. Behind the metric's it may say whose weights (eight digits of a
+            hash) and how many samples it took: ``fid@10000``, ``fd-net-0a1b2c3d@5000``.
+
+    Returns:
+        True if it is.
+    """
+    return re.fullmatch(rf"{re.escape(metric)}(-[0-9a-f]{{8}})?(@\d+)?", name) is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +252,8 @@ class MetricValue:
     """One measured value; without a value it says why there is none.
 
     Attributes:
-        name: Name of the value: the metric's own, or e.g. ``sampling_latency_p95``.
+        name: Name of the value: the metric's own, or e.g. ``sampling_latency_p95``; see
+            `is_main_value`.
         value: The value; None unless ``status`` is ``ok``. Never NaN.
         unit: Its unit.
         direction: Which way is better.

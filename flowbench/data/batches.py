@@ -7,18 +7,24 @@ stream is two integers.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from flowbench.api.config import Augmentation
 from flowbench.api.data import Split
+from flowbench.data.augment import augmented, num_draws
+from flowbench.data.rows import take_rows, tensor_dtype
 from flowbench.errors import ConfigError, DataError
 
 RESIDENT_BYTES = 1 << 30  # splits below 1 GiB are kept on the device as a whole
+NUM_AHEAD = 2  # batches of larger ones that lie ready, or are being gathered
 
 RawBatch = tuple[Tensor, dict[str, Tensor]]
 
@@ -31,8 +37,9 @@ class TrainBatches:
         batch_size: Examples in every batch.
         seed: Seed of the order and of the augmentation.
         device: Where batches are needed.
-        augment: Random changes of training examples; ``horizontal_flip`` mirrors the last axis of
-            each example with probability one half.
+        augment: Random changes of training examples; see `flowbench.data.augment`.
+        prefetch: Gather the batches of a split that is too large to be kept on the device in a
+            background thread; by default for a GPU, which computes meanwhile.
 
     Raises:
         DataError: The split is empty.
@@ -45,28 +52,36 @@ class TrainBatches:
         batch_size: int,
         seed: int,
         device: torch.device | str,
-        augment: Sequence[Literal["horizontal_flip"]] = (),
+        augment: Sequence[Augmentation] = (),
+        prefetch: bool | None = None,
     ) -> None:
         if not len(split):
             raise DataError("the training split is empty; nothing can be learned from it")
         _check_batch(split, batch_size, augment)
         self._num_examples = len(split)
         self._batch_size = batch_size
-        self._seed = seed
         self._device = torch.device(device)
-        self._columns = _columns(split, self._device)
-        self._flip = "horizontal_flip" in augment
-        self._seek(0, 0)
+        num_bytes = split.x.nbytes + sum(values.nbytes for values in split.context.values())
+        # A gather on the device wants its indices there; one from a memory map wants them here.
+        resident = num_bytes < RESIDENT_BYTES
+        place = self._device if resident else torch.device("cpu")
+        self._augment = tuple(augment)
+        self._order = _Order(self._num_examples, seed, place, num_draws(augment))
+        self._given = self._order.place
+        self._rows = _Resident(split, self._device) if resident else _Mapped(split, self._device)
+        wanted = self._device.type == "cuda" if prefetch is None else prefetch
+        self._thread = ThreadPoolExecutor(1) if wanted and not resident else None
+        self._ahead: deque[_Ahead] = deque()
 
     @property
     def epoch(self) -> int:
         """Passes over the split that are complete."""
-        return self._epoch
+        return self._given.epoch
 
     @property
     def examples_seen(self) -> int:
         """Examples handed out so far, over all epochs."""
-        return self._epoch * self._num_examples + self._position
+        return self._given.epoch * self._num_examples + self._given.position
 
     def next(self) -> RawBatch:
         """The next batch.
@@ -75,11 +90,27 @@ class TrainBatches:
             x, shape (B, *event_shape), raw values in the split's own type (uint8 for up to 256
             levels), and the context tensors by name; all on the device.
         """
-        order, flips = self._take()
-        x, context = _gather(self._columns, order)
-        if flips is not None:
-            x = torch.where(flips.view(-1, 1, 1, 1), x.flip(-1), x)
+        if self._thread is None:
+            rows, draws = self._order.take(self._batch_size)
+            self._given = self._order.place
+            x, context = self._rows.gather(rows)
+        else:
+            (x, context), draws = self._next_prefetched(self._thread)
+        if x.device != self._device:
+            x = x.to(self._device, non_blocking=True)
+            context = {k: v.to(self._device, non_blocking=True) for k, v in context.items()}
+        if draws is not None:
+            x = augmented(x, draws.to(x.device, non_blocking=True), self._augment)
         return x, context
+
+    def _next_prefetched(self, thread: ThreadPoolExecutor) -> tuple[RawBatch, Tensor | None]:
+        while len(self._ahead) <= NUM_AHEAD:
+            rows, draws = self._order.take(self._batch_size)
+            batch = thread.submit(self._rows.gather, rows)
+            self._ahead.append(_Ahead(batch, draws, self._order.place))
+        ready = self._ahead.popleft()
+        self._given = ready.place  # a checkpoint knows what was handed out, not what lies ready
+        return ready.batch.result(), ready.draws
 
     def state(self) -> dict[str, int]:
         """Where the stream stands.
@@ -87,7 +118,7 @@ class TrainBatches:
         Returns:
             Plain integers, for a checkpoint.
         """
-        return {"epoch": self._epoch, "position": self._position}
+        return {"epoch": self._given.epoch, "position": self._given.position}
 
     def load_state(self, state: Mapping[str, int]) -> None:
         """Goes on exactly where another stream of the same split and seed stood.
@@ -103,35 +134,9 @@ class TrainBatches:
                 f"sampler position {state['position']} lies outside the training split of "
                 f"{self._num_examples} examples; the checkpoint belongs to other data"
             )
-        self._seek(state["epoch"], state["position"])
-
-    def _seek(self, epoch: int, position: int) -> None:
-        self._epoch, self._position = epoch, position
-        generator = torch.Generator().manual_seed(_epoch_seed(self._seed, epoch))
-        order = torch.randperm(self._num_examples, generator=generator)
-        # A gather on the device wants its indices there; one from a memory map wants them here.
-        resident = isinstance(self._columns.x, Tensor)
-        self._order = order.to(self._device) if resident else order
-        self._flips: Tensor | None = None
-        if self._flip:
-            flips = torch.rand(self._num_examples, generator=generator) < 0.5
-            self._flips = flips.to(self._device)
-
-    def _take(self) -> tuple[Tensor, Tensor | None]:
-        """Indices and flips of the next batch, over as many epochs as it spans."""
-        orders: list[Tensor] = []
-        flips: list[Tensor] = []
-        missing = self._batch_size
-        while missing:
-            num = min(missing, self._num_examples - self._position)
-            orders.append(self._order.narrow(0, self._position, num))
-            if self._flips is not None:
-                flips.append(self._flips.narrow(0, self._position, num))
-            missing -= num
-            self._position += num
-            if self._position == self._num_examples:
-                self._seek(self._epoch + 1, 0)
-        return _joined(orders), _joined(flips) if flips else None
+        self._ahead.clear()
+        self._order.seek(_Place(state["epoch"], state["position"]))
+        self._given = self._order.place
 
 
 def eval_batches(split: Split, batch_size: int, device: torch.device | str) -> Iterator[RawBatch]:
@@ -155,44 +160,109 @@ def eval_batches(split: Split, batch_size: int, device: torch.device | str) -> I
         yield _to_tensor(split.x[start:stop], device), context
 
 
-class _Columns(NamedTuple):
-    """The arrays of a split, each a tensor on the device or a memory map."""
+class _Resident:
+    """A split that is on the device as a whole."""
 
-    x: Tensor | NDArray[Any]
-    context: dict[str, Tensor | NDArray[Any]]
-    device: torch.device
+    def __init__(self, split: Split, device: torch.device) -> None:
+        self._x = _to_tensor(split.x, device)
+        self._context = {k: _to_tensor(v, device) for k, v in split.context.items()}
+
+    def gather(self, rows: Tensor) -> RawBatch:
+        """The examples at some positions."""
+        context = {k: v.index_select(0, rows) for k, v in self._context.items()}
+        return self._x.index_select(0, rows), context
 
 
-def _columns(split: Split, device: torch.device) -> _Columns:
-    num_bytes = split.x.nbytes + sum(values.nbytes for values in split.context.values())
-    if num_bytes >= RESIDENT_BYTES:
-        return _Columns(split.x, dict(split.context), device)
-    context: dict[str, Tensor | NDArray[Any]] = {
-        name: _to_tensor(values, device) for name, values in split.context.items()
-    }
-    return _Columns(_to_tensor(split.x, device), context, device)
+class _Mapped:
+    """A split that stays on disk; what is gathered from it is in host memory.
+
+    For CUDA it is pinned memory, from which the copy to the device runs beside the computation.
+    """
+
+    def __init__(self, split: Split, device: torch.device) -> None:
+        self._split, self._pin = split, device.type == "cuda"
+
+    def gather(self, rows: Tensor) -> RawBatch:
+        """The examples at some positions."""
+        at = rows.numpy()
+        context = {k: take_rows(v, at, self._pin) for k, v in self._split.context.items()}
+        return take_rows(self._split.x, at, self._pin), context
+
+
+class _Place(NamedTuple):
+    """A place in the stream."""
+
+    epoch: int
+    position: int
+
+
+class _Ahead(NamedTuple):
+    """A batch that is being gathered, and the place in the stream after it."""
+
+    batch: Future[RawBatch]
+    draws: Tensor | None
+    place: _Place
+
+
+class _Order:
+    """The order of the stream: which examples come next, and what is drawn for them.
+
+    Args:
+        num_examples: Examples in an epoch.
+        seed: Seed of the order and of the draws.
+        device: Where the indices are needed.
+        num_draws: Numbers drawn for an example, for its augmentation.
+    """
+
+    def __init__(self, num_examples: int, seed: int, device: torch.device, num_draws: int) -> None:
+        self._num_examples, self._seed = num_examples, seed
+        self._device, self._num_draws = device, num_draws
+        self.seek(_Place(0, 0))
+
+    def seek(self, place: _Place) -> None:
+        """Goes to a place in the stream."""
+        self.place = place
+        generator = torch.Generator().manual_seed(_epoch_seed(self._seed, place.epoch))
+        self._rows = torch.randperm(self._num_examples, generator=generator).to(self._device)
+        self._draws: Tensor | None = None
+        if self._num_draws:
+            draws = torch.rand(self._num_examples, self._num_draws, generator=generator)
+            self._draws = draws.to(self._device)
+
+    def take(self, num: int) -> tuple[Tensor, Tensor | None]:
+        """The next examples, over as many epochs as they span.
+
+        Args:
+            num: How many.
+
+        Returns:
+            Their positions, and what was drawn for them, shape (num, num_draws).
+        """
+        rows: list[Tensor] = []
+        draws: list[Tensor] = []
+        while num:
+            epoch, position = self.place
+            some = min(num, self._num_examples - position)
+            rows.append(self._rows.narrow(0, position, some))
+            if self._draws is not None:
+                draws.append(self._draws.narrow(0, position, some))
+            num -= some
+            if position + some == self._num_examples:
+                self.seek(_Place(epoch + 1, 0))
+            else:
+                self.place = _Place(epoch, position + some)
+        return _joined(rows), _joined(draws) if draws else None
 
 
 def _joined(pieces: list[Tensor]) -> Tensor:
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
 
-def _gather(columns: _Columns, order: Tensor) -> RawBatch:
-    context = {k: _pick(v, order, columns.device) for k, v in columns.context.items()}
-    return _pick(columns.x, order, columns.device), context
-
-
-def _pick(values: Tensor | NDArray[Any], order: Tensor, device: torch.device) -> Tensor:
-    if isinstance(values, Tensor):
-        return values.index_select(0, order)
-    return _to_tensor(values[order.numpy()], device)
-
-
 def _to_tensor(values: NDArray[Any], device: torch.device | str) -> Tensor:
-    """A copy on the device; integers that torch lacks operations for become int32 or int64."""
-    if values.dtype.kind == "u" and values.dtype != np.uint8:
-        values = values.astype(np.int32 if values.dtype.itemsize == 2 else np.int64)
-    native = values.astype(values.dtype.newbyteorder("="))
+    """A copy on the device."""
+    # In memory of NumPy's, which asks for huge pages: to gather random rows is then faster.
+    native = np.empty(values.shape, dtype=tensor_dtype(values.dtype))
+    native[...] = values
     return torch.from_numpy(native).to(device)
 
 
@@ -206,8 +276,8 @@ def _epoch_seed(seed: int, epoch: int) -> int:
 def _check_batch(split: Split, batch_size: int, augment: Sequence[str]) -> None:
     if batch_size < 1:
         raise ConfigError(f"batch size is {batch_size}, expected 1 or more; set batch_size")
-    if "horizontal_flip" in augment and split.x.ndim != 4:
+    if augment and split.x.ndim != 4:
         raise ConfigError(
-            f"horizontal_flip needs images of shape (C, H, W), examples here have shape "
+            f"{augment[0]} needs images of shape (C, H, W), examples here have shape "
             f"{split.x.shape[1:]}; leave augment empty"
         )

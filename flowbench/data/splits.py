@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from flowbench.api.data import DataSplits, Split
 from flowbench.api.specs import DatasetInfo, DatasetSpec, SplitName
 from flowbench.data.content import content_hash, example_hashes
+from flowbench.data.store import open_store, prepared_spec
 from flowbench.data.validity import check_split
 from flowbench.errors import DataError
 
@@ -34,7 +35,7 @@ class LoadedData:
     Attributes:
         info: What a model may know of it.
         splits: Train, validation and test; never without a validation split.
-        sha256: Content hash of what the loader returned.
+        sha256: Content hash of what the loader returned, or of the prepared store.
     """
 
     info: DatasetInfo
@@ -86,6 +87,28 @@ def load_splits(spec: DatasetSpec, loader: Loader, data_dir: Path) -> LoadedData
     if loaded.validation is None:
         splits = _split_off_validation(spec.name, loaded, hashes["train"], size)
     return LoadedData(info=spec.info(size), splits=splits, sha256=sha256)
+
+
+def load_prepared(spec: DatasetSpec, data_dir: Path) -> LoadedData:
+    """Loads a prepared dataset; its checks were made when it was prepared.
+
+    Args:
+        spec: What the dataset must be.
+        data_dir: Folder of prepared data.
+
+    Returns:
+        The data, memory-mapped.
+
+    Raises:
+        DataMissingError: It is not prepared.
+        DataError: Its files changed since.
+    """
+    manifest, splits = open_store(spec, data_dir)
+    actual = prepared_spec(spec, manifest)
+    splits = dataclasses.replace(splits, validation_of_train=spec.num_validation is None)
+    return LoadedData(
+        info=actual.info(len(splits["validation"])), splits=splits, sha256=manifest.sha256
+    )
 
 
 def not_readable_yet(spec: DatasetSpec) -> DataError:
@@ -143,10 +166,30 @@ def _check_disjoint(dataset: str, hashes: dict[SplitName, NDArray[np.uint64]]) -
 def _split_off_validation(
     dataset: str, splits: DataSplits, hashes: NDArray[np.uint64], size: int
 ) -> DataSplits:
-    """Takes validation examples out of train, at positions that depend on nothing but the data.
+    held_out = np.zeros(len(hashes), dtype=bool)
+    held_out[held_out_positions(dataset, hashes, size)] = True
+    return dataclasses.replace(
+        splits,
+        train=splits.train.take(np.flatnonzero(~held_out)),
+        validation=splits.train.take(np.flatnonzero(held_out)),
+        validation_of_train=True,
+    )
+
+
+def held_out_positions(dataset: str, hashes: NDArray[np.uint64], size: int) -> NDArray[np.int64]:
+    """Which training examples validation takes; depends on nothing but the data.
 
     Only examples that occur once in train are taken, so that both copies of a duplicate stay on
-    one side.
+    one side. The stores of prepared datasets have this choice built in: to change it, raise
+    `flowbench.data.manifest.FORMAT`.
+
+    Args:
+        dataset: The dataset's id, for the message.
+        hashes: Hash of each training example, shape (N,).
+        size: How many are wanted.
+
+    Returns:
+        Their positions in ascending order, shape (size,).
 
     Raises:
         DataError: There are too few such examples.
@@ -161,10 +204,4 @@ def _split_off_validation(
             f"dataset {dataset!r}: {len(chosen)} distinct training examples for a validation split "
             f"that needs {max(size, 1)}; give the dataset a validation split of its own"
         )
-    held_out = np.zeros(len(hashes), dtype=bool)
-    held_out[chosen] = True
-    return dataclasses.replace(
-        splits,
-        train=splits.train.take(np.flatnonzero(~held_out)),
-        validation=splits.train.take(np.flatnonzero(held_out)),
-    )
+    return np.sort(chosen)

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from flowbench.api.config import ModelConfig
 from flowbench.api.specs import DatasetInfo
-from flowbench.data.splits import LoadedData, load_splits, not_readable_yet
-from flowbench.errors import DataError
-from flowbench.registry.configs import config_class
+from flowbench.data.folder import folder_converter, is_folder
+from flowbench.data.manifest import Manifest
+from flowbench.data.prepare import prepare
+from flowbench.data.splits import LoadedData, load_prepared, load_splits, not_readable_yet
+from flowbench.errors import ConfigError, DataError
+from flowbench.registry.configs import config_class, undequantized
 from flowbench.registry.registry import Registry
 
 if TYPE_CHECKING:
@@ -21,19 +24,58 @@ def load_dataset(registry: Registry, dataset: str, data_dir: str | Path) -> Load
 
     Args:
         registry: The loaded plugins.
-        dataset: Its name.
+        dataset: Its name, or ``folder:PATH?size=64`` for a folder of images; such a folder is
+            converted when it is first used, since all that it needs is there.
         data_dir: Where prepared datasets are.
 
     Returns:
         The checked data.
 
     Raises:
-        DataError: flowbench cannot read this dataset yet.
+        DataMissingError: It is not prepared.
+        DataError: flowbench cannot read this dataset yet, or its data are damaged.
     """
-    entry = registry.dataset(dataset)
+    entry, folder = registry.dataset(dataset), Path(data_dir)
+    if is_folder(entry.spec.name):
+        prepare_dataset(registry, dataset, folder)
+    if entry.spec.convert is not None:
+        return load_prepared(entry.spec, folder)
     if entry.spec.load is None:
         raise DataError(str(not_readable_yet(entry.spec)))
-    return load_splits(entry.spec, entry.resolve(entry.spec.load), Path(data_dir))
+    return load_splits(entry.spec, entry.resolve(entry.spec.load), folder)
+
+
+def prepare_dataset(
+    registry: Registry,
+    dataset: str,
+    data_dir: Path,
+    *,
+    given: Path | None = None,
+    offline: bool = False,
+) -> Manifest | None:
+    """Prepares a dataset, unless that is done.
+
+    Args:
+        registry: The loaded plugins.
+        dataset: Its name.
+        data_dir: Where prepared datasets are.
+        given: Folder with files that the user has.
+        offline: Refuse to use the network.
+
+    Returns:
+        The manifest; None for a dataset that needs no preparation.
+
+    Raises:
+        DataError: A file cannot be had, or the data are not what the spec says.
+    """
+    entry = registry.dataset(dataset)
+    if entry.spec.convert is None:
+        if entry.spec.load is None:
+            raise DataError(str(not_readable_yet(entry.spec)))
+        return None
+    named = is_folder(entry.spec.name)
+    convert = folder_converter(dataset) if named else entry.resolve(entry.spec.convert)
+    return prepare(entry.spec, convert, data_dir, given=given, offline=offline)
 
 
 def build_model(
@@ -49,10 +91,18 @@ def build_model(
 
     Returns:
         The model, on the current default device.
+
+    Raises:
+        ConfigError: Its likelihood would be no probability of the data.
     """
+    from flowbench.api.models import DensityModel  # planning, which imports this, needs no torch
+
     entry = registry.model(name)
     resolved: ModelConfig = config_class(entry).model_validate(config)
     model: GenerativeModel = entry.resolve(entry.spec.model)(resolved, info)
+    problem = undequantized(resolved, info) if isinstance(model, DensityModel) else None
+    if problem is not None:
+        raise ConfigError(f"{name} on {info.name}: {problem}")
     return model
 
 

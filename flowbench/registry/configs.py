@@ -85,6 +85,27 @@ def configure(
     )
 
 
+def undequantized(config: ModelConfig, data: DatasetInfo) -> str | None:
+    """Why the likelihood of a model with a density would be no probability of integers.
+
+    Args:
+        config: The model's configuration.
+        data: The dataset.
+
+    Returns:
+        The reason; None if there is nothing wrong.
+    """
+    preprocessing = config.preprocessing
+    if data.levels is None or preprocessing.support == "discrete" or preprocessing.noise:
+        return None
+    if config.likelihood(data).measure != "discrete":
+        return None
+    return (
+        "a density over integers without dequantization is no probability of them: it can be made "
+        "as large as one likes; add noise=UniformDequantization() to the preprocessing"
+    )
+
+
 def config_class(entry: Entry[ModelSpec]) -> type[ModelConfig]:
     """Imports a model's config class.
 
@@ -122,11 +143,16 @@ def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     merged = dict(base)
     for key, value in changes.items():
         old = merged.get(key)
-        if isinstance(old, Mapping) and isinstance(value, Mapping):
+        if isinstance(old, Mapping) and isinstance(value, Mapping) and _same_kind(old, value):
             merged[key] = _merge(old, value)
         else:
             merged[key] = value
     return merged
+
+
+def _same_kind(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether a step that is told by its ``kind`` stays one of that kind, and keeps its values."""
+    return "kind" not in new or old.get("kind") == new["kind"]
 
 
 def _nest(key: str, value: Any) -> dict[str, Any]:

@@ -8,24 +8,29 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import math
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pluggy
 
 from flowbench.api import hooks
 from flowbench.api.specs import DatasetSpec, MetricSpec, ModelSpec
-from flowbench.errors import PluginLoadError, UnknownNameError, unknown_name
+from flowbench.errors import PluginLoadError, SuiteError, UnknownNameError, unknown_name
+from flowbench.registry.time_limit import TimeLimitError, time_limit
 
 GROUP = "flowbench"
 ENVIRONMENT = "FLOWBENCH_PLUGINS"
+VERSION_NAME = "FLOWBENCH_API_VERSION"  # what a plugin's module declares
+LIMIT_ENVIRONMENT = "FLOWBENCH_IMPORT_LIMIT"
+LIMIT_S = 20.0  # for a plugin's module of specs, which takes milliseconds
 Spec = ModelSpec | DatasetSpec | MetricSpec
 HOOKS: dict[str, type[Spec]] = {
     "register_models": ModelSpec,
@@ -95,12 +100,14 @@ class Plugin:
     Attributes:
         source: Where it comes from.
         specs: What it registers.
+        api_version: The version of the API that it says it was written for.
         cause: Why it is quarantined, in one line; None if it loaded.
         traceback: The full cause.
     """
 
     source: PluginSource
     specs: tuple[Spec, ...] = ()
+    api_version: object = None
     cause: str | None = None
     traceback: str | None = None
 
@@ -118,11 +125,17 @@ def load_plugins(selection: PluginSelection) -> list[Plugin]:
         UnknownNameError: The selection names a plugin that is not installed.
         PluginLoadError: A plugin file does not load. The user asked for it by name, so it is not
             quarantined.
+        SuiteError: ``FLOWBENCH_IMPORT_LIMIT`` is no number of seconds.
     """
     found = sorted(_installed(), key=lambda pair: pair[0].label)
     _check_known(selection, [source for source, _ in found])
-    plugins = [_load(source, point.load) for source, point in found if _selected(selection, source)]
-    return plugins + [_load_file(path) for path in selection.files]
+    limit_s = import_limit_s()
+    plugins = [
+        _load(source, point.load, limit_s)
+        for source, point in found
+        if _selected(selection, source)
+    ]
+    return plugins + [_load_file(path, limit_s) for path in selection.files]
 
 
 def _installed() -> Iterable[tuple[PluginSource, metadata.EntryPoint]]:
@@ -155,20 +168,54 @@ def _check_known(selection: PluginSelection, sources: list[PluginSource]) -> Non
             raise UnknownNameError(unknown_name("plugin", name, known, "flowbench plugins"))
 
 
-def _load(source: PluginSource, load: Any) -> Plugin:
+def _load(source: PluginSource, load: Callable[[], ModuleType], limit_s: float) -> Plugin:
     try:
-        return Plugin(source=source, specs=collect_specs(load()))
+        return _read(source, load, limit_s)
     except (Exception, SystemExit) as exc:  # a border: one broken plugin must not take the others
-        return Plugin(source=source, cause=_one_line(exc), traceback=traceback.format_exc())
+        module = sys.modules.get(source.module.partition(":")[0])
+        return Plugin(
+            source=source,
+            api_version=getattr(module, VERSION_NAME, None),
+            cause=_one_line(exc),
+            traceback=traceback.format_exc(),
+        )
 
 
-def _load_file(path: Path) -> Plugin:
+def _read(source: PluginSource, load: Callable[[], ModuleType], limit_s: float) -> Plugin:
+    try:
+        with time_limit(limit_s):
+            module = load()
+            specs = collect_specs(module)
+    except TimeLimitError as exc:
+        raise PluginLoadError(
+            f"its import {exc}; leave it out with --no-plugin, or set {LIMIT_ENVIRONMENT}"
+        ) from exc
+    return Plugin(source=source, specs=specs, api_version=getattr(module, VERSION_NAME))
+
+
+def import_limit_s() -> float:
+    """Seconds that the import of one plugin may take, from ``FLOWBENCH_IMPORT_LIMIT``.
+
+    Raises:
+        SuiteError: It is not a positive number.
+    """
+    text = os.environ.get(LIMIT_ENVIRONMENT) or str(LIMIT_S)
+    try:
+        limit_s = float(text)
+    except ValueError:
+        limit_s = math.nan
+    if not 0 < limit_s < math.inf:
+        raise SuiteError(f"{LIMIT_ENVIRONMENT} is {text!r}; expected seconds, e.g. {LIMIT_S:g}")
+    return limit_s
+
+
+def _load_file(path: Path, limit_s: float) -> Plugin:
     if not path.is_file():
         raise PluginLoadError(f"plugin file {str(path)!r} does not exist; give a Python file")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     source = PluginSource(distribution=str(path), version=digest, name=path.stem, module=path.stem)
     try:
-        return Plugin(source=source, specs=collect_specs(_import_file(path)))
+        return _read(source, partial(_import_file, path), limit_s)
     except (Exception, SystemExit) as exc:
         message = f"plugin file {str(path)!r} does not load: {_one_line(exc)}"
         raise PluginLoadError(message) from exc
@@ -210,9 +257,9 @@ def collect_specs(module: ModuleType) -> tuple[Spec, ...]:
         PluginLoadError: It was written for another API version, implements an unknown hook, or
             registers something that is not a spec.
     """
-    version = getattr(module, "FLOWBENCH_API_VERSION", None)
+    version = getattr(module, VERSION_NAME, None)
     if version != hooks.API_VERSION:
-        given = "declares no FLOWBENCH_API_VERSION" if version is None else f"is for API {version}"
+        given = f"declares no {VERSION_NAME}" if version is None else f"is for API {version}"
         raise PluginLoadError(f"{given}, this flowbench has API {hooks.API_VERSION}")
     manager = pluggy.PluginManager(hooks.PROJECT)
     manager.add_hookspecs(hooks)

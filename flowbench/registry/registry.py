@@ -5,13 +5,22 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any, Generic, TypeVar
 
 from flowbench.api.specs import DatasetSpec, MetricSpec, ModelSpec
+from flowbench.data.folder import folder_spec, is_folder
 from flowbench.errors import DuplicateNameError, PluginLoadError, UnknownNameError, unknown_name
 from flowbench.registry.entry_points import Plugin, PluginSelection, PluginSource, load_plugins
 
+FOLDERS = PluginSource(
+    distribution="flowbench",
+    version=metadata.version("flowbench"),
+    name="folder",
+    module="flowbench.data.folder",
+)
 SpecT = TypeVar("SpecT", ModelSpec, DatasetSpec, MetricSpec)
+KINDS: Mapping[str, type] = {"model": ModelSpec, "dataset": DatasetSpec, "metric": MetricSpec}
 
 
 @dataclass(frozen=True)
@@ -65,11 +74,28 @@ class Registry:
         return self._get("model", self.models, name)
 
     def dataset(self, name: str) -> Entry[DatasetSpec]:
-        """The dataset of a name; `UnknownNameError` if there is none."""
+        """The dataset of a name or ``folder:PATH``; `UnknownNameError` if there is none."""
+        if is_folder(name):
+            return Entry(folder_spec(name), FOLDERS)
         return self._get("dataset", self.datasets, name)
 
     def metric(self, name: str) -> Entry[MetricSpec]:
-        """The metric of a name; `UnknownNameError` if there is none."""
+        """The metric of a name.
+
+        Args:
+            name: The metric's; not that of one of its values, such as ``fid@5000``.
+
+        Returns:
+            The entry.
+
+        Raises:
+            UnknownNameError: There is none.
+        """
+        plain, at, num = name.partition("@")
+        if at and plain in self.metrics:
+            raise UnknownNameError(
+                f"{name!r} is a value, not a metric; ask for --metrics {plain} --num-samples {num}"
+            )
         return self._get("metric", self.metrics, name)
 
     def _get(self, kind: str, entries: Mapping[str, Entry[SpecT]], name: str) -> Entry[SpecT]:
@@ -95,28 +121,51 @@ def load_registry(selection: PluginSelection) -> Registry:
         DuplicateNameError: Two plugins register one name of a kind.
     """
     plugins = load_plugins(selection)
+    clashes = name_clashes(plugins)
+    if clashes:
+        raise DuplicateNameError(next(iter(clashes.values())))
     return Registry(
-        models=_entries("model", plugins, ModelSpec),
-        datasets=_entries("dataset", plugins, DatasetSpec),
-        metrics=_entries("metric", plugins, MetricSpec),
+        models=_entries(plugins, ModelSpec),
+        datasets=_entries(plugins, DatasetSpec),
+        metrics=_entries(plugins, MetricSpec),
         plugins=tuple(plugins),
     )
 
 
-def _entries(
-    kind: str, plugins: Iterable[Plugin], spec_type: type[SpecT]
-) -> dict[str, Entry[SpecT]]:
-    entries: dict[str, Entry[SpecT]] = {}
+def name_clashes(plugins: Iterable[Plugin]) -> dict[str, str]:
+    """The plugins that register a name which another one has.
+
+    Args:
+        plugins: Plugins that were loaded.
+
+    Returns:
+        The label of the later plugin of each pair, and both of them in words.
+    """
+    first: dict[tuple[str, str], PluginSource] = {}
+    clashes: dict[str, str] = {}
     for plugin in plugins:
         for spec in plugin.specs:
-            if not isinstance(spec, spec_type):
-                continue
-            if spec.name in entries:
-                first, second = entries[spec.name].source, plugin.source
-                raise DuplicateNameError(
-                    f"{kind} {spec.name!r} is registered by both "
-                    f"{first.label} ({first.version}) and {second.label} "
-                    f"({second.version}); leave one out with --no-plugin"
-                )
-            entries[spec.name] = Entry(spec, plugin.source)
-    return entries
+            kind = next(name for name, cls in KINDS.items() if isinstance(spec, cls))
+            other = first.get((kind, spec.name))
+            first[kind, spec.name] = other or plugin.source
+            if other is not None:
+                clashes[plugin.source.label] = _clash(kind, spec.name, other, plugin.source)
+    return clashes
+
+
+def _clash(kind: str, name: str, first: PluginSource, second: PluginSource) -> str:
+    if first is second:
+        return f"{kind} {name!r} is registered twice by {first.label} ({first.version})"
+    return (
+        f"{kind} {name!r} is registered by both {first.label} ({first.version}) and "
+        f"{second.label} ({second.version}); leave one out with --no-plugin"
+    )
+
+
+def _entries(plugins: Iterable[Plugin], spec_type: type[SpecT]) -> dict[str, Entry[SpecT]]:
+    return {
+        spec.name: Entry(spec, plugin.source)
+        for plugin in plugins
+        for spec in plugin.specs
+        if isinstance(spec, spec_type)
+    }

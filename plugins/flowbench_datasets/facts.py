@@ -1,13 +1,16 @@
-"""Facts of the datasets that flowbench knows but cannot read yet.
+"""Specs of the image datasets that are downloaded, or given by the user, and prepared once.
 
-They are enough to build and count a paper's model. Published test sets are given as ``num_test``;
-where a dataset has only train and validation images (ImageNet, CelebA-HQ), papers report the
-likelihood of the latter, so they are the test split here and the harness holds out its own.
+Published test sets are given as ``num_test``; where a dataset has only train and validation images
+(ImageNet, CelebA-HQ), papers report the likelihood of the latter, so they are the test split here
+and the harness holds out its own.
 """
 
 from __future__ import annotations
 
-from flowbench.api import DatasetSpec, Paper
+from dataclasses import replace
+
+from flowbench.api import DatasetSpec, Paper, RemoteFile
+from flowbench_datasets import published_files as published
 
 _IMAGENET_TERMS = "image-net.org terms of access: non-commercial research and education"
 _CELEBA_TERMS = "non-commercial research only, by agreement with MMLAB, CUHK"
@@ -28,6 +31,8 @@ MNIST = DatasetSpec(
     num_test=10_000,
     num_classes=10,
     context={"label": ()},
+    convert="flowbench_datasets.idx:convert",
+    files=published.MNIST,
     summary="70,000 handwritten digits of 28x28 pixels",
     licence="CC BY-SA 3.0",
     notes="Grey levels, not binarised.",
@@ -36,6 +41,28 @@ MNIST = DatasetSpec(
         authors="LeCun, Bottou, Bengio and Haffner",
         year=1998,
         url="https://doi.org/10.1109/5.726791",
+    ),
+)
+
+FASHION_MNIST = DatasetSpec(
+    name="fashion-mnist",
+    modality="image",
+    event_shape=(1, 28, 28),
+    levels=256,
+    num_train=60_000,
+    num_test=10_000,
+    num_classes=10,
+    context={"label": ()},
+    convert="flowbench_datasets.idx:convert",
+    files=published.FASHION_MNIST,
+    summary="70,000 grey images of clothing of 28x28 pixels",
+    licence="MIT",
+    notes="Grey levels. Debian's package dataset-fashion-mnist holds the same data.",
+    paper=Paper(
+        title="Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms",
+        authors="Xiao, Rasul and Vollgraf",
+        year=2017,
+        arxiv="1708.07747",
     ),
 )
 
@@ -48,8 +75,11 @@ CIFAR10 = DatasetSpec(
     num_test=10_000,
     num_classes=10,
     context={"label": ()},
+    convert="flowbench_datasets.cifar:convert",
+    files=published.CIFAR10,
     summary="60,000 natural images of 32x32 pixels in ten classes",
     licence="none stated; the authors ask to be cited",
+    notes="Training images whose bytes are also in the test split are left out of train.",
     paper=Paper(
         title="Learning Multiple Layers of Features from Tiny Images",
         authors="Krizhevsky",
@@ -58,8 +88,32 @@ CIFAR10 = DatasetSpec(
     ),
 )
 
+SVHN = DatasetSpec(
+    name="svhn",
+    modality="image",
+    event_shape=(3, 32, 32),
+    levels=256,
+    num_train=73_257,
+    num_test=26_032,
+    num_classes=10,
+    context={"label": ()},
+    convert="flowbench_datasets.svhn:convert",
+    files=published.SVHN,
+    summary="99,289 cropped house numbers of 32x32 pixels",
+    licence="non-commercial use only",
+    notes="Format 2, cropped digits; without the 531,131 extra images. Label 0 is the digit 0.",
+    paper=Paper(
+        title="Reading Digits in Natural Images with Unsupervised Feature Learning",
+        authors="Netzer et al.",
+        year=2011,
+        url="http://ufldl.stanford.edu/housenumbers/",
+    ),
+)
 
-def _imagenet(size: int, notes: str, paper: Paper) -> DatasetSpec:
+
+def _imagenet(
+    size: int, notes: str, paper: Paper, convert: str, files: tuple[RemoteFile, ...], how_to: str
+) -> DatasetSpec:
     return DatasetSpec(
         name=f"imagenet{size}",
         modality="image",
@@ -69,6 +123,9 @@ def _imagenet(size: int, notes: str, paper: Paper) -> DatasetSpec:
         num_test=50_000,
         num_classes=1000,
         context={"label": ()},
+        convert=f"flowbench_datasets.imagenet:{convert}",
+        files=files,
+        how_to=how_to,
         summary=f"ImageNet (ILSVRC 2012) at {size}x{size} pixels",
         licence=_IMAGENET_TERMS,
         notes=notes,
@@ -82,21 +139,83 @@ _BOX_NOTES = (
     "report: never compare the two. The test split is ImageNet's validation set."
 )
 
+_BOX_HOW_TO = (
+    "log in at https://image-net.org/download-images, accept the terms and take the npz archives "
+    "of the downsampled image data"
+)
+
 IMAGENET = [
-    _imagenet(32, _BOX_NOTES, _DOWNSAMPLED_IMAGENET),
-    _imagenet(64, _BOX_NOTES, _DOWNSAMPLED_IMAGENET),
+    _imagenet(
+        32,
+        _BOX_NOTES,
+        _DOWNSAMPLED_IMAGENET,
+        "convert_arrays",
+        published.IMAGENET32,
+        _BOX_HOW_TO,
+    ),
+    _imagenet(
+        64,
+        _BOX_NOTES,
+        _DOWNSAMPLED_IMAGENET,
+        "convert_arrays",
+        published.IMAGENET64,
+        _BOX_HOW_TO,
+    ),
     _imagenet(
         128,
-        "The test split is ImageNet's validation set. There is no standard 128x128 version: the "
-        "crop and the filter are fixed when this dataset can be loaded.",
+        "The test split is ImageNet's validation set. There is no standard 128x128 version; here "
+        "it is the middle square of each image, scaled down bilinearly with antialiasing (Pillow), "
+        "so the bytes depend a little on the JPEG decoder.",
         Paper(
             title="ImageNet Large Scale Visual Recognition Challenge",
             authors="Russakovsky et al.",
             year=2015,
             arxiv="1409.0575",
         ),
+        "convert_original",
+        (RemoteFile(name="train.zip"), RemoteFile(name="val.zip")),
+        "log in at https://image-net.org/download-images, accept the terms, take ILSVRC 2012 and "
+        "sort it into train/<WordNet id>/*.JPEG and val/<WordNet id>/*.JPEG",
     ),
 ]
+
+
+def _pixelrnn(size: int, files: tuple[RemoteFile, ...]) -> DatasetSpec:
+    return DatasetSpec(
+        name=f"imagenet{size}-pixelrnn",
+        modality="image",
+        event_shape=(3, size, size),
+        levels=256,
+        num_train=1_281_149,
+        num_test=49_999,
+        convert=f"flowbench_datasets.imagenet:convert_pngs{size}",
+        files=files,
+        how_to=(
+            "image-net.org no longer serves these archives of PNG files; get a copy that was kept, "
+            "e.g. from Academic Torrents (Downsampled ImageNet)"
+        ),
+        summary=f"ImageNet at {size}x{size} pixels as van den Oord et al. down-sampled it",
+        licence=_IMAGENET_TERMS,
+        notes=(
+            "The PNG files on which most flows up to 2022 report. Harder, by about 0.1 bits/dim, "
+            f"than imagenet{size}: never compare the two. The test split is ImageNet's validation "
+            "set; 18 training images and one of the others are missing, as published. No labels."
+        ),
+        paper=Paper(
+            title="Pixel Recurrent Neural Networks",
+            authors="van den Oord, Kalchbrenner and Kavukcuoglu",
+            year=2016,
+            arxiv="1601.06759",
+        ),
+    )
+
+
+PIXELRNN = [_pixelrnn(32, published.PIXELRNN32), _pixelrnn(64, published.PIXELRNN64)]
+
+_CELEBA_HOW_TO = (
+    "get them from https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html (Align&Cropped Images, and "
+    "Train/Val/Test Partitions)"
+)
 
 CELEBA64 = DatasetSpec(
     name="celeba64",
@@ -106,6 +225,10 @@ CELEBA64 = DatasetSpec(
     num_train=162_770,
     num_validation=19_867,
     num_test=19_962,
+    convert="flowbench_datasets.celeba:convert",
+    files=published.CELEBA,
+    collection="celeba",
+    how_to=_CELEBA_HOW_TO,
     summary="CelebA faces, aligned, cropped to 148x148, at 64x64 pixels and 8 bit",
     licence=_CELEBA_TERMS,
     notes=(
@@ -120,6 +243,15 @@ CELEBA64 = DatasetSpec(
     ),
 )
 
+CELEBA64_5BIT = replace(
+    CELEBA64,
+    name="celeba64-5bit",
+    levels=32,
+    convert="flowbench_datasets.celeba:convert_5bit",
+    summary="CelebA faces, aligned, cropped to 148x148, at 64x64 pixels and 5 bit",
+    notes=f"{CELEBA64.notes} Of each value the 5 leading bits (32 levels).",
+)
+
 CELEBAHQ256 = DatasetSpec(
     name="celebahq256",
     modality="image",
@@ -127,6 +259,12 @@ CELEBAHQ256 = DatasetSpec(
     levels=32,
     num_train=27_000,
     num_test=3_000,
+    convert="flowbench_datasets.celeba:convert_hq",
+    files=(RemoteFile(name="train.zip"), RemoteFile(name="validation.zip")),
+    how_to=(
+        "take the 256x256 images of Glow's records (celeba-tfr, r08) as PNG files into train/ and "
+        "validation/"
+    ),
     summary="CelebA-HQ faces at 256x256 pixels, reduced to 5 bit",
     licence=_CELEBA_TERMS,
     notes=(
@@ -151,9 +289,14 @@ AFHQ256 = DatasetSpec(
     num_test=1_500,
     num_classes=3,
     context={"label": ()},
+    convert="flowbench_datasets.afhq:convert",
+    files=published.AFHQ,
     summary="Animal faces (cat, dog, wild) at 256x256 pixels, version 1",
     licence="CC BY-NC 4.0",
-    notes="Version 1 of 2020, down-sampled from 512x512; version 2 is other data.",
+    notes=(
+        "Version 1 of 2020, scaled down bilinearly with antialiasing from 512x512; version 2 is "
+        "other data."
+    ),
     paper=Paper(
         title="StarGAN v2: Diverse Image Synthesis for Multiple Domains",
         authors="Choi, Uh, Yoo and Ha",
@@ -162,4 +305,15 @@ AFHQ256 = DatasetSpec(
     ),
 )
 
-DOWNLOADED = [MNIST, CIFAR10, *IMAGENET, CELEBA64, CELEBAHQ256, AFHQ256]
+DOWNLOADED = [
+    MNIST,
+    FASHION_MNIST,
+    CIFAR10,
+    SVHN,
+    *IMAGENET,
+    *PIXELRNN,
+    CELEBA64,
+    CELEBA64_5BIT,
+    CELEBAHQ256,
+    AFHQ256,
+]

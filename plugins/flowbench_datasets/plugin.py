@@ -8,11 +8,12 @@ from __future__ import annotations
 from flowbench.api import DatasetSpec, hookimpl
 from flowbench_datasets.facts import DOWNLOADED
 from flowbench_datasets.specs import SHIPPED
+from flowbench_datasets.tabular_specs import TABULAR
 
 FLOWBENCH_API_VERSION = 1
 
 
 @hookimpl
 def register_datasets() -> list[DatasetSpec]:
-    """The datasets that need no download, then those that flowbench knows by their facts."""
-    return [*SHIPPED, *DOWNLOADED]
+    """The datasets that need no download, then those that are prepared once."""
+    return [*SHIPPED, *DOWNLOADED, *TABULAR]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import torch
 from flowbench.api import Split
 from flowbench.data import batches
 from flowbench.data.batches import TrainBatches, eval_batches
+from flowbench.data.rows import take_rows
 from flowbench.errors import ConfigError, DataError
 
 CPU = torch.device("cpu")
@@ -90,16 +93,113 @@ def test_flips_mirror_the_last_axis_of_half_the_examples() -> None:
     assert (plain[:, 0, 0, 0] == 0).all()
 
 
+@pytest.mark.parametrize("prefetch", [False, True])
 def test_memory_mapped_data_give_the_same_stream(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefetch: bool
 ) -> None:
     np.save(tmp_path / "x.npy", numbered(50).x)
     mapped = Split(x=np.load(tmp_path / "x.npy", mmap_mode="r"), context={"label": np.arange(50)})
     resident = TrainBatches(numbered(50), 8, 0, CPU)
     monkeypatch.setattr(batches, "RESIDENT_BYTES", 0)
-    streamed = TrainBatches(mapped, 8, 0, CPU)
+    streamed = TrainBatches(mapped, 8, 0, CPU, prefetch=prefetch)
     for _ in range(10):
         (x, context), (x_mapped, context_mapped) = resident.next(), streamed.next()
+        assert torch.equal(x, x_mapped)
+        assert torch.equal(context["label"], context_mapped["label"])
+
+
+def streamed(
+    split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **options: Any
+) -> TrainBatches:
+    """A stream out of memory maps, as large splits have it."""
+    if not (tmp_path / "x.npy").exists():  # another stream's thread may be reading its map
+        np.save(tmp_path / "x.npy", split.x)
+        np.save(tmp_path / "label.npy", split.context["label"])
+    mapped = Split(
+        x=np.load(tmp_path / "x.npy", mmap_mode="r"),
+        context={"label": np.load(tmp_path / "label.npy", mmap_mode="r")},
+    )
+    monkeypatch.setattr(batches, "RESIDENT_BYTES", 0)
+    return TrainBatches(mapped, 4, 3, CPU, **{"prefetch": True, **options})
+
+
+@pytest.mark.parametrize("done", [0, 1, 2, 3, 7])
+def test_a_checkpoint_knows_what_was_handed_out_and_not_what_lies_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, done: int
+) -> None:
+    augment = ("horizontal_flip",)
+    resident = TrainBatches(numbered(10), 4, 3, CPU, augment=augment)
+    stream = streamed(numbered(10), tmp_path, monkeypatch, augment=augment)
+    for _ in range(done):
+        resident.next()
+        stream.next()
+    assert stream.state() == resident.state()
+    assert (stream.examples_seen, stream.epoch) == (resident.examples_seen, resident.epoch)
+    resumed = streamed(numbered(10), tmp_path, monkeypatch, augment=augment)
+    resumed.next()
+    resumed.load_state(stream.state())
+    for _ in range(6):
+        (x, context), (x_resumed, context_resumed) = resident.next(), resumed.next()
+        assert torch.equal(x, x_resumed)
+        assert torch.equal(context["label"], context_resumed["label"])
+
+
+def test_batches_lie_ready_before_they_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = streamed(numbered(100), tmp_path, monkeypatch)
+    gathered: list[int] = []
+    enough = threading.Event()
+
+    def slow_rows(values: np.ndarray, rows: np.ndarray, pin: bool = False) -> torch.Tensor:
+        gathered.append(threading.get_ident())
+        if len(gathered) >= 2 * (1 + batches.NUM_AHEAD):  # x and label of each batch
+            enough.set()
+        return torch.from_numpy(np.array(values[rows]))
+
+    monkeypatch.setattr(batches, "take_rows", slow_rows)
+    stream.next()
+    assert enough.wait(10)
+    assert threading.get_ident() not in gathered
+
+
+def test_an_error_while_gathering_reaches_the_training_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = streamed(numbered(10), tmp_path, monkeypatch)
+
+    def fail(*_: object) -> torch.Tensor:
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(batches, "take_rows", fail)
+    with pytest.raises(OSError, match="the disk is gone"):
+        stream.next()
+
+
+def test_a_batch_is_not_overwritten_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = streamed(numbered(10), tmp_path, monkeypatch)
+    kept = [stream.next() for _ in range(5)]
+    for x, context in kept:
+        assert torch.equal(x[:, 0, 0, 0].long(), context["label"])
+
+
+@pytest.mark.gpu
+def test_batches_arrive_on_the_gpu_out_of_pinned_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda = torch.device("cuda")
+    rows = take_rows(numbered(10).x, np.array([3, 1]), pin=True)
+    assert rows.is_pinned()
+    np.save(tmp_path / "x.npy", numbered(50).x)
+    mapped = Split(x=np.load(tmp_path / "x.npy", mmap_mode="r"), context={"label": np.arange(50)})
+    resident = TrainBatches(numbered(50), 8, 0, cuda, augment=("horizontal_flip",))
+    monkeypatch.setattr(batches, "RESIDENT_BYTES", 0)
+    stream = TrainBatches(mapped, 8, 0, cuda, augment=("horizontal_flip",))
+    for _ in range(20):
+        (x, context), (x_mapped, context_mapped) = resident.next(), stream.next()
+        assert x_mapped.is_cuda
         assert torch.equal(x, x_mapped)
         assert torch.equal(context["label"], context_mapped["label"])
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flowbench.errors import DuplicateNameError, PluginLoadError, UnknownNameError
+from flowbench.errors import DuplicateNameError, PluginLoadError, SuiteError, UnknownNameError
 from flowbench.registry import PluginSelection, load_registry
 
 GOOD = """
@@ -117,6 +117,41 @@ def test_a_plugin_that_exits_at_import_is_quarantined(install) -> None:
     install("flow-exits", "flow_exits_mod", "raise SystemExit(3)")
     (plugin,) = [p for p in load_registry(NONE).plugins if p.cause]
     assert "SystemExit: 3" in plugin.cause
+
+
+def test_a_plugin_that_hangs_at_import_is_quarantined(install, monkeypatch) -> None:
+    monkeypatch.setenv("FLOWBENCH_IMPORT_LIMIT", "0.2")
+    install("flow-hangs", "flow_hangs_mod", "import time\ntime.sleep(600)")
+    install("flow-after", "flow_after_mod", GOOD.format(name="after"))
+    registry = load_registry(NONE)
+    (plugin,) = [p for p in registry.plugins if p.cause]
+    assert plugin.source.distribution == "flow-hangs"
+    assert "import took more than 0.2 s; leave it out with --no-plugin" in plugin.cause
+    assert "after" in registry.metrics
+    assert "flow_hangs_mod" not in sys.modules
+
+
+def test_a_plugin_file_that_hangs_is_an_error(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("FLOWBENCH_IMPORT_LIMIT", "0.2")
+    path = tmp_path / "hanging_file.py"
+    path.write_text("while True: pass")
+    with pytest.raises(PluginLoadError, match=r"import took more than 0.2 s"):
+        load_registry(PluginSelection(exclude=("flowbench",), files=(path,)))
+
+
+@pytest.mark.parametrize("text", ["soon", "0", "-1", "inf", "nan"])
+def test_a_limit_is_a_number_of_seconds(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("FLOWBENCH_IMPORT_LIMIT", text)
+    with pytest.raises(SuiteError, match="expected seconds"):
+        load_registry(NONE)
+
+
+def test_one_plugin_with_one_name_twice(tmp_path: Path) -> None:
+    path = tmp_path / "says_it_twice.py"
+    path.write_text(GOOD.format(name="twice").replace("return [", "return 2 * ["))
+    with pytest.raises(DuplicateNameError, match="'twice' is registered twice by"):
+        load_registry(PluginSelection(exclude=("flowbench",), files=(path,)))
+    sys.modules.pop("says_it_twice", None)
 
 
 def test_unknown_plugins_in_the_selection_are_errors() -> None:

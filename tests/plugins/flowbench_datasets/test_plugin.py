@@ -4,6 +4,7 @@ import importlib
 import subprocess
 import sys
 from pathlib import Path
+from string import hexdigits
 
 import pytest
 
@@ -14,6 +15,7 @@ from flowbench_datasets.plugin import register_datasets
 
 SPECS = {spec.name: spec for spec in register_datasets()}
 LOADABLE = [spec for spec in SPECS.values() if spec.load is not None]
+PREPARED = [spec for spec in SPECS.values() if spec.convert is not None]
 
 
 @pytest.mark.parametrize("spec", LOADABLE, ids=lambda spec: spec.name)
@@ -40,13 +42,23 @@ def test_the_datasets_that_need_no_download() -> None:
     ("name", "shape", "levels", "train", "validation", "test", "classes"),
     [
         ("mnist", (1, 28, 28), 256, 60_000, None, 10_000, 10),
+        ("fashion-mnist", (1, 28, 28), 256, 60_000, None, 10_000, 10),
         ("cifar10", (3, 32, 32), 256, 50_000, None, 10_000, 10),
+        ("svhn", (3, 32, 32), 256, 73_257, None, 26_032, 10),
         ("imagenet32", (3, 32, 32), 256, 1_281_167, None, 50_000, 1000),
         ("imagenet64", (3, 64, 64), 256, 1_281_167, None, 50_000, 1000),
         ("imagenet128", (3, 128, 128), 256, 1_281_167, None, 50_000, 1000),
+        ("imagenet32-pixelrnn", (3, 32, 32), 256, 1_281_149, None, 49_999, None),
+        ("imagenet64-pixelrnn", (3, 64, 64), 256, 1_281_149, None, 49_999, None),
         ("celeba64", (3, 64, 64), 256, 162_770, 19_867, 19_962, None),
+        ("celeba64-5bit", (3, 64, 64), 32, 162_770, 19_867, 19_962, None),
         ("celebahq256", (3, 256, 256), 32, 27_000, None, 3_000, None),
         ("afhq256", (3, 256, 256), 256, 14_630, None, 1_500, 3),
+        ("power", (6,), None, 1_659_917, 184_435, 204_928, None),
+        ("gas", (8,), None, 852_174, 94_685, 105_206, None),
+        ("hepmass", (21,), None, 315_123, 35_013, 174_987, None),
+        ("miniboone", (43,), None, 29_556, 3_284, 3_648, None),
+        ("bsds300", (63,), None, 1_000_000, 50_000, 250_000, None),
     ],
 )
 def test_published_facts(name, shape, levels, train, validation, test, classes) -> None:
@@ -55,9 +67,28 @@ def test_published_facts(name, shape, levels, train, validation, test, classes) 
     assert (spec.num_train, spec.num_validation, spec.num_test) == (train, validation, test)
     assert spec.context == ({"label": ()} if classes else {})
     assert spec.load is None
+    module, _, function = (spec.convert or "").partition(":")
+    assert callable(getattr(importlib.import_module(module), function))
     assert spec.paper is not None
     assert spec.licence
     assert spec.info(validation_size(spec)).num_train > 0
+
+
+@pytest.mark.parametrize("spec", PREPARED, ids=lambda spec: spec.name)
+def test_every_file_can_be_told_or_fetched(spec: DatasetSpec) -> None:
+    assert spec.files
+    for file in spec.files:
+        assert file.url is None or file.url.startswith(("https://", "http://"))
+        assert file.url is not None or spec.how_to
+        for digest, length in ((file.sha256, 64), (file.md5, 32), (file.content_sha256, 64)):
+            assert digest is None or (len(digest) == length and set(digest) <= set(hexdigits))
+    by_collection = {(s.collection or s.name): s.files for s in PREPARED}
+    assert spec.files == by_collection[spec.collection or spec.name]
+
+
+def test_files_without_any_published_hash_are_few() -> None:
+    unknown = {f.name for s in PREPARED for f in s.files if not (f.sha256 or f.md5)}
+    assert unknown == {"train.zip", "val.zip", "validation.zip", "afhq.zip"}
 
 
 def test_celebas_published_splits_are_all_of_it() -> None:

@@ -1,0 +1,159 @@
+"""Reads files out of an archive, or out of the folder that it was extracted to.
+
+Nothing is extracted: a converter reads the members that it wants, so no name in an archive can ever
+become a path on this machine. An archive with a name that tries is refused all the same.
+"""
+
+from __future__ import annotations
+
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from flowbench.errors import DataError
+
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+
+
+@dataclass(frozen=True)
+class Archive:
+    """The files of an archive or folder.
+
+    Attributes:
+        path: The archive or folder.
+        names: Paths of its files inside it, with forward slashes, sorted.
+    """
+
+    path: Path
+    names: tuple[str, ...]
+    _read: Callable[[str], IO[bytes] | None]
+
+    def open(self, name: str) -> IO[bytes]:
+        """Opens a file.
+
+        Args:
+            name: One of ``names``.
+
+        Returns:
+            Its bytes, to be read by one thread.
+
+        Raises:
+            DataError: There is no such file, or the archive is damaged.
+        """
+        try:
+            file = self._read(name)
+        except (KeyError, OSError, zipfile.BadZipFile, tarfile.TarError) as exc:
+            raise DataError(f"cannot read {name!r} in {self.path} ({exc}); fetch it again") from exc
+        if file is None:
+            raise DataError(f"{name!r} in {self.path} is no file; fetch it again")
+        return file
+
+    def read(self, name: str) -> bytes:
+        """Reads a file whole.
+
+        Args:
+            name: One of ``names``.
+
+        Returns:
+            Its bytes.
+
+        Raises:
+            DataError: There is no such file, or the archive is damaged.
+        """
+        with self.open(name) as file:
+            try:
+                return file.read()
+            except (EOFError, OSError, zipfile.BadZipFile, tarfile.TarError, zlib.error) as exc:
+                raise DataError(
+                    f"{self.path} is damaged at {name!r} ({exc}); fetch it again"
+                ) from exc
+
+    def find(self, ending: str) -> str:
+        """Finds the one file whose path ends so; an extracted archive may lack its top folder.
+
+        Args:
+            ending: End of a path, e.g. ``"power/data.npy"``.
+
+        Returns:
+            Its name.
+
+        Raises:
+            DataError: There is none, or more than one.
+        """
+        found = [name for name in self.names if f"/{name}".endswith(f"/{ending}")]
+        if len(found) != 1:
+            given = "none" if not found else f"{len(found)} (the first is {found[0]!r})"
+            raise DataError(f"{self.path} holds {given} of {ending!r}, expected one; fetch it anew")
+        return found[0]
+
+
+@contextmanager
+def open_archive(path: Path) -> Iterator[Archive]:
+    """Opens an archive (zip, tar or compressed tar), or a folder in its place.
+
+    Args:
+        path: The archive or folder.
+
+    Yields:
+        Its files.
+
+    Raises:
+        DataError: It is damaged, or names files outside itself.
+    """
+    if path.is_dir():
+        files = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
+        yield Archive(path, tuple(files), lambda name: (path / name).open("rb"))
+        return
+    opened = _zip if path.name.endswith(".zip") else _tar
+    with opened(path) as archive:
+        yield archive
+
+
+@contextmanager
+def _zip(path: Path) -> Iterator[Archive]:
+    try:
+        archive = zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as exc:
+        raise _damaged(path, exc) from exc
+    with archive:
+        members = [info for info in archive.infolist() if not info.is_dir()]
+        for info in members:
+            link = stat.S_ISLNK(info.external_attr >> 16)
+            # ZipInfo strips what follows a null byte; the name as it stands in the file counts.
+            _check_member(path, info.orig_filename, link)
+        yield Archive(path, tuple(sorted(info.filename for info in members)), archive.open)
+
+
+@contextmanager
+def _tar(path: Path) -> Iterator[Archive]:
+    with ExitStack() as stack:
+        try:
+            archive = stack.enter_context(tarfile.open(path))
+            members = archive.getmembers()
+        except (EOFError, OSError, tarfile.TarError, zlib.error) as exc:
+            raise _damaged(path, exc) from exc
+        for member in members:
+            _check_member(path, member.name, not (member.isreg() or member.isdir()))
+        files = {member.name: member for member in members if member.isreg()}
+        yield Archive(path, tuple(sorted(files)), lambda name: archive.extractfile(files[name]))
+
+
+def _check_member(path: Path, name: str, special: bool) -> None:
+    parts = PurePosixPath(name.replace("\\", "/"))
+    outside = parts.is_absolute() or ".." in parts.parts or ":" in parts.parts[0]
+    if outside or special or "\0" in name:
+        what = "a link or device" if special else "a path outside it"
+        raise DataError(
+            f"{path} holds {name!r}, {what}: this is not the published archive; remove it and "
+            "fetch it again"
+        )
+
+
+def _damaged(path: Path, exc: Exception) -> DataError:
+    return DataError(f"{path} is not a complete archive ({exc}); remove it and fetch it again")

@@ -1,0 +1,89 @@
+"""Decodes image files into the arrays that flowbench trains on."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowbench.api.archives import Archive
+from flowbench.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PIECE = 256  # images decoded at a time
+THREADS = 4  # Pillow decodes outside Python's lock
+
+
+def read_images(
+    archive: Archive,
+    names: Sequence[str],
+    size: int,
+    prepare: Callable[[Image], Image] = lambda image: image,
+) -> Iterator[NDArray[np.uint8]]:
+    """Decodes images in the order of their names.
+
+    Args:
+        archive: What holds them.
+        names: Which, in order.
+        size: Height and width that they have once prepared.
+        prepare: Crops and resizes an RGB image.
+
+    Yields:
+        Pieces of shape (N, 3, size, size); together they are all of the images.
+
+    Raises:
+        DataError: A file is no image, or of another size.
+    """
+
+    def decode(name: str, data: bytes) -> NDArray[np.uint8]:
+        from PIL import Image  # not needed to list what there is
+
+        try:
+            with Image.open(io.BytesIO(data)) as opened:
+                image = prepare(opened.convert("RGB"))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as exc:
+            raise DataError(
+                f"{name!r} in {archive.path} cannot be read as an image: {exc}"
+            ) from exc
+        if image.size != (size, size):
+            raise DataError(
+                f"{name!r} in {archive.path} is {image.width}x{image.height}, expected "
+                f"{size}x{size}"
+            )
+        return np.asarray(image).transpose(2, 0, 1)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        for start in range(0, len(names), PIECE):
+            some = names[start : start + PIECE]
+            # An archive is read by this thread alone.
+            yield np.stack(list(pool.map(decode, some, [archive.read(name) for name in some])))
+
+
+def center_square(image: Image, size: int) -> Image:
+    """Crops the middle square of an image and scales it down, bilinearly with antialiasing.
+
+    Args:
+        image: The image.
+        size: Height and width of the result.
+
+    Returns:
+        The square.
+
+    Raises:
+        ValueError: The image is smaller than that.
+    """
+    from PIL.Image import Resampling
+
+    side = min(image.size)
+    if side < size:
+        raise ValueError(f"{image.width}x{image.height} is smaller than {size}x{size}")
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    box = (left, top, left + side, top + side)
+    # Cropped first: a resize with a box would mix in pixels from outside it.
+    return image.crop(box).resize((size, size), Resampling.BILINEAR)

@@ -1,0 +1,174 @@
+"""``flowbench data``: prepare, verify and find datasets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flowbench import paths
+from flowbench.cli.options import AsJson, DataDir, NoPlugins, PluginFiles
+
+if TYPE_CHECKING:
+    from flowbench.api.specs import DatasetSpec
+    from flowbench.data.manifest import Manifest
+    from flowbench.registry import Registry
+
+app = typer.Typer(help="Prepare datasets, and see where they are.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="A dataset, or folder:PATH?size=64.")]
+Preparable = Annotated[
+    str,
+    typer.Argument(help="A dataset, folder:PATH?size=64, or weights such as inception-weights."),
+]
+
+
+@app.command("prepare")
+def prepare(
+    name: Preparable,
+    from_: Annotated[
+        Path | None,
+        typer.Option("--from", help="Folder with the published files that you have already."),
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
+    data_dir: DataDir = None,
+    plugin_file: PluginFiles = None,
+    no_plugin: NoPlugins = None,
+) -> None:
+    """Download a dataset or a metric's weights, and check it; convert a dataset once to a store."""
+    from flowbench.registry.build import prepare_dataset
+    from flowbench.registry.weights import prepare_weights, weight_files
+
+    registry = _registry(plugin_file, no_plugin)
+    folder = paths.data_dir(data_dir).resolve()
+    if name in weight_files(registry):
+        path = prepare_weights(registry, name, folder, given=from_, offline=offline)
+        _print_facts({"name": name, "file": str(path), "ready": True})
+        return
+    manifest = prepare_dataset(registry, name, folder, given=from_, offline=offline)
+    if manifest is None:
+        print(f"{name} needs no preparation")
+        return
+    spec = registry.dataset(name).spec
+    _print_facts(_facts(spec, folder, manifest))
+
+
+@app.command("verify")
+def verify(
+    name: Name,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+    plugin_file: PluginFiles = None,
+    no_plugin: NoPlugins = None,
+) -> None:
+    """Read a whole dataset and hold it to its content hash."""
+    from flowbench.data.store import verify_store
+    from flowbench.registry.build import load_dataset
+
+    registry = _registry(plugin_file, no_plugin)
+    folder = paths.data_dir(data_dir).resolve()
+    spec = registry.dataset(name).spec
+    if spec.convert is None:
+        loaded = load_dataset(registry, name, folder)  # which checks everything
+        facts: dict[str, Any] = {"name": spec.name, "sha256": loaded.sha256}
+    else:
+        facts = _facts(spec, folder, verify_store(spec, folder))
+    _show({**facts, "verified": True}, as_json)
+
+
+@app.command("where")
+def where(
+    name: Annotated[str | None, typer.Argument(help="A dataset [default: all].")] = None,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+    plugin_file: PluginFiles = None,
+    no_plugin: NoPlugins = None,
+) -> None:
+    """Show the folder of prepared data, or what there is of one dataset."""
+    from flowbench.data.manifest import read_manifest
+    from flowbench.data.store import store_folder
+
+    folder = paths.data_dir(data_dir).resolve()
+    if name is None:
+        _show({"data_dir": str(folder)}, as_json)
+        return
+    spec = _registry(plugin_file, no_plugin).dataset(name).spec
+    if spec.convert is None:
+        _show({"name": spec.name, "folder": None, "ready": spec.load is not None}, as_json)
+        return
+    manifest = read_manifest(store_folder(spec, folder))
+    _show(_facts(spec, folder, manifest), as_json)
+
+
+def _registry(plugin_file: Any, no_plugin: Any) -> Registry:
+    from flowbench.registry import PluginSelection, load_registry
+
+    return load_registry(
+        PluginSelection.from_environment(exclude=no_plugin or (), files=plugin_file or ())
+    )
+
+
+def _facts(spec: DatasetSpec, data_dir: Path, manifest: Manifest | None) -> dict[str, Any]:
+    from flowbench.data.sources import downloads_folder
+    from flowbench.data.store import prepare_command, store_folder
+
+    downloads = downloads_folder(spec, data_dir)
+    facts: dict[str, Any] = {
+        "name": spec.name,
+        "folder": str(store_folder(spec, data_dir)),
+        "ready": manifest is not None,
+        "downloads": str(downloads) if downloads.is_dir() else None,
+    }
+    if manifest is None:
+        return facts | {"prepare": prepare_command(spec), "files": [f.name for f in spec.files]}
+    return facts | manifest.model_dump(
+        mode="json", include={"event_shape", "dtype", "splits", "sha256", "sources", "prepared"}
+    )
+
+
+def _show(facts: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(facts, indent=1))
+    else:
+        _print_facts(facts)
+
+
+def _print_facts(facts: dict[str, Any]) -> None:
+    width = max(map(len, facts))
+    for key, value in facts.items():
+        for index, line in enumerate(_lines(key, value)):
+            print(f"{key if index == 0 else '':<{width}}  {line}".rstrip())
+
+
+def _lines(key: str, value: Any) -> list[str]:
+    if key == "splits":
+        return [_split_line(name, split) for name, split in value.items()]
+    if key == "sources":
+        return [_source_line(source) for source in value] or ["none"]
+    if key == "event_shape":
+        return ["x".join(map(str, value))]
+    if isinstance(value, list):
+        return [", ".join(value) or "none"]
+    if isinstance(value, bool):
+        return ["yes" if value else "no"]
+    return ["none" if value is None else str(value)]
+
+
+def _split_line(name: str, split: dict[str, Any]) -> str:
+    line = f"{name} {split['count']:,}"
+    if split["published"] is None:
+        return f"{line} (held out of train)"
+    if split["published"] == split["count"]:
+        return line
+    removed = split["in_other_splits"]
+    also = f"; {removed:,} left out, other splits hold them too" if removed else ""
+    return f"{line} (of {split['published']:,} published{also})"
+
+
+def _source_line(source: dict[str, Any]) -> str:
+    if source["sha256"] is None:
+        return f"{source['name']} as a folder: no published hash to hold it to"
+    checked = "as published" if source["published"] else "no published hash to hold it to"
+    return f"{source['name']} {source['sha256'][:16]}... {checked}"

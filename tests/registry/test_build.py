@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from flowbench.data.splits import validation_size
+from flowbench.errors import ConfigError
+from flowbench.registry import Registry
+from flowbench.registry.build import build_model
+from flowbench.registry.configs import configure, undequantized
+from flowbench.runner.describe import describe_model
+
+
+def _configured(registry: Registry, choice: str, dataset: str):
+    spec = registry.dataset(dataset).spec
+    data = spec.info(validation_size(spec))
+    return configure(registry, choice, data, {}).config, data
+
+
+def test_a_density_of_integers_without_noise_is_refused_before_training(
+    fake_registry: Registry,
+) -> None:
+    config, data = _configured(fake_registry, "fake-gaussian:vectors", "fake-images")
+    with pytest.raises(ConfigError, match=r"fake-gaussian on fake-images: .*add noise=Uniform"):
+        build_model(fake_registry, "fake-gaussian", config.model_dump(), data)
+    with pytest.raises(ConfigError, match="density over integers without dequantization"):
+        describe_model(fake_registry, "fake-gaussian:vectors", "fake-images", {})
+
+
+def test_what_has_no_density_needs_no_noise(fake_registry: Registry) -> None:
+    config, data = _configured(fake_registry, "fake-gan", "fake-images")
+    build_model(fake_registry, "fake-gan", config.model_dump(), data)
+
+
+@pytest.mark.parametrize(
+    ("preset", "dataset"), [("images", "fake-images"), ("vectors", "fake-vectors")]
+)
+def test_a_density_of_the_right_data_is_not(
+    fake_registry: Registry, preset: str, dataset: str
+) -> None:
+    assert undequantized(*_configured(fake_registry, f"fake-gaussian:{preset}", dataset)) is None
+
+
+def test_a_constructor_that_reads_values_is_built_for_real(
+    fake_registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cls = fake_registry.model("fake-gaussian").resolve("fakes:Gaussian")
+    build = cls.__init__
+
+    def reads(self, config, data) -> None:
+        build(self, config, data)
+        self.gain = self.mean.max().item() + float(torch.ones(()))
+
+    monkeypatch.setattr(cls, "__init__", reads)
+    facts = describe_model(fake_registry, "fake-gaussian", "fake-images", {})
+    assert facts["num_parameters"] > 0
