@@ -2,25 +2,84 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flowbench import paths
 from flowbench.cli.options import Results
 
+if TYPE_CHECKING:
+    from flowbench.leaderboard.table import Board
+
 
 def leaderboard(
+    suites: Annotated[
+        list[str] | None,
+        typer.Argument(help="Suites (flowbench list suites) [default: a board of all results]."),
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every suite that has something to show.")
+    ] = False,
     formats: Annotated[
         list[str] | None,
-        typer.Option("--format", help="html, md or csv; repeatable [default: html]."),
+        typer.Option(
+            "--format",
+            help="html, md, latex, csv, parquet or terminal; repeatable [default: html].",
+        ),
     ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            help="Exit with 1 if a value is missing, failed, stale, of one run, or of a model "
+            "that fails its contract.",
+        ),
+    ] = False,
     out: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("boards"),
     results: Results = None,
 ) -> None:
-    """Write the board of all results as one self-contained file."""
-    from flowbench.leaderboard import write_board
+    """Write boards as self-contained files: published values beside those in the store."""
+    from flowbench.leaderboard import check_formats, problems, write_boards
 
-    for path in write_board(paths.results_dir(results), out, formats=tuple(formats or ("html",))):
+    chosen = formats or ["html"]
+    files = [name for name in chosen if name != "terminal"]
+    check_formats(files)  # before the boards are laid out
+    found = _boards(
+        paths.results_dir(results), suites or [], every=every, with_details="html" in files
+    )
+    if "terminal" in chosen:
+        _print(found)
+    for path in write_boards(found, out, formats=files) if files else ():
         print(path)
+    wrong = [(board, problem) for board in found for problem in problems(board)] if strict else []
+    for board, problem in wrong:
+        where = " / ".join(part for part in (board.slug, problem.row, problem.column) if part)
+        print(f"{where}: {problem.text}", file=sys.stderr)
+    if wrong:
+        raise typer.Exit(1)
+
+
+def _boards(results: Path, names: list[str], *, every: bool, with_details: bool) -> list[Board]:
+    from flowbench.errors import LeaderboardError
+    from flowbench.leaderboard import boards, suite_boards
+    from flowbench.suite.find import find_suite, shipped_suites
+    from flowbench.suite.load import load_suite
+
+    if every and names:
+        raise LeaderboardError("--all shows every suite; leave out --all or the names")
+    if not every and not names:
+        return boards(results, with_details=with_details)
+    files = [find_suite(name) for name in names] or list(shipped_suites().values())
+    suites = [load_suite(path) for path in files]
+    return suite_boards(results, suites, with_details=with_details, skip_empty=every)
+
+
+def _print(found: list[Board]) -> None:
+    from rich.console import Console
+
+    from flowbench.leaderboard.render import terminal
+
+    Console().print(terminal.render(found))

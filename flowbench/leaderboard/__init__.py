@@ -6,12 +6,31 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flowbench.leaderboard.publish import FORMATS, boards, terminal_table, write_board
+    from flowbench.leaderboard.mirror import problems
+    from flowbench.leaderboard.publish import (
+        FORMATS,
+        boards,
+        check_formats,
+        suite_boards,
+        terminal_table,
+        write_board,
+        write_boards,
+    )
 
-__all__ = ["FORMATS", "boards", "terminal_table", "write_board"]
+__all__ = [
+    "FORMATS",
+    "boards",
+    "check_formats",
+    "problems",
+    "suite_boards",
+    "terminal_table",
+    "write_board",
+    "write_boards",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.publish"), name)
+    module = "mirror" if name == "problems" else "publish"
+    return getattr(importlib.import_module(f"{__name__}.{module}"), name)

@@ -9,20 +9,18 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
-from flowbench.api.specs import Direction
+from flowbench.api.specs import Direction, is_main_value
 from flowbench.leaderboard import numbers, words
+from flowbench.leaderboard.cells import our_cell, our_places
 from flowbench.leaderboard.details import details
-from flowbench.leaderboard.evidence import Method, hardware, methods, values
-from flowbench.leaderboard.ranking import Entry, Like, Place, Run, rank
+from flowbench.leaderboard.evidence import Method, Source, hardware, methods, values
+from flowbench.leaderboard.notes import Notes
+from flowbench.leaderboard.ranking import Place
+from flowbench.leaderboard.rows import contract_words, latency_s
 from flowbench.leaderboard.table import Board, Cell, Column, Group, Row
-from flowbench.store.attempt_files import AttemptContents
-from flowbench.store.records import AttemptRow, MeasurementRow
+from flowbench.store.records import AttemptRow
 
 MAX_COLUMNS = 6  # beside the method: what fits a laptop's width with the rail
 
@@ -38,21 +36,6 @@ _LAYOUT = {
     "steps": ("Steps", "", False),
 }
 _TITLES = {"bits/dim": "Bits per dimension", "nats": "Negative log-likelihood"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """What boards are made from.
-
-    Attributes:
-        records: The attempt that stands for each job.
-        log_prob: Per-example test log-likelihoods in nats, by attempt id.
-        contents: Attempts in full by id, where the board shows details.
-    """
-
-    records: Sequence[AttemptRow]
-    log_prob: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
-    contents: Mapping[str, AttemptContents] = field(default_factory=dict)
 
 
 def build_boards(source: Source) -> list[Board]:
@@ -73,21 +56,23 @@ def build_boards(source: Source) -> list[Board]:
 def _board(source: Source, records: Sequence[AttemptRow]) -> Board:
     rows = methods(records, source.log_prob)
     columns = [_column(rows, name) for name in _chosen_names(rows)]
-    places = {column.key: _places(rows, column) for column in columns}
+    failing = frozenset(method.key for method in rows if source.fails_contract(method))
+    places = {column.key: _places(rows, column, failing) for column in columns}
     rows = _best_first(rows, places[columns[0].key], columns[0].direction)
-    notes = _Notes()
+    notes = Notes()
     usual = _usual_hardware(records)
     table = tuple(
         Row(
             key=f"row-{index}",
             name=method.name,
             sub=_sub(method, usual),
-            badges=_badges(method),
-            cells=tuple(
-                _cell(method, column, places[column.key][method.key], notes, first=first)
-                for first, column in zip((True, *(False,) * len(columns)), columns, strict=False)
-            ),
+            badges=source.badges(method),
+            cells=tuple(_cells(method, columns, places, notes, failing)),
             details=details(method, source.contents),
+            model=method.name,
+            contract=contract_words(source.check_of(method)),
+            num_parameters=method.first.num_parameters,
+            latency_s=latency_s(method),
         )
         for index, method in enumerate(rows, start=1)
     )
@@ -99,7 +84,7 @@ def _board(source: Source, records: Sequence[AttemptRow]) -> Board:
         facts=_facts(rows, records),
         columns=tuple(columns),
         groups=(Group(name="", rows=table),),
-        notes=tuple(notes.letters()),
+        notes=notes.letters(),
         budget=job.budget,
     )
 
@@ -112,7 +97,7 @@ def _chosen_names(rows: Sequence[Method]) -> list[str]:
     main: dict[str, None] = {}
     for record in (record for method in rows for record in method.records):
         for name, m in values(record).items():
-            if m.value is not None and m.metric == name:
+            if m.value is not None and is_main_value(m.metric, name):
                 main[name] = None
     known = [name for name in _LAYOUT if name in main]
     others = sorted(name for name in main if name not in _LAYOUT)
@@ -151,21 +136,29 @@ def _column(rows: Sequence[Method], name: str) -> Column:
 # --- places ---------------------------------------------------------------------------------------
 
 
-def _places(rows: Sequence[Method], column: Column) -> dict[str, Place]:
-    entries = [_entry(method, column.metric) for method in rows]
-    return {place.row: place for place in rank(entries, column.direction)}
+def _places(rows: Sequence[Method], column: Column, failing: frozenset[str]) -> dict[str, Place]:
+    entries = [method.entry(method.key, column.metric) for method in rows]
+    return our_places(entries, column.direction, failing)
 
 
-def _entry(method: Method, name: str) -> Entry:
-    """A row's entry; of runs that are not alike, the largest group of like ones stands for it."""
-    pairs = method.runs(name)
-    counts = Counter(like for like, run in pairs if run.value is not None)
-    chosen = min(counts, key=lambda like: (-counts[like], like.facts), default=Like())
-    runs = tuple(
-        run if run.value is None or like == chosen else Run(value=None, status="measured otherwise")
-        for like, run in pairs
-    )
-    return Entry(row=method.key, like=chosen, runs=runs)
+def _cells(
+    method: Method,
+    columns: Sequence[Column],
+    places: Mapping[str, Mapping[str, Place]],
+    notes: Notes,
+    failing: frozenset[str],
+) -> Iterator[Cell]:
+    for index, column in enumerate(columns):
+        yield our_cell(
+            method,
+            column.metric,
+            places[column.key][method.key],
+            notes,
+            decimals=column.decimals,
+            ranked=column.direction != "none",
+            first=index == 0,
+            struck=method.key in failing,
+        )
 
 
 def _best_first(
@@ -178,91 +171,6 @@ def _best_first(
         return (mean is None, math.inf if mean is None else sign * mean, method.name, method.key)
 
     return sorted(rows, key=order)
-
-
-# --- cells ----------------------------------------------------------------------------------------
-
-
-class _Notes:
-    """Letters for notes, in the order in which the table comes to them."""
-
-    def __init__(self) -> None:
-        self._texts: list[str] = []
-
-    def letter(self, text: str) -> str:
-        """The letter of a note."""
-        if text not in self._texts:
-            self._texts.append(text)
-        return _letter(self._texts.index(text))
-
-    def letters(self) -> list[tuple[str, str]]:
-        """All letters with their notes."""
-        return [(_letter(i), text) for i, text in enumerate(self._texts)]
-
-
-def _letter(index: int) -> str:
-    """``a`` to ``z``, then ``aa``, ``ab``, ..."""
-    alphabet = "abcdefghijklmnopqrstuvwxyz"
-    head, tail = divmod(index, len(alphabet))
-    return (_letter(head - 1) if head else "") + alphabet[tail]
-
-
-def _cell(method: Method, column: Column, place: Place, notes: _Notes, *, first: bool) -> Cell:
-    if place.mean is None:
-        # A run that failed as a whole says so once, in the first column.
-        whole = place.status in {r.status for r in method.records}
-        said = words.status(place.status) if first or not whole else ""
-        return Cell(words=said, status=place.status if said else "none")
-    measured = _measured(method, column.metric)
-    factor, _ = numbers.scale(measured.unit)
-    mean = place.mean / factor
-    half = None if place.half_width is None else place.half_width / factor
-    note = _note(place, first=first)
-    return Cell(
-        value=numbers.number(mean, column.decimals),
-        sign=words.sign(measured.protocol, measured.direction),
-        interval=_interval(measured, half, column),
-        status="ok",
-        rank=place.label if column.direction != "none" else "",
-        best=place.best,
-        unlike=bool(place.unlike),
-        note=notes.letter(note) if note else "",
-        mean=mean,
-        half_width=half,
-        n=place.n,
-    )
-
-
-def _measured(method: Method, name: str) -> MeasurementRow:
-    """The measurement that says what a cell's value is."""
-    found = (values(record).get(name) for record in method.records if record.status == "ok")
-    return next(m for m in found if m is not None and m.value is not None)
-
-
-def _interval(measured: MeasurementRow, half: float | None, column: Column) -> str:
-    """The spread over seeds, of values that vary with the seed: those measured on data."""
-    if measured.split is None or column.direction == "none":
-        return ""
-    return "n=1" if half is None else numbers.interval(half, column.decimals)
-
-
-def _note(place: Place, *, first: bool) -> str:
-    said = []
-    if place.unlike:
-        apart = "; ".join(f"{fact} is {here}, not {there}" for fact, here, there in place.unlike)
-        said.append(f"Not ranked with the others: {apart}.")
-    if place.failed and first:
-        counts = Counter(place.failed)
-        lost = ", ".join(
-            f"{count} {words.status(status).lstrip('×– ')}"
-            for status, count in sorted(counts.items())
-        )
-        said.append(f"Mean of {place.n} of {place.n + len(place.failed)} runs; {lost}.")
-    if place.by_examples:
-        said.append(
-            "Tied with the best by test sampling only: one run each, compared example by example."
-        )
-    return " ".join(said)
 
 
 # --- words of a row and a board -------------------------------------------------------------------
@@ -282,11 +190,6 @@ def _sub(method: Method, usual: str | None) -> str:
     if machine is not None and machine != usual:
         parts.append(machine)
     return "; ".join(part for part in parts if part)
-
-
-def _badges(method: Method) -> tuple[str, ...]:
-    codes = {r.code_sha256 for r in method.records if r.status == "ok"}
-    return ("mixed code",) if len(codes) > 1 else ()
 
 
 def _facts(rows: Sequence[Method], records: Sequence[AttemptRow]) -> tuple[str, ...]:

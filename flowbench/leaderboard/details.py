@@ -17,6 +17,15 @@ from flowbench.store.attempt_files import AttemptContents
 
 _CURVE_POINTS = 120  # what a curve of 360 px can show
 _HASH_CHARS = 12
+_LOG_CHARS = 4000  # the end of a log that a page can carry for each failure
+_REMEDIES = {
+    "oom": "A smaller preset or batch needs less memory.",
+    "timeout": "A longer --timeout, or fewer evaluation draws, lets it end.",
+    "diverged": "A lower learning rate or stronger clipping; --rerun failed tries again.",
+    "killed": "The machine ended it; --rerun failed tries again.",
+    "preempted": "The same command goes on from its checkpoint.",
+    "crashed": "The log says where; --rerun failed tries again once that is mended.",
+}
 
 
 def details(method: Method, contents: Mapping[str, AttemptContents]) -> Details:
@@ -39,6 +48,7 @@ def details(method: Method, contents: Mapping[str, AttemptContents]) -> Details:
         command=command(method),
         facts=tuple(_facts(method)),
         config=tuple(_config(method)),
+        dataset=method.first.job.dataset,
     )
 
 
@@ -87,8 +97,13 @@ def _failures(method: Method) -> Iterator[Failure]:
             yield Failure(
                 title=f"Seed {record.job.seed} {words.status(record.status)}",
                 reason=record.reason or "",
-                log_tail=record.log_tail or "",
+                log_tail=_bounded(record.log_tail or ""),
+                remedy=_REMEDIES.get(record.status, ""),
             )
+
+
+def _bounded(log: str) -> str:
+    return log if len(log) <= _LOG_CHARS else "…" + log[-_LOG_CHARS:]
 
 
 def _curve(contents: AttemptContents) -> Curve | None:
@@ -104,7 +119,10 @@ def _curve(contents: AttemptContents) -> Curve | None:
             step = -(-len(points) // _CURVE_POINTS)
             # Counted from the end, so that the last point stays.
             return Curve(
-                seed=contents.record.job.seed, unit=unit, points=tuple(points[::-step][::-1])
+                seed=contents.record.job.seed,
+                unit=unit,
+                points=tuple(points[::-step][::-1]),
+                devices=contents.record.num_devices,
             )
     return None
 

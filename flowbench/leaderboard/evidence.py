@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,90 @@ from numpy.typing import NDArray
 
 from flowbench.api.units import bits_per_dim
 from flowbench.leaderboard import words
-from flowbench.leaderboard.ranking import Like, Run
+from flowbench.leaderboard.ranking import Entry, Like, Run
+from flowbench.store.attempt_files import AttemptContents
+from flowbench.store.checks import CheckRow
 from flowbench.store.records import AttemptRow, MeasurementRow
 
-# Parts of a likelihood that two values need not share: a bound may only understate its model, so
-# exact values and bounds are ranked together, with their signs.
-_MAY_DIFFER = frozenset({"estimate", "dequantization", "draws"})
+# Parts of a protocol that two values need not share: a bound may only understate its model, so
+# exact values and bounds are ranked together, with their signs; raw or averaged weights are each
+# model's own choice on validation.
+_MAY_DIFFER = frozenset({"estimate", "dequantization", "draws", "weights"})
 _SAME = 1e-6  # relative; a mean over examples may be summed in another order
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What boards are made from.
+
+    Attributes:
+        records: The attempt that stands for each job.
+        log_prob: Per-example test log-likelihoods in nats, by attempt id.
+        contents: Attempts in full by id, where the board shows details.
+        checks: The last outcome of each model's contract check, by model or ``model:preset``.
+        newest_code: Hash of the code that last ran each model.
+    """
+
+    records: Sequence[AttemptRow] = ()
+    log_prob: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    contents: Mapping[str, AttemptContents] = field(default_factory=dict)
+    checks: Mapping[str, CheckRow] = field(default_factory=dict)
+    newest_code: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def by_model(self) -> Mapping[tuple[str, str], Sequence[AttemptRow]]:
+        """The records by data set and model."""
+        found: dict[tuple[str, str], list[AttemptRow]] = defaultdict(list)
+        for record in self.records:
+            found[record.job.dataset, record.job.model].append(record)
+        return found
+
+    def check_of(self, method: Method) -> CheckRow | None:
+        """The contract check of a row's model.
+
+        Args:
+            method: The row's runs.
+
+        Returns:
+            The outcome for its preset, else for the model; None if it was never checked.
+        """
+        return self.checks.get(method.name) or self.checks.get(method.first.job.model)
+
+    def fails_contract(self, method: Method) -> bool:
+        """Whether a row's model failed its last contract check."""
+        check = self.check_of(method)
+        return check is not None and check.status == "failed"
+
+    def badges(self, method: Method) -> tuple[str, ...]:
+        """Short warnings about a row.
+
+        Args:
+            method: The row's runs.
+
+        Returns:
+            At most two: on the contract, and on the code that ran.
+        """
+        codes = {r.code_sha256 for r in method.records if r.status == "ok"}
+        newest = self.newest_code.get(method.first.job.model)
+        said = ["contract ×"] if self.fails_contract(method) else []
+        if newest is not None and codes and newest not in codes:
+            said.append("stale")
+        elif len(codes) > 1:
+            said.append("mixed code")
+        return tuple(said)
+
+
+def newest_code(records: Sequence[AttemptRow]) -> dict[str, str]:
+    """The code that last ran each model.
+
+    Args:
+        records: Attempts.
+
+    Returns:
+        Hashes by model.
+    """
+    ran = sorted((r for r in records if r.status == "ok"), key=lambda r: (r.started, r.attempt_id))
+    return {r.job.model: r.code_sha256 for r in ran if r.code_sha256 is not None}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,7 +135,7 @@ class Method:
         """
         pairs = []
         for record in self.records:
-            measured = values(record).get(name)
+            measured = measured_value(record, name)
             if record.status != "ok":
                 pairs.append((like(record, measured), Run(value=None, status=record.status)))
             elif measured is not None:
@@ -65,6 +143,27 @@ class Method:
                 run = Run(value=measured.value, status=measured.status, examples=examples)
                 pairs.append((like(record, measured), run))
         return pairs
+
+    def entry(self, row: str, name: str) -> Entry:
+        """The row's part in a column.
+
+        Args:
+            row: The row's key.
+            name: Name of the value.
+
+        Returns:
+            Its entry; of runs that are not alike, the largest group of like ones stands for it.
+        """
+        pairs = self.runs(name)
+        counts = Counter(like for like, run in pairs if run.value is not None)
+        chosen = min(counts, key=lambda like: (-counts[like], like.facts), default=Like())
+        runs = tuple(
+            run
+            if run.value is None or like == chosen
+            else Run(value=None, status="measured otherwise")
+            for like, run in pairs
+        )
+        return Entry(row=row, like=chosen, runs=runs)
 
 
 def methods(
@@ -146,6 +245,32 @@ def values(record: AttemptRow) -> dict[str, MeasurementRow]:
     }
     measured = record.values_by_name()
     return measured | {name: m for name, m in own.items() if name not in measured}
+
+
+def measured_value(record: AttemptRow, name: str) -> MeasurementRow | None:
+    """A value of a run, measured or recorded.
+
+    Args:
+        record: The run.
+        name: Name of a measured value, of a count that every record has, or ``num_devices``
+            (of GPUs) or ``train_hours``.
+
+    Returns:
+        The value; None if the run has none of that name.
+    """
+    if name not in ("num_devices", "train_hours"):
+        return values(record).get(name)
+    counts = {"num_devices": float(record.num_devices), "train_hours": record.charged_s / 3600.0}
+    unavailable = name == "num_devices" and record.device_kind == "cpu"
+    return MeasurementRow(
+        metric=name,
+        name=name,
+        value=None if unavailable or not record.charged_s else counts[name],
+        unit="h" if name == "train_hours" else "",
+        direction="none",
+        status="unavailable" if unavailable or not record.charged_s else "ok",
+        reason="trained on CPU" if unavailable else None,
+    )
 
 
 def like(record: AttemptRow, measured: MeasurementRow | None) -> Like:

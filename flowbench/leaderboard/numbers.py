@@ -63,6 +63,22 @@ def number(value: float, decimals: int) -> str:
     return f"{MINUS}{text}" if value < 0 and float(text.replace(",", "")) else text
 
 
+def signed(value: float, decimals: int) -> str:
+    """Writes a difference with its sign.
+
+    Args:
+        value: The difference.
+        decimals: Decimals of the column.
+
+    Returns:
+        The text, e.g. ``"+0.06"``; ``"0.00"`` for what rounds to nothing.
+    """
+    text = f"{abs(value):,.{decimals}f}"
+    if float(text.replace(",", "")) == 0.0:
+        return text
+    return f"{MINUS}{text}" if value < 0 else f"+{text}"
+
+
 def interval(half_width: float, decimals: int) -> str:
     """Writes half an interval without its leading zero.
 

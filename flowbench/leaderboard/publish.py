@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowbench.errors import LeaderboardError
-from flowbench.leaderboard.build import Source, build_boards
+from flowbench.leaderboard.build import build_boards
+from flowbench.leaderboard.evidence import Source, methods, newest_code
+from flowbench.leaderboard.mirror import suite_board
+from flowbench.leaderboard.standing import chosen_runs
 from flowbench.leaderboard.table import Board
 from flowbench.store import queries
+from flowbench.store.checks import latest_checks
+from flowbench.store.connection import database_path
+from flowbench.store.records import AttemptRow
+from flowbench.suite.schema import Suite
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-FORMATS = {"html": ".html", "md": ".md", "csv": ".csv"}
+FORMATS = {"html": ".html", "md": ".md", "latex": ".tex", "csv": ".csv", "parquet": ".parquet"}
+_LABELS = {"md": "Markdown", "latex": "LaTeX", "csv": "CSV", "parquet": "Parquet"}
+_RUNS = "runs"  # attempts without a database are a store to be rebuilt, not an empty one
 
 
 def boards(
@@ -34,30 +46,115 @@ def boards(
     Raises:
         LeaderboardError: There are no such jobs in the store.
     """
+    with _without_garbage_collection():
+        source = _read(results, job_ids)
+        if not source.records:
+            raise LeaderboardError(f"no attempts to show in {results}; start with `flowbench run`")
+        return build_boards(_completed(results, source, source.records, with_details=with_details))
+
+
+def suite_boards(
+    results: Path, suites: Sequence[Suite], *, with_details: bool = False, skip_empty: bool = False
+) -> list[Board]:
+    """Lays out the boards of suites, with what a results folder holds for them.
+
+    Args:
+        results: The results folder; it need not exist for suites that mirror published tables.
+        suites: The suites.
+        with_details: Load curves and samples too.
+        skip_empty: Leave out suites that have nothing to show.
+
+    Returns:
+        The boards, in the order of the suites; one for each data set of a suite that does not say
+        how its board looks.
+
+    Raises:
+        LeaderboardError: A suite has nothing to show.
+    """
+    with _without_garbage_collection():
+        there = database_path(results).is_file() or (results / _RUNS).is_dir()
+        source = _read(results, None) if there else Source()
+        runs = {suite.name: chosen_runs(suite, source) for suite in suites}
+        shown = {r.attempt_id: r for records in runs.values() for r in records}
+        source = _completed(results, source, list(shown.values()), with_details=with_details)
+        found: list[Board] = []
+        for suite in suites:
+            mirrors = suite.board is not None and suite.board.published
+            if not mirrors and not runs[suite.name]:
+                if skip_empty:
+                    continue
+                raise LeaderboardError(
+                    f"no results of suite {suite.name!r} in {results}; "
+                    f"start with `flowbench run {suite.name}`"
+                )
+            found += _boards_of(suite, source, runs[suite.name])
+        return found
+
+
+def _boards_of(suite: Suite, source: Source, runs: Sequence[AttemptRow]) -> list[Board]:
+    if suite.board is not None:
+        return [suite_board(suite, source)]
+    found = build_boards(replace(source, records=runs))
+    if len(found) == 1:
+        title = suite.title or found[0].title
+        return [replace(found[0], slug=suite.name, suite=suite.name, title=title)]
+    return [replace(board, slug=f"{suite.name}-{board.slug}", suite=suite.name) for board in found]
+
+
+def _read(results: Path, job_ids: Sequence[str] | None) -> Source:
     records = queries.standing_attempts(results, job_ids)
-    if not records:
-        raise LeaderboardError(f"no attempts to show in {results}; start with `flowbench run`")
-    ids = [record.attempt_id for record in records if record.status == "ok"]
-    log_prob = queries.per_example(results, ids)
+    checks = {check.name: check for check in latest_checks(results) if check.kind == "model"}
+    return Source(records=records, checks=checks, newest_code=newest_code(records))
+
+
+def _completed(
+    results: Path, source: Source, shown: Sequence[AttemptRow], *, with_details: bool
+) -> Source:
+    """Adds what the shown runs need beside their records."""
+    if not shown:
+        return source
+    # Test examples are compared only where a row has a single run.
+    alone = [
+        ended[0].attempt_id
+        for method in methods(shown, {})
+        if len(ended := [r for r in method.records if r.status == "ok"]) == 1
+    ]
     contents = {}
     if with_details:
-        found = queries.attempt_contents(results, [record.attempt_id for record in records])
+        found = queries.attempt_contents(results, [record.attempt_id for record in shown])
         contents = {c.record.attempt_id: c for c in found}
-    return build_boards(Source(records=records, log_prob=log_prob, contents=contents))
+    return replace(source, log_prob=queries.per_example(results, alone), contents=contents)
 
 
-def terminal_table(results: Path, job_ids: Sequence[str] | None = None) -> RenderableType:
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Reading makes many objects and no cycles: the collector would go over them in vain."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def terminal_table(
+    results: Path, job_ids: Sequence[str] | None = None, suite: Suite | None = None
+) -> RenderableType:
     """The boards of a results folder for the terminal.
 
     Args:
         results: The results folder.
         job_ids: Only these jobs; None takes all.
+        suite: Show this suite's own board, if it says how that looks.
 
     Returns:
         Something that a rich console prints.
     """
     from flowbench.leaderboard.render import terminal
 
+    if suite is not None and suite.board is not None:
+        return terminal.render(suite_boards(results, [suite]))
     return terminal.render(boards(results, job_ids))
 
 
@@ -69,63 +166,99 @@ def write_board(
 ) -> list[Path]:
     """Writes the boards of a results folder.
 
+    Args:
+        results: The results folder.
+        out: Folder for the files; created if need be.
+        formats: Names in `FORMATS`.
+        job_ids: Only these jobs; None takes all.
+
+    Returns:
+        The files, the one to open first.
+    """
+    check_formats(formats)
+    return write_boards(boards(results, job_ids, with_details="html" in formats), out, formats)
+
+
+def write_boards(
+    found: Sequence[Board], out: Path, formats: Sequence[str] = ("html",)
+) -> list[Path]:
+    """Writes boards.
+
     One board in HTML is ``index.html``; of several each has its own page, and ``index.html`` lists
     them.
 
     Args:
-        results: The results folder.
+        found: The boards.
         out: Folder for the files; created if need be.
-        formats: ``html``, ``md``, ``csv``.
-        job_ids: Only these jobs; None takes all.
+        formats: Names in `FORMATS`.
 
     Returns:
         The files, the one to open first.
 
     Raises:
-        LeaderboardError: A format is not known, there is nothing to show, or the folder cannot be
-            written.
+        LeaderboardError: A format is not known, or the folder cannot be written.
     """
-    unknown = sorted(set(formats) - set(FORMATS))
-    if unknown:
-        raise LeaderboardError(f"unknown format {unknown[0]!r}; expected {', '.join(FORMATS)}")
-    found = boards(results, job_ids, with_details="html" in formats)
-    pages: dict[str, str] = {}
+    check_formats(formats)
+    pages: dict[str, str | bytes] = {}
     for name in formats:
-        pages |= _render(found, name)
+        pages |= _render_html(found, formats) if name == "html" else _render(found, name)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        return [_write(out / name, text) for name, text in pages.items()]
+        return [_write(out / name, content) for name, content in pages.items()]
     except OSError as exc:
         raise LeaderboardError(
             f"cannot write boards to {out}: {exc.strerror}; choose another folder with --out"
         ) from exc
 
 
-def _render(found: Sequence[Board], name: str) -> dict[str, str]:
+def check_formats(formats: Sequence[str]) -> None:
+    """Refuses a format that boards cannot be written in.
+
+    Args:
+        formats: Names that should be in `FORMATS`.
+
+    Raises:
+        LeaderboardError: One is not.
+    """
+    unknown = sorted(set(formats) - set(FORMATS))
+    if unknown:
+        raise LeaderboardError(f"unknown format {unknown[0]!r}; expected {', '.join(FORMATS)}")
+
+
+def _render(found: Sequence[Board], name: str) -> dict[str, str | bytes]:
     """File names and contents in one format."""
-    if name == "html":
-        return _render_html(found)
-    from flowbench.leaderboard.render import csv, markdown
+    from flowbench.leaderboard.render import csv, latex, markdown, parquet
 
-    render: Callable[[Board], str] = {"md": markdown.render, "csv": csv.render}[name]
-    return {f"{board.slug}{FORMATS[name]}": render(board) for board in found}
+    renderers: Mapping[str, Callable[[Board], str | bytes]] = {
+        "md": markdown.render,
+        "latex": latex.render,
+        "csv": csv.render,
+        "parquet": parquet.render,
+    }
+    return {f"{board.slug}{FORMATS[name]}": renderers[name](board) for board in found}
 
 
-def _render_html(found: Sequence[Board]) -> dict[str, str]:
+def _render_html(found: Sequence[Board], formats: Sequence[str]) -> dict[str, str | bytes]:
     from flowbench.leaderboard.render import html
 
+    def downloads(board: Board) -> list[tuple[str, str]]:
+        others = [name for name in formats if name in _LABELS]
+        return [(_LABELS[name], f"{board.slug}{FORMATS[name]}") for name in others]
+
     if len(found) == 1:
-        return {"index.html": html.render(found[0])}
+        return {"index.html": html.render(found[0], downloads=downloads(found[0]))}
     named = [(f"{board.slug}.html", board) for board in found]
     others = [(name, board.title) for name, board in named]
-    pages = {"index.html": html.render_index(named)}
-    return pages | {name: html.render(board, others=others) for name, board in named}
+    pages: dict[str, str | bytes] = {"index.html": html.render_index(named)}
+    return pages | {
+        name: html.render(board, others=others, downloads=downloads(board)) for name, board in named
+    }
 
 
-def _write(path: Path, text: str) -> Path:
+def _write(path: Path, content: str | bytes) -> Path:
     """Writes a file so that a reader sees all of it or what was there before."""
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".board-") as folder:
         part = Path(folder) / path.name
-        part.write_text(text, encoding="utf-8", newline="\n")
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
         part.replace(path)
     return path

@@ -1,5 +1,9 @@
 """The one table model: what a board says, before any rendering.
 
+A board has two voices. *Published* is the paper's: strings exactly as printed, in the paper's
+layout. *Ours* is what was measured here. Each has its own best values, places and notes, and a cell
+may have either, both or none.
+
 Every text in it is final: renderings lay it out and escape it, and change no word or digit. Text
 from plugins, files and logs is in it as it came, so each rendering must treat all of it as hostile.
 """
@@ -8,8 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from flowbench.api.specs import Direction
+
+Kind = Literal["number", "text", "check", "stars"]
+"""What a column's cells are; checks are ``✓`` and ``×``, stars ``★`` out of five."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,11 +28,12 @@ class Column:
         key: Unique on the board, e.g. ``digits/bpd``.
         label: Heading.
         detail: Muted second part of the heading, such as the size of images.
-        dataset: The data.
-        metric: Name of the value.
+        dataset: The data; empty where each row has its own.
+        metric: Name of the value; empty where each row has its own.
         unit: Unit that the cells are written in; empty for a pure number.
         direction: Which way is better.
-        decimals: Decimals of every value.
+        decimals: Decimals of each value of ours; published ones stay as printed.
+        kind: What its cells are.
     """
 
     key: str
@@ -35,6 +44,40 @@ class Column:
     unit: str
     direction: Direction
     decimals: int
+    kind: Kind = "number"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """The paper's part of a cell.
+
+    Attributes:
+        text: As printed, with the suffix or interval that the paper prints (``130M``,
+            ``4.11 ±0.08``); ``n/a`` where the paper says so.
+        sign: Qualifier before it: ``~``, ``≤``, ``<`` or ``>``.
+        value: The number, for sorting and plots; None for words.
+        rank: Place among the column's like published values, as `Cell.rank`.
+        best: The best of them, where at least two compete.
+        unlike: Of other data, measure or conditioning than most of the column.
+        note: Letter of a note that keeps it apart.
+        remark: What is known of the value and does not touch its place; for the details.
+        device_hours: What the paper's training cost, where it says.
+    """
+
+    text: str
+    sign: str = ""
+    value: float | None = None
+    rank: str = ""
+    best: bool = False
+    unlike: bool = False
+    note: str = ""
+    remark: str = ""
+    device_hours: float | None = None
+
+    @property
+    def line(self) -> str:
+        """Qualifier and value, the same in every rendering."""
+        return f"{self.sign}{self.text}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,23 +85,32 @@ class Cell:
     """What a row has in a column.
 
     Attributes:
+        published: The paper's part; None where the paper leaves the cell blank.
         value: Our value, in the column's decimals; empty without one.
         sign: ``=``, ``≤``, ``≥`` or ``≈`` before a likelihood.
         interval: ``±.01`` or ``n=1``; empty where the value has no spread over seeds.
         words: In place of a value, e.g. ``× diverged``.
         status: ``ok``, ``none`` or why there is no value.
-        rank: Place among like values: ``1``, ``1=``, ``2``; ``–`` unranked; empty if nothing is.
-        best: The best, or tied with it.
-        unlike: Not to be ranked with the column's other values.
-        note: Letter of a note, if it has one.
+        rank: Our value's place among like values: ``1``, ``1=``, ``2``; ``–`` unranked; empty if
+            nothing is.
+        best: The best of our values, or tied with it.
+        unlike: Not to be ranked with our other values of the column.
+        struck: The model fails its contract: the value is shown struck through and has no place.
+        note: Letter of a note on our value, if it has one.
         mean: The value in full precision, in the column's unit.
         half_width: Half its 95 % interval over seeds.
         n: Runs behind it.
-        published: The paper's value as printed.
-        difference: Ours less the paper's.
-        budget_share: What our training cost of what the paper's did.
+        difference: Ours less the paper's, signed (``+0.06``); empty unless both are of like data.
+        difference_value: The same as a number.
+        budget_share: Our device-hours as a share of the paper's (``0.4 %``); empty on a CPU, and
+            where the paper does not state its cost.
+        device_hours: Mean device-hours of the runs behind the value.
+        dataset: The data, where it is the row's and not the column's.
+        metric: Name of the value, where it is the row's and not the column's.
+        model: What runs it, ``name`` or ``name:preset``; empty without one.
     """
 
+    published: Published | None = None
     value: str = ""
     sign: str = ""
     interval: str = ""
@@ -67,13 +119,18 @@ class Cell:
     rank: str = ""
     best: bool = False
     unlike: bool = False
+    struck: bool = False
     note: str = ""
     mean: float | None = None
     half_width: float | None = None
     n: int = 0
-    published: str = ""
     difference: str = ""
+    difference_value: float | None = None
     budget_share: str = ""
+    device_hours: float | None = None
+    dataset: str = ""
+    metric: str = ""
+    model: str = ""
 
     @property
     def text(self) -> str:
@@ -81,6 +138,33 @@ class Cell:
         if not self.value:
             return self.words
         return " ".join(part for part in (self.sign, self.value, self.interval) if part)
+
+    @property
+    def printed(self) -> str:
+        """The paper's part in one line; empty where the paper leaves the cell blank."""
+        return self.published.line if self.published else ""
+
+    @property
+    def published_best(self) -> bool:
+        """The paper's part is the best of the column, or ties with it."""
+        return self.published is not None and self.published.best
+
+
+@dataclass(frozen=True, kw_only=True)
+class Citation:
+    """A source.
+
+    Attributes:
+        key: BibTeX key.
+        line: Authors, title, place and year in one line.
+        bibtex: The entry.
+        url: Where it is; empty if it is not known.
+    """
+
+    key: str
+    line: str
+    bibtex: str
+    url: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,11 +175,13 @@ class Failure:
         title: Which, and how it ended.
         reason: Why.
         log_tail: Last lines of its log.
+        remedy: What to do about it; empty if that is not known.
     """
 
     title: str
     reason: str
     log_tail: str
+    remedy: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,11 +192,13 @@ class Curve:
         seed: The run's seed.
         unit: ``bits/dim`` or ``nats``.
         points: Charged seconds and the validation value, in order.
+        devices: How many devices the run had.
     """
 
     seed: int
     unit: str
     points: tuple[tuple[float, float], ...]
+    devices: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +227,7 @@ class Details:
         command: What reproduces the row.
         facts: Pairs of what and how: likelihood, hardware, versions.
         config: The configuration, flat; the flag tells what was set by hand.
+        dataset: The data set.
     """
 
     values: tuple[tuple[str, str, str], ...] = ()
@@ -149,6 +238,7 @@ class Details:
     command: str = ""
     facts: tuple[tuple[str, str], ...] = ()
     config: tuple[tuple[str, str, bool], ...] = ()
+    dataset: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,27 +247,71 @@ class Row:
 
     Attributes:
         key: Unique on the board and stable between renderings.
-        name: The method.
+        name: The method, as printed.
+        mark: Sign that the paper prints after the name, e.g. ``†``.
         sub: Second line: the likelihood in words, and what sets it apart from its namesakes.
-        badges: Short warnings, e.g. ``mixed code``.
+        badges: Short warnings: ``contract ×``, ``stale``, ``mixed code``.
         cells: One for each column.
-        details: Everything behind it.
+        details: Everything behind it, on the first data set that it ran on.
+        others: The same on further data sets, each with its name.
+        own: The paper's own row.
+        model: What runs it, ``name:preset``; empty without a plugin.
+        contract: Outcome of the last ``flowbench check`` in words; empty if there was none.
+        citation: The method's paper.
+        num_parameters: Trainable parameters of ours.
+        published_parameters: The paper's count.
+        latency_s: Seconds to draw one sample of ours, median.
     """
 
     key: str
     name: str
+    mark: str = ""
     sub: str = ""
     badges: tuple[str, ...] = ()
     cells: tuple[Cell, ...]
     details: Details = Details()
+    others: tuple[tuple[str, Details], ...] = ()
+    own: bool = False
+    model: str = ""
+    contract: str = ""
+    citation: Citation | None = None
+    num_parameters: float | None = None
+    published_parameters: float | None = None
+    latency_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Rows that belong together; a board without groups has one without a name."""
+    """Rows that belong together; a board without groups has one without a name.
+
+    Attributes:
+        name: Its name.
+        rows: Its rows.
+        printed: The paper prints the name; otherwise it only rules the blocks apart.
+    """
 
     name: str
     rows: tuple[Row, ...]
+    printed: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """The published table that a board mirrors.
+
+    Attributes:
+        paper: Short name, e.g. ``DenseFlow``; boards of one paper stand together in an index.
+        number: Number or heading of the table, e.g. ``Table 1``.
+        provenance: Where the values were taken from, in a sentence.
+        caveats: What to keep in mind when comparing, a sentence each.
+        citation: The paper.
+    """
+
+    paper: str
+    number: str
+    provenance: str
+    caveats: tuple[str, ...] = ()
+    citation: Citation | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,12 +321,19 @@ class Board:
     Attributes:
         slug: Its name in file names and addresses.
         title: Heading.
-        description: A paragraph: what is compared, and how.
+        description: A paragraph: what is compared, and how; whose numbers are whose.
         facts: Counts, one line.
         columns: The columns.
         groups: The rows.
         notes: Letters and what they stand for.
-        budget: Canonical text of the budget that all rows share; empty if they share none.
+        budget: Canonical text of the budget that all reproduced rows share; empty if none.
+        row_header: Heading of the methods.
+        group_header: Heading of the groups, where the paper prints them as a column of their own;
+            empty where a group's name stands above its rows.
+        shared_unit: Unit and direction, where all columns share them; empty otherwise.
+        layout: ``list`` for a listing of quantities: one column of values, no header.
+        source: The table it mirrors; None for boards of our own.
+        suite: The suite that it shows; empty for a board of whatever is in the store.
     """
 
     slug: str
@@ -203,6 +344,12 @@ class Board:
     groups: tuple[Group, ...]
     notes: tuple[tuple[str, str], ...] = ()
     budget: str = ""
+    row_header: str = "Method"
+    group_header: str = ""
+    shared_unit: str = ""
+    layout: Literal["grid", "list"] = "grid"
+    source: Origin | None = None
+    suite: str = ""
 
     @property
     def rows(self) -> Iterator[Row]:

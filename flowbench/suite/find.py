@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,37 @@ def shipped_suites() -> dict[str, Path]:
     """
     files = (path for folder in SUITE_FOLDERS for path in sorted(folder.glob("*/suite.toml")))
     return {path.parent.name: path for path in files}
+
+
+def run_by_rows(suite: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """The models and data sets that the rows of a suite's board name.
+
+    Args:
+        suite: A suite file's table, which need not be valid.
+
+    Returns:
+        Both lists in order, each name once; empty without rows.
+    """
+    board = suite.get("board")
+    rows = board.get("rows") if isinstance(board, Mapping) else None
+    named = [row for row in rows.values() if isinstance(row, Mapping)] if rows else []
+    pairs = [pair for row in named for pair in row.items()]
+    return list(dict.fromkeys(m for _, m in pairs)), list(dict.fromkeys(d for d, _ in pairs))
+
+
+def models_of(suite: Mapping[str, Any]) -> list[str]:
+    """What a suite runs.
+
+    Args:
+        suite: A suite file's table.
+
+    Returns:
+        Its models, else those that the rows of its board name; a name without its presets, since
+        each row and data set has its own.
+    """
+    if "models" in suite:
+        return list(suite["models"])
+    return list(dict.fromkeys(model.partition(":")[0] for model in run_by_rows(suite)[0]))
 
 
 def read_suite(path: Path) -> dict[str, Any]:

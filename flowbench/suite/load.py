@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from flowbench.errors import SuiteError
-from flowbench.suite.find import read_suite
+from flowbench.suite.find import read_suite, run_by_rows
 from flowbench.suite.schema import Suite
 
 
@@ -32,6 +32,9 @@ def load_suite(path: Path) -> Suite:
     if isinstance(data.get("seeds"), str):
         data["seeds"] = parse_seeds(data["seeds"])
     data["overrides"] = dict(_flatten(data.pop("set", {})))
+    if isinstance(data.get("board"), Mapping) and data["board"].get("published"):
+        models, datasets = run_by_rows(data)
+        data = {"models": models, "datasets": datasets, **data}
     return build_suite(data, source=f"suite file {str(path)!r}")
 
 

@@ -3,14 +3,95 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from flowbench.api.config import MetricSettings
+from flowbench.api.specs import Direction
 
 PROTOCOL_VERSION = 1
 """Raised whenever the evaluation protocol changes a number; part of every job id."""
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class OurValue(_Table):
+    """Which of our values stands beside a published one.
+
+    Attributes:
+        name: Name of a measured value; or ``device``, ``num_devices`` or ``train_hours``, which
+            every record has.
+        per: What it is divided by, e.g. 1e6 where the paper counts millions.
+    """
+
+    name: str
+    per: float = Field(default=1.0, gt=0)
+
+
+class Unlike(_Table):
+    """Values of one column that are not like the others.
+
+    Attributes:
+        columns: Keys of the columns; in a listing, names of the values.
+        rows: Labels of the rows whose published values are ``here``; the others are ``there``.
+        fact: What sets them apart, e.g. ``data``.
+        here: How it is in those rows.
+        there: How it is in the others.
+        ours: Which of the two our own measurements are like.
+    """
+
+    columns: tuple[str, ...] = Field(min_length=1)
+    rows: tuple[str, ...] = ()
+    fact: str
+    here: str
+    there: str
+    ours: Literal["here", "there"]
+
+
+class BoardColumn(_Table):
+    """A column of a board of our own.
+
+    Attributes:
+        header: Heading.
+        detail: Muted second part of the heading.
+        dataset: The data.
+        metric: Name of the value.
+        better: Which way is better.
+        per: What values are divided by.
+        decimals: Decimals of its values.
+    """
+
+    header: str
+    detail: str = ""
+    dataset: str
+    metric: str
+    better: Direction = "lower"
+    per: float = Field(default=1.0, gt=0)
+    decimals: int = Field(default=3, ge=0)
+
+
+class BoardLayout(_Table):
+    """How a suite's board looks.
+
+    Attributes:
+        published: Id of the published table that it mirrors; empty for a board of our own.
+        rows: Which model runs a row, by the row's printed label and the data set.
+        values: Which of our values stands in a column, by the name of the published one.
+        unlike: Published values that must not be compared with others of their column.
+        caveats: What to keep in mind when comparing.
+        columns: Columns of a board of our own over several data sets; without any, and without a
+            published table, the board shows what was measured.
+    """
+
+    published: str = ""
+    rows: Mapping[str, Mapping[str, str]] = Field(default_factory=dict)
+    values: Mapping[str, OurValue] = Field(default_factory=dict)
+    unlike: tuple[Unlike, ...] = ()
+    caveats: tuple[str, ...] = ()
+    columns: tuple[BoardColumn, ...] = ()
 
 
 class Suite(BaseModel):
@@ -19,23 +100,59 @@ class Suite(BaseModel):
     Attributes:
         name: Lower-case id.
         title: Its subject, as ``flowbench list suites`` shows it.
-        models: ``name`` or ``name:preset``.
-        datasets: Dataset ids.
+        models: ``name`` or ``name:preset``; of a board with rows, all that those name.
+        datasets: Dataset ids; of a board with rows, all that those name.
         metrics: Metric names; None takes all that apply.
         budget: Training budget of each job, e.g. ``60s`` or ``60s,5000steps``.
         seeds: One job for each.
         overrides: Configuration values by dotted key, ``model.key``.
         protocol: How every row is evaluated.
+        protocols: The same for single data sets, in place of ``protocol``.
+        board: How its board looks; None for a suite of flags.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(default="flags", pattern=r"^[a-z0-9][a-z0-9._-]*$")
     title: str = ""
-    models: tuple[str, ...] = Field(min_length=1)
-    datasets: tuple[str, ...] = Field(default=("digits",), min_length=1)
+    models: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ("digits",)
     metrics: tuple[str, ...] | None = None
     budget: str = "60s"
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     overrides: Mapping[str, Any] = Field(default_factory=dict)
     protocol: MetricSettings = MetricSettings()
+    protocols: Mapping[str, MetricSettings] = Field(default_factory=dict)
+    board: BoardLayout | None = None
+
+    @model_validator(mode="after")
+    def _something_to_show(self) -> Self:
+        mirrors = self.board is not None and self.board.published
+        if not mirrors and not (self.models and self.datasets):
+            raise ValueError("a suite needs at least 1 of models and datasets")
+        return self
+
+    def models_on(self, dataset: str) -> tuple[str, ...]:
+        """What runs on a data set.
+
+        Args:
+            dataset: One of the suite's.
+
+        Returns:
+            ``name`` or ``name:preset`` of each: all models, or those that the board's rows name.
+        """
+        if self.board is None or not self.board.rows:
+            return self.models
+        chosen = (row.get(dataset) for row in self.board.rows.values())
+        return tuple(dict.fromkeys(choice for choice in chosen if choice))
+
+    def protocol_on(self, dataset: str) -> MetricSettings:
+        """How rows are evaluated on a data set.
+
+        Args:
+            dataset: One of the suite's.
+
+        Returns:
+            The settings.
+        """
+        return self.protocols.get(dataset, self.protocol)

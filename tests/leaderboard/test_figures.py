@@ -3,49 +3,136 @@ from __future__ import annotations
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 
 import pytest
 
 from flowbench.leaderboard import figures
+from flowbench.leaderboard.figures import labels
 
-LINE = figures.Series(x=[0.0, 1.0, 2.0], y=[3.0, 2.5, 2.4], label="<b>$x$ 名</b>", lead=True)
+NAME = "<b>$x$ 名</b>"
+LINE = figures.Series(x=[0.0, 1.0, 2.0], y=[3.0, 2.5, 2.4], label=NAME, lead=True)
 POINTS = [
-    figures.Point(x=1e3, y=2.4, half_width=None, label="histogram"),
-    figures.Point(x=2e5, y=2.1, half_width=0.01, label="glow"),
-    figures.Point(x=3e5, y=2.2, half_width=0.02, label="other", ranked=False),
+    figures.Point(row="m-histogram", label=NAME, x=1e3, y=2.4),
+    figures.Point(row="m-glow", label="glow", x=2e5, y=2.1, half_width=0.01, group=1),
+    figures.Point(row="m-glow", label="glow", x=3e7, y=2.0, kind="published", group=1),
+    figures.Point(row="m-other", label="other", x=3e5, y=2.2, kind="unranked", half_width=0.02),
+]
+STRIPS = [
+    figures.Strip(
+        name=NAME, group=0, published=(("m-a", 2.0), ("m-b", 2.5)), reproduced=(("m-b", 2.6),)
+    ),
+    figures.Strip(name="Flows", group=1, published=(), reproduced=(("m-c", 2.1),)),
 ]
 
 
 def drawn() -> list[str]:
     return [
-        figures.curves([LINE], prefix="a", title="Curves", x_title="seconds"),
-        figures.pareto(POINTS, prefix="b", title="Front", x_title="parameters"),
+        figures.curves([LINE], prefix="a", title="Curves"),
+        figures.scatter(
+            POINTS, prefix="b", title="Front", x_title="parameters", y_title="bits per dim"
+        ),
+        figures.strips(STRIPS, prefix="c", title="Groups", x_title="bits per dim"),
     ]
 
 
-@pytest.mark.parametrize("index", [0, 1])
+def elements(svg: str, tag: str) -> Iterator[ET.Element]:
+    return ET.fromstring(svg).iter(f"{{http://www.w3.org/2000/svg}}{tag}")
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
 def test_a_figure_needs_no_style_attribute_and_keeps_its_text(index: int) -> None:
-    root = ET.fromstring(drawn()[index])
+    svg = drawn()[index]
+    root = ET.fromstring(svg)
     tags = {element.tag.split("}")[-1] for element in root.iter()}
     assert not tags & {"style", "metadata", "script", "image"}
     assert not any("style" in element.attrib for element in root.iter())
-    texts = {element.text for element in root.iter() if element.tag.endswith("}text")}
-    assert {("seconds", "parameters")[index], (LINE.label, "glow")[index]} <= texts
+    assert {("charged seconds", "parameters", "bits per dim")[index], NAME} <= {
+        element.text for element in elements(svg, "text")
+    }
     assert root.get("role") == "img"
     assert root.get("viewBox", "").startswith("0 0 360 ")
+    assert next(elements(svg, "title")).text == ("Curves", "Front", "Groups")[index]
+
+
+def test_marks_carry_the_keys_of_their_rows() -> None:
+    _, scatter, strips = drawn()
+    keys = [use.get("data-row") for use in elements(scatter, "use") if use.get("data-row")]
+    assert sorted(k for k in keys if k) == ["m-glow", "m-glow", "m-histogram", "m-other"]
+    keys = [use.get("data-row") for use in elements(strips, "use") if use.get("data-row")]
+    assert sorted(k for k in keys if k) == ["m-a", "m-b", "m-b", "m-c"]
+
+
+def test_marks_lie_where_their_values_say() -> None:
+    _, scatter, _ = drawn()
+    at = {
+        (use.get("data-row"), index): (float(use.get("x", "")), float(use.get("y", "")))
+        for index, use in enumerate(elements(scatter, "use"))
+        if use.get("data-row")
+    }
+    (cheap,) = (place for (row, _), place in at.items() if row == "m-histogram")
+    (dear,) = (place for (row, _), place in at.items() if row == "m-other")
+    assert cheap[0] < dear[0]
+    assert cheap[1] < dear[1]  # the greater value stands higher, at the smaller y
+
+
+def test_the_front_is_what_nothing_beats_in_both() -> None:
+    ranked = [p for p in POINTS if p.kind == "reproduced"]
+    dominated = figures.Point(row="m-bad", label="bad", x=4e5, y=2.3)
+    assert [p.row for p in figures.front([dominated, *ranked])] == ["m-histogram", "m-glow"]
+    higher = figures.front([dominated, *ranked], higher_is_better=True)
+    assert [p.row for p in higher] == ["m-histogram"]
+    assert "cheapest first" in str(next(elements(drawn()[1], "desc")).text)
+
+
+def test_labels_never_overlap_and_stay_inside() -> None:
+    layout = labels.Layout(width=360, height=300, left=38, bottom=32)
+    centres = [(50.0 + 7 * i, 100.0 + 3 * (i % 4)) for i in range(30)]
+    layout.block(centres)
+    placed = [
+        labels.extent(x, y, f"label {i}", offset)
+        for i, (x, y) in enumerate(centres)
+        if (offset := layout.place(x, y, f"label {i}")) is not None
+    ]
+    assert len(placed) > 3
+    for i, box in enumerate(placed):
+        assert 38 <= box[0]
+        assert box[2] <= 360
+        assert not any(labels.overlap(box, other) for other in placed[:i])
+
+
+def test_many_points_label_the_front_and_the_leading_row_alone() -> None:
+    many = [
+        figures.Point(row=f"m-{i}", label=f"name {i}", x=10.0 + i, y=3.0 + i, lead=i == 7)
+        for i in range(20)
+    ]
+    svg = figures.scatter(many, prefix="d", title="", x_title="", y_title="")
+    said = {text.text for text in elements(svg, "text")}
+    assert {name for name in said if name and name.startswith("name")} == {"name 0", "name 7"}
 
 
 def test_curves_in_a_shared_frame_end_where_their_values_say() -> None:
     other = figures.Series(x=[0.0, 4.0], y=[2.4, 2.0])
-    frame = figures.CurveFrame.around([LINE, other], name="f", x_title="seconds")
-    root = ET.fromstring(frame.draw([other], "One"))
-    (line,) = (e for e in root.iter() if e.tag.endswith("}polyline"))
+    frame = figures.CurveFrame.around([LINE, other], name="f")
+    svg = frame.draw([other], "One", devices=2)
+    (line,) = elements(svg, "polyline")
     last = line.get("points", "").split()[-1].split(",")
-    width, height = figures.WIDTH - 38 - 8, 160 - 8 - 32
+    width, height = 360 - 38 - 8, frame.height - 8 - 46
     low, high = frame.y
     assert float(last[0]) == pytest.approx(width, abs=0.1)
     assert float(last[1]) == pytest.approx(height * (high - 2.0) / (high - low), abs=0.1)
     assert ET.fromstring(frame.symbol).get("id") == "f"
+    said = [text.text for text in elements(svg, "text")]
+    assert "0.0022" in said  # 4 s on 2 devices, in hours
+
+
+def test_the_papers_value_is_a_line_or_is_said_to_lie_below() -> None:
+    frame = figures.CurveFrame.around([LINE], name="f")
+    inside = frame.draw([LINE], "One", paper=2.45)
+    assert [e.get("stroke-dasharray") for e in elements(inside, "line")] == ["3 3"]
+    below = frame.draw([LINE], "One", paper=1.0)
+    assert not list(elements(below, "line"))
+    assert "paper: 1, below ↓" in [text.text for text in elements(below, "text")]
 
 
 def test_every_colour_is_a_token() -> None:
@@ -59,12 +146,21 @@ def test_figures_are_the_same_each_time_and_apart_from_each_other() -> None:
     assert drawn() == drawn()
     ids = [e.get("id") for svg in drawn() for e in ET.fromstring(svg).iter() if e.get("id")]
     assert len(ids) == len(set(ids))
-    assert all(i is not None and i.startswith(("a-", "b-")) for i in ids)
+    assert all(i is not None and i.startswith(("a-", "b-", "c-")) for i in ids)
 
 
 def test_one_value_can_be_drawn() -> None:
     flat = figures.Series(x=[0.0], y=[2.0])
-    assert "<svg" in figures.curves([flat], prefix="c", title="", x_title="")
+    assert "<svg" in figures.curves([flat], prefix="c", title="")
+    alone = figures.Point(row="m", label="one", x=1.0, y=2.0)
+    assert "<svg" in figures.scatter([alone], prefix="d", title="", x_title="", y_title="")
+
+
+def test_each_shape_of_the_table_has_a_marker() -> None:
+    from flowbench.leaderboard.figures.shapes import MARKERS, PATHS
+
+    assert len(MARKERS) == len(PATHS) == len(set(PATHS))
+    assert figures.path(len(PATHS)) == figures.path(0)
 
 
 def test_drawing_leaves_no_global_state_and_boards_import_no_torch() -> None:

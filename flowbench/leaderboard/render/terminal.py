@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from flowbench.leaderboard import words
-from flowbench.leaderboard.table import Board, Cell, Column, Row
+from flowbench.leaderboard.table import Board, Cell, Column, Published, Row
+from flowbench.leaderboard.table import Group as TableGroup
 from flowbench.leaderboard.words import printable
 
 _UNBOUNDED = 10_000  # columns of text; for measuring
@@ -53,22 +54,33 @@ class _Fitted:
 
 
 def _table(board: Board, shown: int) -> Table:
+    budget = f" · {words.budget(board.budget)}" if board.budget else ""
     table = Table(
-        title=Text(printable(f"{board.title} · {words.budget(board.budget)}"), "bold"),
+        title=Text(printable(board.title + budget), "bold"),
         title_justify="left",
         box=None,
         pad_edge=False,
         header_style="",
     )
-    table.add_column(Text("Method", "bold"), no_wrap=True, overflow="fold")
+    if board.group_header:
+        table.add_column(Text(printable(board.group_header), "bold"), no_wrap=True)
+    table.add_column(Text(printable(board.row_header), "bold"), no_wrap=True, overflow="fold")
     for column in board.columns[:shown]:
-        table.add_column(_header(column), justify="right", no_wrap=True)
-    for group in board.groups:
-        if group.name:
-            table.add_row(Text(printable(group.name), "bold"))
-        for row in group.rows:
-            table.add_row(_method(row), *(_cell(cell) for cell in row.cells[:shown]))
+        right = column.kind == "number" and board.layout == "grid"
+        table.add_column(_header(column), justify="right" if right else "left", no_wrap=True)
+    for index, group in enumerate(board.groups):
+        if index and not group.printed:
+            table.add_row()  # the paper only rules the blocks apart
+        _add_group(table, board, group, shown)
     return table
+
+
+def _add_group(table: Table, board: Board, group: TableGroup, shown: int) -> None:
+    if group.name and group.printed and not board.group_header:
+        table.add_row(Text(printable(group.name), "bold"))
+    for row in group.rows:
+        lead = [Text(printable(group.name))] if board.group_header else []
+        table.add_row(*lead, _method(row), *(_cell(cell) for cell in row.cells[:shown]))
 
 
 def _header(column: Column) -> Text:
@@ -79,21 +91,38 @@ def _header(column: Column) -> Text:
 
 
 def _method(row: Row) -> Text:
-    name = Text(printable(row.name))
+    name = Text(printable(row.name + row.mark), "bold" if row.own and row.model else "")
     for badge in row.badges:
-        name.append(f" [{printable(badge)}]", "yellow")
+        name.append(f" [{printable(badge)}]", "not bold yellow")
     if row.sub:
-        name.append(f"\n  {printable(row.sub)}", "dim")
+        name.append(f"\n  {printable(row.sub)}", "not bold dim")
     return name
 
 
 def _cell(cell: Cell) -> Text:
+    lines = [part for part in (_published(cell.published), _ours(cell)) if part]
+    return Text("\n").join(lines)
+
+
+def _published(cell: Published | None) -> Text:
+    """The letter of a note comes first, so that values of a column end together."""
+    if cell is None:
+        return Text()
+    text = Text(f"{cell.note} " if cell.note else "", "yellow")
+    text.append(printable(cell.line), "dim" if cell.unlike else "bold" if cell.best else "")
+    return text
+
+
+def _ours(cell: Cell) -> Text:
     if not cell.value:
         return Text(printable(cell.words), "red" if cell.words.startswith("×") else "dim")
     text = Text(f"{cell.sign} " if cell.sign else "", "dim")
-    text.append(cell.value, "dim" if cell.unlike else "bold cyan" if cell.best else "cyan")
+    marked = "dim strike" if cell.struck else "dim" if cell.unlike else "cyan"
+    text.append(printable(cell.value), "bold cyan" if cell.best else marked)
     if cell.interval:
         text.append(f" {cell.interval}", "yellow" if cell.interval == "n=1" else "dim")
+    for beside in (cell.difference, cell.budget_share):
+        text.append(f"  {beside}" if beside else "", "dim")
     if cell.note:
         text.append(f" {cell.note}", "yellow")
     return text

@@ -1,0 +1,146 @@
+"""Axes without a box: hairline grid, horizontal titles, plain numbers on a log scale."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from flowbench.leaderboard.figures.svg import MUTED, RULE, TEXT_PX, WIDTH
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LEFT, RIGHT, BOTTOM = 38, 8, 32  # margins of a plot, in pixels
+
+_MAX_TICKS = 6
+_LARGE = ((1e9, " G"), (1e6, " M"))
+
+
+def new_axes(
+    height: int, *, left: int = LEFT, right: int = RIGHT, top: int = 8, bottom: int = BOTTOM
+) -> tuple[Figure, Axes]:
+    """An empty plot as wide as the page's rail.
+
+    Args:
+        height: In pixels.
+        left: Left margin.
+        right: Right margin.
+        top: Top margin.
+        bottom: Bottom margin.
+
+    Returns:
+        The figure and its axes.
+    """
+    figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72)
+    FigureCanvasSVG(figure)
+    figure.patch.set_visible(False)
+    box = (left / WIDTH, bottom / height, 1 - (left + right) / WIDTH, 1 - (top + bottom) / height)
+    axes = figure.add_axes(box)
+    axes.patch.set_visible(False)
+    axes.grid(visible=True, color=RULE, linewidth=1.0)
+    axes.set_axisbelow(True)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.tick_params(length=0, labelcolor=MUTED, labelsize=TEXT_PX, pad=4)
+    return figure, axes
+
+
+def title_x(axes: Axes, said: str) -> None:
+    """Names the horizontal axis at its right end.
+
+    Args:
+        axes: The axes.
+        said: The name.
+    """
+    axes.annotate(
+        said, (1.0, 0.0), xycoords="axes fraction", xytext=(0, -30), textcoords="offset points",
+        ha="right", va="bottom", color=MUTED, fontsize=TEXT_PX, annotation_clip=False,
+    )  # fmt: skip
+
+
+def title_y(axes: Axes, said: str) -> None:
+    """Names the vertical axis above it, from the figure's left edge.
+
+    Args:
+        axes: The axes.
+        said: The name.
+    """
+    axes.annotate(
+        said, (0.0, 1.0), xycoords="figure fraction", xytext=(0, -11), textcoords="offset points",
+        ha="left", va="bottom", color=MUTED, fontsize=TEXT_PX, annotation_clip=False,
+    )  # fmt: skip
+
+
+def log_scale_x(axes: Axes, xs: Sequence[float]) -> None:
+    """Makes the horizontal axis logarithmic, with plain labels.
+
+    Args:
+        axes: The axes.
+        xs: All positions, greater than 0.
+    """
+    low, high = math.log10(min(xs)), math.log10(max(xs))
+    pad = max(0.08 * (high - low), 0.15)
+    axes.set_xscale("log")
+    axes.set_xlim(10 ** (low - pad), 10 ** (high + pad))
+    ticks = _log_ticks(*axes.get_xlim())
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: plain(x)))
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """Round numbers between two limits, as many as have room."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in ((1, 2, 5), (1, 3), (1,)):
+        ticks = [s * 10.0**d for d in decades for s in steps if low <= s * 10.0**d <= high]
+        if len(ticks) <= _MAX_TICKS:
+            return ticks
+    return ticks[:: math.ceil(len(ticks) / _MAX_TICKS)]
+
+
+def plain(x: float) -> str:
+    """A round number as people write it.
+
+    Args:
+        x: The number.
+
+    Returns:
+        E.g. ``"0.02"``, ``"10,000"``, ``"2 M"``.
+    """
+    for size, unit in _LARGE:
+        if x >= size:
+            return f"{x / size:g}{unit}"
+    return f"{x:,.0f}" if x >= 1 and x == round(x) else f"{x:.2g}"
+
+
+def padded(values: Sequence[float], share: float = 0.08) -> tuple[float, float]:
+    """Limits around values.
+
+    Args:
+        values: The values.
+        share: Of their range, left free at each end.
+
+    Returns:
+        The lower and the upper limit, never equal.
+    """
+    low, high = min(values), max(values)
+    pad = share * (high - low) or 0.05 * abs(low) or 1.0
+    return low - pad, high + pad
+
+
+def robust(values: Sequence[float]) -> tuple[float, float]:
+    """Limits that show where curves end: the steep first part may leave the plot at the top.
+
+    Args:
+        values: All values of all curves.
+
+    Returns:
+        The lower and the upper limit.
+    """
+    ordered = sorted(values)
+    return padded([ordered[0], ordered[math.ceil(0.9 * (len(ordered) - 1))]])

@@ -1,0 +1,203 @@
+"""Quality against cost, with the front of those that nothing beats in both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from matplotlib.ticker import MaxNLocator
+
+from flowbench.leaderboard.figures.axes import (
+    BOTTOM,
+    LEFT,
+    log_scale_x,
+    new_axes,
+    padded,
+    title_x,
+    title_y,
+)
+from flowbench.leaderboard.figures.labels import Layout
+from flowbench.leaderboard.figures.shapes import marker
+from flowbench.leaderboard.figures.svg import (
+    ACCENT,
+    INK,
+    LINE,
+    MUTED,
+    PAGE,
+    TEXT_PX,
+    WIDTH,
+    finish,
+    gid_of,
+    settings,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Kind = Literal["reproduced", "unranked", "published"]
+
+_MAX_LABELS = 15
+_TOP = 20
+_LOOKS: Mapping[Kind, Mapping[str, Any]] = {
+    "reproduced": {"color": ACCENT, "markerfacecolor": ACCENT, "zorder": 4},
+    "unranked": {"color": LINE, "markerfacecolor": PAGE, "zorder": 3},
+    "published": {"color": INK, "markerfacecolor": PAGE, "zorder": 3},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A value and its cost.
+
+    Attributes:
+        row: Key of the row that it is of.
+        label: What stands beside it.
+        x: Cost, greater than 0.
+        y: Quality.
+        kind: Ours, ours but not ranked, or the paper's.
+        half_width: Half the 95 % interval of y; None without one.
+        group: The group's place on the board, which gives the shape.
+        lead: It is labelled however many there are.
+    """
+
+    row: str
+    label: str
+    x: float
+    y: float
+    kind: Kind = "reproduced"
+    half_width: float | None = None
+    group: int = 3
+    lead: bool = False
+
+
+def scatter(
+    points: Sequence[Point],
+    *,
+    prefix: str,
+    title: str,
+    x_title: str,
+    y_title: str,
+    height: int = 310,
+    higher_is_better: bool = False,
+) -> str:
+    """Draws quality against cost.
+
+    Args:
+        points: The points, at least one; a lower cost is better.
+        prefix: Of ids, unique on the page.
+        title: For those who cannot see it.
+        x_title: The cost.
+        y_title: The quality.
+        height: In pixels.
+        higher_is_better: Which way quality goes.
+
+    Returns:
+        An ``svg`` element.
+    """
+    best = front([p for p in points if p.kind == "reproduced"], higher_is_better=higher_is_better)
+    with settings():
+        figure, axes = new_axes(height, right=12, top=_TOP)
+        log_scale_x(axes, [p.x for p in points])
+        axes.set_ylim(*padded([y for p in points for y in _ends(p)]))
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        _draw_front(axes, best)
+        _draw_leaders(axes, points)
+        _draw_points(axes, points)
+        title_x(axes, x_title)
+        title_y(axes, y_title)
+        _draw_labels(axes, points, best, height)
+        return finish(figure, prefix, title, _in_words(best))
+
+
+def front(points: Sequence[Point], *, higher_is_better: bool = False) -> list[Point]:
+    """The Pareto front: those that nothing beats in both quality and cost.
+
+    Args:
+        points: The points; a lower cost is better.
+        higher_is_better: Which way quality goes.
+
+    Returns:
+        The front, by cost.
+    """
+    sign = -1.0 if higher_is_better else 1.0
+    best: list[Point] = []
+    for p in sorted(points, key=lambda p: (p.x, sign * p.y, p.label)):
+        if not best or sign * p.y < sign * best[-1].y:
+            best.append(p)
+    return best
+
+
+def _in_words(best: Sequence[Point]) -> str:
+    names = ", ".join(p.label for p in best)
+    return f"Nothing reproduced beats these in both, cheapest first: {names}." if names else ""
+
+
+def _ends(p: Point) -> tuple[float, float]:
+    half = p.half_width or 0.0
+    return p.y - half, p.y + half
+
+
+def _draw_front(axes: Axes, best: Sequence[Point]) -> None:
+    if not best:
+        return
+    right = axes.get_xlim()[1]
+    axes.step(
+        [*(p.x for p in best), right], [*(p.y for p in best), best[-1].y], where="post",
+        color=ACCENT, linewidth=0.75, zorder=2,
+    )  # fmt: skip
+
+
+def _draw_leaders(axes: Axes, points: Sequence[Point]) -> None:
+    """Joins what is ours to what the paper has for the same row."""
+    published = {p.row: p for p in points if p.kind == "published"}
+    pairs = [(p, published[p.row]) for p in points if p.kind != "published" and p.row in published]
+    gap = math.nan
+    axes.plot(
+        [x for ours, theirs in pairs for x in (ours.x, theirs.x, gap)],
+        [y for ours, theirs in pairs for y in (ours.y, theirs.y, gap)],
+        color=LINE, linewidth=1, zorder=1, linestyle=(0, (1, 2.5)),
+    )  # fmt: skip
+
+
+def _draw_points(axes: Axes, points: Sequence[Point]) -> None:
+    """Draws the points that look alike in one go: one by one takes long for hundreds."""
+    alike: dict[tuple[Kind, int], list[Point]] = {}
+    for p in points:
+        alike.setdefault((p.kind, p.group), []).append(p)
+    for (kind, group), some in sorted(alike.items()):
+        look = _LOOKS[kind]
+        bars = [(p.x, *_ends(p)) for p in some if p.half_width]
+        axes.plot(
+            [x for x, _, _ in bars for _ in range(3)],
+            [y for _, low, high in bars for y in (low, high, math.nan)],
+            color=look["color"], linewidth=1, zorder=look["zorder"],
+        )  # fmt: skip
+        axes.plot(
+            [p.x for p in some], [p.y for p in some], marker(group), markersize=6,
+            markeredgewidth=1.1, gid=gid_of(p.row for p in some), **look,
+        )  # fmt: skip
+
+
+def _draw_labels(axes: Axes, points: Sequence[Point], best: Sequence[Point], height: int) -> None:
+    """Writes labels, the most telling first, where there is room."""
+    layout = Layout(width=WIDTH, height=height - _TOP + 4, left=LEFT, bottom=BOTTOM)
+    at = {id(p): _pixels(axes, p) for p in points}
+    layout.block(at.values())
+    first = {id(p) for p in best} | {id(p) for p in points if p.lead}
+    shown = points if len(points) <= _MAX_LABELS else [p for p in points if id(p) in first]
+    for p in sorted(shown, key=lambda p: (id(p) not in first, p.y, p.x, p.label, p.kind)):
+        said = f"{p.label}, unranked" if p.kind == "unranked" else p.label
+        offset = layout.place(*at[id(p)], said)
+        if offset is not None:
+            axes.annotate(
+                said, (p.x, p.y), xytext=(offset.dx, offset.dy), textcoords="offset points",
+                ha=offset.align, va="bottom", color=INK if p.kind == "reproduced" else MUTED,
+                fontsize=TEXT_PX, zorder=5, annotation_clip=False,
+            )  # fmt: skip
+
+
+def _pixels(axes: Axes, p: Point) -> tuple[float, float]:
+    x, y = axes.transData.transform((p.x, p.y))
+    return float(x), float(y)

@@ -1,0 +1,35 @@
+"""Letters for notes, in the order in which a table comes to them."""
+
+from __future__ import annotations
+
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz"
+
+
+class Notes:
+    """The notes of one board, each text once."""
+
+    def __init__(self) -> None:
+        self._letters: dict[str, str] = {}
+
+    def letter(self, text: str) -> str:
+        """The letter of a note.
+
+        Args:
+            text: What the note says.
+
+        Returns:
+            Its letter; nothing for an empty note.
+        """
+        if not text:
+            return ""
+        return self._letters.setdefault(text, _letter(len(self._letters)))
+
+    def letters(self) -> tuple[tuple[str, str], ...]:
+        """All letters with their notes, in order."""
+        return tuple((letter, text) for text, letter in self._letters.items())
+
+
+def _letter(index: int) -> str:
+    """``a`` to ``z``, then ``aa``, ``ab``, ..."""
+    head, tail = divmod(index, len(_ALPHABET))
+    return (_letter(head - 1) if head else "") + _ALPHABET[tail]

@@ -1,0 +1,124 @@
+"""The paper's part of a cell: printed strings, ranked among their like."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from flowbench.api.specs import Direction
+from flowbench.leaderboard.notes import Notes
+from flowbench.leaderboard.ranking import Entry, Like, Place, Run, rank
+from flowbench.leaderboard.table import Kind, Published
+from flowbench.suite.published import PublishedTable, PublishedValue
+
+STARS = 5
+_SIGNS = {"~": "~", "<=": "≤", ">=": "≥", "<": "<", ">": ">"}
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?")
+
+
+def published(
+    value: PublishedValue,
+    *,
+    kind: Kind = "number",
+    suffix: str = "",
+    spread: PublishedValue | None = None,
+    device_hours: float | None = None,
+) -> Published:
+    """A printed value as a board shows it.
+
+    Args:
+        value: The value.
+        kind: What its column's cells are.
+        suffix: What the paper prints after it.
+        spread: What the paper prints after that as ±.
+        device_hours: What the paper says the training cost.
+
+    Returns:
+        The paper's part of a cell, not ranked yet.
+    """
+    number = float(value.value) if _NUMBER.fullmatch(value.value) else None
+    text = value.value
+    if value.qualifier == "n/a":
+        text = "n/a"
+    elif kind == "check":
+        text = "✓" if number else "×"
+    elif kind == "stars" and number is not None:
+        text = "★" * int(number) + "☆" * (STARS - int(number))
+    elif value.qualifier == "x":
+        text = f"{text}×"
+    text += suffix if value.value else ""
+    return Published(
+        text=f"{text} ±{spread.value}" if spread is not None else text,
+        sign=_SIGNS.get(value.qualifier, ""),
+        value=number,
+        remark=value.note,
+        device_hours=device_hours,
+    )
+
+
+def rank_published(
+    cells: Mapping[str, tuple[Published, Like]], direction: Direction
+) -> dict[str, Place]:
+    """Ranks the printed values of one column among their like.
+
+    Args:
+        cells: Values with what they share with their like, by row.
+        direction: Which way is better.
+
+    Returns:
+        The places of those that are numbers, by row.
+    """
+    entries = [
+        Entry(row=row, like=like, runs=(Run(value=cell.value),))
+        for row, (cell, like) in cells.items()
+        if cell.value is not None
+    ]
+    return {place.row: place for place in rank(entries, direction)}
+
+
+def placed(cell: Published, place: Place, direction: Direction, notes: Notes) -> Published:
+    """A printed value with its place.
+
+    Args:
+        cell: The value.
+        place: Its place.
+        direction: Which way is better.
+        notes: The board's notes.
+
+    Returns:
+        The value; what is unlike most others has a note that says what sets them apart.
+    """
+    if direction == "none":
+        return cell
+    apart = "; ".join(f"{fact} is {here}, not {there}" for fact, here, there in place.unlike)
+    return replace(
+        cell,
+        rank=place.label,
+        best=place.best,
+        unlike=bool(place.unlike),
+        note=notes.letter(f"Not ranked with the others published: {apart}." if apart else ""),
+    )
+
+
+def costs(table: PublishedTable) -> dict[tuple[str, str, str], float]:
+    """What the trainings of a table cost, where it says.
+
+    Args:
+        table: A table with numbers of GPUs and hours.
+
+    Returns:
+        GPU-hours by method id, variant and data set.
+    """
+    found: dict[tuple[int, str], dict[str, PublishedValue]] = {}
+    for value in table.values:
+        if value.metric in ("gpus", "duration_h") and value.qualifier in ("", "~"):
+            found.setdefault((value.row_order, value.dataset), {})[value.metric] = value
+    return {
+        (pair["gpus"].model_plugin, pair["gpus"].variant, pair["gpus"].dataset): float(
+            pair["gpus"].value
+        )
+        * float(pair["duration_h"].value)
+        for pair in found.values()
+        if len(pair) == 2
+    }

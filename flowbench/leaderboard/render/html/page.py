@@ -1,0 +1,178 @@
+"""From a board to its page, and from all boards to their index."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flowbench.leaderboard import figures, words
+from flowbench.leaderboard.render.html.columns import headings, style
+from flowbench.leaderboard.render.html.environment import render_page
+from flowbench.leaderboard.render.html.panel import Part, frames, max_samples, parts
+from flowbench.leaderboard.render.html.plots import plots
+from flowbench.leaderboard.render.html.rows import (
+    STATUSES,
+    GroupView,
+    RowView,
+    group_views,
+    has_ours,
+    is_mirrored,
+    noun,
+    row_ids,
+)
+from flowbench.leaderboard.table import Board
+
+_OWN_BOARDS = "flowbench"
+_IN_RAIL = 2  # plots beside the table; the others stand below it
+_FACT = re.compile(r"(\D*?)([0-9][0-9.,]*(?:\s?%)?)(.*)", re.DOTALL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """One of the counts under the title.
+
+    Attributes:
+        before: Words before its number.
+        number: The number, which stands out.
+        after: Words after it.
+        bad: It counts failures.
+    """
+
+    before: str
+    number: str
+    after: str
+    bad: bool
+
+
+def render(
+    board: Board,
+    *,
+    others: Sequence[tuple[str, str]] = (),
+    downloads: Sequence[tuple[str, str]] = (),
+) -> str:
+    """Writes a board as HTML.
+
+    Args:
+        board: The board.
+        others: File name and title of each board beside it, itself included, for its navigation.
+        downloads: Format and file name of the same board in other formats.
+
+    Returns:
+        The page.
+    """
+    groups = group_views(board)
+    drawn = plots(board, row_ids(board))
+    shared, most = frames(board), max_samples(board)
+    content = {
+        "board": board,
+        "headings": headings(board),
+        "groups": groups,
+        "mirrored": is_mirrored(board),
+        "statuses": _statuses(groups),
+        "facts": [_fact(text) for text in board.facts],
+        "shape": figures.path,
+        "others": others,
+        "downloads": downloads,
+        "rail": drawn[:_IN_RAIL],
+        "further": drawn[_IN_RAIL:],
+        "frames": shared.values(),
+        "panels": [
+            (group, view, found)
+            for group in groups
+            for view in group.rows
+            if _worth_opening(view, found := parts(board, view, shared, most))
+        ],
+        "ways": _ways(board),
+        "noun": noun(board),
+        "has": _parts_of_cells(board),
+        "there": _marks(board),
+    }
+    return render_page("board.html.j2", content, style=style(board))
+
+
+def render_index(boards: Sequence[tuple[str, Board]]) -> str:
+    """Writes the list of several boards, by paper.
+
+    Args:
+        boards: File name and board of each.
+
+    Returns:
+        The page.
+    """
+    sections: dict[str, list[tuple[str, Board]]] = {}
+    for file, board in boards:
+        paper = board.source.paper if board.source else _OWN_BOARDS
+        sections.setdefault(paper, []).append((file, board))
+    content: dict[str, Any] = {
+        "sections": sections,
+        "facts_of": lambda board: [_fact(text) for text in board.facts],
+        "leader": _leader,
+    }
+    return render_page("index.html.j2", content)
+
+
+def _leader(board: Board) -> str:
+    """The best reproduced value of a board's first column, with its method."""
+    for row in board.rows:
+        if row.cells and row.cells[0].best:
+            return f"{words.printable(row.name)} {row.cells[0].text}"
+    return ""
+
+
+def _fact(text: str) -> Fact:
+    match = _FACT.fullmatch(text)
+    before, number, after = match.groups() if match else ("", "", text)
+    return Fact(before=before, number=number, after=after, bad="failed" in text)
+
+
+def _statuses(groups: Sequence[GroupView]) -> list[tuple[str, str]]:
+    """What rows can be filtered by, if it tells any of them apart."""
+    views = [view for group in groups for view in group.rows]
+    counts = {key: sum(key in view.statuses for view in views) for key in STATUSES}
+    return [(key, said) for key, said in STATUSES.items() if 0 < counts[key] < len(views)]
+
+
+def _parts_of_cells(board: Board) -> list[tuple[str, str]]:
+    """The parts of cells that a reader can hide."""
+    cells = [cell for row in board.rows for cell in row.cells]
+    found = {
+        "interval": ("interval", any(c.interval for c in cells)),
+        "difference": ("difference", any(c.difference for c in cells)),
+        "budget": ("share of the paper’s budget", any(c.budget_share for c in cells)),
+        "likelihood": ("second line of methods", any(row.sub for row in board.rows)),
+    }
+    return [(key, said) for key, (said, there) in found.items() if there]
+
+
+def _ways(board: Board) -> list[str]:
+    """The numbers that rows can be ranked by."""
+    cells = [cell for row in board.rows for cell in row.cells]
+    found = {
+        "published": any(cell.published for cell in cells),
+        "reproduced": any(cell.value for cell in cells),
+        "difference": any(cell.difference for cell in cells),
+    }
+    return [way for way, there in found.items() if there]
+
+
+def _marks(board: Board) -> set[str]:
+    """The marks that a board has, so that its key explains these and no others."""
+    cells = [cell for row in board.rows for cell in row.cells]
+    papers = [cell.published for cell in cells if cell.published]
+    found = {
+        "ours": has_ours(board),
+        "best": any(cell.best for cell in cells) or any(p.best for p in papers),
+        "note": bool(board.notes),
+        "remark": any(p.remark for p in papers),
+        "about": any(p.sign == "~" for p in papers),
+        "arrow": any(heading.two_lines and heading.below for heading in headings(board)),
+    }
+    return {name for name, there in found.items() if there}
+
+
+def _worth_opening(view: RowView, found: Sequence[Part]) -> bool:
+    row = view.row
+    remarks = any(c.published is not None and c.published.remark for c in row.cells)
+    return bool(found) or remarks or row.citation is not None or bool(row.contract)

@@ -1,0 +1,285 @@
+"""The plots beside and below a board's table: which there are, of what, and what their marks mean.
+
+A plot is drawn only where there is something to see in it: a cost that hardly varies is no axis.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from markupsafe import Markup
+
+from flowbench.leaderboard import figures, words
+from flowbench.leaderboard.numbers import NO_BREAK
+from flowbench.leaderboard.table import Board, Cell, Column, Row
+
+_SPREAD = 1.2  # a cost that varies less than this is no axis
+_MAX_LABELLED = 8  # curves that can be told apart by labels at their ends
+_MAX_LABEL = 24
+_ROUND = 3  # the shape of a board without groups
+_COSTS = re.compile(
+    r"(params|gpus?|duration|channels|khz|device_hours|gpu_hours|steps|peak_memory|sampling_)"
+)
+_QUALITIES = re.compile(r"(bpd|nll|ll_|fid|kid|sliced_wasserstein|mmd|c2st)")
+_DISTANCES = ("fid", "kid", "fad", "sliced_wasserstein", "mmd", "energy_distance")
+
+_Cost = Callable[[Row, Cell], tuple[float | None, float | None]]
+"""What a cell of a row cost: ours, and the paper's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plot:
+    """A plot on the page.
+
+    Attributes:
+        name: Of its file when saved.
+        heading: What it shows, bold.
+        caption: The rest of it, and what the marks mean; our own markup.
+        svg: The image.
+    """
+
+    name: str
+    heading: str
+    caption: Markup
+    svg: Markup
+
+
+def plots(board: Board, ids: Mapping[str, str]) -> list[Plot]:
+    """Draws a board's plots, the most telling first.
+
+    Args:
+        board: The board.
+        ids: Ids of the rows on the page, by their keys.
+
+    Returns:
+        The plots.
+    """
+    quality = _quality(board)
+    if quality is None or board.layout == "list":
+        return []
+    distance = next((i for i, c in enumerate(board.columns) if c.metric in _DISTANCES), quality)
+    drawn = [
+        _against(board, ids, quality, "device-hours", _hours),
+        _curves(board),
+        _groups(board, ids, quality),
+        _against(board, ids, quality, "parameters", _parameters),
+        _against(board, ids, distance, "latency in ms", _latency(board)),
+    ]
+    return [plot for plot in drawn if plot is not None]
+
+
+def _quality(board: Board) -> int | None:
+    """The column that plots are about: a likelihood or distance if there is one, never a cost."""
+    found = {
+        i: (
+            bool(_QUALITIES.match(column.metric)),
+            sum(row.cells[i].mean is not None for row in board.rows),
+            sum(_published(row.cells[i]) is not None for row in board.rows),
+        )
+        for i, column in enumerate(board.columns)
+        if column.direction != "none"
+        and column.kind == "number"
+        and not _COSTS.match(column.metric)
+    }
+    return max(found, key=lambda i: (found[i], -i), default=None)
+
+
+def _dataset(board: Board, place: int) -> str:
+    """A column's data; where each row has its own, those of most: values of others stay out."""
+    own = Counter(cell.dataset for row in board.rows if (cell := row.cells[place]).dataset)
+    return board.columns[place].dataset or next((name for name, _ in own.most_common(1)), "")
+
+
+def _cells(board: Board, place: int) -> dict[str, Cell]:
+    """A column's cells of one data set, by the rows' keys."""
+    dataset, column = _dataset(board, place), board.columns[place]
+    cells = {row.key: row.cells[place] for row in board.rows}
+    return {key: c for key, c in cells.items() if (c.dataset or column.dataset) == dataset}
+
+
+def _hours(row: Row, cell: Cell) -> tuple[float | None, float | None]:
+    return cell.device_hours, cell.published.device_hours if cell.published else None
+
+
+def _parameters(row: Row, cell: Cell) -> tuple[float | None, float | None]:
+    return row.num_parameters, row.published_parameters
+
+
+def _latency(board: Board) -> _Cost:
+    """Milliseconds as the table says them; where it has no such column, the row's own."""
+    places = [i for i, c in enumerate(board.columns) if c.metric == "sampling_latency"]
+
+    def cost(row: Row, cell: Cell) -> tuple[float | None, float | None]:
+        if places:
+            return row.cells[places[0]].mean, None
+        return None if row.latency_s is None else 1e3 * row.latency_s, None
+
+    return cost
+
+
+def _published(cell: Cell) -> float | None:
+    """The published value, if it is of the same data and measure as most of its column."""
+    return cell.published.value if cell.published and not cell.published.unlike else None
+
+
+# --- quality against a cost -----------------------------------------------------------------------
+
+
+def _against(
+    board: Board, ids: Mapping[str, str], place: int, said: str, cost: _Cost
+) -> Plot | None:
+    column = board.columns[place]
+    points = list(_points(board, ids, place, cost))
+    xs = [p.x for p in points]
+    if len(points) < 2 or max(xs) <= _SPREAD * min(xs):
+        return None
+    quality, data = _names(column, _dataset(board, place))
+    svg = figures.scatter(
+        points,
+        prefix=f"plot-{said.split()[0]}",
+        title=f"{quality} against {said}, {data}",
+        x_title=f"{said}, log scale",
+        y_title=_axis(column),
+        higher_is_better=column.direction == "higher",
+    )
+    return Plot(
+        name=f"{board.slug}-{said.split()[0]}",
+        heading=f"{quality} against {said}",
+        caption=_explained(data, {p.kind for p in points}, points),
+        svg=Markup(svg),
+    )
+
+
+def _points(
+    board: Board, ids: Mapping[str, str], place: int, cost: _Cost
+) -> Iterator[figures.Point]:
+    labels, cells = _labels(board), _cells(board, place)
+    for number, group in enumerate(board.groups):
+        for row in group.rows:
+            cell = cells.get(row.key)
+            if cell is None:
+                continue
+            ours, theirs = cost(row, cell)
+            base = figures.Point(
+                row=ids[row.key], label=labels[row.key], x=1.0, y=0.0, lead=row.own,
+                group=number if len(board.groups) > 1 else _ROUND,
+            )  # fmt: skip
+            if ours and cell.mean is not None:
+                kind: figures.Kind = "unranked" if cell.unlike or cell.struck else "reproduced"
+                half = cell.half_width
+                yield replace(base, x=ours, y=cell.mean, half_width=half, kind=kind)
+            published = _published(cell)
+            if theirs and published is not None:
+                yield replace(base, x=theirs, y=published, kind="published")
+
+
+def _labels(board: Board) -> dict[str, str]:
+    """What stands beside points: names without presets, where that keeps them apart."""
+    full = {row.key: words.printable(row.name) for row in board.rows}
+    stems = [name.split(":")[0] for name in full.values()]
+    return {
+        key: _cut(name.split(":")[0] if stems.count(name.split(":")[0]) == 1 else name)
+        for key, name in full.items()
+    }
+
+
+def _cut(label: str) -> str:
+    return label if len(label) <= _MAX_LABEL else label[: _MAX_LABEL - 1] + "…"
+
+
+def _names(column: Column, dataset: str) -> tuple[str, str]:
+    """A column's quantity and its data, in words."""
+    quantity = words.printable(_axis(column))
+    return quantity[:1].upper() + quantity[1:], words.printable(dataset)
+
+
+def _axis(column: Column) -> str:
+    named = {"bpd": "bits per dim", "nll": "NLL, nats", "ll_nats_per_dim": "LL, nats per dim"}
+    return named.get(column.metric) or column.label
+
+
+def _explained(data: str, kinds: set[str], points: list[figures.Point]) -> Markup:
+    said = [Markup(", {}.").format(data) if data else Markup(".")]
+    if "reproduced" in kinds:
+        spread = any(p.half_width for p in points)
+        bar = f" with 95{NO_BREAK}% interval" if spread else ""
+        said.append(Markup('<span class="accent">Filled</span>: reproduced{}.').format(bar))
+    if "published" in kinds:
+        joined = ", joined to ours by dots" if "reproduced" in kinds else ""
+        said.append(Markup("Hollow: published{}.").format(joined))
+    if "unranked" in kinds:
+        said.append(Markup("Grey: unranked."))
+    if "reproduced" in kinds:
+        said.append(Markup("Step: what nothing beats in both."))
+    return said[0] + Markup(" ") + Markup(" ").join(said[1:])
+
+
+# --- by group, and over time ----------------------------------------------------------------------
+
+
+def _groups(board: Board, ids: Mapping[str, str], place: int) -> Plot | None:
+    column, alike = board.columns[place], _cells(board, place)
+    found = []
+    for number, group in enumerate(board.groups):
+        cells = [(ids[row.key], alike[row.key]) for row in group.rows if row.key in alike]
+        strip = figures.Strip(
+            name=_cut(words.printable(group.name or group.rows[0].name)),
+            group=number,
+            published=tuple((row, x) for row, c in cells if (x := _published(c)) is not None),
+            reproduced=tuple(
+                (row, c.mean)
+                for row, c in cells
+                if c.mean is not None and not c.unlike and not c.struck
+            ),
+        )
+        if strip.published or strip.reproduced:
+            found.append(strip)
+    if len(found) < 2:
+        return None
+    quality, data = _names(column, _dataset(board, place))
+    svg = figures.strips(
+        found, prefix="plot-groups", title=f"{quality} by group, {data}", x_title=_axis(column)
+    )
+    marks = "Stroke: published."
+    if any(strip.reproduced for strip in found):
+        marks += " Mark: reproduced."
+    return Plot(
+        name=f"{board.slug}-groups",
+        heading=f"{quality} by group",
+        caption=Markup("{} {}").format(f", {data}." if data else ".", marks),
+        svg=Markup(svg),
+    )
+
+
+def _curves(board: Board) -> Plot | None:
+    """The learning curve of every method, one run each, where all ran on one data set."""
+    rows = [row for row in board.rows if row.details.curves]
+    units = {row.details.curves[0].unit for row in rows}
+    if not rows or len({c.dataset for c in board.columns}) > 1 or len(units) > 1:
+        return None
+    labels = _labels(board)
+    best = {row.key for row in rows if row.cells[0].best} or {rows[0].key}
+    labelled = {row.key for row in rows[:_MAX_LABELLED]}
+    series = [
+        figures.Series(
+            x=[x for x, _ in row.details.curves[0].points],
+            y=[y for _, y in row.details.curves[0].points],
+            label=labels[row.key][:12] if row.key in labelled else "",
+            lead=row.key in best,
+        )
+        for row in sorted(rows, key=lambda row: row.key in best)
+    ]
+    unit = units.pop()
+    said = f"Learning curves of {len(rows)} method{'' if len(rows) == 1 else 's'}"
+    return Plot(
+        name=f"{board.slug}-curves",
+        heading="Learning curves",
+        caption=Markup(
+            ": {} on validation data against the seconds charged to the budget, one run of each "
+            'method. <span class="accent">Accent</span>: the best.'
+        ).format(unit),
+        svg=Markup(figures.curves(series, prefix="plot-curves", title=said)),
+    )

@@ -1,0 +1,71 @@
+"""Samples small enough for a page with hundreds of rows; the store keeps them as they were."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+from PIL import Image
+
+MAX_BYTES = 12_000
+"""A row's samples; 16 kB once they are text."""
+
+_MAX_ALL = 3_000_000  # of all rows, so that a page with 500 of them stays under 10 MB
+
+_QUALITIES = (85, 60, 35)
+
+
+def limit(num_rows: int) -> int:
+    """How large each picture of a page may be.
+
+    Args:
+        num_rows: Rows with samples.
+
+    Returns:
+        Bytes.
+    """
+    return min(MAX_BYTES, _MAX_ALL // max(1, num_rows))
+
+
+def address(png: bytes, max_bytes: int = MAX_BYTES) -> str:
+    """Writes a picture into an address, made smaller if it must be.
+
+    Args:
+        png: The picture.
+        max_bytes: Its limit.
+
+    Returns:
+        A ``data:`` address.
+    """
+    kind, content = shrunk(png, max_bytes)
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def shrunk(png: bytes, max_bytes: int = MAX_BYTES) -> tuple[str, bytes]:
+    """Makes a picture fit: as it is, or else in the best quality that does.
+
+    Args:
+        png: The picture.
+        max_bytes: Its limit.
+
+    Returns:
+        Its kind, and its content.
+    """
+    if len(png) <= max_bytes:
+        return "png", png
+    with Image.open(io.BytesIO(png)) as image:
+        picture = image.convert("RGB")
+    for quality in _QUALITIES:
+        content = _jpeg(picture, quality)
+        if len(content) <= max_bytes:
+            return "jpeg", content
+    while len(content) > max_bytes and min(picture.size) > 1:
+        picture = picture.resize((picture.width // 2, picture.height // 2))
+        content = _jpeg(picture, _QUALITIES[-1])
+    return "jpeg", content
+
+
+def _jpeg(picture: Image.Image, quality: int) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, format="JPEG", quality=quality, subsampling=0)
+    return stream.getvalue()

@@ -1,0 +1,130 @@
+"""Which runs stand behind a suite's board."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from flowbench.leaderboard.cells import device_hours
+from flowbench.leaderboard.evidence import Method, Source, methods
+from flowbench.store.records import AttemptRow
+from flowbench.suite.schema import Suite
+
+Pair = tuple[str, str]
+"""A data set and what runs on it, ``name`` or ``name:preset``."""
+
+
+def overrides_of(suite: Suite, model: str) -> dict[str, Any]:
+    """What a suite sets on top of a model's preset.
+
+    Args:
+        suite: The suite.
+        model: Name of the model.
+
+    Returns:
+        Values by dotted key, without the model's name.
+    """
+    prefix = f"{model}."
+    return {
+        key.removeprefix(prefix): value
+        for key, value in suite.overrides.items()
+        if key.startswith(prefix)
+    }
+
+
+def matching(suite: Suite, source: Source, pair: Pair) -> list[AttemptRow]:
+    """The runs of a model on a data set, as the suite configures it.
+
+    Args:
+        suite: The suite.
+        source: All records.
+        pair: The data set and what runs on it; a model without a preset stands for all of its.
+
+    Returns:
+        Records of every seed, budget and protocol.
+    """
+    dataset, choice = pair
+    model, _, preset = choice.partition(":")
+    wanted = overrides_of(suite, model)
+    return [
+        record
+        for record in source.by_model.get((dataset, model), ())
+        if record.job.overrides == wanted and (not preset or record.job.preset == preset)
+    ]
+
+
+def chosen_runs(suite: Suite, source: Source) -> list[AttemptRow]:
+    """The runs that a suite's board shows.
+
+    Args:
+        suite: The suite.
+        source: All records.
+
+    Returns:
+        Records; of a suite that does not say how its board looks, all of the budget to show.
+    """
+    if suite.board is not None:
+        methods_by_pair, _ = choose(suite, source, suite_pairs(suite))
+        return [record for method in methods_by_pair.values() for record in method.records]
+    found = {pair: matching(suite, source, pair) for pair in suite_pairs(suite)}
+    budgets = _budgets(found)
+    records = {r.attempt_id: r for rows in found.values() for r in rows}
+    return [r for r in records.values() if r.job.budget == budgets[0]]
+
+
+def suite_pairs(suite: Suite) -> list[Pair]:
+    """All that a suite runs, seeds apart.
+
+    Args:
+        suite: The suite.
+
+    Returns:
+        Pairs of a data set and what runs on it.
+    """
+    return [(name, model) for name in suite.datasets for model in suite.models_on(name)]
+
+
+def choose(suite: Suite, source: Source, pairs: Iterable[Pair]) -> tuple[dict[Pair, Method], int]:
+    """Chooses the runs that a board shows.
+
+    A board shows one budget where it can: of several the one that most of its pairs have, then the
+    one that cost most. A pair that has no result at it shows another, and is not ranked with the
+    rest. Of runs at one budget that differ in more than the seed (hardware, evaluation), those with
+    most seeds are shown, then the newest.
+
+    Args:
+        suite: The suite.
+        source: All records.
+        pairs: What the board has room for.
+
+    Returns:
+        The runs by pair, and how many other results there are that are not shown.
+    """
+    found = {pair: matching(suite, source, pair) for pair in dict.fromkeys(pairs)}
+    order = _budgets(found)
+    chosen: dict[Pair, Method] = {}
+    left_out = 0
+    for pair, records in found.items():
+        if not records:
+            continue
+        first = min({r.job.budget for r in records}, key=order.index)
+        rows = methods([r for r in records if r.job.budget == first], source.log_prob)
+        chosen[pair] = max(rows, key=_weight)
+        left_out += len(records) - len(chosen[pair].records)
+    return chosen, left_out
+
+
+def _budgets(found: Mapping[Pair, Sequence[AttemptRow]]) -> list[str]:
+    """All budgets, the one to show first."""
+    covered = Counter(
+        budget for records in found.values() for budget in {r.job.budget for r in records}
+    )
+    every = [record for records in found.values() for record in records]
+    cost = {b: device_hours([r for r in every if r.job.budget == b]) or 0.0 for b in covered}
+    return sorted(covered, key=lambda budget: (-covered[budget], -cost[budget], budget))
+
+
+def _weight(method: Method) -> tuple[int, str, str]:
+    ended_well = [r for r in method.records if r.status == "ok"]
+    return (len(ended_well), max(r.started for r in method.records), method.key)

@@ -1,0 +1,321 @@
+"""The papers' tables as data: layout from ``tables.toml``, values from ``results.csv``.
+
+Values are strings, kept exactly as they were printed. Where each comes from, and what to keep in
+mind when comparing, is in ``leaderboards/published/README.md``.
+"""
+
+from __future__ import annotations
+
+import csv
+import tomllib
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from flowbench.api.specs import Direction
+from flowbench.errors import SuiteError, UnknownNameError, unknown_name
+from flowbench.suite.find import SUITE_FOLDERS
+
+TABLES, VALUES, BIBLIOGRAPHY = "tables.toml", "results.csv", "papers.bib"
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PublishedValue(_Data):
+    """One printed value: a line of ``results.csv``.
+
+    Attributes:
+        paper: Id of the paper that prints it.
+        table: Id of its table.
+        row_order: Row of the table, from 1.
+        group: Group of rows as printed.
+        method: Method as printed, without citation numbers.
+        model_plugin: Lower-case id of the method, whether or not there is such a plugin.
+        variant: What sets it apart from its namesakes.
+        dataset: The data; empty where it has none.
+        split: Where it was measured; empty where the paper does not say.
+        metric: Name of the value.
+        value: The printed string; empty for ``n/a``.
+        qualifier: ``~``, ``<=``, ``<``, ``>``, ``x`` or ``n/a``.
+        note: What other sources say of it.
+    """
+
+    paper: str
+    table: str
+    row_order: int
+    group: str
+    method: str
+    model_plugin: str
+    variant: str
+    dataset: str
+    split: str
+    metric: str
+    value: str
+    qualifier: str
+    note: str
+
+
+class PublishedColumn(_Data):
+    """A column of a table.
+
+    Attributes:
+        key: Unique in the table.
+        header: Heading as printed.
+        metric: Name of its values.
+        dataset: Their data; empty where each row has its own.
+        variant: What its values must have as variant, if anything.
+        better: Which way is better.
+        decimals: Decimals for values of one's own.
+        type: What its cells are; ``check`` is 1 or 0, ``stars`` are out of five.
+        suffix: Printed after the value.
+        plus_minus: Name of a value that is printed after it as ``±``.
+    """
+
+    key: str
+    header: str
+    metric: str
+    dataset: str = ""
+    variant: str = ""
+    better: Direction
+    decimals: int = 0
+    type: Literal["number", "text", "check", "stars"] = "number"
+    suffix: str = ""
+    plus_minus: str = ""
+
+
+class PublishedRow(_Data):
+    """A row of a table.
+
+    Attributes:
+        order: Its place, from 1.
+        label: Method as printed.
+        group: Its group.
+        plugin: Lower-case id of the method.
+        bib: BibTeX key.
+        variant: What sets it apart from its namesakes.
+        own: Measured by the authors of the paper, not quoted.
+        mark: Sign printed after the label.
+        dataset: Its data, where the columns name none.
+        metric: Name of its values, in place of the column's.
+        better: Which way is better, in place of the column's.
+    """
+
+    order: int
+    label: str
+    group: str = ""
+    plugin: str = ""
+    bib: str = ""
+    variant: str = ""
+    own: bool = False
+    mark: str = ""
+    dataset: str = ""
+    metric: str = ""
+    better: Direction | None = None
+
+
+class PublishedPaper(_Data):
+    """Where tables come from.
+
+    Attributes:
+        id: Lower-case id.
+        title: Title.
+        authors: Authors, the first ones.
+        venue: Where it appeared.
+        year: When.
+        arxiv: Its arXiv id.
+        bib: BibTeX key.
+        source: What the values were taken from.
+    """
+
+    id: str
+    title: str
+    authors: str = ""
+    venue: str = ""
+    year: int | None = None
+    arxiv: str = ""
+    bib: str = ""
+    source: str
+
+
+class PublishedTable(_Data):
+    """A table, figure caption or listing.
+
+    Attributes:
+        id: Lower-case id, also the name of the suite that mirrors it.
+        paper: The paper.
+        number: Its number or heading.
+        kind: What it is in the paper.
+        layout: ``grid``, or ``list`` for one line a value in file order.
+        caption: What it shows, in our words.
+        row_header: Heading of the rows.
+        group_header: Heading of the groups, where they are a column.
+        group_as_column: The paper prints groups as a column.
+        groups: Names of the groups in order.
+        groups_printed: The paper prints their names.
+        dataset_from_row: A cell's data are the row's.
+        published_cells: How many values there are.
+        columns: The columns of a grid.
+        rows: The rows in order.
+        values: All values, in file order.
+    """
+
+    id: str
+    paper: PublishedPaper
+    number: str
+    kind: Literal["table", "figure", "text"]
+    layout: Literal["grid", "list"]
+    caption: str
+    row_header: str
+    group_header: str = ""
+    group_as_column: bool = False
+    groups: tuple[str, ...]
+    groups_printed: bool = True
+    dataset_from_row: bool = False
+    published_cells: int
+    columns: tuple[PublishedColumn, ...] = ()
+    rows: tuple[PublishedRow, ...]
+    values: tuple[PublishedValue, ...]
+
+    def cell(self, row: PublishedRow, column: PublishedColumn) -> PublishedValue | None:
+        """The value in a cell of a grid.
+
+        Args:
+            row: The row.
+            column: The column.
+
+        Returns:
+            The value; None where the paper leaves the cell blank.
+        """
+        return self.named(row, column, row.metric or column.metric)
+
+    def spread(self, row: PublishedRow, column: PublishedColumn) -> PublishedValue | None:
+        """What a cell prints after its value as ±.
+
+        Args:
+            row: The row.
+            column: The column.
+
+        Returns:
+            The half-width; None without one.
+        """
+        return self.named(row, column, column.plus_minus) if column.plus_minus else None
+
+    def named(
+        self, row: PublishedRow, column: PublishedColumn, metric: str
+    ) -> PublishedValue | None:
+        """A value of some name that stands in a cell.
+
+        Args:
+            row: The row.
+            column: The column.
+            metric: The name.
+
+        Returns:
+            The value; None without one.
+        """
+        dataset = row.dataset if self.dataset_from_row else column.dataset
+        for value in self.values:
+            if (
+                (value.row_order, value.metric) == (row.order, metric)
+                and (not dataset or value.dataset == dataset)
+                and (not column.variant or value.variant == column.variant)
+            ):
+                return value
+        return None
+
+
+def published_table(name: str) -> PublishedTable:
+    """A published table with its values.
+
+    Args:
+        name: Its id.
+
+    Returns:
+        The table.
+
+    Raises:
+        UnknownNameError: There is no such table.
+    """
+    tables = _load(published_folder())
+    if name not in tables:
+        raise UnknownNameError(
+            unknown_name("published table", name, tables, "flowbench list suites")
+        )
+    return tables[name]
+
+
+def published_tables() -> dict[str, PublishedTable]:
+    """All published tables.
+
+    Returns:
+        The tables by id, in the order of ``tables.toml``.
+    """
+    return dict(_load(published_folder()))
+
+
+def published_folder() -> Path:
+    """Where the published values are: in a checkout, or in an installed wheel.
+
+    Returns:
+        The folder.
+
+    Raises:
+        SuiteError: There is none.
+    """
+    for folder in SUITE_FOLDERS:
+        if (folder / "published" / TABLES).is_file():
+            return folder / "published"
+    raise SuiteError("the published tables are missing; install flowbench again")
+
+
+@cache
+def _load(folder: Path) -> dict[str, PublishedTable]:
+    try:
+        return load_tables(folder)
+    except (OSError, ValueError, KeyError) as exc:
+        raise SuiteError(f"cannot read the published tables in {folder}: {exc}") from exc
+
+
+def load_tables(folder: Path) -> dict[str, PublishedTable]:
+    """Reads and checks the tables of a folder.
+
+    Args:
+        folder: A folder with ``tables.toml`` and ``results.csv``.
+
+    Returns:
+        The tables by id.
+
+    Raises:
+        SuiteError: A table, row or value is not valid, or a value belongs to no table.
+    """
+    layout = tomllib.loads((folder / TABLES).read_text(encoding="utf-8"))
+    with (folder / VALUES).open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    papers = {paper["id"]: paper for paper in layout["paper"]}
+    tables = {table["id"]: _table(table, papers, lines) for table in layout["table"]}
+    homeless = sorted({line["table"] for line in lines} - tables.keys())
+    if homeless:
+        raise SuiteError(f"{folder / VALUES}: no table {homeless[0]!r} in {TABLES}")
+    return tables
+
+
+def _table(table: dict[str, Any], papers: dict[str, Any], lines: Iterable[Any]) -> PublishedTable:
+    values = [line for line in lines if line["table"] == table["id"]]
+    try:
+        found = PublishedTable.model_validate(
+            {**table, "paper": papers[table["paper"]], "values": values}
+        )
+    except ValidationError as exc:
+        problem = exc.errors(include_url=False)[0]
+        where = ".".join(map(str, problem["loc"]))
+        raise SuiteError(f"published table {table['id']!r}: {where}: {problem['msg']}") from exc
+    orders = {row.order for row in found.rows}
+    stray = [value for value in found.values if value.row_order not in orders]
+    if stray:
+        raise SuiteError(f"published table {found.id!r} has no row {stray[0].row_order}")
+    return found

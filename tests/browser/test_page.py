@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import io
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image
+
+if TYPE_CHECKING:
+    from tests.browser.driver import Browser
+
+pytestmark = pytest.mark.slow
+
+PAGES = ("board.html", "large.html", "hostile.html", "index.html")
+LOCAL = ("file:", "data:", "blob:", "about:")
+MIB = 2**20
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_says_nothing_in_the_console_and_asks_for_nothing(
+    browser: Browser, pages: Path, name: str
+) -> None:
+    browser.open(pages / name)
+    assert browser.logs() == []
+    asked = browser.requests()
+    assert asked
+    assert [url for url in asked if not url.startswith(LOCAL)] == []
+
+
+@pytest.mark.parametrize("name", ["board.html", "typed.html", "hostile.html", "index.html"])
+@pytest.mark.parametrize("width", [320, 390, 768, 1024, 1280, 1920])
+def test_no_page_scrolls_sideways(browser: Browser, pages: Path, name: str, width: int) -> None:
+    browser.open(pages / name, size=(width, 800))
+    assert browser.js("return document.documentElement.scrollWidth") <= width
+
+
+def background(browser: Browser) -> tuple[int, ...]:
+    with Image.open(io.BytesIO(browser.screenshot())) as image:
+        pixel = image.convert("RGB").getpixel((2, 2))
+    assert isinstance(pixel, tuple)
+    return tuple(int(value) for value in pixel)
+
+
+def test_the_theme_follows_the_system_until_the_reader_chooses(
+    browser: Browser, pages: Path
+) -> None:
+    browser.open(pages / "board.html")
+    light = background(browser)
+    browser.open(pages / "board.html", theme="dark")
+    dark = background(browser)
+    assert min(light) > 240
+    assert max(dark) < 40
+    browser.click(".theme")
+    assert browser.one(".theme").text == "Theme: light"
+    assert background(browser) == light
+    assert browser.fragment() == "theme=light"
+    browser.click(".theme")
+    assert background(browser) == dark
+    browser.click(".theme")
+    assert browser.fragment() == ""
+
+
+def test_plots_follow_the_theme(browser: Browser, pages: Path) -> None:
+    colour = "return getComputedStyle(document.querySelector('.figure .fill-ink')).fill"
+    browser.open(pages / "board.html")
+    light = browser.js(colour)
+    browser.open(pages / "board.html", theme="dark")
+    assert browser.js(colour) != light
+    assert browser.js(colour) != "rgb(0, 0, 0)"
+
+
+def test_without_scripts_the_table_is_whole_and_the_controls_are_gone(
+    browser: Browser, pages: Path
+) -> None:
+    browser.open(pages / "board.html", scripts=False)
+    tree = browser.cdp("Accessibility.getFullAXTree")["nodes"]
+    roles = [node.get("role", {}).get("value") for node in tree if not node.get("ignored")]
+    names = {node.get("name", {}).get("value") for node in tree}
+    assert roles.count("rowheader") >= 31
+    assert "button" not in roles
+    assert "searchbox" not in roles
+    assert "Method 0" in names or any("Method 0" in str(name) for name in names)
+    assert any("Bits per dim" in str(name) for name in names)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("fragment", ["", "row=m-method-3", "sort=c1&by=reproduced"])
+def test_axe_finds_nothing_serious(
+    browser: Browser, pages: Path, axe_source: str, theme: str, width: int, fragment: str
+) -> None:
+    from tests.browser.driver import in_words
+
+    browser.open(pages / "board.html", fragment, size=(width, 860), theme=theme)
+    found = browser.axe(axe_source)
+    assert not found, in_words(found)
+
+
+@pytest.mark.parametrize("name", ["index.html", "hostile.html"])
+def test_axe_finds_nothing_serious_on_other_pages(
+    browser: Browser, pages: Path, axe_source: str, name: str
+) -> None:
+    from tests.browser.driver import in_words
+
+    browser.open(pages / name)
+    found = browser.axe(axe_source)
+    assert not found, in_words(found)
+
+
+def test_hostile_text_stays_text(browser: Browser, pages: Path) -> None:
+    browser.open(pages / "hostile.html")
+    keys = browser.js("return [...document.querySelectorAll('#board tbody tr[id]')].map(r => r.id)")
+    assert len(keys) == 6
+    for key in keys:
+        browser.open(pages / "hostile.html", f"row={key}")
+        assert browser.js("return document.querySelector('.drawer').open")
+        for opener in browser.js("return [...document.querySelectorAll('.drawer details')]"):
+            browser.js("arguments[0].open = true", opener)
+        assert browser.js("return window.pwned ?? null") is None
+        assert (
+            browser.js("return document.querySelectorAll('.drawer script, .drawer b').length") == 0
+        )
+        assert browser.js(
+            "return [...document.querySelectorAll('img')].every(i => i.src.startsWith('data:'))"
+        )
+        assert browser.js("return document.documentElement.scrollWidth") <= 1280
+        drawer = browser.js(
+            "const d = document.querySelector('.drawer'); return d.scrollWidth - d.clientWidth"
+        )
+        assert drawer <= 0
+        assert browser.logs() == []
+    text = browser.js("return document.body.textContent")
+    assert "window.pwned=1" in text
+    assert not set("\x1b\u202e\u2066\u200f") & set(text)
+
+
+def test_a_hostile_search_stays_text(browser: Browser, pages: Path) -> None:
+    browser.open(pages / "board.html", "q=%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E")
+    assert browser.names() == []
+    assert browser.js("return document.images.length") == 0
+    assert browser.logs() == []
+
+
+def test_figures_can_be_saved(browser: Browser, pages: Path, tmp_path: Path) -> None:
+    browser.cdp("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    browser.open(pages / "board.html", theme="dark")
+    for kind in ("svg", "png"):
+        browser.click(f".rail [data-save={kind}]")
+    expected = [tmp_path / f"denseflow-1-device-hours.{kind}" for kind in ("svg", "png")]
+    deadline = time.monotonic() + 20
+    while not all(path.exists() for path in expected) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    svg = expected[0].read_text(encoding="utf-8")
+    assert "<text" in svg
+    assert "device-hours, log scale" in svg
+    assert "var(--" not in svg
+    assert "rgb(10, 88, 163)" in svg  # the accent of the light theme
+    with Image.open(expected[1]) as image:
+        assert image.width == 3 * (360 + 16)
+        colours = {count_colour[1] for count_colour in image.convert("RGB").getcolors(10**6) or []}
+    assert (10, 88, 163) in colours
+    assert (253, 253, 251) in colours
+    assert browser.logs() == []
+
+
+def test_pages_are_small(pages: Path) -> None:
+    assert (pages / "board.html").stat().st_size < 1.5 * MIB
+    assert (pages / "large.html").stat().st_size < 10 * MIB
+
+
+def test_five_hundred_rows_are_usable(browser: Browser, pages: Path) -> None:
+    browser.open(pages / "large.html", size=(320, 800))
+    assert browser.js("return document.documentElement.scrollWidth") <= 320
+    browser.open(pages / "large.html")
+    browser.click("[data-column=c1]")
+    values = [float(v) for v in browser.column(1, "p") if v is not None]
+    assert values == sorted(values)
+    browser.one("#find").send_keys("Method 499")
+    assert len(browser.names()) <= 1
+
+
+def test_rows_have_few_elements(browser: Browser, pages: Path) -> None:
+    browser.open(pages / "large.html")
+    counts = browser.js(
+        "return [...document.querySelectorAll('#board tbody tr[id]')]"
+        ".map(r => r.querySelectorAll('*').length)"
+    )
+    assert max(counts) <= 35
+
+
+def test_print_shows_the_table_with_its_headers_and_no_controls(
+    browser: Browser, pages: Path
+) -> None:
+    browser.open(pages / "board.html", theme="dark")
+    browser.cdp("Emulation.setEmulatedMedia", media="print", features=[])
+    assert not browser.one(".controls").is_displayed()
+    assert browser.one("th.c1 .plain").is_displayed()
+    assert not browser.one("th.c1 .sort").is_displayed()
+    assert min(background(browser)) > 240

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from flowbench.leaderboard.render import html
+from flowbench.leaderboard.render.html import samples
+from flowbench.leaderboard.render.html.columns import decimals, headings, split, style
+from flowbench.leaderboard.render.html.page import _fact, _ways
+from flowbench.leaderboard.render.html.plots import plots
+from flowbench.leaderboard.render.html.rows import group_views, row_ids
+from flowbench.leaderboard.table import Board, Cell, Published
+from tests.browser.boards import hostile, mirrored
+
+
+@pytest.fixture(scope="module")
+def board() -> Board:
+    return mirrored()
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("3.40", ("3.40", "")),
+        ("130M", ("130", "M")),
+        ("4.11 ±0.08", ("4.11", " ±0.08")),
+        ("−1,234.5", ("−1,234.5", "")),
+        ("<0.01", ("<0.01", "")),
+        ("8-12", ("", "8-12")),
+        ("6-4-1", ("", "6-4-1")),
+        ("V100", ("", "V100")),
+        ("n/a", ("", "n/a")),
+        ("", ("", "")),
+    ],
+)
+def test_a_printed_value_is_a_number_and_what_follows(text: str, parts: tuple[str, str]) -> None:
+    assert split(text) == parts
+
+
+def test_numbers_that_lack_decimals_are_padded_so_that_points_meet(board: Board) -> None:
+    first = board.groups[0].rows[1]
+    texts = ("3.4", "3", "3.45", "about 3")
+    rows = tuple(
+        replace(first, key=text, cells=(Cell(published=Published(text=text)),) * 4)
+        for text in texts
+    )
+    views = group_views(replace(board, groups=(replace(board.groups[0], rows=rows),)))
+    pads = [row.cells[0].printed[2] for row in views[0].rows]
+    assert pads == [" f1", " f2p", "", ""]
+    assert decimals("3.45") == (2, True)
+
+
+def test_columns_have_the_room_of_their_longest_number(board: Board) -> None:
+    assert ".c1 .n{min-width:3.5ch}" in style(board)
+
+
+def test_headings_say_direction_once_where_all_share_it(board: Board) -> None:
+    assert not any(heading.two_lines for heading in headings(board))
+    assert all(heading.two_lines for heading in headings(replace(board, shared_unit="")))
+
+
+def test_ids_of_rows_are_plain_and_unique() -> None:
+    ids = row_ids(hostile())
+    assert len(set(ids.values())) == len(ids)
+    assert all(name.replace("-", "a").isalnum() and name.isascii() for name in ids.values())
+    assert max(map(len, ids.values())) < 60
+
+
+def test_ids_of_rows_do_not_depend_on_their_order(board: Board) -> None:
+    turned = replace(board, groups=board.groups[::-1])
+    assert row_ids(turned) == row_ids(board)
+
+
+def test_statuses_say_what_a_row_can_be_found_by(board: Board) -> None:
+    views = {view.row.name: view for group in group_views(board) for view in group.rows}
+    assert views["Method 0"].statuses == ("reproduced", "failed", "none", "one")
+    assert views["Method 1"].statuses == ("published",)
+    assert "unranked" in views["Method 6"].statuses
+
+
+def test_a_board_offers_to_rank_by_what_it_has(board: Board) -> None:
+    assert _ways(board) == ["published", "reproduced", "difference"]
+    assert _ways(mirrored(10, every=100)) == ["published", "reproduced", "difference"]
+    bare = replace(board, groups=(replace(board.groups[0], rows=board.groups[0].rows[1:3]),))
+    assert _ways(bare) == ["published"]
+
+
+def test_facts_stand_out_by_their_numbers() -> None:
+    fact = _fact("median budget 0.9 %")
+    assert (fact.before, fact.number, fact.after) == ("median budget ", "0.9 %", "")
+    assert _fact("3 failed").bad
+    assert _fact("nothing yet").after == "nothing yet"
+
+
+def test_plots_are_of_quality_and_never_of_a_cost(board: Board) -> None:
+    found = [plot.heading for plot in plots(board, row_ids(board))]
+    assert found == [
+        "Bits per dim against device-hours",
+        "Bits per dim by group",
+        "Bits per dim against parameters",
+        "Bits per dim against latency in ms",
+    ]
+    costs = tuple(replace(c, metric="params_m", label="Params") for c in board.columns)
+    assert plots(replace(board, columns=costs), row_ids(board)) == []
+
+
+def test_values_of_other_data_stay_out_of_a_plot(board: Board) -> None:
+    columns = tuple(replace(c, dataset="") for c in board.columns)
+    groups = tuple(
+        replace(
+            group,
+            rows=tuple(
+                replace(row, cells=tuple(replace(c, dataset=f"data{n}") for c in row.cells))
+                for row in group.rows
+            ),
+        )
+        for n, group in enumerate(board.groups)
+    )
+    mixed = replace(board, columns=columns, groups=groups)
+    (first, *_) = plots(mixed, row_ids(mixed))
+    names = {row_ids(board)[row.key] for row in board.groups[0].rows}
+    marked = {part.split('"')[0] for part in first.svg.split('data-row="')[1:]}
+    assert marked
+    assert marked <= names
+    assert "data0" in first.caption
+
+
+def test_samples_are_kept_as_they_are_while_they_fit() -> None:
+    small = picture(20)
+    assert samples.shrunk(small) == ("png", small)
+
+
+@pytest.mark.parametrize("size", [150, 1000])
+def test_large_samples_are_shrunk_below_the_limit(size: int) -> None:
+    kind, content = samples.shrunk(picture(size), 6000)
+    assert kind == "jpeg"
+    assert len(content) <= 6000
+    with Image.open(io.BytesIO(content)) as image:
+        assert image.format == "JPEG"
+
+
+def test_a_page_with_many_rows_has_smaller_samples() -> None:
+    assert samples.limit(31) == samples.MAX_BYTES
+    assert 500 * samples.limit(500) * 4 / 3 < 4.1e6
+
+
+def picture(size: int) -> bytes:
+    pixels = np.random.default_rng(0).integers(0, 256, size=(size, size, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def test_the_same_board_gives_the_same_bytes(board: Board) -> None:
+    assert html.render(board) == html.render(mirrored())
+
+
+def test_an_index_lists_boards_by_paper(board: Board) -> None:
+    own = replace(board, source=None, title="Our own")
+    page = html.render_index([("a.html", board), ("b.html", own)])
+    assert page.index("<b>DenseFlow</b>") < page.index("<b>flowbench</b>")
+    assert '<a href="b.html">Our own</a>' in page

@@ -1,0 +1,302 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from flowbench.errors import SuiteError
+from flowbench.leaderboard.evidence import Source, newest_code
+from flowbench.leaderboard.mirror import problems, suite_board
+from flowbench.leaderboard.table import Board, Cell, Row
+from flowbench.store.checks import CheckRow
+from flowbench.store.records import AttemptRow
+from flowbench.suite.published import published_table
+from flowbench.suite.schema import Suite
+from tests.leaderboard import mirrored
+from tests.store import attempts as make
+
+DENSEFLOW = "DenseFlow-74-10 (ours)"
+
+
+def board(
+    *records: AttemptRow, name: str = "denseflow-1", checks: dict[str, CheckRow] | None = None
+) -> Board:
+    source = Source(records=records, checks=checks or {}, newest_code=newest_code(records))
+    return suite_board(mirrored.suite(name), source)
+
+
+@pytest.fixture(scope="module")
+def reproduced() -> Board:
+    return board(*mirrored.records())
+
+
+def row(found: Board, name: str) -> Row:
+    return next(row for row in found.rows if row.name == name)
+
+
+def cell(found: Board, name: str, key: str) -> Cell:
+    index = [column.key for column in found.columns].index(key)
+    return row(found, name).cells[index]
+
+
+def note(found: Board, letter: str) -> str:
+    return dict(found.notes)[letter]
+
+
+def test_a_table_without_results_is_the_papers() -> None:
+    found = board()
+    table = published_table("denseflow-1")
+    printed = {
+        (row.name, column.key): cell.printed
+        for row in found.rows
+        for column, cell in zip(found.columns, row.cells, strict=True)
+        if cell.printed
+    }
+    keys = {column.dataset: column.key for column in table.columns}
+    assert printed == {(v.method, keys[v.dataset]): v.value for v in table.values}
+    assert len(printed) == 75
+    per_column = [sum(bool(row.cells[i].printed) for row in found.rows) for i in range(4)]
+    assert per_column == [29, 21, 7, 18]
+
+
+def test_rows_groups_and_headers_stand_as_in_the_paper() -> None:
+    found = board()
+    table = published_table("denseflow-1")
+    assert [row.name for row in found.rows] == [row.label for row in table.rows]
+    assert [group.name for group in found.groups] == list(table.groups)
+    assert [group.printed for group in found.groups] == [True] * 5 + [False]
+    heads = [f"{c.label} {c.detail}".replace("×", "x") for c in found.columns]
+    assert heads == [column.header for column in table.columns]
+    assert [row.name for row in found.rows if row.own] == [DENSEFLOW]
+
+
+def test_best_published_values_are_among_like_data() -> None:
+    found = board()
+    best = {
+        column.key: [row.name for row in found.rows if row.cells[i].published_best]
+        for i, column in enumerate(found.columns)
+    }
+    # DenseFlow's 3.63 and 3.35 are of the image-net.org sets, and must not beat VDM's.
+    assert best == {
+        "cifar10": ["CR-NVAE"],
+        "imagenet32": ["VDM"],
+        "celeba64": ["CR-NVAE"],
+        "imagenet64": ["VDM"],
+    }
+
+
+@pytest.mark.parametrize("key", ["imagenet32", "imagenet64"])
+def test_other_imagenet_data_are_unranked_and_named(key: str) -> None:
+    found = board()
+    published = cell(found, DENSEFLOW, key).published
+    assert published is not None
+    assert (published.unlike, published.best, published.rank) == (True, False, "–")
+    assert "image-net.org" in note(found, published.note)
+    assert "van den Oord" in note(found, published.note)
+
+
+def test_ours_stand_beside_the_published_value(reproduced: Board) -> None:
+    ours = cell(reproduced, DENSEFLOW, "cifar10")
+    assert ours.printed == "2.98"
+    assert ours.text == "≤ 3.05 ±.02"
+    assert (ours.difference, ours.rank, ours.best, ours.n) == ("+0.07", "1", True, 3)
+    assert ours.budget_share == "0.8\u00a0%"  # 2 of 250 GPU-hours, by the paper's Table 2
+    assert row(reproduced, DENSEFLOW).sub == "uniform bound, 16\u00a0draws"
+
+
+def test_ours_on_other_data_have_no_difference(reproduced: Board) -> None:
+    glow, denseflow = (cell(reproduced, n, "imagenet32") for n in ("GLOW", DENSEFLOW))
+    assert glow.difference == ""
+    assert "van den Oord" in note(reproduced, glow.note)
+    assert denseflow.difference == "+0.08"
+    assert denseflow.note == ""
+    # Among ourselves the data are alike.
+    assert (denseflow.rank, denseflow.best, glow.rank) == ("1", True, "2")
+
+
+def test_one_run_a_failure_and_blanks_are_visible_as_such(reproduced: Board) -> None:
+    assert cell(reproduced, "Real NVP", "cifar10").interval == "n=1"
+    failed = cell(reproduced, "Real NVP", "celeba64")
+    assert (failed.printed, failed.text, failed.status) == ("3.02", "× out of memory", "oom")
+    assert cell(reproduced, "GLOW", "celeba64") == Cell()
+    assert "75 published values" in reproduced.facts
+    assert "5 reproduced" in reproduced.facts
+    assert "1 failed" in reproduced.facts
+
+
+def test_a_model_that_fails_its_contract_has_no_place() -> None:
+    checks = {"denseflow:74-10": mirrored.check("denseflow:74-10")}
+    found = board(*mirrored.records(), checks=checks)
+    ours = cell(found, DENSEFLOW, "cifar10")
+    assert (ours.struck, ours.rank, ours.best) == (True, "–", False)
+    assert row(found, DENSEFLOW).badges == ("contract ×",)
+    assert row(found, DENSEFLOW).contract == "failed: ladj"
+    assert cell(found, "GLOW", "cifar10").best
+
+
+def test_a_check_of_another_preset_says_nothing() -> None:
+    found = board(*mirrored.records(), checks={"glow:tiny": mirrored.check("glow:tiny")})
+    assert row(found, "GLOW").badges == ()
+
+
+def test_results_of_replaced_code_are_stale() -> None:
+    newer = mirrored.run(
+        "glow:tiny", "digits", 0, 2.0, code_sha256="e" * 64, started="2026-02-02T00:00:00+00:00"
+    )
+    found = board(*mirrored.records(), newer)
+    assert row(found, "GLOW").badges == ("stale",)
+    assert row(found, DENSEFLOW).badges == ()
+
+
+def test_no_share_of_gpu_hours_on_a_cpu() -> None:
+    runs = [mirrored.run("denseflow:74-10", "cifar10", s, 3.0, device_kind="cpu") for s in range(2)]
+    ours = cell(board(*runs), DENSEFLOW, "cifar10")
+    assert ours.budget_share == ""
+    assert ours.device_hours == 2.0
+
+
+def test_the_budget_that_most_rows_have_is_shown() -> None:
+    short = [
+        mirrored.run(model, "cifar10", 0, 4.0, job={"budget": "60s"})
+        for model in ("denseflow:74-10", "glow:512ch")
+    ]
+    found = board(*mirrored.records(), *short)
+    assert found.budget == "2gpuh"
+    assert cell(found, "GLOW", "cifar10").n == 3
+    assert "2 runs of other budgets or hardware not shown" in found.facts
+
+
+def test_a_row_at_another_budget_is_not_ranked() -> None:
+    records = [r for r in mirrored.records() if r.job.model != "realnvp"]
+    short = mirrored.run("realnvp:cifar10", "cifar10", 0, 2.0, job={"budget": "60s"})
+    found = board(*records, short)
+    ours = cell(found, "Real NVP", "cifar10")
+    assert (ours.unlike, ours.best) == (True, False)
+    assert "budget is 60\u00a0s, not 2\u00a0GPU-h" in note(found, ours.note)
+
+
+def test_runs_with_other_settings_are_not_the_papers_row() -> None:
+    changed = mirrored.run("glow:512ch", "cifar10", 0, 3.0, job={"overrides": {"width": 8}})
+    other = mirrored.run("glow:tiny", "cifar10", 0, 3.0)
+    assert cell(board(changed, other), "GLOW", "cifar10").text == ""
+
+
+def test_the_cost_table_is_filled_from_the_records() -> None:
+    found = board(*mirrored.records(), name="denseflow-2")
+    cells = next(r for r in found.rows if r.name == "DenseFlow-74-10").cells
+    ours = {column.metric: one.text for column, one in zip(found.columns, cells, strict=True)}
+    assert ours == {
+        "params_m": "44",
+        "gpu_type": "H100",
+        "gpus": "1",
+        "duration_h": "2",
+        "bpd": "≤ 3.05 ±.02",
+    }
+    assert [one.printed for one in cells] == ["130M", "RTX 3090", "1", "250", "2.98"]
+    vflow = next(found.rows).cells
+    assert [one.printed for one in vflow] == ["38M", "RTX 2080Ti", "16", "~500", "2.98"]
+
+
+def test_the_cost_table_ranks_within_a_data_set() -> None:
+    best = {
+        (group.name, row.name)
+        for group in board(name="denseflow-2").groups
+        for row in group.rows
+        if row.cells[-1].published_best
+    }
+    assert best == {
+        ("CIFAR-10", "NVAE"),
+        ("ImageNet32", "DenseFlow-74-10"),
+        ("CelebA", "DenseFlow-74-10"),
+    }
+
+
+def test_what_papers_print_beside_numbers() -> None:
+    vocoder = next(board(name="nanoflow-2").rows)
+    assert [one.printed for one in vocoder.cells] == [
+        "128",
+        "22.336",
+        "5.2059",
+        "4.11 ±0.08",
+        "347",
+    ]
+    ablation = list(board(name="denseflow-4").rows)[1]
+    assert [one.printed for one in ablation.cells] == ["✓", "×", "×", "3.40"]
+    stars = next(board(name="nf-overview-matrix").rows)
+    assert stars.cells[0].printed == "★★★★☆"
+    celeba = [r for r in board(name="denseflow-2").rows if r.name == "VFlow"][-1]
+    assert [one.printed for one in celeba.cells] == ["", "n/a", "n/a", "n/a", ""]
+    assert [r.mark for r in board(name="nanoflow-4").rows][:4] == ["", "†", "", "†"]
+
+
+def test_rows_of_a_column_with_another_metric_are_apart() -> None:
+    found = board(name="nanoflow-3")
+    assert [one.published_best for one in row(found, "LL ratio").cells] == [False] * 5
+    assert row(found, "LL ratio").cells[0].metric == "ll_gap_nats_per_dim"
+    assert [one.published_best for one in row(found, "WaveFlow (5.96 M)").cells] == [True] * 5
+
+
+def test_a_listing_has_a_row_for_each_value() -> None:
+    found = board(mirrored.run("glow:256ch", "cifar10", 0, 3.45), name="nanoflow-fig3")
+    first = next(found.rows)
+    assert (found.layout, len(list(found.rows)), len(found.columns)) == ("list", 5, 1)
+    assert first.sub.startswith("bpd, 256 channels, cifar10, test")
+    assert (first.cells[0].printed, first.cells[0].text) == ("3.40", "≤ 3.45 n=1")
+    assert first.cells[0].rank == ""
+
+
+def test_groups_that_the_paper_prints_as_a_column() -> None:
+    found = board(name="tarflow-bpd64")
+    assert found.group_header == "Type"
+    assert found.shared_unit == "Bits per dimension, lower is better"
+
+
+def test_a_board_of_our_own_over_several_data_sets() -> None:
+    def measured(value: float) -> tuple[object, ...]:
+        return (make.measured("nll", value, "nats", n=100),)
+
+    runs = [
+        make.attempt(
+            make.job("nice", seed, preset="vector", dataset=dataset),
+            measurements=measured(2.0 + 0.1 * seed),
+        )
+        for seed in range(2)
+        for dataset in ("two-moons", "pinwheel")
+    ]
+    found = board(*runs, name="toy-2d")
+    nice = row(found, "nice")
+    assert [bool(one.value) for one in nice.cells] == [True, False, False, True]
+    assert nice.cells[0].text == "2.050 ±.635"
+    assert [name for name, _ in nice.others] == ["pinwheel"]
+    assert found.source is None
+
+
+def test_strictness_names_what_is_wrong(reproduced: Board) -> None:
+    said = [(p.row, p.column, p.text) for p in problems(reproduced)]
+    assert ("Real NVP", "CIFAR-10", "n=1") in said
+    assert ("Real NVP", "CelebA", "× out of memory") in said
+    assert ("GLOW", "ImageNet", "no value") in said  # 64x64
+    assert not [one for one in said if one[0] == "VDM"]
+
+
+def test_a_suite_that_names_a_row_wrongly_is_an_error() -> None:
+    suite = mirrored.suite()
+    assert suite.board is not None
+    rows = {**suite.board.rows, "Reel NVP": {"cifar10": "glow"}}
+    changed = suite.model_copy(update={"board": suite.board.model_copy(update={"rows": rows})})
+    with pytest.raises(SuiteError, match="did you mean 'Real NVP'"):
+        suite_board(changed, Source())
+    unlike = suite.board.unlike[0].model_copy(update={"columns": ("cifar",)})
+    layout = suite.board.model_copy(update={"unlike": (unlike,)})
+    with pytest.raises(SuiteError, match="column 'cifar'"):
+        suite_board(suite.model_copy(update={"board": layout}), Source())
+
+
+def test_the_order_of_records_does_not_matter() -> None:
+    records = mirrored.records()
+    assert board(*records) == board(*reversed(records))
+
+
+def test_suites_of_flags_have_no_layout() -> None:
+    assert Suite(models=("glow",)).board is None
+    assert replace(board(), title="") != board()
