@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check clean
+.PHONY: demo test check docs clean
 
 demo: .venv/.installed  ## train RealNVP and Glow for 60 s each, print their table, write the board
 	$(BIN)/flowbench run --models realnvp,glow
@@ -10,6 +10,9 @@ demo: .venv/.installed  ## train RealNVP and Glow for 60 s each, print their tab
 
 test: .venv/.installed-dev check  ## static checks, then all tests that need no GPU and no network
 	$(BIN)/pytest -m "not gpu and not network"
+
+docs: .venv/.installed-dev  ## the documentation site, in build/site
+	$(BIN)/mkdocs build --strict
 
 check: .venv/.installed-dev
 	$(BIN)/ruff format --check .
@@ -23,7 +26,7 @@ check: .venv/.installed-dev
 	@touch $@
 
 .venv/.installed-dev: .venv/.installed
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,docs]'
 	@touch $@
 
 clean:

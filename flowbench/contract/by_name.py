@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
 from pathlib import Path
 
+from flowbench.contract.checks import LIMIT_S
 from flowbench.contract.dataset_contract import check_dataset
 from flowbench.contract.metric_contract import check_metric
 from flowbench.contract.model_contract import check_model
-from flowbench.contract.report import CheckReport
+from flowbench.contract.report import CheckReport, Kind
 from flowbench.errors import UnknownNameError, unknown_name
 from flowbench.provenance import code_sha256
 from flowbench.registry import Registry
@@ -21,7 +22,13 @@ Pending = Callable[[], CheckReport]
 
 
 def checks_of(
-    registry: Registry, names: list[str], *, dataset: str | None, slow: bool, data_dir: Path
+    registry: Registry,
+    names: list[str],
+    *,
+    dataset: str | None,
+    slow: bool,
+    data_dir: Path,
+    limit_s: float = LIMIT_S,
 ) -> list[tuple[str, Pending]]:
     """What is to be checked, in order; a name stands for every part that carries it.
 
@@ -31,35 +38,38 @@ def checks_of(
         dataset: Check models on random data of this dataset's form.
         slow: Whether to run the checks that train a model as well.
         data_dir: Where prepared datasets are.
+        limit_s: Seconds after which a check is interrupted and has failed.
 
     Returns:
         The kind and name of each part, and the function that checks it.
     """
     if not names:
         names = list(dict.fromkeys((*registry.models, *registry.datasets, *registry.metrics)))
-    pending: list[tuple[str, Pending]] = []
-    for name in names:
-        pending += _checks_of_one(registry, name, dataset, slow, data_dir)
-    return pending
+    checks: dict[Kind, Callable[..., CheckReport]] = {
+        "model": partial(check_model, dataset=dataset, slow=slow, limit_s=limit_s),
+        "dataset": partial(check_dataset, data_dir=data_dir, limit_s=limit_s),
+        "metric": partial(check_metric, limit_s=limit_s),
+    }
+    return [
+        (f"{kind} {name}", partial(checks[kind], registry, name))
+        for name in names
+        for kind in _kinds(registry, name)
+    ]
 
 
-def _checks_of_one(
-    registry: Registry, name: str, dataset: str | None, slow: bool, data_dir: Path
-) -> list[tuple[str, Pending]]:
-    found: list[tuple[str, Pending]] = []
-    if name.partition(":")[0] in registry.models:
-        model = partial(check_model, registry, name, dataset=dataset, slow=slow)
-        found.append((f"model {name}", model))
-    if name in registry.datasets:
-        found.append((f"dataset {name}", partial(check_dataset, registry, name, data_dir)))
-    if name in registry.metrics:
-        found.append((f"metric {name}", partial(check_metric, registry, name)))
-    if not found:
+def _kinds(registry: Registry, name: str) -> list[Kind]:
+    carriers: dict[Kind, tuple[str, Mapping[str, object]]] = {
+        "model": (name.partition(":")[0], registry.models),
+        "dataset": (name, registry.datasets),
+        "metric": (name, registry.metrics),
+    }
+    kinds = [kind for kind, (bare, entries) in carriers.items() if bare in entries]
+    if not kinds:
         known = (*registry.models, *registry.datasets, *registry.metrics)
         raise UnknownNameError(
             unknown_name("model, dataset or metric", name, known, "flowbench list")
         )
-    return found
+    return kinds
 
 
 def keep(registry: Registry, report: CheckReport, results: Path) -> None:

@@ -11,8 +11,13 @@ from typing import Generic, TypeVar
 
 from flowbench.contract.process_state import preserved_process
 from flowbench.contract.report import CheckResult, Status
+from flowbench.registry.time_limit import TimeLimitError, time_limit
 
 SubjectT = TypeVar("SubjectT")
+
+# A border: the plugin's own code runs here, and may even leave the process.
+PLUGIN_ERRORS = (Exception, SystemExit)
+LIMIT_S = 120.0  # for one check; all of a sound plugin's take less than half of that
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +96,8 @@ def run_checks(
     subject: SubjectT,
     case: str,
     before: Iterable[CheckResult] = (),
+    *,
+    limit_s: float = LIMIT_S,
 ) -> list[CheckResult]:
     """Runs checks in order, each in a process state of its own.
 
@@ -99,6 +106,7 @@ def run_checks(
         subject: What they look at.
         case: The words for it.
         before: Results on another case, whose failures block what builds on them here.
+        limit_s: Seconds after which a check is interrupted and has failed.
 
     Returns:
         One result a check.
@@ -110,16 +118,19 @@ def run_checks(
     }
     for check in checks:
         root = next((unsound[name] for name in check.needs if name in unsound), None)
-        result = _timed(check, subject, case) if root is None else _blocked(check, case, root)
+        if root is None:
+            result = _timed(check, subject, case, limit_s)
+        else:
+            result = _blocked(check, case, root)
         if result.status == "failed" or result.blocked_by:
             unsound[check.name] = root or check.name
         results.append(result)
     return results
 
 
-def _timed(check: Check[SubjectT], subject: SubjectT, case: str) -> CheckResult:
+def _timed(check: Check[SubjectT], subject: SubjectT, case: str, limit_s: float) -> CheckResult:
     start = time.perf_counter()
-    finding = _run(check, subject)
+    finding = _run(check, subject, limit_s)
     return _result(check, finding, case, time.perf_counter() - start)
 
 
@@ -128,11 +139,11 @@ def _blocked(check: Check[SubjectT], case: str, root: str) -> CheckResult:
     return dataclasses.replace(_result(check, finding, case, 0.0), blocked_by=root)
 
 
-def _run(check: Check[SubjectT], subject: SubjectT) -> Finding:
+def _run(check: Check[SubjectT], subject: SubjectT, limit_s: float) -> Finding:
     try:
-        with preserved_process():
+        with preserved_process(), time_limit(limit_s):
             return check.run(subject)
-    except Exception as exc:  # a border: the plugin's own code runs here
+    except PLUGIN_ERRORS as exc:
         return failed(describe_exception(exc))
 
 
@@ -174,12 +185,16 @@ def describe_exception(exc: BaseException) -> str:
         The line.
     """
     text = " ".join(str(exc).split())
+    if isinstance(exc, TimeLimitError):
+        hung = exc.__cause__ or exc
+        return f"did not end: it {text} and was interrupted ({_where(hung)})"
     return f"raised {type(exc).__name__}: {text[:300]} ({_where(exc)})"
 
 
 def _where(exc: BaseException) -> str:
     frames = traceback.extract_tb(exc.__traceback__)
-    ours = ("site-packages", "flowbench/contract", "flowbench/training", "flowbench/data")
+    inside = ("contract", "training", "data", "registry")
+    ours = ("site-packages", *(f"flowbench/{package}" for package in inside))
     theirs = [f for f in frames if not any(part in f.filename for part in ours)]
     frame = (theirs or list(frames))[-1]
     return f"{frame.filename.rpartition('/')[2]}:{frame.lineno} in {frame.name}"

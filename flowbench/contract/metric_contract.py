@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from flowbench.api.specs import MetricSpec
 from flowbench.contract.cases import CASES, Case
-from flowbench.contract.checks import run_checks, standalone
+from flowbench.contract.checks import LIMIT_S, run_checks, standalone
 from flowbench.contract.metrics import CHECKS
 from flowbench.contract.metrics.closed_form_case import ClosedForm
 from flowbench.contract.metrics.subject import MetricSubject
@@ -15,7 +15,11 @@ from flowbench.registry import Registry
 
 
 def check_metric(
-    registry: Registry, name: str, *, closed_forms: Sequence[ClosedForm] = ()
+    registry: Registry,
+    name: str,
+    *,
+    closed_forms: Sequence[ClosedForm] = (),
+    limit_s: float = LIMIT_S,
 ) -> CheckReport:
     """Holds a metric to the contract, measured on a Gaussian fitted to random data.
 
@@ -23,6 +27,7 @@ def check_metric(
         registry: The loaded plugins.
         name: The metric.
         closed_forms: Cases whose value is known.
+        limit_s: Seconds after which a check is interrupted and has failed.
 
     Returns:
         The report.
@@ -31,11 +36,8 @@ def check_metric(
     cases = _cases(entry.spec)
     results = []
     for case in cases[:1] if closed_forms else cases:
-        compute = entry.resolve(entry.spec.compute)
-        subject = MetricSubject(
-            spec=entry.spec, compute=compute, case=case, closed_forms=closed_forms
-        )
-        results += run_checks(CHECKS, subject, case.label)
+        subject = MetricSubject(entry=entry, case=case, closed_forms=closed_forms)
+        results += run_checks(CHECKS, subject, case.label, limit_s=limit_s)
     if not cases:
         detail = f"no {entry.spec.data} case for {', '.join(sorted(entry.spec.modalities))}"
         asks, look_at = "there are data that the metric is defined for", "modalities and data"

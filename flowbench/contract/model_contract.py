@@ -6,19 +6,31 @@ from collections.abc import Iterable, Sequence
 
 from flowbench.api.specs import DatasetSpec, ModelSpec
 from flowbench.contract.cases import CASES, Case, case_of
-from flowbench.contract.checks import describe_exception, run_checks, standalone
+from flowbench.contract.checks import (
+    LIMIT_S,
+    PLUGIN_ERRORS,
+    describe_exception,
+    run_checks,
+    standalone,
+)
 from flowbench.contract.models import CHECKS
 from flowbench.contract.models.subject import ModelSubject
 from flowbench.contract.report import CheckReport, CheckResult, Status
 from flowbench.data.splits import validation_size
 from flowbench.registry import Registry
 from flowbench.registry.configs import configure
+from flowbench.registry.time_limit import time_limit
 
 MAX_DIMS = 4096  # of a registered dataset whose form stands in where the contract's own do not fit
 
 
 def check_model(
-    registry: Registry, choice: str, *, dataset: str | None = None, slow: bool = True
+    registry: Registry,
+    choice: str,
+    *,
+    dataset: str | None = None,
+    slow: bool = True,
+    limit_s: float = LIMIT_S,
 ) -> CheckReport:
     """Holds a model to the contract.
 
@@ -27,6 +39,7 @@ def check_model(
         choice: ``name`` or ``name:preset``; by default each case's default preset.
         dataset: Check on random data of this dataset's form rather than on the contract's own.
         slow: Whether to run the checks that train the model as well.
+        limit_s: Seconds after which a check is interrupted and has failed.
 
     Returns:
         The report.
@@ -38,7 +51,7 @@ def check_model(
         groups = [[_dataset_case(registry.dataset(dataset).spec)]]
     results: list[CheckResult] = []
     for group in groups:
-        results += _check_group(registry, choice, group, results, slow=slow)
+        results += _check_group(registry, choice, group, results, slow, limit_s)
     return CheckReport(
         kind="model", name=choice, plugin=entry.source.distribution, results=tuple(results)
     )
@@ -49,21 +62,23 @@ def _check_group(
     choice: str,
     group: Sequence[Case],
     before: Iterable[CheckResult],
-    *,
     slow: bool,
+    limit_s: float,
 ) -> list[CheckResult]:
     """Checks a model on the first case of a group that it can run on."""
     reasons: list[str] = []
     for case in group:
         try:
-            configured = configure(registry, choice, case.info, {})
-            reason = configured.unsupported(case.info)
-        except Exception as exc:  # a border: the plugin's config runs here
+            with time_limit(limit_s):
+                configured = configure(registry, choice, case.info, {})
+                reason = configured.unsupported(case.info)
+        except PLUGIN_ERRORS as exc:
             return [_configuration("failed", case.label, describe_exception(exc))]
         if reason is None:
             subject = ModelSubject(registry=registry, configured=configured, case=case)
             checks = [c for c in CHECKS if case.role in c.cases and (slow or not c.slow)]
-            return run_checks(checks, subject, case.label, before if case.role == "mass" else ())
+            earlier = before if case.role == "mass" else ()
+            return run_checks(checks, subject, case.label, earlier, limit_s=limit_s)
         reasons.append(reason)
     return [_configuration("skipped", group[0].label, reasons[0])]
 

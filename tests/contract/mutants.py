@@ -427,11 +427,18 @@ class UpdatesStatisticsInEvalMode(Flow):
 
 
 @mutant("construction")
-class ConstructorReadsValues(Flow):
+class ConstructorDrawsItsWidth(Flow):
     def __init__(self, config: ModelConfig, data: DatasetInfo) -> None:
         super().__init__(config, data)
-        weight = self.layers[0].net[0].weight
-        self.gain = weight.abs().max().item()
+        self.unused = nn.Parameter(torch.zeros(int(torch.randint(1, 1000, ()))))
+
+
+@mutant("construction")
+class OtherParametersOnTheMetaDevice(Flow):
+    def __init__(self, config: ModelConfig, data: DatasetInfo) -> None:
+        super().__init__(config, data)
+        if not self.layers[0].net[0].weight.is_meta:
+            self.unused = nn.Parameter(torch.zeros(()))
 
 
 class MisspeltConfig(FlowConfig):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,12 @@ from flowbench.api import (
     MetricSettings,
     MetricSpec,
     MetricValue,
+    RemoteFile,
     Split,
     TrainedModel,
     hookimpl,
 )
-from flowbench.errors import DataError
+from flowbench.errors import DataError, DataMissingError
 
 FLOWBENCH_API_VERSION = 1
 INTENDED_DATASETS: dict[str, str] = {}
@@ -76,7 +78,28 @@ def sound_images(data_dir: Path) -> DataSplits:
 
 @dataset()
 def not_prepared(data_dir: Path) -> DataSplits:
-    raise DataError("nothing in the data folder; run flowbench data prepare not-prepared")
+    raise DataMissingError("nothing in the data folder; run flowbench data prepare not-prepared")
+
+
+def convert(files):
+    packed = np.load(files["images.npz"])
+    for split in ("train", "test"):
+        yield split, Split(x=packed[split], context={"label": packed[f"{split}_label"]})
+
+
+@dataset(load=None, convert=f"{__name__}:convert", files=(RemoteFile(name="images.npz"),))
+def to_be_prepared(data_dir: Path) -> DataSplits:
+    raise AssertionError("its converter is called instead")
+
+
+@dataset("load")
+def damaged(data_dir: Path) -> DataSplits:
+    raise DataError("the archive is cut off")
+
+
+@dataset("load")
+def leaves_the_process(data_dir: Path) -> DataSplits:
+    sys.exit(0)
 
 
 @dataset("disjoint")

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from flowbench.contract import ClosedForm, check_dataset, check_metric
 from flowbench.contract.datasets import CHECKS as DATASET_CHECKS
 from flowbench.contract.metrics import CHECKS as METRIC_CHECKS
 from flowbench.registry import Registry
+from flowbench.registry.build import prepare_dataset
 
 
 def test_sound_datasets_pass_and_missing_ones_are_skipped(
@@ -20,6 +22,24 @@ def test_sound_datasets_pass_and_missing_ones_are_skipped(
     report = check_dataset(registry, "not-prepared", tmp_path)
     assert not report.failures
     assert "flowbench data prepare" in report.results[-1].detail
+
+
+def test_a_prepared_dataset_is_checked_in_its_store(
+    registry: Registry, other_mutants: ModuleType, tmp_path: Path
+) -> None:
+    assert check_dataset(registry, "to-be-prepared", tmp_path).results[-1].status == "skipped"
+    splits = other_mutants.images()
+    named = {"train": splits.train, "test": splits.test}
+    labels = {f"{name}_label": split.context["label"] for name, split in named.items()}
+    images = {name: split.x for name, split in named.items()}
+    np.savez(tmp_path / "images.npz", **images, **labels)
+    prepare_dataset(registry, "to-be-prepared", tmp_path / "data", given=tmp_path)
+    report = check_dataset(registry, "to-be-prepared", tmp_path / "data")
+    assert {r.name for r in report.results if r.status == "passed"} == {"facts", "form", "spread"}
+    for path in (tmp_path / "data" / "to-be-prepared").iterdir():
+        path.write_bytes(b"damaged")
+    report = check_dataset(registry, "to-be-prepared", tmp_path / "data")
+    assert {result.name for result in report.failures} == {"load"}
 
 
 def test_every_broken_dataset_is_caught_by_the_check_that_is_meant_for_it(

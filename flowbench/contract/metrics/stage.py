@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -46,6 +47,9 @@ class Stage:
     result: LikelihoodResult | None
     shown: Samples | None
     splits: DataSplits
+    data_sha256: str = ""
+    data_dir: Path = Path()
+    weights: Literal["raw", "ema"] | None = None
     device_name: str = "contract"
     device_kind: str = "cpu"
     num_devices: int = 1
@@ -63,6 +67,20 @@ class Stage:
         if self.result is None:
             raise ContractError("the metric asks for likelihoods that its `needs` does not name")
         return self.result if split == "test" else self.harness.likelihood(split)
+
+    def likelihood_given(self, split: SplitName, name: Literal["label"]) -> LikelihoodResult:
+        """What the harness finds, which refuses: the stage's model sees no labels."""
+        return self.harness.likelihood_given(split, name)
+
+    def log_prob(self, x: NDArray[Any]) -> NDArray[np.float64]:
+        """Log-likelihoods of raw values, by the harness.
+
+        Raises:
+            ContractError: They are refused.
+        """
+        if self.result is None:
+            raise ContractError("the metric asks for likelihoods that its `needs` does not name")
+        return self.harness.log_prob(x)
 
     def samples(self) -> Samples:
         """The samples that were set.
@@ -94,6 +112,9 @@ class Stage:
 
     def synchronize(self) -> None:
         """Nothing is ever queued."""
+
+    def tick(self, doing: str = "") -> None:
+        """Nothing ever stops it, and nobody watches."""
 
 
 def set_up(case: Case) -> Stage:

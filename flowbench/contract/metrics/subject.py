@@ -11,10 +11,11 @@ from typing import Any
 from flowbench.api.config import MetricSettings
 from flowbench.api.data import DataSplits
 from flowbench.api.metrics import TrainedModel
-from flowbench.api.specs import MetricSpec, MetricValue
+from flowbench.api.specs import MetricSpec, MetricValue, is_main_value
 from flowbench.contract.cases import Case
 from flowbench.contract.metrics.closed_form_case import ClosedForm
 from flowbench.contract.metrics.stage import SETTINGS, Stage, set_up
+from flowbench.registry import Entry
 
 Compute = Callable[[TrainedModel, DataSplits, MetricSettings], list[MetricValue]]
 
@@ -24,16 +25,25 @@ class MetricSubject:
     """What the checks of metrics look at.
 
     Attributes:
-        spec: What the metric says of itself.
-        compute: The function.
+        entry: The metric and its plugin.
         case: The data.
         closed_forms: Cases whose value is known, from the metric's author.
     """
 
-    spec: MetricSpec
-    compute: Compute
+    entry: Entry[MetricSpec]
     case: Case
     closed_forms: Sequence[ClosedForm] = ()
+
+    @property
+    def spec(self) -> MetricSpec:
+        """What the metric says of itself."""
+        return self.entry.spec
+
+    @cached_property
+    def compute(self) -> Compute:
+        """The function."""
+        compute: Compute = self.entry.resolve(self.spec.compute)
+        return compute
 
     @cached_property
     def stage(self) -> Stage:
@@ -61,7 +71,8 @@ class MetricSubject:
     def main(self, values: list[MetricValue] | None = None) -> MetricValue | None:
         """The value that carries the metric's own name; None if there is none."""
         found = self.values if values is None else values
-        return next((value for value in found if value.name == self.spec.name), None)
+        own = self.spec.name
+        return next((value for value in found if is_main_value(own, value.name)), None)
 
     @property
     def unavailable(self) -> str | None:

@@ -6,7 +6,7 @@ import torch
 
 from flowbench.api.models import GenerativeModel
 from flowbench.contract.checks import Check, Finding, failed, passed
-from flowbench.contract.models.subject import ModelSubject
+from flowbench.contract.models.subject import BUILD_SEED, ModelSubject
 from flowbench.errors import ConfigError
 from flowbench.registry.configs import config_class, configure
 
@@ -26,17 +26,27 @@ def check_presets(subject: ModelSubject) -> Finding:
     return passed(f"{len(presets)} presets, {subject.configured.preset!r} by default")
 
 
-def check_meta_device(subject: ModelSubject) -> Finding:
-    """The constructor builds the same parameters without memory and without data."""
+def check_construction(subject: ModelSubject) -> Finding:
+    """The constructor builds the same parameters every time, without data."""
     if not issubclass(subject.model_class, GenerativeModel):
         return failed(f"{subject.model_class.__name__} is not a GenerativeModel")
-    with torch.device("meta"):
-        light = subject.construct()
-    real = subject.construct()
-    if _shapes(light) != _shapes(real):
+    real, again = subject.construct(), subject.construct(BUILD_SEED + 1)
+    if _shapes(again) != _shapes(real):
+        return failed("the constructor makes other parameters under another seed")
+    light = _on_meta_device(subject)
+    if light is not None and _shapes(light) != _shapes(real):
         return failed("the constructor makes other parameters on the meta device than on the CPU")
     count = sum(parameter.numel() for parameter in real.parameters() if parameter.requires_grad)
-    return passed(f"{count:,} trainable parameters")
+    note = "; not on the meta device" if light is None else ""
+    return passed(f"{count:,} trainable parameters{note}")
+
+
+def _on_meta_device(subject: ModelSubject) -> GenerativeModel | None:
+    try:
+        with torch.device("meta"):
+            return subject.construct()
+    except (RuntimeError, TypeError, ValueError):  # it reads values, which meta tensors lack
+        return None
 
 
 def _shapes(model: GenerativeModel) -> dict[str, tuple[int, ...]]:
@@ -52,10 +62,10 @@ CHECKS = (
     ),
     Check(
         name="construction",
-        asks="the constructor sees no data and runs on torch's meta device",
-        look_at="__init__: values that are read (.item(), float(tensor), if tensor) or made by "
-        "numpy; move them to initialize(), or build a library's module under torch.device('cpu')",
-        run=check_meta_device,
+        asks="the constructor makes the same parameters every time, on torch's meta device too",
+        look_at="__init__: sizes that are drawn, or read off tensors; and that the class derives "
+        "from GenerativeModel",
+        run=check_construction,
         needs=("presets",),
     ),
 )

@@ -33,10 +33,9 @@ class NflowsFlow(InvertibleModel):
     def __init__(self, config: FlowConfig, data: DatasetInfo) -> None:
         super().__init__(config, data)
         layers: list[nn.Module] = []
-        with torch.device("cpu"):  # nflows' constructors read values, which meta tensors lack
-            for index in range(config.transforms):
-                layers.append(transforms.ReversePermutation(data.num_dims))
-                layers.append(self.layer(config, data.num_dims, index))
+        for index in range(config.transforms):
+            layers.append(transforms.ReversePermutation(data.num_dims))
+            layers.append(self.layer(config, data.num_dims, index))
         self.transform: Any = transforms.CompositeTransform(layers)
 
     def layer(self, config: FlowConfig, num_dims: int, index: int) -> nn.Module:

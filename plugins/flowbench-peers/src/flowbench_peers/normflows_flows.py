@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import Any, cast
 
 import normflows as nf
-import torch
 from flowbench.api import Context, DatasetInfo, InvertibleModel, Latents
 from torch import Tensor, nn
 
@@ -31,12 +30,11 @@ class NormflowsFlow(InvertibleModel):
 
     def __init__(self, config: FlowConfig, data: DatasetInfo) -> None:
         super().__init__(config, data)
-        with torch.device("cpu"):  # normflows' constructors read values, which meta tensors lack
-            self.layers = nn.ModuleList(
-                layer
-                for index in range(config.transforms)
-                for layer in self.block(config, data.num_dims, index)
-            )
+        self.layers = nn.ModuleList(
+            layer
+            for index in range(config.transforms)
+            for layer in self.block(config, data.num_dims, index)
+        )
 
     def block(self, config: FlowConfig, num_dims: int, index: int) -> list[nn.Module]:
         """The layers of one transformation."""

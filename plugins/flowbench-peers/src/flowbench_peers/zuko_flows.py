@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import zuko
 from flowbench.api import Context, DatasetInfo, InvertibleModel, Latents, Likelihood
 from torch import Tensor, nn
@@ -28,8 +27,7 @@ class ZukoFlow(InvertibleModel):
 
     def __init__(self, config: FlowConfig, data: DatasetInfo) -> None:
         super().__init__(config, data)
-        with torch.device("cpu"):  # zuko's constructors read values, which meta tensors lack
-            self.flow = self.build(config, data.num_dims)
+        self.flow = self.build(config, data.num_dims)
 
     def build(self, config: FlowConfig, num_dims: int) -> nn.Module:
         """The lazy flow of zuko."""
