@@ -13,6 +13,7 @@
     ├── SuiteError                   a flag or a suite file that cannot be run
     │   └── ConfigError              a key or value that a configuration does not allow
     ├── DataError                    a dataset that is missing, corrupt or not what its spec says
+    │   └── DataMissingError         data that are not on this machine
     ├── TrainingError
     │   └── NonFiniteLossError       too many steps in a row without a finite gradient
     ├── StoreError                   the results folder or its database
@@ -69,6 +70,10 @@ class ConfigError(SuiteError):
 
 class DataError(FlowbenchError):
     """A dataset that is missing, corrupt or not what its spec says."""
+
+
+class DataMissingError(DataError):
+    """Data that are not on this machine; the message says how to get them."""
 
 
 class TrainingError(FlowbenchError):

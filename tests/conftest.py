@@ -28,7 +28,8 @@ def fake_registry(fake_plugins: PluginSelection) -> Registry:
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's own results or data."""
-    for name in ("FLOWBENCH_PLUGINS", "FLOWBENCH_RESULTS", "FLOWBENCH_DATA"):
+    names = ("FLOWBENCH_PLUGINS", "FLOWBENCH_RESULTS", "FLOWBENCH_DATA", "FLOWBENCH_WEIGHTS")
+    for name in names:
         monkeypatch.delenv(name, raising=False)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from flowbench import __version__
-from flowbench.cli import board, check, doctor, listing, new, results, run, store
+from flowbench.cli import board, check, data, doctor, listing, new, results, run, store
 from flowbench.errors import FlowbenchError
 
 app = typer.Typer(
@@ -47,6 +47,7 @@ app.command("check")(check.check)
 app.command("new")(new.new)
 app.command("doctor")(doctor.doctor)
 app.command("leaderboard")(board.leaderboard)
+app.add_typer(data.app, name="data")
 app.add_typer(results.app, name="results")
 app.add_typer(store.app, name="store")
 

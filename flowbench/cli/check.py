@@ -25,6 +25,10 @@ def check(
     fast: Annotated[
         bool, typer.Option("--fast", help="Leave out the checks that train a model.")
     ] = False,
+    limit: Annotated[
+        float | None,
+        typer.Option(min=1, help="Seconds that a single check may take (120 by default)."),
+    ] = None,
     store: Annotated[
         bool, typer.Option("--store/--no-store", help="Keep the outcome in the results.")
     ] = True,
@@ -40,6 +44,7 @@ def check(
     if bool(names) == everything:
         raise SuiteError("nothing to check; give names, or --all for everything (flowbench list)")
     from flowbench.contract.by_name import checks_of, keep
+    from flowbench.contract.checks import LIMIT_S
     from flowbench.registry import PluginSelection, load_registry
 
     registry = load_registry(
@@ -52,6 +57,7 @@ def check(
         dataset=dataset,
         slow=not fast,
         data_dir=paths.data_dir(data_dir),
+        limit_s=LIMIT_S if limit is None else limit,
     ):
         report = run()
         reports.append(report)

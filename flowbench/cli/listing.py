@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flowbench import paths
 from flowbench.cli.columns import print_columns
-from flowbench.cli.options import AsJson, NoPlugins, PluginFiles
+from flowbench.cli.options import AsJson, DataDir, NoPlugins, PluginFiles
 
 if TYPE_CHECKING:
     from flowbench.registry import Registry
+    from flowbench.registry.entry_points import Plugin
 
 KINDS = ("models", "datasets", "metrics", "suites")
 Described = list[dict[str, Any]]
@@ -20,6 +23,7 @@ Described = list[dict[str, Any]]
 def list_(
     kind: Annotated[str | None, typer.Argument(help="models, datasets, metrics or suites.")] = None,
     as_json: AsJson = False,
+    data_dir: DataDir = None,
     plugin_file: PluginFiles = None,
     no_plugin: NoPlugins = None,
 ) -> None:
@@ -29,7 +33,8 @@ def list_(
     if kind is not None and kind not in KINDS:
         raise SuiteError(f"cannot list {kind!r}; expected one of {', '.join(KINDS)}")
     registry = _registry(plugin_file, no_plugin)
-    found = {name: _describe(registry, name) for name in KINDS if kind in (None, name)}
+    folder = paths.data_dir(data_dir)
+    found = {name: _describe(registry, name, folder) for name in KINDS if kind in (None, name)}
     if as_json:
         print(json.dumps(found[kind] if kind else found, indent=1))
         return
@@ -45,7 +50,7 @@ def _registry(plugin_file: Any, no_plugin: Any) -> Registry:
     )
 
 
-def _describe(registry: Registry, kind: str) -> Described:
+def _describe(registry: Registry, kind: str, data_dir: Path) -> Described:
     if kind == "models":
         return [
             {
@@ -57,13 +62,14 @@ def _describe(registry: Registry, kind: str) -> Described:
             for name, entry in registry.models.items()
         ]
     if kind == "datasets":
-        return _describe_datasets(registry)
+        return _describe_datasets(registry, data_dir)
     if kind == "metrics":
         return [
             {
                 "name": name,
                 "unit": entry.spec.unit,
                 "better": entry.spec.direction,
+                "default": entry.spec.default,
                 "summary": entry.spec.summary,
                 "plugin": entry.source.distribution,
             }
@@ -72,16 +78,22 @@ def _describe(registry: Registry, kind: str) -> Described:
     return _describe_suites()
 
 
-def _describe_datasets(registry: Registry) -> Described:
+def _describe_datasets(registry: Registry, data_dir: Path) -> Described:
+    from flowbench.data.store import is_ready
+    from flowbench.data.transfer import human_bytes
+
     return [
         {
             "name": name,
-            "data": entry.spec.modality,
+            "modality": entry.spec.modality,
             "shape": "x".join(map(str, entry.spec.event_shape)),
             "levels": entry.spec.levels,
             "train": entry.spec.num_train,
             "test": entry.spec.num_test,
-            "ready": entry.spec.load is not None,
+            "size": human_bytes(entry.spec.prepared_bytes) if entry.spec.convert else None,
+            "size_bytes": entry.spec.prepared_bytes if entry.spec.convert else None,
+            "ready": is_ready(entry.spec, data_dir),
+            "licence": entry.spec.licence,
             "summary": entry.spec.summary,
             "plugin": entry.source.distribution,
         }
@@ -90,11 +102,16 @@ def _describe_datasets(registry: Registry) -> Described:
 
 
 def _describe_suites() -> Described:
-    from flowbench.suite.find import read_suite, shipped_suites
+    from flowbench.suite.find import models_of, read_suite, shipped_suites
 
     suites = {name: read_suite(path) for name, path in shipped_suites().items()}
     return [
-        {"name": name, "title": suite.get("title", ""), "models": ", ".join(suite["models"])}
+        {
+            "name": name,
+            "published": (suite.get("board") or {}).get("published"),
+            "title": suite.get("title", ""),
+            "models": ", ".join(models_of(suite)),
+        }
         for name, suite in suites.items()
     ]
 
@@ -103,7 +120,8 @@ def _print_rows(title: str, rows: Described, *, titled: bool) -> None:
     if titled:
         print(title)
     one_plugin = len({row.get("plugin") for row in rows}) == 1
-    columns = [key for key in (rows[0] if rows else {}) if not (one_plugin and key == "plugin")]
+    hidden = {"size_bytes", *(["plugin"] if one_plugin else [])}
+    columns = [key for key in (rows[0] if rows else {}) if key not in hidden]
     print_columns(rows, columns)
     if titled:
         print()
@@ -122,11 +140,13 @@ def show(
     no_plugin: NoPlugins = None,
 ) -> None:
     """Show a model's configuration and parameter count, a dataset or a metric."""
+    from flowbench.data.folder import is_folder
     from flowbench.suite.load import parse_settings
 
     registry = _registry(plugin_file, no_plugin)
     bare = name.partition(":")[0]
-    if bare in registry.models or (name not in registry.datasets and name not in registry.metrics):
+    known = name in registry.datasets or name in registry.metrics or is_folder(name)
+    if bare in registry.models or not known:
         from flowbench.runner.describe import describe_model
 
         prefix = f"{bare}."
@@ -144,7 +164,10 @@ def show(
 def _spec_facts(registry: Registry, name: str) -> dict[str, Any]:
     from dataclasses import asdict
 
-    entry = registry.datasets.get(name) or registry.metric(name)
+    from flowbench.data.folder import is_folder
+
+    is_dataset = name in registry.datasets or is_folder(name)
+    entry = registry.dataset(name) if is_dataset else registry.metric(name)
     facts = asdict(entry.spec)
     return {k: sorted(v) if isinstance(v, frozenset) else v for k, v in facts.items()}
 
@@ -167,21 +190,34 @@ def plugins(
     as_json: AsJson = False, plugin_file: PluginFiles = None, no_plugin: NoPlugins = None
 ) -> None:
     """Show installed plugins, and why a broken one is quarantined."""
-    registry = _registry(plugin_file, no_plugin)
-    rows: Described = [
-        {
-            "name": plugin.source.label,
-            "version": plugin.source.version,
-            "module": plugin.source.module,
-            "status": "quarantined" if plugin.cause else "loaded",
-            "registers": ", ".join(spec.name for spec in plugin.specs),
-            "cause": plugin.cause,
-        }
-        for plugin in registry.plugins
-    ]
+    from flowbench.registry.entry_points import PluginSelection, load_plugins
+    from flowbench.registry.registry import name_clashes
+
+    selection = PluginSelection.from_environment(exclude=no_plugin or (), files=plugin_file or ())
+    found = load_plugins(selection)
+    clashes = name_clashes(found)
+    rows = [_describe_plugin(plugin, clashes) for plugin in found]
     if as_json:
-        print(json.dumps(rows, indent=1))
+        print(json.dumps(rows, indent=1, default=str))
         return
     for row in rows:
-        print(f"{row['name']} {row['version']}  {row['status']}")
-        print(f"  {row['cause'] or row['registers']}")
+        api = "" if row["api_version"] is None else f"  API {row['api_version']}"
+        print(f"{row['name']} {row['version']}{api}  {row['status']}")
+        for line in (row["cause"], row["registers"]):
+            if line:
+                print(f"  {line}")
+
+
+def _describe_plugin(plugin: Plugin, clashes: dict[str, str]) -> dict[str, Any]:
+    source = plugin.source
+    status = "quarantined" if plugin.cause else "clash" if source.label in clashes else "loaded"
+    return {
+        "name": source.label,
+        "version": source.version,
+        "module": source.module,
+        "api_version": plugin.api_version,
+        "status": status,
+        "registers": ", ".join(spec.name for spec in plugin.specs),
+        "cause": plugin.cause or clashes.get(source.label),
+        "traceback": plugin.traceback,
+    }

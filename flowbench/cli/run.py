@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,6 +18,7 @@ from flowbench.cli.options import DataDir, NoPlugins, PluginFiles, Results
 if TYPE_CHECKING:
     from flowbench.runner.decide import Decision
     from flowbench.runner.plan import Job
+    from flowbench.runner.run import PreparedRun
     from flowbench.store.records import AttemptRow
     from flowbench.suite.schema import Suite
 
@@ -30,7 +33,10 @@ def run(
         str | None, typer.Option(help="Models to run, comma-separated: glow,realnvp:small.")
     ] = None,
     datasets: Annotated[str | None, typer.Option(help="Datasets [default: digits].")] = None,
-    metrics: Annotated[str | None, typer.Option(help="Metrics [default: all that apply].")] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(help="Metrics [default: all that apply, but for those such as fid]."),
+    ] = None,
     budget: Annotated[
         str | None,
         typer.Option(help="Training budget a job: 60s, 2gpuh, 5000steps, 60s,5000steps."),
@@ -42,8 +48,18 @@ def run(
     eval_draws: Annotated[
         int | None, typer.Option(help="Noise draws for each test example [default: 16].")
     ] = None,
+    num_samples: Annotated[
+        int | None, typer.Option(help="Samples drawn for metrics of samples [default: 256].")
+    ] = None,
     sample: Annotated[
-        list[str] | None, typer.Option("--sample", help="Sampling: temperature=0.8; repeatable.")
+        list[str] | None,
+        typer.Option("--sample", help="Sampling: temperature=0.8,guidance=2; repeatable."),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="Weights for fid and the like: a folder or a file [default: FLOWBENCH_WEIGHTS]."
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     jobs: Annotated[
@@ -67,8 +83,10 @@ def run(
     from flowbench.runner.run import RunRequest, prepare
     from flowbench.training.budget import parse_duration
 
-    overrides = _Flags(models, datasets, metrics, budget, seeds, set_, eval_draws, sample)
-    chosen = overrides.suite(suite)
+    flags = _Flags(models, datasets, metrics, budget, seeds, set_, eval_draws, num_samples, sample)
+    chosen = flags.suite(suite)
+    if weights is not None:
+        os.environ["FLOWBENCH_WEIGHTS"] = str(_existing(weights).resolve())  # workers inherit it
     files = tuple(path.resolve() for path in plugin_file or ())
     plugins = PluginSelection.from_environment(exclude=no_plugin or (), files=files)
     registry = load_registry(plugins)
@@ -86,14 +104,27 @@ def run(
     )
     prepared = prepare(request, registry, dry_run=dry_run)
     if dry_run:
-        _print_plan(prepared.decisions)
+        _print_plan(prepared)
         return
-    _execute(prepared, request.results)
+    _execute(prepared, request.results, chosen)
 
 
-def _execute(prepared: Any, results: Path) -> None:
+def _existing(path: Path) -> Path:
+    from flowbench.errors import DataError
+
+    if not path.exists():
+        raise DataError(f"--weights is {path}, which does not exist; expected a folder or a file")
+    return path
+
+
+def _execute(prepared: PreparedRun, results: Path, suite: Suite) -> None:
     from flowbench.cli.progress import progress_display
     from flowbench.leaderboard import terminal_table
+
+    for missing in prepared.unprepared:
+        print(f"skipped: {', '.join(missing.models)}: {missing.error}", file=sys.stderr)
+    if not prepared.decisions:
+        raise typer.Exit(1)
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -106,9 +137,10 @@ def _execute(prepared: Any, results: Path) -> None:
             display.warn("interrupted; run the same command to go on from the checkpoints")
             raise typer.Exit(130) from None
     display.console.print(
-        terminal_table(results, [job.row.job_id for job, _ in prepared.decisions])
+        terminal_table(results, [job.row.job_id for job, _ in prepared.decisions], suite)
     )
     _print_failures(prepared.decisions, records)
+    _print_unavailable(records.values(), suite.metrics or ())
     if not _succeeded(records):
         raise typer.Exit(1)
 
@@ -130,7 +162,21 @@ def _print_failures(decisions: list[tuple[Job, Decision]], records: dict[str, At
             print(f"stale: {job.label}: {decision.why}", file=sys.stderr)
 
 
-def _print_plan(decisions: list[tuple[Job, Decision]]) -> None:
+def _print_unavailable(records: Iterable[AttemptRow], asked: Sequence[str]) -> None:
+    """Why a metric that was asked for by name has no value: one line for each reason."""
+    missing = {
+        (row.metric, row.status, row.reason): None
+        for record in records
+        for row in record.measurements
+        if row.metric in asked and row.value is None
+    }
+    for metric, status, reason in missing:
+        print(f"{status}: {metric}: {reason}", file=sys.stderr)
+
+
+def _print_plan(prepared: PreparedRun) -> None:
+    from flowbench.runner.estimate import estimate
+
     rows = [
         {
             "job": job.row.job_id,
@@ -141,9 +187,13 @@ def _print_plan(decisions: list[tuple[Job, Decision]]) -> None:
             "action": decision.action,
             "why": decision.why,
         }
-        for job, decision in decisions
+        for job, decision in prepared.decisions
     ]
-    print_columns(rows, rows[0])
+    if rows:
+        print_columns(rows, rows[0])
+    for missing in prepared.unprepared:
+        print(f"skipped: {', '.join(missing.models)}: {missing.error}")
+    print(estimate(prepared))
 
 
 def _one_of(
@@ -168,12 +218,13 @@ class _Flags:
         seeds: str | None,
         overrides: list[str] | None,
         eval_draws: int | None,
+        num_samples: int | None,
         sample: list[str] | None,
     ) -> None:
         self._lists = {"models": models, "datasets": datasets, "metrics": metrics}
         self._budget, self._seeds = budget, seeds
         self._overrides, self._sample = overrides or [], sample or []
-        self._eval_draws = eval_draws
+        self._counts = {"eval_draws": eval_draws, "num_samples": num_samples}
 
     def suite(self, name: str | None) -> Suite:
         from flowbench.errors import SuiteError
@@ -183,6 +234,8 @@ class _Flags:
         if name is None and self._lists["models"] is None:
             raise SuiteError("nothing to run; give a suite or --models (flowbench list)")
         base = load_suite(find_suite(name)).model_dump() if name else {}
+        if self._lists["models"] is not None and (base.get("board") or {}).get("published"):
+            base["board"] = None  # other models than those of the paper's rows
         return build_suite({**base, **self._changes(base)}, source="the command line")
 
     def _changes(self, base: dict[str, Any]) -> dict[str, Any]:
@@ -200,11 +253,17 @@ class _Flags:
         overrides = parse_settings(self._overrides, "--set")
         changes["overrides"] = {**base.get("overrides", {}), **overrides}
         protocol = dict(base.get("protocol", {}))
-        if self._eval_draws is not None:
-            protocol["eval_draws"] = self._eval_draws
+        protocol |= {name: count for name, count in self._counts.items() if count is not None}
         if self._sample:
-            protocol["sample"] = _sample_settings(parse_settings(self._sample, "--sample"))
+            protocol["sample"] = _sample_settings(parse_settings(_each(self._sample), "--sample"))
+        if protocol != base.get("protocol", {}):
+            changes["protocols"] = {}  # a flag is for all data sets
         return {**changes, "protocol": protocol}
+
+
+def _each(flags: Iterable[str]) -> list[str]:
+    """``guidance=2,denoise=true`` as two assignments."""
+    return [part for flag in flags for part in flag.split(",")]
 
 
 def _sample_settings(values: dict[str, Any]) -> dict[str, Any]:

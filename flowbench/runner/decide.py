@@ -102,7 +102,12 @@ def _reuse(
     stale = record.code_sha256 != code
     if stale and rerun == "stale":
         return Decision(action="run", why="the result was made by other code")
-    missing = set(job.metrics) - {m.metric for m in record.measurements}
+    measured = {
+        m.metric
+        for m in record.measurements
+        if m.status != "unavailable" or m.metric not in job.retry
+    }
+    missing = set(job.metrics) - measured
     if missing and (attempt.path / MODEL).exists():
         why = f"to measure {', '.join(sorted(missing))}"
         return Decision(action="evaluate", why=why, source=attempt)

@@ -14,13 +14,13 @@ from flowbench.data.splits import validation_size
 from flowbench.errors import ConfigError
 from flowbench.registry import Registry
 from flowbench.registry.build import count_parameters
-from flowbench.registry.configs import ConfiguredModel, config_class, configure
+from flowbench.registry.configs import ConfiguredModel, config_class, configure, undequantized
 
 
 def describe_model(
     registry: Registry, choice: str, dataset: str | None, overrides: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Describes a configured model; its parameters are counted on the meta device.
+    """Describes a configured model; its parameters are counted on the meta device where it can be.
 
     Args:
         registry: The loaded plugins.
@@ -32,15 +32,20 @@ def describe_model(
         Plain data: name, preset, config, num_parameters, likelihood, paper and more.
 
     Raises:
-        ConfigError: The model cannot run on the dataset.
+        ConfigError: The model cannot run on the dataset, or has no likelihood of it.
     """
     configured, info = _configured(registry, choice, dataset, overrides)
     reason = configured.unsupported(info)
     if reason is not None:
         raise ConfigError(f"{choice} cannot run on {info.name}: {reason}; choose another --dataset")
     spec, facts = configured.entry.spec, configured.preset_facts
-    model = _on_meta_device(configured, info)
-    kind = configured.config.likelihood(info) if isinstance(model, DensityModel) else None
+    model = _built(configured, info)
+    kind = None
+    if isinstance(model, DensityModel):
+        problem = undequantized(configured.config, info)
+        if problem is not None:
+            raise ConfigError(f"{choice} on {info.name}: {problem}")
+        kind = configured.config.likelihood(info)
     return {
         "name": spec.name,
         "preset": configured.preset,
@@ -77,7 +82,10 @@ def _configured(
     return tried[0]
 
 
-def _on_meta_device(configured: ConfiguredModel, info: DatasetInfo) -> GenerativeModel:
+def _built(configured: ConfiguredModel, info: DatasetInfo) -> GenerativeModel:
     cls: type[GenerativeModel] = configured.entry.resolve(configured.entry.spec.model)
-    with torch.device("meta"):
+    try:
+        with torch.device("meta"):  # paper configurations need more memory than this machine has
+            return cls(configured.config, info)
+    except (RuntimeError, TypeError, ValueError):  # a library's constructor that reads values
         return cls(configured.config, info)

@@ -122,11 +122,16 @@ class Execution:
             preprocessor,
             data.splits,
             MetricSettings.model_validate(self._job.protocol),
+            data_sha256=data.sha256,
+            data_dir=Path(self._order.data_dir),
             synchronize=device.synchronize,
             tick=self._breathe,
+            progress=self._note_samples,
+            announce=self._announce,
         )
         self._describe_model(trained)
         self._train(trained, preprocessor, data, device)
+        trained.weights = self.outcome.weights
         with self._clock.timing("eval"):
             self._measure(registry, trained, data)
 
@@ -344,6 +349,13 @@ class Execution:
     def note_step(self, step: int, progress: float) -> None:
         """Passes on where training stands."""
         self._pulse.step, self._pulse.progress = step, progress
+
+    def _announce(self, doing: str) -> None:
+        self._pulse.doing = doing
+
+    def _note_samples(self, part: float) -> None:
+        """Passes on how far a slow sampler is; what is done with the samples is named again."""
+        self._pulse.doing = f"drawing samples, {part:.0%}"
 
     def note_point(self, point: CurvePoint) -> None:
         """Adds a point to the learning curve."""

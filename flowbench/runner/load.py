@@ -63,7 +63,10 @@ def load_job(
         preprocessor,
         data.splits,
         MetricSettings.model_validate(job.protocol),
+        data_sha256=data.sha256,
+        data_dir=data_dir,
         synchronize=chosen.synchronize,
     )
+    evaluated.weights = state["counts"]["weights"]
     evaluated.describe_training(**state["cost"])
     return evaluated

@@ -11,11 +11,12 @@ from typing import Any
 
 from flowbench.api.specs import DatasetInfo
 from flowbench.data.splits import LoadedData
-from flowbench.errors import SuiteError, did_you_mean
+from flowbench.errors import DataMissingError, SuiteError, did_you_mean
 from flowbench.evaluation.evaluate import requested_metrics
 from flowbench.registry import Registry
 from flowbench.registry.build import load_dataset
 from flowbench.registry.configs import ConfiguredModel, configure
+from flowbench.registry.weights import weights_here
 from flowbench.runner.attempt import canonical_json
 from flowbench.store.records import JobRow
 from flowbench.suite.schema import PROTOCOL_VERSION, Suite
@@ -32,6 +33,7 @@ class Job:
         row: What is asked for.
         info: Facts of its data.
         metrics: What to measure.
+        retry: Those of them that may have been unavailable for want of weights which are here now.
         modules: Modules of the plugins that it uses, for the hash of the code.
         unsupported: Why it cannot run; None if it can.
     """
@@ -39,6 +41,7 @@ class Job:
     row: JobRow
     info: DatasetInfo
     metrics: tuple[str, ...]
+    retry: frozenset[str] = frozenset()
     modules: tuple[str, ...]
     unsupported: str | None
 
@@ -59,19 +62,71 @@ def plan(suite: Suite, registry: Registry, data_dir: Path) -> list[Job]:
     Returns:
         The jobs: datasets outermost, then seeds, then models, so that early results compare models.
     """
+    jobs, missing = plan_prepared(suite, registry, data_dir)
+    if missing:
+        raise missing[0].error
+    return jobs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unprepared:
+    """A dataset that is not on this machine, and what would run on it.
+
+    Attributes:
+        dataset: Its name.
+        models: What would run on it.
+        num_seeds: How often each would.
+        budget: Canonical text of the budget.
+        error: Why it cannot, and what to do about it.
+    """
+
+    dataset: str
+    models: tuple[str, ...]
+    num_seeds: int
+    budget: str
+    error: DataMissingError
+
+
+def plan_prepared(
+    suite: Suite, registry: Registry, data_dir: Path
+) -> tuple[list[Job], list[Unprepared]]:
+    """Resolves every job whose data are here.
+
+    Args:
+        suite: What to run.
+        registry: The loaded plugins.
+        data_dir: Where prepared datasets are.
+
+    Returns:
+        The jobs in the order of `plan`, and the datasets that are not prepared.
+    """
     budget = Budget.parse(suite.budget)
     for name in suite.metrics or ():
         registry.metric(name)
     overrides = _by_model(suite)
-    datasets = {name: load_dataset(registry, name, data_dir) for name in suite.datasets}
+    datasets: dict[str, LoadedData] = {}
+    missing: list[Unprepared] = []
+    for name in suite.datasets:
+        try:
+            datasets[name] = load_dataset(registry, name, data_dir)
+        except DataMissingError as exc:
+            missing.append(
+                Unprepared(
+                    dataset=name,
+                    models=suite.models_on(name),
+                    num_seeds=len(suite.seeds),
+                    budget=str(budget),
+                    error=exc,
+                )
+            )
     jobs: dict[str, Job] = {}
-    for data in datasets.values():
-        models = [_configured(registry, c, data.info, overrides) for c in suite.models]
+    for name, data in datasets.items():
+        models = [_configured(registry, c, data.info, overrides) for c in suite.models_on(name)]
         for seed in suite.seeds:
             for model in models:
-                job = _job(suite, registry, data, model, seed, budget)
+                job = _job(suite, registry, data, model, seed, budget, data_dir)
                 jobs.setdefault(job.row.job_id, job)
-    return list(jobs.values())
+    return list(jobs.values()), missing
 
 
 def _by_model(suite: Suite) -> dict[str, dict[str, Any]]:
@@ -101,6 +156,7 @@ def _job(
     model: ConfiguredModel,
     seed: int,
     budget: Budget,
+    data_dir: Path,
 ) -> Job:
     specs = {name: entry.spec for name, entry in registry.metrics.items()}
     metrics = requested_metrics(specs, suite.metrics, data.info)
@@ -112,7 +168,7 @@ def _job(
         "seed": seed,
         "budget": str(budget),
         "protocol_version": PROTOCOL_VERSION,
-        "protocol": suite.protocol.model_dump(mode="json"),
+        "protocol": suite.protocol_on(data.info.name).model_dump(mode="json"),
     }
     row = JobRow(
         job_id=job_id(asked),
@@ -126,8 +182,10 @@ def _job(
         row=row,
         info=data.info,
         metrics=tuple(metrics),
+        retry=frozenset(name for name in metrics if weights_here(specs[name], data_dir)),
         modules=tuple(modules),
-        unsupported=model.unsupported(data.info),
+        unsupported=model.unsupported(data.info)
+        or model.config.unsupported_sampling(suite.protocol_on(data.info.name).sample, data.info),
     )
 
 

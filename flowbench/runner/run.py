@@ -12,7 +12,7 @@ from flowbench.runner.attempt import ResultsDir
 from flowbench.runner.decide import Decision, Machine, Rerun, decide
 from flowbench.runner.executors.base import Executor
 from flowbench.runner.executors.local import LocalExecutor
-from flowbench.runner.plan import Job, plan
+from flowbench.runner.plan import Job, Unprepared, plan_prepared
 from flowbench.runner.schedule import RunObserver, RunOptions, Scheduler, recover
 from flowbench.store.ingest import ingest
 from flowbench.suite.schema import Suite
@@ -58,12 +58,14 @@ class PreparedRun:
         results: The results folder.
         executor: Where workers run.
         options: What all jobs share.
+        unprepared: Datasets whose jobs are skipped, since they are not on this machine.
     """
 
     decisions: list[tuple[Job, Decision]]
     results: ResultsDir
     executor: Executor
     options: RunOptions
+    unprepared: list[Unprepared]
 
     def scheduler(self, observer: RunObserver) -> Scheduler:
         """The scheduler of this run.
@@ -87,11 +89,23 @@ def prepare(request: RunRequest, registry: Registry, *, dry_run: bool = False) -
 
     Returns:
         The run, ready to be scheduled.
+
+    Raises:
+        SuiteError: The suite has nothing to run on its datasets.
+        DataMissingError: Its only dataset is not prepared.
     """
     device = Device.select(request.device, processor_name())
     _check_budget(request.suite.budget, device)
     executor = build_executor(request.executor, device, request.num_jobs)
-    jobs = plan(request.suite, registry, request.data_dir)
+    jobs, unprepared = plan_prepared(request.suite, registry, request.data_dir)
+    if not jobs and not unprepared:
+        raise SuiteError(
+            f"suite {request.suite.name!r} has nothing to run on "
+            f"{', '.join(request.suite.datasets) or 'any dataset'}: none of its rows has a model "
+            "there; choose with --models and --datasets"
+        )
+    if not jobs and len(unprepared) == 1 and not dry_run:
+        raise unprepared[0].error
     results = ResultsDir(request.results)
     busy: dict[str, str] = {}
     if not dry_run:
@@ -111,7 +125,13 @@ def prepare(request: RunRequest, registry: Registry, *, dry_run: bool = False) -
         command=request.command,
     )
     decisions = [(job, _decide(job, results, machine, request.rerun, busy)) for job in jobs]
-    return PreparedRun(decisions=decisions, results=results, executor=executor, options=options)
+    return PreparedRun(
+        decisions=decisions,
+        results=results,
+        executor=executor,
+        options=options,
+        unprepared=unprepared,
+    )
 
 
 def _decide(

@@ -52,6 +52,13 @@ def test_a_broken_part_fails_with_what_to_look_at(flowbench_check: Call) -> None
     assert not Path("results").exists()
 
 
+def test_a_check_that_hangs_has_failed_and_says_so(flowbench_check: Call) -> None:
+    done = flowbench_check("fake-hang", "fake_nll", "--limit", "1", "--fast", "--no-store")
+    assert done.exit_code == 1
+    assert "did not end: it took more than 1 s and was interrupted (fakes.py:" in done.output
+    assert "2 checked, 1 failed: fake-hang" in done.output
+
+
 def test_a_later_check_replaces_the_earlier_one_and_a_rebuild_finds_it(
     flowbench_check: Call,
 ) -> None:

@@ -19,6 +19,7 @@ FAKE = ("--plugin-file", FAKES, "--no-plugin", "flowbench")
 def flowbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
     """Runs a command in an empty folder; returns exit status, output and errors."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FLOWBENCH_DATA", str(tmp_path / "data"))
 
     def call(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["flowbench", *arguments])
@@ -44,7 +45,7 @@ def run_fakes(*more: str) -> tuple[str, ...]:
         (("run", "--models", "glo"), "unknown model 'glo'; did you mean 'glow'?"),
         (("run", "--models", "glow:51ch"), "unknown preset of glow '51ch'"),
         (("run", "--models", "glow", "--datasets", "digit"), "did you mean 'digits'?"),
-        (("run", "--models", "glow", "--datasets", "cifar10"), "cannot be loaded yet"),
+        (("run", "--models", "glow", "--datasets", "cifar10"), "flowbench data prepare cifar10"),
         (("run", "--models", "glow", "--metrics", "bdp"), "did you mean 'bpd'?"),
         (("run", "--models", "glow", "--budget", "60"), "malformed budget '60'"),
         (("run", "--models", "glow", "--budget", "2gpuh", "--device", "cpu"), "counts GPU-hours"),
@@ -68,7 +69,7 @@ def run_fakes(*more: str) -> tuple[str, ...]:
         (("results", "list"), "flowbench run"),
         (("results", "show", "x"), "results"),
         (("leaderboard",), "flowbench run"),
-        (("leaderboard", "--format", "doc"), "doc"),
+        (("leaderboard", "--format", "doc"), "unknown format 'doc'"),
         (("store", "verify"), "results"),
     ],
 )
@@ -120,6 +121,16 @@ def test_a_dry_run_writes_nothing(flowbench, tmp_path: Path) -> None:
     assert status == 0
     assert "not run yet" in out
     assert not list(tmp_path.iterdir())
+
+
+def test_sampling_options_are_separated_by_commas(flowbench) -> None:
+    given = ("--sample", "guidance=2,denoise=true", "--sample", "temperature=0.9", "--dry-run")
+    status, out, _ = flowbench("run", "--models", "tarflow:tiny-gen,tarflow:tiny,glow", *given)
+    assert status == 0
+    planned = {line.split()[1]: line for line in out.splitlines() if "-digits-" in line}
+    assert "not run yet" in planned["tarflow:tiny-gen"]
+    assert "this tarflow sees no labels" in planned["tarflow:tiny"]
+    assert "unknown sampling option 'denoise'" in planned["glow:tiny"]
 
 
 @pytest.fixture(scope="module")

@@ -29,12 +29,26 @@ def job(fake_registry: Registry) -> Job:
 def leave(job: Job, tmp_path: Path):
     """Leaves an attempt behind, as a worker would."""
 
-    def make(status: str, *files: str, metrics: tuple[str, ...] = ("fake_nll",), **fields):
+    def make(
+        status: str,
+        *files: str,
+        metrics: tuple[str, ...] = ("fake_nll",),
+        value: float | None = 1.0,
+        **fields,
+    ):
         attempt = ResultsDir(tmp_path).new_attempt(job.row.job_id)
         for name in files:
             (attempt.path / name).touch()
         rows = tuple(
-            MeasurementRow(metric=m, name=m, value=1.0, unit="", direction="lower") for m in metrics
+            MeasurementRow(
+                metric=m,
+                name=m,
+                value=value,
+                unit="",
+                direction="lower",
+                status="ok" if value is not None else "unavailable",
+            )
+            for m in metrics
         )
         facts = {
             "device_kind": "cpu",
@@ -101,6 +115,17 @@ def test_missing_metrics_are_measured_on_the_trained_weights(leave, decided) -> 
     assert decision.action == "evaluate"
     assert decision.source is not None
     assert decision.source.path == attempt.path
+
+
+def test_a_metric_that_lacked_weights_is_measured_once_they_are_here(
+    leave, decided, job: Job
+) -> None:
+    leave("ok", MODEL, value=None)
+    assert decided().action == "reuse"
+    here = replace(job, retry=frozenset({"fake_nll"}))
+    assert decided(job=here).action == "evaluate"
+    leave("ok", MODEL)
+    assert decided(job=here).action == "reuse"
 
 
 @pytest.mark.parametrize("status", ["timeout", "oom", "diverged", "crashed"])

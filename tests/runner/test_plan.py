@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowbench.errors import DataError, SuiteError, UnknownNameError
+from flowbench.errors import DataError, DataMissingError, SuiteError, UnknownNameError
 from flowbench.registry import Registry
 from flowbench.runner.attempt import canonical_json
-from flowbench.runner.plan import job_id, plan
+from flowbench.runner.plan import job_id, plan, plan_prepared
 from flowbench.suite.schema import Suite
 
 HERE = Path()
@@ -67,6 +67,14 @@ def test_the_same_request_in_other_words_is_the_same_job(fake_registry, changes)
     assert ids(fake_registry) == ids(fake_registry, **changes)
 
 
+def test_a_model_that_knows_no_such_sampling_option_is_skipped(fake_registry: Registry) -> None:
+    protocol = {"sample": {"options": {"guidance": 2}}}
+    (job,) = plan(suite(protocol=protocol), fake_registry, HERE)
+    assert job.unsupported == "unknown sampling option 'guidance'; this model knows: temperature"
+    assert job.row.protocol["sample"]["options"] == {"guidance": 2}
+    assert not ids(fake_registry) & ids(fake_registry, protocol=protocol)
+
+
 def test_a_job_named_twice_runs_once(fake_registry: Registry) -> None:
     assert len(ids(fake_registry, models=("fake-gaussian", "fake-gaussian:images"))) == 1
 
@@ -95,6 +103,43 @@ def test_a_dataset_that_cannot_be_read_says_so(fake_registry: Registry) -> None:
     registry = replace(fake_registry, datasets={"fake-images": unread})
     with pytest.raises(DataError, match="cannot be loaded yet"):
         plan(suite(), registry, HERE)
+
+
+def test_datasets_that_are_not_prepared_are_set_apart(
+    fake_registry: Registry, tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    entry = fake_registry.dataset("fake-images")
+    remote = replace(entry, spec=replace(entry.spec, name="far", convert="tests.fakes:convert"))
+    registry = replace(fake_registry, datasets={**fake_registry.datasets, "far": remote})
+    asked = suite(datasets=("far", "fake-images"), seeds=(0, 1))
+    jobs, missing = plan_prepared(asked, registry, tmp_path)
+    assert [job.row.dataset for job in jobs] == ["fake-images", "fake-images"]
+    (one,) = missing
+    assert (one.dataset, one.models, one.num_seeds) == ("far", ("fake-gaussian",), 2)
+    assert "flowbench data prepare far" in str(one.error)
+    with pytest.raises(DataMissingError, match="is not prepared"):
+        plan(asked, registry, tmp_path)
+
+
+def test_a_board_says_what_runs_on_each_dataset(fake_registry: Registry) -> None:
+    rows = {
+        "A": {"fake-images": "fake-gaussian"},
+        "B": {"fake-images": "fake-gan", "fake-vectors": "fake-gaussian"},
+    }
+    asked = suite(
+        models=("fake-gaussian", "fake-gan"),
+        datasets=("fake-images", "fake-vectors"),
+        board={"published": "denseflow-1", "rows": rows},
+        protocols={"fake-vectors": {"eval_draws": 3}},
+    )
+    jobs = [job.row for job in plan(asked, fake_registry, HERE)]
+    assert [(job.dataset, job.model, job.protocol["eval_draws"]) for job in jobs] == [
+        ("fake-images", "fake-gaussian", 16),
+        ("fake-images", "fake-gan", 16),
+        ("fake-vectors", "fake-gaussian", 3),
+    ]
 
 
 keys = st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5), max_size=5)

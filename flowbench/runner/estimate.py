@@ -1,0 +1,46 @@
+"""What a run will cost, as far as its budget tells."""
+
+from __future__ import annotations
+
+from flowbench.runner.run import PreparedRun
+from flowbench.training.budget import Budget
+
+_SECONDS_AN_HOUR = 3600.0
+
+
+def estimate(prepared: PreparedRun) -> str:
+    """The cost of a run in one line.
+
+    Args:
+        prepared: The run.
+
+    Returns:
+        How many jobs start, how many are cached, and the training time that the budget allows them;
+        a budget in steps, examples or epochs says nothing of time.
+    """
+    starting = [job for job, decision in prepared.decisions if decision.action in _TRAINING]
+    evaluated = sum(decision.action == "evaluate" for _, decision in prepared.decisions)
+    cached = sum(decision.action == "reuse" for _, decision in prepared.decisions)
+    left = len(prepared.decisions) - len(starting) - evaluated - cached
+    counts = {"to train": len(starting), "to evaluate": evaluated, "cached": cached, "left": left}
+    said = ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "no jobs"
+    if starting:
+        said += f"; {_time([job.row.budget for job in starting], prepared.options.device)}"
+    waiting = sum(len(missing.models) * missing.num_seeds for missing in prepared.unprepared)
+    if waiting:
+        budgets = [prepared.unprepared[0].budget] * waiting
+        said += f"\n{waiting} more wait for their data; {_time(budgets, prepared.options.device)}"
+    return said
+
+
+_TRAINING = ("run", "resume")
+
+
+def _time(budgets: list[str], device: str) -> str:
+    limits = [Budget.parse(text).time_limit_s(num_devices=1) for text in budgets]
+    known = [limit for limit in limits if limit is not None]
+    if len(known) < len(limits):
+        return f"training time unknown, since the budget {budgets[0]} does not limit it"
+    hours = sum(known) / _SECONDS_AN_HOUR
+    unit = "GPU-hours" if device == "cuda" else "device-hours"
+    return f"at most {hours:.3g} {unit} of training (evaluation comes on top)"

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from flowbench.cli.app import main
+from tests.leaderboard import mirrored
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["flowbench", *arguments])
+    try:
+        main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+def test_a_papers_table_needs_no_results(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    formats = [part for name in ("md", "csv", "latex", "parquet") for part in ("--format", name)]
+    assert call(monkeypatch, "leaderboard", "denseflow-3", "tarflow-bpd64", *formats) == 0
+    written = capsys.readouterr().out.split()
+    assert sorted(Path(path).suffix for path in written) == sorted(
+        [".md", ".csv", ".tex", ".parquet"] * 2
+    )
+    assert "| DCGAN | 37.11 |" in (tmp_path / "boards" / "denseflow-3.md").read_text("utf-8")
+
+
+def test_a_board_in_the_terminal_writes_no_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, "leaderboard", "denseflow-1", "--format", "terminal") == 0
+    assert "Wavelet Flow" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_strict_names_what_is_not_to_be_trusted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    results = mirrored.store(tmp_path / "results", failing="glow:512ch")
+    asked = ["leaderboard", "denseflow-1", "--format", "csv", "--out", str(tmp_path / "out")]
+    asked += ["--results", str(results)]
+    assert call(monkeypatch, *asked) == 0
+    capsys.readouterr()
+    assert call(monkeypatch, *asked, "--strict") == 1
+    said = capsys.readouterr().err.splitlines()
+    assert "denseflow-1 / GLOW: contract ×" in said
+    assert "denseflow-1 / Real NVP / CIFAR-10: n=1" in said
+    assert "denseflow-1 / Real NVP / CelebA: × out of memory" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["digits"], "start with `flowbench run digits`"),
+        (["denseflow-9"], "did you mean"),
+        (["--all", "digits"], "leave out --all or the names"),
+        (["denseflow-1", "--format", "pdf"], "expected html, md, latex, csv, parquet"),
+    ],
+)
+def test_errors_say_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, "leaderboard", *arguments) == 1
+    assert message in capsys.readouterr().err

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowbench.errors import DataMissingError
+from flowbench.registry import PluginSelection, Registry
+from flowbench.runner.attempt import ResultsDir
+from flowbench.runner.decide import Decision
+from flowbench.runner.estimate import estimate
+from flowbench.runner.executors.local import LocalExecutor
+from flowbench.runner.plan import Unprepared, plan
+from flowbench.runner.run import PreparedRun
+from flowbench.runner.schedule import RunOptions
+from flowbench.suite.schema import Suite
+
+
+def prepared(
+    registry: Registry, budget: str, *actions: Any, device: str = "cpu", missing: int = 0
+) -> PreparedRun:
+    suite = Suite(models=("fake-gaussian",), datasets=("fake-images",), budget=budget)
+    (job,) = plan(suite, registry, Path())
+    far = Unprepared(
+        dataset="far",
+        models=("a", "b"),
+        num_seeds=missing,
+        budget=budget,
+        error=DataMissingError("dataset 'far' is not prepared"),
+    )
+    return PreparedRun(
+        decisions=[(job, Decision(action=action, why="")) for action in actions],
+        results=ResultsDir(Path()),
+        executor=LocalExecutor("cpu", (), 1),
+        options=RunOptions(
+            device=device, data_dir=Path(), plugins=PluginSelection(), timeout_s=1.0, command=()
+        ),
+        unprepared=[far] if missing else [],
+    )
+
+
+def test_a_budget_of_time_bounds_the_training(fake_registry: Registry) -> None:
+    run = prepared(fake_registry, "30min", "run", "resume", "reuse", "evaluate", "skip")
+    assert estimate(run) == (
+        "2 to train, 1 to evaluate, 1 cached, 1 left; "
+        "at most 1 device-hours of training (evaluation comes on top)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("budget", "device", "said"),
+    [
+        ("2gpuh", "cuda", "at most 2 GPU-hours"),
+        ("60s,5000steps", "cpu", "at most 0.0167 device-hours"),
+        ("5000steps", "cpu", "training time unknown, since the budget 5000steps does not limit it"),
+    ],
+)
+def test_estimates_say_what_they_know(
+    fake_registry: Registry, budget: str, device: str, said: str
+) -> None:
+    assert said in estimate(prepared(fake_registry, budget, "run", device=device))
+
+
+def test_jobs_that_wait_for_data_are_counted_apart(fake_registry: Registry) -> None:
+    said = estimate(prepared(fake_registry, "1h", "reuse", missing=3))
+    assert said.splitlines() == [
+        "1 cached",
+        "6 more wait for their data; at most 6 device-hours of training (evaluation comes on top)",
+    ]
