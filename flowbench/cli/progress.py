@@ -108,21 +108,18 @@ def _cells(line: _Line) -> tuple[str | Text | ProgressBar, ...]:
     beat, record = line.heartbeat, line.record
     if record is not None:
         style = "green" if record.status == "ok" else "red"
-        score = "" if beat is None else _score(line, beat)
+        score = "" if beat is None else _score(beat)
         seconds = f"{record.charged_s:.1f} s"
         return Text(record.status, style), seconds, f"{record.steps:,}", "", score, ""
     if beat is None:
         return Text(line.state, "dim"), "", "", "", "", ""
     bar = ProgressBar(total=1.0, completed=min(beat.progress, 1.0), width=16)
     rate = "" if beat.steps_per_s is None else f"{beat.steps_per_s:.1f}"
-    return beat.doing, bar, f"{beat.step:,}", rate, _score(line, beat), _left(beat)
+    return beat.doing, bar, f"{beat.step:,}", rate, _score(beat), _left(beat)
 
 
-def _score(line: _Line, beat: Heartbeat) -> str:
-    if beat.score is None:
-        return ""
-    unit = "nats" if line.job.info.levels is None else "bpd"
-    return f"{beat.score:.3f} {unit}"
+def _score(beat: Heartbeat) -> str:
+    return "" if beat.score is None else f"{beat.score:.3f} {beat.score_unit}"
 
 
 def _left(beat: Heartbeat) -> str:
@@ -142,7 +139,7 @@ def _plain(line: _Line) -> str:
     if beat.steps_per_s is not None:
         parts.append(f"{beat.steps_per_s:.1f} steps/s")
     if beat.score is not None:
-        parts.append(f"validation {_score(line, beat)}")
+        parts.append(f"validation {_score(beat)}")
     if _left(beat):
         parts.append(f"{_left(beat)} left")
     return ", ".join(parts)

@@ -29,6 +29,10 @@ MAX_COLUMNS = 6  # beside the method: what fits a laptop's width with the rail
 _LAYOUT = {
     "bpd": ("Bits per dim", "test", True),
     "nll": ("NLL", "nats, test", True),
+    "nll_noisy": ("NLL, noisy", "nats, test", True),
+    "fid": ("FID", "", True),
+    "fd-digits-cnn": ("FD", "digits-cnn", True),
+    "c2st": ("C2ST", "", True),
     "params": ("Parameters", "", False),
     "device_hours": ("Device-hours", "", False),
     "sampling_latency": ("Latency", None, True),
@@ -99,11 +103,11 @@ def _chosen_names(rows: Sequence[Method]) -> list[str]:
         for name, m in values(record).items():
             if m.value is not None and is_main_value(m.metric, name):
                 main[name] = None
-    known = [name for name in _LAYOUT if name in main]
+    known = [name for name in _LAYOUT if name in main][:MAX_COLUMNS]
     others = sorted(name for name in main if name not in _LAYOUT)
     # A metric that the layout does not know may be the one that matters: it goes after the
     # likelihoods, and as many are shown as there is room for.
-    room = max(0, MAX_COLUMNS - len(known))
+    room = MAX_COLUMNS - len(known)
     lead = [name for name in known if name in ("bpd", "nll")]
     chosen = [*lead, *others[:room], *(name for name in known if name not in lead)]
     return chosen or ["bpd"]

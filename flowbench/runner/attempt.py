@@ -84,7 +84,8 @@ class Heartbeat(BaseModel):
         progress: Part of the budget used.
         step: Optimizer steps done.
         steps_per_s: Recent step rate; None before training.
-        score: Latest validation score: bits per dimension, or nats.
+        score: Latest validation score.
+        score_unit: ``bpd`` or ``nats``.
         beat: Monotonic time of this heartbeat.
     """
 
@@ -98,6 +99,7 @@ class Heartbeat(BaseModel):
     step: int = 0
     steps_per_s: float | None = None
     score: float | None = None
+    score_unit: str = "bpd"
     beat: float = 0.0
 
 

@@ -362,6 +362,7 @@ class Execution:
         scores = (point.bpd, point.bpd_ema, point.nll, point.nll_ema)
         known = [score for score in scores if score is not None]
         self._pulse.score = min(known) if known else None
+        self._pulse.score_unit = "nats" if point.bpd is None and point.bpd_ema is None else "bpd"
         path = self._directory.path / CURVES
         lines = path.read_text() if path.exists() else ""
         self._directory.write(CURVES, f"{lines}{point.model_dump_json(exclude_none=True)}\n")
@@ -381,7 +382,10 @@ class _Watch:
 
     def __init__(self, execution: Execution, trained: EvaluatedModel) -> None:
         self._execution = execution
-        self._data = trained.data
+        self._num_dims = trained.data.num_dims
+        kind = trained.likelihood_kind
+        # The density of real-valued or of noisy data has no bits per dimension.
+        self._unit = "bpd" if kind is not None and kind.measure == "discrete" else "nll"
         self.checkpoint_due = execution.checkpoint_due
         self.save = execution.save
 
@@ -390,8 +394,8 @@ class _Watch:
         return self._execution.asked_to_stop()
 
     def validated(self, point: ValidationPoint) -> None:
-        unit = "nll" if self._data.levels is None else "bpd"
-        scores = {unit: self._score(point.raw), f"{unit}_ema": self._score(point.ema)}
+        raw, ema = self._score(point.raw), self._score(point.ema)
+        scores = {self._unit: raw, f"{self._unit}_ema": ema}
         loss = point.loss if point.loss is not None and np.isfinite(point.loss) else None
         self._execution.note_point(
             CurvePoint(
@@ -407,7 +411,7 @@ class _Watch:
     def _score(self, nats: float | None) -> float | None:
         if nats is None or not np.isfinite(nats):
             return None
-        return nats if self._data.levels is None else bits_per_dim(-nats, self._data.num_dims)
+        return nats if self._unit == "nll" else bits_per_dim(-nats, self._num_dims)
 
 
 def plugin_selection(order: WorkOrder) -> PluginSelection:

@@ -34,6 +34,7 @@ class Pulse:
         self.step = 0
         self.progress = 0.0
         self.score: float | None = None
+        self.score_unit = "bpd"
         self._thread = threading.Thread(target=self._beat_until_ended, daemon=True)
         self._thread.start()
 
@@ -59,6 +60,7 @@ class Pulse:
             step=self.step,
             steps_per_s=self._rate(charged),
             score=self.score,
+            score_unit=self.score_unit,
             beat=time.monotonic(),
         )
         try:
