@@ -197,7 +197,7 @@ def test_loading_what_is_not_there(outcome, fake_plugins) -> None:
 def test_an_interrupt_saves_and_the_next_run_goes_on(
     fake_registry, fake_plugins, tmp_path: Path
 ) -> None:
-    suite = {"models": ("fake-slow",), "budget": "60steps", "metrics": ("fake_nll",)}
+    suite = {"models": ("fake-slow",), "budget": "120steps", "metrics": ("fake_nll",)}
     ready = prepared(tmp_path, fake_registry, fake_plugins, **suite)
     observer = Quiet()
     interrupt_when(lambda: any(step >= 5 for _, step in observer.beats))
@@ -205,12 +205,12 @@ def test_an_interrupt_saves_and_the_next_run_goes_on(
         ready.scheduler(observer).run(ready.decisions)
     (first,) = list_attempts(tmp_path)
     assert first["status"] == "preempted"
-    assert 0 < first["steps"] < 60
+    assert 0 < first["steps"] < 120
     ready = prepared(tmp_path, fake_registry, fake_plugins, **suite)
     assert [d.action for _, d in ready.decisions] == ["resume"]
     (record,) = ready.scheduler(Quiet()).run(ready.decisions).values()
-    assert (record.status, record.steps, record.number) == ("ok", 60, 2)
-    assert record.ledger["train"] >= 60 * 0.05
+    assert (record.status, record.steps, record.number) == ("ok", 120, 2)
+    assert record.ledger["train"] >= 120 * 0.05
 
 
 def interrupt_when(condition) -> None:
