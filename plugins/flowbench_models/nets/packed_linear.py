@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import flop_registry, register_flop_formula
+
+from flowbench_models.nets import onednn
 
 
 class PackedLinear:
@@ -23,7 +21,7 @@ class PackedLinear:
 
     def __init__(self, linear: nn.Linear, num_rows: int) -> None:
         weight, self._bias = linear.weight.detach(), linear.bias.detach()
-        self._packed = _can_pack(weight)
+        self._packed = onednn.usable(weight)
         if self._packed:
             self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, num_rows)
         else:
@@ -32,28 +30,5 @@ class PackedLinear:
     def __call__(self, x: Tensor) -> Tensor:
         """Maps rows (R, in) to (R, out)."""
         if self._packed:
-            product: Tensor = torch.ops.mkldnn._linear_pointwise(
-                x, self._weight, self._bias, "none", [], ""
-            )
-            return product
+            return onednn.product(x, self._weight, self._bias)
         return torch.addmm(self._bias, x, self._weight)
-
-
-def _can_pack(weight: Tensor) -> bool:
-    if weight.device.type != "cpu" or weight.dtype != torch.float32:
-        return False
-    backend = torch.backends.mkldnn
-    if not (backend.is_available() and backend.enabled):  # type: ignore[no-untyped-call]
-        return False
-    # torch's own compiler calls these two; they are not in its documented interface.
-    ops = torch.ops.mkldnn
-    if not (hasattr(ops, "_reorder_linear_weight") and hasattr(ops, "_linear_pointwise")):
-        return False
-    if ops._linear_pointwise not in flop_registry:  # or the product would count as no work
-        register_flop_formula(ops._linear_pointwise)(_count_product)
-    return True
-
-
-def _count_product(x: Any, weight: Any, *_: Any, out_shape: Any, **__: Any) -> int:
-    count: int = 2 * math.prod(out_shape) * x[-1]
-    return count

@@ -1,0 +1,95 @@
+"""Products with oneDNN on a CPU, in float32: it is faster there than the library behind `F.linear`.
+
+torch's own compiler calls these operators; they are not in its documented interface, so each use
+asks `usable` first and has another way.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.utils.flop_counter import flop_registry, register_flop_formula
+
+
+def usable(weight: Tensor) -> bool:
+    """Whether products with a weight can be left to oneDNN.
+
+    Args:
+        weight: The weight.
+
+    Returns:
+        True for float32 on a CPU whose torch has the operators.
+    """
+    if weight.device.type != "cpu" or weight.dtype != torch.float32:
+        return False
+    backend = torch.backends.mkldnn
+    if not (backend.is_available() and backend.enabled):  # type: ignore[no-untyped-call]
+        return False
+    ops = torch.ops.mkldnn
+    if not (hasattr(ops, "_reorder_linear_weight") and hasattr(ops, "_linear_pointwise")):
+        return False
+    if ops._linear_pointwise not in flop_registry:  # or the product would count as no work
+        register_flop_formula(ops._linear_pointwise)(_count_product)
+    return True
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Multiplies rows with the transpose of a weight that is `usable`; nothing is differentiated.
+
+    Args:
+        x: Rows, shape (..., in).
+        weight: Shape (out, in), or what ``_reorder_linear_weight`` made of it.
+        bias: Shape (out,).
+
+    Returns:
+        Rows, shape (..., out).
+    """
+    rows: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return rows
+
+
+def linear(x: Tensor, layer: nn.Linear) -> Tensor:
+    """Applies a linear layer, in training too.
+
+    Args:
+        x: Rows, shape (..., in).
+        layer: The layer, with a bias.
+
+    Returns:
+        Rows, shape (..., out).
+    """
+    if torch.is_autocast_enabled("cpu") or x.dtype != torch.float32 or not usable(layer.weight):
+        return F.linear(x, layer.weight, layer.bias)
+    result: Tensor = _Linear.apply(x, layer.weight, layer.bias)
+    return result
+
+
+class _Linear(torch.autograd.Function):
+    """The gradient of the weight is left to the library behind `F.linear`, which is as fast."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return product(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        needs_x, needs_weight, needs_bias = ctx.needs_input_grad
+        rows = grad.reshape(-1, grad.shape[-1])
+        return (
+            product(rows, weight.t(), None).view(x.shape) if needs_x else None,
+            rows.t() @ x.reshape(-1, x.shape[-1]) if needs_weight else None,
+            rows.sum(0) if needs_bias else None,
+        )
+
+
+def _count_product(x: Any, weight: Any, *_: Any, out_shape: Any, **__: Any) -> int:
+    count: int = 2 * math.prod(out_shape) * x[-1]
+    return count
