@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,20 @@ class Browser:
             for m in messages
             if m["method"] == "Network.requestWillBeSent"
         ]
+
+    def accessibility_tree(self, patience_s: float = 20.0) -> list[Mapping[str, Any]]:
+        """What a screen reader is told, once the browser has built it.
+
+        Chromium builds the tree beside the page; on a busy machine it first holds the document alone.
+        """
+        deadline = time.monotonic() + patience_s
+        size = 0
+        while True:
+            nodes = self.cdp("Accessibility.getFullAXTree")["nodes"]
+            if (1 < len(nodes) == size) or time.monotonic() > deadline:
+                return [node for node in nodes if not node.get("ignored")]
+            size = len(nodes)
+            time.sleep(0.1)
 
     def screenshot(self) -> bytes:
         return base64.b64decode(self.cdp("Page.captureScreenshot", format="png")["data"])
