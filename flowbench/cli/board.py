@@ -38,6 +38,9 @@ def leaderboard(
             "that fails its contract.",
         ),
     ] = False,
+    folders: Annotated[
+        bool, typer.Option("--folders", help="A folder for each board: NAME/index.html.")
+    ] = False,
     out: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("boards"),
     results: Results = None,
 ) -> None:
@@ -52,7 +55,7 @@ def leaderboard(
     )
     if "terminal" in chosen:
         _print(found)
-    for path in write_boards(found, out, formats=files) if files else ():
+    for path in write_boards(found, out, files, folders=folders) if files else ():
         print(path)
     wrong = [(board, problem) for board in found for problem in problems(board)] if strict else []
     for board, problem in wrong:

@@ -84,15 +84,38 @@ def logs(
 
 @app.command("export")
 def export(
+    suites: Annotated[
+        list[str] | None,
+        typer.Argument(help="Suites to keep whole, as text [default: every measured value]."),
+    ] = None,
     out: Annotated[
-        Path, typer.Option("--out", help="File to write: .csv, .parquet or .json.")
-    ] = Path("results.csv"),
+        Path | None,
+        typer.Option(
+            "--out",
+            help="File to write: .csv, .parquet or .json; of suites the results folder to keep "
+            "them in [default: results.csv; RESULTS/reference].",
+        ),
+    ] = None,
     results: Results = None,
 ) -> None:
-    """Write every measured value, one row each."""
+    """Write every measured value, one row each; or keep what suites' boards show as text.
+
+    Kept results are small enough for git, and are a results folder of their own:
+    flowbench leaderboard SUITE --results results/reference makes the same page from them.
+    """
+    folder = paths.results_dir(results)
+    if suites:
+        from flowbench.leaderboard import keep_suites
+        from flowbench.suite.find import find_suite
+        from flowbench.suite.load import load_suite
+
+        named = [load_suite(find_suite(name)) for name in suites]
+        for path in keep_suites(folder, named, out or folder / "reference"):
+            print(path)
+        return
     from flowbench.store import queries
 
-    print(queries.export(paths.results_dir(results), out))
+    print(queries.export(folder, out or Path("results.csv")))
 
 
 @app.command("query")

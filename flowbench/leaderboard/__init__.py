@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flowbench.leaderboard.keep import keep_suites
     from flowbench.leaderboard.mirror import problems
     from flowbench.leaderboard.publish import (
         FORMATS,
@@ -21,6 +22,7 @@ __all__ = [
     "FORMATS",
     "boards",
     "check_formats",
+    "keep_suites",
     "problems",
     "suite_boards",
     "terminal_table",
@@ -32,5 +34,5 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = "mirror" if name == "problems" else "publish"
+    module = {"keep_suites": "keep", "problems": "mirror"}.get(name, "publish")
     return getattr(importlib.import_module(f"{__name__}.{module}"), name)

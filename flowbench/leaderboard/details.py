@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
+from flowbench.api.config import MetricSettings
 from flowbench.leaderboard import numbers, words
 from flowbench.leaderboard.evidence import Method, hardware, values
 from flowbench.leaderboard.ranking import half_width
 from flowbench.leaderboard.table import Curve, Details, Failure, SampleGrid
 from flowbench.store.attempt_files import AttemptContents
+from flowbench.store.kept import thinned
+from flowbench.store.records import AttemptRow
 
-_CURVE_POINTS = 120  # what a curve of 360 px can show
 _HASH_CHARS = 12
 _LOG_CHARS = 4000  # the end of a log that a page can carry for each failure
 _REMEDIES = {
@@ -28,12 +31,17 @@ _REMEDIES = {
 }
 
 
-def details(method: Method, contents: Mapping[str, AttemptContents]) -> Details:
+def details(
+    method: Method,
+    contents: Mapping[str, AttemptContents],
+    metrics: Sequence[str] | None = None,
+) -> Details:
     """Gathers the details of a row.
 
     Args:
         method: The row's runs.
         contents: Attempts in full, by id; those that are not there have no curves and samples.
+        metrics: What the board's suite measures, if it says so.
 
     Returns:
         The details.
@@ -45,7 +53,7 @@ def details(method: Method, contents: Mapping[str, AttemptContents]) -> Details:
         curves=tuple(curve for c in found if (curve := _curve(c)) is not None),
         ledger=_ledger(method),
         samples=_samples(found),
-        command=command(method),
+        command=command(method, metrics),
         facts=tuple(_facts(method)),
         config=tuple(_config(method)),
         dataset=method.first.job.dataset,
@@ -116,12 +124,10 @@ def _curve(contents: AttemptContents) -> Curve | None:
             if (value := getattr(point, name + suffix)) is not None
         ]
         if points:
-            step = -(-len(points) // _CURVE_POINTS)
-            # Counted from the end, so that the last point stays.
             return Curve(
                 seed=contents.record.job.seed,
                 unit=unit,
-                points=tuple(points[::-step][::-1]),
+                points=tuple(thinned(points)),
                 devices=contents.record.num_devices,
             )
     return None
@@ -147,11 +153,12 @@ def _samples(found: list[AttemptContents]) -> SampleGrid | None:
     return None
 
 
-def command(method: Method) -> str:
+def command(method: Method, metrics: Sequence[str] | None = None) -> str:
     """The command that runs a row again.
 
     Args:
         method: The row's runs.
+        metrics: What to measure; None takes what the runs were asked for.
 
     Returns:
         A shell command.
@@ -161,10 +168,34 @@ def command(method: Method) -> str:
     parts += ["--budget", job.budget, "--seeds", _seeds(method)]
     for key, value in sorted(job.overrides.items()):
         parts += ["--set", f"{job.model}.{key}={value if isinstance(value, str) else _json(value)}"]
-    draws = job.protocol.get("eval_draws")
-    if draws is not None:
-        parts += ["--eval-draws", str(draws)]
+    parts += _protocol_flags(job.protocol)
+    asked = ",".join(metrics or ()) or _asked_metrics(method.first.provenance)
+    parts += ["--metrics", asked] if asked else []
     return shlex.join(parts)
+
+
+def _protocol_flags(protocol: Mapping[str, Any]) -> Iterator[str]:
+    """A protocol as the command line takes it; of samples only what is not as usual."""
+    usual = MetricSettings()
+    if "eval_draws" in protocol:
+        yield from ("--eval-draws", str(protocol["eval_draws"]))
+    if protocol.get("num_samples", usual.num_samples) != usual.num_samples:
+        yield from ("--num-samples", str(protocol["num_samples"]))
+    sample = protocol.get("sample", {})
+    wanted = dict(sample.get("options", {}))
+    if sample.get("temperature", usual.sample.temperature) != usual.sample.temperature:
+        wanted = {"temperature": sample["temperature"], **wanted}
+    if wanted:
+        yield "--sample"
+        yield ",".join(f"{k}={v if isinstance(v, str) else _json(v)}" for k, v in wanted.items())
+
+
+def _asked_metrics(provenance: Mapping[str, Any]) -> str:
+    """The metrics that the command line named; empty where it left them to their defaults."""
+    given = [str(part) for part in provenance.get("command") or ()]
+    named = [value for flag, value in pairwise(given) if flag == "--metrics"]
+    named += [part.partition("=")[2] for part in given if part.startswith("--metrics=")]
+    return named[-1] if named else ""
 
 
 def _seeds(method: Method) -> str:
@@ -185,13 +216,23 @@ def _facts(method: Method) -> Iterator[tuple[str, str]]:
         "Weights": _weights(record.weights, record.best_step),
         "Hardware": "; ".join(machines),
         "Data": f"{record.job.dataset}, sha256 {record.job.dataset_sha256[:_HASH_CHARS]}",
-        "Code": f"sha256 {record.code_sha256[:_HASH_CHARS]}" if record.code_sha256 else "",
+        "Code": _code(record),
         "Versions": ", ".join(f"{k} {v}" for k, v in sorted(versions.items()))
         if isinstance(versions, Mapping)
         else "",
         "Jobs": ", ".join(r.job.job_id for r in method.records),
     }
     return ((name, said) for name, said in facts.items() if said)
+
+
+def _code(record: AttemptRow) -> str:
+    """The code that ran, and where it can be found."""
+    git = record.provenance.get("git")
+    commit = str(git.get("commit", ""))[:_HASH_CHARS] if isinstance(git, Mapping) else ""
+    changed = ", with changes" if isinstance(git, Mapping) and git.get("dirty") else ""
+    said = [f"sha256 {record.code_sha256[:_HASH_CHARS]}" if record.code_sha256 else ""]
+    said.append(f"commit {commit}{changed}" if commit else "")
+    return ", ".join(part for part in said if part)
 
 
 def _weights(weights: str | None, step: int | None) -> str:

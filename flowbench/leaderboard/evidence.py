@@ -124,6 +124,11 @@ class Method:
         """Model and preset, as the command line takes them."""
         return f"{self.first.job.model}:{self.first.job.preset}"
 
+    @property
+    def is_single(self) -> bool:
+        """Whether a single run ended well; only then are test examples compared one by one."""
+        return sum(record.status == "ok" for record in self.records) == 1
+
     def runs(self, name: str) -> list[tuple[Like, Run]]:
         """Each run's part in a column, with what it can be ranked with.
 

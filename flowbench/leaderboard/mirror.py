@@ -31,6 +31,7 @@ _SUBJECTS = {
 }
 _SHORT_PAPERS = {"denseflow": "DenseFlow", "tarflow": "TarFlow", "nanoflow": "NanoFlow"}
 _MAX_BADGES = 2
+_COSTS = frozenset({"params", "num_devices", "train_hours", "device_hours", "gpu_hours"})
 
 
 def suite_board(suite: Suite, source: Source) -> Board:
@@ -99,7 +100,8 @@ class _Builder:
         }
         methods = list(runs.values())
         first = methods[0] if methods else None
-        shown = {d: details(method, self._source.contents) for d, method in runs.items()}
+        contents, metrics = self._source.contents, self._suite.metrics
+        shown = {d: details(method, contents, metrics) for d, method in runs.items()}
         badges = dict.fromkeys(b for method in methods for b in self._source.badges(method))
         said = words.likelihood(first.first.likelihood) if first else ""
         row = Row(
@@ -194,14 +196,16 @@ class _Builder:
         said = []
         if self._table is not None:
             paper = self._table.paper
-            kind = "" if self._table.kind == "table" else f" ({self._table.kind})"
-            where = f"{self._table.number}{kind} of {short_name(paper)}"
+            number = self._table.number
+            number = "Running text" if number == "text" else number[:1].upper() + number[1:]
+            where = f"{number} of {short_name(paper)}"
             said += [f"{where}: {self._table.caption}", "Published values stand as printed."]
         shown = self._shown()
         if shown:
+            who = "Every model was" if self._table is None else "Ours were"
             budget = self._budget()
-            trained = f"trained for {words.budget(budget)} and " if budget else ""
-            said.append(f"Ours were {trained}measured by flowbench's protocol.")
+            trained = f"trained for {words.budget(budget)}{_where(shown)} and " if budget else ""
+            said.append(f"{who} {trained}measured by flowbench’s protocol.")
         else:
             said.append("Nothing of it has been reproduced here yet.")
         return " ".join(said)
@@ -211,9 +215,13 @@ class _Builder:
         published = sum(cell.published is not None for cell in cells)
         if published:
             yield _count(published, "published value")
-        yield f"{sum(bool(cell.value) for cell in cells)} reproduced"
-        done = sum(any(cell.value for cell in row.cells) for row in rows)
-        yield f"{done} of {_count(len(rows), 'row')} with a value of ours"
+        if self._table is None:
+            yield _count(len(rows), "model")
+            yield _count(len(self._shown()), "run")
+        else:
+            yield f"{sum(bool(cell.value) for cell in cells)} reproduced"
+            done = sum(any(cell.value for cell in row.cells) for row in rows)
+            yield f"{done} of {_count(len(rows), 'row')} with a value of ours"
         failed = sum(r.status not in ("ok", "skipped") for r in self._shown())
         if failed:
             yield f"{failed} failed"
@@ -225,6 +233,12 @@ class _Builder:
             yield f"median budget share {_percent(median(shares))}"
         if self._left_out:
             yield f"{_count(self._left_out, 'run')} of other budgets or hardware not shown"
+
+
+def _where(records: Sequence[AttemptRow]) -> str:
+    """The hardware, if all ran on the same."""
+    machines = {said for record in records if (said := hardware(record))}
+    return f" on {machines.pop()}," if len(machines) == 1 else ""
 
 
 def _pair(slot: Slot) -> Pair:
@@ -247,7 +261,7 @@ def _their_places(frame: Frame) -> dict[tuple[tuple[str, ...], str], Place]:
 
 
 def _apart(slot: Slot) -> str:
-    said = (f"{fact} is {ours}, {theirs} in the paper" for fact, ours, theirs in slot.apart)
+    said = (f"our {fact} is {ours}, the paper’s is {theirs}" for fact, ours, theirs in slot.apart)
     told = "; ".join(said)
     return f"Not compared with the published value: {told}." if told else ""
 
@@ -263,8 +277,8 @@ def _compared(cell: Cell, published: Published | None, slot: Slot, method: Metho
         cell = replace(cell, difference=numbers.signed(gap, slot.decimals), difference_value=gap)
     share = _share(cell)
     on_gpus = all(r.device_kind == "cuda" for r in method.records if r.status == "ok")
-    # Hours of a CPU are no share of hours of a GPU.
-    if share is None or not on_gpus:
+    # Hours of a CPU are no share of hours of a GPU; and a cost is not what the budget bought.
+    if share is None or not on_gpus or (slot.ours and slot.ours.name in _COSTS):
         return cell
     return replace(cell, budget_share=_percent(share))
 

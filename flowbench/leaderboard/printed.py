@@ -97,7 +97,7 @@ def placed(cell: Published, place: Place, direction: Direction, notes: Notes) ->
         rank=place.label,
         best=place.best,
         unlike=bool(place.unlike),
-        note=notes.letter(f"Not ranked with the others published: {apart}." if apart else ""),
+        note=notes.letter(f"Not ranked with the other published values: {apart}." if apart else ""),
     )
 
 

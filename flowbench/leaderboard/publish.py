@@ -6,7 +6,7 @@ import gc
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from flowbench.leaderboard.table import Board
 from flowbench.store import queries
 from flowbench.store.checks import latest_checks
 from flowbench.store.connection import database_path
+from flowbench.store.rebuild import readable
 from flowbench.store.records import AttemptRow
 from flowbench.suite.schema import Suite
 
@@ -46,11 +47,11 @@ def boards(
     Raises:
         LeaderboardError: There are no such jobs in the store.
     """
-    with _without_garbage_collection():
-        source = _read(results, job_ids)
+    with _without_garbage_collection(), readable(results) as folder:
+        source = read_source(folder, job_ids)
         if not source.records:
             raise LeaderboardError(f"no attempts to show in {results}; start with `flowbench run`")
-        return build_boards(_completed(results, source, source.records, with_details=with_details))
+        return build_boards(_completed(folder, source, source.records, with_details=with_details))
 
 
 def suite_boards(
@@ -71,12 +72,12 @@ def suite_boards(
     Raises:
         LeaderboardError: A suite has nothing to show.
     """
-    with _without_garbage_collection():
-        there = database_path(results).is_file() or (results / _RUNS).is_dir()
-        source = _read(results, None) if there else Source()
+    with _without_garbage_collection(), readable(results) as folder:
+        there = database_path(folder).is_file() or (folder / _RUNS).is_dir()
+        source = read_source(folder) if there else Source()
         runs = {suite.name: chosen_runs(suite, source) for suite in suites}
         shown = {r.attempt_id: r for records in runs.values() for r in records}
-        source = _completed(results, source, list(shown.values()), with_details=with_details)
+        source = _completed(folder, source, list(shown.values()), with_details=with_details)
         found: list[Board] = []
         for suite in suites:
             mirrors = suite.board is not None and suite.board.published
@@ -101,7 +102,16 @@ def _boards_of(suite: Suite, source: Source, runs: Sequence[AttemptRow]) -> list
     return [replace(board, slug=f"{suite.name}-{board.slug}", suite=suite.name) for board in found]
 
 
-def _read(results: Path, job_ids: Sequence[str] | None) -> Source:
+def read_source(results: Path, job_ids: Sequence[str] | None = None) -> Source:
+    """Reads what boards are made from, without curves, samples and test examples.
+
+    Args:
+        results: A results folder with a database.
+        job_ids: Only these jobs; None takes all.
+
+    Returns:
+        The attempts that stand for their jobs, and the checks of models.
+    """
     records = queries.standing_attempts(results, job_ids)
     checks = {check.name: check for check in latest_checks(results) if check.kind == "model"}
     return Source(records=records, checks=checks, newest_code=newest_code(records))
@@ -113,12 +123,7 @@ def _completed(
     """Adds what the shown runs need beside their records."""
     if not shown:
         return source
-    # Test examples are compared only where a row has a single run.
-    alone = [
-        ended[0].attempt_id
-        for method in methods(shown, {})
-        if len(ended := [r for r in method.records if r.status == "ok"]) == 1
-    ]
+    alone = [method.first.attempt_id for method in methods(shown, {}) if method.is_single]
     contents = {}
     if with_details:
         found = queries.attempt_contents(results, [record.attempt_id for record in shown])
@@ -180,17 +185,22 @@ def write_board(
 
 
 def write_boards(
-    found: Sequence[Board], out: Path, formats: Sequence[str] = ("html",)
+    found: Sequence[Board],
+    out: Path,
+    formats: Sequence[str] = ("html",),
+    *,
+    folders: bool = False,
 ) -> list[Path]:
     """Writes boards.
 
     One board in HTML is ``index.html``; of several each has its own page, and ``index.html`` lists
-    them.
+    them. With folders each board is ``<name>/index.html``, however many there are.
 
     Args:
         found: The boards.
         out: Folder for the files; created if need be.
         formats: Names in `FORMATS`.
+        folders: Give each board a folder of its own.
 
     Returns:
         The files, the one to open first.
@@ -199,11 +209,13 @@ def write_boards(
         LeaderboardError: A format is not known, or the folder cannot be written.
     """
     check_formats(formats)
+    site = _Site(alone=len(found) == 1 and not folders, folders=folders)
     pages: dict[str, str | bytes] = {}
     for name in formats:
-        pages |= _render_html(found, formats) if name == "html" else _render(found, name)
+        pages |= (
+            _render_html(found, formats, site) if name == "html" else _render(found, name, site)
+        )
     try:
-        out.mkdir(parents=True, exist_ok=True)
         return [_write(out / name, content) for name, content in pages.items()]
     except OSError as exc:
         raise LeaderboardError(
@@ -225,7 +237,35 @@ def check_formats(formats: Sequence[str]) -> None:
         raise LeaderboardError(f"unknown format {unknown[0]!r}; expected {', '.join(FORMATS)}")
 
 
-def _render(found: Sequence[Board], name: str) -> dict[str, str | bytes]:
+@dataclass(frozen=True, kw_only=True)
+class _Site:
+    """Where the files of boards lie.
+
+    Attributes:
+        alone: There is one board, and its page is the first.
+        folders: Each board has a folder of its own.
+    """
+
+    alone: bool
+    folders: bool
+
+    def file(self, board: Board, suffix: str) -> str:
+        """A board's file, from the folder of all."""
+        name = self.beside(board, suffix)
+        return f"{board.slug}/{name}" if self.folders else name
+
+    def beside(self, board: Board, suffix: str) -> str:
+        """A board's file, from its own page."""
+        is_first = suffix == FORMATS["html"] and (self.alone or self.folders)
+        return f"{'index' if is_first else board.slug}{suffix}"
+
+    @property
+    def home(self) -> str:
+        """The list of boards, from the page of one; empty without a list."""
+        return "" if self.alone else "../index.html" if self.folders else "index.html"
+
+
+def _render(found: Sequence[Board], name: str, site: _Site) -> dict[str, str | bytes]:
     """File names and contents in one format."""
     from flowbench.leaderboard.render import csv, latex, markdown, parquet
 
@@ -235,28 +275,28 @@ def _render(found: Sequence[Board], name: str) -> dict[str, str | bytes]:
         "csv": csv.render,
         "parquet": parquet.render,
     }
-    return {f"{board.slug}{FORMATS[name]}": renderers[name](board) for board in found}
+    return {site.file(board, FORMATS[name]): renderers[name](board) for board in found}
 
 
-def _render_html(found: Sequence[Board], formats: Sequence[str]) -> dict[str, str | bytes]:
+def _render_html(
+    found: Sequence[Board], formats: Sequence[str], site: _Site
+) -> dict[str, str | bytes]:
     from flowbench.leaderboard.render import html
 
-    def downloads(board: Board) -> list[tuple[str, str]]:
-        others = [name for name in formats if name in _LABELS]
-        return [(_LABELS[name], f"{board.slug}{FORMATS[name]}") for name in others]
-
-    if len(found) == 1:
-        return {"index.html": html.render(found[0], downloads=downloads(found[0]))}
-    named = [(f"{board.slug}.html", board) for board in found]
-    others = [(name, board.title) for name, board in named]
-    pages: dict[str, str | bytes] = {"index.html": html.render_index(named)}
-    return pages | {
-        name: html.render(board, others=others, downloads=downloads(board)) for name, board in named
-    }
+    others = [name for name in formats if name in _LABELS]
+    named = [(site.file(board, FORMATS["html"]), board) for board in found]
+    pages: dict[str, str | bytes] = {}
+    if not site.alone:
+        pages["index.html"] = html.render_index(named)
+    for file, board in named:
+        downloads = [(_LABELS[name], site.beside(board, FORMATS[name])) for name in others]
+        pages[file] = html.render(board, home=site.home, downloads=downloads)
+    return pages
 
 
 def _write(path: Path, content: str | bytes) -> Path:
     """Writes a file so that a reader sees all of it or what was there before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".board-") as folder:
         part = Path(folder) / path.name
         part.write_bytes(content.encode() if isinstance(content, str) else content)

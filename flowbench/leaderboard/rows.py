@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from flowbench.leaderboard.evidence import Method, values
 from flowbench.store.checks import CheckRow
 
@@ -15,13 +17,18 @@ def contract_words(check: CheckRow | None) -> str:
         check: The outcome; None if there was no check.
 
     Returns:
-        E.g. ``"passed"``, ``"failed: inverse, ladj"``; empty without a check.
+        E.g. ``"14 of 14 checks passed"``, ``"failed: inverse, ladj"``.
     """
     if check is None:
-        return ""
-    names = [str(one.get("name", "")) for one in check.checks if one.get("status") == "failed"]
-    failed = ", ".join(name for name in names if name)
-    return f"{check.status}: {failed}" if check.status == "failed" and failed else check.status
+        return "not checked here (flowbench check)"
+    by_status: dict[str, list[str]] = defaultdict(list)
+    for one in check.checks:
+        by_status[str(one.get("status"))].append(str(one.get("name", "")))
+    failed = ", ".join(name for name in by_status["failed"] if name)
+    if check.status == "failed" and failed:
+        return f"failed: {failed}"
+    passed = len(by_status["passed"])
+    return f"{passed} of {passed} checks passed" if passed else check.status
 
 
 def latency_s(method: Method) -> float | None:

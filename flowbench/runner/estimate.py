@@ -37,10 +37,12 @@ _TRAINING = ("run", "resume")
 
 
 def _time(budgets: list[str], device: str) -> str:
-    limits = [Budget.parse(text).time_limit_s(num_devices=1) for text in budgets]
+    parsed = [Budget.parse(text) for text in budgets]
+    limits = [budget.time_limit_s(num_devices=1) for budget in parsed]
     known = [limit for limit in limits if limit is not None]
     if len(known) < len(limits):
         return f"training time unknown, since the budget {budgets[0]} does not limit it"
     hours = sum(known) / _SECONDS_AN_HOUR
-    unit = "GPU-hours" if device == "cuda" else "device-hours"
+    on_gpus = device == "cuda" or any(budget.gpu_hours is not None for budget in parsed)
+    unit = "GPU-hours" if on_gpus else "device-hours"
     return f"at most {hours:.3g} {unit} of training (evaluation comes on top)"

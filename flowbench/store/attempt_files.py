@@ -86,7 +86,7 @@ def read_attempt(directory: Path) -> AttemptContents:
         except FileNotFoundError:
             continue
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as exc:
-            problems.append(f"{path}: left out, {_first_line(exc)}")
+            problems.append(f"{path}: left out, {first_line(exc)}")
     return AttemptContents(record=record, problems=tuple(problems), **parts)  # type: ignore[arg-type]
 
 
@@ -96,7 +96,7 @@ def _read_record(path: Path) -> AttemptRow:
     except OSError as exc:
         raise StoreError(f"{path}: cannot be read, {exc.strerror}") from exc
     except ValidationError as exc:
-        raise StoreError(f"{path}: not a record, {_first_line(exc)}") from exc
+        raise StoreError(f"{path}: not a record, {first_line(exc)}") from exc
 
 
 def _read_curves(path: Path) -> tuple[CurvePoint, ...]:
@@ -119,7 +119,15 @@ def _read_log_prob(path: Path) -> NDArray[np.float64]:
     return log_prob
 
 
-def _first_line(exc: Exception) -> str:
+def first_line(exc: Exception) -> str:
+    """What is wrong with something that cannot be read.
+
+    Args:
+        exc: What was raised.
+
+    Returns:
+        One line; of a validation, the first problem and where it is.
+    """
     if isinstance(exc, ValidationError):
         first = exc.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])

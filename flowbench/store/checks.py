@@ -67,6 +67,21 @@ def record_check(results: Path, row: CheckRow) -> None:
     Raises:
         StoreError: The folder cannot be written.
     """
+    write_check(results, row)
+    with writing(results) as connection:
+        _replace(connection, row)
+
+
+def write_check(results: Path, row: CheckRow) -> None:
+    """Writes the file of an outcome, and nothing to the database.
+
+    Args:
+        results: The results folder; created if need be.
+        row: The outcome.
+
+    Raises:
+        StoreError: The folder cannot be written.
+    """
     path = results / FOLDER / row.kind / f"{row.name.replace(':', '@')}.json"
     part = path.with_suffix(f".{os.getpid()}.part")
     try:
@@ -77,8 +92,6 @@ def record_check(results: Path, row: CheckRow) -> None:
         raise StoreError(
             f"cannot write {path}: {exc.strerror}; choose another folder with --results"
         ) from exc
-    with writing(results) as connection:
-        _replace(connection, row)
 
 
 def load_checks(connection: Connection, results: Path) -> int:

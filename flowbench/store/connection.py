@@ -142,11 +142,12 @@ def is_damage(error: StoreError) -> bool:
 
 
 def _missing(results: Path) -> str:
-    if (results / "runs").is_dir():
-        return (
-            f"no {DATABASE} in {results}, but there are attempts in {results / 'runs'}; "
-            "run `flowbench store rebuild`"
-        )
+    for folder in (results / "runs", results / "kept"):
+        if folder.is_dir():
+            return (
+                f"no {DATABASE} in {results}, but there are attempts in {folder}; "
+                "run `flowbench store rebuild`"
+            )
     return (
         f"no results in {results}: expected {DATABASE} there; "
         "start with `flowbench run`, or name another folder with --results"

@@ -22,6 +22,7 @@ from pydantic import TypeAdapter
 from flowbench.errors import StoreError
 from flowbench.store.attempt_files import AttemptContents, read_attempt
 from flowbench.store.connection import writing
+from flowbench.store.kept import kept_attempts
 from flowbench.store.migrations import TABLES_BY_ATTEMPT
 from flowbench.store.records import CurvePoint
 
@@ -120,14 +121,29 @@ def load(connection: Connection, attempt_dirs: Iterable[Path], *, report: Report
             ahead = reader.submit(_read_batch, directories)
             for problem in batch.problems:
                 report(problem)
-            # The last of two directories that claim one id wins, as it does across batches.
-            unique = list({staged.attempt_id: staged for staged in batch.staged}.values())
-            connection.execute("BEGIN")
-            if unique:
-                _replace(connection, unique)
-            connection.execute("COMMIT")
-            total += len(unique)
+            total += _write(connection, batch.staged)
     return total
+
+
+def load_kept(connection: Connection, results: Path, *, report: Report) -> None:
+    """Brings the attempts that a results folder keeps as text into an open database.
+
+    Args:
+        connection: A writing connection.
+        results: The results folder.
+        report: Told of what cannot be read.
+    """
+    _write(connection, [_Staged.of(kept) for kept in kept_attempts(results, report)])
+
+
+def _write(connection: Connection, batch: Sequence[_Staged]) -> int:
+    """Writes attempts in one transaction; of two that claim one id the last wins."""
+    unique = list({staged.attempt_id: staged for staged in batch}.values())
+    if unique:
+        connection.execute("BEGIN")
+        _replace(connection, unique)
+        connection.execute("COMMIT")
+    return len(unique)
 
 
 @dataclass(frozen=True)

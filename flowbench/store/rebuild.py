@@ -1,4 +1,4 @@
-"""Recreates the database from the attempts' own records."""
+"""Recreates the database from the attempts' own records, and from those that are kept as text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from flowbench.errors import StoreError
 from flowbench.store.attempt_files import attempt_dirs
 from flowbench.store.checks import load_checks
 from flowbench.store.connection import DATABASE, database_path, is_damage, writing
-from flowbench.store.ingest import Report, load, log_problem
+from flowbench.store.ingest import Report, load, load_kept, log_problem
+from flowbench.store.kept import has_kept
 from flowbench.store.migrations import TABLES_BY_ATTEMPT
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Rebuilt:
     """What a rebuild did.
 
     Attributes:
-        attempts: Attempts read from their directories.
+        attempts: Attempts read from their directories, or from what is kept of them as text.
         carried_over: Attempts that only the old database had, and that the new one keeps.
         kept_aside: Where the old database is, if it was damaged.
     """
@@ -61,14 +62,44 @@ def rebuild(results: Path, *, report: Report = log_problem) -> Rebuilt:
     damaged = old.is_file() and _is_damaged(results, report)
     with _scratch_folder(results) as scratch:
         with writing(scratch) as connection:
-            attempts = load(connection, attempt_dirs(results), report=report)
-            load_checks(connection, results)
+            attempts = _load_all(connection, results, report)
             carried = 0
             if old.is_file() and not damaged:
                 carried = _carry_over(connection, old)
         aside = _set_aside(old) if damaged else None
         database_path(scratch).replace(old)
     return Rebuilt(attempts=attempts, carried_over=carried, kept_aside=aside)
+
+
+@contextmanager
+def readable(results: Path, *, report: Report = log_problem) -> Iterator[Path]:
+    """A results folder to read from, with a database for the moment if it has but kept attempts.
+
+    So reference results need no database beside them that could be older than they are.
+
+    Args:
+        results: The results folder.
+        report: Told, in one line each, of what cannot be read.
+
+    Yields:
+        The folder itself, or one that holds what it keeps as text.
+    """
+    if database_path(results).is_file() or not has_kept(results):
+        yield results
+        return
+    with tempfile.TemporaryDirectory(prefix="flowbench-") as folder:
+        with writing(Path(folder)) as connection:
+            _load_all(connection, results, report)
+        yield Path(folder)
+
+
+def _load_all(connection: Connection, results: Path, report: Report) -> int:
+    """Loads what a results folder has in files; a directory goes before what is kept of it."""
+    load_kept(connection, results, report=report)
+    load(connection, attempt_dirs(results), report=report)
+    load_checks(connection, results)
+    row = connection.execute("SELECT count(*) FROM attempts").fetchone()
+    return int(row[0]) if row else 0
 
 
 @contextmanager

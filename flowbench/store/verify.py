@@ -12,6 +12,7 @@ from flowbench.errors import StoreError
 from flowbench.store.attempt_files import AttemptContents, attempt_dirs, read_attempt
 from flowbench.store.connection import reading
 from flowbench.store.ingest import BATCH
+from flowbench.store.kept import kept_attempts
 from flowbench.store.queries import contents, stored_ids
 
 
@@ -20,9 +21,10 @@ class Verified:
     """What a comparison found.
 
     Attributes:
-        attempts: Attempt directories compared.
+        attempts: Attempts compared.
         differences: One line for each attempt or part that the database lacks or has otherwise.
-        only_stored: Attempts that only the database has; their directories are gone.
+        only_stored: Attempts that only the database has; their directories are gone, and nothing
+            is kept of them as text.
     """
 
     attempts: int
@@ -56,6 +58,15 @@ def verify(results: Path) -> Verified:
                 differences += files.problems
                 differences += _compare(files, stored.get(files.record.attempt_id))
             compared.update(ids)
+        kept = {
+            files.record.attempt_id: files for files in kept_attempts(results, differences.append)
+        }
+        stored = {
+            c.record.attempt_id: c for c in contents(connection, sorted(kept.keys() - compared))
+        }
+        for attempt_id in sorted(kept.keys() - compared):
+            differences += _compare(kept[attempt_id], stored.get(attempt_id))
+        compared.update(kept)
         only_stored = sorted(stored_ids(connection) - compared)
     return Verified(
         attempts=len(compared), differences=tuple(differences), only_stored=tuple(only_stored)

@@ -35,7 +35,7 @@ COLUMNS = tuple(
     for name, label, size in (
         ("cifar10", "CIFAR-10", "32×32"),
         ("imagenet32", "ImageNet", "32×32"),
-        ("celeba64", "CelebA", "64×64"),
+        ("celeba64-crop148-8bit", "CelebA", "64×64"),
         ("imagenet64", "ImageNet", "64×64"),
     )
 )  # fmt: skip

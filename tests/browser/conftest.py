@@ -46,9 +46,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "typed": typed(),
         "hostile": hostile(),
     }
-    others = [(f"{name}.html", board.title) for name, board in boards.items()]
     for name, board in boards.items():
-        (folder / f"{name}.html").write_text(html.render(board, others=others), encoding="utf-8")
+        page = html.render(board, home="index.html")
+        (folder / f"{name}.html").write_text(page, encoding="utf-8")
     index = html.render_index([(f"{name}.html", board) for name, board in boards.items()])
     (folder / "index.html").write_text(index, encoding="utf-8")
     return folder

@@ -125,7 +125,7 @@ class Browser:
     def accessibility_tree(self, patience_s: float = 20.0) -> list[Mapping[str, Any]]:
         """What a screen reader is told, once the browser has built it.
 
-        Chromium builds the tree beside the page; on a busy machine it first holds the document alone.
+        Chromium builds it beside the page; on a busy machine it first holds the document alone.
         """
         deadline = time.monotonic() + patience_s
         size = 0

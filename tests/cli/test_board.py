@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -53,6 +54,38 @@ def test_strict_names_what_is_not_to_be_trusted(
     assert "denseflow-1 / GLOW: contract ×" in said
     assert "denseflow-1 / Real NVP / CIFAR-10: n=1" in said
     assert "denseflow-1 / Real NVP / CelebA: × out of memory" in said
+
+
+def test_folders_give_each_board_a_page_that_leads_back(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    asked = ["denseflow-3", "--folders", "--format", "html", "--format", "csv"]
+    asked += ["--results", str(tmp_path / "none"), "--out", str(tmp_path)]
+    assert call(monkeypatch, "leaderboard", *asked) == 0
+    written = [Path(line).relative_to(tmp_path) for line in capsys.readouterr().out.splitlines()]
+    page = Path("denseflow-3", "index.html")
+    assert written == [Path("index.html"), page, page.with_name("denseflow-3.csv")]
+    for file in ("index.html", str(page)):
+        text = (tmp_path / file).read_text("utf-8")
+        links = [link for link in re.findall(r'href="([^"#]+)"', text) if "://" not in link]
+        assert links
+        assert all((tmp_path / file).parent.joinpath(link).is_file() for link in links)
+
+
+def test_exported_suites_make_the_same_page(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    results = mirrored.store(tmp_path / "results")
+    assert call(monkeypatch, "results", "export", "denseflow-1", "--results", str(results)) == 0
+    kept = results / "reference"
+    assert capsys.readouterr().out.split() == [str(kept / "kept" / "denseflow-1.jsonl")]
+    pages = []
+    for folder in (results, kept):
+        asked = ["denseflow-1", "--results", str(folder), "--out", str(tmp_path / "out")]
+        assert call(monkeypatch, "leaderboard", *asked) == 0
+        pages.append((tmp_path / "out" / "index.html").read_bytes())
+    assert pages[0] == pages[1]
+    assert "≤ 3.05".encode() in pages[0]
 
 
 @pytest.mark.parametrize(

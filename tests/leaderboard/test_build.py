@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from flowbench.leaderboard.build import Source, build_boards
+from flowbench.leaderboard.rows import contract_words
 from flowbench.leaderboard.table import Board, Row
 from flowbench.store.records import AttemptRow
+from tests.leaderboard import mirrored
 from tests.store import attempts as make
 
 
@@ -171,3 +175,49 @@ def test_details_reproduce_the_row() -> None:
 def test_mixed_code_is_badged() -> None:
     found = board(run("a", 0, 2.0), run("a", 1, 2.0, code_sha256="e" * 64))
     assert next(found.rows).badges == ("mixed code",)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "flags"),
+    [
+        ({"eval_draws": 200}, "--eval-draws 200"),
+        ({"num_samples": 256, "sample": {"temperature": 1.0, "options": {}}}, ""),
+        ({"num_samples": 50_000}, "--num-samples 50000"),
+        ({"sample": {"temperature": 0.8, "options": {}}}, "--sample temperature=0.8"),
+        (
+            {"sample": {"temperature": 1.0, "options": {"guidance": 2.0, "denoise": True}}},
+            "--sample guidance=2.0,denoise=true",
+        ),
+    ],
+)
+def test_the_command_says_how_a_row_was_measured(protocol: dict[str, Any], flags: str) -> None:
+    found = board(run("glow", 0, 2.0, job={"protocol": protocol}))
+    said = next(found.rows).details.command.partition("--seeds 0")[2]
+    assert said.strip() == flags
+
+
+@pytest.mark.parametrize(
+    ("given", "flags"),
+    [
+        (["flowbench", "run", "--metrics", "bpd,fid"], "--metrics bpd,fid"),
+        (["flowbench", "run", "--metrics=fid"], "--metrics fid"),
+        (["flowbench", "run", "digits"], ""),
+    ],
+)
+def test_the_command_measures_what_was_asked_for(given: list[str], flags: str) -> None:
+    found = board(run("glow", 0, 2.0, provenance={"command": given}))
+    assert next(found.rows).details.command.partition("--eval-draws 16")[2].strip() == flags
+
+
+def test_the_code_of_a_row_can_be_found() -> None:
+    git = {"commit": "0123456789abcdef", "dirty": True}
+    found = board(run("glow", 0, 2.0, provenance={"git": git}))
+    said = dict(next(found.rows).details.facts)["Code"]
+    assert said == "sha256 cccccccccccc, commit 0123456789ab, with changes"
+
+
+def test_the_contract_is_said_in_words() -> None:
+    passed = mirrored.check("glow", "passed")
+    assert contract_words(passed) == "1 of 1 checks passed"
+    assert contract_words(mirrored.check("glow")) == "failed: ladj"
+    assert contract_words(None) == "not checked here (flowbench check)"

@@ -4,11 +4,13 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 
 from flowbench.leaderboard import figures
 from flowbench.leaderboard.figures import labels
+from flowbench.leaderboard.figures.axes import robust
 
 NAME = "<b>$x$ 名</b>"
 LINE = figures.Series(x=[0.0, 1.0, 2.0], y=[3.0, 2.5, 2.4], label=NAME, lead=True)
@@ -117,7 +119,7 @@ def test_curves_in_a_shared_frame_end_where_their_values_say() -> None:
     svg = frame.draw([other], "One", devices=2)
     (line,) = elements(svg, "polyline")
     last = line.get("points", "").split()[-1].split(",")
-    width, height = 360 - 38 - 8, frame.height - 8 - 46
+    width, height = 360 - 38 - 16, frame.height - 8 - 46
     low, high = frame.y
     assert float(last[0]) == pytest.approx(width, abs=0.1)
     assert float(last[1]) == pytest.approx(height * (high - 2.0) / (high - low), abs=0.1)
@@ -173,3 +175,73 @@ def test_drawing_leaves_no_global_state_and_boards_import_no_torch() -> None:
         "assert not {'torch', 'matplotlib.pyplot', 'pandas'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("costs", [(3.08, 4.73), (79_584, 101_426), (1.0, 10_000.0), (2e6, 4e7)])
+def test_a_cost_axis_has_several_numbers_and_not_too_many(costs: tuple[float, float]) -> None:
+    points = [figures.Point(row=f"m-{x}", label="", x=x, y=x) for x in costs]
+    svg = figures.scatter(points, prefix="p", title="", x_title="cost", y_title="quality")
+    centred = [e for e in elements(svg, "text") if e.get("text-anchor") == "middle"]
+    assert 2 <= len([e for e in centred if e.text]) <= 6
+
+
+def test_a_curve_that_rises_in_the_end_is_seen_to_its_end() -> None:
+    falling = [9.0, *(2.0 - 0.01 * i for i in range(20))]
+    low, high = robust([falling, [*falling[:-1], 2.2]])
+    assert low < falling[-1]
+    assert 2.2 < high < 9.0
+    assert robust([falling])[1] < 2.2
+    assert robust([falling, [*falling, 1e6]])[1] < 9.0
+
+
+def test_the_label_of_a_curve_that_leaves_the_plot_stays_inside() -> None:
+    steep = figures.Series(x=[float(i) for i in range(20)], y=[2.0] * 19 + [1e6], label="steep")
+    svg = figures.curves([steep], prefix="p", title="")
+    (label,) = (e for e in elements(svg, "text") if e.text == "steep")
+    assert float(label.get("y", "nan")) >= 8.0
+
+
+@pytest.mark.parametrize("costs", [(2e4, 4e5), (1.0, 9.0), (3e5, 3.3e5), (1e3, 9e5)])
+def test_numbers_of_a_cost_axis_stand_apart(costs: tuple[float, float]) -> None:
+    points = [figures.Point(row=f"m-{x}", label="", x=x, y=x) for x in costs]
+    svg = figures.scatter(points, prefix="p", title="", x_title="cost", y_title="quality")
+    numbers = [e for e in elements(svg, "text") if e.get("text-anchor") == "middle" and e.text]
+    ends = [
+        (float(e.get("x", "nan")) - half, float(e.get("x", "nan")) + half)
+        for e in numbers
+        if (half := labels.text_width(e.text or "") / 2)
+    ]
+    assert all(a[1] < b[0] for a, b in pairwise(ends))
+
+
+def test_many_labels_at_the_ends_of_curves_stay_inside() -> None:
+    same = [figures.Series(x=[0.0, 1.0], y=[3.0, 2.0], label=f"c{i}") for i in range(8)]
+    svg = figures.curves(same, prefix="p", title="")
+    found = [
+        e for e in elements(svg, "text") if (e.text or "").startswith("c") and e.text[1:].isdigit()
+    ]  # type: ignore[index]
+    heights = sorted(float(e.get("y", "nan")) for e in found)
+    assert len(heights) == 8
+    assert heights[0] >= 8.0
+    assert all(b - a >= 11.0 for a, b in pairwise(heights))
+
+
+def test_published_points_alone_have_no_front() -> None:
+    points = [figures.Point(row="m-a", label="one", x=3.0, y=1.9, kind="published")]
+    svg = figures.scatter(points, prefix="p", title="", x_title="cost", y_title="quality")
+    assert "stroke-accent" not in svg
+
+
+def test_a_label_keeps_off_the_front() -> None:
+    points = [
+        figures.Point(row="m-a", label="first", x=3.0, y=1.9),
+        figures.Point(row="m-b", label="second", x=6.0, y=1.8),
+    ]
+    svg = figures.scatter(points, prefix="p", title="", x_title="cost", y_title="quality")
+    marks = {e.get("data-row"): e for e in elements(svg, "use")}
+    for point in points:
+        (label,) = (e for e in elements(svg, "text") if e.text == point.label)
+        x, y = (float(marks[point.row].get(name, "nan")) for name in ("x", "y"))
+        # The front goes on to the right of each mark, at its height.
+        right = label.get("text-anchor") == "start" and float(label.get("x", "nan")) > x
+        assert not (right and abs(float(label.get("y", "nan")) - y) < 5.0)

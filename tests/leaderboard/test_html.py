@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -164,3 +165,49 @@ def test_an_index_lists_boards_by_paper(board: Board) -> None:
     page = html.render_index([("a.html", board), ("b.html", own)])
     assert page.index("<b>DenseFlow</b>") < page.index("<b>flowbench</b>")
     assert '<a href="b.html">Our own</a>' in page
+
+
+def test_an_index_counts_what_boards_hold(board: Board) -> None:
+    page = html.render_index([("a.html", board)])
+    (line,) = re.findall(r'<a href="a.html">.*?</tr>', page)
+    cells = [re.sub("<[^>]*>", "", cell) for cell in re.findall(r"<td.*?</td>", line)]
+    every = [cell for row in board.rows for cell in row.cells]
+    reproduced = sum(bool(cell.value) for cell in every)
+    published = sum(cell.published is not None for cell in every)
+    assert cells[:4] == ["Table 1", "31", str(published), str(reproduced)]
+    assert cells[4] == str(sum(row.sub != "" for row in board.rows))  # each has one that failed
+    assert cells[5].startswith("Method 0 ≤")
+
+
+@pytest.mark.parametrize("unlike", [True, False])
+def test_the_key_explains_grey_only_where_there_is_some(board: Board, unlike: bool) -> None:
+    rows = next(iter(board.groups)).rows[:1]
+    cell = replace(rows[0].cells[0], published=None, unlike=unlike, note="a")
+    bare = tuple(replace(c, published=None, unlike=False) for c in rows[0].cells[1:])
+    row = replace(rows[0], cells=(cell, *bare))
+    page = html.render(replace(board, groups=(replace(board.groups[0], rows=(row,)),)))
+    assert ("Grey with a letter" in page) is unlike
+
+
+@pytest.mark.parametrize("name", ["fid", "fid@10000", "fid-test", "fd-digits-cnn", "kid"])
+def test_a_distance_is_drawn_against_latency(board: Board, name: str) -> None:
+    spoilt = (
+        *board.columns[:1],
+        replace(board.columns[1], metric=name, label="FD", detail="some-net", unit=""),
+        *board.columns[2:],
+    )
+    found = replace(board, columns=spoilt, shared_unit="")
+    headings = [plot.heading for plot in plots(found, row_ids(found))]
+    assert "FD, some-net against latency in ms" in headings
+    assert "Bits per dim against device-hours" in headings
+
+
+def test_plots_name_data_as_the_table_does(board: Board) -> None:
+    found = plots(board, row_ids(board))
+    assert found
+    assert all("CIFAR-10 32×32" in plot.caption for plot in found)
+
+
+def test_a_page_leads_to_the_list_of_boards(board: Board) -> None:
+    assert '<a href="../index.html">Boards</a>' in html.render(board, home="../index.html")
+    assert "index.html" not in html.render(board)

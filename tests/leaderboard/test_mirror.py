@@ -80,7 +80,7 @@ def test_best_published_values_are_among_like_data() -> None:
     assert best == {
         "cifar10": ["CR-NVAE"],
         "imagenet32": ["VDM"],
-        "celeba64": ["CR-NVAE"],
+        "celeba64-crop148-8bit": ["CR-NVAE"],
         "imagenet64": ["VDM"],
     }
 
@@ -116,9 +116,9 @@ def test_ours_on_other_data_have_no_difference(reproduced: Board) -> None:
 
 def test_one_run_a_failure_and_blanks_are_visible_as_such(reproduced: Board) -> None:
     assert cell(reproduced, "Real NVP", "cifar10").interval == "n=1"
-    failed = cell(reproduced, "Real NVP", "celeba64")
+    failed = cell(reproduced, "Real NVP", "celeba64-crop148-8bit")
     assert (failed.printed, failed.text, failed.status) == ("3.02", "× out of memory", "oom")
-    assert cell(reproduced, "GLOW", "celeba64") == Cell()
+    assert cell(reproduced, "GLOW", "celeba64-crop148-8bit") == Cell()
     assert "75 published values" in reproduced.facts
     assert "5 reproduced" in reproduced.facts
     assert "1 failed" in reproduced.facts
@@ -193,6 +193,8 @@ def test_the_cost_table_is_filled_from_the_records() -> None:
         "bpd": "≤ 3.05 ±.02",
     }
     assert [one.printed for one in cells] == ["130M", "RTX 3090", "1", "250", "2.98"]
+    # Beside parameters or hours it would be read as a share of these.
+    assert [bool(one.budget_share) for one in cells] == [False, False, False, False, True]
     vflow = next(found.rows).cells
     assert [one.printed for one in vflow] == ["38M", "RTX 2080Ti", "16", "~500", "2.98"]
 
@@ -269,6 +271,9 @@ def test_a_board_of_our_own_over_several_data_sets() -> None:
     assert nice.cells[0].text == "2.050 ±.635"
     assert [name for name, _ in nice.others] == ["pinwheel"]
     assert found.source is None
+    assert found.facts[:2] == ("2 models", "4 runs")
+    trained = "Every model was trained for 60\u00a0s on Xeon, 2\u00a0threads, and measured"
+    assert found.description.startswith(trained)
 
 
 def test_strictness_names_what_is_wrong(reproduced: Board) -> None:

@@ -73,11 +73,13 @@ def test_what_is_unlike_most_has_a_note_and_no_place() -> None:
     found = {row: placed(cell, places[row], "lower", notes) for row, (cell, _) in cells.items()}
     assert [one.best for one in found.values()] == [True, False, False]
     assert (found["c"].rank, found["c"].unlike, found["c"].note) == ("–", True, "a")
-    assert notes.letters() == (("a", "Not ranked with the others published: data is y, not x."),)
+    assert notes.letters() == (
+        ("a", "Not ranked with the other published values: data is y, not x."),
+    )
 
 
 def test_what_training_cost_the_paper() -> None:
     found = costs(published_table("denseflow-2"))
     assert found["denseflow", "74-10", "cifar10"] == 250.0
     assert found["nvae", "", "imagenet32"] == 24 * 70.0
-    assert ("vflow", "", "celeba64") not in found
+    assert ("vflow", "", "celeba64-crop148-8bit") not in found

@@ -52,6 +52,8 @@ def test_a_budget_of_time_bounds_the_training(fake_registry: Registry) -> None:
     ("budget", "device", "said"),
     [
         ("2gpuh", "cuda", "at most 2 GPU-hours"),
+        ("2gpuh", "cpu", "at most 2 GPU-hours"),
+        ("60s", "cuda", "at most 0.0167 GPU-hours"),
         ("60s,5000steps", "cpu", "at most 0.0167 device-hours"),
         ("5000steps", "cpu", "training time unknown, since the budget 5000steps does not limit it"),
     ],

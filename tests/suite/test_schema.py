@@ -9,16 +9,19 @@ from flowbench.suite.schema import Suite
 
 def test_a_board_with_rows_names_what_runs() -> None:
     suite = load_suite(find_suite("denseflow-1"))
-    assert suite.datasets == ("cifar10", "imagenet32", "celeba64", "imagenet64")
+    assert suite.datasets == ("cifar10", "imagenet32", "celeba64-crop148-8bit", "imagenet64")
     assert suite.models_on("cifar10") == ("realnvp:cifar10", "glow:512ch", "denseflow:74-10")
-    assert suite.models_on("celeba64") == ("realnvp:celeba64", "denseflow:74-10-celeba64")
+    assert suite.models_on("celeba64-crop148-8bit") == (
+        "realnvp:celeba64",
+        "denseflow:74-10-celeba64",
+    )
     assert suite.models_on("digits") == ()
 
 
 def test_a_board_may_have_its_own_protocol_on_a_data_set() -> None:
     suite = load_suite(find_suite("denseflow-1"))
     assert suite.protocol_on("cifar10").eval_draws == 1000
-    assert suite.protocol_on("celeba64").eval_draws == 200
+    assert suite.protocol_on("celeba64-crop148-8bit").eval_draws == 200
 
 
 def test_other_suites_run_every_model_on_every_data_set() -> None:

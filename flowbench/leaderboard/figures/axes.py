@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from flowbench.leaderboard.figures.labels import text_width
 from flowbench.leaderboard.figures.svg import MUTED, RULE, TEXT_PX, WIDTH
 
 if TYPE_CHECKING:
@@ -18,7 +20,11 @@ if TYPE_CHECKING:
 LEFT, RIGHT, BOTTOM = 38, 8, 32  # margins of a plot, in pixels
 
 _MAX_TICKS = 6
+_BETWEEN = 6.0  # pixels between two numbers of an axis
 _LARGE = ((1e9, " G"), (1e6, " M"))
+_MAX_STRETCH = 4.0  # how much taller a plot may become for a curve that ends high
+# Steps within a decade; the finest that have room, so that a narrow axis has several numbers too.
+_STEPS = ((1, 1.5, 2, 3, 4, 5, 6, 8), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,))
 
 
 def new_axes(
@@ -87,20 +93,29 @@ def log_scale_x(axes: Axes, xs: Sequence[float]) -> None:
     pad = max(0.08 * (high - low), 0.15)
     axes.set_xscale("log")
     axes.set_xlim(10 ** (low - pad), 10 ** (high + pad))
-    ticks = _log_ticks(*axes.get_xlim())
+    ticks = _log_ticks(*axes.get_xlim(), room=WIDTH * axes.get_position().width)
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: plain(x)))
 
 
-def _log_ticks(low: float, high: float) -> list[float]:
-    """Round numbers between two limits, as many as have room."""
+def _log_ticks(low: float, high: float, room: float) -> list[float]:
+    """Round numbers between two limits, as many as have room, which is in pixels."""
+    scale = room / math.log10(high / low)
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for steps in ((1, 2, 5), (1, 3), (1,)):
+    for steps in _STEPS:
         ticks = [s * 10.0**d for d in decades for s in steps if low <= s * 10.0**d <= high]
-        if len(ticks) <= _MAX_TICKS:
+        if len(ticks) <= _MAX_TICKS and _have_room(ticks, scale):
             return ticks
     return ticks[:: math.ceil(len(ticks) / _MAX_TICKS)]
+
+
+def _have_room(ticks: Sequence[float], scale: float) -> bool:
+    """Whether the numbers of an axis stand apart, at so many pixels a decade."""
+    return all(
+        scale * math.log10(b / a) > (text_width(plain(a)) + text_width(plain(b))) / 2 + _BETWEEN
+        for a, b in pairwise(ticks)
+    )
 
 
 def plain(x: float) -> str:
@@ -133,14 +148,17 @@ def padded(values: Sequence[float], share: float = 0.08) -> tuple[float, float]:
     return low - pad, high + pad
 
 
-def robust(values: Sequence[float]) -> tuple[float, float]:
+def robust(curves: Sequence[Sequence[float]]) -> tuple[float, float]:
     """Limits that show where curves end: the steep first part may leave the plot at the top.
 
     Args:
-        values: All values of all curves.
+        curves: The values of each curve, in order.
 
     Returns:
         The lower and the upper limit.
     """
-    ordered = sorted(values)
-    return padded([ordered[0], ordered[math.ceil(0.9 * (len(ordered) - 1))]])
+    ordered = sorted(value for curve in curves for value in curve)
+    low, most = ordered[0], ordered[math.ceil(0.9 * (len(ordered) - 1))]
+    ends = max(curve[-1] for curve in curves if len(curve))
+    # A curve that ends above most values is seen to its end, unless it left all others behind.
+    return padded([low, max(most, min(ends, low + _MAX_STRETCH * (most - low)))])

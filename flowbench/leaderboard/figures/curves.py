@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from flowbench.leaderboard.figures.axes import BOTTOM, LEFT, RIGHT, new_axes, plain, robust, title_x
+from flowbench.leaderboard.figures.axes import BOTTOM, LEFT, new_axes, plain, robust, title_x
 from flowbench.leaderboard.figures.labels import spread
 from flowbench.leaderboard.figures.svg import (
     ACCENT,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _TOP = 8
 _TWO_SCALES = 46  # bottom margin with a second line of numbers under the axis
 _LABEL_GAP = 12
+_RIGHT = 16  # half of the number under the end of the axis
 _LINES_OF_NUMBERS = (15, 28, 41)  # baselines below the axis
 
 
@@ -66,7 +67,7 @@ def curves(series: Sequence[Series], *, prefix: str, title: str, height: int = 2
     """
     labelled = any(s.label for s in series)
     with settings():
-        figure, axes = _axes(series, height, 84 if labelled else RIGHT, BOTTOM)
+        figure, axes = _axes(series, height, 84 if labelled else _RIGHT, BOTTOM)
         for s in series:
             axes.plot(
                 s.x, s.y, color=ACCENT if s.lead else LINE, linewidth=1.5 if s.lead else 1.0
@@ -79,8 +80,8 @@ def curves(series: Sequence[Series], *, prefix: str, title: str, height: int = 2
 def _axes(series: Sequence[Series], height: int, right: int, bottom: int) -> tuple[Figure, Axes]:
     figure, axes = new_axes(height, right=right, top=_TOP, bottom=bottom)
     axes.set_xlim(0.0, max((x for s in series for x in s.x), default=0.0) or 1.0)
-    axes.set_ylim(*robust([y for s in series for y in s.y]))
-    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.set_ylim(*robust([s.y for s in series]))
+    axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 1.5, 2, 3, 5, 6, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: plain(x)))
     axes.yaxis.set_major_locator(MaxNLocator(4))
     return figure, axes
@@ -91,7 +92,7 @@ def _end_labels(axes: Axes, labelled: Sequence[Series], height: int) -> None:
     low, high = axes.get_ylim()
     gap = _LABEL_GAP * (high - low) / (height - _TOP - BOTTOM)
     ordered = sorted(labelled, key=lambda s: (s.y[-1], s.label))
-    for s, at in zip(ordered, spread([max(s.y[-1], low) for s in ordered], gap), strict=True):
+    for s, at in zip(ordered, spread([max(s.y[-1], low) for s in ordered], gap, high), strict=True):
         axes.annotate(
             s.label, (1.0, at), xycoords=("axes fraction", "data"), xytext=(5, 0),
             textcoords="offset points", va="center", color=ACCENT if s.lead else MUTED,
@@ -132,7 +133,7 @@ class CurveFrame:
             The frame.
         """
         with settings():
-            figure, axes = _axes(series, height, RIGHT, _TWO_SCALES)
+            figure, axes = _axes(series, height, _RIGHT, _TWO_SCALES)
             root = draw(figure, name)
         symbol = ET.Element(f"{{{NAMESPACE}}}symbol", id=name, viewBox=f"0 0 {WIDTH} {height}")
         symbol.extend(root)
@@ -174,7 +175,7 @@ class CurveFrame:
 
     @property
     def _width(self) -> int:
-        return WIDTH - LEFT - RIGHT
+        return WIDTH - LEFT - _RIGHT
 
     @property
     def _depth(self) -> int:
@@ -199,7 +200,7 @@ class CurveFrame:
             hours = plain(tick * devices / 3600)
             yield _words(hours, LEFT + self._across(tick), self._below(1), "middle")
         said = "charged seconds, and below them device-hours"
-        yield _words(said, WIDTH - RIGHT, self._below(2), "end")
+        yield _words(said, WIDTH - _RIGHT, self._below(2), "end")
 
     def _below(self, line: int) -> float:
         return _TOP + self._depth + _LINES_OF_NUMBERS[line]
@@ -207,9 +208,10 @@ class CurveFrame:
     def _paper(self, value: float | None) -> Iterator[ET.Element]:
         if value is None:
             return
-        right = float(WIDTH - RIGHT)
+        right = float(WIDTH - _RIGHT)
         if value < self.y[0]:
-            yield _words(f"paper: {value:g}, below ↓", right, _TOP + self._depth - 4, "end")
+            # At the top, where a curve that comes down leaves room.
+            yield _words(f"paper: {value:g}, below ↓", right, _TOP + 10, "end")
         elif value <= self.y[1]:
             y = _TOP + self._down(value)
             ends = {"x1": str(LEFT), "x2": str(right), "y1": f"{y:.1f}", "y2": f"{y:.1f}"}

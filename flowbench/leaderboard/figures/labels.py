@@ -135,12 +135,13 @@ def overlap(a: Box, b: Box) -> bool:
     return a[0] < b[2] and a[2] > b[0] and a[1] < b[3] and a[3] > b[1]
 
 
-def spread(positions: Sequence[float], gap: float) -> list[float]:
-    """Moves positions up until they are a gap apart.
+def spread(positions: Sequence[float], gap: float, highest: float) -> list[float]:
+    """Moves positions up until they are a gap apart, and down again where they would leave.
 
     Args:
         positions: In ascending order.
         gap: Least distance.
+        highest: Where the last may be at most.
 
     Returns:
         The new positions.
@@ -148,4 +149,7 @@ def spread(positions: Sequence[float], gap: float) -> list[float]:
     moved: list[float] = []
     for at in positions:
         moved.append(max(at, moved[-1] + gap) if moved else at)
+    for place, at in reversed(list(enumerate(moved))):
+        above = moved[place + 1] - gap if place + 1 < len(moved) else highest
+        moved[place] = min(at, above)
     return moved

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 from matplotlib.ticker import MaxNLocator
@@ -40,6 +41,7 @@ Kind = Literal["reproduced", "unranked", "published"]
 
 _MAX_LABELS = 15
 _TOP = 20
+_STRIDE = 8.0  # pixels between the places that keep labels off the front
 _LOOKS: Mapping[Kind, Mapping[str, Any]] = {
     "reproduced": {"color": ACCENT, "markerfacecolor": ACCENT, "zorder": 4},
     "unranked": {"color": LINE, "markerfacecolor": PAGE, "zorder": 3},
@@ -185,6 +187,7 @@ def _draw_labels(axes: Axes, points: Sequence[Point], best: Sequence[Point], hei
     layout = Layout(width=WIDTH, height=height - _TOP + 4, left=LEFT, bottom=BOTTOM)
     at = {id(p): _pixels(axes, p) for p in points}
     layout.block(at.values())
+    layout.block(_along(axes, best))
     first = {id(p) for p in best} | {id(p) for p in points if p.lead}
     shown = points if len(points) <= _MAX_LABELS else [p for p in points if id(p) in first]
     for p in sorted(shown, key=lambda p: (id(p) not in first, p.y, p.x, p.label, p.kind)):
@@ -196,6 +199,15 @@ def _draw_labels(axes: Axes, points: Sequence[Point], best: Sequence[Point], hei
                 ha=offset.align, va="bottom", color=INK if p.kind == "reproduced" else MUTED,
                 fontsize=TEXT_PX, zorder=5, annotation_clip=False,
             )  # fmt: skip
+
+
+def _along(axes: Axes, best: Sequence[Point]) -> Iterator[tuple[float, float]]:
+    """Places along the front, so that no label lies on it."""
+    right = axes.transData.transform((axes.get_xlim()[1], 0.0))[0]
+    corners = [_pixels(axes, p) for p in best]
+    for (x, y), (end, _) in pairwise([*corners, (float(right), 0.0)]):
+        for step in range(1, int((end - x) / _STRIDE) + 1):
+            yield x + _STRIDE * step, y
 
 
 def _pixels(axes: Axes, p: Point) -> tuple[float, float]:

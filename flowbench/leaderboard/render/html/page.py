@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,14 +49,14 @@ class Fact:
 def render(
     board: Board,
     *,
-    others: Sequence[tuple[str, str]] = (),
+    home: str = "",
     downloads: Sequence[tuple[str, str]] = (),
 ) -> str:
     """Writes a board as HTML.
 
     Args:
         board: The board.
-        others: File name and title of each board beside it, itself included, for its navigation.
+        home: File name of the list of boards; empty if there is none.
         downloads: Format and file name of the same board in other formats.
 
     Returns:
@@ -73,7 +73,7 @@ def render(
         "statuses": _statuses(groups),
         "facts": [_fact(text) for text in board.facts],
         "shape": figures.path,
-        "others": others,
+        "home": home,
         "downloads": downloads,
         "rail": drawn[:_IN_RAIL],
         "further": drawn[_IN_RAIL:],
@@ -107,10 +107,21 @@ def render_index(boards: Sequence[tuple[str, Board]]) -> str:
         sections.setdefault(paper, []).append((file, board))
     content: dict[str, Any] = {
         "sections": sections,
-        "facts_of": lambda board: [_fact(text) for text in board.facts],
+        "counts_of": _counts,
         "leader": _leader,
     }
     return render_page("index.html.j2", content)
+
+
+def _counts(board: Board) -> Mapping[str, int]:
+    """How many rows a board has, how many of its cells hold what, and how many rows failed."""
+    cells = [cell for row in board.rows for cell in row.cells]
+    return {
+        "rows": len(list(board.rows)),
+        "published": sum(cell.published is not None for cell in cells),
+        "reproduced": sum(bool(cell.value) for cell in cells),
+        "failed": sum(any(c.words.startswith("×") for c in row.cells) for row in board.rows),
+    }
 
 
 def _leader(board: Board) -> str:
@@ -164,7 +175,7 @@ def _marks(board: Board) -> set[str]:
     found = {
         "ours": has_ours(board),
         "best": any(cell.best for cell in cells) or any(p.best for p in papers),
-        "note": bool(board.notes),
+        "unlike": any(cell.unlike for cell in cells) or any(p.unlike for p in papers),
         "remark": any(p.remark for p in papers),
         "about": any(p.sign == "~" for p in papers),
         "arrow": any(heading.two_lines and heading.below for heading in headings(board)),

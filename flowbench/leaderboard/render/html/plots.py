@@ -24,7 +24,8 @@ _COSTS = re.compile(
     r"(params|gpus?|duration|channels|khz|device_hours|gpu_hours|steps|peak_memory|sampling_)"
 )
 _QUALITIES = re.compile(r"(bpd|nll|ll_|fid|kid|sliced_wasserstein|mmd|c2st)")
-_DISTANCES = ("fid", "kid", "fad", "sliced_wasserstein", "mmd", "energy_distance")
+# Fréchet distances carry the network and the number of samples in their names.
+_DISTANCES = re.compile(r"(fid|kid|fad|fd)(?![a-z])|sliced_wasserstein|mmd|energy_distance")
 
 _Cost = Callable[[Row, Cell], tuple[float | None, float | None]]
 """What a cell of a row cost: ours, and the paper's."""
@@ -60,7 +61,8 @@ def plots(board: Board, ids: Mapping[str, str]) -> list[Plot]:
     quality = _quality(board)
     if quality is None or board.layout == "list":
         return []
-    distance = next((i for i, c in enumerate(board.columns) if c.metric in _DISTANCES), quality)
+    distances = (i for i, c in enumerate(board.columns) if _DISTANCES.match(c.metric))
+    distance = next(distances, quality)
     drawn = [
         _against(board, ids, quality, "device-hours", _hours),
         _curves(board),
@@ -136,7 +138,7 @@ def _against(
     xs = [p.x for p in points]
     if len(points) < 2 or max(xs) <= _SPREAD * min(xs):
         return None
-    quality, data = _names(column, _dataset(board, place))
+    quality, data = _names(board, place)
     svg = figures.scatter(
         points,
         prefix=f"plot-{said.split()[0]}",
@@ -190,14 +192,21 @@ def _cut(label: str) -> str:
     return label if len(label) <= _MAX_LABEL else label[: _MAX_LABEL - 1] + "…"
 
 
-def _names(column: Column, dataset: str) -> tuple[str, str]:
-    """A column's quantity and its data, in words."""
+def _names(board: Board, place: int) -> tuple[str, str]:
+    """A column's quantity and its data, in words: as printed where the column is named for it."""
+    column = board.columns[place]
     quantity = words.printable(_axis(column))
-    return quantity[:1].upper() + quantity[1:], words.printable(dataset)
+    by_data = (
+        board.shared_unit and len({c.dataset for c in board.columns}) == len(board.columns) > 1
+    )
+    data = f"{column.label} {column.detail}".strip() if by_data else _dataset(board, place)
+    return quantity[:1].upper() + quantity[1:], words.printable(data)
 
 
 def _axis(column: Column) -> str:
     named = {"bpd": "bits per dim", "nll": "NLL, nats", "ll_nats_per_dim": "LL, nats per dim"}
+    if _DISTANCES.match(column.metric) and column.detail:
+        return f"{column.label}, {column.detail}"
     return named.get(column.metric) or column.label
 
 
@@ -239,7 +248,7 @@ def _groups(board: Board, ids: Mapping[str, str], place: int) -> Plot | None:
             found.append(strip)
     if len(found) < 2:
         return None
-    quality, data = _names(column, _dataset(board, place))
+    quality, data = _names(board, place)
     svg = figures.strips(
         found, prefix="plot-groups", title=f"{quality} by group, {data}", x_title=_axis(column)
     )

@@ -1,0 +1,62 @@
+"""Keeps the results behind suites' boards as text: what their pages can be made from again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from flowbench.errors import LeaderboardError
+from flowbench.leaderboard.evidence import Method, methods
+from flowbench.leaderboard.publish import read_source
+from flowbench.leaderboard.standing import chosen_runs
+from flowbench.store import queries
+from flowbench.store.attempt_files import AttemptContents
+from flowbench.store.checks import write_check
+from flowbench.store.kept import keep
+from flowbench.suite.schema import Suite
+
+
+def keep_suites(results: Path, suites: Sequence[Suite], out: Path) -> list[Path]:
+    """Writes the attempts that suites' boards show, with their contract checks, as text.
+
+    Args:
+        results: The results folder to read.
+        suites: The suites; each has a file of its own.
+        out: The results folder to keep them in, which then makes the same boards.
+
+    Returns:
+        The files of the suites.
+
+    Raises:
+        LeaderboardError: A suite has no results.
+    """
+    source = read_source(results)
+    written = []
+    for suite in suites:
+        rows = methods(chosen_runs(suite, source), {})
+        if not rows:
+            raise LeaderboardError(
+                f"no results of suite {suite.name!r} in {results}; "
+                f"start with `flowbench run {suite.name}`"
+            )
+        shown = [attempt for method in rows for attempt in _trimmed(results, method)]
+        written.append(keep(out, suite.name, shown))
+        for check in filter(None, map(source.check_of, rows)):
+            write_check(out, check)
+    return written
+
+
+def _trimmed(results: Path, method: Method) -> Iterator[AttemptContents]:
+    """A row's attempts with what its board shows: one grid, and the examples of a single run."""
+    found = queries.attempt_contents(results, [record.attempt_id for record in method.records])
+    by_id = {contents.record.attempt_id: contents for contents in found}
+    drawn = False
+    for record in method.records:
+        contents = by_id[record.attempt_id]
+        yield replace(
+            contents,
+            samples_png=None if drawn else contents.samples_png,
+            log_prob=contents.log_prob if method.is_single else None,
+        )
+        drawn = drawn or contents.samples_png is not None

@@ -1,0 +1,129 @@
+"""Attempts kept as text, small enough for git: ``<results>/kept/<name>.jsonl``, a line each.
+
+A line holds the whole record, the learning curve and, where they are kept, a grid of samples in
+base64 and the test log-likelihoods. What is only of use on the machine that ran (log, weights,
+checkpoint) stays there.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from pydantic import ValidationError
+
+from flowbench.errors import StoreError
+from flowbench.store.attempt_files import AttemptContents, first_line
+from flowbench.store.records import AttemptRow, CurvePoint, Row
+
+FOLDER, SUFFIX = "kept", ".jsonl"
+CURVE_POINTS = 120  # what a curve of 360 px can show
+
+Point = TypeVar("Point")
+
+
+class _Line(Row):
+    """An attempt on its line; a part that it has not, or that is not kept, is None."""
+
+    record: AttemptRow
+    curves: tuple[CurvePoint, ...] = ()
+    samples_png: str | None = None
+    log_prob: tuple[float, ...] | None = None
+
+
+def thinned(points: Sequence[Point]) -> Sequence[Point]:
+    """Every so many points of a curve, so that what is left can be drawn.
+
+    Args:
+        points: The points in order.
+
+    Returns:
+        At most `CURVE_POINTS` of them, the last one among them.
+    """
+    step = -(-len(points) // CURVE_POINTS) or 1
+    return points[::-step][::-1]  # counted from the end, so that the last point stays
+
+
+def keep(results: Path, name: str, attempts: Iterable[AttemptContents]) -> Path:
+    """Writes attempts as text, in the place of what was kept under that name.
+
+    Args:
+        results: The results folder to keep them in; created if need be.
+        name: Name of the file.
+        attempts: The attempts; curves are thinned.
+
+    Returns:
+        The file.
+
+    Raises:
+        StoreError: The folder cannot be written.
+    """
+    path = results / FOLDER / f"{name}{SUFFIX}"
+    part = path.with_suffix(".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(f"{_text(contents)}\n" for contents in attempts)
+        part.replace(path)
+    except OSError as exc:
+        raise StoreError(
+            f"cannot write {path}: {exc.strerror}; choose another folder with --out"
+        ) from exc
+    return path
+
+
+def has_kept(results: Path) -> bool:
+    """Whether a results folder has attempts that are kept as text.
+
+    Args:
+        results: The results folder.
+    """
+    return any(_files(results))
+
+
+def kept_attempts(results: Path, report: Callable[[str], None]) -> Iterator[AttemptContents]:
+    """Reads all attempts that a results folder keeps as text.
+
+    Args:
+        results: The results folder.
+        report: Told, in one line each, of lines that cannot be read; they are left out.
+
+    Yields:
+        The attempts by file, in the order of their lines.
+    """
+    for path in _files(results):
+        for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+            try:
+                yield _contents(line)
+            except (ValidationError, binascii.Error) as exc:
+                report(f"{path}, line {number}: left out, not an attempt: {first_line(exc)}")
+
+
+def _files(results: Path) -> list[Path]:
+    return sorted((results / FOLDER).glob(f"*{SUFFIX}"))
+
+
+def _text(contents: AttemptContents) -> str:
+    png, values = contents.samples_png, contents.log_prob
+    line = _Line(
+        record=contents.record,
+        curves=tuple(thinned(contents.curves)),
+        samples_png=None if png is None else base64.b64encode(png).decode(),
+        log_prob=None if values is None else tuple(values.tolist()),
+    )
+    return line.model_dump_json()
+
+
+def _contents(text: bytes) -> AttemptContents:
+    line = _Line.model_validate_json(text)
+    png, values = line.samples_png, line.log_prob
+    return AttemptContents(
+        record=line.record,
+        curves=line.curves,
+        samples_png=None if png is None else base64.b64decode(png, validate=True),
+        log_prob=None if values is None else np.asarray(values, dtype=np.float64),
+    )

@@ -1,0 +1,92 @@
+"""Results kept as text make the same pages as the results that they were taken from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flowbench.errors import LeaderboardError
+from flowbench.leaderboard import keep_suites, suite_boards, write_boards
+from flowbench.store.attempt_files import attempt_dirs
+from flowbench.store.checks import latest_checks
+from flowbench.store.ingest import ingest
+from flowbench.store.kept import kept_attempts
+from flowbench.store.rebuild import readable
+from flowbench.suite.find import SUITE_FOLDERS
+from tests.leaderboard import mirrored
+from tests.store import attempts as make
+
+CHECKOUT = SUITE_FOLDERS[0].parent
+REFERENCE, PAGES = CHECKOUT / "results" / "reference", CHECKOUT / "leaderboards"
+FORMATS = ("html", "md", "latex", "csv", "parquet")
+TEXT = ("html", "md", "csv")  # what git shows as text
+SUITES = ("denseflow-1", "digits")
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Mirrored rows with one seed and with three, and a board of our own with single runs."""
+    folder = mirrored.store(tmp_path / "results", failing="glow:512ch")
+    for seed, model in enumerate(("glow", "realnvp", "nice")):
+        make.write(
+            folder,
+            make.attempt(make.job(model), measurements=make.measurements(2.0)),
+            curves=make.curve(2.0, points=700),
+            samples_png=make.png(seed),
+            values=make.log_prob(2.0, seed),
+        )
+    ingest(folder, attempt_dirs(folder))
+    return folder
+
+
+def pages(
+    results: Path, out: Path, names: tuple[str, ...] = SUITES, formats: tuple[str, ...] = FORMATS
+) -> dict[str, bytes]:
+    suites = [mirrored.suite(name) for name in names]
+    found = suite_boards(results, suites, with_details=True)
+    written = write_boards(found, out, formats, folders=True)
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in written}
+
+
+def test_kept_results_give_the_same_bytes(results: Path, tmp_path: Path) -> None:
+    expected = pages(results, tmp_path / "first")
+    kept = tmp_path / "kept"
+    written = keep_suites(results, [mirrored.suite(name) for name in SUITES], kept)
+    assert [path.name for path in written] == [f"{name}.jsonl" for name in SUITES]
+    assert pages(kept, tmp_path / "second") == expected
+    assert b"contract \xc3\x97" in expected["denseflow-1/index.html"]
+    assert b"test sampling only" in expected["digits/index.html"]
+    with readable(kept) as folder:
+        assert [check.name for check in latest_checks(folder)] == ["glow:512ch"]
+
+
+def test_only_what_a_board_shows_is_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    for seed in range(3):
+        make.write(
+            folder,
+            make.attempt(make.job("glow", seed)),
+            samples_png=make.png(seed),
+            values=make.log_prob(2.0, seed),
+        )
+    ingest(folder, attempt_dirs(folder))
+    keep_suites(folder, [mirrored.suite("digits")], tmp_path / "kept")
+    found = list(kept_attempts(tmp_path / "kept", pytest.fail))
+    assert [a.samples_png is not None for a in found] == [True, False, False]
+    assert all(a.log_prob is None for a in found)
+
+
+def test_a_suite_without_results_cannot_be_kept(results: Path, tmp_path: Path) -> None:
+    with pytest.raises(LeaderboardError, match="flowbench run toy-2d"):
+        keep_suites(results, [mirrored.suite("toy-2d")], tmp_path / "kept")
+
+
+def test_the_pages_in_the_repository_are_those_of_the_kept_results(tmp_path: Path) -> None:
+    if not REFERENCE.is_dir():
+        pytest.skip("results/reference is not here: a source distribution has no results")
+    kept = {path.stem for path in (REFERENCE / "kept").glob("*.jsonl")}
+    shown = tuple(path.parent.name for path in sorted(PAGES.glob("*/index.html")))
+    assert {"digits", "natural-patches", "toy-2d"} <= kept <= set(shown)
+    for path, content in pages(REFERENCE, tmp_path, shown, TEXT).items():
+        assert (PAGES / path).read_bytes() == content, f"{path} is not of these results"
