@@ -182,7 +182,7 @@ class Phase(Frozen):
     final_lr_ratio: float = Field(default=0.0, ge=0, le=1)
 
 
-Augmentation = Literal["horizontal_flip", "shift"]
+Augmentation = Literal["horizontal_flip", "shift", "shift_tenth", "shift_tenth_zeros"]
 
 
 class Training(Frozen):
@@ -199,7 +199,8 @@ class Training(Frozen):
         precision: Of the forward pass in training; likelihoods are always evaluated in float32.
         phases: Stretches of training; their shares sum to 1.
         augment: Applied to training batches alone: ``horizontal_flip`` of half of the images,
-            ``shift`` by up to 4 % of their size, edges repeated.
+            ``shift`` by up to 4 % of their size and ``shift_tenth`` by up to 10 %, edges repeated,
+            ``shift_tenth_zeros`` by up to 10 %, with zeros in the place of what is not known.
         init_examples: Training examples given to ``initialize``; None gives the whole train split.
         max_nonfinite: Steps in a row without a finite gradient before the run counts as diverged.
         compile: Compile the loss with `torch.compile`.
@@ -246,8 +247,8 @@ class MetricSettings(Frozen):
         eval_draws: Noise draws for each test example.
         validation_draws: Noise draws for each validation example.
         num_samples: Samples drawn for sample-based metrics.
-        batch_size: Examples evaluated at a time; it changes memory and which noise an example gets,
-            not what is estimated.
+        batch_size: Examples, or examples times noise draws, evaluated at a time; it changes memory
+            and which noise an example gets, not what is estimated.
         seed: Seed of all noise in evaluation.
         sample: How samples are drawn.
     """

@@ -8,16 +8,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from flowbench.api.config import Augmentation
 
-SHIFT_SHARE = 0.04
-"""Largest shift as a part of the padded height or width; released code of DenseFlow."""
 
-DRAWS = {"horizontal_flip": 1, "shift": 2}
+@dataclass(frozen=True)
+class Shift:
+    """A random shift by whole pixels.
+
+    Attributes:
+        share: Largest shift as a part of height or width.
+        padded: Whether that is of an image padded by as much on each side.
+        zeros: Whether zeros come in; else the edge is repeated.
+    """
+
+    share: float
+    padded: bool = False
+    zeros: bool = False
+
+
+SHIFTS = {
+    "shift": Shift(0.04, padded=True),  # released code of DenseFlow
+    "shift_tenth": Shift(0.1),  # of Glow
+    "shift_tenth_zeros": Shift(0.1, zeros=True),  # of NanoFlow
+}
+DRAWS = {"horizontal_flip": 1, **dict.fromkeys(SHIFTS, 2)}
 
 
 def num_draws(augment: Sequence[Augmentation]) -> int:
@@ -35,8 +54,8 @@ def num_draws(augment: Sequence[Augmentation]) -> int:
 def augmented(x: Tensor, draws: Tensor, augment: Sequence[Augmentation]) -> Tensor:
     """Changes images at random, one change after the other.
 
-    ``horizontal_flip`` mirrors an image with probability one half. ``shift`` moves it by whole
-    pixels, at most 4 % of its size in either direction, and repeats the pixels of its edge.
+    ``horizontal_flip`` mirrors an image with probability one half. `SHIFTS` move it by whole pixels
+    in either direction.
 
     Args:
         x: Raw images, shape (B, C, H, W).
@@ -51,17 +70,20 @@ def augmented(x: Tensor, draws: Tensor, augment: Sequence[Augmentation]) -> Tens
         if kind == "horizontal_flip":
             x = torch.where(own.view(-1, 1, 1, 1) < 0.5, x.flip(-1), x)
         else:
-            x = shifted(x, _pixels(own[:, 0], x.shape[2]), _pixels(own[:, 1], x.shape[3]))
+            shift = SHIFTS[kind]
+            down, right = (_pixels(own[:, i], x.shape[2 + i], shift) for i in range(2))
+            x = shifted(x, down, right, zeros=shift.zeros)
     return x
 
 
-def shifted(x: Tensor, down: Tensor, right: Tensor) -> Tensor:
-    """Moves each image by whole pixels; what comes in repeats the edge.
+def shifted(x: Tensor, down: Tensor, right: Tensor, *, zeros: bool = False) -> Tensor:
+    """Moves each image by whole pixels.
 
     Args:
         x: Shape (B, C, H, W).
         down: Rows by which each image is moved, negative for up, shape (B,).
         right: Columns likewise, shape (B,).
+        zeros: Whether zeros come in; else the edge is repeated.
 
     Returns:
         Shape and type of x.
@@ -69,15 +91,20 @@ def shifted(x: Tensor, down: Tensor, right: Tensor) -> Tensor:
     batch, channels, height, width = x.shape
     rows = torch.arange(height, device=x.device) - down[:, None]  # (B, H): where each comes from
     columns = torch.arange(width, device=x.device) - right[:, None]
-    return x[
+    moved = x[
         torch.arange(batch, device=x.device)[:, None, None, None],
         torch.arange(channels, device=x.device)[None, :, None, None],
         rows.clamp(0, height - 1)[:, None, :, None],
         columns.clamp(0, width - 1)[:, None, None, :],
     ]
+    if not zeros:
+        return moved
+    known_rows = (rows >= 0) & (rows < height)
+    known_columns = (columns >= 0) & (columns < width)
+    return moved * (known_rows[:, None, :, None] & known_columns[:, None, None, :])
 
 
-def _pixels(draws: Tensor, size: int) -> Tensor:
-    """Whole pixels, as the released code gets them: it pads, moves the padded image and crops."""
-    padded = size + 2 * math.ceil(SHIFT_SHARE * size)
-    return ((2.0 * draws - 1.0) * SHIFT_SHARE * padded).round().long()
+def _pixels(draws: Tensor, size: int, shift: Shift) -> Tensor:
+    """Whole pixels, as released code gets them; some pads, moves the padded image and crops."""
+    moved_size = size + 2 * math.ceil(shift.share * size) if shift.padded else size
+    return ((2.0 * draws - 1.0) * shift.share * moved_size).round().long()

@@ -12,7 +12,8 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +28,8 @@ from flowbench.api.specs import SplitName
 from flowbench.data.batches import eval_batches
 from flowbench.data.preprocess import Preprocessor
 from flowbench.errors import ShapeError
+
+ResultT = TypeVar("ResultT")
 
 
 def evaluate_likelihood(
@@ -43,6 +46,9 @@ def evaluate_likelihood(
 ) -> LikelihoodResult:
     """Evaluates every example of a split exactly once for each draw.
 
+    Small batches take several draws in one pass. Where memory runs out, the evaluation begins
+    again with half as many rows in a pass, from the same noise.
+
     Args:
         model: The model, in eval mode.
         preprocessor: The harness's preprocessing.
@@ -51,25 +57,20 @@ def evaluate_likelihood(
         likelihood: What the model's ``log_prob`` amounts to.
         draws: Noise draws for each example; a deterministic likelihood takes one.
         generator: Source of all noise, on the model's device.
-        batch_size: Examples in a forward pass.
+        batch_size: Rows, examples times draws, of a forward pass at most.
         tick: Called before each pass; may raise to stop.
 
     Returns:
         Log-likelihoods in nats, one an example.
+
+    Raises:
+        OutOfMemoryError: A single row does not fit.
     """
     num_draws = draws if likelihood.stochastic else 1
-    log_weights = np.empty((len(split), num_draws))
-    info: dict[str, list[float]] = {}
-    start = 0
-    for raw, context in eval_batches(split, batch_size, generator.device):
-        given = None if likelihood.given == "none" else _given(context, likelihood.given)
-        for draw in range(num_draws):
-            tick()
-            values, extra = _one_draw(model, preprocessor, raw, given, generator)
-            log_weights[start : start + len(raw), draw] = values
-            for key, value in extra.items():
-                info.setdefault(key, []).append(float(value))
-        start += len(raw)
+    passes = _Passes(model, preprocessor, generator, likelihood.given, tick)
+    log_weights, info = _within_memory(
+        lambda rows: passes.log_weights(split, num_draws, rows), generator, batch_size
+    )
     elbo = log_weights.mean(axis=1)
     return LikelihoodResult(
         log_prob=log_mean_exp(log_weights) if likelihood.importance_weighted else elbo,
@@ -78,31 +79,80 @@ def evaluate_likelihood(
         likelihood=likelihood.model_copy(update={"draws": num_draws}),
         num_dims=model.data.num_dims,
         split=name,
-        info={key: float(np.mean(values)) for key, values in info.items()},
+        info=info,
     )
 
 
-def _given(context: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    return {name: context[name]}
+def _within_memory(
+    evaluate: Callable[[int], ResultT], generator: torch.Generator, rows: int
+) -> ResultT:
+    """What an evaluation returns with the most rows in a pass, halved from ``rows``, that fit.
+
+    Raises:
+        OutOfMemoryError: A single row does not fit.
+    """
+    noise = generator.get_state()
+    while True:
+        try:
+            return evaluate(rows)
+        except torch.OutOfMemoryError:
+            if rows == 1:
+                raise
+        rows = (rows + 1) // 2
+        generator.set_state(noise)
 
 
-@torch.no_grad()
-def _one_draw(
-    model: DensityModel,
-    preprocessor: Preprocessor,
-    raw: Tensor,
-    context: Mapping[str, Tensor] | None,
-    generator: torch.Generator,
-) -> tuple[NDArray[np.float64], Mapping[str, float]]:
-    x, ladj = preprocessor.forward(raw, generator)
-    density = model.log_prob(x, context, generator=generator)
-    if density.values.shape != (len(raw),):
-        raise ShapeError(
-            f"log_prob of {type(model).__name__} returned shape {tuple(density.values.shape)} "
-            f"for a batch of {len(raw)}; expected ({len(raw)},), summed over event dims"
-        )
-    total: Any = (density.values.double() + ladj.double()).cpu().numpy()
-    return total, density.info
+@dataclass(frozen=True)
+class _Passes:
+    """Forward passes of a model over examples, each with noise of its own."""
+
+    model: DensityModel
+    preprocessor: Preprocessor
+    generator: torch.Generator
+    given: str
+    tick: Callable[[], None]
+
+    def log_weights(
+        self, split: Split, num_draws: int, rows: int
+    ) -> tuple[NDArray[np.float64], dict[str, float]]:
+        """Log-weights (N, num_draws) of a split, and the means of what the model says of them."""
+        log_weights = np.empty((len(split), num_draws))
+        info: dict[str, list[float]] = {}
+        start = 0
+        for raw, context in eval_batches(split, rows, self.generator.device):
+            given = {} if self.given == "none" else {self.given: context[self.given]}
+            together = max(1, rows // len(raw))
+            for first in range(0, num_draws, together):
+                self.tick()
+                count = min(together, num_draws - first)
+                values, extra = self._draws(raw, given, count)
+                log_weights[start : start + len(raw), first : first + count] = values
+                for key, value in extra.items():
+                    info.setdefault(key, []).append(float(value))
+            start += len(raw)
+        return log_weights, {key: float(np.mean(values)) for key, values in info.items()}
+
+    @torch.no_grad()
+    def _draws(
+        self, raw: Tensor, given: Mapping[str, Tensor], count: int
+    ) -> tuple[NDArray[np.float64], Mapping[str, float]]:
+        """Some draws for each of B examples, (B, count).
+
+        Raises:
+            ShapeError: The model returns anything but one value a row.
+        """
+        num_rows = len(raw) * count
+        context = {key: value.repeat_interleave(count, dim=0) for key, value in given.items()}
+        x, ladj = self.preprocessor.forward(raw.repeat_interleave(count, dim=0), self.generator)
+        density = self.model.log_prob(x, context or None, generator=self.generator)
+        if density.values.shape != (num_rows,):
+            raise ShapeError(
+                f"log_prob of {type(self.model).__name__} returned shape "
+                f"{tuple(density.values.shape)} for a batch of {num_rows}; expected "
+                f"({num_rows},), summed over event dims"
+            )
+        total: Any = (density.values.double() + ladj.double()).cpu().numpy()
+        return total.reshape(len(raw), count), density.info
 
 
 def log_mean_exp(log_weights: NDArray[np.float64]) -> NDArray[np.float64]:

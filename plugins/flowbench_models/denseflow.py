@@ -27,6 +27,7 @@ from flowbench_models.bijections.levels import LevelScaling
 from flowbench_models.denseflow_config import DenseFlowConfig
 from flowbench_models.image_config import require_supported
 from flowbench_models.nets.conditioner import Conditioner
+from flowbench_models.nets.convnet import ZeroConv2d
 from flowbench_models.nets.fusion_net import FusionNet
 from flowbench_models.nets.plain_conv import PlainConvNet
 
@@ -72,8 +73,8 @@ class DenseFlow(InvertibleModel):
             self.dequantizer = _dequantizer(config, data)
             self.scaling = LevelScaling(data.levels or 0, config.logit_alpha)
         self.squeeze = Squeeze()
-        self.drop = FactorOut()
         shapes = _block_shapes(config, data)
+        self.drops = nn.ModuleList(_drop(config, channels) for channels, _, _ in shapes[1:])
         self.blocks = nn.ModuleList(
             _block(config, index, channels) for index, (channels, _, _) in enumerate(shapes)
         )
@@ -167,8 +168,9 @@ class DenseFlow(InvertibleModel):
         """
         x = self.top.inverse(latents[-1])
         blocks = cast("list[DenseFlowBlock]", list(self.blocks))
-        for block, dropped in zip(reversed(blocks[1:]), reversed(latents[:-1]), strict=True):
-            x = self.squeeze.inverse(self.drop.inverse(block.inverse(x), dropped))
+        transitions = list(zip(blocks[1:], self._drops(), latents[:-1], strict=True))
+        for block, drop, dropped in reversed(transitions):
+            x = self.squeeze.inverse(drop.inverse(block.inverse(x), dropped))
         return self.squeeze.inverse(blocks[0].inverse(x))
 
     def _encode(
@@ -179,16 +181,22 @@ class DenseFlow(InvertibleModel):
     ) -> tuple[Latents, Tensor]:
         x, ladj, noises = self._dequantize(x, noises)
         latents: list[Tensor] = []
-        for index, block in enumerate(cast("list[DenseFlowBlock]", list(self.blocks))):
+        drops: list[FactorOut | None] = [None, *self._drops()]
+        blocks = cast("list[DenseFlowBlock]", list(self.blocks))
+        for drop, block in zip(drops, blocks, strict=True):
             x, _ = self.squeeze(x)
-            if index:
-                x, dropped, _ = self.drop(x)
+            if drop is not None:
+                x, dropped, term = drop(x)
                 latents.append(dropped)
+                ladj = ladj + term
             own, noises = noises[: block.num_noises], noises[block.num_noises :]
             x, term = through(block, x, own)
             ladj = ladj + term
         z, term = self.top(x)
         return (*latents, z), ladj + term
+
+    def _drops(self) -> list[FactorOut]:
+        return cast("list[FactorOut]", list(self.drops))
 
     def _dequantize(
         self, x: Tensor, noises: Sequence[Tensor]
@@ -214,6 +222,12 @@ def _block_shapes(config: DenseFlowConfig, data: DatasetInfo) -> list[tuple[int,
 
 def _channels_out(config: DenseFlowConfig, index: int, num_channels: int) -> int:
     return num_channels + config.growth * config.num_augmentations[index]
+
+
+def _drop(config: DenseFlowConfig, num_channels: int) -> FactorOut:
+    """What happens before a block that ``num_channels`` enter: as many are dropped."""
+    conditional = config.split_prior == "conditional"
+    return FactorOut(ZeroConv2d(num_channels, 2 * num_channels) if conditional else None)
 
 
 def _block(config: DenseFlowConfig, index: int, num_channels: int) -> DenseFlowBlock:

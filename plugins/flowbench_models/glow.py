@@ -41,44 +41,96 @@ from flowbench_models.image_config import (
     small_training,
 )
 from flowbench_models.multiscale_model import MultiScaleModel
+from flowbench_models.nanoflow_config import PAPER_ASSUMPTIONS as NANOFLOW_ASSUMPTIONS
+from flowbench_models.nanoflow_config import PAPER_EPOCHS as NANOFLOW_EPOCHS
+from flowbench_models.nanoflow_config import paper_training as nanoflow_training
 from flowbench_models.nets.convnet import GlowConvNet, ZeroConv2d
 
-CIFAR10_TRAIN, IMAGENET_TRAIN, CELEBAHQ_TRAIN = 50_000, 1_281_149, 27_000
-WARMUP_SHARE = 0.01
+BATCH_SIZE, INIT_EXAMPLES, SIZE = 64, 256, 32
+"""Images of a batch for each GPU and of the first batch, and the height that both are meant for."""
+EPOCH_IMAGES = 50_000
+"""Of every dataset: no published command changes the released code's default."""
+EPOCHS = 1000
+WARMUP_EPOCHS = 10
 
-PAPER_ASSUMPTIONS = (
-    "the length of training is not published (it stops by hand): a warm-up over the first 1 % of "
-    "the budget stands for ten epochs",
-    "augmentation by random shifts of 10 % is left out",
+LENGTH_UNKNOWN = (
+    f"the length of training is not published (it stops by hand): {EPOCHS} epochs of "
+    f"{EPOCH_IMAGES:,} images are assumed, {WARMUP_EPOCHS} of which warm up"
 )
-
-NANOFLOW_TRAINING = Training(
-    batch_size=64,
-    optimizer="adamax",
-    lr=5e-4,
-    weight_decay=5e-5,
-    phases=(Phase(schedule="constant", warmup=5 / 3000),),
-    augment=("horizontal_flip",),
-    init_examples=512,
+WHOLE_PIXELS = "images are shifted by whole pixels, where the released code may interpolate"
+SMALLER_CONVOLUTIONS = (
+    "LU-decomposed 1x1 convolutions and plain zero padding, which give the published 44.235 M of "
+    "512ch (the released code defaults to full matrices and an edge indicator channel)"
 )
-
-NANOFLOW_ASSUMPTIONS = (
-    "the warm-up over 5 of 3000 epochs is linear over steps, not a staircase over epochs",
-    "augmentation by random shifts of 10 % is left out",
+CHECKPOINTING_OFF = (
+    "gradient checkpointing, on in the released code, is off; it changes memory alone"
 )
 
 
-def _paper_training(*, num_train: int, batch_size: int = 512) -> Training:
-    """Training of the released code, whose two averages both span one epoch."""
-    decay = 1.0 - batch_size / num_train
+def _paper_training(*, size: int, num_gpus: int, shift: bool) -> Training:
+    """Training of the released code on some GPUs with images of some height.
+
+    Its batches are meant for images of 32x32 and shrink with the area of larger ones. An epoch has
+    as many steps as if they did not; over one epoch run the second moment and averaged weights.
+    """
+    shrinking = (size // SIZE) ** 2
+    decay = 1.0 - 1.0 / epoch_steps(num_gpus)
     return Training(
-        batch_size=batch_size,
+        batch_size=num_gpus * BATCH_SIZE // shrinking,
         optimizer="adamax",
         lr=1e-3,
         betas=(0.9, decay),
         ema_decay=decay,
-        phases=(Phase(schedule="constant", warmup=WARMUP_SHARE),),
-        init_examples=256,
+        phases=(Phase(schedule="constant", warmup=WARMUP_EPOCHS / EPOCHS),),
+        augment=("shift_tenth",) if shift else (),
+        init_examples=INIT_EXAMPLES // shrinking,
+    )
+
+
+def epoch_steps(num_gpus: int) -> int:
+    """Steps of what the released code calls an epoch.
+
+    Args:
+        num_gpus: GPUs that share a batch.
+
+    Returns:
+        Their number.
+    """
+    return -(-EPOCH_IMAGES // (num_gpus * BATCH_SIZE))
+
+
+def _paper_preset(
+    summary: str,
+    *assumptions: str,
+    size: int,
+    num_gpus: int = 8,
+    shift: bool = False,
+    **structure: object,
+) -> Preset:
+    return Preset(
+        summary=f"{summary}; --budget {EPOCHS * epoch_steps(num_gpus)}steps",
+        source="paper",
+        values={
+            "width": 512,
+            **structure,
+            "training": _paper_training(size=size, num_gpus=num_gpus, shift=shift),
+        },
+        assumptions=(LENGTH_UNKNOWN, SMALLER_CONVOLUTIONS, *assumptions),
+    )
+
+
+def _compared_preset(summary: str, **structure: object) -> Preset:
+    return Preset(
+        summary=f"{summary}; --budget {NANOFLOW_EPOCHS}epochs",
+        source="paper",
+        values={
+            "levels": 3,
+            "steps": 32,
+            "width": 256,
+            **structure,
+            "training": nanoflow_training(NANOFLOW_EPOCHS),
+        },
+        assumptions=NANOFLOW_ASSUMPTIONS,
     )
 
 
@@ -95,6 +147,7 @@ class GlowConfig(ModelConfig):
         permutation: Parameterisation of the 1x1 convolutions.
         learn_top: Whether mean and scale of the last latent are learned, one pair a channel.
         dropout: Part of hidden channels of the coupling networks that are dropped in training.
+        checkpointing: Whether coupling networks are recomputed in the backward pass, for memory.
     """
 
     levels: int = Field(default=3, ge=1)
@@ -106,6 +159,7 @@ class GlowConfig(ModelConfig):
     permutation: Literal["plu", "full"] = "plu"
     learn_top: bool = True
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    checkpointing: bool = False
     preprocessing: Preprocessing = CENTRED
 
     presets: ClassVar[Mapping[str, Preset]] = {
@@ -131,76 +185,44 @@ class GlowConfig(ModelConfig):
                 "training": small_training(batch_size=16, lr=1e-3),
             },
         ),
-        "256ch": Preset(
-            summary="15.97 M parameters, as compared against in NanoFlow (CIFAR-10)",
-            source="paper",
-            values={"levels": 3, "steps": 32, "width": 256, "training": NANOFLOW_TRAINING},
-            assumptions=NANOFLOW_ASSUMPTIONS,
+        "256ch": _compared_preset("15.97 M parameters, as compared against in NanoFlow (CIFAR-10)"),
+        "512ch": _paper_preset(
+            "44.24 M parameters, the paper's CIFAR-10 model",
+            WHOLE_PIXELS,
+            CHECKPOINTING_OFF,
+            size=32,
+            shift=True,
+            levels=3,
+            steps=32,
         ),
-        "512ch": Preset(
-            summary="44.24 M parameters, the paper's CIFAR-10 model",
-            source="paper",
-            values={
-                "levels": 3,
-                "steps": 32,
-                "width": 512,
-                "training": _paper_training(num_train=CIFAR10_TRAIN),
-            },
-            assumptions=(
-                *PAPER_ASSUMPTIONS,
-                "LU-decomposed 1x1 convolutions and plain zero padding, for the published 44.235 M "
-                "(the released code defaults to full matrices and an edge indicator channel)",
-            ),
+        "large": _compared_preset(
+            "287.49 M parameters, six 3x3 convolutions a coupling (NanoFlow's Glow-large)",
+            hidden_kernels=(3, 3, 3, 3, 3, 3),
+            output_kernel=1,
         ),
-        "large": Preset(
-            summary="287.49 M parameters, six 3x3 convolutions a coupling (NanoFlow's Glow-large)",
-            source="paper",
-            values={
-                "levels": 3,
-                "steps": 32,
-                "width": 256,
-                "hidden_kernels": (3, 3, 3, 3, 3, 3),
-                "output_kernel": 1,
-                "training": NANOFLOW_TRAINING,
-            },
-            assumptions=NANOFLOW_ASSUMPTIONS,
+        "imagenet32": _paper_preset(
+            "66.31 M parameters, the paper's ImageNet 32x32 model",
+            CHECKPOINTING_OFF,
+            size=32,
+            levels=3,
+            steps=48,
         ),
-        "imagenet32": Preset(
-            summary="the paper's ImageNet 32x32 model",
-            source="paper",
-            values={
-                "levels": 3,
-                "steps": 48,
-                "width": 512,
-                "training": _paper_training(num_train=IMAGENET_TRAIN),
-            },
-            assumptions=PAPER_ASSUMPTIONS,
+        "imagenet64": _paper_preset(
+            "112.01 M parameters, the paper's ImageNet 64x64 model",
+            CHECKPOINTING_OFF,
+            size=64,
+            levels=4,
+            steps=48,
         ),
-        "imagenet64": Preset(
-            summary="the paper's ImageNet 64x64 model",
-            source="paper",
-            values={
-                "levels": 4,
-                "steps": 48,
-                "width": 512,
-                "training": _paper_training(num_train=IMAGENET_TRAIN),
-            },
-            assumptions=PAPER_ASSUMPTIONS,
-        ),
-        "celebahq256": Preset(
-            summary="the paper's CelebA-HQ 256x256 model (5-bit images, additive couplings)",
-            source="paper",
-            values={
-                "levels": 6,
-                "steps": 32,
-                "width": 512,
-                "coupling": "additive",
-                "training": _paper_training(num_train=CELEBAHQ_TRAIN, batch_size=40),
-            },
-            assumptions=(
-                *PAPER_ASSUMPTIONS,
-                "40 GPUs with one image each, as the released command says",
-            ),
+        "celebahq256": _paper_preset(
+            "the paper's CelebA-HQ 256x256 model (5-bit images, additive couplings)",
+            "40 GPUs with one image each, as the released command says",
+            size=256,
+            num_gpus=40,
+            levels=6,
+            steps=32,
+            coupling="additive",
+            checkpointing=True,
         ),
     }
 
@@ -241,10 +263,7 @@ class Glow(MultiScaleModel):
         super().__init__(config, data)
         require_supported(config, data)
         channels = [data.event_shape[0] * 4 * 2**level for level in range(config.levels)]
-        scales = [
-            Composition([Squeeze(), GlowSteps(_step(config, count) for _ in range(config.steps))])
-            for count in channels
-        ]
+        scales = [Composition([Squeeze(), _steps(config, count)]) for count in channels]
         if config.learn_top:
             scales[-1].bijections.append(TopPrior(channels[-1]))
         splits = [FactorOut(ZeroConv2d(count // 2, count)) for count in channels[:-1]]
@@ -290,6 +309,11 @@ class TopPrior(Bijection):
         parameters = self.net(x.new_zeros(1, 2 * x.shape[1], 1, 1)).to(x.dtype)
         mean, log_std = parameters.chunk(2, dim=1)
         return mean, log_std
+
+
+def _steps(config: GlowConfig, num_channels: int) -> GlowSteps:
+    steps = (_step(config, num_channels) for _ in range(config.steps))
+    return GlowSteps(steps, checkpointing=config.checkpointing)
 
 
 def _step(config: GlowConfig, num_channels: int) -> GlowStep:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import cast
 
@@ -14,7 +14,8 @@ from flowbench_models.bijections.base import Composition
 from flowbench_models.bijections.coupling import HalfCoupling
 from flowbench_models.bijections.folding import fold_mixings
 from flowbench_models.bijections.permutation import InvertibleConv1x1, mix_channels
-from flowbench_models.nets.convnet import GlowConvNet
+from flowbench_models.nets.checkpointing import run_checkpointed
+from flowbench_models.nets.convnet import GlowConvNet, Kernel
 from flowbench_models.nets.precision import full_precision
 
 
@@ -63,10 +64,12 @@ class GlowSteps(Composition):
 
     Args:
         steps: The steps, in the order from data to latent.
+        checkpointing: Whether the networks' activations are recomputed in the backward pass.
     """
 
-    def __init__(self, steps: Iterable[GlowStep]) -> None:
+    def __init__(self, steps: Iterable[GlowStep], *, checkpointing: bool = False) -> None:
         super().__init__(steps)
+        self.checkpointing = checkpointing
 
     def steps(self) -> list[GlowStep]:
         """The steps, in order."""
@@ -82,7 +85,15 @@ class GlowSteps(Composition):
         for step, matrix, offset, net in each:
             with full_precision(x):
                 x = mix_channels(x, matrix, offset)
-            x, log_derivative = step.coupling.couple(x, partial(step.net.run, net))
+            x, log_derivative = step.coupling.couple(x, self._conditioner(step.net, net))
             log_derivatives.append(log_derivative)
         ladj = torch.stack(log_derivatives).sum(dim=(0, 2, 3, 4))  # of (K, B, C, H, W)
         return x, ladj + x.shape[2] * x.shape[3] * mixings.log_abs_det
+
+    def _conditioner(
+        self, net: GlowConvNet, kernels: Sequence[Kernel]
+    ) -> Callable[[Tensor], Tensor]:
+        run = partial(net.run, kernels)
+        if self.checkpointing and self.training:
+            return partial(run_checkpointed, net, run=run)
+        return run

@@ -235,6 +235,42 @@ def test_every_example_once_whatever_the_batch_size() -> None:
         assert np.array_equal(result.log_prob, x[:, 0])
 
 
+def test_a_pass_takes_as_many_draws_as_its_rows_allow() -> None:
+    info = vector_info(1)
+    rows: list[int] = []
+
+    def log_prob(z: Tensor, given, generator) -> Tensor:
+        rows.append(len(z))
+        return z[:, 0] + torch.rand(len(z), generator=generator)
+
+    kind = Likelihood(measure="continuous", estimate="unbiased")
+    x = 10.0 * np.arange(5, dtype=np.float32)[:, None]
+    result = evaluate(log_prob, info, x, kind=kind, draws=7, batch_size=16)
+    assert rows == [15, 15, 5]  # three, three and one of seven draws for five examples
+    drawn = result.log_prob - x[:, 0]
+    assert ((drawn > 0) & (drawn < 1)).all()  # each example has the draws of its own
+    assert len(set(drawn)) == len(x)
+
+
+def test_where_memory_runs_out_passes_shrink_and_the_estimate_is_that_of_smaller_ones() -> None:
+    info = image_info(4)
+    x = integers(info, 50)
+
+    def fits(most: int):
+        def log_prob(z: Tensor, *_: object) -> Tensor:
+            if len(z) > most:
+                raise torch.OutOfMemoryError("too many rows")
+            return -z.square().flatten(1).sum(1)
+
+        return log_prob
+
+    halved = evaluate(fits(20), info, x, draws=4, batch_size=64)
+    small = evaluate(fits(1000), info, x, draws=4, batch_size=16)
+    assert np.array_equal(halved.log_prob, small.log_prob)
+    with pytest.raises(torch.OutOfMemoryError, match="too many rows"):
+        evaluate(fits(0), info, x, batch_size=64)
+
+
 def test_labels_are_withheld_unless_the_likelihood_is_given_them() -> None:
     info = vector_info(1)
     x, context = np.zeros((4, 1), np.float32), {"label": np.arange(4)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import cast
 
@@ -12,7 +12,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 
-def run_checkpointed(net: nn.Module, h: Tensor) -> Tensor:
+def run_checkpointed(
+    net: nn.Module, h: Tensor, run: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
     """Runs a network without keeping its activations for the backward pass.
 
     Values, gradients and batch-norm statistics are those of a plain run.
@@ -20,18 +22,20 @@ def run_checkpointed(net: nn.Module, h: Tensor) -> Tensor:
     Args:
         net: The network.
         h: Its input.
+        run: Runs it in another way, such as with weights that were folded before.
 
     Returns:
-        ``net(h)``.
+        ``net(h)``, or ``run(h)``.
     """
+    run = run or net
 
     def contexts() -> tuple[AbstractContextManager[object], AbstractContextManager[object]]:
         return nullcontext(), frozen_statistics(net)
 
     if not torch.is_grad_enabled():
-        plain: Tensor = net(h)
+        plain: Tensor = run(h)
         return plain
-    kept: Tensor = checkpoint(net, h, use_reentrant=False, context_fn=contexts)
+    kept: Tensor = checkpoint(run, h, use_reentrant=False, context_fn=contexts)
     return kept
 
 

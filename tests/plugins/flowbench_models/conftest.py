@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from flowbench.api import DatasetInfo
+from flowbench.api import Batch, DatasetInfo, DensityModel, InvertibleModel, Step
+from flowbench.data.preprocess import Preprocessor
+from flowbench.evaluation.likelihood import log_mean_exp
+
+NUM_DRAWS = 64
 
 
 @pytest.fixture(autouse=True)
@@ -80,3 +86,52 @@ def assert_is_bijection():
         torch.testing.assert_close(ladj, expected, rtol=0, atol=1e-5)
 
     return check
+
+
+def _train_on(model: InvertibleModel, x: Tensor, num_steps: int) -> None:
+    """Initialises a model from a batch and fits it to that batch; its loss must fall."""
+    generator = torch.Generator().manual_seed(0)
+    step = Step(index=0, progress=0.0, phase=0, group="all", generator=generator)
+    batch = Batch(x=x)
+    model.initialize(batch)
+    optimizer = torch.optim.Adamax(model.parameters(), lr=5e-3)
+    losses = []
+    for _ in range(num_steps):
+        optimizer.zero_grad()
+        loss = model.loss(batch, step)
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert np.mean(losses[-10:]) < losses[0]
+
+
+@torch.no_grad()
+def _assert_bound_tightens(model: DensityModel, raw: Tensor) -> None:
+    """Draws log-weights as the harness does: their bound may not decrease in k, draws nested."""
+    generator = torch.Generator().manual_seed(0)
+    preprocessor = Preprocessor(model.config.preprocessing, model.data)
+    dtype = next(model.parameters()).dtype
+    draws = []
+    for _ in range(NUM_DRAWS):
+        x, ladj = preprocessor.forward(raw, generator)
+        x = x.to(dtype) if x.is_floating_point() else x
+        draws.append(model.log_prob(x, generator=generator).values.double() + ladj.double())
+    log_weights = torch.stack(draws, dim=1).numpy()  # (B, draws)
+    bounds = []
+    for k in (1, 2, 4, 8, 16, 32, NUM_DRAWS):
+        of_groups = log_mean_exp(log_weights.reshape(-1, k))
+        bounds.append(of_groups.reshape(len(raw), -1).mean(axis=1))
+    assert np.isfinite(bounds).all()
+    for looser, tighter in pairwise(bounds):
+        assert (tighter >= looser - 1e-9).all()
+    assert (bounds[-1] > bounds[0] + 1e-6).all()
+
+
+@pytest.fixture
+def train_on():
+    return _train_on
+
+
+@pytest.fixture
+def assert_bound_tightens():
+    return _assert_bound_tightens

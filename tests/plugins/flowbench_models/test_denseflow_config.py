@@ -38,6 +38,39 @@ def test_training_images_are_changed_as_in_the_released_code(preset, augment):
     assert _preset(preset).training.augment == augment
 
 
+@pytest.mark.parametrize(
+    ("preset", "budget"),
+    [
+        ("74-10", "420epochs"),
+        ("74-10-imagenet32", "22epochs"),
+        ("74-10-imagenet64", "11epochs"),
+        ("74-10-celeba64", "55epochs"),
+        ("ablation-4", "310epochs"),
+    ],
+)
+def test_summary_gives_the_whole_run(preset, budget):
+    assert DenseFlowConfig.presets[preset].summary.endswith(f"--budget {budget}")
+
+
+@pytest.mark.parametrize(
+    ("preset", "changed"),
+    [
+        ("ablation-last", {"cross_unit": ("all", "last")}),
+        ("ablation-no-attention", {"attention": ("faithful", "none")}),
+    ],
+)
+def test_switches_of_the_text_change_one_thing(preset, changed):
+    base, other = _preset("45-6-imagenet32").model_dump(), _preset(preset).model_dump()
+    assert {key: (base[key], other[key]) for key in base if base[key] != other[key]} == changed
+
+
+def test_papers_models_attend_as_released_and_small_ones_as_usual():
+    for name, preset in DenseFlowConfig.presets.items():
+        if name != "ablation-no-attention":
+            paper = preset.source == "paper"
+            assert _preset(name).attention == ("faithful" if paper else "standard")
+
+
 @pytest.mark.parametrize("preset", ["ablation-1", "ablation-2", "ablation-3"])
 def test_unpublished_width_is_named_as_an_assumption(preset):
     facts = DenseFlowConfig.presets[preset]

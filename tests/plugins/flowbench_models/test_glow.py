@@ -3,14 +3,21 @@ from __future__ import annotations
 import pytest
 import torch
 
-from flowbench.api import Batch, SampleSettings, Step
+from flowbench.api import Batch, DatasetInfo, SampleSettings
 from flowbench.errors import ConfigError
 from flowbench_models.bijections import ActNorm
-from flowbench_models.glow import Glow, GlowConfig
+from flowbench_models.glow import Glow, GlowConfig, TopPrior
+from flowbench_models.nanoflow_config import NanoFlowConfig
 
 
 def _preset(name: str, **changes: object) -> GlowConfig:
     return GlowConfig.model_validate({**GlowConfig.presets[name].values, **changes})
+
+
+def _count(preset: str, data: DatasetInfo) -> int:
+    with torch.device("meta"):
+        model = Glow(_preset(preset), data)
+    return sum(p.numel() for p in model.parameters())
 
 
 @pytest.mark.parametrize(
@@ -22,9 +29,53 @@ def _preset(name: str, **changes: object) -> GlowConfig:
     ],
 )
 def test_paper_presets_have_the_papers_parameter_counts(preset, count, dataset):
-    with torch.device("meta"):
-        model = Glow(_preset(preset), dataset(3, 32, 32, levels=256))
-    assert sum(p.numel() for p in model.parameters()) == count
+    assert _count(preset, dataset(3, 32, 32, levels=256)) == count
+
+
+@pytest.mark.parametrize(
+    ("preset", "size", "levels", "steps"),
+    [("512ch", 32, 3, 32), ("imagenet32", 32, 3, 48), ("imagenet64", 64, 4, 48)],
+)
+def test_counts_of_affine_presets_have_their_closed_form(preset, size, levels, steps, dataset):
+    width, channels = 512, [12 * 2**level for level in range(levels)]
+    of_nets = [
+        width * (9 * c // 2 + 2) + width * (width + 2) + 9 * width * c + 2 * c for c in channels
+    ]
+    of_steps = [2 * c + 2 * c * c + c + net for c, net in zip(channels, of_nets, strict=True)]
+    of_splits = sum(9 * (c // 2) * c + 2 * c for c in channels[:-1])
+    of_top = 9 * (2 * channels[-1]) ** 2 + 2 * 2 * channels[-1]
+    expected = steps * sum(of_steps) + of_splits + of_top
+    assert _count(preset, dataset(3, size, size, levels=256)) == expected
+
+
+@pytest.mark.parametrize(
+    ("preset", "batch_size", "init_examples", "epoch_steps"),
+    [  # 8, 8, 8 and 40 GPUs; an epoch is one of 50,000 images of 32x32
+        ("512ch", 512, 256, 98),
+        ("imagenet32", 512, 256, 98),
+        ("imagenet64", 128, 64, 98),
+        ("celebahq256", 40, 4, 20),
+    ],
+)
+def test_paper_presets_train_as_the_released_code(preset, batch_size, init_examples, epoch_steps):
+    training = _preset(preset).training
+    assert (training.optimizer, training.lr) == ("adamax", 1e-3)
+    assert (training.batch_size, training.init_examples) == (batch_size, init_examples)
+    assert training.augment == (("shift_tenth",) if preset == "512ch" else ())
+    assert training.ema_decay == training.betas[1] == pytest.approx(1 - 1 / epoch_steps)
+    (phase,) = training.phases
+    assert phase.schedule == "constant"
+    summary, _, budget = GlowConfig.presets[preset].summary.partition("; --budget ")
+    assert summary
+    assert phase.warmup * int(budget.removesuffix("steps")) == pytest.approx(10 * epoch_steps)
+
+
+@pytest.mark.parametrize("preset", ["256ch", "large"])
+def test_presets_compared_in_nanoflow_train_as_it_does(preset):
+    assert (
+        _preset(preset).training
+        == NanoFlowConfig.model_validate(NanoFlowConfig.presets["k32"].values).training
+    )
 
 
 @pytest.fixture(params=["affine-plu", "affine-full", "additive-plu"])
@@ -35,10 +86,30 @@ def tiny(request, dataset, perturb) -> Glow:
 
 
 def test_latents_and_data_map_to_each_other(tiny):
-    x = torch.randn(3, 1, 4, 8, dtype=torch.float64)
-    latents, _ = tiny.to_latent(x)
-    assert tuple(z.shape[1:] for z in latents) == tiny.latent_shapes()
-    torch.testing.assert_close(tiny.from_latent(latents), x, rtol=0, atol=1e-6)
+    for dtype, tolerance in ((torch.float64, 1e-6), (torch.float32, 1e-4)):
+        x = torch.randn(3, 1, 4, 8, dtype=dtype)
+        latents, _ = tiny.to(dtype).to_latent(x)
+        assert tuple(z.shape[1:] for z in latents) == tiny.latent_shapes()
+        torch.testing.assert_close(tiny.from_latent(latents), x, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("coupling", ["affine", "additive"])
+@pytest.mark.parametrize("num_steps", [100, pytest.param(400, marks=pytest.mark.slow)])
+def test_training_keeps_the_inverse(coupling, num_steps, dataset, train_on):
+    config = GlowConfig(levels=2, steps=2, width=8, coupling=coupling)
+    model = Glow(config, dataset(1, 4, 8))
+    x = torch.rand(32, 1, 4, 8) - 0.5
+    train_on(model, x, num_steps)
+    model.eval()
+    for dtype, tolerance in ((torch.float32, 1e-4), (torch.float64, 1e-6)):
+        latents, _ = model.to(dtype).to_latent(x.to(dtype))
+        torch.testing.assert_close(
+            model.from_latent(latents), x.to(dtype), rtol=tolerance, atol=tolerance
+        )
+
+
+def test_bound_does_not_decrease_in_the_number_of_draws(tiny, assert_bound_tightens):
+    assert_bound_tightens(tiny, torch.randint(0, 17, (6, 1, 4, 8)))
 
 
 def test_ladj_is_that_of_the_joint_map_to_all_latents(tiny, jacobian_log_abs_det):
@@ -56,8 +127,10 @@ def test_encoding_a_sample_gives_back_its_noise(tiny):
             4, temperature=0.8, generator=generator, device=torch.device("cpu")
         )
     )
-    latents, _ = tiny.to_latent(tiny.from_latent(noise))
+    x = tiny.from_latent(noise)
+    latents, _ = tiny.to_latent(x)
     torch.testing.assert_close(latents, noise)
+    assert tiny.log_prob(x).values.isfinite().all()
 
 
 def test_first_batch_leaves_every_actnorm_normalised(dataset):
@@ -86,7 +159,7 @@ def test_fresh_model_is_a_rotation_of_standardised_data(dataset):
 
 
 def test_temperature_scales_the_noise(dataset):
-    model = Glow(GlowConfig(levels=1, steps=1, width=4), dataset(1, 4, 4))
+    model = Glow(GlowConfig(levels=2, steps=1, width=4), dataset(1, 4, 4))  # linear as yet
     cold, warm = (
         model.sample(
             2,
@@ -98,11 +171,46 @@ def test_temperature_scales_the_noise(dataset):
     torch.testing.assert_close(2.0 * cold, warm)
 
 
-def test_every_parameter_receives_a_gradient(dataset):
-    model = Glow(GlowConfig(levels=2, steps=1, width=4), dataset(1, 4, 4))
-    step = Step(index=0, progress=0.0, phase=0, group="all", generator=torch.Generator())
-    model.loss(Batch(x=torch.randn(4, 1, 4, 4)), step).backward()
-    assert all(p.grad is not None for p in model.parameters())
+def test_gradients_reach_all_but_the_weights_of_the_top_prior(dataset, perturb):
+    model = perturb(Glow(GlowConfig(levels=2, steps=1, width=8), dataset(1, 4, 8)))
+    model.log_prob(torch.randn(4, 1, 4, 8, dtype=torch.float64)).values.mean().backward()
+    dead = {
+        name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum()
+    }
+    (top,) = [name for name, m in model.named_modules() if isinstance(m, TopPrior)]
+    assert dead == {f"{top}.net.weight"}
+
+
+def _saved_numbers(model: Glow, x: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """The loss, and how many numbers are kept for its backward pass."""
+    sizes: list[int] = []
+
+    def pack(saved: torch.Tensor) -> torch.Tensor:
+        sizes.append(saved.numel())
+        return saved
+
+    torch.manual_seed(3)  # of the dropout
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved):
+        loss = -model.log_prob(x).values.mean()
+    return loss, sum(sizes)
+
+
+def test_checkpointing_changes_memory_alone(dataset, perturb):
+    sizes = {"levels": 2, "steps": 3, "width": 32, "dropout": 0.2}
+    plain, kept = (
+        Glow(GlowConfig(**sizes, checkpointing=checkpointing), dataset(1, 16, 16))
+        for checkpointing in (False, True)
+    )
+    perturb(plain)
+    kept.double().load_state_dict(plain.state_dict())
+    x = torch.randn(8, 1, 16, 16, dtype=torch.float64)
+    (loss, num_plain), (same, num_kept) = (_saved_numbers(model, x) for model in (plain, kept))
+    assert num_kept < 0.5 * num_plain
+    torch.testing.assert_close(same, loss)
+    loss.backward()
+    same.backward()
+    for one, other in zip(plain.parameters(), kept.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
 
 
 def test_bfloat16_networks_leave_the_flow_in_float32(dataset):

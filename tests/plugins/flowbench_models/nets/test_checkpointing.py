@@ -49,6 +49,15 @@ def test_values_gradients_and_statistics_are_those_of_a_plain_run():
         torch.testing.assert_close(mine.grad, theirs.grad)
 
 
+def test_another_way_to_run_is_recomputed_too():
+    _, net, h = _twins()
+    factor = torch.tensor(3.0, requires_grad=True)
+    out = run_checkpointed(net, h, run=lambda x: factor * net(x))
+    out.sum().backward()
+    assert net.num_runs == 2
+    torch.testing.assert_close(factor.grad, (out / factor).sum())
+
+
 def test_without_gradients_nothing_is_recomputed():
     _, net, h = _twins()
     with torch.no_grad():

@@ -64,6 +64,25 @@ def test_faithful_form_is_what_the_released_code_computes():
     torch.testing.assert_close(attention(h), attention.output(image))
 
 
+def test_standard_form_with_fewer_landmarks_is_nystroms():
+    """Position by position over one example: scaled queries, segment means, softmax over keys."""
+    attention = _attention("standard")
+    h = torch.randn(1, 5, 4, 4, dtype=torch.float64)
+    qkv = attention.qkv(h)[0]
+    tokens = torch.stack([qkv[:, i // 4, i % 4] for i in range(16)])
+    q, k, v = tokens[:, :3] / math.sqrt(3), tokens[:, 3:6], tokens[:, 6:]
+    q_marks = torch.stack([q[4 * i : 4 * i + 4].mean(dim=0) for i in range(4)])
+    k_marks = torch.stack([k[4 * i : 4 * i + 4].mean(dim=0) for i in range(4)])
+
+    def over_keys(logits: Tensor) -> Tensor:
+        return logits.exp() / logits.exp().sum(dim=1, keepdim=True)
+
+    inverse = pseudo_inverse(over_keys(q_marks @ k_marks.T)[None], 6)[0]
+    attended = over_keys(q @ k_marks.T) @ inverse @ (over_keys(q_marks @ k.T) @ v) + v
+    image = torch.stack([attended[i].view(1, 3) for i in range(16)], dim=2).view(1, 3, 4, 4)
+    torch.testing.assert_close(attention(h), attention.output(image))
+
+
 @pytest.mark.parametrize("layout", ["faithful", "standard"])
 def test_memory_format_changes_nothing(layout):
     attention = _attention(layout)
