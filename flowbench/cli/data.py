@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,22 +13,19 @@ from flowbench import paths
 from flowbench.cli.options import AsJson, DataDir, NoPlugins, PluginFiles
 
 if TYPE_CHECKING:
-    from flowbench.api.specs import DatasetSpec
+    from flowbench.api.specs import DatasetSpec, RemoteFile
     from flowbench.data.manifest import Manifest
     from flowbench.registry import Registry
 
 app = typer.Typer(help="Prepare datasets, and see where they are.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="A dataset, or folder:PATH?size=64.")]
-Preparable = Annotated[
-    str,
-    typer.Argument(help="A dataset, folder:PATH?size=64, or weights such as inception-weights."),
-]
+ANY_NAME = "A dataset, folder:PATH?size=64, or weights such as inception-weights"
+Name = Annotated[str, typer.Argument(help=f"{ANY_NAME}.")]
 
 
 @app.command("prepare")
 def prepare(
-    name: Preparable,
+    name: Name,
     from_: Annotated[
         Path | None,
         typer.Option("--from", help="Folder with the published files that you have already."),
@@ -63,12 +61,22 @@ def verify(
     plugin_file: PluginFiles = None,
     no_plugin: NoPlugins = None,
 ) -> None:
-    """Read a whole dataset and hold it to its content hash."""
+    """Read a whole dataset, or a file of weights, and hold it to its hash."""
+    from flowbench.data.download import check_file
     from flowbench.data.store import verify_store
+    from flowbench.errors import DataMissingError
     from flowbench.registry.build import load_dataset
 
     registry = _registry(plugin_file, no_plugin)
     folder = paths.data_dir(data_dir).resolve()
+    weights = _weights(registry, name, folder)
+    if weights is not None:
+        file, known = weights
+        if not known["ready"]:
+            raise DataMissingError(f"{name} are not prepared; run: {known['prepare']}")
+        sha256 = check_file(file, Path(known["file"]))
+        _show({**known, "sha256": sha256, "verified": True}, as_json)
+        return
     spec = registry.dataset(name).spec
     if spec.convert is None:
         loaded = load_dataset(registry, name, folder)  # which checks everything
@@ -80,13 +88,13 @@ def verify(
 
 @app.command("where")
 def where(
-    name: Annotated[str | None, typer.Argument(help="A dataset [default: all].")] = None,
+    name: Annotated[str | None, typer.Argument(help=f"{ANY_NAME} [default: all].")] = None,
     as_json: AsJson = False,
     data_dir: DataDir = None,
     plugin_file: PluginFiles = None,
     no_plugin: NoPlugins = None,
 ) -> None:
-    """Show the folder of prepared data, or what there is of one dataset."""
+    """Show the folder of prepared data, or what there is of one dataset or file of weights."""
     from flowbench.data.manifest import read_manifest
     from flowbench.data.store import store_folder
 
@@ -94,7 +102,12 @@ def where(
     if name is None:
         _show({"data_dir": str(folder)}, as_json)
         return
-    spec = _registry(plugin_file, no_plugin).dataset(name).spec
+    registry = _registry(plugin_file, no_plugin)
+    weights = _weights(registry, name, folder)
+    if weights is not None:
+        _show(weights[1], as_json)
+        return
+    spec = registry.dataset(name).spec
     if spec.convert is None:
         _show({"name": spec.name, "folder": None, "ready": spec.load is not None}, as_json)
         return
@@ -110,6 +123,24 @@ def _registry(plugin_file: Any, no_plugin: Any) -> Registry:
     )
 
 
+def _weights(
+    registry: Registry, name: str, data_dir: Path
+) -> tuple[RemoteFile, dict[str, Any]] | None:
+    """A file of weights and where it is; None for the name of a dataset."""
+    from flowbench.api.specs import WEIGHTS_FOLDER
+    from flowbench.registry.weights import weight_files
+
+    file = weight_files(registry).get(name)
+    if file is None:
+        return None
+    path = data_dir / WEIGHTS_FOLDER / file.name
+    facts = {"name": name, "file": str(path), "ready": path.is_file()}
+    if not path.is_file():
+        place = shlex.quote(str(data_dir))
+        facts["prepare"] = f"flowbench data prepare {name} --data-dir {place}"
+    return file, facts
+
+
 def _facts(spec: DatasetSpec, data_dir: Path, manifest: Manifest | None) -> dict[str, Any]:
     from flowbench.data.sources import downloads_folder
     from flowbench.data.store import prepare_command, store_folder
@@ -122,7 +153,8 @@ def _facts(spec: DatasetSpec, data_dir: Path, manifest: Manifest | None) -> dict
         "downloads": str(downloads) if downloads.is_dir() else None,
     }
     if manifest is None:
-        return facts | {"prepare": prepare_command(spec), "files": [f.name for f in spec.files]}
+        command = prepare_command(spec, data_dir)
+        return facts | {"prepare": command, "files": [f.name for f in spec.files]}
     return facts | manifest.model_dump(
         mode="json", include={"event_shape", "dtype", "splits", "sha256", "sources", "prepared"}
     )

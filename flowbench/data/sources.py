@@ -64,10 +64,12 @@ def find_files(
     absent = [file for file in missing if not (folder / file.name).is_file()]
     by_hand = [file for file in absent if file.url is None or given is not None]
     if by_hand:
-        raise DataMissingError(_wanted(spec, given, by_hand))
+        raise DataMissingError(_wanted(spec, data_dir, given, by_hand))
     found = {name: _checked(file, path) for name, (file, path) in local.items()}
     for file in missing:
-        path = fetch_file(file, folder, offline=offline, retry=prepare_command(spec))
+        path = folder / file.name
+        if not path.is_file():
+            fetch_file(file, folder, offline=offline, retry=prepare_command(spec, data_dir))
         found[file.name] = _checked(file, path)
     return found
 
@@ -120,13 +122,15 @@ def _repacked(file: RemoteFile, path: Path) -> RemoteFile:
     return RemoteFile(name=path.name, sha256=file.content_sha256 if bare else None)
 
 
-def _wanted(spec: DatasetSpec, given: Path | None, missing: list[RemoteFile]) -> str:
+def _wanted(
+    spec: DatasetSpec, data_dir: Path, given: Path | None, missing: list[RemoteFile]
+) -> str:
     where = "are needed by hand" if given is None else f"are not in {given}"
     how_to = f"; {spec.how_to}" if spec.how_to else ""
     names = ", ".join(_described(file) for file in missing)
     return (
         f"dataset {spec.name!r}: {names} {where}{how_to}; then run: "
-        f"{prepare_command(spec).removesuffix(' --from FOLDER')} --from FOLDER"
+        f"{prepare_command(spec, data_dir, by_hand=True)}"
     )
 
 

@@ -74,8 +74,7 @@ def open_store(spec: DatasetSpec, data_dir: Path) -> tuple[Manifest, DataSplits]
     manifest = read_manifest(folder)
     if manifest is None:
         raise DataMissingError(
-            f"dataset {spec.name!r} is not prepared; run: {prepare_command(spec)} --data-dir "
-            f"{data_dir}"
+            f"dataset {spec.name!r} is not prepared; run: {prepare_command(spec, data_dir)}"
         )
     _check_stamps(manifest, folder)
     _check_facts(spec, manifest, folder)
@@ -136,11 +135,21 @@ def prepared_spec(spec: DatasetSpec, manifest: Manifest) -> DatasetSpec:
     )
 
 
-def prepare_command(spec: DatasetSpec) -> str:
-    """The command that prepares a dataset."""
-    by_hand = any(file.url is None for file in spec.files)
-    command = f"flowbench data prepare {shlex.quote(spec.name)}"
-    return f"{command} --from FOLDER" if by_hand else command
+def prepare_command(spec: DatasetSpec, data_dir: Path, *, by_hand: bool = False) -> str:
+    """The command that prepares a dataset.
+
+    Args:
+        spec: The dataset.
+        data_dir: Folder of prepared data; named, so that what is kept there is found again.
+        by_hand: The user gives the files, even if they could be downloaded.
+
+    Returns:
+        A line for the shell.
+    """
+    given = by_hand or any(file.url is None for file in spec.files)
+    source = " --from FOLDER" if given else ""
+    place = shlex.quote(str(data_dir))
+    return f"flowbench data prepare {shlex.quote(spec.name)}{source} --data-dir {place}"
 
 
 def stamp_files(folder: Path, names: Iterable[str]) -> dict[str, Stamp]:
@@ -155,7 +164,7 @@ def _check_stamps(manifest: Manifest, folder: Path) -> None:
             state = "has changed" if path.is_file() else "is missing"
             raise DataError(
                 f"{path} {state} since dataset {manifest.name!r} was prepared; run: flowbench data "
-                f"verify {manifest.name}"
+                f"verify {shlex.quote(manifest.name)} --data-dir {shlex.quote(str(folder.parent))}"
             )
 
 

@@ -55,6 +55,7 @@ FASHION_MNIST = DatasetSpec(
     context={"label": ()},
     convert="flowbench_datasets.idx:convert",
     files=published.FASHION_MNIST,
+    sha256="388e1009a295e9fd8098e408fbbc23f610c49ac827088d38a296b88845b81b70",
     summary="70,000 grey images of clothing of 28x28 pixels",
     licence="MIT",
     notes="Grey levels. Debian's package dataset-fashion-mnist holds the same data.",
@@ -218,7 +219,7 @@ _CELEBA_HOW_TO = (
 )
 
 CELEBA64 = DatasetSpec(
-    name="celeba64",
+    name="celeba64-crop148-8bit",
     modality="image",
     event_shape=(3, 64, 64),
     levels=256,
@@ -245,7 +246,7 @@ CELEBA64 = DatasetSpec(
 
 CELEBA64_5BIT = replace(
     CELEBA64,
-    name="celeba64-5bit",
+    name="celeba64-crop148-5bit",
     levels=32,
     convert="flowbench_datasets.celeba:convert_5bit",
     summary="CelebA faces, aligned, cropped to 148x148, at 64x64 pixels and 5 bit",

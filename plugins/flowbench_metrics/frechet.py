@@ -44,13 +44,16 @@ def moments(features: NDArray[np.floating[Any]]) -> Moments:
 
 
 class RunningMoments:
-    """Moments of more features than fit in memory, all in float64.
+    """`moments` of more features than fit in memory.
 
-    Sums are taken about the first batch's mean, so that no digits cancel.
+    The mean is that of `moments` to the last digit, row added to row in the features' own
+    precision. Sums for the covariance are float64 and about the first batch's mean, so that no
+    digits cancel.
     """
 
     def __init__(self) -> None:
         self._num = 0
+        self._total: Any = None
         self._shift: NDArray[np.float64] | None = None
         self._sum: Any = 0.0
         self._products: Any = 0.0
@@ -61,6 +64,8 @@ class RunningMoments:
         Args:
             features: Features, shape (B, D).
         """
+        before = [] if self._total is None else [self._total[None]]
+        self._total = np.add.reduce(np.concatenate([*before, features]), axis=0)
         rows = features.astype(np.float64)
         if self._shift is None:
             self._shift = rows.mean(axis=0)
@@ -71,9 +76,9 @@ class RunningMoments:
 
     def result(self) -> Moments:
         """The moments of all that was added; at least two rows."""
-        mean = self._sum / self._num
-        covariance = (self._products - self._num * np.outer(mean, mean)) / (self._num - 1)
-        return Moments(self._shift + mean, covariance)
+        step = self._sum / self._num
+        covariance = (self._products - self._num * np.outer(step, step)) / (self._num - 1)
+        return Moments(self._total / self._num, covariance)
 
 
 def frechet_distance(first: Moments, second: Moments) -> float:

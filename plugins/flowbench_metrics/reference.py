@@ -23,14 +23,14 @@ from flowbench_metrics.frechet import Moments, RunningMoments, moments
 
 FOLDER = "statistics"  # within the data folder
 MAX_KEPT = 50_000  # reference images whose features are held in memory
-RECIPE = 1  # raised when the same key would name other numbers
+RECIPE = 2  # raised when the same key would name other numbers
 
 
 class Reference:
     """One split of the data, seen through an extractor.
 
-    The training split is that which was published: where the harness took validation examples off
-    it, they count.
+    The training split is that which was published, less the examples that test holds too: where
+    the harness took validation examples off it, they count.
 
     Args:
         trained: The model, for its data and its device.

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from flowbench.api import MetricSettings, MetricSpec, MetricValue, TrainedModel
+from flowbench_metrics.sample_protocol import sample_protocol
 
 MIN_FOR_P95 = 20  # fewer repeats say nothing of a 95th percentile
 MILLISECONDS = 1e3
@@ -101,11 +102,11 @@ def timing_protocol(trained: TrainedModel, settings: MetricSettings) -> dict[str
         settings: How samples are drawn.
 
     Returns:
-        Device, threads (of a CPU) and sampling settings.
+        Device, threads (of a CPU), sampling settings and whose weights drew.
     """
     threads = torch.get_num_threads() if trained.device_kind == "cpu" else None
-    sample = settings.sample.model_dump()
-    return {"device": trained.device_name, "num_threads": threads, "sample": sample}
+    machine = {"device": trained.device_name, "num_threads": threads}
+    return machine | sample_protocol(trained, settings)
 
 
 def quantile_stderr(values: NDArray[np.float64], q: float) -> float | None:

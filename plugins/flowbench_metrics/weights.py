@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import shlex
 from pathlib import Path
 
 from flowbench.api import RemoteFile
@@ -43,7 +44,7 @@ def find_weights(file: RemoteFile, prepare: str, data_dir: Path) -> Path:
             return folder / file.name
     raise DataMissingError(
         f"{file.name} is neither in {folders[0]} nor in {folders[-1]}; run flowbench data prepare "
-        f"{prepare}, or name its folder by --weights"
+        f"{prepare} --data-dir {shlex.quote(str(data_dir))}, or name its folder by --weights"
     )
 
 

@@ -5,7 +5,8 @@ process: ours resident in memory, and out of a memory-mapped file. The baselines
 ``x.index_select(0, rows)``, the fastest there is, on a tensor in the same kind of memory (its own
 copy, or the same mapped file), with a new permutation each epoch.
 The figures are medians of the pairwise ratios (baseline time / our time, so 1.0 means that the
-stream costs nothing). Before timing, the page cache is warm.
+stream costs nothing). Before timing, the page cache is warm. The last line is the verdict, on the
+smallest of the figures.
 
     python tests/benchmarks/bench_batches.py --shape 3x32x32 --batch-size 64
 """
@@ -28,6 +29,7 @@ from flowbench.data import batches
 from flowbench.data.batches import TrainBatches
 
 Next = Callable[[], object]
+LEAST = 0.9  # of the speed of a plain index
 
 
 def plain_index(x: Tensor, labels: Tensor, batch_size: int, select: bool) -> Next:
@@ -71,7 +73,11 @@ def median_ratios(
 
 
 def main() -> None:
-    """Prints the ratios."""
+    """Prints the ratios and the verdict.
+
+    Raises:
+        SystemExit: Always; its code is 0 if the figures are good enough.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shape", default="3x32x32")
     parser.add_argument("--examples", type=int, default=50_000)
@@ -90,6 +96,7 @@ def main() -> None:
         writable = np.load(path, mmap_mode="c")  # torch takes no other map
         np.asarray(mapped.x).max()  # into the page cache
         kinds = (("resident", 1 << 62, x), ("memory-mapped", 0, writable))
+        figures: dict[str, float] = {}
         for name, resident_bytes, values in kinds:
             batches.RESIDENT_BYTES = resident_bytes
             tensors = torch.from_numpy(values), torch.from_numpy(labels)
@@ -101,6 +108,14 @@ def main() -> None:
             ratios = median_ratios(baselines, stream.next, args.batches, args.repeats)
             for baseline, ratio in ratios.items():
                 print(f"{name}: {ratio:.2f} of {baseline}, {args.batch_size} of {args.shape}")
+                figures[f"{name} against {baseline}"] = ratio
+    slowest = min(figures, key=lambda name: figures[name])
+    holds = figures[slowest] >= LEAST
+    print(
+        f"verdict: {'holds' if holds else 'FAILS'} (at least {LEAST} of a plain index; least is "
+        f"{figures[slowest]:.3f}, {slowest})"
+    )
+    raise SystemExit(not holds)
 
 
 if __name__ == "__main__":

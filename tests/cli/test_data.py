@@ -16,8 +16,9 @@ from flowbench.cli.app import main
 
 PLUGIN = """
 import gzip
+import hashlib
 import numpy as np
-from flowbench.api import DatasetSpec, RemoteFile, Split, hookimpl
+from flowbench.api import DatasetSpec, MetricSpec, RemoteFile, Split, hookimpl
 
 FLOWBENCH_API_VERSION = 1
 
@@ -33,6 +34,12 @@ def register_datasets():
                         num_train=40, num_test=10, convert="tiny_data:convert",
                         files=(RemoteFile(name="rows.gz"),), how_to="ask at example.org",
                         summary="tiny", licence="CC0")]
+
+@hookimpl
+def register_metrics():
+    file = RemoteFile(name="n.pth", sha256=hashlib.sha256(b"weights").hexdigest())
+    return [MetricSpec(name="distance", compute="tiny_data:distance", unit="", direction="lower",
+                       summary="takes weights", default=False, weights={"net-weights": file})]
 """
 
 
@@ -110,6 +117,23 @@ def test_what_needs_no_preparation_says_so(flowbench) -> None:
     facts = json.loads(flowbench("data", "verify", "digits", "--json")[1])
     assert facts["verified"]
     assert json.loads(flowbench("data", "where", "digits", "--json")[1])["ready"]
+
+
+def test_weights_have_a_place_and_are_verified(flowbench, tmp_path: Path) -> None:
+    known = json.loads(flowbench("data", "where", "net-weights", "--json")[1])
+    assert (known["ready"], known["file"]) == (False, str(tmp_path / "data" / "weights" / "n.pth"))
+    status, _, err = flowbench("data", "verify", "net-weights")
+    assert (status, err.count("\n")) == (1, 1)
+    assert err.endswith(f"run: {known['prepare']}\n")
+    (tmp_path / "given" / "n.pth").write_bytes(b"weights")
+    assert flowbench(*known["prepare"].split()[1:], "--from", "given")[0] == 0
+    facts = json.loads(flowbench("data", "verify", "net-weights", "--json")[1])
+    assert facts["verified"]
+    assert json.loads(flowbench("data", "where", "net-weights", "--json")[1])["ready"]
+    Path(facts["file"]).write_bytes(b"others!")
+    status, _, err = flowbench("data", "verify", "net-weights")
+    assert status == 1
+    assert "SHA-256" in err
 
 
 def test_the_list_shows_size_licence_and_whether_it_is_ready(flowbench) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import multiprocessing
 import os
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -161,7 +162,8 @@ def test_a_published_file_is_downloaded_checked_and_converted(web: Web, tmp_path
     file = RemoteFile(name="a.zip", url=web.url("a.zip"), sha256=hashlib.sha256(PACKED).hexdigest())
     spec = dataclasses.replace(SPEC, files=(file,))
     web.cut_after = {"a.zip": 2000}
-    with pytest.raises(DataError, match=r"cut after .*run flowbench data prepare fake to go on"):
+    again = f"run flowbench data prepare fake --data-dir {tmp_path} to go on"
+    with pytest.raises(DataError, match=rf"cut after .*{re.escape(again)}"):
         prepare(spec, convert, tmp_path)
     assert visible(tmp_path) == {"downloads"}
     web.cut_after = {}
@@ -254,7 +256,11 @@ def test_two_processes_prepare_it_once(web: Web, tmp_path: Path) -> None:
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
     spec = dataclasses.replace(SPEC, how_to="log in at example.org")
-    message = r"a.zip \(or its content as folder a/\) .*log in at example.org; then run: flowbench "
+    command = f"flowbench data prepare fake --from FOLDER --data-dir {tmp_path / 'data'}"
+    message = (
+        r"a.zip \(or its content as folder a/\) .*log in at example.org; then run: "
+        f"{re.escape(command)}$"
+    )
     for where in (None, tmp_path):
         with pytest.raises(DataMissingError, match=message):
             prepare(spec, convert, tmp_path / "data", given=where)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import struct
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flowbench.api import RemoteFile
 from flowbench.data.prepare import prepare
 from flowbench.data.splits import load_prepared
 from flowbench.errors import DataError
@@ -75,8 +77,31 @@ def test_small_files_are_not_the_published_ones(tmp_path: Path) -> None:
 def test_the_genuine_files_of_debian(tmp_path: Path) -> None:
     manifest = prepare(FASHION_MNIST, convert, tmp_path, given=DEBIAN, offline=True)
     assert all(source.published for source in manifest.sources)
-    assert manifest.splits["train"].published == 60_000
-    assert manifest.splits["test"].count == 10_000
+    train, validation, test = (manifest.splits[n] for n in ("train", "validation", "test"))
+    assert (train.published, test.published) == (60_000, 10_000)
+    assert (train.count, validation.count, test.count) == (54_000, 6_000, 10_000)
+    assert manifest.sha256 == FASHION_MNIST.sha256
     splits = load_prepared(FASHION_MNIST, tmp_path).splits
     counts = np.bincount(splits.test.context["label"])
     assert counts.tolist() == [1000] * 10
+
+
+@pytest.mark.skipif(not DEBIAN.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
+def test_a_changed_label_is_not_the_genuine_set(tmp_path: Path) -> None:
+    given = tmp_path / "given"
+    given.mkdir()
+    for path in DEBIAN.iterdir():
+        (given / path.name).symlink_to(path)
+    labels = given / "t10k-labels-idx1-ubyte.gz"
+    content = bytearray(gzip.decompress(labels.read_bytes()))
+    content[-1] ^= 1
+    labels.unlink()
+    labels.write_bytes(gzip.compress(bytes(content)))
+    with pytest.raises(
+        DataError, match=r"the published t10k-labels-idx1-ubyte\.gz|t10k-labels-idx1-ubyte\.gz has"
+    ):
+        prepare(FASHION_MNIST, convert, tmp_path / "data", given=given)
+    unhashed = tuple(RemoteFile(name=file.name) for file in FASHION_MNIST.files)
+    unchecked = dataclasses.replace(FASHION_MNIST, files=unhashed)
+    with pytest.raises(DataError, match="its spec pins 388e1009a295e9fd"):
+        prepare(unchecked, convert, tmp_path / "data", given=given)

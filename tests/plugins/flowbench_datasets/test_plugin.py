@@ -50,8 +50,8 @@ def test_the_datasets_that_need_no_download() -> None:
         ("imagenet128", (3, 128, 128), 256, 1_281_167, None, 50_000, 1000),
         ("imagenet32-pixelrnn", (3, 32, 32), 256, 1_281_149, None, 49_999, None),
         ("imagenet64-pixelrnn", (3, 64, 64), 256, 1_281_149, None, 49_999, None),
-        ("celeba64", (3, 64, 64), 256, 162_770, 19_867, 19_962, None),
-        ("celeba64-5bit", (3, 64, 64), 32, 162_770, 19_867, 19_962, None),
+        ("celeba64-crop148-8bit", (3, 64, 64), 256, 162_770, 19_867, 19_962, None),
+        ("celeba64-crop148-5bit", (3, 64, 64), 32, 162_770, 19_867, 19_962, None),
         ("celebahq256", (3, 256, 256), 32, 27_000, None, 3_000, None),
         ("afhq256", (3, 256, 256), 256, 14_630, None, 1_500, 3),
         ("power", (6,), None, 1_659_917, 184_435, 204_928, None),
@@ -92,7 +92,7 @@ def test_files_without_any_published_hash_are_few() -> None:
 
 
 def test_celebas_published_splits_are_all_of_it() -> None:
-    spec = SPECS["celeba64"]
+    spec = SPECS["celeba64-crop148-8bit"]
     assert spec.num_train + (spec.num_validation or 0) + spec.num_test == 202_599
 
 

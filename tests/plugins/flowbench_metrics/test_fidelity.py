@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from flowbench.api import MetricSettings
 from flowbench_metrics import fidelity
 from flowbench_metrics import weight_files as files
-from flowbench_metrics.extractors import Weights
+from flowbench_metrics.extractors import TorchFidelityExtractor, Weights
 from flowbench_metrics.features import features_of
 from flowbench_metrics.fidelity import (
     FrechetMetric,
@@ -35,6 +35,7 @@ from tests.plugins.flowbench_metrics.images import (
     splits_of,
 )
 from tests.plugins.flowbench_metrics.inception import write_random_inception
+from tests.plugins.flowbench_metrics.vgg16 import write_even_vgg16
 
 RGB = image_info(channels=3, size=8)
 GREY = image_info(channels=1, size=8, levels=17)
@@ -161,6 +162,36 @@ def test_absent_weights_are_a_reason_with_a_remedy(trained, tmp_path, monkeypatc
     assert "\n" not in str(value.reason)
 
 
+@pytest.mark.parametrize(
+    "extractor",
+    [fidelity.INCEPTION, fidelity.VGG16, fidelity.CLIP, fidelity.DINOV2],
+    ids=lambda extractor: extractor.name,
+)
+def test_torch_fidelity_knows_each_network_and_its_layers(extractor) -> None:
+    from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
+
+    network = FEATURE_EXTRACTORS_REGISTRY[extractor._registered]
+    assert set(extractor.layers) <= set(network.get_provided_features_list())
+
+
+@pytest.mark.slow
+def test_precision_and_recall_run_on_vgg16(trained, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("FLOWBENCH_WEIGHTS", str(write_even_vgg16(tmp_path)))
+    extractor = TorchFidelityExtractor(
+        "vgg16", "vgg16", fidelity.VGG16.layers, files.VGG16, "vgg16-weights", published=False
+    )
+    x = images(5, 0, RGB, low=200)
+    given = trained(data=RGB, samples=samples_of(x[:4]), data_dir=tmp_path)
+    for spec in (fidelity.compute_precision.spec, fidelity.compute_recall.spec):
+        metric = Neighbourhoods(spec, extractor, "fc2_relu", min_samples=1)
+        (value,) = measure(metric, given, splits_of(x, x), 4)
+        assert value.value == 1.0  # every sample is a reference image
+    weights = extractor.weights(tmp_path)
+    seen = features_of(given, extractor, weights, given.samples(), [x[:4]])["fc2_relu"]
+    assert seen.shape == (4, 4096)
+    assert len(np.unique(seen[:, 0])) == 4
+
+
 def test_each_metric_computes_the_spec_that_refers_to_it() -> None:
     for spec in ALL:
         module, _, name = spec.compute.partition(":")
@@ -256,6 +287,39 @@ def test_precision_and_recall_count_who_lies_among_whom(trained) -> None:
     assert seen(trained, precision, left, both)[""] == 1.0
     assert seen(trained, recall, left, both)[""] == pytest.approx(0.5)
     assert seen(trained, precision, left, right)[""] == 0.0
+
+
+def test_all_metrics_of_a_job_share_one_pass_over_the_images(trained, monkeypatch) -> None:
+    monkeypatch.setattr(fidelity, "KID_SUBSET_SIZE", 100)
+    pixels, x = Pixels(), images(500, 0, TINY, high=100)
+    metrics = [
+        FrechetMetric(SPEC, pixels, "pixels", min_samples=1),
+        KernelDistance(fidelity.compute_kid.spec, pixels, "pixels", min_samples=1),
+        Neighbourhoods(fidelity.compute_precision.spec, pixels, "pixels", min_samples=1),
+        Neighbourhoods(fidelity.compute_recall.spec, pixels, "pixels", min_samples=1),
+        InceptionScore(fidelity.compute_is.spec, pixels, "pixels", min_samples=1),
+    ]
+    given = trained(data=TINY, samples=samples_of(x[:200]))
+    splits = splits_of(x[:300], x[300:])
+    for metric in metrics:
+        (value, *_) = measure(metric, given, splits, 200)
+        assert value.status == "ok", value.reason
+    assert pixels.num_images == 200 + 300
+
+
+def test_metrics_of_one_network_take_the_same_features() -> None:
+    of_inception = (fidelity.compute_fid, fidelity.compute_fid_test, fidelity.compute_kid)
+    assert {m.extractor for m in (*of_inception, fidelity.compute_is)} == {fidelity.INCEPTION}
+    of_vgg16 = (fidelity.compute_precision, fidelity.compute_recall, fidelity.compute_fd_vgg16)
+    assert {m.extractor for m in of_vgg16} == {fidelity.VGG16}
+
+
+def test_samples_that_are_the_reference_have_distance_zero(trained) -> None:
+    x = images(300, 0, TINY)
+    given = trained(data=TINY, samples=samples_of(x[::-1].copy()))
+    (value,) = measure(pixel_distance(), given, splits_of(x[:200], x[:9], x[200:]), 300)
+    assert value.value == pytest.approx(0.0, abs=1e-9)
+    assert value.protocol["num_reference"] == 300
 
 
 def test_values_beside_the_main_one_share_its_ending(trained) -> None:

@@ -52,6 +52,19 @@ def test_torch_fidelity_agrees(num: int, dims: int) -> None:
     assert ours == pytest.approx(by_torch_fidelity(x, y), rel=1e-6)
 
 
+@pytest.mark.parametrize(("num", "dims"), [(60_000, 16), (3_000, 300)])
+def test_running_moments_are_those_of_the_whole(num: int, dims: int) -> None:
+    x, y = like_inception(num, dims, 1.0), like_inception(1_000, dims, 1.3)
+    running = RunningMoments()
+    for start in range(0, num, 64):
+        running.add(x[start : start + 64])
+    seen, whole = running.result(), moments(x)
+    np.testing.assert_array_equal(seen.mean, whole.mean)
+    np.testing.assert_allclose(seen.covariance, whole.covariance, rtol=1e-9, atol=1e-12)
+    ours = frechet_distance(moments(y), seen)
+    assert ours == pytest.approx(by_torch_fidelity(y, x), rel=1e-6)
+
+
 def test_one_feature() -> None:
     x, y = np.array([[0.0], [2.0]]), np.array([[10.0], [10.0]])
     assert frechet_distance(moments(x), moments(y)) == pytest.approx(9.0**2 + 2.0)

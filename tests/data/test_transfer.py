@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+
+from flowbench.data.transfer import human_bytes, transfer
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes rich take stderr for a terminal of 120 columns."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+
+
+def shown(capsys: pytest.CaptureFixture[str]) -> str:
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", captured.err)
+
+
+@pytest.mark.usefixtures("terminal")
+def test_a_terminal_shows_what_is_done_the_rate_and_the_time_left(capsys) -> None:
+    with transfer("downloading a.zip", 10_000_000, 1_000_000) as tell:
+        for _ in range(4):
+            time.sleep(0.02)  # a rate takes two moments
+            tell(1_000_000)
+    last = [line for line in shown(capsys).splitlines() if "downloading a.zip" in line][-1]
+    assert "5.0/10.0 MB" in last
+    assert re.search(r"\d+(\.\d+)? [kM]B/s", last)
+    assert re.search(r"0:00:\d\d", last)
+
+
+@pytest.mark.usefixtures("terminal")
+def test_a_size_that_nobody_knows_is_no_obstacle(capsys) -> None:
+    with transfer("downloading a.zip") as tell:
+        tell(500)
+    assert "500/? bytes" in shown(capsys)
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ((), "checking a\n"),
+        ((2_000_000,), "checking a, 2 MB\n"),
+        ((2_000_000, 500_000), "checking a, 2 MB, 500 kB of it are here\n"),
+    ],
+)
+def test_elsewhere_it_is_one_plain_line(capsys, given: tuple[int, ...], line: str) -> None:
+    with transfer("checking a", *given) as tell:
+        tell(100)
+        tell(100)
+    assert shown(capsys) == line
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "text"),
+    [(0, "0 B"), (999, "999 B"), (1_000, "1 kB"), (26_421_880, "26.4 MB"), (4.1e9, "4.1 GB")],
+)
+def test_sizes_as_a_person_reads_them(num_bytes: float, text: str) -> None:
+    assert human_bytes(num_bytes) == text
