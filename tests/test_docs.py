@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import os
 import re
 import subprocess
 import sys
@@ -75,7 +76,8 @@ def test_every_public_name_is_tested(name: str) -> None:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("site")
-    pytest.importorskip("mkdocstrings", reason="needs pip install -e '.[docs]'")
+    if not os.environ.get("FLOWBENCH_REQUIRE_TOOLS"):  # there a site that is not built is a failure
+        pytest.importorskip("mkdocstrings", reason="needs pip install -e '.[docs]'")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", str(target)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -13,7 +13,10 @@ from flowbench.cli.options import AsJson, DataDir, NoPlugins, PluginFiles, Resul
 
 def check(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Models, model:preset, datasets and metrics.")
+        list[str] | None,
+        typer.Argument(
+            help="Models, model:preset, datasets and metrics; none for all that --plugin-file has."
+        ),
     ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Check everything that is registered.")
@@ -41,15 +44,19 @@ def check(
     """Check models, datasets and metrics against the plugin contract."""
     from flowbench.errors import SuiteError
 
-    if bool(names) == everything:
+    if names and everything:
+        raise SuiteError(f"--all checks {', '.join(names)} and everything else; give one of them")
+    if not (names or everything or plugin_file):
         raise SuiteError("nothing to check; give names, or --all for everything (flowbench list)")
-    from flowbench.contract.by_name import checks_of, keep
+    from flowbench.contract.by_name import checks_of, keep, names_of
     from flowbench.contract.checks import LIMIT_S
     from flowbench.registry import PluginSelection, load_registry
 
     registry = load_registry(
         PluginSelection.from_environment(exclude=no_plugin or (), files=plugin_file or ())
     )
+    if not names and not everything:
+        names = names_of(registry, plugin_file)
     reports = []
     for title, run in checks_of(
         registry,

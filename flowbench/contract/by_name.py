@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
@@ -23,7 +23,7 @@ Pending = Callable[[], CheckReport]
 
 def checks_of(
     registry: Registry,
-    names: list[str],
+    names: Sequence[str],
     *,
     dataset: str | None,
     slow: bool,
@@ -43,8 +43,7 @@ def checks_of(
     Returns:
         The kind and name of each part, and the function that checks it.
     """
-    if not names:
-        names = list(dict.fromkeys((*registry.models, *registry.datasets, *registry.metrics)))
+    names = names or names_of(registry)
     checks: dict[Kind, Callable[..., CheckReport]] = {
         "model": partial(check_model, dataset=dataset, slow=slow, limit_s=limit_s),
         "dataset": partial(check_dataset, data_dir=data_dir, limit_s=limit_s),
@@ -55,6 +54,26 @@ def checks_of(
         for name in names
         for kind in _kinds(registry, name)
     ]
+
+
+def names_of(registry: Registry, files: Collection[Path] | None = None) -> list[str]:
+    """Names of what is registered.
+
+    Args:
+        registry: The loaded plugins.
+        files: Plugin files; None for all plugins, of whatever kind.
+
+    Returns:
+        The names, each once: models, then datasets, then metrics.
+    """
+    sources = None if files is None else {str(path) for path in files}
+    parts = (registry.models, registry.datasets, registry.metrics)
+    named = ((name, entry) for entries in parts for name, entry in entries.items())
+    return list(
+        dict.fromkeys(
+            name for name, entry in named if sources is None or entry.source.distribution in sources
+        )
+    )
 
 
 def _kinds(registry: Registry, name: str) -> list[Kind]:

@@ -28,8 +28,8 @@ def flowbench_check(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
     app = typer.Typer()
     app.command()(check)
 
-    def call(*arguments: str) -> Result:
-        return CliRunner().invoke(app, [*arguments, *FAKE])
+    def call(*arguments: str, plugins: tuple[str, ...] = FAKE) -> Result:
+        return CliRunner().invoke(app, [*arguments, *plugins])
 
     return call
 
@@ -78,13 +78,46 @@ def test_json_is_the_whole_report(flowbench_check: Call) -> None:
     assert {"name", "case", "figure", "tolerance", "detail", "look_at"} <= set(failed[0])
 
 
+LOCAL_FILE = """
+from flowbench.api import MetricSpec, MetricValue, hookimpl
+
+FLOWBENCH_API_VERSION = 1
+SPECS = [
+    MetricSpec(name=n, compute=f"local_file:{n}", unit="", direction="none", summary="a number")
+    for n in ("three", "four")
+]
+
+def three(trained, data, settings):
+    return [MetricValue(name="three", value=3.0, unit="", direction="none")]
+
+def four(trained, data, settings):
+    return [MetricValue(name="four", value=4.0, unit="s", direction="none")]
+
+@hookimpl
+def register_metrics():
+    return SPECS
+"""
+
+
+def test_a_bare_file_is_checked_whole_and_nothing_else_is(flowbench_check: Call) -> None:
+    Path("local_file.py").write_text(LOCAL_FILE)
+    done = flowbench_check("--json", plugins=("--plugin-file", "local_file.py"))
+    reports = {report["name"]: report["status"] for report in json.loads(done.stdout)}
+    assert reports == {"three": "passed", "four": "failed"}  # its unit is not that of its spec
+    assert done.exit_code == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [((), "give names, or --all"), (("fake-gausian",), "did you mean 'fake-gaussian'")],
+    [
+        (("--no-plugin", "flowbench"), "give names, or --all"),
+        ((*FAKE, "--all", "fake_nll"), "--all checks fake_nll and everything else"),
+        ((*FAKE, "fake-gausian"), "did you mean 'fake-gaussian'"),
+    ],
 )
 def test_what_cannot_be_checked_is_one_line(
     flowbench_check: Call, arguments: tuple[str, ...], message: str
 ) -> None:
-    done = flowbench_check(*arguments)
+    done = flowbench_check(*arguments, plugins=())
     assert isinstance(done.exception, FlowbenchError)
     assert message in str(done.exception)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from sound_models import (  # loaded as a plugin file before this one
@@ -158,6 +159,14 @@ class ProposalLeftOut(LatentVariable):
         return super().proposal(noise) - 1.0
 
 
+@mutant("sampling", LatentConfig)
+class WeightsTooSmall(LatentVariable):
+    """A bound, but not one whose weights average to the likelihood: most of the mass is nowhere."""
+
+    def proposal(self, noise: Tensor) -> Tensor:
+        return super().proposal(noise) + 1.0
+
+
 class UndequantizedConfig(FlowConfig):
     presets: ClassVar = {"image": Preset(summary="a density of integers, called a probability")}
 
@@ -270,6 +279,22 @@ class PositionLeaks(Flow):
     def to_latent(self, x, context=None, *, aux=None):
         latents, ladj = super().to_latent(x)
         return latents, ladj + 1e-3 * torch.arange(len(x), dtype=x.dtype)
+
+
+@mutant("order", AugmentedConfig)
+class PositionLeaksBesideAugmentationNoise(Augmented):
+    def to_latent(self, x, context=None, *, aux=None):
+        latents, ladj = super().to_latent(x, aux=aux)
+        return latents, ladj + 1e-3 * torch.arange(len(x), dtype=x.dtype)
+
+
+@mutant("order", LatentConfig)
+class PositionLeaksIntoABound(LatentVariable):
+    """Its noise is drawn by row, so that only the mean over draws can tell."""
+
+    def log_prob(self, x, context=None, *, generator=None):
+        values = super().log_prob(x, generator=generator).values
+        return Density(values=values + torch.arange(len(x), dtype=x.dtype))
 
 
 # --- shapes, numbers, types -----------------------------------------------------------------------
@@ -401,6 +426,28 @@ class SeedsTheGlobalGenerator(Flow):
 class SetsThreads(Flow):
     def log_prob(self, x, context=None, *, generator=None):
         torch.set_num_threads(torch.get_num_threads() + 1)
+        return super().log_prob(x)
+
+
+@mutant("process_state")
+class SetsTheDefaultDtype(Flow):
+    def log_prob(self, x, context=None, *, generator=None):
+        values = super().log_prob(x)
+        torch.set_default_dtype(torch.float64)
+        return values
+
+
+@mutant("process_state")
+class SeedsNumPy(Flow):
+    def sample(self, num, context=None, *, settings: SampleSettings, generator):
+        np.random.seed(0)  # noqa: NPY002
+        return super().sample(num, settings=settings, generator=generator)
+
+
+@mutant("inputs")
+class ReturnsToTrainingMode(Flow):
+    def log_prob(self, x, context=None, *, generator=None):
+        self.train()
         return super().log_prob(x)
 
 

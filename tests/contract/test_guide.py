@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import os
 import re
-import shlex
 import subprocess
 import sys
+import venv
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flowbench.contract import check_model
-from flowbench.contract.models import CHECKS
+from flowbench.contract.datasets import CHECKS as DATASET_CHECKS
+from flowbench.contract.metrics import CHECKS as METRIC_CHECKS
+from flowbench.contract.models import CHECKS as MODEL_CHECKS
 from flowbench.contract.pytest_plugin import Contract
 from flowbench.registry import PluginSelection, load_registry
+from tests.environments import run_in, show_packages
 
-GUIDE = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text()
+ROOT = Path(__file__).parents[2]
+GUIDE = (ROOT / "docs" / "plugins.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", GUIDE, flags=re.DOTALL | re.MULTILINE)
 
 
@@ -31,10 +36,21 @@ def _flow() -> str:
     return _file("my_flow.py")
 
 
-def test_every_check_of_models_is_explained() -> None:
-    rows = [line for line in GUIDE.splitlines() if line.startswith("| `")]
-    explained = {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
-    assert explained == {check.name for check in CHECKS}
+LOAD = "load"  # what goes wrong before there is anything to check, see dataset_contract
+
+
+@pytest.mark.parametrize(
+    ("title", "names"),
+    [
+        ("check", {check.name for check in MODEL_CHECKS}),
+        ("of a dataset", {LOAD} | {check.name for check in DATASET_CHECKS}),
+        ("of a metric", {check.name for check in METRIC_CHECKS}),
+    ],
+)
+def test_every_check_is_explained(title: str, names: set[str]) -> None:
+    (table,) = re.findall(rf"^\| {title} \|.*\n((?:\|.*\n)*)", GUIDE, flags=re.MULTILINE)
+    cells = [row.split("|")[1] for row in table.splitlines()]
+    assert {name for cell in cells for name in re.findall(r"`(\w+)`", cell)} == names
 
 
 def test_the_flow_keeps_the_contract_and_its_mutant_does_not(tmp_path: Path) -> None:
@@ -70,20 +86,62 @@ def test_the_test_files_pass(tmp_path: Path, text: str) -> None:
     names["test_contract"](Contract(tmp_path / f"{name}.py"))
 
 
-def test_every_python_block_is_run_by_one_of_these() -> None:
+def test_every_block_is_run_by_one_of_these() -> None:
     python = [text for kind, text in BLOCKS if kind == "python"]
     assert sorted(python) == sorted([_flow(), _file("my_data.py"), *TESTS])
+    assert {kind for kind, _ in BLOCKS} == {"python", "sh"}
+    assert GUIDE.count("```") == 2 * len(BLOCKS)
+
+
+NEW_ENVIRONMENT = "python3 -m venv env && . env/bin/activate\n"
 
 
 @pytest.mark.slow
 def test_the_commands_run_in_their_order(tmp_path: Path) -> None:
+    """All of them, from the empty folder on, in one shell."""
+    commands = "".join(text for kind, text in BLOCKS if kind == "sh")
+    assert commands.startswith(NEW_ENVIRONMENT)
+    # The new environment is made here, because it is to see the packages that this one has.
+    _make_environment(tmp_path / "env")
+    (tmp_path / "flowbench").symlink_to(ROOT)
+    work = tmp_path / "my-work"
+    saved = "".join(f"cp {tmp_path / name} .\n" for name in ("my_flow.py", "my_data.py"))
     for name in ("my_flow.py", "my_data.py"):
         (tmp_path / name).write_text(_file(name))
+    enter = "cd my-work\n"
+    rest = commands.removeprefix(NEW_ENVIRONMENT).replace(enter, enter + saved)
     env = {k: v for k, v in os.environ.items() if not k.startswith("FLOWBENCH_")}
-    for text in (text for kind, text in BLOCKS if kind == "sh"):
-        for line in text.splitlines():
-            command = [sys.executable, "-m", "flowbench.cli.app", *shlex.split(line)[1:]]
-            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=env)
-            assert done.returncode == 0, line + done.stdout + done.stderr
-    assert (tmp_path / "flowbench-my-flow" / "pyproject.toml").is_file()
-    assert list(tmp_path.rglob("index.html"))
+    done = subprocess.run(
+        ["bash", "-exc", ". env/bin/activate\n" + rest],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=env,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (
+        len(list((work / "results" / "runs").iterdir())) == 4
+    )  # of myflow, realnvp, my-flow, realnvp
+    assert (work / "boards" / "index.html").is_file()
+    assert "PASSED" in done.stdout
+    assert set(_ranks(work, tmp_path / "env" / "bin" / "python")) == {"1", "2"}
+
+
+def _ranks(work: Path, python: Path) -> list[str]:
+    """Places on the board of the guide's flow and of the model beside it, in that order."""
+    run_in(work, python, "flowbench.cli.app", "leaderboard", "--format", "csv", "--out", "table")
+    (board,) = (work / "table").glob("*-20s.csv")
+    rows = [row for row in csv.DictReader(board.open()) if row["metric"] == "nll"]
+    rank = {row["model"].partition(":")[0]: row["rank"] for row in rows}
+    return [rank["myflow"], rank["realnvp"]]
+
+
+def _make_environment(folder: Path) -> None:
+    """An environment with pip and the commands of what it sees of this one."""
+    venv.create(folder, with_pip=True)
+    show_packages(folder)
+    for tool in ("mypy", "pytest"):
+        script = folder / "bin" / tool
+        script.write_text(f'#!/bin/sh\nexec "{folder}/bin/python" -m {tool} "$@"\n')
+        script.chmod(0o755)
+    (folder / "bin" / "ruff").symlink_to(Path(sys.executable).with_name("ruff"))  # no Python in it

@@ -1,23 +1,23 @@
 """The third-party package in ``plugins/flowbench-peers``: installed as its users would, and run.
 
-Its environment is new, but sees the packages of this one, so that torch is not installed again.
+Its libraries come from the package index, like every other requirement of the tests.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import sysconfig
-import venv
+import json
+import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.environments import INSTALL, make_environment, run_in
+
 ROOT = Path(__file__).parents[2]
 PEERS = ROOT / "plugins" / "flowbench-peers"
-INSTALL = ("pip", "install", "--quiet", "--no-build-isolation", "-c", str(ROOT / "constraints.txt"))
+CONFIGURATION = str(PEERS / "pyproject.toml")
 
 pytestmark = pytest.mark.slow
 
@@ -25,30 +25,16 @@ Run = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("peers")
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path) -> Run:
     """Runs a module in an environment with the peers; fails with what it printed."""
-    folder = tmp_path_factory.mktemp("peers")
-    python = _environment(folder / "env")
-    env = {name: value for name, value in os.environ.items() if not name.startswith("FLOWBENCH_")}
-
-    def call(*arguments: str) -> str:
-        done = subprocess.run(
-            [str(python), "-m", *arguments], cwd=folder, capture_output=True, text=True, env=env
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    call(*INSTALL, str(PEERS))
-    return call
-
-
-def _environment(folder: Path) -> Path:
-    venv.create(folder, with_pip=False)
-    ours = sysconfig.get_paths()["purelib"]
-    theirs = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
-    # Not just the path: an editable installation of flowbench is a .pth file of its own.
-    (theirs / "outer.pth").write_text(f"import site; site.addsitedir({ours!r})\n")
-    return folder / "bin" / Path(sys.executable).name
+    run_module: Run = partial(run_in, folder, make_environment(folder / "env"))
+    run_module(*INSTALL, "-c", str(ROOT / "constraints.txt"), str(PEERS))
+    return run_module
 
 
 def test_it_is_a_plugin_like_any_other(run: Run) -> None:
@@ -56,7 +42,27 @@ def test_it_is_a_plugin_like_any_other(run: Run) -> None:
 
 
 def test_it_passes_its_own_tests(run: Run) -> None:
-    run("pytest", "-q", "-p", "no:cacheprovider", "-c", str(PEERS / "pyproject.toml"), str(PEERS))
+    run("pytest", "-q", "-p", "no:cacheprovider", "-c", CONFIGURATION, str(PEERS))
+
+
+def test_what_its_readme_shows_of_the_libraries_is_true(run: Run, folder: Path) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", (PEERS / "README.md").read_text(), re.S | re.M)
+    (folder / "shown.py").write_text("\n".join(blocks))
+    clamped, dtypes = run("shown").splitlines()
+    assert clamped.startswith("tensor(2.88")
+    assert dtypes == "torch.float64 torch.float32"
+
+
+@pytest.mark.parametrize(("preset", "dataset"), [("tiny", "digits"), ("small", "natural-patches")])
+def test_a_wrapped_glow_differs_from_ours_by_its_layers_alone(
+    run: Run, preset: str, dataset: str
+) -> None:
+    ours, theirs = (
+        json.loads(run("flowbench.cli.app", "show", model, "--dataset", dataset, "--json"))
+        for model in ("glow", "normflows-glow")
+    )
+    assert ours["preset"] == theirs["preset"] == preset
+    assert theirs["config"].items() <= ours["config"].items()
 
 
 def test_a_wrapped_glow_runs_beside_ours(run: Run) -> None:

@@ -47,6 +47,6 @@ CHECKS = (
         look_at="what initialize() or training sets as a plain attribute (register_buffer it), "
         "buffers with persistent=False that depend on data or seed, random permutations",
         run=check_state,
-        needs=("finite", "determinism"),
+        needs=("finite", "determinism", "process_state"),
     ),
 )

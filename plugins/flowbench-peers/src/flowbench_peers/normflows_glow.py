@@ -18,6 +18,7 @@ from flowbench.api import (
     DatasetInfo,
     InvertibleModel,
     Latents,
+    Logit,
     ModelConfig,
     Preprocessing,
     Preset,
@@ -27,6 +28,22 @@ from flowbench.api import (
 )
 from pydantic import Field
 from torch import Tensor
+
+NOISE = UniformDequantization()
+CENTRED = Preprocessing(noise=NOISE, bijections=(Scale(low=-0.5, high=0.5),))
+LOGIT = Preprocessing(noise=NOISE, bijections=(Scale(), Logit(alpha=0.05)))
+
+
+def _training(*, batch_size: int, lr: float) -> Training:
+    """That of flowbench's own Glow, so that the two differ by their layers alone."""
+    return Training(
+        batch_size=batch_size,
+        optimizer="adamw",
+        lr=lr,
+        weight_decay=0.1,
+        clip_norm=10.0,
+        ema_decay=0.99,
+    )
 
 
 class GlowConfig(ModelConfig):
@@ -41,14 +58,23 @@ class GlowConfig(ModelConfig):
     levels: int = Field(default=2, ge=1)
     steps: int = Field(default=4, ge=1)
     width: int = Field(default=64, ge=1)
-    preprocessing: Preprocessing = Preprocessing(
-        noise=UniformDequantization(), bijections=(Scale(low=-0.5, high=0.5),)
-    )
-    training: Training = Training(batch_size=64, lr=1e-3, clip_norm=10.0, ema_decay=0.99)
+    preprocessing: Preprocessing = CENTRED
+    training: Training = _training(batch_size=64, lr=3e-3)
 
     presets: ClassVar[Mapping[str, Preset]] = {
-        "tiny": Preset(summary="two levels of four blocks, the size of our own glow:tiny"),
-        "small": Preset(summary="three levels of eight blocks", values={"levels": 3, "steps": 8}),
+        "tiny": Preset(
+            summary="two levels of four blocks; sizes and training of flowbench's glow:tiny",
+            values={"preprocessing": LOGIT},
+        ),
+        "small": Preset(
+            summary="three levels of four blocks; sizes and training of flowbench's glow:small",
+            values={
+                "levels": 3,
+                "steps": 4,
+                "width": 32,
+                "training": _training(batch_size=16, lr=1e-3),
+            },
+        ),
     }
 
     @classmethod

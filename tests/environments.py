@@ -1,0 +1,62 @@
+"""Virtual environments that are new but see the packages of this one, so that nothing is heavy."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+# Build with the packages that are here: an isolated build would fetch its own.
+INSTALL = ("pip", "install", "--quiet", "--no-build-isolation")
+
+
+def make_environment(folder: Path) -> Path:
+    """Makes an environment.
+
+    Args:
+        folder: Where; it is created.
+
+    Returns:
+        Its Python.
+    """
+    venv.create(folder, with_pip=False)
+    show_packages(folder)
+    return folder / "bin" / Path(sys.executable).name
+
+
+def show_packages(folder: Path) -> None:
+    """Lets an environment see the packages of this one, its own first.
+
+    Args:
+        folder: The environment.
+    """
+    ours = sysconfig.get_paths()["purelib"]
+    theirs = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
+    # Not just the path: an editable installation of flowbench is a .pth file of its own.
+    (theirs / "outer.pth").write_text(f"import site; site.addsitedir({ours!r})\n")
+
+
+def run_in(folder: Path, python: Path, *arguments: str) -> str:
+    """Runs a module as a user would, without the settings of this test run.
+
+    Args:
+        folder: Where to run it.
+        python: The environment's Python.
+        *arguments: The module and its arguments.
+
+    Returns:
+        What it printed; a failure fails the test.
+    """
+    env = {name: value for name, value in os.environ.items() if not name.startswith("FLOWBENCH_")}
+    done = subprocess.run(
+        [str(python), "-m", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=env | {"PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
