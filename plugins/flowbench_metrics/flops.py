@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from flowbench.api import (
     Batch,
@@ -39,7 +39,7 @@ def compute(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -
     """
     size = min(trained.config.training.batch_size, len(data.train))
     step = count_step(trained, batch_of(trained, data, size, settings.seed), settings.seed)
-    with FlopCounterMode(display=False) as counter:
+    with _counter() as counter:
         trained.draw(1, seed=settings.seed)
     of_step = {"batch_size": size, "counted": "matrix products, convolutions, attention"}
     of_sample = {"counted": of_step["counted"], **sample_protocol(trained, settings)}
@@ -89,10 +89,28 @@ def count_step(trained: TrainedModel, batch: Batch, seed: int) -> int:
 
 
 def _count(model: GenerativeModel, batch: Batch, step: Step, parameters: list[Any]) -> int:
-    with FlopCounterMode(display=False) as counter:
+    with _counter() as counter:
         loss = model.loss(batch, step)
         torch.autograd.grad(loss, parameters, allow_unused=True)
     return int(counter.get_total_flops())
+
+
+def _counter() -> FlopCounterMode:
+    """Torch's counter, told of attention on a CPU, of which it knows no formula."""
+    aten = torch.ops.aten
+    formulas = {
+        aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+        aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+    }
+    return FlopCounterMode(display=False, custom_mapping=formulas)
+
+
+def _attention(q: Any, k: Any, v: Any, *_: Any, **__: Any) -> int:
+    return int(sdpa_flop_count(q, k, v))
+
+
+def _attention_backward(grad: Any, q: Any, k: Any, v: Any, *_: Any, **__: Any) -> int:
+    return int(sdpa_backward_flop_count(grad, q, k, v))
 
 
 def _devices(x: Tensor) -> list[torch.device]:

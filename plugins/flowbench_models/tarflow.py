@@ -23,7 +23,7 @@ from flowbench.errors import ConfigError
 from flowbench_models.image_config import require_supported
 from flowbench_models.tarflow_blocks import AutoregressiveBlock, CouplingBlock, FlowBlock, Tick
 from flowbench_models.tarflow_config import TarFlowConfig, TarFlowSampling
-from flowbench_models.tarflow_denoising import denoise
+from flowbench_models.tarflow_denoising import denoise, held_fixed
 from flowbench_models.tarflow_guidance import Guidance
 
 PRIOR_RATE = 0.1  # at which the prior of a volume-preserving flow follows its latents, as released
@@ -164,7 +164,8 @@ class TarFlow(InvertibleModel):
             latent, ladj = self._latent(noisy, labels, checkpoint=checkpoint)
             return standard_normal_log_prob((latent,)) + ladj
 
-        return denoise(x, self.config.noise_in_model_space(self.data), log_density)
+        with held_fixed(self):
+            return denoise(x, self.config.noise_in_model_space(self.data), log_density)
 
     def _guidance(self, options: TarFlowSampling, labels: Tensor | None) -> Guidance | None:
         if options.guidance == 0.0:

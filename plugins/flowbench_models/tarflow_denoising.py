@@ -11,10 +11,11 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def denoise(y: Tensor, sigma: float, log_prob: Callable[[Tensor], Tensor]) -> Tensor:
@@ -33,3 +34,23 @@ def denoise(y: Tensor, sigma: float, log_prob: Callable[[Tensor], Tensor]) -> Te
         leaf = y.detach().requires_grad_()
         (score,) = torch.autograd.grad(log_prob(leaf).sum(), leaf)
     return y + sigma**2 * score
+
+
+@contextmanager
+def held_fixed(module: nn.Module) -> Iterator[None]:
+    """Parameters need no gradients inside the block, so that a score costs none of theirs.
+
+    Args:
+        module: The module that holds them.
+
+    Yields:
+        Nothing.
+    """
+    learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in learned:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learned:
+            parameter.requires_grad_()

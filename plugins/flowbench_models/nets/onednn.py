@@ -1,7 +1,8 @@
 """Products with oneDNN on a CPU, in float32: it is faster there than the library behind `F.linear`.
 
 torch's own compiler calls these operators; they are not in its documented interface, so each use
-asks `usable` first and has another way.
+asks `usable` first and has another way. Importing this module tells torch's counter of operations
+about them, or their products would count as no work.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.utils.flop_counter import flop_registry, register_flop_formula
+
+_HAS_OPERATORS = all(
+    hasattr(torch.ops.mkldnn, name) for name in ("_reorder_linear_weight", "_linear_pointwise")
+)
 
 
 def usable(weight: Tensor) -> bool:
@@ -30,12 +35,7 @@ def usable(weight: Tensor) -> bool:
     backend = torch.backends.mkldnn
     if not (backend.is_available() and backend.enabled):  # type: ignore[no-untyped-call]
         return False
-    ops = torch.ops.mkldnn
-    if not (hasattr(ops, "_reorder_linear_weight") and hasattr(ops, "_linear_pointwise")):
-        return False
-    if ops._linear_pointwise not in flop_registry:  # or the product would count as no work
-        register_flop_formula(ops._linear_pointwise)(_count_product)
-    return True
+    return _HAS_OPERATORS
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -93,3 +93,7 @@ class _Linear(torch.autograd.Function):
 def _count_product(x: Any, weight: Any, *_: Any, out_shape: Any, **__: Any) -> int:
     count: int = 2 * math.prod(out_shape) * x[-1]
     return count
+
+
+if _HAS_OPERATORS and torch.ops.mkldnn._linear_pointwise not in flop_registry:
+    register_flop_formula(torch.ops.mkldnn._linear_pointwise)(_count_product)

@@ -74,6 +74,7 @@ class _LayerDecoder:
         self._attention_norm, self._mlp_norm = _norm(layer.attention_norm), _norm(layer.mlp_norm)
         self._heads = (num_rows, 3, num_heads, layer.head_dim)
         self._cache = layer.qkv.weight.new_empty(2, num_rows, num_heads, length, layer.head_dim)
+        self._keys, self._values = self._cache.flatten(1, 2).unbind(0)  # (R heads, N, head_dim)
         scale = layer.head_dim**-0.5
         sharpness = None if temperature is None else temperature.reciprocal().view(-1, 1, 1)
         self._scale = scale if sharpness is None else scale * sharpness
@@ -87,13 +88,15 @@ class _LayerDecoder:
     def _attend(self, h: Tensor, position: int) -> Tensor:
         qkv = self._qkv(h).view(self._heads)
         self._cache.select(3, position).copy_(qkv.narrow(1, 1, 2).transpose(0, 1))
-        keys, values = self._cache.narrow(3, 0, position + 1).unbind(0)  # (R, heads, i, head_dim)
-        query = (qkv.select(1, 0) * self._scale).unsqueeze(2)
+        query = qkv.select(1, 0) * self._scale  # (R, heads, head_dim)
         if query.device.type != "cpu":
-            return F.scaled_dot_product_attention(query, keys, values, scale=1.0).flatten(1)
+            keys, values = self._cache.narrow(3, 0, position + 1).unbind(0)
+            mixed = F.scaled_dot_product_attention(query.unsqueeze(2), keys, values, scale=1.0)
+            return mixed.flatten(1)
         # torch's fused kernel for CPUs is made for many queries; for one, two products are faster.
-        logits = torch.matmul(query, keys.transpose(2, 3))
-        return torch.matmul(logits.softmax(dim=-1), values).flatten(1)
+        keys, values = (seen.narrow(1, 0, position + 1) for seen in (self._keys, self._values))
+        logits = torch.bmm(query.reshape(len(keys), 1, -1), keys.transpose(1, 2))
+        return torch.bmm(logits.softmax(dim=-1), values).view(h.shape)
 
 
 def _norm(norm: nn.LayerNorm) -> tuple[tuple[int, ...], Tensor, Tensor, float]:

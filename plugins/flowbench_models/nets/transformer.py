@@ -10,15 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import cast
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from flowbench_models.nets.attention import attend
 from flowbench_models.nets.checkpointing import run_checkpointed
 from flowbench_models.nets.onednn import linear
 
 EXPANSION = 4  # hidden channels of the perceptron over those of a token
-WORTH_SPLITTING = 128  # tokens from which a causal product in two parts pays on a CPU
 
 
 class Transformer(nn.Module):
@@ -84,34 +83,6 @@ class TransformerLayer(nn.Module):
         """
         heads = linear(self.attention_norm(h), self.qkv)
         heads = heads.view(*heads.shape[:-1], 3, -1, self.head_dim)
-        q, k, v = heads.permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, N, head_dim)
-        mixed = attend(q, k, v, causal=self.causal)
-        h = h + linear(mixed.transpose(1, 2).flatten(2), self.projection)
+        mixed = attend(heads, causal=self.causal)  # (B, N, heads, head_dim)
+        h = h + linear(mixed.flatten(2), self.projection)
         return h + linear(F.gelu(linear(self.mlp_norm(h), self.expand)), self.contract)
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
-    r"""Softmax attention, :math:`\mathrm{softmax}(q k^\top / \sqrt{d})\, v`.
-
-    torch's kernel for CPUs computes the masked products of causal attention too. In two parts a
-    quarter of all products is left out: the first half of the tokens never sees the second.
-
-    Args:
-        q: Queries, shape (B, heads, N, d).
-        k: Keys, of the same shape.
-        v: Values, of the same shape.
-        causal: Whether a token attends only to itself and to those before it.
-
-    Returns:
-        Mixed values, shape (B, heads, N, d).
-    """
-    num = q.shape[2]
-    if not causal or q.device.type != "cpu" or num < WORTH_SPLITTING:
-        return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
-    half = (num + 1) // 2
-    first = F.scaled_dot_product_attention(
-        q[:, :, :half], k[:, :, :half], v[:, :, :half], is_causal=True
-    )
-    seen = torch.ones(num - half, num, dtype=torch.bool, device=q.device).tril(half)
-    later = F.scaled_dot_product_attention(q[:, :, half:], k, v, attn_mask=seen)
-    return torch.cat((first, later), dim=2)

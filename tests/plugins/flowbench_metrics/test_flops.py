@@ -49,6 +49,24 @@ def test_a_step_and_a_sample_by_hand(trained, splits) -> None:
     assert values["flops_per_sample"].value == 2 * 7 * 11
 
 
+class Attention(GenerativeModel):
+    """Three tokens attend to one another: q k^T and its product with v."""
+
+    def __init__(self) -> None:
+        super().__init__(ModelConfig(), INFO)
+        self.tokens = nn.Parameter(torch.ones(1, 2, 3, 4))  # (B, heads, N, d)
+
+    def loss(self, batch: Any, step: Any) -> torch.Tensor:
+        mixed = nn.functional.scaled_dot_product_attention(self.tokens, self.tokens, self.tokens)
+        return mixed.sum()
+
+
+def test_attention_counts(trained, splits) -> None:
+    product = 2 * 2 * 3 * 3 * 4  # two heads, N x N x d multiply-adds
+    backward = 5 * product  # the logits again, and the gradients of both factors of both products
+    assert measured(trained, splits, Attention())["flops"].value == 2 * product + backward
+
+
 def test_counting_changes_nothing(trained, splits) -> None:
     model = TwoLayers().eval()
     before = {k: v.clone() for k, v in model.state_dict().items()}

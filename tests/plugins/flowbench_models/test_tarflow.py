@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from flowbench.api import Batch, DatasetInfo, SampleSettings, Step
 from flowbench.errors import ConfigError
@@ -264,6 +265,22 @@ def test_denoising_adds_the_variance_times_the_score(checkpoint: bool) -> None:
         denoised = draw(model, denoise=True, **({"checkpoint": True} if checkpoint else {}))
     torch.testing.assert_close(denoised, noisy + 0.2**2 * score)
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(("checkpoint", "passes"), [(False, 2), (True, 3)])
+def test_denoising_costs_no_gradients_of_weights(checkpoint: bool, passes: int) -> None:
+    """Products of one pass forward, one back to the data, and one more if it is recomputed."""
+    model = flow((1, 4, 4), preprocessing=NOISE, blocks=1, layers=1, width=64).float()
+    weights = [p for name, p in model.named_parameters() if "transformer" in name and p.dim() == 2]
+    num_tokens = model.latent_shapes()[0][0] - 1
+    forward = 2 * num_tokens * sum(weight.numel() for weight in weights)
+    extra = {"checkpoint": True} if checkpoint else {}
+    counts = []
+    for options in ({}, {"denoise": True, **extra}):
+        with FlopCounterMode(display=False) as counter:
+            draw(model, 1, **options)
+        counts.append(counter.get_total_flops())
+    assert passes * forward <= counts[1] - counts[0] < (passes + 0.5) * forward
 
 
 def test_checkpointing_leaves_values_and_gradients() -> None:

@@ -57,6 +57,30 @@ def test_the_paper_trains_likelihoods_in_float32_and_generation_in_bfloat16() ->
     assert set(precision.values()) == {"bfloat16"}
 
 
+SIGMA_EPOCHS_BATCH = {
+    "imagenet64": (None, 100, 256),
+    "imagenet64-gen": (0.05, 200, 256),
+    "imagenet64-cond": (0.05, 200, 256),
+    "imagenet128": (0.15, 320, 768),
+    "afhq256": (0.07, 4000, 256),
+    "mnist": (0.1, 100, 256),
+}
+
+
+@pytest.mark.parametrize("name", SIGMA_EPOCHS_BATCH)
+def test_published_models_have_their_noise_and_training(name: str) -> None:
+    sigma, epochs, batch_size = SIGMA_EPOCHS_BATCH[name]
+    config = TarFlowConfig(**dict(TarFlowConfig.presets[name].values))
+    training, (phase,) = config.training, config.training.phases
+    assert getattr(config.preprocessing.noise, "sigma", None) == sigma
+    assert (training.optimizer, training.betas) == ("adamw", (0.9, 0.95))
+    assert (training.weight_decay, training.batch_size) == (1e-4, batch_size)
+    assert (phase.schedule, phase.warmup) == ("cosine", pytest.approx(1 / epochs))
+    assert training.lr * phase.final_lr_ratio == pytest.approx(1e-6)
+    assert config.label_dropout == 0.1
+    assert config.class_conditional == (name not in ("imagenet64", "imagenet64-gen"))
+
+
 @pytest.mark.parametrize(
     ("dataset", "preset"),
     [("digits", "tiny"), ("natural-patches", "small"), ("mnist", "small")],

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
-from flowbench_models.tarflow_denoising import denoise
+from flowbench_models.tarflow_denoising import denoise, held_fixed
 
 
 def test_a_gaussian_is_denoised_to_its_posterior_mean() -> None:
@@ -19,3 +20,18 @@ def test_a_gaussian_is_denoised_to_its_posterior_mean() -> None:
         got = denoise(y, sigma, density.log_prob)
     torch.testing.assert_close(got, expected)
     assert not got.requires_grad
+
+
+def test_parameters_are_held_fixed_and_released_again() -> None:
+    layer = torch.nn.Linear(2, 2)
+    layer.bias.requires_grad_(False)
+
+    def interrupted() -> None:
+        with held_fixed(layer):
+            assert not any(parameter.requires_grad for parameter in layer.parameters())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert layer.weight.requires_grad
+    assert not layer.bias.requires_grad

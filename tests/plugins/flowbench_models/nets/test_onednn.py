@@ -38,7 +38,7 @@ def test_double_precision_and_autocast_take_the_ordinary_way() -> None:
         assert onednn.linear(torch.ones(1, 3), layer.float()).dtype == torch.bfloat16
 
 
-def test_the_work_is_counted() -> None:
+def test_the_work_is_counted_by_a_counter_from_before_the_first_product() -> None:
     layer = nn.Linear(5, 7)
     with FlopCounterMode(display=False) as counter:
         onednn.linear(torch.ones(2, 3, 5, requires_grad=True), layer).sum().backward()

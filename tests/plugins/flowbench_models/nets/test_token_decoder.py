@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
-from flowbench_models.nets.packed_linear import PackedLinear
 from flowbench_models.nets.token_decoder import TokenDecoder
 from flowbench_models.nets.token_transformer import TokenTransformer
 
@@ -53,13 +51,3 @@ def test_a_withheld_label_is_the_mean_over_classes() -> None:
     torch.testing.assert_close(withheld[0], net.classes.mean(dim=0))
     assert torch.equal(net.embed_labels(None), net.classes.mean(dim=0))
     assert network(num_classes=0).embed_labels(torch.tensor([1])) is None
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_packed_layer_is_the_layer_and_counts_its_work(dtype: torch.dtype) -> None:
-    layer, x = torch.nn.Linear(6, 4, dtype=dtype), torch.randn(3, 6, dtype=dtype)
-    packed = PackedLinear(layer, 3)
-    torch.testing.assert_close(packed(x), layer(x))
-    with FlopCounterMode(display=False) as counter:
-        packed(x)
-    assert counter.get_total_flops() == 2 * 3 * 6 * 4
