@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     )
     from flowbench.api.progress import report_progress
     from flowbench.api.specs import (
+        ClosedForm,
         DatasetInfo,
         DatasetSpec,
         MetricSpec,
@@ -68,7 +69,7 @@ _HOMES = {
         "refuse_options standard_normal_log_prob"
     ),
     "progress": "report_progress",
-    "specs": "DatasetInfo DatasetSpec MetricSpec MetricValue ModelSpec Paper RemoteFile",
+    "specs": "ClosedForm DatasetInfo DatasetSpec MetricSpec MetricValue ModelSpec Paper RemoteFile",
     "units": "bits_per_dim nats_from_bits_per_dim",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
@@ -77,6 +78,7 @@ __all__ = [
     "API_VERSION",
     "Archive",
     "Batch",
+    "ClosedForm",
     "Context",
     "DataSplits",
     "DatasetInfo",

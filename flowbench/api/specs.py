@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Modality = Literal["image", "vector", "sequence"]
 Direction = Literal["lower", "higher", "none"]
 SplitName = Literal["train", "validation", "test"]
+Invariance = Literal["order", "batch_size"]
 
 WEIGHTS_FOLDER = "weights"
 """Folder within that of prepared data, for the files of `MetricSpec.weights`."""
@@ -214,6 +215,10 @@ class MetricSpec:
         default: Measured where a suite names no metrics; False for what is long or needs files.
         weights: Files that it needs, by the name that ``flowbench data prepare`` takes; they lie in
             `WEIGHTS_FOLDER`.
+        invariances: What changes none of its values: the ``order`` of test examples and samples,
+            the ``batch_size``. The contract checks what is declared.
+        closed_forms: Reference to a sequence of `ClosedForm`: values worked out by hand, which the
+            contract compares; None where none can be.
         paper: Where it was published.
     """
 
@@ -230,7 +235,32 @@ class MetricSpec:
     exclusive: bool = False
     default: bool = True
     weights: Mapping[str, RemoteFile] = field(default_factory=dict)
+    invariances: frozenset[Invariance] = frozenset({"order", "batch_size"})
+    closed_forms: str | None = None
     paper: Paper | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClosedForm:
+    """What a metric sees, and the value that it must give; the metric's author gives it.
+
+    What is not set is that of a Gaussian with a mean and a scale of each value, fitted to random
+    data of the first form that the metric is defined for: vectors of 2 real values, 1x8x8 images of
+    17 levels, sequences of 64 real values. It counts as trained for 1 s on one device, with 1 MiB.
+
+    Attributes:
+        expected: The value, worked out by hand.
+        log_prob: Test log-likelihoods in nats, shape (N,).
+        samples: Raw samples, shape (N, *event_shape).
+        test: Raw test examples, shape (N, *event_shape).
+        tolerance: Largest relative error.
+    """
+
+    expected: float
+    log_prob: Sequence[float] | None = None
+    samples: Sequence[object] | None = None
+    test: Sequence[object] | None = None
+    tolerance: float = 1e-6
 
 
 def is_main_value(metric: str, name: str) -> bool:

@@ -9,19 +9,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flowbench.api.specs import ClosedForm
     from flowbench.contract.dataset_contract import check_dataset
     from flowbench.contract.metric_contract import check_metric
-    from flowbench.contract.metrics.closed_form_case import ClosedForm
     from flowbench.contract.model_contract import check_model
     from flowbench.contract.report import CheckReport, CheckResult
 
 _HOMES = {
-    "CheckReport": "report",
-    "CheckResult": "report",
-    "ClosedForm": "metrics.closed_form_case",
-    "check_dataset": "dataset_contract",
-    "check_metric": "metric_contract",
-    "check_model": "model_contract",
+    "CheckReport": "contract.report",
+    "CheckResult": "contract.report",
+    "ClosedForm": "api.specs",
+    "check_dataset": "contract.dataset_contract",
+    "check_metric": "contract.metric_contract",
+    "check_model": "contract.model_contract",
 }
 
 __all__ = [
@@ -38,4 +38,4 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    return getattr(importlib.import_module(f"flowbench.{home}"), name)

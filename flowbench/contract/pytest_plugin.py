@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from flowbench.contract import CheckReport, ClosedForm
+    from flowbench.api import ClosedForm
+    from flowbench.contract import CheckReport
     from flowbench.registry import Registry
 
 
@@ -79,7 +80,7 @@ class Contract:
 
         Args:
             name: The metric.
-            closed_forms: Cases whose value was worked out by hand.
+            closed_forms: Cases whose value was worked out by hand, besides those of its spec.
 
         Returns:
             The report, if it holds.

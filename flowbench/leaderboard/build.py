@@ -18,7 +18,7 @@ from flowbench.leaderboard.details import details
 from flowbench.leaderboard.evidence import Method, Source, hardware, methods, values
 from flowbench.leaderboard.notes import Notes
 from flowbench.leaderboard.ranking import Place
-from flowbench.leaderboard.rows import contract_words, latency_s
+from flowbench.leaderboard.rows import contract_of, latency_s
 from flowbench.leaderboard.table import Board, Cell, Column, Group, Row
 from flowbench.store.records import AttemptRow
 
@@ -74,7 +74,7 @@ def _board(source: Source, records: Sequence[AttemptRow]) -> Board:
             cells=tuple(_cells(method, columns, places, notes, failing)),
             details=details(method, source.contents),
             model=method.name,
-            contract=contract_words(source.check_of(method)),
+            contract=contract_of(source, method),
             num_parameters=method.first.num_parameters,
             latency_s=latency_s(method),
         )

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from flowbench.store.records import AttemptRow, MeasurementRow
 # exact values and bounds are ranked together, with their signs; raw or averaged weights are each
 # model's own choice on validation.
 _MAY_DIFFER = frozenset({"estimate", "dequantization", "draws", "weights"})
+CheckedCode = Literal["same", "other", "unsure"]
 _SAME = 1e-6  # relative; a mean over examples may be summed in another order
 
 
@@ -63,10 +64,29 @@ class Source:
         """
         return self.checks.get(method.name) or self.checks.get(method.first.job.model)
 
-    def fails_contract(self, method: Method) -> bool:
-        """Whether a row's model failed its last contract check."""
+    def checked_code(self, method: Method) -> CheckedCode:
+        """Whether the last contract check of a row's model was of the code that ran.
+
+        Args:
+            method: The row's runs.
+
+        Returns:
+            ``unsure`` where a run does not say what code it was, or the runs differ in it.
+        """
         check = self.check_of(method)
-        return check is not None and check.status == "failed"
+        ended_well = [r for r in method.records if r.status == "ok"]
+        ran = {r.model_code_sha256 for r in ended_well or method.records}
+        if check is None or None in ran:
+            return "unsure"
+        if check.code_sha256 not in ran:
+            return "other"
+        return "same" if len(ran) == 1 else "unsure"
+
+    def fails_contract(self, method: Method) -> bool:
+        """Whether a row's model failed its last contract check, and not in other code."""
+        check = self.check_of(method)
+        failed = check is not None and check.status == "failed"
+        return failed and self.checked_code(method) != "other"
 
     def badges(self, method: Method) -> tuple[str, ...]:
         """Short warnings about a row.

@@ -15,7 +15,7 @@ from flowbench.leaderboard.evidence import Method, Source, hardware
 from flowbench.leaderboard.notes import Notes
 from flowbench.leaderboard.printed import placed, rank_published
 from flowbench.leaderboard.ranking import Place
-from flowbench.leaderboard.rows import contract_words, latency_s
+from flowbench.leaderboard.rows import contract_of, latency_s
 from flowbench.leaderboard.slots import Frame, Line, Slot, mirrored_frame, own_frame
 from flowbench.leaderboard.standing import Pair, choose
 from flowbench.leaderboard.table import Board, Cell, Column, Group, Origin, Published, Row
@@ -122,7 +122,7 @@ class _Builder:
         return replace(
             row,
             details=next(iter(shown.values())),
-            contract=contract_words(self._source.check_of(first)),
+            contract=contract_of(self._source, first),
             num_parameters=first.first.num_parameters,
             latency_s=latency_s(first),
         )

@@ -4,10 +4,26 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from flowbench.leaderboard.evidence import Method, values
+from flowbench.leaderboard.evidence import Method, Source, values
 from flowbench.store.checks import CheckRow
 
 _SECONDS = {"s": 1.0, "ms": 1e-3}
+_OF_CODE = {"same": "", "other": " (other code)", "unsure": " (perhaps other code)"}
+
+
+def contract_of(source: Source, method: Method) -> str:
+    """The last contract check of a row's model in words, with whether it was of the code that ran.
+
+    Args:
+        source: Where checks are.
+        method: The row's runs.
+
+    Returns:
+        E.g. ``"14 of 14 checks passed (other code)"``.
+    """
+    check = source.check_of(method)
+    said = contract_words(check)
+    return said if check is None else said + _OF_CODE[source.checked_code(method)]
 
 
 def contract_words(check: CheckRow | None) -> str:

@@ -67,6 +67,7 @@ class Outcome:
     likelihood: dict[str, Any] | None = None
     data: dict[str, Any] = field(default_factory=dict)
     code_sha256: str | None = None
+    model_code_sha256: str | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     measurements: tuple[MeasurementRow, ...] = ()
 
@@ -139,13 +140,14 @@ class Execution:
 
     def _describe(self, registry: Registry, info: DatasetInfo) -> Device:
         device = Device.select(self._order.device, processor_name())
-        modules = [registry.model(self._job.model).spec.model]
-        modules += [registry.dataset(self._job.dataset).source.module]
+        model = registry.model(self._job.model).spec.model
+        modules = [model, registry.dataset(self._job.dataset).source.module]
         modules += [registry.metric(name).spec.compute for name in self._order.metrics]
         sources = {p.source for p in registry.plugins if p.cause is None}
         self.outcome.device_kind, self.outcome.device_name = device.kind, device.name
         self.outcome.data = data_facts(info)
         self.outcome.code_sha256 = code_sha256(modules)
+        self.outcome.model_code_sha256 = code_sha256([model])
         versions = ((source.distribution, source.version) for source in sources)
         facts = provenance(list(self._order.command), versions)
         self.outcome.provenance = {**facts, "driver": device.driver()}

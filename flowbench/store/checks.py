@@ -39,7 +39,8 @@ class CheckRow(Row):
         plugin: The distribution that registers it.
         plugin_version: Its version.
         flowbench_version: That of the contract.
-        code_sha256: Hash of the code that was checked; attempts carry the same hash.
+        code_sha256: Hash of the code that was checked: the core's and that of the part's plugin;
+            of a model, attempts carry the same as ``model_code_sha256``.
         ended: UTC, ISO 8601.
         seconds: What it took.
         checks: Every single check.

@@ -119,7 +119,9 @@ CREATE TABLE checks (
 );
 """
 
-STEPS = (M001_ATTEMPTS, M002_CHECKS)
+M003_MODEL_CODE = "ALTER TABLE attempts ADD COLUMN model_code_sha256 VARCHAR"
+
+STEPS = (M001_ATTEMPTS, M002_CHECKS, M003_MODEL_CODE)
 SCHEMA_VERSION = len(STEPS)
 TABLES_BY_ATTEMPT = ("attempts", "measurements", "curves", "samples", "likelihoods")
 

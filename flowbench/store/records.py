@@ -139,7 +139,9 @@ class AttemptRow(Row):
         likelihood: What the likelihood is.
         data: Facts of the data: ``modality``, ``event_shape``, ``levels`` and the sizes of the
             splits, by their names in `DatasetInfo`.
-        code_sha256: Hash of the code that ran: core and plugin distribution.
+        code_sha256: Hash of the code that ran: core, and plugins of model, dataset and metrics.
+        model_code_sha256: Hash of core and model's plugin alone: a check of the model has the same.
+            None in records made before it was kept.
         provenance: Versions, git state, driver, command line, plugin distributions.
         measurements: All measured values.
     """
@@ -169,6 +171,7 @@ class AttemptRow(Row):
     likelihood: dict[str, Any] | None = None
     data: dict[str, Any] = Field(default_factory=dict)
     code_sha256: str | None = None
+    model_code_sha256: str | None = None
     provenance: dict[str, Any] = Field(default_factory=dict)
     measurements: tuple[MeasurementRow, ...] = ()
 

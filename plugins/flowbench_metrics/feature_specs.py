@@ -17,6 +17,7 @@ INCEPTION_WEIGHTS, VGG16_WEIGHTS, CLIP_WEIGHTS = (
 )
 _INCEPTION = {INCEPTION_WEIGHTS: files.INCEPTION}
 _VGG16 = {VGG16_WEIGHTS: files.VGG16}
+_SEEDED_SUBSETS = frozenset({"batch_size"})  # which samples are in one depends on their order
 
 _FID_PAPER = Paper(
     title=("GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium"),
@@ -62,6 +63,7 @@ KID = _spec(
     "kid",
     "Kernel distance of 50,000 samples (kid@N: of N) from training data, in Inception features",
     _INCEPTION,
+    invariances=_SEEDED_SUBSETS,
     paper=Paper(
         title="Demystifying MMD GANs", authors="Binkowski et al.", year=2018, arxiv="1801.01401"
     ),
@@ -71,6 +73,7 @@ IS = _spec(
     "Inception score of 50,000 samples (is@N: of N)",
     _INCEPTION,
     direction="higher",
+    invariances=_SEEDED_SUBSETS,
     paper=Paper(
         title="Improved Techniques for Training GANs",
         authors="Salimans et al.",

@@ -13,6 +13,7 @@ BPD = MetricSpec(
     summary="Negative log-likelihood of test data of integer levels, in bits per dimension",
     needs=frozenset({"likelihood"}),
     data="discrete",
+    closed_forms="flowbench_metrics.closed_forms:BPD",
     paper=Paper(
         title="A note on the evaluation of generative models",
         authors="Theis, van den Oord and Bethge",
@@ -39,6 +40,7 @@ NLL = MetricSpec(
     summary="Negative log-likelihood of real-valued test data, in nats per example",
     needs=frozenset({"likelihood"}),
     data="continuous",
+    closed_forms="flowbench_metrics.closed_forms:NLL",
 )
 
 PARAMS = MetricSpec(
@@ -47,6 +49,7 @@ PARAMS = MetricSpec(
     unit="",
     direction="lower",
     summary="Number of trainable parameters",
+    closed_forms="flowbench_metrics.closed_forms:PARAMS",
 )
 
 GPU_HOURS = MetricSpec(
@@ -63,6 +66,7 @@ DEVICE_HOURS = MetricSpec(
     unit="h",
     direction="lower",
     summary="Devices of whatever kind times the hours of training that the budget was charged",
+    closed_forms="flowbench_metrics.closed_forms:DEVICE_HOURS",
 )
 
 PEAK_MEMORY = MetricSpec(
@@ -71,6 +75,7 @@ PEAK_MEMORY = MetricSpec(
     unit="bytes",
     direction="lower",
     summary="Most memory that training held",
+    closed_forms="flowbench_metrics.closed_forms:PEAK_MEMORY",
 )
 
 SAMPLING_LATENCY = MetricSpec(
@@ -81,6 +86,7 @@ SAMPLING_LATENCY = MetricSpec(
     summary="Time to draw one sample: the median, and the 95th percentile",
     needs=frozenset({"samples"}),
     exclusive=True,
+    invariances=frozenset(),  # it measures time
 )
 
 SAMPLING_THROUGHPUT = MetricSpec(
@@ -91,6 +97,7 @@ SAMPLING_THROUGHPUT = MetricSpec(
     summary="Samples a second at the best batch size, and the latency there",
     needs=frozenset({"samples"}),
     exclusive=True,
+    invariances=frozenset(),  # it measures time
 )
 
 ROUNDTRIP_ERROR = MetricSpec(
@@ -100,6 +107,7 @@ ROUNDTRIP_ERROR = MetricSpec(
     direction="lower",
     summary="Largest error of mapping test data to latents and back, in the model's space",
     needs=frozenset({"inverse"}),
+    invariances=frozenset({"batch_size"}),  # it takes the first test examples
     paper=Paper(
         title="Understanding and Mitigating Exploding Inverses in Invertible Neural Networks",
         authors="Behrmann et al.",
@@ -115,6 +123,7 @@ SAMPLE_SANITY = MetricSpec(
     direction="lower",
     summary="Share of sampled values that are out of range or not finite; duplicates; memorising",
     needs=frozenset({"samples"}),
+    invariances=frozenset({"batch_size"}),  # it compares with the first test examples
 )
 
 C2ST = MetricSpec(
@@ -178,6 +187,7 @@ DENSITY_MASS = MetricSpec(
     modalities=frozenset({"vector"}),
     data="continuous",
     num_dims=2,
+    closed_forms="flowbench_metrics.closed_forms:DENSITY_MASS",
 )
 
 FLOPS = MetricSpec(

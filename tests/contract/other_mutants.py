@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from flowbench.api import (
+    ClosedForm,
     DatasetSpec,
     DataSplits,
     MetricSettings,
@@ -277,7 +278,7 @@ def uses_the_global_generator(trained: TrainedModel, data: DataSplits, settings:
     return value("uses_the_global_generator", mean_nll(trained) + 0.0 * picked[0])
 
 
-@metric("repeats")
+@metric("batch_size")
 def mean_of_batch_means(trained: TrainedModel, data: DataSplits, settings: MetricSettings):
     log_prob, size = trained.likelihood("test").log_prob, settings.batch_size
     means = [log_prob[i : i + size].mean() for i in range(0, len(log_prob), size)]
@@ -293,6 +294,44 @@ def unseeded_noise(trained: TrainedModel, data: DataSplits, settings: MetricSett
 @metric("order")
 def first_examples_only(trained: TrainedModel, data: DataSplits, settings: MetricSettings):
     return value("first_examples_only", float(-trained.likelihood("test").log_prob[:10].mean()))
+
+
+@metric(invariances=frozenset({"batch_size"}))
+def sound_first_examples(trained: TrainedModel, data: DataSplits, settings: MetricSettings):
+    """What depends on the order, and says so."""
+    return value("sound_first_examples", float(-trained.likelihood("test").log_prob[:10].mean()))
+
+
+@metric(invariances=frozenset({"order"}))
+def sound_batches(trained: TrainedModel, data: DataSplits, settings: MetricSettings):
+    """What depends on the batch size, and says so."""
+    return value("sound_batches", mean_nll(trained) / settings.batch_size)
+
+
+MEAN_OF_TWO = (ClosedForm(log_prob=[-1.0, -3.0], expected=2.0),)
+
+
+@metric(closed_forms=f"{__name__}:MEAN_OF_TWO")
+def sound_known(trained: TrainedModel, data: DataSplits, settings: MetricSettings):
+    return value("sound_known", mean_nll(trained))
+
+
+@metric("closed_form", closed_forms=f"{__name__}:MEAN_OF_TWO")
+def in_bits(trained: TrainedModel, data: DataSplits, settings: MetricSettings):
+    return value("in_bits", mean_nll(trained) / math.log(2))
+
+
+@metric("closed_form", closed_forms=f"{__name__}:NO_SUCH_NAME")
+def names_no_closed_form(trained: TrainedModel, data: DataSplits, settings: MetricSettings):
+    return value("names_no_closed_form", mean_nll(trained))
+
+
+NUMBERS = (2.0,)
+
+
+@metric("closed_form", closed_forms=f"{__name__}:NUMBERS")
+def bare_number_for_a_case(trained: TrainedModel, data: DataSplits, settings: MetricSettings):
+    return value("bare_number_for_a_case", mean_nll(trained))
 
 
 @hookimpl

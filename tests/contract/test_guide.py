@@ -69,7 +69,8 @@ def test_the_dataset_and_the_metric_keep_the_contract(tmp_path: Path) -> None:
     (tmp_path / "my_data.py").write_text(_file("my_data.py"))
     contract = Contract(tmp_path / "my_data.py")
     contract.dataset("ring", data_dir=tmp_path)
-    contract.metric("worst_nll")
+    report = contract.metric("worst_nll")
+    assert {r.status for r in report.results if r.name == "closed_form"} == {"passed"}
 
 
 TESTS = [text for kind, text in BLOCKS if kind == "python" and "def test_" in text]

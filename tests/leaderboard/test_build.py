@@ -216,6 +216,30 @@ def test_the_code_of_a_row_can_be_found() -> None:
     assert said == "sha256 cccccccccccc, commit 0123456789ab, with changes"
 
 
+@pytest.mark.parametrize("status", ["passed", "failed"])
+@pytest.mark.parametrize(
+    ("ran", "suffix", "bars"),
+    [
+        ("cc", "", True),
+        ("ee", " (other code)", False),
+        ("ce", " (perhaps other code)", True),
+        ((None, None), " (perhaps other code)", True),  # recorded before the hash was
+    ],
+)
+def test_a_check_of_other_code_is_said_to_be_so_and_does_not_bar(
+    status: str, ran: tuple[str | None, ...], suffix: str, bars: bool
+) -> None:
+    code = [None if letter is None else letter * 64 for letter in ran]
+    records = [run("glow", s, 2.0, model_code_sha256=sha) for s, sha in enumerate(code)]
+    checks = {"glow": mirrored.check("glow", status)}
+    (found,) = build_boards(Source(records=records, checks=checks))
+    (row,) = found.rows
+    words = {"passed": "1 of 1 checks passed", "failed": "failed: ladj"}[status]
+    assert row.contract == words + suffix
+    assert ("contract ×" in row.badges) == (bars and status == "failed")
+    assert row.cells[0].struck == (bars and status == "failed")
+
+
 def test_the_contract_is_said_in_words() -> None:
     passed = mirrored.check("glow", "passed")
     assert contract_words(passed) == "1 of 1 checks passed"

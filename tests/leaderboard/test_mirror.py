@@ -134,6 +134,13 @@ def test_a_model_that_fails_its_contract_has_no_place() -> None:
     assert cell(found, "GLOW", "cifar10").best
 
 
+def test_a_failed_check_of_other_code_is_named_and_does_not_bar() -> None:
+    check = mirrored.check("denseflow:74-10").model_copy(update={"code_sha256": "e" * 64})
+    found = board(*mirrored.records(), checks={"denseflow:74-10": check})
+    assert not cell(found, DENSEFLOW, "cifar10").struck
+    assert row(found, DENSEFLOW).contract == "failed: ladj (other code)"
+
+
 def test_a_check_of_another_preset_says_nothing() -> None:
     found = board(*mirrored.records(), checks={"glow:tiny": mirrored.check("glow:tiny")})
     assert row(found, "GLOW").badges == ()

@@ -1,14 +1,29 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from flowbench.api import Likelihood
-from flowbench.runner.execute import _Watch
+from flowbench.provenance import code_sha256
+from flowbench.registry import PluginSelection, load_registry
+from flowbench.runner.execute import Execution, Outcome, _Watch
 from flowbench.training.loop import ValidationPoint
+
+FAKES = Path(__file__).parent.parent / "fakes.py"
+
+
+def test_the_hash_of_the_models_code_leaves_dataset_and_metrics_out() -> None:
+    registry = load_registry(PluginSelection(files=(FAKES,)))
+    order = SimpleNamespace(device="cpu", metrics=("nll",), command=())
+    job = SimpleNamespace(model="fake-gaussian", dataset="two-moons")
+    execution: Any = SimpleNamespace(_order=order, _job=job, outcome=Outcome())
+    Execution._describe(execution, registry, registry.dataset("two-moons").spec.info(10))
+    assert execution.outcome.model_code_sha256 == code_sha256(["fakes"])
+    assert execution.outcome.code_sha256 != execution.outcome.model_code_sha256
 
 
 @pytest.mark.parametrize(

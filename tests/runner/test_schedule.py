@@ -15,13 +15,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from flowbench.contract import CheckReport
+from flowbench.contract.by_name import keep
 from flowbench.errors import StoreError
-from flowbench.registry import PluginSelection, Registry
+from flowbench.registry import PluginSelection, Registry, load_registry
 from flowbench.runner import schedule
 from flowbench.runner.attempt import CHECKPOINT, MODEL, ORDER, AttemptDir, ResultsDir
 from flowbench.runner.load import load_job
 from flowbench.runner.run import PreparedRun, RunRequest, prepare
 from flowbench.runner.schedule import Scheduler
+from flowbench.store.checks import latest_checks
 from flowbench.store.queries import list_attempts
 from flowbench.store.records import AttemptRow
 from flowbench.suite.schema import Suite
@@ -140,6 +143,17 @@ def test_the_record_says_what_ran_and_on_what(outcome) -> None:
     assert record.provenance["versions"]["torch"]
     assert str(FAKES) in record.provenance["plugins"]
     assert record.likelihood["draws"] == 16
+
+
+def test_a_check_of_the_same_code_has_the_hash_of_the_record(outcome, tmp_path: Path) -> None:
+    registry = load_registry(PluginSelection(files=(FAKES,)))
+    keep(
+        registry,
+        CheckReport(kind="model", name="fake-gaussian", plugin=str(FAKES), results=()),
+        tmp_path,
+    )
+    (check,) = latest_checks(tmp_path)
+    assert outcome.records["fake-gaussian"].model_code_sha256 == check.code_sha256
 
 
 def test_the_ledger_covers_the_wall_time(outcome) -> None:

@@ -90,6 +90,7 @@ def attempt(job_row: JobRow | None = None, number: int = 1, **fields: Any) -> At
         "likelihood": UNIFORM_BOUND,
         "data": IMAGE,
         "code_sha256": "c" * 64,
+        "model_code_sha256": "c" * 64,
         "provenance": {"versions": {"flowbench": "0.1.0", "torch": "2.10.0"}},
         "measurements": measurements(2.0),
     }

@@ -11,6 +11,9 @@ import pytest
 from flowbench.errors import StoreError
 from flowbench.store import migrations
 from flowbench.store.connection import database_path, migrate, reading, writing
+from flowbench.store.ingest import ingest
+from flowbench.store.queries import standing_attempts
+from tests.store import attempts as make
 
 
 def test_a_new_database_can_be_opened_by_duckdb_1_0(tmp_path: Path) -> None:
@@ -118,6 +121,21 @@ def test_an_older_schema_is_migrated_only_when_asked(
     assert migrate(tmp_path) == len(steps)
     with reading(tmp_path) as connection:
         assert connection.execute("SELECT count(*) FROM extra").fetchone() == (0,)
+
+
+def test_records_from_before_the_hash_of_the_models_code_have_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as old:
+        old.setattr(migrations, "STEPS", migrations.STEPS[:2])
+        old.setattr(migrations, "SCHEMA_VERSION", 2)
+        ingest(tmp_path, [make.write(tmp_path, make.attempt())])
+    assert migrate(tmp_path) == migrations.SCHEMA_VERSION
+    assert [record.model_code_sha256 for record in standing_attempts(tmp_path)] == [None]
+    newer = make.attempt(make.job("glow", 0))
+    ingest(tmp_path, [make.write(tmp_path, newer)])
+    found = {record.job.model: record.model_code_sha256 for record in standing_attempts(tmp_path)}
+    assert found["glow"] == newer.model_code_sha256
 
 
 def test_a_foreign_database_is_left_alone(tmp_path: Path) -> None:

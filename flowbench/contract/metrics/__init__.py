@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flowbench.contract.metrics import closed_form, inputs, invariance, values
 
-CHECKS = (*values.CHECKS, *inputs.CHECKS, *invariance.CHECKS, *closed_form.CHECKS)
+ON_EVERY_CASE = (*values.CHECKS, *inputs.CHECKS, *invariance.CHECKS)
+CHECKS = (*ON_EVERY_CASE, *closed_form.CHECKS)
 
-__all__ = ["CHECKS"]
+__all__ = ["CHECKS", "ON_EVERY_CASE"]

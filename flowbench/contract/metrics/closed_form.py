@@ -8,18 +8,21 @@ import numpy as np
 
 from flowbench.api.data import DataSplits, Split
 from flowbench.api.metrics import LikelihoodResult
+from flowbench.api.specs import ClosedForm
 from flowbench.contract.checks import Check, Finding, failed, skipped, within
-from flowbench.contract.metrics.closed_form_case import ClosedForm
 from flowbench.contract.metrics.stage import show
 from flowbench.contract.metrics.subject import MetricSubject
 
 
 def check_closed_forms(subject: MetricSubject) -> Finding:
     """The metric gives the value that its author worked out."""
-    if not subject.closed_forms:
-        return skipped("none given; pass ClosedForm cases to flowbench_contract.metric in a test")
+    if not subject.known:
+        return skipped("`closed_forms` of the spec names none; give one wherever it can be had")
+    alien = [case for case in subject.known if not isinstance(case, ClosedForm)]
+    if alien:
+        return failed(f"`closed_forms` must be a sequence of ClosedForm, it has {alien[0]!r}")
     worst: Finding | None = None
-    for case in subject.closed_forms:
+    for case in subject.known:
         main = subject.main(subject.measure(**_changes(subject, case)))
         if main is None or main.value is None:
             return failed(f"no value where {case.expected:g} is expected")

@@ -11,9 +11,8 @@ from typing import Any
 from flowbench.api.config import MetricSettings
 from flowbench.api.data import DataSplits
 from flowbench.api.metrics import TrainedModel
-from flowbench.api.specs import MetricSpec, MetricValue, is_main_value
+from flowbench.api.specs import ClosedForm, MetricSpec, MetricValue, is_main_value
 from flowbench.contract.cases import Case
-from flowbench.contract.metrics.closed_form_case import ClosedForm
 from flowbench.contract.metrics.stage import SETTINGS, Stage, set_up
 from flowbench.registry import Entry
 
@@ -27,7 +26,7 @@ class MetricSubject:
     Attributes:
         entry: The metric and its plugin.
         case: The data.
-        closed_forms: Cases whose value is known, from the metric's author.
+        closed_forms: Cases whose value is known, besides those that the spec declares.
     """
 
     entry: Entry[MetricSpec]
@@ -44,6 +43,13 @@ class MetricSubject:
         """The function."""
         compute: Compute = self.entry.resolve(self.spec.compute)
         return compute
+
+    @cached_property
+    def known(self) -> tuple[ClosedForm, ...]:
+        """All cases whose value is known."""
+        reference = self.spec.closed_forms
+        declared = () if reference is None else tuple(self.entry.resolve(reference))
+        return (*declared, *self.closed_forms)
 
     @cached_property
     def stage(self) -> Stage:
