@@ -132,7 +132,8 @@ def _ranks(work: Path, python: Path) -> list[str]:
     """Places on the board of the guide's flow and of the model beside it, in that order."""
     run_in(work, python, "flowbench.cli.app", "leaderboard", "--format", "csv", "--out", "table")
     (board,) = (work / "table").glob("*-20s.csv")
-    rows = [row for row in csv.DictReader(board.open()) if row["metric"] == "nll"]
+    with board.open(newline="") as lines:
+        rows = [row for row in csv.DictReader(lines) if row["metric"] == "nll"]
     rank = {row["model"].partition(":")[0]: row["rank"] for row in rows}
     return [rank["myflow"], rank["realnvp"]]
 
