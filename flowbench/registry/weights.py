@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -71,7 +72,8 @@ def prepare_weights(
     folder = data_dir / WEIGHTS_FOLDER
     if given is not None:
         _copy(file, given / file.name if given.is_dir() else given, folder)
-    return fetch_file(file, folder, offline=offline, retry=f"flowbench data prepare {name}")
+    retry = f"flowbench data prepare {name} --data-dir {shlex.quote(str(data_dir))}"
+    return fetch_file(file, folder, offline=offline, retry=retry)
 
 
 def _copy(file: RemoteFile, source: Path, folder: Path) -> None:

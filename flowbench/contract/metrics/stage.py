@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from flowbench import paths
 from flowbench.api.config import MetricSettings, ModelConfig, Preprocessing, UniformDequantization
 from flowbench.api.data import DataSplits
 from flowbench.api.metrics import LikelihoodResult, Samples
@@ -48,7 +49,7 @@ class Stage:
     shown: Samples | None
     splits: DataSplits
     data_sha256: str = ""
-    data_dir: Path = Path()
+    data_dir: Path = field(default_factory=paths.data_dir)
     weights: Literal["raw", "ema"] | None = None
     device_name: str = "contract"
     device_kind: str = "cpu"
