@@ -39,7 +39,11 @@ def leaderboard(
         ),
     ] = False,
     folders: Annotated[
-        bool, typer.Option("--folders", help="A folder for each board: NAME/index.html.")
+        bool,
+        typer.Option(
+            "--folders",
+            help="A folder for each board: NAME/index.html; index.html lists the suites given.",
+        ),
     ] = False,
     out: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("boards"),
     results: Results = None,

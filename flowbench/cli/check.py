@@ -55,12 +55,11 @@ def check(
     registry = load_registry(
         PluginSelection.from_environment(exclude=no_plugin or (), files=plugin_file or ())
     )
-    if not names and not everything:
-        names = names_of(registry, plugin_file)
+    chosen = None if everything else names or names_of(registry, plugin_file)
     reports = []
     for title, run in checks_of(
         registry,
-        names or [],
+        chosen,
         dataset=dataset,
         slow=not fast,
         data_dir=paths.data_dir(data_dir),

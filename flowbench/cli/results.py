@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flowbench import paths
 from flowbench.cli.columns import print_columns
 from flowbench.cli.options import AsJson, Results
+
+if TYPE_CHECKING:
+    from flowbench.store.records import AttemptRow
 
 app = typer.Typer(help="List, show, export and query results.", no_args_is_help=True)
 
@@ -20,8 +23,10 @@ app = typer.Typer(help="List, show, export and query results.", no_args_is_help=
 def list_(as_json: AsJson = False, results: Results = None) -> None:
     """List every attempt, failed ones included."""
     from flowbench.store.queries import list_attempts
+    from flowbench.store.rebuild import readable
 
-    attempts = list_attempts(paths.results_dir(results))
+    with readable(paths.results_dir(results)) as folder:
+        attempts = list_attempts(folder)
     if as_json:
         print(json.dumps(attempts, indent=1))
         return
@@ -58,10 +63,7 @@ def show(
     results: Results = None,
 ) -> None:
     """Print one attempt's whole record as JSON."""
-    from flowbench.store.queries import find_attempt
-
-    record = find_attempt(paths.results_dir(results), which).record
-    print(record.model_dump_json(indent=1))
+    print(_find(paths.results_dir(results), which).model_dump_json(indent=1))
 
 
 @app.command("logs")
@@ -71,15 +73,22 @@ def logs(
 ) -> None:
     """Print the log of an attempt."""
     from flowbench.runner.attempt import ResultsDir
-    from flowbench.store.queries import find_attempt
 
     folder = paths.results_dir(results)
-    record = find_attempt(folder, which).record
+    record = _find(folder, which)
     path = ResultsDir(folder).runs / record.job.job_id / str(record.number) / "log.txt"
     if path.exists():
         sys.stdout.write(path.read_text(encoding="utf-8", errors="replace"))
     else:
         print(record.log_tail or f"{record.attempt_id} left no log")
+
+
+def _find(results: Path, which: str) -> AttemptRow:
+    from flowbench.store.queries import find_attempt
+    from flowbench.store.rebuild import readable
+
+    with readable(results) as folder:
+        return find_attempt(folder, which).record
 
 
 @app.command("export")
@@ -100,8 +109,9 @@ def export(
 ) -> None:
     """Write every measured value, one row each; or keep what suites' boards show as text.
 
-    Kept results are small enough for git, and are a results folder of their own:
-    flowbench leaderboard SUITE --results results/reference makes the same page from them.
+    Kept are the attempts that the boards show, and no others. They are small enough for git, and a
+    results folder of their own: flowbench leaderboard SUITE --results results/reference makes the
+    same page from them, and the other commands here read it too.
     """
     folder = paths.results_dir(results)
     if suites:
@@ -114,8 +124,10 @@ def export(
             print(path)
         return
     from flowbench.store import queries
+    from flowbench.store.rebuild import readable
 
-    print(queries.export(folder, out or Path("results.csv")))
+    with readable(folder) as stored:
+        print(queries.export(stored, out or Path("results.csv")))
 
 
 @app.command("query")
@@ -126,8 +138,10 @@ def query(
 ) -> None:
     """Run SQL that reads: tables results, jobs, attempts, measurements, curves."""
     from flowbench.store import queries
+    from flowbench.store.rebuild import readable
 
-    found = queries.query(paths.results_dir(results), sql)
+    with readable(paths.results_dir(results)) as folder:
+        found = queries.query(folder, sql)
     if as_json:
         rows = [dict(zip(found.columns, row, strict=True)) for row in found.rows]
         print(json.dumps(rows, indent=1, default=str))

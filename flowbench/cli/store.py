@@ -14,7 +14,7 @@ app = typer.Typer(help="Rebuild, migrate and verify the database.", no_args_is_h
 
 @app.command("rebuild")
 def rebuild(results: Results = None) -> None:
-    """Recreate the database from the attempts' own records."""
+    """Recreate the database from the attempts' own records, and from those kept as text."""
     from flowbench.store.rebuild import rebuild
 
     folder = paths.results_dir(results)
@@ -34,7 +34,7 @@ def migrate(results: Results = None) -> None:
 
 @app.command("verify")
 def verify(results: Results = None) -> None:
-    """Compare the database with the attempts' own records."""
+    """Compare the database with the attempts' own records, and with those kept as text."""
     from flowbench.store.verify import verify
 
     found = verify(paths.results_dir(results))

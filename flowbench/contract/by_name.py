@@ -23,7 +23,7 @@ Pending = Callable[[], CheckReport]
 
 def checks_of(
     registry: Registry,
-    names: Sequence[str],
+    names: Sequence[str] | None,
     *,
     dataset: str | None,
     slow: bool,
@@ -34,7 +34,7 @@ def checks_of(
 
     Args:
         registry: The loaded plugins.
-        names: Models (``name`` or ``name:preset``), datasets and metrics; empty means all.
+        names: Models (``name`` or ``name:preset``), datasets and metrics; None means all.
         dataset: Check models on random data of this dataset's form.
         slow: Whether to run the checks that train a model as well.
         data_dir: Where prepared datasets are.
@@ -43,7 +43,7 @@ def checks_of(
     Returns:
         The kind and name of each part, and the function that checks it.
     """
-    names = names or names_of(registry)
+    names = names_of(registry) if names is None else names
     checks: dict[Kind, Callable[..., CheckReport]] = {
         "model": partial(check_model, dataset=dataset, slow=slow, limit_s=limit_s),
         "dataset": partial(check_dataset, data_dir=data_dir, limit_s=limit_s),

@@ -122,12 +122,12 @@ def _download(file: RemoteFile, path: Path, offline: bool, how_to: str, again: s
     if file.url is None:
         raise DataError(
             f"{file.name} has no address to download it from"
-            f"{': ' + how_to if how_to else ''}; get it by hand, then run {again} --from FOLDER"
+            f"{': ' + how_to if how_to else ''}; get it by hand, then run {_with_folder(again)}"
         )
     if offline:
         raise DataError(
             f"{file.name} is not in {path.parent} and --offline forbids to download it; fetch "
-            f"{file.url} where there is a network, then run {again} --from FOLDER"
+            f"{file.url} where there is a network, then run {_with_folder(again)}"
         )
     part = path.with_name(f"{path.name}.part")
     _receive(file, file.url, part, again)
@@ -142,6 +142,11 @@ def _download(file: RemoteFile, path: Path, offline: bool, how_to: str, again: s
         ) from exc
     part.replace(path)
     _validator_file(part).unlink(missing_ok=True)
+
+
+def _with_folder(again: str) -> str:
+    """The command with a folder of files that the user has, if it does not name one already."""
+    return again if " --from " in again else f"{again} --from FOLDER"
 
 
 def _receive(file: RemoteFile, url: str, part: Path, again: str) -> None:
@@ -161,7 +166,7 @@ def _receive(file: RemoteFile, url: str, part: Path, again: str) -> None:
             return  # all of it is here, or too much: the check will tell
         raise DataError(
             f"{url} answers {exc.code} {exc.reason}; {file.name} may have moved: get it by hand, "
-            f"then run {again} --from FOLDER"
+            f"then run {_with_folder(again)}"
         ) from exc
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as exc:
         reason = getattr(exc, "reason", None) or str(exc) or type(exc).__name__

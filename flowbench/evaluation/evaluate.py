@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -45,6 +45,8 @@ class EvaluatedModel:
         tick: Called between pieces of work; may raise to stop.
         progress: Told the part of the protocol's samples that is drawn.
         announce: Told what a metric is doing.
+        numerics: Entered while the model is evaluated or drawn from; a worker needs none, as it
+            keeps to float32 for its whole life.
     """
 
     weights: Literal["raw", "ema"] | None = None
@@ -69,6 +71,7 @@ class EvaluatedModel:
         tick: Callable[[], None] = lambda: None,
         progress: Callable[[float], None] = lambda _: None,
         announce: Callable[[str], None] = lambda _: None,
+        numerics: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
         self.model: GenerativeModel = model
         self.config: ModelConfig = model.config
@@ -79,6 +82,7 @@ class EvaluatedModel:
         self._settings = settings
         self._synchronize = synchronize
         self._tick, self._progress, self._announce = tick, progress, announce
+        self._numerics = numerics
         self._likelihoods: dict[tuple[SplitName, str], LikelihoodResult] = {}
         self._samples: Samples | None = None
 
@@ -137,7 +141,8 @@ class EvaluatedModel:
             name: The context input.
 
         Returns:
-            The likelihood of every example, from the same noise as without.
+            The likelihood of every example, from the same noise as without, unless memory ran out
+            in one of the two alone: passes of other sizes draw other noise.
 
         Raises:
             ContractError: The model does not take this input.
@@ -188,17 +193,18 @@ class EvaluatedModel:
         if given is not None:
             kind = kind.model_copy(update={"given": given})
         settings = self._settings
-        return evaluate_likelihood(
-            model,
-            self._preprocessor,
-            self._splits[split] if examples is None else examples,
-            name=split,
-            likelihood=kind,
-            draws=settings.eval_draws if split == "test" else settings.validation_draws,
-            generator=self._generator(split, settings.seed),
-            batch_size=settings.batch_size,
-            tick=self._tick,
-        )
+        with self._numerics():
+            return evaluate_likelihood(
+                model,
+                self._preprocessor,
+                self._splits[split] if examples is None else examples,
+                name=split,
+                likelihood=kind,
+                draws=settings.eval_draws if split == "test" else settings.validation_draws,
+                generator=self._generator(split, settings.seed),
+                batch_size=settings.batch_size,
+                tick=self._tick,
+            )
 
     def samples(self) -> Samples:
         """Draws the protocol's samples on the raw scale, once.
@@ -269,7 +275,8 @@ class EvaluatedModel:
         context = {name: values[rows] for name, values in train.context.items()}
         tensors = {k: torch.from_numpy(v).to(generator.device) for k, v in context.items()}
         settings = self._settings.sample
-        y = self.model.sample(num, tensors or None, settings=settings, generator=generator)
+        with self._numerics():
+            y = self.model.sample(num, tensors or None, settings=settings, generator=generator)
         expected = (num, *self.data.event_shape)
         if tuple(y.shape) != expected:
             raise ContractError(

@@ -11,7 +11,8 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -46,8 +47,9 @@ def evaluate_likelihood(
 ) -> LikelihoodResult:
     """Evaluates every example of a split exactly once for each draw.
 
-    Small batches take several draws in one pass. Where memory runs out, the evaluation begins
-    again with half as many rows in a pass, from the same noise.
+    Small batches take several draws in one pass. Where a device's memory runs out, the evaluation
+    begins again with half as many rows in a pass, from the same state of the generator, and a
+    warning says how many rows fitted: which noise an example gets depends on them.
 
     Args:
         model: The model, in eval mode.
@@ -64,7 +66,7 @@ def evaluate_likelihood(
         Log-likelihoods in nats, one an example.
 
     Raises:
-        OutOfMemoryError: A single row does not fit.
+        OutOfMemoryError: A single row does not fit into the device's memory.
     """
     num_draws = draws if likelihood.stochastic else 1
     passes = _Passes(model, preprocessor, generator, likelihood.given, tick)
@@ -89,15 +91,23 @@ def _within_memory(
     """What an evaluation returns with the most rows in a pass, halved from ``rows``, that fit.
 
     Raises:
-        OutOfMemoryError: A single row does not fit.
+        OutOfMemoryError: A single row does not fit into the device's memory.
     """
-    noise = generator.get_state()
+    noise, asked = generator.get_state(), rows
     while True:
         try:
-            return evaluate(rows)
+            result = evaluate(rows)
         except torch.OutOfMemoryError:
             if rows == 1:
                 raise
+        else:
+            if rows < asked:
+                warnings.warn(
+                    f"{asked} rows in a pass ran out of the device's memory; likelihoods are from "
+                    f"passes of {rows}, with other noise",
+                    stacklevel=3,
+                )
+            return result
         rows = (rows + 1) // 2
         generator.set_state(noise)
 
@@ -115,9 +125,12 @@ class _Passes:
     def log_weights(
         self, split: Split, num_draws: int, rows: int
     ) -> tuple[NDArray[np.float64], dict[str, float]]:
-        """Log-weights (N, num_draws) of a split, and the means of what the model says of them."""
+        """Log-weights (N, num_draws) of a split, and the means of what the model says of them.
+
+        A pass counts by its rows: the last ones are smaller than the others.
+        """
         log_weights = np.empty((len(split), num_draws))
-        info: dict[str, list[float]] = {}
+        info: dict[str, list[tuple[float, int]]] = {}
         start = 0
         for raw, context in eval_batches(split, rows, self.generator.device):
             given = {} if self.given == "none" else {self.given: context[self.given]}
@@ -128,9 +141,9 @@ class _Passes:
                 values, extra = self._draws(raw, given, count)
                 log_weights[start : start + len(raw), first : first + count] = values
                 for key, value in extra.items():
-                    info.setdefault(key, []).append(float(value))
+                    info.setdefault(key, []).append((float(value), len(raw) * count))
             start += len(raw)
-        return log_weights, {key: float(np.mean(values)) for key, values in info.items()}
+        return log_weights, {key: _mean_over_rows(noted) for key, noted in info.items()}
 
     @torch.no_grad()
     def _draws(
@@ -153,6 +166,11 @@ class _Passes:
             )
         total: Any = (density.values.double() + ladj.double()).cpu().numpy()
         return total.reshape(len(raw), count), density.info
+
+
+def _mean_over_rows(noted: Sequence[tuple[float, int]]) -> float:
+    values, rows = zip(*noted, strict=True)
+    return float(np.average(values, weights=rows))
 
 
 def log_mean_exp(log_weights: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from pathlib import PurePath
 from statistics import fmean
 from typing import Any
 
@@ -115,19 +116,24 @@ def _bounded(log: str) -> str:
 
 
 def _curve(contents: AttemptContents) -> Curve | None:
-    """Validation values of the weights that were measured, against charged seconds."""
+    """Validation values of the weights that were measured, against charged seconds.
+
+    Points are thinned before those without a value are left out, as they are where a curve is kept
+    as text.
+    """
+    shown = thinned(contents.curves)
     suffix = "_ema" if contents.record.weights == "ema" else ""
     for name, unit in (("bpd", "bits/dim"), ("nll", "nats")):
         points = [
             (point.charged_s, value)
-            for point in contents.curves
+            for point in shown
             if (value := getattr(point, name + suffix)) is not None
         ]
         if points:
             return Curve(
                 seed=contents.record.job.seed,
                 unit=unit,
-                points=tuple(thinned(points)),
+                points=tuple(points),
                 devices=contents.record.num_devices,
             )
     return None
@@ -167,10 +173,13 @@ def command(method: Method, metrics: Sequence[str] | None = None) -> str:
     parts = ["flowbench", "run", "--models", method.name, "--datasets", job.dataset]
     parts += ["--budget", job.budget, "--seeds", _seeds(method)]
     for key, value in sorted(job.overrides.items()):
-        parts += ["--set", f"{job.model}.{key}={value if isinstance(value, str) else _json(value)}"]
+        parts += ["--set", f"{job.model}.{key}={_setting(value)}"]
     parts += _protocol_flags(job.protocol)
-    asked = ",".join(metrics or ()) or _asked_metrics(method.first.provenance)
+    given = _given(method.first.provenance, "--metrics")
+    asked = ",".join(metrics or ()) or (given[-1] if given else "")
     parts += ["--metrics", asked] if asked else []
+    for file in _given(method.first.provenance, "--plugin-file"):
+        parts += ["--plugin-file", PurePath(file).name]
     return shlex.join(parts)
 
 
@@ -185,17 +194,26 @@ def _protocol_flags(protocol: Mapping[str, Any]) -> Iterator[str]:
     wanted = dict(sample.get("options", {}))
     if sample.get("temperature", usual.sample.temperature) != usual.sample.temperature:
         wanted = {"temperature": sample["temperature"], **wanted}
-    if wanted:
-        yield "--sample"
-        yield ",".join(f"{k}={v if isinstance(v, str) else _json(v)}" for k, v in wanted.items())
+    for key, value in wanted.items():
+        yield from ("--sample", f"{key}={_setting(value)}")
 
 
-def _asked_metrics(provenance: Mapping[str, Any]) -> str:
-    """The metrics that the command line named; empty where it left them to their defaults."""
-    given = [str(part) for part in provenance.get("command") or ()]
-    named = [value for flag, value in pairwise(given) if flag == "--metrics"]
-    named += [part.partition("=")[2] for part in given if part.startswith("--metrics=")]
-    return named[-1] if named else ""
+def _setting(value: Any) -> str:
+    """A value that the command line reads back: text is quoted where it would read as JSON."""
+    if not isinstance(value, str):
+        return _json(value)
+    try:
+        json.loads(value)
+    except ValueError:
+        return value
+    return _json(value)
+
+
+def _given(provenance: Mapping[str, Any], flag: str) -> list[str]:
+    """What the command line gave for a flag, each time it did."""
+    parts = [str(part) for part in provenance.get("command") or ()]
+    named = [value for name, value in pairwise(parts) if name == flag]
+    return named + [part.partition("=")[2] for part in parts if part.startswith(f"{flag}=")]
 
 
 def _seeds(method: Method) -> str:

@@ -36,14 +36,14 @@ class Source:
         log_prob: Per-example test log-likelihoods in nats, by attempt id.
         contents: Attempts in full by id, where the board shows details.
         checks: The last outcome of each model's contract check, by model or ``model:preset``.
-        newest_code: Hash of the code that last ran each model.
+        newest_code: Hash of the code that last ran each model on each data set.
     """
 
     records: Sequence[AttemptRow] = ()
     log_prob: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     contents: Mapping[str, AttemptContents] = field(default_factory=dict)
     checks: Mapping[str, CheckRow] = field(default_factory=dict)
-    newest_code: Mapping[str, str] = field(default_factory=dict)
+    newest_code: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     @cached_property
     def by_model(self) -> Mapping[tuple[str, str], Sequence[AttemptRow]]:
@@ -98,7 +98,7 @@ class Source:
             At most two: on the contract, and on the code that ran.
         """
         codes = {r.code_sha256 for r in method.records if r.status == "ok"}
-        newest = self.newest_code.get(method.first.job.model)
+        newest = self.newest_code.get((method.first.job.model, method.first.job.dataset))
         said = ["contract ×"] if self.fails_contract(method) else []
         if newest is not None and codes and newest not in codes:
             said.append("stale")
@@ -107,17 +107,17 @@ class Source:
         return tuple(said)
 
 
-def newest_code(records: Sequence[AttemptRow]) -> dict[str, str]:
-    """The code that last ran each model.
+def newest_code(records: Sequence[AttemptRow]) -> dict[tuple[str, str], str]:
+    """The code that last ran each model on each data set, whose code is part of what ran.
 
     Args:
         records: Attempts.
 
     Returns:
-        Hashes by model.
+        Hashes by model and data set.
     """
     ran = sorted((r for r in records if r.status == "ok"), key=lambda r: (r.started, r.attempt_id))
-    return {r.job.model: r.code_sha256 for r in ran if r.code_sha256 is not None}
+    return {(r.job.model, r.job.dataset): r.code_sha256 for r in ran if r.code_sha256 is not None}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,4 +1,8 @@
-"""Keeps the results behind suites' boards as text: what their pages can be made from again."""
+"""Keeps the results behind suites' boards as text: what their pages can be made from again.
+
+Kept are the attempts that a board shows, and no others: what a page made from the text says of its
+runs (how many there are, which ran in older code) is said of these.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +18,15 @@ from flowbench.store import queries
 from flowbench.store.attempt_files import AttemptContents
 from flowbench.store.checks import write_check
 from flowbench.store.kept import keep
+from flowbench.store.rebuild import readable
 from flowbench.suite.schema import Suite
 
 
 def keep_suites(results: Path, suites: Sequence[Suite], out: Path) -> list[Path]:
     """Writes the attempts that suites' boards show, with their contract checks, as text.
+
+    Of attempts of other budgets or hardware, and of those that a later one stands for, nothing is
+    kept; nor are places on the machine that ran, which `read_source` leaves out.
 
     Args:
         results: The results folder to read.
@@ -31,19 +39,20 @@ def keep_suites(results: Path, suites: Sequence[Suite], out: Path) -> list[Path]
     Raises:
         LeaderboardError: A suite has no results.
     """
-    source = read_source(results)
     written = []
-    for suite in suites:
-        rows = methods(chosen_runs(suite, source), {})
-        if not rows:
-            raise LeaderboardError(
-                f"no results of suite {suite.name!r} in {results}; "
-                f"start with `flowbench run {suite.name}`"
-            )
-        shown = [attempt for method in rows for attempt in _trimmed(results, method)]
-        written.append(keep(out, suite.name, shown))
-        for check in filter(None, map(source.check_of, rows)):
-            write_check(out, check)
+    with readable(results) as folder:
+        source = read_source(folder)
+        for suite in suites:
+            rows = methods(chosen_runs(suite, source), {})
+            if not rows:
+                raise LeaderboardError(
+                    f"no results of suite {suite.name!r} in {results}; "
+                    f"start with `flowbench run {suite.name}`"
+                )
+            shown = [attempt for method in rows for attempt in _trimmed(folder, method)]
+            written.append(keep(out, suite.name, shown))
+            for check in filter(None, map(source.check_of, rows)):
+                write_check(out, check)
     return written
 
 
@@ -56,6 +65,7 @@ def _trimmed(results: Path, method: Method) -> Iterator[AttemptContents]:
         contents = by_id[record.attempt_id]
         yield replace(
             contents,
+            record=record,
             samples_png=None if drawn else contents.samples_png,
             log_prob=contents.log_prob if method.is_single else None,
         )

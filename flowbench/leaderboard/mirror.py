@@ -228,7 +228,8 @@ class _Builder:
         waiting = self._num_pairs - len(self._runs)
         if waiting:
             yield f"{_count(waiting, 'model')} not run yet"
-        shares = [share for cell in cells if (share := _share(cell)) is not None]
+        shown = (_share(cell) for cell in cells if cell.budget_share)
+        shares = [share for share in shown if share is not None]
         if shares:
             yield f"median budget share {_percent(median(shares))}"
         if self._left_out:

@@ -19,6 +19,7 @@ from flowbench.leaderboard.table import Board
 from flowbench.store import queries
 from flowbench.store.checks import latest_checks
 from flowbench.store.connection import database_path
+from flowbench.store.portable import portable_check, portable_record
 from flowbench.store.rebuild import readable
 from flowbench.store.records import AttemptRow
 from flowbench.suite.schema import Suite
@@ -105,6 +106,9 @@ def _boards_of(suite: Suite, source: Source, runs: Sequence[AttemptRow]) -> list
 def read_source(results: Path, job_ids: Sequence[str] | None = None) -> Source:
     """Reads what boards are made from, without curves, samples and test examples.
 
+    Places on the machine that ran are left out here, so that boards do not show them, and show the
+    same when they are made from what is kept as text.
+
     Args:
         results: A results folder with a database.
         job_ids: Only these jobs; None takes all.
@@ -112,8 +116,9 @@ def read_source(results: Path, job_ids: Sequence[str] | None = None) -> Source:
     Returns:
         The attempts that stand for their jobs, and the checks of models.
     """
-    records = queries.standing_attempts(results, job_ids)
-    checks = {check.name: check for check in latest_checks(results) if check.kind == "model"}
+    records = [portable_record(r) for r in queries.standing_attempts(results, job_ids)]
+    models = (check for check in latest_checks(results) if check.kind == "model")
+    checks = {check.name: portable_check(check) for check in models}
     return Source(records=records, checks=checks, newest_code=newest_code(records))
 
 

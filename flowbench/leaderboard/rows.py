@@ -19,7 +19,7 @@ def contract_of(source: Source, method: Method) -> str:
         method: The row's runs.
 
     Returns:
-        E.g. ``"14 of 14 checks passed (other code)"``.
+        E.g. ``"14 checks passed (other code)"``.
     """
     check = source.check_of(method)
     said = contract_words(check)
@@ -33,7 +33,7 @@ def contract_words(check: CheckRow | None) -> str:
         check: The outcome; None if there was no check.
 
     Returns:
-        E.g. ``"14 of 14 checks passed"``, ``"failed: inverse, ladj"``.
+        E.g. ``"10 checks passed, 4 skipped"``, ``"failed: inverse, ladj"``.
     """
     if check is None:
         return "not checked here (flowbench check)"
@@ -43,8 +43,11 @@ def contract_words(check: CheckRow | None) -> str:
     failed = ", ".join(name for name in by_status["failed"] if name)
     if check.status == "failed" and failed:
         return f"failed: {failed}"
-    passed = len(by_status["passed"])
-    return f"{passed} of {passed} checks passed" if passed else check.status
+    passed, skipped = len(by_status["passed"]), len(by_status["skipped"])
+    if not passed:
+        return check.status
+    said = f"{passed} check{'' if passed == 1 else 's'} passed"
+    return f"{said}, {skipped} skipped" if skipped else said
 
 
 def latency_s(method: Method) -> float | None:

@@ -115,6 +115,10 @@ class Execution:
         if data.sha256 != self._job.dataset_sha256:
             raise DataError(f"{self._job.dataset!r} changed on disk since the job was planned")
         device = self._describe(registry, data.info)
+        with device.numerics("float32"):  # of all but training steps, which choose their own
+            self._run_on(device, registry, data)
+
+    def _run_on(self, device: Device, registry: Registry, data: LoadedData) -> None:
         with self._clock.timing("setup"):
             model, preprocessor = self._build(registry, data, device)
         self._clock.switch("other")

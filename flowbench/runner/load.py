@@ -35,6 +35,7 @@ def load_job(
 
     Returns:
         The model in eval mode, in its harness: ``.model``, ``.samples()``, ``.likelihood("test")``.
+        The harness computes in float32, without TF32; ``.model`` itself as torch is set.
 
     Raises:
         StoreError: There is no such job, or none of its attempts kept its weights.
@@ -66,6 +67,7 @@ def load_job(
         data_sha256=data.sha256,
         data_dir=data_dir,
         synchronize=chosen.synchronize,
+        numerics=lambda: chosen.numerics("float32"),
     )
     evaluated.weights = state["counts"]["weights"]
     evaluated.describe_training(**state["cost"])

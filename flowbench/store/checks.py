@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator
 
 from flowbench.errors import StoreError
+from flowbench.store.attempt_files import first_line
 from flowbench.store.connection import database_path, reading, writing
 from flowbench.store.records import Row
 
@@ -56,6 +57,21 @@ class CheckRow(Row):
     ended: str
     seconds: float
     checks: tuple[dict[str, Any], ...]
+
+    @field_validator("name")
+    @classmethod
+    def _is_file_name(cls, name: str) -> str:
+        """Refuses what would leave the folder of checks: the name becomes that of a file.
+
+        Raises:
+            ValueError: It is no name of a plugin part.
+        """
+        if not name or name.startswith(".") or any(mark in name for mark in "/\\\0"):
+            raise ValueError(
+                f"{name!r} is no name of a model, dataset or metric: it must not be empty, begin "
+                "with a dot or hold a path separator"
+            )
+        return name
 
 
 def record_check(results: Path, row: CheckRow) -> None:
@@ -119,12 +135,21 @@ def latest_checks(results: Path) -> list[CheckRow]:
 
     Returns:
         The outcomes, by kind and name; none if there is no database yet.
+
+    Raises:
+        StoreError: The database holds something else than outcomes.
     """
     if not database_path(results).is_file():
         return []
     with reading(results) as connection:
         rows = connection.execute(_SELECT).fetchall()
-    return [CheckRow.model_validate_json(text) for (text,) in rows]
+    try:
+        return [CheckRow.model_validate_json(text) for (text,) in rows]
+    except ValidationError as exc:
+        raise StoreError(
+            f"{database_path(results)} holds a check that cannot be read ({first_line(exc)}); "
+            "run `flowbench store rebuild`"
+        ) from exc
 
 
 def _replace(connection: Connection, row: CheckRow) -> None:

@@ -22,8 +22,8 @@ from pydantic import TypeAdapter
 from flowbench.errors import StoreError
 from flowbench.store.attempt_files import AttemptContents, read_attempt
 from flowbench.store.connection import writing
-from flowbench.store.kept import kept_attempts
 from flowbench.store.migrations import TABLES_BY_ATTEMPT
+from flowbench.store.queries import stored_ids
 from flowbench.store.records import CurvePoint
 
 if TYPE_CHECKING:
@@ -125,15 +125,16 @@ def load(connection: Connection, attempt_dirs: Iterable[Path], *, report: Report
     return total
 
 
-def load_kept(connection: Connection, results: Path, *, report: Report) -> None:
-    """Brings the attempts that a results folder keeps as text into an open database.
+def load_kept(connection: Connection, kept: Iterable[AttemptContents]) -> None:
+    """Brings attempts that are kept as text into an open database, but for those that it has.
 
     Args:
         connection: A writing connection.
-        results: The results folder.
-        report: Told of what cannot be read.
+        kept: The attempts.
     """
-    _write(connection, [_Staged.of(kept) for kept in kept_attempts(results, report)])
+    there = stored_ids(connection)
+    missing = (contents for contents in kept if contents.record.attempt_id not in there)
+    _write(connection, [_Staged.of(contents) for contents in missing])
 
 
 def _write(connection: Connection, batch: Sequence[_Staged]) -> int:

@@ -167,7 +167,7 @@ def find_attempt(results: Path, which: str) -> AttemptContents:
         found = [row for row in found if row[2]] or found
         jobs = sorted({job_id for _, job_id, _ in found})
         if not jobs:
-            raise StoreError(f"no job or attempt {which!r} in {results} (flowbench results list)")
+            raise StoreError(f"there is no job or attempt {which!r} (flowbench results list)")
         if len(jobs) > 1:
             raise StoreError(f"{which!r} fits {len(jobs)} jobs: {', '.join(jobs[:5])}; write more")
         return contents(connection, [found[-1][0]])[0]

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowbench.errors import StoreError
-from flowbench.store.attempt_files import attempt_dirs
+from flowbench.store.attempt_files import AttemptContents, attempt_dirs
 from flowbench.store.checks import load_checks
 from flowbench.store.connection import DATABASE, database_path, is_damage, writing
 from flowbench.store.ingest import Report, load, load_kept, log_problem
-from flowbench.store.kept import has_kept
+from flowbench.store.kept import has_kept, kept_attempts
 from flowbench.store.migrations import TABLES_BY_ATTEMPT
+from flowbench.store.queries import stored_ids
 
 if TYPE_CHECKING:
     import duckdb
 
     Connection = duckdb.DuckDBPyConnection
+
+
+_SETTLED = """
+CREATE TEMP TABLE settled AS
+SELECT attempt_id FROM attempts
+UNION
+SELECT o.attempt_id
+FROM old.attempts o
+JOIN (SELECT unnest(?::VARCHAR[]) AS attempt_id, unnest(?::VARCHAR[]) AS started) k
+USING (attempt_id)
+WHERE o.started < k.started
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +55,8 @@ def rebuild(results: Path, *, report: Report = log_problem) -> Rebuilt:
     """Recreates the database beside the old one, then takes its place.
 
     Attempts whose directories are gone or unreadable are carried over from the old database, and a
-    database too damaged for that is kept under another name: a rebuild loses nothing.
+    database too damaged for that is kept under another name: a rebuild loses nothing. What is kept
+    as text comes last, since it is less than what a directory or the database has of an attempt.
 
     Args:
         results: The results folder.
@@ -62,10 +76,14 @@ def rebuild(results: Path, *, report: Report = log_problem) -> Rebuilt:
     damaged = old.is_file() and _is_damaged(results, report)
     with _scratch_folder(results) as scratch:
         with writing(scratch) as connection:
-            attempts = _load_all(connection, results, report)
+            load(connection, attempt_dirs(results), report=report)
+            kept = list(kept_attempts(results, report))
             carried = 0
             if old.is_file() and not damaged:
-                carried = _carry_over(connection, old)
+                carried = _carry_over(connection, old, kept)
+            load_kept(connection, kept)
+            load_checks(connection, results)
+            attempts = len(stored_ids(connection)) - carried
         aside = _set_aside(old) if damaged else None
         database_path(scratch).replace(old)
     return Rebuilt(attempts=attempts, carried_over=carried, kept_aside=aside)
@@ -75,7 +93,8 @@ def rebuild(results: Path, *, report: Report = log_problem) -> Rebuilt:
 def readable(results: Path, *, report: Report = log_problem) -> Iterator[Path]:
     """A results folder to read from, with a database for the moment if it has but kept attempts.
 
-    So reference results need no database beside them that could be older than they are.
+    So reference results need no database, and one that was left beside them does not hide newer
+    text: without ``runs/`` there is nothing else that it could be made from.
 
     Args:
         results: The results folder.
@@ -84,22 +103,16 @@ def readable(results: Path, *, report: Report = log_problem) -> Iterator[Path]:
     Yields:
         The folder itself, or one that holds what it keeps as text.
     """
-    if database_path(results).is_file() or not has_kept(results):
+    has_own = database_path(results).is_file() and (results / "runs").is_dir()
+    if has_own or not has_kept(results):
         yield results
         return
     with tempfile.TemporaryDirectory(prefix="flowbench-") as folder:
         with writing(Path(folder)) as connection:
-            _load_all(connection, results, report)
+            load(connection, attempt_dirs(results), report=report)
+            load_kept(connection, kept_attempts(results, report))
+            load_checks(connection, results)
         yield Path(folder)
-
-
-def _load_all(connection: Connection, results: Path, report: Report) -> int:
-    """Loads what a results folder has in files; a directory goes before what is kept of it."""
-    load_kept(connection, results, report=report)
-    load(connection, attempt_dirs(results), report=report)
-    load_checks(connection, results)
-    row = connection.execute("SELECT count(*) FROM attempts").fetchone()
-    return int(row[0]) if row else 0
 
 
 @contextmanager
@@ -138,11 +151,13 @@ def _is_damaged(results: Path, report: Report) -> bool:
     return False
 
 
-def _carry_over(connection: Connection, old: Path) -> int:
+def _carry_over(connection: Connection, old: Path, kept: Sequence[AttemptContents]) -> int:
+    """Takes over what only the old database has, unless a later attempt of that id is kept."""
     source = str(old.absolute()).replace("'", "''")
     connection.execute(f"ATTACH '{source}' AS old (READ_ONLY)")
-    lost = "attempt_id NOT IN (SELECT attempt_id FROM kept)"
-    connection.execute("CREATE TEMP TABLE kept AS SELECT attempt_id FROM attempts")
+    lost = "attempt_id NOT IN (SELECT attempt_id FROM settled)"
+    records = [contents.record for contents in kept]
+    connection.execute(_SETTLED, [[r.attempt_id for r in records], [r.started for r in records]])
     for table in TABLES_BY_ATTEMPT:
         connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM old.{table} WHERE {lost}")
     connection.execute(

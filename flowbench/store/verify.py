@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,8 @@ from flowbench.errors import StoreError
 from flowbench.store.attempt_files import AttemptContents, attempt_dirs, read_attempt
 from flowbench.store.connection import reading
 from flowbench.store.ingest import BATCH
-from flowbench.store.kept import kept_attempts
+from flowbench.store.kept import kept_attempts, thinned
+from flowbench.store.portable import portable_record
 from flowbench.store.queries import contents, stored_ids
 
 
@@ -65,12 +66,26 @@ def verify(results: Path) -> Verified:
             c.record.attempt_id: c for c in contents(connection, sorted(kept.keys() - compared))
         }
         for attempt_id in sorted(kept.keys() - compared):
-            differences += _compare(kept[attempt_id], stored.get(attempt_id))
+            differences += _compare_kept(kept[attempt_id], stored.get(attempt_id))
         compared.update(kept)
         only_stored = sorted(stored_ids(connection) - compared)
     return Verified(
         attempts=len(compared), differences=tuple(differences), only_stored=tuple(only_stored)
     )
+
+
+def _compare_kept(kept: AttemptContents, stored: AttemptContents | None) -> list[str]:
+    """Compares what is kept as text, which can be less than what the database has."""
+    kept = replace(kept, record=portable_record(kept.record))
+    if stored is not None:
+        stored = replace(
+            stored,
+            record=portable_record(stored.record),
+            curves=tuple(thinned(stored.curves)),
+            samples_png=None if kept.samples_png is None else stored.samples_png,
+            log_prob=None if kept.log_prob is None else stored.log_prob,
+        )
+    return _compare(kept, stored)
 
 
 def _compare(written: AttemptContents, stored: AttemptContents | None) -> list[str]:

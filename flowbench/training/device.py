@@ -147,17 +147,24 @@ class Device:
     def numerics(self, precision: Precision) -> Iterator[None]:
         """Allows TF32 in a block only where it was asked for; likelihoods never do.
 
+        Outside such blocks torch's own defaults hold, which run cuDNN in TF32.
+
         Args:
             precision: ``tf32`` allows it.
         """
-        matmul, conv = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]
-        before = (matmul.fp32_precision, conv.fp32_precision)
-        wanted = "tf32" if precision == "tf32" else "ieee"
-        matmul.fp32_precision = conv.fp32_precision = wanted
+        kernels: tuple[Any, ...] = (
+            torch.backends.cuda.matmul,
+            torch.backends.cudnn.conv,  # type: ignore[attr-defined]
+            torch.backends.cudnn.rnn,
+        )
+        before = [kernel.fp32_precision for kernel in kernels]
+        for kernel in kernels:
+            kernel.fp32_precision = "tf32" if precision == "tf32" else "ieee"
         try:
             yield
         finally:
-            matmul.fp32_precision, conv.fp32_precision = before
+            for kernel, setting in zip(kernels, before, strict=True):
+                kernel.fp32_precision = setting
 
 
 class InFlight:

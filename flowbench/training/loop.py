@@ -309,7 +309,7 @@ class Trainer:
             norm.momentum = None  # a plain average over the batches
             norm.train()
         step = Step(index=0, progress=0.0, phase=0, group="all", generator=self._generator)
-        with torch.no_grad():
+        with torch.no_grad(), self._device.numerics("float32"):
             for batch in self._calibration_batches():
                 model.loss(batch, step)
         for norm, momentum in zip(norms, momenta, strict=True):

@@ -17,7 +17,7 @@ def compute(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -
         settings: Not used.
 
     Returns:
-        ``num_function_evaluations``, the mean over the test batches; unavailable where no solver
+        ``num_function_evaluations``, the mean over the rows of all test passes; unavailable where no solver
         runs.
     """
     del data, settings

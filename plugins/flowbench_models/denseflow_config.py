@@ -308,6 +308,11 @@ class DenseFlowConfig(ModelConfig):
                 "logit_alpha goes with dequantization=variational; otherwise add a logit to "
                 "preprocessing.bijections"
             )
+        if self.checkpointing and self.training.compile and self.coupling == "fusion":
+            raise ValueError(
+                "training.compile does not go with checkpointing of networks with batch norms, "
+                "those of coupling=fusion; turn one of the two off"
+            )
         return self
 
     @classmethod

@@ -12,6 +12,7 @@ from torch import Tensor
 from flowbench_models.bijections.actnorm import ActNorm
 from flowbench_models.bijections.base import Composition
 from flowbench_models.bijections.coupling import HalfCoupling
+from flowbench_models.bijections.elementwise import Shift
 from flowbench_models.bijections.folding import fold_mixings
 from flowbench_models.bijections.permutation import InvertibleConv1x1, mix_channels
 from flowbench_models.nets.checkpointing import run_checkpointed
@@ -86,9 +87,12 @@ class GlowSteps(Composition):
             with full_precision(x):
                 x = mix_channels(x, matrix, offset)
             x, log_derivative = step.coupling.couple(x, self._conditioner(step.net, net))
-            log_derivatives.append(log_derivative)
-        ladj = torch.stack(log_derivatives).sum(dim=(0, 2, 3, 4))  # of (K, B, C, H, W)
-        return x, ladj + x.shape[2] * x.shape[3] * mixings.log_abs_det
+            if not isinstance(step.coupling.law, Shift):  # there it is zero
+                log_derivatives.append(log_derivative)
+        ladj = x.shape[2] * x.shape[3] * mixings.log_abs_det
+        if not log_derivatives:
+            return x, ladj.expand(len(x))
+        return x, torch.stack(log_derivatives).sum(dim=(0, 2, 3, 4)) + ladj  # of (K, B, C, H, W)
 
     def _conditioner(
         self, net: GlowConvNet, kernels: Sequence[Kernel]

@@ -35,7 +35,9 @@ class TarFlow(InvertibleModel):
     An image is cut into patches; a patch is a token of D values. Each block is an affine
     autoregressive map over the tokens, with a causal transformer as its network; odd blocks read
     the tokens backwards. Latents are standard normal, shape (N, D). A volume-preserving flow
-    divides its latents by standard deviations that follow those of training.
+    divides its latents by standard deviations that follow those of training. They follow the raw
+    weights: averaged weights are scored with the deviations of the raw weights' latents, which may
+    understate them.
 
     Sampling takes the options of `TarFlowSampling`.
 
@@ -97,11 +99,19 @@ class TarFlow(InvertibleModel):
             withheld = dropped < self.config.label_dropout
             labels = labels.masked_fill(withheld, self.num_classes)
         z, ladj = self._encode(batch.x, labels, checkpoint=self.config.checkpointing)
-        if self.config.volume_preserving:
-            with torch.no_grad():
-                self.prior_variance.lerp_(z.square().mean(dim=0), PRIOR_RATE)
+        if self.config.volume_preserving and self.training:
+            self._follow(z)
         log_prob = standard_normal_log_prob((z,)) + ladj
         return bits_per_dim(log_prob, self.data.num_dims).mean()
+
+    @torch.no_grad()
+    def _follow(self, z: Tensor) -> None:
+        """Moves the prior's variances towards those of latents, but to no value that is not finite.
+
+        The step of such a batch is skipped, and a variance lost to it would stay lost.
+        """
+        moved = self.prior_variance.lerp(z.square().mean(dim=0), PRIOR_RATE)
+        self.prior_variance.copy_(torch.where(moved.isfinite(), moved, self.prior_variance))
 
     def _latent(
         self, x: Tensor, labels: Tensor | None, *, checkpoint: bool

@@ -106,7 +106,7 @@ def _row(number: int, samples: int, every: int) -> Row:
         cells=cells,
         details=_details(number, samples) if reproduced else Details(),
         model="glow:512ch" if reproduced else "",
-        contract="14 of 14 checks passed" if reproduced else "",
+        contract="14 checks passed" if reproduced else "",
         num_parameters=1e6 * (1 + number) if reproduced else None,
         published_parameters=4e6 * (1 + number) if number % 2 else None,
         latency_s=0.002 * (1 + number) if reproduced else None,

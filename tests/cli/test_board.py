@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -86,6 +87,28 @@ def test_exported_suites_make_the_same_page(
         pages.append((tmp_path / "out" / "index.html").read_bytes())
     assert pages[0] == pages[1]
     assert "≤ 3.05".encode() in pages[0]
+
+
+def test_kept_results_are_read_without_a_database(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    store, kept = mirrored.store(tmp_path / "results"), tmp_path / "kept"
+    from_store, to_kept = ("--results", str(store)), ("--out", str(kept))
+    assert call(monkeypatch, "results", "export", "denseflow-1", *from_store, *to_kept) == 0
+    capsys.readouterr()
+
+    def said(*arguments: str) -> str:
+        assert call(monkeypatch, "results", *arguments, "--results", str(kept)) == 0
+        return capsys.readouterr().out
+
+    listed = json.loads(said("list", "--json"))
+    assert len(listed) == 12
+    first = next(one["name"] for one in listed if one["status"] == "ok")
+    assert json.loads(said("show", first))["attempt_id"] == first
+    assert "left no log" in said("logs", first)
+    assert json.loads(said("query", "select count(*) as n from attempts", "--json")) == [{"n": 12}]
+    assert said("export", "--out", str(tmp_path / "all.csv")).strip() == str(tmp_path / "all.csv")
+    assert [path.name for path in kept.iterdir()] == ["kept"]
 
 
 @pytest.mark.parametrize(

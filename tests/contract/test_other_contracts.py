@@ -100,6 +100,38 @@ def test_closed_forms_are_compared(registry: Registry, expected: float, status: 
     assert result.status == status
 
 
+def test_the_worst_closed_form_is_told(registry: Registry) -> None:
+    known = [
+        ClosedForm(log_prob=[-1.0, -3.0], expected=expected, tolerance=tolerance)
+        for expected, tolerance in ((2.1, 1e-6), (4.0, 1e-6), (2.2, 1e-6), (20.0, 1.0))
+    ]
+    report = check_metric(registry, "sound_nll", closed_forms=known)
+    (result,) = report.failures
+    assert (result.name, result.figure) == ("closed_form", pytest.approx(0.5))
+    assert "by hand 4" in result.detail
+    (sound,) = [
+        r
+        for r in check_metric(registry, "sound_nll", closed_forms=[known[3]]).results
+        if r.name == "closed_form"
+    ]
+    assert (sound.status, sound.figure) == ("passed", pytest.approx(0.9))
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "given", "need"),
+    [
+        ("sound_spread", ClosedForm(log_prob=[-1.0], expected=1.0), "log_prob", "likelihood"),
+        ("sound_nll", ClosedForm(samples=[[0.0, 1.0]], expected=1.0), "samples", "samples"),
+    ],
+)
+def test_a_closed_form_gives_what_the_metric_needs(
+    registry: Registry, name: str, known: ClosedForm, given: str, need: str
+) -> None:
+    (result,) = check_metric(registry, name, closed_forms=[known]).failures
+    assert result.name == "closed_form"
+    assert f"gives the metric {given}, but '{need}' is not in its `needs`" in result.detail
+
+
 def test_closed_forms_of_samples_are_compared(registry: Registry) -> None:
     known = ClosedForm(samples=[[0.0, 1.0], [4.0, 3.0]], expected=1.5)
     report = check_metric(registry, "sound_spread", closed_forms=[known])

@@ -147,6 +147,15 @@ def test_a_file_without_address_says_where_a_person_gets_it(web: Web, tmp_path: 
     assert "flowbench data prepare x --from FOLDER" in message
 
 
+@pytest.mark.parametrize("offline", [True, False])
+def test_the_folder_to_give_is_named_once(web: Web, tmp_path: Path, offline: bool) -> None:
+    retry = "flowbench data prepare x --from FOLDER --data-dir y"
+    missing = remote(web, url=web.url("b.bin") if not offline else web.url("a.bin"))
+    with pytest.raises(DataError) as caught:
+        fetch_file(missing, tmp_path, offline=offline, retry=retry)
+    assert str(caught.value).endswith(f"then run {retry}")
+
+
 def test_a_damaged_file_in_place_is_told(web: Web, tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(b"x" * len(BODY))
     assert "remove it and fetch the file again" in refused(remote(web), tmp_path)

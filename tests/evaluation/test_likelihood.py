@@ -69,15 +69,31 @@ class Closed(DensityModel):
         return Density(values=self.function(x, context, generator), info={"nfe": 7.0})
 
 
+class CountsRows(Closed):
+    """Notes how many rows a pass has."""
+
+    def log_prob(self, x, context=None, *, generator=None):
+        values = super().log_prob(x, context, generator=generator).values
+        return Density(values=values, info={"rows": float(len(x))})
+
+
 def evaluate(
-    function, info, x, preprocessing=None, kind=DEQUANTIZED, draws=1, context=None, batch_size=64
+    function,
+    info,
+    x,
+    preprocessing=None,
+    kind=DEQUANTIZED,
+    draws=1,
+    context=None,
+    batch_size=64,
+    model_class=Closed,
 ):
     config = ModelConfig(preprocessing=preprocessing or Preprocessing())
     preprocessor = Preprocessor(config.preprocessing, info, dtype=torch.float64)
     split = Split(x=x, context=context or {})
     preprocessor.fit(split)
     return evaluate_likelihood(
-        Closed(config, info, function),
+        model_class(config, info, function),
         preprocessor,
         split,
         name="test",
@@ -264,11 +280,22 @@ def test_where_memory_runs_out_passes_shrink_and_the_estimate_is_that_of_smaller
 
         return log_prob
 
-    halved = evaluate(fits(20), info, x, draws=4, batch_size=64)
+    with pytest.warns(UserWarning, match="64 rows in a pass .* passes of 16") as said:
+        halved = evaluate(fits(20), info, x, draws=4, batch_size=64)
+    assert len(said) == 1
     small = evaluate(fits(1000), info, x, draws=4, batch_size=16)
     assert np.array_equal(halved.log_prob, small.log_prob)
     with pytest.raises(torch.OutOfMemoryError, match="too many rows"):
         evaluate(fits(0), info, x, batch_size=64)
+
+
+def test_diagnostics_are_means_over_rows() -> None:
+    x = np.zeros((5, 1), np.float32)
+    kind = Likelihood(measure="continuous")
+    result = evaluate(
+        lambda z, *_: z[:, 0], vector_info(1), x, kind=kind, batch_size=4, model_class=CountsRows
+    )
+    assert result.info == {"rows": pytest.approx((4 * 4 + 1 * 1) / 5)}
 
 
 def test_labels_are_withheld_unless_the_likelihood_is_given_them() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from flowbench.leaderboard.build import Source, build_boards
 from flowbench.leaderboard.rows import contract_words
 from flowbench.leaderboard.table import Board, Row
 from flowbench.store.records import AttemptRow
+from flowbench.suite.load import parse_settings
 from tests.leaderboard import mirrored
 from tests.store import attempts as make
 
@@ -186,7 +188,11 @@ def test_mixed_code_is_badged() -> None:
         ({"sample": {"temperature": 0.8, "options": {}}}, "--sample temperature=0.8"),
         (
             {"sample": {"temperature": 1.0, "options": {"guidance": 2.0, "denoise": True}}},
-            "--sample guidance=2.0,denoise=true",
+            "--sample guidance=2.0 --sample denoise=true",
+        ),
+        (
+            {"sample": {"temperature": 0.8, "options": {"sizes": [1, 2], "mode": "on"}}},
+            "--sample temperature=0.8 --sample 'sizes=[1, 2]' --sample mode=on",
         ),
     ],
 )
@@ -202,11 +208,24 @@ def test_the_command_says_how_a_row_was_measured(protocol: dict[str, Any], flags
         (["flowbench", "run", "--metrics", "bpd,fid"], "--metrics bpd,fid"),
         (["flowbench", "run", "--metrics=fid"], "--metrics fid"),
         (["flowbench", "run", "digits"], ""),
+        (["flowbench", "run", "--plugin-file", "local/mine.py"], "--plugin-file mine.py"),
+        (
+            ["flowbench", "run", "--plugin-file=/x/my flow.py", "--metrics", "bpd"],
+            "--metrics bpd --plugin-file 'my flow.py'",
+        ),
     ],
 )
 def test_the_command_measures_what_was_asked_for(given: list[str], flags: str) -> None:
     found = board(run("glow", 0, 2.0, provenance={"command": given}))
     assert next(found.rows).details.command.partition("--eval-draws 16")[2].strip() == flags
+
+
+@pytest.mark.parametrize("value", ["64", "true", "null", '"x"', "[1]", "NaN", "plain", "a b", ""])
+def test_text_in_an_override_comes_back_as_text(value: str) -> None:
+    found = board(run("glow", 0, 2.0, job={"overrides": {"note": value}}))
+    parts = shlex.split(next(found.rows).details.command)
+    given = parts[parts.index("--set") + 1]
+    assert parse_settings([given], "--set") == {"glow.note": value}
 
 
 def test_the_code_of_a_row_can_be_found() -> None:
@@ -234,7 +253,7 @@ def test_a_check_of_other_code_is_said_to_be_so_and_does_not_bar(
     checks = {"glow": mirrored.check("glow", status)}
     (found,) = build_boards(Source(records=records, checks=checks))
     (row,) = found.rows
-    words = {"passed": "1 of 1 checks passed", "failed": "failed: ladj"}[status]
+    words = {"passed": "1 check passed", "failed": "failed: ladj"}[status]
     assert row.contract == words + suffix
     assert ("contract ×" in row.badges) == (bars and status == "failed")
     assert row.cells[0].struck == (bars and status == "failed")
@@ -242,6 +261,9 @@ def test_a_check_of_other_code_is_said_to_be_so_and_does_not_bar(
 
 def test_the_contract_is_said_in_words() -> None:
     passed = mirrored.check("glow", "passed")
-    assert contract_words(passed) == "1 of 1 checks passed"
+    assert contract_words(passed) == "1 check passed"
+    outcomes = ["passed"] * 3 + ["skipped"] * 2
+    some = passed.model_copy(update={"checks": tuple({"status": one} for one in outcomes)})
+    assert contract_words(some) == "3 checks passed, 2 skipped"
     assert contract_words(mirrored.check("glow")) == "failed: ladj"
     assert contract_words(None) == "not checked here (flowbench check)"

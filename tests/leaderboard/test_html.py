@@ -11,10 +11,10 @@ from PIL import Image
 from flowbench.leaderboard.render import html
 from flowbench.leaderboard.render.html import samples
 from flowbench.leaderboard.render.html.columns import decimals, headings, split, style
-from flowbench.leaderboard.render.html.page import _fact, _ways
+from flowbench.leaderboard.render.html.page import _fact, _leader, _ways
 from flowbench.leaderboard.render.html.plots import plots
 from flowbench.leaderboard.render.html.rows import group_views, row_ids
-from flowbench.leaderboard.table import Board, Cell, Published
+from flowbench.leaderboard.table import Board, Cell, Group, Published
 from tests.browser.boards import hostile, mirrored
 
 
@@ -177,6 +177,25 @@ def test_an_index_counts_what_boards_hold(board: Board) -> None:
     assert cells[:4] == ["Table 1", "31", str(published), str(reproduced)]
     assert cells[4] == str(sum(row.sub != "" for row in board.rows))  # each has one that failed
     assert cells[5].startswith("Method 0 ≤")
+
+
+@pytest.mark.parametrize(("direction", "leader"), [("lower", "Method 3"), ("higher", "Method 0")])
+def test_an_index_names_the_best_of_ties(board: Board, direction: str, leader: str) -> None:
+    tied = []
+    for row, mean in zip(list(board.rows)[0:6:3], (2.56, 2.51), strict=True):
+        cell = replace(row.cells[0], best=True, mean=mean, value=str(mean))
+        tied.append(replace(row, cells=(cell, *row.cells[1:])))
+    column = replace(board.columns[0], direction=direction)
+    columns = (column, *board.columns[1:])
+    found = replace(board, columns=columns, groups=(Group(name="", rows=tuple(tied)),))
+    assert _leader(found).startswith(f"{leader} ≤ 2.5")
+    assert _leader(replace(found, groups=())) == ""
+
+
+def test_a_page_names_no_file_that_it_may_not_be_made_from(board: Board) -> None:
+    page = html.render(board)
+    assert "from its records, schema" in page
+    assert ".duckdb" not in page
 
 
 @pytest.mark.parametrize("unlike", [True, False])

@@ -9,10 +9,12 @@ import pytest
 from flowbench.errors import LeaderboardError
 from flowbench.leaderboard import keep_suites, suite_boards, write_boards
 from flowbench.store.attempt_files import attempt_dirs
-from flowbench.store.checks import latest_checks
+from flowbench.store.checks import latest_checks, record_check
+from flowbench.store.connection import database_path
 from flowbench.store.ingest import ingest
 from flowbench.store.kept import kept_attempts
 from flowbench.store.rebuild import readable
+from flowbench.store.records import CurvePoint
 from flowbench.suite.find import SUITE_FOLDERS
 from tests.leaderboard import mirrored
 from tests.store import attempts as make
@@ -32,12 +34,20 @@ def results(tmp_path: Path) -> Path:
         make.write(
             folder,
             make.attempt(make.job(model), measurements=make.measurements(2.0)),
-            curves=make.curve(2.0, points=700),
+            curves=with_gaps(make.curve(2.0, points=700)),
             samples_png=make.png(seed),
             values=make.log_prob(2.0, seed),
         )
     ingest(folder, attempt_dirs(folder))
     return folder
+
+
+def with_gaps(curve: tuple[CurvePoint, ...]) -> tuple[CurvePoint, ...]:
+    """A curve that has no value of the averaged weights at each fourth point."""
+    return tuple(
+        point if place % 4 else point.model_copy(update={"bpd_ema": None})
+        for place, point in enumerate(curve)
+    )
 
 
 def pages(
@@ -75,6 +85,45 @@ def test_only_what_a_board_shows_is_kept(tmp_path: Path) -> None:
     found = list(kept_attempts(tmp_path / "kept", pytest.fail))
     assert [a.samples_png is not None for a in found] == [True, False, False]
     assert all(a.log_prob is None for a in found)
+
+
+def test_places_on_the_machine_are_not_kept_and_pages_stay_the_same(tmp_path: Path) -> None:
+    folder, kept = tmp_path / "results", tmp_path / "kept"
+    ran = make.attempt(
+        make.job("glow"),
+        provenance={
+            "command": ["flowbench", "run", "--plugin-file", "/home/ada/mine.py"],
+            "plugins": {"/home/ada/mine.py": "1"},
+        },
+        measurements=(
+            *make.measurements(2.0),
+            make.measured("fid", None, "", status="unavailable", reason="no /home/ada/.cache/w"),
+        ),
+    )
+    trace = 'File "/home/ada/env/lib/python3.12/site-packages/torch/x.py", line 3'
+    crashed = make.failed(make.job("nice"), "crashed").model_copy(update={"log_tail": trace})
+    for record in (ran, crashed):
+        make.write(folder, record)
+    ingest(folder, attempt_dirs(folder))
+    check = mirrored.check("glow", "passed").model_copy(update={"plugin": "/home/ada/mine.py"})
+    record_check(folder, check)
+    (file,) = keep_suites(folder, [mirrored.suite("digits")], kept)
+    written = [file.read_text("utf-8"), *(f.read_text("utf-8") for f in kept.rglob("*.json"))]
+    assert len(written) == 2
+    assert "/home/ada" not in "".join(written)
+    shown = pages(folder, tmp_path / "first", ("digits",))
+    assert pages(kept, tmp_path / "second", ("digits",)) == shown
+    assert b"/home/ada" not in b"".join(shown.values())
+    assert b"--plugin-file mine.py" in shown["digits/index.html"]
+    assert b"site-packages/torch/x.py" in shown["digits/index.html"]
+
+
+def test_kept_results_can_be_kept_again_without_a_database(results: Path, tmp_path: Path) -> None:
+    suites = [mirrored.suite(name) for name in SUITES]
+    first = keep_suites(results, suites, tmp_path / "kept")
+    again = keep_suites(tmp_path / "kept", suites, tmp_path / "again")
+    assert [f.read_bytes() for f in again] == [f.read_bytes() for f in first]
+    assert not database_path(tmp_path / "kept").exists()
 
 
 def test_a_suite_without_results_cannot_be_kept(results: Path, tmp_path: Path) -> None:

@@ -146,12 +146,15 @@ def test_a_check_of_another_preset_says_nothing() -> None:
     assert row(found, "GLOW").badges == ()
 
 
-def test_results_of_replaced_code_are_stale() -> None:
+@pytest.mark.parametrize(("dataset", "badges"), [("cifar10", ("stale",)), ("digits", ())])
+def test_results_of_code_replaced_on_their_data_are_stale(
+    dataset: str, badges: tuple[str, ...]
+) -> None:
     newer = mirrored.run(
-        "glow:tiny", "digits", 0, 2.0, code_sha256="e" * 64, started="2026-02-02T00:00:00+00:00"
+        "glow:tiny", dataset, 0, 2.0, code_sha256="e" * 64, started="2026-02-02T00:00:00+00:00"
     )
     found = board(*mirrored.records(), newer)
-    assert row(found, "GLOW").badges == ("stale",)
+    assert row(found, "GLOW").badges == badges
     assert row(found, DENSEFLOW).badges == ()
 
 
@@ -160,6 +163,14 @@ def test_no_share_of_gpu_hours_on_a_cpu() -> None:
     ours = cell(board(*runs), DENSEFLOW, "cifar10")
     assert ours.budget_share == ""
     assert ours.device_hours == 2.0
+
+
+@pytest.mark.parametrize(("device", "facts"), [("cuda", ["0.8\u00a0%"]), ("cpu", [])])
+def test_the_median_share_is_that_of_the_shares_shown(device: str, facts: list[str]) -> None:
+    runs = [mirrored.run("denseflow:74-10", "cifar10", s, 3.0, device_kind=device) for s in (0, 1)]
+    said = "median budget share "
+    found = [fact.removeprefix(said) for fact in board(*runs).facts if fact.startswith(said)]
+    assert found == facts
 
 
 def test_the_budget_that_most_rows_have_is_shown() -> None:

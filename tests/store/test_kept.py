@@ -8,11 +8,13 @@ import pytest
 
 from flowbench.errors import StoreError
 from flowbench.store.attempt_files import AttemptContents, attempt_dirs, read_attempt
+from flowbench.store.checks import latest_checks, record_check
 from flowbench.store.connection import database_path
 from flowbench.store.kept import CURVE_POINTS, has_kept, keep, kept_attempts, thinned
 from flowbench.store.queries import attempt_contents, list_attempts
 from flowbench.store.rebuild import readable, rebuild
 from flowbench.store.verify import verify
+from tests.leaderboard import mirrored
 from tests.store import attempts as make
 
 
@@ -81,13 +83,28 @@ def test_other_readers_say_how_kept_attempts_become_a_database(
         list_attempts(tmp_path)
 
 
-def test_a_folder_with_a_database_is_read_as_it_is(
+def test_a_folder_with_runs_and_a_database_is_read_as_it_is(
+    attempt: AttemptContents, tmp_path: Path
+) -> None:
+    keep(tmp_path, "some", [attempt])
+    shutil.copytree(tmp_path / "ran" / "runs", tmp_path / "runs")
+    rebuild(tmp_path)
+    with readable(tmp_path) as folder:
+        assert folder == tmp_path
+
+
+def test_a_database_that_was_left_there_hides_no_text(
     attempt: AttemptContents, tmp_path: Path
 ) -> None:
     keep(tmp_path, "some", [attempt])
     rebuild(tmp_path)
+    other = AttemptContents(record=make.attempt(make.job("nice")))
+    keep(tmp_path, "some", [attempt, other])
+    record_check(tmp_path, mirrored.check("glow"))  # the database is newer than the text
     with readable(tmp_path) as folder:
-        assert folder == tmp_path
+        names = {a["name"] for a in list_attempts(folder)}
+        assert [check.name for check in latest_checks(folder)] == ["glow"]
+    assert names == {attempt.record.attempt_id, other.record.attempt_id}
 
 
 def test_a_rebuild_takes_in_what_is_kept(attempt: AttemptContents, tmp_path: Path) -> None:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from flowbench.errors import StoreError
+from flowbench.store.attempt_files import AttemptContents
 from flowbench.store.connection import database_path, writing
 from flowbench.store.ingest import ingest
+from flowbench.store.kept import keep
 from flowbench.store.queries import attempt_contents, list_attempts
 from flowbench.store.rebuild import rebuild
 from flowbench.store.verify import verify
@@ -45,6 +48,48 @@ def test_rebuild_keeps_what_only_the_database_has(results: Path) -> None:
     assert (after.record, after.curves) == (before.record, before.curves)
     assert after.samples_png == before.samples_png
     assert verify(results).only_stored == (lost.attempt_id,)
+
+
+def test_rebuild_prefers_what_the_database_has_to_what_is_kept_of_it(results: Path) -> None:
+    rebuild(results)
+    lost = make.attempt(make.job("glow"))
+    shutil.rmtree(results / "runs" / lost.job.job_id)
+    (before,) = attempt_contents(results, [lost.attempt_id])
+    rest = AttemptContents(record=make.attempt(make.job("nice")))
+    keep(results, "some", [replace(before, samples_png=None, log_prob=None), rest])
+    rebuilt = rebuild(results)
+    assert (rebuilt.attempts, rebuilt.carried_over) == (2, 1)
+    (after,) = attempt_contents(results, [lost.attempt_id])
+    assert after.samples_png == before.samples_png
+    assert after.log_prob is not None
+    assert len(attempt_contents(results, [rest.record.attempt_id])) == 1
+    assert verify(results).differences == ()
+
+
+def test_rebuild_takes_a_later_attempt_that_is_kept(results: Path) -> None:
+    rebuild(results)
+    lost = make.attempt(make.job("glow"))
+    shutil.rmtree(results / "runs" / lost.job.job_id)
+    again = lost.model_copy(update={"started": "2026-03-02T03:04:05+00:00", "steps": 99})
+    keep(results, "some", [AttemptContents(record=again)])
+    rebuilt = rebuild(results)
+    assert (rebuilt.attempts, rebuilt.carried_over) == (2, 0)
+    (after,) = attempt_contents(results, [lost.attempt_id])
+    assert (after.record, after.curves, after.samples_png) == (again, (), None)
+    assert verify(results).differences == ()
+
+
+def test_verify_names_what_is_kept_and_differs_from_what_is_stored(results: Path) -> None:
+    rebuild(results)
+    lost = make.attempt(make.job("glow"))
+    shutil.rmtree(results / "runs" / lost.job.job_id)
+    (stored,) = attempt_contents(results, [lost.attempt_id])
+    other = replace(stored, record=lost.model_copy(update={"steps": 99}), samples_png=make.png(1))
+    keep(results, "some", [other])
+    differences = verify(results).differences
+    assert [said.partition(";")[0] for said in differences] == [
+        f"{lost.attempt_id}: the database has other {part}" for part in ("record", "samples")
+    ]
 
 
 @pytest.mark.parametrize("damage", ["junk", "truncated"])

@@ -215,6 +215,20 @@ def test_batch_norm_statistics_belong_to_the_averaged_weights(fake_registry, dat
     assert torch.allclose(calibrated[-1], raw.mean(0), atol=0.2)
 
 
+def test_batch_norm_statistics_are_re_estimated_without_tf32(fake_registry, data, fakes) -> None:
+    seen: dict[str, set[str]] = {"training": set(), "re-estimation": set()}
+
+    def note(norm: torch.nn.BatchNorm1d, _: Any) -> None:
+        precision = torch.backends.cudnn.conv.fp32_precision
+        seen["training" if norm.momentum is not None else "re-estimation"].add(precision)
+
+    base = make(fake_registry, data, "fake-gaussian:averaged", precision="tf32")
+    model = _with_batch_norm(fakes, base.model)
+    model.norm.register_forward_pre_hook(note)
+    make_for(model, base).run()
+    assert seen == {"training": {"tf32"}, "re-estimation": {"ieee"}}
+
+
 def _with_batch_norm(fakes: ModuleType, model: GenerativeModel) -> GenerativeModel:
     class WithNorm(fakes.Gaussian):
         def __init__(self, config, data):

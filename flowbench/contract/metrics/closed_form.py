@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from flowbench.contract.checks import Check, Finding, failed, skipped, within
 from flowbench.contract.metrics.stage import show
 from flowbench.contract.metrics.subject import MetricSubject
 
+_NEEDED = {"log_prob": "likelihood", "samples": "samples"}  # what a case gives: the need for it
+
 
 def check_closed_forms(subject: MetricSubject) -> Finding:
     """The metric gives the value that its author worked out."""
@@ -21,17 +24,29 @@ def check_closed_forms(subject: MetricSubject) -> Finding:
     alien = [case for case in subject.known if not isinstance(case, ClosedForm)]
     if alien:
         return failed(f"`closed_forms` must be a sequence of ClosedForm, it has {alien[0]!r}")
-    worst: Finding | None = None
-    for case in subject.known:
-        main = subject.main(subject.measure(**_changes(subject, case)))
-        if main is None or main.value is None:
-            return failed(f"no value where {case.expected:g} is expected")
-        error = abs(main.value - case.expected) / max(abs(case.expected), 1e-12)
-        words = f"relative error of {main.value:.6g}, by hand {case.expected:.6g}"
-        finding = within(error, case.tolerance, words)
-        if worst is None or finding.status == "failed":
-            worst = finding
-    return worst or skipped("none given")
+    return max((_compare(subject, case) for case in subject.known), key=_badness)
+
+
+def _compare(subject: MetricSubject, case: ClosedForm) -> Finding:
+    unseen = [
+        f"{given}, but {need!r} is not in its `needs`"
+        for given, need in _NEEDED.items()
+        if getattr(case, given) is not None and need not in subject.spec.needs
+    ]
+    if unseen:
+        return failed(f"a ClosedForm gives the metric {unseen[0]}")
+    main = subject.main(subject.measure(**_changes(subject, case)))
+    if main is None or main.value is None:
+        return failed(f"no value where {case.expected:g} is expected")
+    error = abs(main.value - case.expected) / max(abs(case.expected), 1e-12)
+    words = f"relative error of {main.value:.6g}, by hand {case.expected:.6g}"
+    return within(error, case.tolerance, words)
+
+
+def _badness(finding: Finding) -> tuple[bool, float]:
+    """Orders findings: failures last, and of these the largest error; no number is the worst."""
+    figure = math.inf if finding.figure is None else finding.figure
+    return finding.status == "failed", math.inf if math.isnan(figure) else figure
 
 
 def _changes(subject: MetricSubject, case: ClosedForm) -> dict[str, Any]:

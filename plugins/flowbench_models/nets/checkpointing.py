@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import cast
 
 import torch
@@ -17,7 +17,8 @@ def run_checkpointed(
 ) -> Tensor:
     """Runs a network without keeping its activations for the backward pass.
 
-    Values, gradients and batch-norm statistics are those of a plain run.
+    Values, gradients and batch-norm statistics are those of a plain run. Only a network without
+    batch norms can be compiled so: `torch.compile` refuses the context that keeps their statistics.
 
     Args:
         net: The network.
@@ -28,15 +29,16 @@ def run_checkpointed(
         ``net(h)``, or ``run(h)``.
     """
     run = run or net
-
-    def contexts() -> tuple[AbstractContextManager[object], AbstractContextManager[object]]:
-        return nullcontext(), frozen_statistics(net)
-
+    out: Tensor
     if not torch.is_grad_enabled():
-        plain: Tensor = run(h)
-        return plain
-    kept: Tensor = checkpoint(run, h, use_reentrant=False, context_fn=contexts)
-    return kept
+        out = run(h)
+    elif not _batch_norms(net):
+        out = checkpoint(run, h, use_reentrant=False)
+    else:
+        out = checkpoint(
+            run, h, use_reentrant=False, context_fn=lambda: (nullcontext(), frozen_statistics(net))
+        )
+    return out
 
 
 @contextmanager
@@ -51,7 +53,7 @@ def frozen_statistics(net: nn.Module) -> Iterator[None]:
     Yields:
         Nothing.
     """
-    norms = [module for module in net.modules() if isinstance(module, _BatchNorm)]
+    norms = _batch_norms(net)
     momenta = [norm.momentum for norm in norms]
     counts = [_count(norm).clone() for norm in norms]
     for norm in norms:
@@ -62,6 +64,10 @@ def frozen_statistics(net: nn.Module) -> Iterator[None]:
         for norm, momentum, count in zip(norms, momenta, counts, strict=True):
             norm.momentum = momentum
             _count(norm).copy_(count)
+
+
+def _batch_norms(net: nn.Module) -> list[_BatchNorm]:
+    return [module for module in net.modules() if isinstance(module, _BatchNorm)]
 
 
 def _count(norm: _BatchNorm) -> Tensor:

@@ -58,11 +58,14 @@ class NystromAttention(nn.Module):
         self.layout = layout
 
     def forward(self, h: Tensor) -> Tensor:
-        """Maps (B, width, H, W) to the same shape."""
+        """Maps (B, width, H, W) to the same shape.
+
+        The softmax and the pseudo-inverse run in float32 at least, whatever autocast made of h.
+        """
         qkv = self.qkv(h)
         with full_precision(h):
-            attended = self._attend(qkv.to(h.dtype))
-        out: Tensor = self.output(attended)
+            attended = self._attend(qkv.to(torch.promote_types(qkv.dtype, torch.float32)))
+        out: Tensor = self.output(attended.to(h.dtype))
         return out
 
     def _attend(self, qkv: Tensor) -> Tensor:

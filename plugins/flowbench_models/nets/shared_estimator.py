@@ -44,8 +44,12 @@ class FlowIndication(nn.Module):
         return images * scale[:, :, None, None] + offset[:, :, None, None]
 
     def initialize(self) -> None:
-        """Normalises the embedding by its mean and standard deviation over positions."""
-        self.norm.initialize(self.embedding)
+        """Normalises the embedding by its mean and standard deviation over positions.
+
+        A single position has no deviation: there the norm stays the identity.
+        """
+        if self.embedding[0, 0].numel() > 1:
+            self.norm.initialize(self.embedding)
 
 
 class SharedEstimator(nn.Module):

@@ -105,11 +105,17 @@ def test_dequantization_alone_switches_the_preprocessing(dataset):
         ({"units": (0, 1)}, "one number >= 1 for each block"),
         ({"dequantization": "uniform", "logit_alpha": 0.05}, "preprocessing.bijections"),
         ({"preprocessing": {"support": "continuous"}}, "contradicts preprocessing.support"),
+        ({"checkpointing": True, "training": {"compile": True}}, "does not go with checkpointing"),
     ],
 )
 def test_contradictions_are_refused(changes, message):
     with pytest.raises(ValidationError, match=message):
         _config(**changes)
+
+
+def test_networks_without_batch_norms_are_compiled_and_checkpointed():
+    both = {"checkpointing": True, "training": {"compile": True}}
+    assert _config(coupling="convolutional", **both).training.compile
 
 
 def test_real_values_are_refused(dataset):

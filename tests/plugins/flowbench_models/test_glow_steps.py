@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 
@@ -9,18 +11,20 @@ from flowbench_models.bijections import (
     FullConv1x1,
     HalfCoupling,
     PLUConv1x1,
+    Shift,
     SigmoidAffine,
 )
+from flowbench_models.bijections.elementwise import ElementwiseMap
 from flowbench_models.glow_steps import GlowStep, GlowSteps
 from flowbench_models.nets.convnet import GlowConvNet
 
 
-def _steps(mixing, num_steps: int = 3) -> GlowSteps:
+def _steps(mixing, num_steps: int = 3, law: type[ElementwiseMap] = SigmoidAffine) -> GlowSteps:
     return GlowSteps(
         GlowStep(
             ActNorm(3),
             mixing(3),
-            HalfCoupling(SigmoidAffine(), GlowConvNet(2, 2, width=4), swap=False),
+            HalfCoupling(law(), GlowConvNet(2, law.num_parameters, width=4), swap=False),
         )
         for _ in range(num_steps)
     )
@@ -48,6 +52,27 @@ def test_gradients_of_steps_together_equal_those_one_after_the_other(steps):
         for z, ladj in (steps(x), Composition(steps.steps())(x))
     )
     torch.testing.assert_close(together, apart)
+
+
+def test_additive_steps_together_equal_steps_one_after_the_other(perturb, assert_is_bijection):
+    steps = perturb(_steps(PLUConv1x1, law=Shift), std=0.1)
+    x = torch.randn(2, 3, 2, 4, dtype=torch.float64)
+    torch.testing.assert_close(steps(x), Composition(steps.steps())(x), check_stride=False)
+    assert_is_bijection(steps, x)
+
+
+def test_zeros_of_additive_couplings_are_not_kept():
+    zeros, alive = [], []
+
+    class Watched(Shift):
+        def forward(self, x, parameters):
+            z, log_derivative = super().forward(x, parameters)
+            alive.append(sum(reference() is not None for reference in zeros))
+            zeros.append(weakref.ref(log_derivative))
+            return z, log_derivative
+
+    _steps(PLUConv1x1, num_steps=4, law=Watched)(torch.randn(2, 3, 2, 4))
+    assert max(alive) == 1  # that of the step before
 
 
 def test_initialisation_leaves_every_actnorm_normalised():

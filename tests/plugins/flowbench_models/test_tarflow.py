@@ -146,8 +146,8 @@ def test_labels_change_the_density_and_can_be_withheld() -> None:
     assert torch.equal(blind.log_prob(x).values, blind.log_prob(x, label).values)
 
 
-def _loss(model: TarFlow, labels: Tensor) -> float:
-    x = data(model, len(labels))
+def _loss(model: TarFlow, labels: Tensor, x: Tensor | None = None) -> float:
+    x = data(model, len(labels)) if x is None else x
     generator = torch.Generator().manual_seed(3)
     step = Step(index=0, progress=0.0, phase=0, group="all", generator=generator)
     return model.loss(Batch(x=x, context={"label": labels}), step).item()
@@ -170,10 +170,24 @@ def test_the_prior_of_a_volume_preserving_flow_follows_its_latents() -> None:
     with torch.no_grad():
         model.prior_variance.fill_(1.0)
     z = model.to_latent(data(model, 64))[0][0]
-    _loss(model, torch.zeros(64, dtype=torch.int64))
+    labels = torch.zeros(64, dtype=torch.int64)
+    _loss(model, labels)  # in eval mode
+    assert (model.prior_variance == 1.0).all()
+    _loss(model.train(), labels)
     expected = 0.9 + 0.1 * z.square().mean(dim=0)
     torch.testing.assert_close(model.prior_variance, expected)
     assert model.to_latent(data(model))[1].std() == pytest.approx(0.0, abs=1e-12)
+
+
+def test_the_prior_survives_a_batch_that_is_not_finite() -> None:
+    model = flow(volume_preserving=True).train()
+    before = model.prior_variance.clone()
+    x, labels = data(model), torch.zeros(3, dtype=torch.int64)
+    x[0] = math.nan
+    assert math.isnan(_loss(model, labels, x))
+    assert torch.equal(model.prior_variance, before)
+    _loss(model, labels)
+    assert not torch.equal(model.prior_variance, before)
 
 
 def test_sampling_is_from_latent_of_the_noise() -> None:

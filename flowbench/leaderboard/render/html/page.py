@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from flowbench.leaderboard import figures, words
@@ -125,11 +126,17 @@ def _counts(board: Board) -> Mapping[str, int]:
 
 
 def _leader(board: Board) -> str:
-    """The best reproduced value of a board's first column, with its method."""
-    for row in board.rows:
-        if row.cells and row.cells[0].best:
-            return f"{words.printable(row.name)} {row.cells[0].text}"
-    return ""
+    """The best reproduced value of a board's first column, with its method; of ties the first."""
+    tied = [
+        (mean, row)
+        for row in board.rows
+        if row.cells and row.cells[0].best and (mean := row.cells[0].mean) is not None
+    ]
+    if not tied:
+        return ""
+    is_higher_better = board.columns[0].direction == "higher"
+    _, row = sorted(tied, key=itemgetter(0), reverse=is_higher_better)[0]
+    return f"{words.printable(row.name)} {row.cells[0].text}"
 
 
 def _fact(text: str) -> Fact:

@@ -65,6 +65,20 @@ def test_without_gradients_nothing_is_recomputed():
     assert net.num_runs == 1
 
 
+def test_a_network_without_batch_norms_is_recomputed_when_compiled():
+    net = nn.Sequential(nn.Conv2d(2, 3, 1), nn.ReLU(inplace=True), nn.Conv2d(3, 2, 1))
+    h = torch.randn(4, 2, 3, 3)
+    gradients = []
+    compiled = torch.compile(
+        lambda x: run_checkpointed(net, x), backend="aot_eager", fullgraph=True
+    )
+    for run in (net, compiled):
+        net.zero_grad()
+        run(h).square().sum().backward()
+        gradients.append([parameter.grad for parameter in net.parameters()])
+    torch.testing.assert_close(gradients[1], gradients[0])
+
+
 def test_statistics_are_thawed_after_an_error():
     _, net, _ = _twins()
     with pytest.raises(ValueError, match="stop"), frozen_statistics(net):

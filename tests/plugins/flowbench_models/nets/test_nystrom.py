@@ -91,6 +91,24 @@ def test_memory_format_changes_nothing(layout):
     torch.testing.assert_close(attention(strided), attention(h))
 
 
+@pytest.mark.parametrize("layout", ["faithful", "standard"])
+def test_under_autocast_only_the_convolutions_round(layout):
+    attention = _attention(layout).float()
+    with torch.no_grad():
+        attention.qkv.weight.mul_(16.0)  # far from uniform attention
+    h = torch.randn(8, 5, 8, 8).bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out, qkv = attention(h), attention.qkv(h)
+    exact = attention.output(attention._attend(qkv.float()))
+    assert out.dtype == torch.bfloat16
+    assert (out - exact).norm() < torch.finfo(torch.bfloat16).eps * exact.norm()
+
+
+def test_attention_gives_back_the_precision_that_it_was_given():
+    attention = _attention("standard").bfloat16()
+    assert attention(torch.randn(2, 5, 4, 4).bfloat16()).dtype == torch.bfloat16
+
+
 def test_standard_form_commutes_with_moving_positions():
     attention = _attention("standard", num_landmarks=1)  # then the segments do not matter
     h = torch.randn(2, 5, 4, 4, dtype=torch.float64)

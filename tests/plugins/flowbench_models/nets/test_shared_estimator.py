@@ -57,6 +57,13 @@ def test_embedding_is_normalised_over_positions():
     torch.testing.assert_close(std, torch.ones(2), rtol=0, atol=1e-4)
 
 
+def test_embedding_of_a_single_position_is_left_alone():
+    indication = FlowIndication((2, 1, 1), gate_rows=1, width=1)
+    indication.initialize()
+    torch.testing.assert_close(FlowIndication.embeddings([indication]), indication.embedding)
+    assert not indication.norm.log_scale.any()
+
+
 def test_only_the_first_step_initialises_the_shared_norms():
     estimator = SharedEstimator(3, width=4, hidden_kernels=(3, 1))
     first, second = torch.randn(2, 3, 4, 4), 9.0 + torch.randn(2, 3, 4, 4)
