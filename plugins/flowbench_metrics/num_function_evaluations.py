@@ -17,8 +17,8 @@ def compute(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -
         settings: Not used.
 
     Returns:
-        ``num_function_evaluations``, the mean over the rows of all test passes; unavailable where no solver
-        runs.
+        ``num_function_evaluations``, the mean over the rows of all test passes; unavailable where
+        no solver runs.
     """
     del data, settings
     spec = NUM_FUNCTION_EVALUATIONS
