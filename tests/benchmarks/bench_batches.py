@@ -6,7 +6,7 @@ process: ours resident in memory, and out of a memory-mapped file. The baselines
 copy, or the same mapped file), with a new permutation each epoch.
 The figures are medians of the pairwise ratios (baseline time / our time, so 1.0 means that the
 stream costs nothing). Before timing, the page cache is warm. The last line is the verdict, on the
-smallest of the figures.
+smaller of the figures against ``x[rows]``.
 
     python tests/benchmarks/bench_batches.py --shape 3x32x32 --batch-size 64
 """
@@ -109,7 +109,8 @@ def main() -> None:
             for baseline, ratio in ratios.items():
                 print(f"{name}: {ratio:.2f} of {baseline}, {args.batch_size} of {args.shape}")
                 figures[f"{name} against {baseline}"] = ratio
-    slowest = min(figures, key=lambda name: figures[name])
+    plain = [name for name in figures if name.endswith("x[rows]")]
+    slowest = min(plain, key=lambda name: figures[name])
     holds = figures[slowest] >= LEAST
     print(
         f"verdict: {'holds' if holds else 'FAILS'} (at least {LEAST} of a plain index; least is "

@@ -1,12 +1,13 @@
 r"""Softmax attention among tokens, :math:`\mathrm{softmax}(q k^\top / \sqrt{d})\, v`.
 
-torch's kernel for CPUs computes the masked products of causal attention too. Taken in runs of a few
-queries, each with the keys up to its own last, nearly half of all products is left out. The two
-operators below are those that `F.scaled_dot_product_attention` calls on a CPU.
+torch's kernel for CPUs computes the masked products of causal attention too, and all probabilities
+again in the backward pass. Taken in runs of a few queries, each with the keys up to its own last,
+nearly half of all products is left out; and the probabilities of short sequences can be kept.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -14,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-RUN = 32  # queries at a time, as many as torch's kernel takes of a sequence this short
+RUN = 64  # queries at a time: fewer make small products, more compute what is masked
+LONGEST = 512  # tokens; of more, the probabilities would take as much memory as all else in a layer
 
 
 def attend(heads: Tensor, *, causal: bool) -> Tensor:
@@ -27,21 +29,15 @@ def attend(heads: Tensor, *, causal: bool) -> Tensor:
     Returns:
         Mixed values, shape (B, N, heads, d).
     """
-    if causal and heads.shape[1] > RUN and _takes_runs(heads):
+    if causal and RUN < heads.shape[1] <= LONGEST and _in_runs(heads):
         mixed: Tensor = _CausalAttention.apply(heads)
         return mixed
-    q, k, v = _parts(heads)
+    q, k, v = heads.permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, N, d)
     return F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2)
 
 
-def _takes_runs(heads: Tensor) -> bool:
-    on_cpu = heads.device.type == "cpu" and heads.dtype in (torch.float32, torch.float64)
-    return on_cpu and hasattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu")
-
-
-def _parts(heads: Tensor) -> tuple[Tensor, ...]:
-    """Queries, keys and values, each of shape (B, heads, N, d)."""
-    return heads.permute(2, 0, 3, 1, 4).unbind(0)
+def _in_runs(heads: Tensor) -> bool:
+    return heads.device.type == "cpu" and heads.dtype in (torch.float32, torch.float64)
 
 
 class _CausalAttention(torch.autograd.Function):
@@ -49,55 +45,49 @@ class _CausalAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, heads: Tensor) -> Tensor:
-        q, k, v = _parts(heads)
-        outputs, sums = [], []
-        for start, stop, mask in _runs(heads):
-            output, log_sum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-                q[:, :, start:stop],
-                k[:, :, :stop],
-                v[:, :, :stop],
-                is_causal=mask is None,
-                attn_mask=mask,
-            )
-            outputs.append(output)
-            sums.append(log_sum)
-        ctx.save_for_backward(heads, *outputs, *sums)
-        return torch.cat([output.transpose(1, 2) for output in outputs], dim=1)
+        batch, num, _, num_heads, dims = heads.shape
+        q, k, v = heads.permute(2, 0, 3, 1, 4).reshape(3, batch * num_heads, num, dims).unbind(0)
+        unseen = heads.new_full((RUN, RUN), -torch.inf).triu(1)
+        mixed = torch.empty_like(v)
+        kept = []
+        for start, stop in _runs(num):
+            size = stop - start
+            logits = _product(q[:, start:stop], k[:, :stop].mT, scale=dims**-0.5)
+            logits[:, :, start:].add_(unseen[:size, :size])
+            probabilities = logits.softmax(dim=-1)
+            mixed[:, start:stop] = torch.bmm(probabilities, v[:, :stop])
+            kept.append(probabilities)
+        ctx.save_for_backward(q, k, v, *kept)
+        return mixed.view(batch, num_heads, num, dims).transpose(1, 2)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        heads, *saved = ctx.saved_tensors
-        outputs, sums = saved[: len(saved) // 2], saved[len(saved) // 2 :]
-        q, k, v = _parts(heads)
-        result = torch.zeros_like(heads)
-        to_q, to_k, to_v = _parts(result)
-        for (start, stop, mask), output, log_sum in zip(_runs(heads), outputs, sums, strict=True):
-            of_q, of_k, of_v = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-                grad.transpose(1, 2)[:, :, start:stop],
-                q[:, :, start:stop],
-                k[:, :, :stop],
-                v[:, :, :stop],
-                output,
-                log_sum,
-                0.0,
-                mask is None,
-                attn_mask=mask,
+        q, k, v, *kept = ctx.saved_tensors
+        batch, num, num_heads, dims = grad.shape
+        scale = dims**-0.5
+        grad = grad.transpose(1, 2).reshape(v.shape)  # (B heads, N, d), as q, k and v are
+        result: Tensor = v.new_zeros(3, *v.shape)
+        to_q, to_k, to_v = result.unbind(0)
+        for (start, stop), probabilities in zip(_runs(num), kept, strict=True):
+            own = grad[:, start:stop]
+            # Of a softmax: p (g - sum p g), with g the gradient of its value.
+            weighted = torch.bmm(own, v[:, :stop].mT).mul_(probabilities)
+            of_logits = torch.addcmul(
+                weighted, probabilities, weighted.sum(dim=-1, keepdim=True), value=-1
             )
-            to_q[:, :, start:stop] = of_q
-            to_k[:, :, :stop] += of_k
-            to_v[:, :, :stop] += of_v
-        return result
+            to_q[:, start:stop] = _product(of_logits, k[:, :stop], scale=scale)
+            to_k[:, :stop].baddbmm_(of_logits.mT, q[:, start:stop], alpha=scale)
+            to_v[:, :stop].baddbmm_(probabilities.mT, own)
+        return result.view(3, batch, num_heads, num, dims).permute(1, 3, 0, 2, 4)
 
 
-def _runs(heads: Tensor) -> list[tuple[int, int, Tensor | None]]:
-    """First query of each run, the one after its last, and what is added to its logits."""
-    num = heads.shape[1]
-    mask = heads.new_zeros(RUN, num)
-    mask[:, num - RUN :] = heads.new_full((RUN, RUN), -torch.inf).triu(1)
-    first = num % RUN or RUN
-    later = range(first, num, RUN)
-    return [
-        (0, first, None),
-        *((start, start + RUN, mask[:, num - start - RUN :]) for start in later),
-    ]
+def _runs(num: int) -> list[tuple[int, int]]:
+    """First query of each run, and the one after its last."""
+    return list(pairwise([0, *range(num % RUN or RUN, num + 1, RUN)]))
+
+
+def _product(a: Tensor, b: Tensor, *, scale: float) -> Tensor:
+    """A batch of products, scaled as they are made."""
+    product: Tensor = torch.baddbmm(a.new_empty(1, 1, 1), a, b, beta=0, alpha=scale)
+    return product

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowbench_models.nets.attention import RUN, attend
+from flowbench_models.nets.attention import LONGEST, RUN, attend
 
 ROUGH = {"rtol": 0.05, "atol": 0.05}  # of numbers with eight significant bits
-LENGTHS = [1, RUN - 1, RUN, RUN + 1, 2 * RUN, 3 * RUN + 5]
+LENGTHS = [1, RUN - 1, RUN, RUN + 1, 2 * RUN, 3 * RUN + 5, LONGEST + 1]
 
 
 def projected(num: int, dtype: torch.dtype = torch.float64) -> Tensor:
