@@ -7,11 +7,17 @@ and backward, as they run; elementwise work does not count. A model without any 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+from torch.utils.flop_counter import (
+    FlopCounterMode,
+    flop_registry,
+    sdpa_backward_flop_count,
+    sdpa_flop_count,
+)
 
 from flowbench.api import (
     Batch,
@@ -96,13 +102,21 @@ def _count(model: GenerativeModel, batch: Batch, step: Step, parameters: list[An
 
 
 def _counter() -> FlopCounterMode:
-    """Torch's counter, told of attention on a CPU, of which it knows no formula."""
+    """Torch's counter, told of what it has no formulas for: attention on a CPU, sums in place."""
     aten = torch.ops.aten
-    formulas = {
+    formulas: dict[Any, Callable[..., int]] = {
+        aten.addmm_: _in_place(aten.addmm),
+        aten.baddbmm_: _in_place(aten.baddbmm),
         aten._scaled_dot_product_flash_attention_for_cpu: _attention,
         aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
     }
     return FlopCounterMode(display=False, custom_mapping=formulas)
+
+
+def _in_place(product: Any) -> Callable[..., int]:
+    """The formula of a product, for the operator that adds it to a tensor in place."""
+    formula = flop_registry[product]
+    return lambda *shapes, **_: int(formula(*shapes))
 
 
 def _attention(q: Any, k: Any, v: Any, *_: Any, **__: Any) -> int:

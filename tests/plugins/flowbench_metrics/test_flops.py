@@ -67,6 +67,16 @@ def test_attention_counts(trained, splits) -> None:
     assert measured(trained, splits, Attention())["flops"].value == 2 * product + backward
 
 
+def test_products_that_are_added_in_place_count(trained, splits) -> None:
+    def draw(num: int) -> torch.Tensor:
+        torch.zeros(2, 3, 5).baddbmm_(torch.ones(2, 3, 4), torch.ones(2, 4, 5))
+        return torch.zeros(3, 5).addmm_(torch.ones(3, 4), torch.ones(4, 5))
+
+    given = trained(model=TwoLayers(), on_draw=draw)
+    values = {v.name: v.value for v in compute(given, splits, MetricSettings())}
+    assert values["flops_per_sample"] == 2 * (2 + 1) * 3 * 4 * 5
+
+
 def test_counting_changes_nothing(trained, splits) -> None:
     model = TwoLayers().eval()
     before = {k: v.clone() for k, v in model.state_dict().items()}
