@@ -70,8 +70,6 @@ def linear(x: Tensor, layer: nn.Linear) -> Tensor:
 
 
 class _Linear(torch.autograd.Function):
-    """The gradient of the weight is left to the library behind `F.linear`, which is as fast."""
-
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
@@ -85,9 +83,17 @@ class _Linear(torch.autograd.Function):
         rows = grad.reshape(-1, grad.shape[-1])
         return (
             product(rows, weight.t(), None).view(x.shape) if needs_x else None,
-            rows.t() @ x.reshape(-1, x.shape[-1]) if needs_weight else None,
+            _of_weight(rows, x.reshape(-1, x.shape[-1])) if needs_weight else None,
             rows.sum(0) if needs_bias else None,
         )
+
+
+def _of_weight(grad: Tensor, x: Tensor) -> Tensor:
+    """The product of a transposed gradient (M, out) with rows (M, in), shape (out, in)."""
+    # The operator copies its first operand to get contiguous rows: that had better be the smaller.
+    if grad.shape[-1] <= x.shape[-1]:
+        return product(grad.t(), x.t(), None)
+    return product(x.t(), grad.t(), None).t()
 
 
 def _count_product(x: Any, weight: Any, *_: Any, out_shape: Any, **__: Any) -> int:

@@ -8,11 +8,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from flowbench_models.nets import onednn
 
 
-def test_values_and_gradients_are_those_of_the_layer() -> None:
+@pytest.mark.parametrize(("width_in", "width_out"), [(5, 7), (7, 5)])
+def test_values_and_gradients_are_those_of_the_layer(width_in: int, width_out: int) -> None:
     generator = torch.Generator().manual_seed(0)
-    layer = nn.Linear(5, 7)
-    x = torch.randn(2, 3, 5, generator=generator, requires_grad=True)
-    weights = torch.randn(2, 3, 7, generator=generator)
+    layer = nn.Linear(width_in, width_out)
+    x = torch.randn(2, 3, width_in, generator=generator, requires_grad=True)
+    weights = torch.randn(2, 3, width_out, generator=generator)
     inputs = (x, layer.weight, layer.bias)
     expected = torch.autograd.grad((layer(x) * weights).sum(), inputs)
     found = torch.autograd.grad((onednn.linear(x, layer) * weights).sum(), inputs)
