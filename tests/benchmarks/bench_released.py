@@ -211,6 +211,8 @@ def report(ours: Run, theirs: Run, rounds: int) -> None:
 
 def profile(run: Run, rows: int) -> None:
     """Prints where our step spends its time, operation by operation."""
+    for _ in range(3):  # fresh memory is slow to touch: the first steps are not like the others
+        run()
     with torch.profiler.profile() as profiler:
         for _ in range(3):
             run()
