@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from flowbench_models.nets.onednn import linear
+
 
 def convolve(h: Tensor, weight: Tensor, bias: Tensor | None, *, rectify: bool = False) -> Tensor:
     """Convolves with zero padding, so that height and width stay what they are.
@@ -28,6 +30,6 @@ def convolve(h: Tensor, weight: Tensor, bias: Tensor | None, *, rectify: bool = 
         return out.relu_() if rectify else out
     batch, channels, height, width = h.shape
     rows = h.permute(0, 2, 3, 1).reshape(-1, channels)  # (B * H * W, C)
-    out = F.linear(rows, weight.flatten(1), bias)
+    out = linear(rows, weight.flatten(1), bias)
     out = out.relu_() if rectify else out
     return out.view(batch, height, width, -1).permute(0, 3, 1, 2)

@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.flop_counter import flop_registry, register_flop_formula
 
+WORTH_CALLING = 2**21  # multiply-adds of a product; for fewer, what a call costs weighs more
 _HAS_OPERATORS = all(
     hasattr(torch.ops.mkldnn, name) for name in ("_reorder_linear_weight", "_linear_pointwise")
 )
@@ -44,7 +45,7 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     Args:
         x: Rows, shape (..., in).
         weight: Shape (out, in), or what ``_reorder_linear_weight`` made of it.
-        bias: Shape (out,).
+        bias: Shape (out,); None adds nothing.
 
     Returns:
         Rows, shape (..., out).
@@ -53,25 +54,27 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return rows
 
 
-def linear(x: Tensor, layer: nn.Linear) -> Tensor:
-    """Applies a linear layer, in training too.
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Computes `F.linear`, in training too: large products with oneDNN.
 
     Args:
         x: Rows, shape (..., in).
-        layer: The layer, with a bias.
+        weight: Shape (out, in).
+        bias: Shape (out,); None adds nothing.
 
     Returns:
         Rows, shape (..., out).
     """
-    if torch.is_autocast_enabled("cpu") or x.dtype != torch.float32 or not usable(layer.weight):
-        return F.linear(x, layer.weight, layer.bias)
-    result: Tensor = _Linear.apply(x, layer.weight, layer.bias)
+    small = x.numel() * weight.shape[0] < WORTH_CALLING
+    if small or torch.is_autocast_enabled("cpu") or x.dtype != torch.float32 or not usable(weight):
+        return F.linear(x, weight, bias)
+    result: Tensor = _Linear.apply(x, weight, bias)
     return result
 
 
 class _Linear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
         return product(x, weight, bias)
 

@@ -81,8 +81,12 @@ class TransformerLayer(nn.Module):
 
         Under autocast the tokens stay in float32, and so do the norms and the softmax.
         """
-        heads = linear(self.attention_norm(h), self.qkv)
+        heads = _apply(self.qkv, self.attention_norm(h))
         heads = heads.view(*heads.shape[:-1], 3, -1, self.head_dim)
         mixed = attend(heads, causal=self.causal)  # (B, N, heads, head_dim)
-        h = h + linear(mixed.flatten(2), self.projection)
-        return h + linear(F.gelu(linear(self.mlp_norm(h), self.expand)), self.contract)
+        h = h + _apply(self.projection, mixed.flatten(2))
+        return h + _apply(self.contract, F.gelu(_apply(self.expand, self.mlp_norm(h))))
+
+
+def _apply(layer: nn.Linear, h: Tensor) -> Tensor:
+    return linear(h, layer.weight, layer.bias)

@@ -2,45 +2,78 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from flowbench_models.nets import onednn
 
+ROWS, WIDTH = 2**9, 2**6  # with as many outputs as inputs, the smallest product worth the call
+with_operators = pytest.mark.skipif(
+    not onednn.usable(torch.zeros(1)), reason="this torch has no oneDNN products"
+)
 
-@pytest.mark.parametrize(("width_in", "width_out"), [(5, 7), (7, 5)])
-def test_values_and_gradients_are_those_of_the_layer(width_in: int, width_out: int) -> None:
+
+def apply(layer: nn.Linear, x: Tensor) -> Tensor:
+    return onednn.linear(x, layer.weight, layer.bias)
+
+
+def parameters(layer: nn.Linear) -> list[Tensor]:
+    return [p for p in (layer.weight, layer.bias) if p is not None]
+
+
+@pytest.mark.parametrize(("width_in", "width_out"), [(WIDTH, 2 * WIDTH), (2 * WIDTH, WIDTH)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_values_and_gradients_are_those_of_the_layer(
+    width_in: int, width_out: int, bias: bool
+) -> None:
     generator = torch.Generator().manual_seed(0)
-    layer = nn.Linear(width_in, width_out)
-    x = torch.randn(2, 3, width_in, generator=generator, requires_grad=True)
-    weights = torch.randn(2, 3, width_out, generator=generator)
-    inputs = (x, layer.weight, layer.bias)
+    layer = nn.Linear(width_in, width_out, bias=bias)
+    x = torch.randn(2, ROWS // 2, width_in, generator=generator, requires_grad=True)
+    weights = torch.randn(2, ROWS // 2, width_out, generator=generator)
+    inputs = [x, *parameters(layer)]
     expected = torch.autograd.grad((layer(x) * weights).sum(), inputs)
-    found = torch.autograd.grad((onednn.linear(x, layer) * weights).sum(), inputs)
-    torch.testing.assert_close(onednn.linear(x, layer), layer(x))
+    found = torch.autograd.grad((apply(layer, x) * weights).sum(), inputs)
+    torch.testing.assert_close(apply(layer, x), layer(x))
     for ours, theirs in zip(found, expected, strict=True):
-        torch.testing.assert_close(ours, theirs)
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.skipif(not onednn.usable(torch.zeros(1)), reason="this torch has no oneDNN products")
+@with_operators
 def test_a_second_derivative_is_an_error_and_not_a_zero() -> None:
-    layer = nn.Linear(3, 3)
-    x = torch.ones(1, 3, requires_grad=True)
-    (first,) = torch.autograd.grad(onednn.linear(x, layer).square().sum(), x, create_graph=True)
+    layer = nn.Linear(WIDTH, WIDTH)
+    x = torch.ones(ROWS, WIDTH, requires_grad=True)
+    (first,) = torch.autograd.grad(apply(layer, x).square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         first.sum().backward()
 
 
+@with_operators
+def test_only_large_products_go_to_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[int] = []
+    product = onednn.product
+
+    def counting(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        rows.append(len(x))
+        return product(x, weight, bias)
+
+    monkeypatch.setattr(onednn, "product", counting)
+    layer = nn.Linear(WIDTH, WIDTH)
+    for number in (ROWS - 1, ROWS):
+        apply(layer, torch.ones(number, WIDTH))
+    assert rows == [ROWS]
+
+
 def test_double_precision_and_autocast_take_the_ordinary_way() -> None:
-    layer = nn.Linear(3, 3)
-    assert onednn.linear(torch.ones(1, 3).double(), layer.double()).dtype == torch.float64
+    layer = nn.Linear(WIDTH, WIDTH)
+    x = torch.ones(ROWS, WIDTH)
+    assert apply(layer.double(), x.double()).dtype == torch.float64
     assert not onednn.usable(layer.weight)
     with torch.autocast("cpu", torch.bfloat16):
-        assert onednn.linear(torch.ones(1, 3), layer.float()).dtype == torch.bfloat16
+        assert apply(layer.float(), x).dtype == torch.bfloat16
 
 
 def test_the_work_is_counted_by_a_counter_from_before_the_first_product() -> None:
-    layer = nn.Linear(5, 7)
+    layer = nn.Linear(WIDTH, 2 * WIDTH)
     with FlopCounterMode(display=False) as counter:
-        onednn.linear(torch.ones(2, 3, 5, requires_grad=True), layer).sum().backward()
-    assert counter.get_total_flops() == 3 * 2 * (2 * 3) * 5 * 7  # forward, input and weight
+        apply(layer, torch.ones(2, ROWS // 2, WIDTH, requires_grad=True)).sum().backward()
+    assert counter.get_total_flops() == 3 * 2 * ROWS * WIDTH * 2 * WIDTH  # forward, input, weight
