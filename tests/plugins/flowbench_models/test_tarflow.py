@@ -283,7 +283,7 @@ def test_denoising_adds_the_variance_times_the_score(checkpoint: bool) -> None:
 
 @pytest.mark.parametrize(("checkpoint", "passes"), [(False, 2), (True, 3)])
 def test_denoising_costs_no_gradients_of_weights(checkpoint: bool, passes: int) -> None:
-    """Products of one pass forward, one back to the data, and one more if it is recomputed."""
+    """Products of a pass forward, one back to the data, one more if recomputed, up to its last."""
     model = flow((1, 4, 4), preprocessing=NOISE, blocks=1, layers=1, width=64).float()
     weights = [p for name, p in model.named_parameters() if "transformer" in name and p.dim() == 2]
     num_tokens = model.latent_shapes()[0][0] - 1
@@ -294,7 +294,7 @@ def test_denoising_costs_no_gradients_of_weights(checkpoint: bool, passes: int) 
         with FlopCounterMode(display=False) as counter:
             draw(model, 1, **options)
         counts.append(counter.get_total_flops())
-    assert passes * forward <= counts[1] - counts[0] < (passes + 0.5) * forward
+    assert passes - 0.5 < (counts[1] - counts[0]) / forward < passes + 0.5
 
 
 def test_checkpointing_leaves_values_and_gradients() -> None:
