@@ -17,10 +17,6 @@ def apply(layer: nn.Linear, x: Tensor) -> Tensor:
     return onednn.linear(x, layer.weight, layer.bias)
 
 
-def parameters(layer: nn.Linear) -> list[Tensor]:
-    return [p for p in (layer.weight, layer.bias) if p is not None]
-
-
 @pytest.mark.parametrize(("width_in", "width_out"), [(WIDTH, 2 * WIDTH), (2 * WIDTH, WIDTH)])
 @pytest.mark.parametrize("bias", [True, False])
 def test_values_and_gradients_are_those_of_the_layer(
@@ -30,7 +26,7 @@ def test_values_and_gradients_are_those_of_the_layer(
     layer = nn.Linear(width_in, width_out, bias=bias)
     x = torch.randn(2, ROWS // 2, width_in, generator=generator, requires_grad=True)
     weights = torch.randn(2, ROWS // 2, width_out, generator=generator)
-    inputs = [x, *parameters(layer)]
+    inputs = [x, *layer.parameters()]
     expected = torch.autograd.grad((layer(x) * weights).sum(), inputs)
     found = torch.autograd.grad((apply(layer, x) * weights).sum(), inputs)
     torch.testing.assert_close(apply(layer, x), layer(x))
