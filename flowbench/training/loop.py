@@ -23,7 +23,7 @@ from flowbench.training.budget import Budget, Spent
 from flowbench.training.checkpoint import rng_state, set_rng_state
 from flowbench.training.clock import Clock
 from flowbench.training.device import DelayedFlag, Device, InFlight
-from flowbench.training.optim import GuardedStep, RampedAverage, Schedule, build_optimizer
+from flowbench.training.optim import GuardedStep, RampedAverage, Schedule
 
 # Where on the way the validation split is looked at: early often, because curves bend early.
 VALIDATE_AT = (0.0, 0.02, 0.05, *(i / 20 for i in range(2, 20)))
@@ -132,7 +132,7 @@ class Trainer:
         self._schedule = Schedule(training)
         self._generator = device.generator(seed)
         self._steps = {
-            name: GuardedStep(build_optimizer(training, parameters), training.clip_norm)
+            name: GuardedStep(training, parameters)
             for name, parameters in model.optimizer_groups().items()
         }
         self._average = RampedAverage(model, training.ema_decay) if training.ema_decay else None
@@ -222,7 +222,7 @@ class Trainer:
             self._compile_pending = False
 
     def _optimize(self, guarded: GuardedStep, batch: Batch, step: Step, lr: float) -> None:
-        guarded.optimizer.zero_grad(set_to_none=True)
+        guarded.zero_grad()
         with self._device.autocast(self._training.precision):
             loss = self._loss(batch, step)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -359,7 +359,7 @@ class Trainer:
         return {
             "model": self.model.state_dict(),
             "average": self._average.state_dict() if self._average else None,
-            "optimizers": {n: s.optimizer.state_dict() for n, s in self._steps.items()},
+            "optimizers": {n: s.state_dict() for n, s in self._steps.items()},
             "preprocessor": self._preprocessor.state_dict(),
             "batches": self._batches.state(),
             "generator": self._generator.get_state(),
@@ -382,7 +382,7 @@ class Trainer:
         if self._average is not None:
             self._average.load_state_dict(state["average"])
         for name, guarded in self._steps.items():
-            guarded.optimizer.load_state_dict(state["optimizers"][name])
+            guarded.load_state_dict(state["optimizers"][name])
         self._preprocessor.load_state_dict(state["preprocessor"])
         self._batches.load_state(state["batches"])
         self._generator.set_state(state["generator"])

@@ -1,14 +1,15 @@
 """Training steps per second against released PyTorch code of the same architecture.
 
-    python tests/benchmarks/bench_released.py glow --released PATH --width 64 --steps 8
-    python tests/benchmarks/bench_released.py denseflow --released PATH --units 2 1 1
+    python tests/benchmarks/bench_released.py glow --released PATH --preset small
+    python tests/benchmarks/bench_released.py denseflow --released PATH --preset natural-patches
 
 PATH is a checkout of github.com/y0ast/Glow-PyTorch or github.com/matejgrcic/DenseFlow, which are
 brought along only to measure. A step is that of either side's own training: gradients to zero,
 dequantization, loss, backward, Adamax. Both take turns in one process on the same batch of integer
 images, so that a slow moment of the machine hits both; reported are the median of the pairwise
 ratios (released time / our time) and its 95 % interval over resampled rounds. Parameter counts
-must agree. With ``--profile`` the share of convolutions and matrix products in our step follows.
+must agree. ``--preset`` takes sizes and batch from one of our presets; what released code has no
+switch for stays as released (attention, dequantization, priors). With ``--profile`` the share of convolutions and matrix products in our step follows.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from torch import Tensor, nn
 from flowbench.api import Batch, DatasetInfo, ModelConfig, Step
 from flowbench.api.models import GenerativeModel
 from flowbench.data.preprocess import Preprocessor
-from flowbench.training.optim import GuardedStep, build_optimizer
+from flowbench.training.optim import GuardedStep
 from flowbench_models.denseflow import DenseFlow
 from flowbench_models.denseflow_config import DenseFlowConfig
 from flowbench_models.glow import Glow, GlowConfig
@@ -37,15 +38,29 @@ from flowbench_models.glow import Glow, GlowConfig
 LEVELS = 256
 RESAMPLES = 2000
 PRODUCTS = ("convolution", "conv_", "::mm", "addmm", "bmm", "linear")
+GLOW_SIZES = ("levels", "steps", "width")
+DENSEFLOW_SIZES = (
+    "units",
+    "modules",
+    "growth",
+    "width",
+    "dense_depth",
+    "dense_growth",
+    "dequantizer_steps",
+    "dequantizer_width",
+    "dequantizer_depth",
+    "dequantizer_growth",
+    "context_growth",
+)
 Run = Callable[[], None]
 
 
-def data_info(side: int) -> DatasetInfo:
-    """Facts of a dataset of colour images."""
+def data_info(options: argparse.Namespace) -> DatasetInfo:
+    """Facts of a dataset of images."""
     return DatasetInfo(
         name="noise",
         modality="image",
-        event_shape=(3, side, side),
+        event_shape=(options.channels, options.side, options.side),
         levels=LEVELS,
         num_train=1,
         num_validation=1,
@@ -59,12 +74,11 @@ def our_step(model: GenerativeModel, raw: Tensor) -> Run:
     preprocessor = Preprocessor(model.config.preprocessing, model.data)
     generator = torch.Generator()
     model.initialize(Batch(x=preprocessor.forward(raw, generator)[0]))
-    optimizer = build_optimizer(training, model.optimizer_groups()["all"])
-    guarded = GuardedStep(optimizer, training.clip_norm)
+    guarded = GuardedStep(training, model.optimizer_groups()["all"])
     step = Step(index=0, progress=0.0, phase=0, group="all", generator=generator)
 
     def run() -> None:
-        optimizer.zero_grad()
+        guarded.zero_grad()
         batch = Batch(x=preprocessor.forward(raw, generator)[0])
         model.loss(batch, step).backward()
         guarded(training.lr)
@@ -94,7 +108,7 @@ def glow_pair(options: argparse.Namespace, raw: Tensor) -> tuple[GenerativeModel
         GlowConfig(levels=options.levels, steps=options.steps, width=options.width)
     )
     released = ReleasedGlow(
-        image_shape=(options.side, options.side, 3),
+        image_shape=(options.side, options.side, options.channels),
         hidden_channels=options.width,
         K=options.steps,
         L=options.levels,
@@ -111,7 +125,7 @@ def glow_pair(options: argparse.Namespace, raw: Tensor) -> tuple[GenerativeModel
         bits: Tensor = released(raw.float() / LEVELS - 0.5, None)[1]
         return bits.mean()
 
-    return Glow(config, data_info(options.side)), released, released_step(released, loss)
+    return Glow(config, data_info(options)), released, released_step(released, loss)
 
 
 def denseflow_pair(
@@ -121,36 +135,28 @@ def denseflow_pair(
     for folder in (options.released, options.released / "experiments" / "image"):
         sys.path.insert(0, str(folder))
     from denseflow.utils import elbo_bpd
-    from model import affine_coupling, dense_flow
+    from model import affine_coupling, dense_flow, dequantization
 
     paper = DenseFlowConfig.presets["74-10"].values
-    changes = {
-        "units": tuple(options.units),
-        "modules": tuple(options.modules),
-        "growth": options.growth,
-        "width": options.width,
-        "head_width": options.width // 2,
-        "dense_depth": options.dense_depth,
-        "dense_growth": options.dense_growth,
-        "dequantizer_steps": options.dequantizer_steps,
-        "dequantizer_width": options.dequantizer_width,
-        "dequantizer_growth": options.dequantizer_growth,
-    }
+    changes = {name: getattr(options, name) for name in DENSEFLOW_SIZES}
+    changes["head_width"] = options.width // 2  # fixed so in the released code
     config = DenseFlowConfig.model_validate({**paper, **changes})
-    _resize_released(affine_coupling, dense_flow, options)
+    _resize_released(affine_coupling, dense_flow, dequantization, options)
     released = dense_flow.DenseFlow(
-        data_shape=(3, options.side, options.side),
+        data_shape=(options.channels, options.side, options.side),
         block_config=list(options.units),
         layers_config=list(options.modules),
         layer_mid_chnls=[options.width] * len(options.units),
         growth_rate=options.growth,
         checkpointing=False,
     )
-    model = DenseFlow(config, data_info(options.side))
+    model = DenseFlow(config, data_info(options))
     return model, released, released_step(released, lambda: elbo_bpd(released, raw))
 
 
-def _resize_released(affine_coupling: Any, dense_flow: Any, options: argparse.Namespace) -> None:
+def _resize_released(
+    affine_coupling: Any, dense_flow: Any, dequantization: Any, options: argparse.Namespace
+) -> None:
     """Sets the sizes that the released code fixes where it builds its networks."""
     networks = affine_coupling.DenseNetMultihead
 
@@ -174,8 +180,16 @@ def _resize_released(affine_coupling: Any, dense_flow: Any, options: argparse.Na
         num_steps=options.dequantizer_steps,
         num_context=options.dequantizer_width,
         mid_channels=options.dequantizer_width,
+        depth=options.dequantizer_depth,
         growth=options.dequantizer_growth,
     )
+    block = dequantization.DenseBlock
+
+    def context_block(**sizes: Any) -> Any:
+        sizes.update(depth=options.dequantizer_depth, growth=options.context_growth)
+        return block(**sizes)
+
+    dequantization.DenseBlock = context_block
 
 
 def _with_adamax(config: ModelConfig) -> Any:
@@ -225,13 +239,24 @@ def profile(run: Run, rows: int) -> None:
     print(f"convolutions and matrix products: {products / total:.1%} of the step")
 
 
-def main() -> None:
-    """Parses the command line, measures and prints."""
+def preset_sizes(model: str, preset: str) -> dict[str, Any]:
+    """Sizes and batch of one of our presets, as options."""
+    kind = GlowConfig if model == "glow" else DenseFlowConfig
+    config = kind.model_validate(kind.presets[preset].values)
+    sizes = GLOW_SIZES if model == "glow" else DENSEFLOW_SIZES
+    values = {name: getattr(config, name) for name in sizes}
+    return {**values, "batch_size": config.training.batch_size}
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", choices=("glow", "denseflow"))
+    parser.add_argument("--preset")
     parser.add_argument("--released", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--channels", type=int, default=3)
     parser.add_argument("--side", type=int, default=32)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--width", type=int, default=48)
@@ -244,12 +269,23 @@ def main() -> None:
     parser.add_argument("--dense-growth", type=int, default=64)
     parser.add_argument("--dequantizer-steps", type=int, default=4)
     parser.add_argument("--dequantizer-width", type=int, default=64)
+    parser.add_argument("--dequantizer-depth", type=int, default=4)
     parser.add_argument("--dequantizer-growth", type=int, default=64)
+    parser.add_argument("--context-growth", type=int, default=16)
     parser.add_argument("--profile", type=int, default=0, metavar="ROWS")
     options = parser.parse_args()
+    if options.preset:
+        parser.set_defaults(**preset_sizes(options.model, options.preset))
+        options = parser.parse_args()
+    return options
+
+
+def main() -> None:
+    """Parses the command line, measures and prints."""
+    options = parse()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    raw = torch.randint(0, LEVELS, (options.batch_size, 3, options.side, options.side))
+    raw = torch.randint(0, LEVELS, (options.batch_size, *data_info(options).event_shape))
     pair = glow_pair if options.model == "glow" else denseflow_pair
     model, released, theirs = pair(options, raw)
     counts = [sum(p.numel() for p in net.parameters()) for net in (model, released)]

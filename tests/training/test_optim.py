@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from flowbench.api import Phase, Training
-from flowbench.training.optim import GuardedStep, RampedAverage, Schedule, build_optimizer
+from flowbench.training.optim import GuardedStep, RampedAverage, Schedule
 
 NAMES = ("adam", "adamw", "adamax", "sgd", "rmsprop")
 
@@ -16,7 +16,7 @@ def stepped(name: str, clip_norm: float | None = None) -> tuple[nn.Linear, Guard
     torch.manual_seed(0)
     model = nn.Linear(3, 2)
     training = Training(optimizer=name, clip_norm=clip_norm)
-    guarded = GuardedStep(build_optimizer(training, list(model.parameters())), clip_norm)
+    guarded = GuardedStep(training, list(model.parameters()))
     model(torch.ones(4, 3)).sum().backward()
     assert guarded(1e-2).item() == 0
     return model, guarded
