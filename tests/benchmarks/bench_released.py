@@ -9,7 +9,8 @@ dequantization, loss, backward, Adamax. Both take turns in one process on the sa
 images, so that a slow moment of the machine hits both; reported are the median of the pairwise
 ratios (released time / our time) and its 95 % interval over resampled rounds. Parameter counts
 must agree. ``--preset`` takes sizes and batch from one of our presets; what released code has no
-switch for stays as released (attention, dequantization, priors). With ``--profile`` the share of convolutions and matrix products in our step follows.
+switch for stays as released (attention, dequantization, priors). With ``--profile`` the share of
+convolutions and matrix products in our step follows.
 """
 
 from __future__ import annotations

@@ -7,15 +7,16 @@ import torch
 from torch import nn
 
 from flowbench.api import Phase, Training
+from flowbench.errors import StoreError
 from flowbench.training.optim import GuardedStep, RampedAverage, Schedule
 
 NAMES = ("adam", "adamw", "adamax", "sgd", "rmsprop")
 
 
-def stepped(name: str, clip_norm: float | None = None) -> tuple[nn.Linear, GuardedStep]:
+def stepped(name: str, **settings: object) -> tuple[nn.Linear, GuardedStep]:
     torch.manual_seed(0)
     model = nn.Linear(3, 2)
-    training = Training(optimizer=name, clip_norm=clip_norm)
+    training = Training.model_validate({"optimizer": name, **settings})
     guarded = GuardedStep(training, list(model.parameters()))
     model(torch.ones(4, 3)).sum().backward()
     assert guarded(1e-2).item() == 0
@@ -41,22 +42,62 @@ def test_fused_optimizers_skip_the_step_entirely(name: str) -> None:
 
 
 def test_clipping_is_by_the_global_norm() -> None:
-    model, guarded = stepped("sgd", clip_norm=0.5)
-    model.zero_grad()
+    model, guarded = stepped("sgd", clip_norm=0.5, betas=(0.0, 0.999))
+    before = [p.detach().clone() for p in model.parameters()]
+    guarded.zero_grad()
     (100 * model(torch.ones(4, 3))).sum().backward()
-    guarded(0.0)
-    norm = torch.cat([p.grad.flatten() for p in model.parameters()]).norm()
-    assert math.isclose(norm.item(), 0.5, rel_tol=1e-4)
+    guarded(1.0)
+    steps = [(p - old).flatten() for p, old in zip(model.parameters(), before, strict=True)]
+    assert math.isclose(torch.cat(steps).norm().item(), 0.5, rel_tol=1e-4)
 
 
-def test_agrees_with_the_plain_optimizer() -> None:
-    model, _ = stepped("adam")
+def make_net(side: int) -> nn.Sequential:
     torch.manual_seed(0)
-    plain = nn.Linear(3, 2)
-    optimizer = torch.optim.Adam(plain.parameters(), 1e-2)
-    plain(torch.ones(4, 3)).sum().backward()
-    optimizer.step()
-    assert torch.allclose(model.weight, plain.weight)
+    return nn.Sequential(nn.Linear(3, side), nn.Tanh(), nn.Linear(side, side), nn.Linear(side, 1))
+
+
+@pytest.mark.parametrize("side", [4, 128])  # at 128 one weight is too large to be packed
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [("adam", torch.optim.Adam), ("adamax", torch.optim.Adamax), ("rmsprop", torch.optim.RMSprop)],
+)
+def test_agrees_with_the_plain_optimizer(
+    side: int, name: str, plain: type[torch.optim.Optimizer]
+) -> None:
+    ours, theirs = make_net(side), make_net(side)
+    training = Training(
+        optimizer=name, clip_norm=None, betas=(0.0 if name == "rmsprop" else 0.9, 0.99)
+    )
+    guarded = GuardedStep(training, list(ours.parameters()))
+    options = {"alpha": 0.99} if name == "rmsprop" else {"betas": (0.9, 0.99)}
+    optimizer = plain(theirs.parameters(), 1e-2, **options)
+    for _ in range(3):
+        guarded.zero_grad()
+        ours(torch.ones(4, 3)).sum().backward()
+        guarded(1e-2)
+        optimizer.zero_grad()
+        theirs(torch.ones(4, 3)).sum().backward()
+        optimizer.step()
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other)
+
+
+def test_steps_from_the_present_weights_without_those_that_have_no_gradient() -> None:
+    model, guarded = stepped("sgd", betas=(0.0, 0.999))
+    nn.init.ones_(model.weight)
+    unused = model.bias.detach().clone()
+    guarded.zero_grad()
+    model.weight.sum().backward()
+    guarded(0.25)
+    assert torch.equal(model.weight, torch.full((2, 3), 0.75))
+    assert torch.equal(model.bias, unused)
+
+
+def test_the_state_of_other_parameters_is_refused() -> None:
+    _, guarded = stepped("adamax")
+    many = GuardedStep(Training(optimizer="adamax"), list(make_net(128).parameters()))
+    with pytest.raises(StoreError, match="another kind of device or version"):
+        guarded.load_state_dict(many.state_dict())
 
 
 def test_warmup_then_cosine() -> None:

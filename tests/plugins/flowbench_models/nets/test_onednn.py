@@ -8,24 +8,35 @@ from torch.utils.flop_counter import FlopCounterMode
 from flowbench_models.nets import onednn
 
 ROWS, WIDTH = 2**9, 2**6  # with as many outputs as inputs, the smallest product worth the call
+MANY, NARROW = onednn.MANY_ROWS, 2
 with_operators = pytest.mark.skipif(
     not onednn.usable(torch.zeros(1)), reason="this torch has no oneDNN products"
 )
+
+
+@pytest.fixture(params=[True, False], ids=["avx512", "avx2"])
+def avx512(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    monkeypatch.setattr(onednn, "has_avx512", lambda: request.param)
+    return bool(request.param)
 
 
 def apply(layer: nn.Linear, x: Tensor) -> Tensor:
     return onednn.linear(x, layer.weight, layer.bias)
 
 
-@pytest.mark.parametrize(("width_in", "width_out"), [(WIDTH, 2 * WIDTH), (2 * WIDTH, WIDTH)])
+@pytest.mark.parametrize(
+    ("rows", "width_in", "width_out"),
+    [(ROWS, WIDTH, 2 * WIDTH), (ROWS, 2 * WIDTH, WIDTH), (MANY, NARROW, 2 * NARROW)],
+)
 @pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.usefixtures("avx512")
 def test_values_and_gradients_are_those_of_the_layer(
-    width_in: int, width_out: int, bias: bool
+    rows: int, width_in: int, width_out: int, bias: bool
 ) -> None:
     generator = torch.Generator().manual_seed(0)
     layer = nn.Linear(width_in, width_out, bias=bias)
-    x = torch.randn(2, ROWS // 2, width_in, generator=generator, requires_grad=True)
-    weights = torch.randn(2, ROWS // 2, width_out, generator=generator)
+    x = torch.randn(2, rows // 2, width_in, generator=generator, requires_grad=True)
+    weights = torch.randn(2, rows // 2, width_out, generator=generator)
     inputs = [x, *layer.parameters()]
     expected = torch.autograd.grad((layer(x) * weights).sum(), inputs)
     found = torch.autograd.grad((apply(layer, x) * weights).sum(), inputs)
@@ -37,14 +48,14 @@ def test_values_and_gradients_are_those_of_the_layer(
 @with_operators
 def test_a_second_derivative_is_an_error_and_not_a_zero() -> None:
     layer = nn.Linear(WIDTH, WIDTH)
-    x = torch.ones(ROWS, WIDTH, requires_grad=True)
+    x = torch.ones(MANY, WIDTH, requires_grad=True)
     (first,) = torch.autograd.grad(apply(layer, x).square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         first.sum().backward()
 
 
 @with_operators
-def test_only_large_products_go_to_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_large_products_go_to_onednn(avx512: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     rows: list[int] = []
     product = onednn.product
 
@@ -54,9 +65,10 @@ def test_only_large_products_go_to_onednn(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(onednn, "product", counting)
     layer = nn.Linear(WIDTH, WIDTH)
-    for number in (ROWS - 1, ROWS):
+    enough = ROWS if avx512 else MANY
+    for number in (enough - 1, enough):
         apply(layer, torch.ones(number, WIDTH))
-    assert rows == [ROWS]
+    assert rows == [enough]
 
 
 def test_double_precision_and_autocast_take_the_ordinary_way() -> None:
@@ -68,8 +80,9 @@ def test_double_precision_and_autocast_take_the_ordinary_way() -> None:
         assert apply(layer.float(), x).dtype == torch.bfloat16
 
 
+@pytest.mark.usefixtures("avx512")
 def test_the_work_is_counted_by_a_counter_from_before_the_first_product() -> None:
     layer = nn.Linear(WIDTH, 2 * WIDTH)
     with FlopCounterMode(display=False) as counter:
-        apply(layer, torch.ones(2, ROWS // 2, WIDTH, requires_grad=True)).sum().backward()
-    assert counter.get_total_flops() == 3 * 2 * ROWS * WIDTH * 2 * WIDTH  # forward, input, weight
+        apply(layer, torch.ones(2, MANY // 2, WIDTH, requires_grad=True)).sum().backward()
+    assert counter.get_total_flops() == 3 * 2 * MANY * WIDTH * 2 * WIDTH  # forward, input, weight
