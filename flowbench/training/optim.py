@@ -112,14 +112,8 @@ class PackedParameters:
         self._packed: nn.Parameter | None = None
         if self._small:
             self._packed = nn.Parameter(torch.cat([p.detach().flatten() for p in self._small]))
-            self._parts = [
-                part.view_as(p)
-                for part, p in zip(
-                    self._packed.detach().split([p.numel() for p in self._small]),
-                    self._small,
-                    strict=True,
-                )
-            ]
+            parts = torch.split(self._packed.detach(), [p.numel() for p in self._small])
+            self._parts = [part.view_as(p) for part, p in zip(parts, self._small, strict=True)]
             self.for_optimizer.insert(0, self._packed)
 
     def gather(self) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 class ElementwiseMap(nn.Module):
@@ -77,22 +80,65 @@ class SigmoidAffine(ElementwiseMap):
 
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Maps data to latent; see `ElementwiseMap.forward`."""
-        shift, scale = self._shift_and_scale(parameters)
-        return (x + shift) * scale, scale.log()
+        z, log_scale = _SigmoidAffine.apply(x, parameters, self.offset)
+        return z, log_scale
 
     def inverse(self, z: Tensor, parameters: Tensor) -> Tensor:
         """Maps latent to data."""
-        shift, scale = self._shift_and_scale(parameters)
-        return z / scale - shift
-
-    def _shift_and_scale(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """The scale kept off 0, so that its log is finite: on a CPU 6 times faster than logsigmoid.
-
-        What that costs is an absolute error of one rounding in the log of scales near 1.
-        """
         shift, raw = parameters.chunk(2, dim=1)
-        scale = (raw + self.offset).sigmoid()
-        return shift, scale.clamp_min(torch.finfo(scale.dtype).tiny)
+        return z / _scale(raw, self.offset) - shift
+
+
+def _scale(raw: Tensor, offset: float) -> Tensor:
+    """The scale kept off 0, so that its log is finite: on a CPU 6 times faster than logsigmoid.
+
+    What that costs is an absolute error of one rounding in the log of scales near 1.
+    """
+    scale = (raw + offset).sigmoid_()
+    return scale.clamp_min(torch.finfo(scale.dtype).tiny)
+
+
+class _SigmoidAffine(torch.autograd.Function):
+    r"""`SigmoidAffine` with a backward pass of a fourth of the operations that autograd would take.
+
+    .. math:: g_x = g_t = a\, g_z, \qquad g_s = (1 - a)(g_l + z\, g_z)
+
+    with g for gradients, the scale :math:`a = \sigma(s + 2)` and :math:`l = \log a`.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, parameters: Tensor, offset: float) -> tuple[Tensor, Tensor]:
+        shift, raw = parameters.chunk(2, dim=1)
+        scale = _scale(raw, offset)
+        z = (x + shift).mul_(scale)
+        ctx.save_for_backward(z, scale)
+        return z, scale.log()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_z: Tensor, grad_log: Tensor) -> tuple[Tensor, Tensor, None]:
+        z, scale = ctx.saved_tensors
+        grad = empty_parameters(z)
+        grad_shift, grad_raw = grad.chunk(2, dim=1)
+        torch.mul(grad_z, scale, out=grad_shift)
+        of_log_scale = torch.addcmul(grad_log, grad_z, z)
+        torch.addcmul(of_log_scale, of_log_scale, scale, value=-1.0, out=grad_raw)
+        return grad_shift, grad, None
+
+
+def empty_parameters(x: Tensor) -> Tensor:
+    """Room for two parameters for each element.
+
+    Args:
+        x: Shape (B, C, ...).
+
+    Returns:
+        Not initialised, shape (B, 2 * C, ...), channels-last if x is.
+    """
+    shape = (x.shape[0], 2 * x.shape[1], *x.shape[2:])
+    like_images = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if like_images else torch.contiguous_format
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=layout)
 
 
 class TanhAffine(ElementwiseMap):
