@@ -4,8 +4,14 @@ import pytest
 import torch
 
 from flowbench_models.bijections import ElementwiseMap, Shift, SigmoidAffine, TanhAffine
+from flowbench_models.bijections.bounded_affine import BoundedAffine
 
-LAWS = {"shift": Shift, "sigmoid": SigmoidAffine, "tanh": lambda: TanhAffine(0.7)}
+LAWS = {
+    "shift": Shift,
+    "sigmoid": SigmoidAffine,
+    "tanh": lambda: TanhAffine(0.7),
+    "bounded": BoundedAffine,
+}
 
 
 @pytest.fixture(params=LAWS.values(), ids=LAWS.keys())
@@ -20,6 +26,19 @@ def test_derivative_is_that_of_autograd_and_the_inverse_inverts(law):
     (derivative,) = torch.autograd.grad(z.sum(), x)
     torch.testing.assert_close(log_derivative, derivative.log())
     torch.testing.assert_close(law.inverse(z, parameters), x)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 3, 2, 2)])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_gradients_of_data_and_parameters(law, shape, channels_last):
+    x = torch.randn(shape, dtype=torch.float64)
+    parameters = torch.randn(2, 3 * law.num_parameters, *shape[2:], dtype=torch.float64)
+    if channels_last and len(shape) == 4:
+        x = x.contiguous(memory_format=torch.channels_last)
+        parameters = parameters.contiguous(memory_format=torch.channels_last)
+    inputs = (x.requires_grad_(), parameters.requires_grad_())
+    assert torch.autograd.gradcheck(law, inputs)
+    assert torch.autograd.gradcheck(law.inverse, inputs)
 
 
 def test_sigmoid_scale_stays_below_one():
