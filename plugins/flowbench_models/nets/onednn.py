@@ -22,7 +22,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils.flop_counter import flop_registry, register_flop_formula
 
 WORTH_CALLING = 2**21  # multiply-adds of a product; for fewer, what a call costs weighs more
-MANY_ROWS = 2**14
+MANY_ROWS = 2**14  # from here on, without AVX-512
 _HAS_OPERATORS = all(
     hasattr(torch.ops.mkldnn, name) for name in ("_reorder_linear_weight", "_linear_pointwise")
 )
@@ -71,7 +71,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     Returns:
         Rows, shape (..., out).
     """
-    small = not _is_worth_calling(x.numel() // x.shape[-1], *weight.shape)
+    small = not _is_worth_calling(math.prod(x.shape[:-1]), *weight.shape)
     if small or torch.is_autocast_enabled("cpu") or x.dtype != torch.float32 or not usable(weight):
         return F.linear(x, weight, bias)
     result: Tensor = _Linear.apply(x, weight, bias)
