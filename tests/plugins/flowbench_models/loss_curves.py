@@ -1,0 +1,155 @@
+"""Losses of every model over 20 steps in float64, all noise handed in.
+
+Run as a script it prints them as JSON, for ``loss_curves.json``: do that only where a model is meant
+to compute something else than before, and say why in the commit.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flowbench.api import Batch, DatasetInfo, Step
+from flowbench.registry import PluginSelection, load_registry
+from flowbench.registry.build import build_model
+from flowbench.registry.configs import configure
+
+NUM_STEPS = 20
+DRAWS = ("randn", "rand", "randint", "randn_like", "rand_like", "randperm")
+
+
+def _info(name: str, *event_shape: int, levels: int | None) -> DatasetInfo:
+    image = len(event_shape) == 3
+    return DatasetInfo(
+        name=name,
+        modality="image" if image else "vector",
+        event_shape=event_shape,
+        levels=levels,
+        num_classes=10 if image else None,
+        context={"label": ()} if image else {},
+        num_train=1000,
+        num_validation=100,
+        num_test=100,
+    )
+
+
+SMALL = _info("digits", 1, 8, 8, levels=17)
+LARGE = _info("natural-patches", 3, 32, 32, levels=256)
+PLANAR = _info("two-moons", 2, levels=None)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A configured model on a form of data."""
+
+    model: str
+    data: DatasetInfo
+    overrides: dict[str, Any] = field(default_factory=dict)
+    batch_size: int = 8
+
+    @property
+    def id(self) -> str:
+        """Its name in the fixture."""
+        changes = [f"{key}={value}" for key, value in self.overrides.items()]
+        return ",".join([f"{self.model}@{self.data.name}", *changes])
+
+
+CASES = (
+    Case("nice", SMALL),
+    Case("nice", PLANAR, batch_size=64),
+    Case("realnvp", SMALL),
+    Case("realnvp", LARGE, batch_size=4),
+    Case("realnvp", PLANAR, batch_size=64),
+    Case("realnvp", SMALL, {"network": "resnet", "norm": "batch", "width": 8, "blocks": 2}),
+    Case("glow", SMALL),
+    Case("glow", LARGE, batch_size=4),
+    Case("glow", SMALL, {"coupling": "additive", "permutation": "full"}),
+    Case("glow", SMALL, {"checkpointing": True, "learn_top": False}),
+    Case("nanoflow", SMALL),
+    Case("nanoflow", LARGE, batch_size=4),
+    Case("nanoflow", SMALL, {"shared_projection": True, "embedding": 0}),
+    Case("denseflow", SMALL),
+    Case("denseflow", LARGE, batch_size=4),
+    Case("denseflow", SMALL, {"noise": "white", "attention": "faithful", "landmarks": 2}),
+    Case("denseflow", SMALL, {"noise": "none", "coupling": "convolutional"}),
+    Case("denseflow", SMALL, {"cross_unit": "last", "attention": "none", "checkpointing": True}),
+    Case("denseflow", SMALL, {"dequantization": "uniform", "logit_alpha": None}),
+    Case("tarflow", SMALL),
+    Case("tarflow", LARGE, {"width": 64, "blocks": 2}, batch_size=2),
+    Case("tarflow:tiny-cond", SMALL),
+    Case("tarflow", SMALL, {"block": "coupling"}),
+    Case("histogram", SMALL),
+)
+
+
+@contextmanager
+def noise_handed_in(seed: int) -> Iterator[None]:
+    """Has every draw of noise come from one series, whatever generator it names."""
+    source = torch.Generator().manual_seed(seed)
+
+    def instead_of(draw: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def drawn(*args: Any, **kwargs: Any) -> Tensor:
+            return draw(*args, **{**kwargs, "generator": source})
+
+        return drawn
+
+    with mock.patch.multiple(torch, **{name: instead_of(getattr(torch, name)) for name in DRAWS}):
+        yield
+
+
+def _batch(case: Case, discrete: bool) -> Batch:
+    rng = np.random.default_rng(0)
+    size = (case.batch_size, *case.data.event_shape)
+    values = rng.integers(case.data.levels or 2, size=size) if discrete else rng.normal(size=size)
+    labels = {"label": torch.from_numpy(rng.integers(10, size=case.batch_size))}
+    return Batch(x=torch.from_numpy(values), context=labels if case.data.context else {})
+
+
+def losses(case: Case) -> list[float]:
+    """The loss before each of the steps, in nats or bits as the model has it."""
+    registry = load_registry(PluginSelection(only=("flowbench",)))
+    configured = configure(registry, case.model, case.data, case.overrides)
+    name, config = configured.entry.spec.name, configured.config
+    torch.manual_seed(0)
+    model = build_model(registry, name, config.model_dump(), case.data).double()
+    batch = _batch(case, config.preprocessing.support == "discrete")
+    found = []
+    with noise_handed_in(1):
+        torch.manual_seed(2)  # of dropout, which takes no generator
+        with torch.no_grad():
+            model.initialize(batch)
+        model.train()
+        groups = model.optimizer_groups()
+        if not groups:
+            return [-float(model.log_prob(batch.x).values.mean())]
+        ((group, parameters),) = groups.items()
+        optimizer = torch.optim.Adam(parameters, lr=1e-3)
+        for index in range(NUM_STEPS):
+            step = Step(
+                index=index,
+                progress=index / NUM_STEPS,
+                phase=0,
+                group=group,
+                generator=torch.Generator(),
+            )
+            optimizer.zero_grad()
+            loss = model.loss(batch, step)
+            loss.backward()
+            optimizer.step()
+            model.after_step(step)
+            found.append(float(loss.detach()))
+    return found
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    json.dump({case.id: losses(case) for case in CASES}, sys.stdout, indent=1)
