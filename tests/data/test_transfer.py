@@ -24,7 +24,9 @@ def shown(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.mark.usefixtures("terminal")
-def test_a_terminal_shows_what_is_done_the_rate_and_the_time_left(capsys) -> None:
+def test_a_terminal_shows_what_is_done_the_rate_and_the_time_left(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with transfer("downloading a.zip", 10_000_000, 1_000_000) as tell:
         for _ in range(4):
             time.sleep(0.02)  # a rate takes two moments
@@ -36,7 +38,7 @@ def test_a_terminal_shows_what_is_done_the_rate_and_the_time_left(capsys) -> Non
 
 
 @pytest.mark.usefixtures("terminal")
-def test_a_size_that_nobody_knows_is_no_obstacle(capsys) -> None:
+def test_a_size_that_nobody_knows_is_no_obstacle(capsys: pytest.CaptureFixture[str]) -> None:
     with transfer("downloading a.zip") as tell:
         tell(500)
     assert "500/? bytes" in shown(capsys)
@@ -50,7 +52,9 @@ def test_a_size_that_nobody_knows_is_no_obstacle(capsys) -> None:
         ((2_000_000, 500_000), "checking a, 2 MB, 500 kB of it are here\n"),
     ],
 )
-def test_elsewhere_it_is_one_plain_line(capsys, given: tuple[int, ...], line: str) -> None:
+def test_elsewhere_it_is_one_plain_line(
+    capsys: pytest.CaptureFixture[str], given: tuple[int, ...], line: str
+) -> None:
     with transfer("checking a", *given) as tell:
         tell(100)
         tell(100)

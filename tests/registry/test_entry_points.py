@@ -104,7 +104,9 @@ def test_a_plugin_file_must_not_hide_a_module(tmp_path: Path) -> None:
         load_registry(PluginSelection(files=(path,)))
 
 
-def test_a_plugin_file_may_lie_in_the_working_directory(tmp_path: Path, monkeypatch) -> None:
+def test_a_plugin_file_may_lie_in_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "lies_here.py"
     path.write_text(GOOD.format(name="here"))
     monkeypatch.syspath_prepend(str(tmp_path))  # as `python -m` does in the worker
@@ -119,7 +121,9 @@ def test_a_plugin_that_exits_at_import_is_quarantined(install) -> None:
     assert "SystemExit: 3" in plugin.cause
 
 
-def test_a_plugin_that_hangs_at_import_is_quarantined(install, monkeypatch) -> None:
+def test_a_plugin_that_hangs_at_import_is_quarantined(
+    install, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FLOWBENCH_IMPORT_LIMIT", "0.2")
     install("flow-hangs", "flow_hangs_mod", "import time\ntime.sleep(600)")
     install("flow-after", "flow_after_mod", GOOD.format(name="after"))
@@ -131,7 +135,9 @@ def test_a_plugin_that_hangs_at_import_is_quarantined(install, monkeypatch) -> N
     assert "flow_hangs_mod" not in sys.modules
 
 
-def test_a_plugin_file_that_hangs_is_an_error(tmp_path: Path, monkeypatch) -> None:
+def test_a_plugin_file_that_hangs_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FLOWBENCH_IMPORT_LIMIT", "0.2")
     path = tmp_path / "hanging_file.py"
     path.write_text("while True: pass")

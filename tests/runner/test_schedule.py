@@ -76,7 +76,9 @@ def run(results: Path, registry: Registry, plugins: PluginSelection, **suite) ->
 
 
 @pytest.fixture(scope="module")
-def outcome(fake_registry, fake_plugins, tmp_path_factory) -> SimpleNamespace:
+def outcome(
+    fake_registry, fake_plugins, tmp_path_factory: pytest.TempPathFactory
+) -> SimpleNamespace:
     """One run of models that end in every way."""
     results = tmp_path_factory.mktemp("results")
     names = ("fake-gaussian", "fake-gan", "fake-crash", "fake-diverge", "fake-oom", "fake-die")

@@ -36,7 +36,9 @@ class Evil:
         return (print, ("executed",))
 
 
-def test_code_in_a_checkpoint_is_not_run(tmp_path: Path, capsys) -> None:
+def test_code_in_a_checkpoint_is_not_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "a.pt"
     torch.save({"x": Evil()}, path)
     with pytest.raises(StoreError):

@@ -122,7 +122,9 @@ def test_fid_refuses_weights_that_are_not_the_published_ones(trained, use_random
         assert "other weights" in str(value.reason)
 
 
-def test_weights_that_hold_code_are_not_loaded(trained, tmp_path, monkeypatch) -> None:
+def test_weights_that_hold_code_are_not_loaded(
+    trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Evil:
         def __reduce__(self):
             return (Path(tmp_path / "ran").touch, ())
@@ -152,7 +154,9 @@ def test_grey_levels_are_stretched_and_replicated(trained) -> None:
 
 
 @pytest.mark.parametrize("metric", [m for m in vars(fidelity).values() if hasattr(m, "extractor")])
-def test_absent_weights_are_a_reason_with_a_remedy(trained, tmp_path, monkeypatch, metric) -> None:
+def test_absent_weights_are_a_reason_with_a_remedy(
+    trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metric
+) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.delenv("FLOWBENCH_WEIGHTS", raising=False)
     (value,) = measure(metric, trained(data=RGB, data_dir=tmp_path), splits_of([], []))
@@ -175,7 +179,9 @@ def test_torch_fidelity_knows_each_network_and_its_layers(extractor) -> None:
 
 
 @pytest.mark.slow
-def test_precision_and_recall_run_on_vgg16(trained, tmp_path: Path, monkeypatch) -> None:
+def test_precision_and_recall_run_on_vgg16(
+    trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FLOWBENCH_WEIGHTS", str(write_even_vgg16(tmp_path)))
     extractor = TorchFidelityExtractor(
         "vgg16", "vgg16", fidelity.VGG16.layers, files.VGG16, "vgg16-weights", published=False
@@ -252,7 +258,9 @@ def seen(trained, metric, samples: np.ndarray, train: np.ndarray) -> dict[str, f
     return metric.values(Seen(found, reference))
 
 
-def test_kid_of_two_halves_is_near_zero_and_of_others_is_not(trained, monkeypatch) -> None:
+def test_kid_of_two_halves_is_near_zero_and_of_others_is_not(
+    trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(fidelity, "KID_SUBSET_SIZE", 200)
     metric = KernelDistance(fidelity.compute_kid.spec, Pixels(), "pixels")
     x = images(2_000, 0, TINY, high=4)
@@ -289,7 +297,9 @@ def test_precision_and_recall_count_who_lies_among_whom(trained) -> None:
     assert seen(trained, precision, left, right)[""] == 0.0
 
 
-def test_all_metrics_of_a_job_share_one_pass_over_the_images(trained, monkeypatch) -> None:
+def test_all_metrics_of_a_job_share_one_pass_over_the_images(
+    trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(fidelity, "KID_SUBSET_SIZE", 100)
     pixels, x = Pixels(), images(500, 0, TINY, high=100)
     metrics = [

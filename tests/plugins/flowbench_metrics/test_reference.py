@@ -31,7 +31,9 @@ def test_what_was_held_out_of_train_counts_as_train(trained) -> None:
     assert len(reference(trained(data=INFO), split="test")) == 9
 
 
-def test_a_large_split_is_summed_up_batch_by_batch(trained, monkeypatch) -> None:
+def test_a_large_split_is_summed_up_batch_by_batch(
+    trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "MAX_KEPT", 10)
     seen = reference(trained(data=INFO))
     both = np.concatenate([TRAIN, HELD_OUT]).reshape(-1, 4).astype(float)
@@ -45,7 +47,7 @@ def test_pieces_at_even_distances() -> None:
     assert [len(p) for p in evenly(parts, 12)] == [5, 7]
 
 
-def test_moments_outlive_the_process_that_took_them(trained, tmp_path) -> None:
+def test_moments_outlive_the_process_that_took_them(trained, tmp_path: Path) -> None:
     given = trained(data=INFO, data_sha256="ef" * 32, data_dir=tmp_path)
     first, again = Pixels(), Pixels()
     taken = reference(given, pixels=first).moments("pixels")
@@ -68,7 +70,7 @@ def test_moments_outlive_the_process_that_took_them(trained, tmp_path) -> None:
         {"name": "other-pixels"},
     ],
 )
-def test_whatever_changes_the_moments_changes_their_file(trained, tmp_path, change) -> None:
+def test_whatever_changes_the_moments_changes_their_file(trained, tmp_path: Path, change) -> None:
     facts = {"data": INFO, "data_sha256": "ef" * 32, "data_dir": tmp_path}
     reference(trained(**facts)).moments("pixels")
     of_model = {k: v for k, v in change.items() if k in ("data_sha256", "device_kind")}
@@ -82,13 +84,13 @@ def test_whatever_changes_the_moments_changes_their_file(trained, tmp_path, chan
     assert len(list((tmp_path / "statistics").iterdir())) == 2
 
 
-def test_data_without_a_hash_leave_nothing_on_disk(trained, tmp_path) -> None:
+def test_data_without_a_hash_leave_nothing_on_disk(trained, tmp_path: Path) -> None:
     reference(trained(data=INFO, data_dir=tmp_path)).moments("pixels")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"no archive at all"])
-def test_a_damaged_file_is_as_good_as_none(tmp_path, content: bytes) -> None:
+def test_a_damaged_file_is_as_good_as_none(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "m.npz"
     write_moments(path, {"a": 1}, moments(np.eye(3)))
     assert read_moments(path, {"a": 1}) is not None
@@ -97,13 +99,13 @@ def test_a_damaged_file_is_as_good_as_none(tmp_path, content: bytes) -> None:
     assert read_moments(path, {"a": 1}) is None
 
 
-def test_a_folder_that_cannot_be_written_costs_nothing(tmp_path) -> None:
+def test_a_folder_that_cannot_be_written_costs_nothing(tmp_path: Path) -> None:
     (tmp_path / "statistics").write_text("a file in the folder's place")
     write_moments(tmp_path / "statistics" / "m.npz", {}, moments(np.eye(3)))
     assert (tmp_path / "statistics").is_file()
 
 
-def test_many_writers_leave_one_whole_file(tmp_path) -> None:
+def test_many_writers_leave_one_whole_file(tmp_path: Path) -> None:
     path, given = tmp_path / "m.npz", moments(np.eye(50))
     seen: list[object] = []
 

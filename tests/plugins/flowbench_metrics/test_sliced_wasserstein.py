@@ -38,7 +38,7 @@ def test_two_gaussians_of_different_width() -> None:
     assert sliced_wasserstein(3.0 * x, y, directions(2)[:50]) == pytest.approx(2.0, rel=0.02)
 
 
-def test_chunks_change_nothing(monkeypatch) -> None:
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = RNG.normal(size=(2, 30, 3))
     whole = sliced_wasserstein(x, y, directions(3))
     monkeypatch.setattr(module, "CHUNK_VALUES", 100)

@@ -1,7 +1,7 @@
 """Losses of every model over 20 steps in float64, all noise handed in.
 
-Run as a script it prints them as JSON, for ``loss_curves.json``: do that only where a model is meant
-to compute something else than before, and say why in the commit.
+Run as a script it prints them as JSON, for ``loss_curves.json``: do that only where a model is
+meant to compute something else than before, and say why in the commit.
 """
 
 from __future__ import annotations

@@ -123,14 +123,14 @@ def _values(model: DenseFlow, x: Tensor) -> Tensor:
         ("ablation-no-attention", 75_020_522 - 45 * 7_128),
     ],
 )
-def test_paper_presets_have_the_papers_parameter_counts(preset, count, dataset):
+def test_paper_presets_have_the_papers_parameter_counts(preset, count, dataset) -> None:
     with torch.device("meta"):
         model = DenseFlow(_preset(preset), dataset(3, 32, 32, levels=256))
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == count
 
 
 @pytest.mark.parametrize("preset", ["74-10-imagenet32", "74-10-imagenet64", "74-10-celeba64"])
-def test_size_does_not_depend_on_the_resolution(preset, dataset):
+def test_size_does_not_depend_on_the_resolution(preset, dataset) -> None:
     size = int(preset[-2:])
     with torch.device("meta"):
         model = DenseFlow(_preset(preset), dataset(3, size, size, levels=256))
@@ -139,7 +139,7 @@ def test_size_does_not_depend_on_the_resolution(preset, dataset):
     assert counts == [48_061_410, 46_453_404, 33_736_080, 616, 2_395_784]
 
 
-def test_74_10_has_74_modules_and_308_channels_at_the_top(dataset):
+def test_74_10_has_74_modules_and_308_channels_at_the_top(dataset) -> None:
     with torch.device("meta"):
         model = DenseFlow(_preset("74-10"), dataset(3, 32, 32, levels=256))
     assert sum(len(unit.bijections) for block in model.blocks for unit in block.units) == 74
@@ -147,13 +147,13 @@ def test_74_10_has_74_modules_and_308_channels_at_the_top(dataset):
 
 
 @pytest.mark.parametrize(("shape", "reason"), [((2,), "images"), ((3, 6, 4), "divisible by 4")])
-def test_what_does_not_fit_is_refused_with_a_reason(shape, reason, dataset):
+def test_what_does_not_fit_is_refused_with_a_reason(shape, reason, dataset) -> None:
     with pytest.raises(ConfigError, match=reason):
         DenseFlow(_config(), dataset(*shape))
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (1, 28, 28), (3, 64, 64), (3, 256, 256)])
-def test_default_preset_runs_on_images_of_any_size(shape, dataset):
+def test_default_preset_runs_on_images_of_any_size(shape, dataset) -> None:
     data = dataset(*shape)
     config = _preset(DenseFlowConfig.default_preset(data))
     assert config.unsupported(data) is None
@@ -165,7 +165,9 @@ def test_default_preset_runs_on_images_of_any_size(shape, dataset):
 
 
 @every_variant
-def test_variational_ladj_is_that_of_the_map_from_noise(variant, make_tiny, jacobian_log_abs_det):
+def test_variational_ladj_is_that_of_the_map_from_noise(
+    variant, make_tiny, jacobian_log_abs_det
+) -> None:
     model = make_tiny(**variant)
     x = _levels(1, 1, 4, 4)
 
@@ -183,7 +185,7 @@ def test_variational_ladj_is_that_of_the_map_from_noise(variant, make_tiny, jaco
 @every_variant
 def test_uniform_ladj_is_that_of_the_map_from_data_and_noise(
     variant, make_tiny, jacobian_log_abs_det
-):
+) -> None:
     changes = {key: value for key, value in variant.items() if key != "logit_alpha"}
     model = make_tiny(dequantization="uniform", **changes)
     x = torch.randn(2, 1, 4, 4, dtype=torch.float64)
@@ -210,7 +212,7 @@ def _dequantized(model: DenseFlow, x: Tensor, aux: tuple[Tensor, ...]) -> Tensor
 
 @every_variant
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-6), (torch.float32, 1e-4)])
-def test_latents_and_data_map_to_each_other(variant, dtype, tolerance, make_tiny):
+def test_latents_and_data_map_to_each_other(variant, dtype, tolerance, make_tiny) -> None:
     model = make_tiny((3, 8, 4), rotations=True, **variant).to(dtype)
     x = _levels(3, 3, 8, 4)
     aux = model.sample_aux(x, generator=None)
@@ -220,7 +222,7 @@ def test_latents_and_data_map_to_each_other(variant, dtype, tolerance, make_tiny
     torch.testing.assert_close(model.decode(latents), expected, rtol=tolerance, atol=tolerance)
 
 
-def test_levels_come_back_as_integers(make_tiny):
+def test_levels_come_back_as_integers(make_tiny) -> None:
     model = make_tiny()
     x = _levels(8, 1, 4, 4)
     latents, _ = model.to_latent(x, aux=model.sample_aux(x, generator=None))
@@ -229,7 +231,7 @@ def test_levels_come_back_as_integers(make_tiny):
     assert torch.equal(restored, x)
 
 
-def test_samples_out_of_range_are_left_for_the_harness_to_count(make_tiny):
+def test_samples_out_of_range_are_left_for_the_harness_to_count(make_tiny) -> None:
     model = make_tiny()
     data = model.data
     latents = model.sample_base(
@@ -244,7 +246,7 @@ def test_samples_out_of_range_are_left_for_the_harness_to_count(make_tiny):
     assert torch.equal(restored.raw.long(), samples.clamp(0, LEVELS - 1))
 
 
-def test_samples_that_are_not_finite_are_integers_out_of_range(make_tiny):
+def test_samples_that_are_not_finite_are_integers_out_of_range(make_tiny) -> None:
     model = make_tiny()
     latents = tuple(torch.full((1, *shape), math.nan).double() for shape in model.latent_shapes())
     assert model.from_latent(latents).max() < 0
@@ -252,7 +254,7 @@ def test_samples_that_are_not_finite_are_integers_out_of_range(make_tiny):
 
 @both_dequantizations
 @pytest.mark.parametrize("num_steps", [100, pytest.param(400, marks=pytest.mark.slow)])
-def test_trained_model_still_inverts(dequantization, num_steps, dataset, train_on):
+def test_trained_model_still_inverts(dequantization, num_steps, dataset, train_on) -> None:
     config = _config(dequantization=dequantization, modules=(1, 1), split_prior="conditional")
     model = DenseFlow(config, dataset(1, 4, 4))
     values = _values(model, _levels(32, 1, 4, 4) // 4)
@@ -271,7 +273,7 @@ def test_trained_model_still_inverts(dequantization, num_steps, dataset, train_o
 
 
 @both_dequantizations
-def test_encoding_a_sample_gives_a_finite_likelihood(dequantization, make_tiny):
+def test_encoding_a_sample_gives_a_finite_likelihood(dequantization, make_tiny) -> None:
     model = make_tiny(dequantization=dequantization)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -288,7 +290,7 @@ def test_encoding_a_sample_gives_a_finite_likelihood(dequantization, make_tiny):
     assert values.isfinite().all()
 
 
-def test_samples_take_one_pass_and_follow_the_temperature(dataset):
+def test_samples_take_one_pass_and_follow_the_temperature(dataset) -> None:
     config = _config(
         dequantization="uniform",
         preprocessing=Preprocessing(
@@ -307,7 +309,7 @@ def test_samples_take_one_pass_and_follow_the_temperature(dataset):
     torch.testing.assert_close(2.0 * cold, warm)  # fresh couplings are linear
 
 
-def test_wrong_noise_is_refused(make_tiny):
+def test_wrong_noise_is_refused(make_tiny) -> None:
     model = make_tiny()
     with pytest.raises(ShapeError, match="sample_aux"):
         model.to_latent(_levels(2, 1, 4, 4))
@@ -319,7 +321,7 @@ def test_wrong_noise_is_refused(make_tiny):
 @both_dequantizations
 def test_bound_does_not_decrease_in_the_number_of_draws(
     dequantization, make_tiny, assert_bound_tightens
-):
+) -> None:
     assert_bound_tightens(make_tiny(dequantization=dequantization), _levels(6, 1, 4, 4))
 
 
@@ -355,7 +357,7 @@ def _exact_log_prob(model: DenseFlow, x: Tensor) -> Tensor:
     return marginal.log_prob(x.flatten(1))
 
 
-def test_bound_is_below_the_exact_likelihood_and_approaches_it(dataset):
+def test_bound_is_below_the_exact_likelihood_and_approaches_it(dataset) -> None:
     model, x = _linear_gaussian(dataset)
     with torch.no_grad():
         exact = _exact_log_prob(model, x)
@@ -371,7 +373,7 @@ def test_bound_is_below_the_exact_likelihood_and_approaches_it(dataset):
 # --- training -------------------------------------------------------------------------------------
 
 
-def test_first_batch_leaves_every_actnorm_normalised(dataset):
+def test_first_batch_leaves_every_actnorm_normalised(dataset) -> None:
     config = _config(units=(3, 1), modules=(2, 2), dequantization="uniform")
     model = DenseFlow(config, dataset(1, 8, 8))
     norms = [module for module in model.modules() if isinstance(module, ActNorm)]
@@ -395,7 +397,7 @@ def test_first_batch_leaves_every_actnorm_normalised(dataset):
 
 @both_dequantizations
 @pytest.mark.parametrize("attention", ["standard", "faithful"])
-def test_every_parameter_receives_a_gradient(dequantization, attention, make_tiny):
+def test_every_parameter_receives_a_gradient(dequantization, attention, make_tiny) -> None:
     wide = {"width": 8, "dense_growth": 8, "dequantizer_growth": 8, "context_growth": 8}
     model = make_tiny((1, 8, 8), dequantization=dequantization, attention=attention, **wide)
     values = _values(model, _levels(8, 1, 8, 8))
@@ -407,7 +409,7 @@ def test_every_parameter_receives_a_gradient(dequantization, attention, make_tin
 
 
 @both_dequantizations
-def test_checkpointing_changes_nothing(dequantization, dataset):
+def test_checkpointing_changes_nothing(dequantization, dataset) -> None:
     data = dataset(1, 8, 8)
     plain = DenseFlow(_config(dequantization=dequantization, dropout=0.2), data)
     kept = DenseFlow(_config(dequantization=dequantization, dropout=0.2, checkpointing=True), data)
@@ -427,7 +429,7 @@ def test_checkpointing_changes_nothing(dequantization, dataset):
         torch.testing.assert_close(one.grad, other.grad)
 
 
-def test_evaluation_does_not_depend_on_the_rest_of_the_batch(make_tiny):
+def test_evaluation_does_not_depend_on_the_rest_of_the_batch(make_tiny) -> None:
     model = make_tiny((1, 8, 8))
     x = _levels(4, 1, 8, 8)
     aux = model.sample_aux(x, generator=None)
@@ -437,7 +439,7 @@ def test_evaluation_does_not_depend_on_the_rest_of_the_batch(make_tiny):
     torch.testing.assert_close(first_ladj, ladj[:1])
 
 
-def test_same_generator_same_draw(make_tiny):
+def test_same_generator_same_draw(make_tiny) -> None:
     model = make_tiny()
     x = _levels(4, 1, 4, 4)
     one, again, other = (
@@ -449,7 +451,7 @@ def test_same_generator_same_draw(make_tiny):
 
 
 @both_dequantizations
-def test_bfloat16_networks_leave_the_flow_in_float32(dequantization, dataset):
+def test_bfloat16_networks_leave_the_flow_in_float32(dequantization, dataset) -> None:
     model = DenseFlow(_config(dequantization=dequantization), dataset(1, 8, 8))
     values = _values(model, _levels(4, 1, 8, 8))
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -457,7 +459,7 @@ def test_bfloat16_networks_leave_the_flow_in_float32(dequantization, dataset):
     assert {z.dtype for z in latents} == {ladj.dtype} == {torch.float32}
 
 
-def test_only_a_conditional_prior_makes_what_is_dropped_depend_on_what_goes_on(make_tiny):
+def test_only_a_conditional_prior_makes_what_is_dropped_depend_on_what_goes_on(make_tiny) -> None:
     for split_prior, depends in (("standard", False), ("conditional", True)):
         model = make_tiny(split_prior=split_prior)
         (drop,) = model.drops
@@ -495,7 +497,7 @@ print(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is counted in other units there")
-def test_paper_model_trains_on_two_images_within_12_gb():
+def test_paper_model_trains_on_two_images_within_12_gb() -> None:
     command = [sys.executable, "-c", TRAINING_STEP]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -22,7 +22,7 @@ def _preset(name: str) -> DenseFlowConfig:
 )
 def test_paper_schedule_warms_up_over_5000_steps_then_fine_tunes(
     preset, epochs, fine_tuning, steps
-):
+) -> None:
     training = _preset(preset).training
     first, second = training.phases
     assert first.share == pytest.approx(epochs / (epochs + fine_tuning))
@@ -34,7 +34,7 @@ def test_paper_schedule_warms_up_over_5000_steps_then_fine_tunes(
     ("preset", "augment"),
     [("74-10", ("horizontal_flip", "shift")), ("74-10-celeba64", ("horizontal_flip",))],
 )
-def test_training_images_are_changed_as_in_the_released_code(preset, augment):
+def test_training_images_are_changed_as_in_the_released_code(preset, augment) -> None:
     assert _preset(preset).training.augment == augment
 
 
@@ -48,7 +48,7 @@ def test_training_images_are_changed_as_in_the_released_code(preset, augment):
         ("ablation-4", "310epochs"),
     ],
 )
-def test_summary_gives_the_whole_run(preset, budget):
+def test_summary_gives_the_whole_run(preset, budget) -> None:
     assert DenseFlowConfig.presets[preset].summary.endswith(f"--budget {budget}")
 
 
@@ -59,12 +59,12 @@ def test_summary_gives_the_whole_run(preset, budget):
         ("ablation-no-attention", {"attention": ("faithful", "none")}),
     ],
 )
-def test_switches_of_the_text_change_one_thing(preset, changed):
+def test_switches_of_the_text_change_one_thing(preset, changed) -> None:
     base, other = _preset("45-6-imagenet32").model_dump(), _preset(preset).model_dump()
     assert {key: (base[key], other[key]) for key in base if base[key] != other[key]} == changed
 
 
-def test_papers_models_attend_as_released_and_small_ones_as_usual():
+def test_papers_models_attend_as_released_and_small_ones_as_usual() -> None:
     for name, preset in DenseFlowConfig.presets.items():
         if name != "ablation-no-attention":
             paper = preset.source == "paper"
@@ -72,18 +72,18 @@ def test_papers_models_attend_as_released_and_small_ones_as_usual():
 
 
 @pytest.mark.parametrize("preset", ["ablation-1", "ablation-2", "ablation-3"])
-def test_unpublished_width_is_named_as_an_assumption(preset):
+def test_unpublished_width_is_named_as_an_assumption(preset) -> None:
     facts = DenseFlowConfig.presets[preset]
     assert facts.source == "paper"
     assert any("512" in assumption for assumption in facts.assumptions)
 
 
 @pytest.mark.parametrize("name", DenseFlowConfig.presets)
-def test_every_preset_is_a_valid_configuration(name):
+def test_every_preset_is_a_valid_configuration(name) -> None:
     _preset(name)
 
 
-def test_dequantization_alone_switches_the_preprocessing(dataset):
+def test_dequantization_alone_switches_the_preprocessing(dataset) -> None:
     data = dataset(1, 4, 4)
     variational, uniform = _config(), _config(dequantization="uniform")
     assert variational.preprocessing.support == "discrete"
@@ -108,15 +108,15 @@ def test_dequantization_alone_switches_the_preprocessing(dataset):
         ({"checkpointing": True, "training": {"compile": True}}, "does not go with checkpointing"),
     ],
 )
-def test_contradictions_are_refused(changes, message):
+def test_contradictions_are_refused(changes, message) -> None:
     with pytest.raises(ValidationError, match=message):
         _config(**changes)
 
 
-def test_networks_without_batch_norms_are_compiled_and_checkpointed():
+def test_networks_without_batch_norms_are_compiled_and_checkpointed() -> None:
     both = {"checkpointing": True, "training": {"compile": True}}
     assert _config(coupling="convolutional", **both).training.compile
 
 
-def test_real_values_are_refused(dataset):
+def test_real_values_are_refused(dataset) -> None:
     assert "real values" in (_config().unsupported(dataset(1, 4, 4, levels=None)) or "")

@@ -28,7 +28,7 @@ def _count(preset: str, data: DatasetInfo) -> int:
         ("large", 287_488_560),  # 287.489 M
     ],
 )
-def test_paper_presets_have_the_papers_parameter_counts(preset, count, dataset):
+def test_paper_presets_have_the_papers_parameter_counts(preset, count, dataset) -> None:
     assert _count(preset, dataset(3, 32, 32, levels=256)) == count
 
 
@@ -36,7 +36,9 @@ def test_paper_presets_have_the_papers_parameter_counts(preset, count, dataset):
     ("preset", "size", "levels", "steps"),
     [("512ch", 32, 3, 32), ("imagenet32", 32, 3, 48), ("imagenet64", 64, 4, 48)],
 )
-def test_counts_of_affine_presets_have_their_closed_form(preset, size, levels, steps, dataset):
+def test_counts_of_affine_presets_have_their_closed_form(
+    preset, size, levels, steps, dataset
+) -> None:
     width, channels = 512, [12 * 2**level for level in range(levels)]
     of_nets = [
         width * (9 * c // 2 + 2) + width * (width + 2) + 9 * width * c + 2 * c for c in channels
@@ -57,7 +59,9 @@ def test_counts_of_affine_presets_have_their_closed_form(preset, size, levels, s
         ("celebahq256", 40, 4, 20),
     ],
 )
-def test_paper_presets_train_as_the_released_code(preset, batch_size, init_examples, epoch_steps):
+def test_paper_presets_train_as_the_released_code(
+    preset, batch_size, init_examples, epoch_steps
+) -> None:
     training = _preset(preset).training
     assert (training.optimizer, training.lr) == ("adamax", 1e-3)
     assert (training.batch_size, training.init_examples) == (batch_size, init_examples)
@@ -71,7 +75,7 @@ def test_paper_presets_train_as_the_released_code(preset, batch_size, init_examp
 
 
 @pytest.mark.parametrize("preset", ["256ch", "large"])
-def test_presets_compared_in_nanoflow_train_as_it_does(preset):
+def test_presets_compared_in_nanoflow_train_as_it_does(preset) -> None:
     assert (
         _preset(preset).training
         == NanoFlowConfig.model_validate(NanoFlowConfig.presets["k32"].values).training
@@ -79,13 +83,13 @@ def test_presets_compared_in_nanoflow_train_as_it_does(preset):
 
 
 @pytest.fixture(params=["affine-plu", "affine-full", "additive-plu"])
-def tiny(request, dataset, perturb) -> Glow:
+def tiny(request: pytest.FixtureRequest, dataset, perturb) -> Glow:
     coupling, permutation = request.param.split("-")
     config = GlowConfig(levels=2, steps=2, width=3, coupling=coupling, permutation=permutation)
     return perturb(Glow(config, dataset(1, 4, 8)), std=0.1)
 
 
-def test_latents_and_data_map_to_each_other(tiny):
+def test_latents_and_data_map_to_each_other(tiny) -> None:
     for dtype, tolerance in ((torch.float64, 1e-6), (torch.float32, 1e-4)):
         x = torch.randn(3, 1, 4, 8, dtype=dtype)
         latents, _ = tiny.to(dtype).to_latent(x)
@@ -95,7 +99,7 @@ def test_latents_and_data_map_to_each_other(tiny):
 
 @pytest.mark.parametrize("coupling", ["affine", "additive"])
 @pytest.mark.parametrize("num_steps", [100, pytest.param(400, marks=pytest.mark.slow)])
-def test_training_keeps_the_inverse(coupling, num_steps, dataset, train_on):
+def test_training_keeps_the_inverse(coupling, num_steps, dataset, train_on) -> None:
     config = GlowConfig(levels=2, steps=2, width=8, coupling=coupling)
     model = Glow(config, dataset(1, 4, 8))
     x = torch.rand(32, 1, 4, 8) - 0.5
@@ -108,18 +112,18 @@ def test_training_keeps_the_inverse(coupling, num_steps, dataset, train_on):
         )
 
 
-def test_bound_does_not_decrease_in_the_number_of_draws(tiny, assert_bound_tightens):
+def test_bound_does_not_decrease_in_the_number_of_draws(tiny, assert_bound_tightens) -> None:
     assert_bound_tightens(tiny, torch.randint(0, 17, (6, 1, 4, 8)))
 
 
-def test_ladj_is_that_of_the_joint_map_to_all_latents(tiny, jacobian_log_abs_det):
+def test_ladj_is_that_of_the_joint_map_to_all_latents(tiny, jacobian_log_abs_det) -> None:
     x = torch.randn(2, 1, 4, 8, dtype=torch.float64)
     _, ladj = tiny.to_latent(x)
     expected = jacobian_log_abs_det(lambda event: tiny.to_latent(event)[0], x)
     torch.testing.assert_close(ladj, expected, rtol=0, atol=1e-5)
 
 
-def test_encoding_a_sample_gives_back_its_noise(tiny):
+def test_encoding_a_sample_gives_back_its_noise(tiny) -> None:
     generator = torch.Generator().manual_seed(1)
     noise = tuple(
         z.double()
@@ -133,7 +137,7 @@ def test_encoding_a_sample_gives_back_its_noise(tiny):
     assert tiny.log_prob(x).values.isfinite().all()
 
 
-def test_first_batch_leaves_every_actnorm_normalised(dataset):
+def test_first_batch_leaves_every_actnorm_normalised(dataset) -> None:
     model = Glow(GlowConfig(levels=2, steps=3, width=8), dataset(1, 8, 8))
     x = 5.0 + 2.0 * torch.randn(64, 1, 8, 8)
     seen: list[torch.Tensor] = []
@@ -149,7 +153,7 @@ def test_first_batch_leaves_every_actnorm_normalised(dataset):
         torch.testing.assert_close(std, torch.ones_like(std), rtol=0, atol=1e-3)
 
 
-def test_fresh_model_is_a_rotation_of_standardised_data(dataset):
+def test_fresh_model_is_a_rotation_of_standardised_data(dataset) -> None:
     # With couplings at their start only actnorm, rotations and sigmoid(2) change volumes.
     model = Glow(GlowConfig(levels=1, steps=1, width=4, coupling="additive"), dataset(1, 4, 4))
     x = torch.randn(5, 1, 4, 4)
@@ -158,7 +162,7 @@ def test_fresh_model_is_a_rotation_of_standardised_data(dataset):
     torch.testing.assert_close(latents[0].flatten(1).norm(dim=1), x.flatten(1).norm(dim=1))
 
 
-def test_temperature_scales_the_noise(dataset):
+def test_temperature_scales_the_noise(dataset) -> None:
     model = Glow(GlowConfig(levels=2, steps=1, width=4), dataset(1, 4, 4))  # linear as yet
     cold, warm = (
         model.sample(
@@ -171,7 +175,7 @@ def test_temperature_scales_the_noise(dataset):
     torch.testing.assert_close(2.0 * cold, warm)
 
 
-def test_gradients_reach_all_but_the_weights_of_the_top_prior(dataset, perturb):
+def test_gradients_reach_all_but_the_weights_of_the_top_prior(dataset, perturb) -> None:
     model = perturb(Glow(GlowConfig(levels=2, steps=1, width=8), dataset(1, 4, 8)))
     model.log_prob(torch.randn(4, 1, 4, 8, dtype=torch.float64)).values.mean().backward()
     dead = {
@@ -195,7 +199,7 @@ def _saved_numbers(model: Glow, x: torch.Tensor) -> tuple[torch.Tensor, int]:
     return loss, sum(sizes)
 
 
-def test_checkpointing_changes_memory_alone(dataset, perturb):
+def test_checkpointing_changes_memory_alone(dataset, perturb) -> None:
     sizes = {"levels": 2, "steps": 3, "width": 32, "dropout": 0.2}
     plain, kept = (
         Glow(GlowConfig(**sizes, checkpointing=checkpointing), dataset(1, 16, 16))
@@ -213,7 +217,7 @@ def test_checkpointing_changes_memory_alone(dataset, perturb):
         torch.testing.assert_close(one.grad, other.grad)
 
 
-def test_bfloat16_networks_leave_the_flow_in_float32(dataset):
+def test_bfloat16_networks_leave_the_flow_in_float32(dataset) -> None:
     model = Glow(GlowConfig(levels=2, steps=1, width=4), dataset(1, 4, 4))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         latents, ladj = model.to_latent(torch.randn(4, 1, 4, 4))
@@ -221,18 +225,18 @@ def test_bfloat16_networks_leave_the_flow_in_float32(dataset):
 
 
 @pytest.mark.parametrize(("shape", "reason"), [((2,), "images"), ((3, 12, 16), "divisible by 8")])
-def test_what_does_not_fit_is_refused_with_a_reason(shape, reason, dataset):
+def test_what_does_not_fit_is_refused_with_a_reason(shape, reason, dataset) -> None:
     with pytest.raises(ConfigError, match=reason):
         Glow(GlowConfig(), dataset(*shape))
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (1, 28, 28), (3, 64, 64), (3, 256, 256)])
-def test_default_preset_runs_on_images_of_any_size(shape, dataset):
+def test_default_preset_runs_on_images_of_any_size(shape, dataset) -> None:
     data = dataset(*shape)
     config = _preset(GlowConfig.default_preset(data))
     assert config.unsupported(data) is None
 
 
 @pytest.mark.parametrize("name", GlowConfig.presets)
-def test_every_preset_is_a_valid_configuration(name):
+def test_every_preset_is_a_valid_configuration(name) -> None:
     _preset(name)

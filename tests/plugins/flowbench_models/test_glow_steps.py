@@ -31,20 +31,20 @@ def _steps(mixing, num_steps: int = 3, law: type[ElementwiseMap] = SigmoidAffine
 
 
 @pytest.fixture(params=[PLUConv1x1, FullConv1x1])
-def steps(request, perturb) -> GlowSteps:
+def steps(request: pytest.FixtureRequest, perturb) -> GlowSteps:
     return perturb(_steps(request.param), std=0.1)
 
 
-def test_steps_are_a_bijection_of_odd_channels(steps, assert_is_bijection):
+def test_steps_are_a_bijection_of_odd_channels(steps, assert_is_bijection) -> None:
     assert_is_bijection(steps, torch.randn(2, 3, 2, 4, dtype=torch.float64))
 
 
-def test_steps_together_equal_steps_one_after_the_other(steps):
+def test_steps_together_equal_steps_one_after_the_other(steps) -> None:
     x = torch.randn(2, 3, 2, 4, dtype=torch.float64)
     torch.testing.assert_close(steps(x), Composition(steps.steps())(x), check_stride=False)
 
 
-def test_gradients_of_steps_together_equal_those_one_after_the_other(steps):
+def test_gradients_of_steps_together_equal_those_one_after_the_other(steps) -> None:
     x = torch.randn(2, 3, 2, 4, dtype=torch.float64)
     parameters = list(steps.parameters())
     together, apart = (
@@ -54,14 +54,16 @@ def test_gradients_of_steps_together_equal_those_one_after_the_other(steps):
     torch.testing.assert_close(together, apart)
 
 
-def test_additive_steps_together_equal_steps_one_after_the_other(perturb, assert_is_bijection):
+def test_additive_steps_together_equal_steps_one_after_the_other(
+    perturb, assert_is_bijection
+) -> None:
     steps = perturb(_steps(PLUConv1x1, law=Shift), std=0.1)
     x = torch.randn(2, 3, 2, 4, dtype=torch.float64)
     torch.testing.assert_close(steps(x), Composition(steps.steps())(x), check_stride=False)
     assert_is_bijection(steps, x)
 
 
-def test_zeros_of_additive_couplings_are_not_kept():
+def test_zeros_of_additive_couplings_are_not_kept() -> None:
     zeros, alive = [], []
 
     class Watched(Shift):
@@ -75,7 +77,7 @@ def test_zeros_of_additive_couplings_are_not_kept():
     assert max(alive) == 1  # that of the step before
 
 
-def test_initialisation_leaves_every_actnorm_normalised():
+def test_initialisation_leaves_every_actnorm_normalised() -> None:
     steps = _steps(PLUConv1x1)
     x = 5.0 + 2.0 * torch.randn(64, 3, 4, 4)
     z = steps.initialize(x)

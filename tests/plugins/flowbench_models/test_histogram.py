@@ -18,7 +18,7 @@ def fitted(dataset) -> Histogram:
     return model
 
 
-def test_log_prob_is_that_of_the_smoothed_counts(fitted):
+def test_log_prob_is_that_of_the_smoothed_counts(fitted) -> None:
     values = fitted.log_prob(torch.tensor([[0, 2], [2, 0]]).view(2, 1, 1, 2)).values
     total = 3 + 3 * 0.5
     seen = 2 * math.log(2.5 / total)
@@ -26,19 +26,19 @@ def test_log_prob_is_that_of_the_smoothed_counts(fitted):
     torch.testing.assert_close(values, torch.tensor([seen, unseen]))
 
 
-def test_probabilities_of_all_images_sum_to_one(fitted):
+def test_probabilities_of_all_images_sum_to_one(fitted) -> None:
     levels = torch.arange(3)
     every_image = torch.cartesian_prod(levels, levels).view(9, 1, 1, 2)
     torch.testing.assert_close(fitted.log_prob(every_image).values.exp().sum().item(), 1.0)
 
 
-def test_unfitted_histogram_is_uniform(dataset):
+def test_unfitted_histogram_is_uniform(dataset) -> None:
     model = Histogram(HistogramConfig(), dataset(1, 2, 2, levels=17))
     values = model.log_prob(torch.zeros(1, 1, 2, 2, dtype=torch.int64)).values
     torch.testing.assert_close(values.item(), -4 * math.log(17))
 
 
-def test_counting_in_parts_counts_everything_once(dataset, monkeypatch):
+def test_counting_in_parts_counts_everything_once(dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = Batch(x=torch.randint(0, 17, (50, 1, 4, 4)))
     whole, parts = (Histogram(HistogramConfig(), dataset(1, 4, 4)) for _ in range(2))
     whole.initialize(batch)
@@ -47,7 +47,7 @@ def test_counting_in_parts_counts_everything_once(dataset, monkeypatch):
     torch.testing.assert_close(parts.log_probs, whole.log_probs)
 
 
-def test_samples_follow_the_fitted_frequencies(fitted):
+def test_samples_follow_the_fitted_frequencies(fitted) -> None:
     samples = fitted.sample(
         20_000, settings=SampleSettings(), generator=torch.Generator().manual_seed(0)
     )
@@ -57,12 +57,12 @@ def test_samples_follow_the_fitted_frequencies(fitted):
     assert share == pytest.approx(2.5 / 4.5, abs=0.02)
 
 
-def test_it_is_fitted_on_the_whole_train_split_and_has_nothing_to_train(fitted):
+def test_it_is_fitted_on_the_whole_train_split_and_has_nothing_to_train(fitted) -> None:
     assert fitted.config.training.init_examples is None
     assert fitted.optimizer_groups() == {}
     assert list(fitted.parameters()) == []
 
 
-def test_real_values_cannot_be_counted(dataset):
+def test_real_values_cannot_be_counted(dataset) -> None:
     with pytest.raises(ConfigError, match="integer levels"):
         Histogram(HistogramConfig(), dataset(2, levels=None))

@@ -14,7 +14,7 @@ from flowbench_models.image_config import halving_problem, is_large
         ((64,), 1, "glow needs images (C, H, W), some-data has events of shape (64,)"),
     ],
 )
-def test_sizes_that_cannot_be_halved_are_named(shape, times, problem, dataset):
+def test_sizes_that_cannot_be_halved_are_named(shape, times, problem, dataset) -> None:
     assert halving_problem(dataset(*shape), times, model="glow", remedy="fewer") == problem
 
 
@@ -22,5 +22,7 @@ def test_sizes_that_cannot_be_halved_are_named(shape, times, problem, dataset):
     ("shape", "large"),
     [((3, 32, 32), True), ((1, 28, 28), False), ((3, 16, 16), False), ((3, 64, 20), False)],
 )
-def test_large_presets_are_for_images_above_16x16_that_halve_three_times(shape, large, dataset):
+def test_large_presets_are_for_images_above_16x16_that_halve_three_times(
+    shape, large, dataset
+) -> None:
     assert is_large(dataset(*shape)) is large

@@ -14,7 +14,7 @@ def _model(dataset) -> MultiScaleModel:
     return model
 
 
-def test_first_batch_initialises_every_scale_without_gradients(dataset):
+def test_first_batch_initialises_every_scale_without_gradients(dataset) -> None:
     model = _model(dataset)
     x = 3.0 + 2.0 * torch.randn(256, 1, 4, 4)
     model.initialize(Batch(x=x))
@@ -26,7 +26,7 @@ def test_first_batch_initialises_every_scale_without_gradients(dataset):
         torch.testing.assert_close(std, torch.ones_like(std), rtol=0, atol=1e-4)
 
 
-def test_model_is_its_flow(dataset, jacobian_log_abs_det):
+def test_model_is_its_flow(dataset, jacobian_log_abs_det) -> None:
     model = _model(dataset)
     model.initialize(Batch(x=3.0 + 2.0 * torch.randn(64, 1, 4, 4)))
     model.double()

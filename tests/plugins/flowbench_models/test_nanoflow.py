@@ -50,13 +50,13 @@ def _steps(model: NanoFlow, level: int) -> NanoFlowSteps:
         ("alt-k48", 10_319_184),
     ],
 )
-def test_paper_presets_have_the_papers_parameter_counts(preset, count, dataset):
+def test_paper_presets_have_the_papers_parameter_counts(preset, count, dataset) -> None:
     with torch.device("meta"):
         model = NanoFlow(_preset(preset), dataset(3, 32, 32, levels=256))
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == count
 
 
-def test_parts_of_the_paper_model_have_their_counts(dataset):
+def test_parts_of_the_paper_model_have_their_counts(dataset) -> None:
     with torch.device("meta"):
         model = NanoFlow(_preset("k32"), dataset(3, 32, 32, levels=256))
     scales = [_steps(model, level) for level in range(3)]
@@ -75,11 +75,11 @@ def test_parts_of_the_paper_model_have_their_counts(dataset):
 
 
 @pytest.fixture(params=VARIANTS.values(), ids=VARIANTS.keys())
-def tiny(request, dataset, perturb) -> NanoFlow:
+def tiny(request: pytest.FixtureRequest, dataset, perturb) -> NanoFlow:
     return perturb(NanoFlow(_config(**request.param), dataset(1, 4, 8)))
 
 
-def test_latents_and_data_map_to_each_other(tiny):
+def test_latents_and_data_map_to_each_other(tiny) -> None:
     for dtype, tolerance in ((torch.float64, 1e-6), (torch.float32, 1e-4)):
         x = torch.randn(3, 1, 4, 8, dtype=dtype)
         latents, _ = tiny.to(dtype).to_latent(x)
@@ -87,14 +87,14 @@ def test_latents_and_data_map_to_each_other(tiny):
         torch.testing.assert_close(tiny.from_latent(latents), x, rtol=tolerance, atol=tolerance)
 
 
-def test_ladj_is_that_of_the_joint_map_to_all_latents(tiny, jacobian_log_abs_det):
+def test_ladj_is_that_of_the_joint_map_to_all_latents(tiny, jacobian_log_abs_det) -> None:
     x = torch.randn(2, 1, 4, 8, dtype=torch.float64)
     _, ladj = tiny.to_latent(x)
     expected = jacobian_log_abs_det(lambda event: tiny.to_latent(event)[0], x)
     torch.testing.assert_close(ladj, expected, rtol=0, atol=1e-6)
 
 
-def test_encoding_a_sample_gives_back_its_noise(tiny):
+def test_encoding_a_sample_gives_back_its_noise(tiny) -> None:
     generator = torch.Generator().manual_seed(1)
     noise = tuple(
         z.double()
@@ -109,7 +109,7 @@ def test_encoding_a_sample_gives_back_its_noise(tiny):
 
 
 @pytest.mark.parametrize("num_steps", [100, pytest.param(400, marks=pytest.mark.slow)])
-def test_training_keeps_the_inverse(num_steps, dataset, train_on):
+def test_training_keeps_the_inverse(num_steps, dataset, train_on) -> None:
     model = NanoFlow(_config(), dataset(1, 4, 8))
     x = torch.rand(32, 1, 4, 8) - 0.5
     train_on(model, x, num_steps)
@@ -121,11 +121,13 @@ def test_training_keeps_the_inverse(num_steps, dataset, train_on):
         )
 
 
-def test_bound_does_not_decrease_in_the_number_of_draws(tiny, assert_bound_tightens):
+def test_bound_does_not_decrease_in_the_number_of_draws(tiny, assert_bound_tightens) -> None:
     assert_bound_tightens(tiny, torch.randint(0, 17, (6, 1, 4, 8)))
 
 
-def test_steps_of_a_scale_share_one_estimator_but_differ_by_their_indication(dataset, perturb):
+def test_steps_of_a_scale_share_one_estimator_but_differ_by_their_indication(
+    dataset, perturb
+) -> None:
     model = perturb(NanoFlow(_config(levels=1), dataset(1, 4, 4)))
     steps = _steps(model, 0)
     assert len(steps.indications) == len(steps.projections) == 2
@@ -140,7 +142,7 @@ def test_steps_of_a_scale_share_one_estimator_but_differ_by_their_indication(dat
     torch.testing.assert_close(same, first)
 
 
-def test_embeddings_grow_with_the_scale_and_start_as_noise(dataset):
+def test_embeddings_grow_with_the_scale_and_start_as_noise(dataset) -> None:
     model = NanoFlow(_config(embedding=3), dataset(1, 16, 16))
     for level, size in enumerate((8, 4)):
         for indication in _steps(model, level).indications:
@@ -150,7 +152,7 @@ def test_embeddings_grow_with_the_scale_and_start_as_noise(dataset):
             assert indication.embedding.std() > 0.5
 
 
-def test_first_step_initialises_the_shared_actnorms(dataset):
+def test_first_step_initialises_the_shared_actnorms(dataset) -> None:
     model = NanoFlow(_config(levels=1, steps=3, width=8), dataset(1, 8, 8))
     steps = _steps(model, 0)
     seen: list[torch.Tensor] = []
@@ -166,7 +168,7 @@ def test_first_step_initialises_the_shared_actnorms(dataset):
     assert all(m.initialized for m in model.modules() if isinstance(m, ActNorm))
 
 
-def test_first_batch_leaves_every_step_normalised(dataset):
+def test_first_batch_leaves_every_step_normalised(dataset) -> None:
     model = NanoFlow(_config(steps=3, width=8), dataset(1, 8, 8))
     seen: list[torch.Tensor] = []
     norms = [norm for level in range(2) for norm in _steps(model, level).norms]
@@ -181,14 +183,14 @@ def test_first_batch_leaves_every_step_normalised(dataset):
         torch.testing.assert_close(std, torch.ones_like(std), rtol=0, atol=1e-3)
 
 
-def test_gradients_reach_all_but_the_weights_of_the_top_prior(tiny):
+def test_gradients_reach_all_but_the_weights_of_the_top_prior(tiny) -> None:
     tiny.log_prob(torch.randn(4, 1, 4, 8, dtype=torch.float64)).values.mean().backward()
     dead = {name for name, p in tiny.named_parameters() if p.grad is None or not p.grad.abs().sum()}
     top = [name for name, m in tiny.named_modules() if isinstance(m, TopPrior)]
     assert dead == {f"{top[0]}.net.weight"}
 
 
-def test_gates_without_a_layer_have_no_effect(dataset, perturb):
+def test_gates_without_a_layer_have_no_effect(dataset, perturb) -> None:
     model = perturb(NanoFlow(_config(gate_rows=6), dataset(1, 4, 8)))
     model.log_prob(torch.randn(4, 1, 4, 8, dtype=torch.float64)).values.sum().backward()
     for indication in _steps(model, 0).indications:
@@ -196,7 +198,7 @@ def test_gates_without_a_layer_have_no_effect(dataset, perturb):
         assert not indication.gates.grad[2:].any()
 
 
-def test_temperature_scales_the_noise(dataset):
+def test_temperature_scales_the_noise(dataset) -> None:
     model = NanoFlow(_config(), dataset(1, 4, 4))  # fresh couplings and priors are linear
     cold, warm = (
         model.sample(
@@ -209,7 +211,7 @@ def test_temperature_scales_the_noise(dataset):
     torch.testing.assert_close(2.0 * cold, warm)
 
 
-def test_bfloat16_networks_leave_the_flow_in_float32(dataset):
+def test_bfloat16_networks_leave_the_flow_in_float32(dataset) -> None:
     model = NanoFlow(_config(), dataset(1, 4, 4))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         latents, ladj = model.to_latent(torch.randn(4, 1, 4, 4))
@@ -217,6 +219,6 @@ def test_bfloat16_networks_leave_the_flow_in_float32(dataset):
 
 
 @pytest.mark.parametrize(("shape", "reason"), [((2,), "images"), ((3, 12, 16), "divisible by 8")])
-def test_what_does_not_fit_is_refused_with_a_reason(shape, reason, dataset):
+def test_what_does_not_fit_is_refused_with_a_reason(shape, reason, dataset) -> None:
     with pytest.raises(ConfigError, match=reason):
         NanoFlow(NanoFlowConfig(), dataset(*shape))

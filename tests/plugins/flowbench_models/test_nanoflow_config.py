@@ -10,20 +10,20 @@ def _preset(name: str) -> NanoFlowConfig:
     return NanoFlowConfig.model_validate(NanoFlowConfig.presets[name].values)
 
 
-def test_fewer_gates_than_layers_are_refused():
+def test_fewer_gates_than_layers_are_refused() -> None:
     with pytest.raises(ValidationError, match="gate_rows=1 is less than the 2"):
         NanoFlowConfig(gate_rows=1)
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (1, 28, 28), (3, 64, 64), (3, 256, 256)])
-def test_default_preset_runs_on_images_of_any_size(shape, dataset):
+def test_default_preset_runs_on_images_of_any_size(shape, dataset) -> None:
     data = dataset(*shape)
     config = _preset(NanoFlowConfig.default_preset(data))
     assert config.unsupported(data) is None
 
 
 @pytest.mark.parametrize(("preset", "epochs"), [("k32", 3000), ("alt", 600)])
-def test_paper_schedule_warms_up_over_five_epochs(preset, epochs):
+def test_paper_schedule_warms_up_over_five_epochs(preset, epochs) -> None:
     training = _preset(preset).training
     (phase,) = training.phases
     assert phase.warmup * epochs == pytest.approx(5)
@@ -34,5 +34,5 @@ def test_paper_schedule_warms_up_over_five_epochs(preset, epochs):
 
 
 @pytest.mark.parametrize("name", NanoFlowConfig.presets)
-def test_every_preset_is_a_valid_configuration(name):
+def test_every_preset_is_a_valid_configuration(name) -> None:
     _preset(name)

@@ -24,25 +24,25 @@ def _preset(name: str) -> NICEConfig:
 )
 def test_paper_presets_have_the_counts_of_the_released_configurations(
     preset, shape, count, dataset
-):
+) -> None:
     with torch.device("meta"):
         model = NICE(_preset(preset), dataset(*shape, levels=256))
     assert sum(p.numel() for p in model.parameters()) == count
 
 
 @pytest.fixture(params=[(1, 2, 3), (2,), (5,)], ids=str)
-def tiny(request, dataset, perturb) -> NICE:
+def tiny(request: pytest.FixtureRequest, dataset, perturb) -> NICE:
     return perturb(NICE(NICEConfig(hidden_layers=(1, 0, 2), width=6), dataset(*request.param)))
 
 
-def test_latents_and_data_map_to_each_other(tiny):
+def test_latents_and_data_map_to_each_other(tiny) -> None:
     x = torch.randn(3, *tiny.data.event_shape, dtype=torch.float64)
     latents, _ = tiny.to_latent(x)
     assert tuple(z.shape[1:] for z in latents) == tiny.latent_shapes()
     torch.testing.assert_close(tiny.from_latent(latents), x, rtol=0, atol=1e-6)
 
 
-def test_ladj_is_the_sum_of_log_scales_and_that_of_the_jacobian(tiny, jacobian_log_abs_det):
+def test_ladj_is_the_sum_of_log_scales_and_that_of_the_jacobian(tiny, jacobian_log_abs_det) -> None:
     x = torch.randn(2, *tiny.data.event_shape, dtype=torch.float64)
     _, ladj = tiny.to_latent(x)
     expected = jacobian_log_abs_det(lambda event: tiny.to_latent(event)[0], x)
@@ -52,7 +52,7 @@ def test_ladj_is_the_sum_of_log_scales_and_that_of_the_jacobian(tiny, jacobian_l
 
 
 @pytest.mark.parametrize("prior", ["logistic", "gaussian"])
-def test_prior_is_a_density_and_its_samples_follow_it(prior, dataset):
+def test_prior_is_a_density_and_its_samples_follow_it(prior, dataset) -> None:
     model = NICE(NICEConfig(prior=prior), dataset(2))
     axis = torch.linspace(-25, 25, 1001)
     zeros = torch.zeros_like(axis)
@@ -70,7 +70,7 @@ def test_prior_is_a_density_and_its_samples_follow_it(prior, dataset):
     torch.testing.assert_close(below.item(), expected.item(), rtol=0, atol=0.02)
 
 
-def test_temperature_scales_the_noise(dataset):
+def test_temperature_scales_the_noise(dataset) -> None:
     model = NICE(NICEConfig(), dataset(2))
     cold, warm = (
         model.sample(
@@ -83,26 +83,26 @@ def test_temperature_scales_the_noise(dataset):
     torch.testing.assert_close(2.0 * cold, warm)
 
 
-def test_uniform_start_bounds_every_parameter_of_the_networks(dataset):
+def test_uniform_start_bounds_every_parameter_of_the_networks(dataset) -> None:
     model = NICE(NICEConfig(init_bound=0.01), dataset(1, 4, 4))
     for coupling in list(model.flow.bijections)[1:-1]:
         for parameter in coupling.parameters():
             assert 0 < parameter.abs().max() <= 0.01
 
 
-def test_one_dim_cannot_be_split(dataset):
+def test_one_dim_cannot_be_split(dataset) -> None:
     with pytest.raises(ConfigError, match="at least 2 dims"):
         NICE(NICEConfig(), dataset(1))
 
 
 @pytest.mark.parametrize("hidden_layers", [(1,), (2, -1)])
-def test_couplings_that_cannot_work_are_refused(hidden_layers):
+def test_couplings_that_cannot_work_are_refused(hidden_layers) -> None:
     with pytest.raises(ValidationError, match="at least two couplings"):
         NICEConfig(hidden_layers=hidden_layers)
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (1, 28, 28), (3, 64, 64), (2,), (43,)])
-def test_default_preset_runs_on_images_and_vectors(shape, dataset):
+def test_default_preset_runs_on_images_and_vectors(shape, dataset) -> None:
     data = dataset(*shape, levels=256 if len(shape) == 3 else None)
     config = _preset(NICEConfig.default_preset(data))
     assert config.unsupported(data) is None
@@ -110,5 +110,5 @@ def test_default_preset_runs_on_images_and_vectors(shape, dataset):
 
 
 @pytest.mark.parametrize("name", NICEConfig.presets)
-def test_every_preset_is_a_valid_configuration(name):
+def test_every_preset_is_a_valid_configuration(name) -> None:
     _preset(name)

@@ -17,11 +17,11 @@ def _resolve(reference: str) -> object:
     return getattr(importlib.import_module(module), name)
 
 
-def test_plugin_is_written_for_this_api():
+def test_plugin_is_written_for_this_api() -> None:
     assert FLOWBENCH_API_VERSION == API_VERSION
 
 
-def test_listing_models_imports_no_torch():
+def test_listing_models_imports_no_torch() -> None:
     code = (
         "import sys; from flowbench_models.plugin import register_models; register_models(); "
         "sys.exit('torch' in sys.modules)"
@@ -30,7 +30,7 @@ def test_listing_models_imports_no_torch():
 
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
-def test_references_resolve_to_a_model_and_its_configuration(spec):
+def test_references_resolve_to_a_model_and_its_configuration(spec) -> None:
     model, config = _resolve(spec.model), _resolve(spec.config)
     assert isinstance(model, type)
     assert issubclass(model, DensityModel)
@@ -39,7 +39,7 @@ def test_references_resolve_to_a_model_and_its_configuration(spec):
 
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
-def test_every_model_but_the_baseline_cites_its_paper(spec):
+def test_every_model_but_the_baseline_cites_its_paper(spec) -> None:
     assert (spec.paper is None) == (spec.name == "histogram")
     if spec.paper is not None:
         assert spec.paper.arxiv in spec.paper.bibtex

@@ -16,7 +16,7 @@ def _preset(name: str) -> RealNVPConfig:
     ("preset", "size", "count"),
     [("cifar10", 32, 19_609_545), ("imagenet32", 32, 46_220_359), ("imagenet64", 64, 96_363_237)],
 )
-def test_paper_presets_have_the_counts_of_the_released_code(preset, size, count, dataset):
+def test_paper_presets_have_the_counts_of_the_released_code(preset, size, count, dataset) -> None:
     with torch.device("meta"):
         model = RealNVP(_preset(preset), dataset(3, size, size, levels=256))
     assert sum(p.numel() for p in model.parameters()) == count
@@ -36,7 +36,7 @@ every_shape = pytest.mark.parametrize("shape", [(1, 4, 6), (3, 2, 2), (2,), (5,)
 
 @every_norm
 @every_shape
-def test_latents_and_data_map_to_each_other(norm, shape, dataset, perturb):
+def test_latents_and_data_map_to_each_other(norm, shape, dataset, perturb) -> None:
     model = _tiny(norm, shape, dataset, perturb)
     x = torch.randn(3, *shape, dtype=torch.float64)
     latents, _ = model.to_latent(x)
@@ -46,7 +46,7 @@ def test_latents_and_data_map_to_each_other(norm, shape, dataset, perturb):
 
 @every_norm
 @every_shape
-def test_ladj_is_that_of_the_joint_map(norm, shape, dataset, perturb, jacobian_log_abs_det):
+def test_ladj_is_that_of_the_joint_map(norm, shape, dataset, perturb, jacobian_log_abs_det) -> None:
     model = _tiny(norm, shape, dataset, perturb)
     x = torch.randn(2, *shape, dtype=torch.float64)
     _, ladj = model.to_latent(x)
@@ -54,7 +54,7 @@ def test_ladj_is_that_of_the_joint_map(norm, shape, dataset, perturb, jacobian_l
     torch.testing.assert_close(ladj, expected, rtol=0, atol=1e-5)
 
 
-def test_image_flow_of_perceptrons_is_a_bijection(dataset, perturb, jacobian_log_abs_det):
+def test_image_flow_of_perceptrons_is_a_bijection(dataset, perturb, jacobian_log_abs_det) -> None:
     model = _tiny("act", (1, 4, 6), dataset, perturb, network="mlp")
     x = torch.randn(2, 1, 4, 6, dtype=torch.float64)
     latents, ladj = model.to_latent(x)
@@ -63,13 +63,13 @@ def test_image_flow_of_perceptrons_is_a_bijection(dataset, perturb, jacobian_log
     torch.testing.assert_close(ladj, expected, rtol=0, atol=1e-5)
 
 
-def test_evaluation_does_not_depend_on_the_rest_of_the_batch(dataset, perturb):
+def test_evaluation_does_not_depend_on_the_rest_of_the_batch(dataset, perturb) -> None:
     model = _tiny("batch", (1, 4, 4), dataset, perturb)
     x = torch.randn(4, 1, 4, 4, dtype=torch.float64)
     torch.testing.assert_close(model.log_prob(x).values[:1], model.log_prob(x[:1]).values)
 
 
-def test_last_diagonal_of_each_block_is_factored_out(dataset):
+def test_last_diagonal_of_each_block_is_factored_out(dataset) -> None:
     # Identity couplings: what is factored out are the off-diagonal corners of each 2x2 block.
     model = RealNVP(RealNVPConfig(scales=2, width=2, blocks=1), dataset(1, 4, 4))
     with torch.no_grad():
@@ -84,7 +84,7 @@ def test_last_diagonal_of_each_block_is_factored_out(dataset):
     assert kept.flatten().tolist() == [0, 2, 8, 10, 5, 7, 13, 15]
 
 
-def test_density_in_two_dims_integrates_to_one(dataset, perturb):
+def test_density_in_two_dims_integrates_to_one(dataset, perturb) -> None:
     model = _tiny("act", (2,), dataset, perturb)
     axis = torch.linspace(-30, 30, 600, dtype=torch.float64)
     grid = torch.cartesian_prod(axis, axis)
@@ -94,14 +94,14 @@ def test_density_in_two_dims_integrates_to_one(dataset, perturb):
 
 @every_norm
 @every_shape
-def test_every_parameter_receives_a_gradient(norm, shape, dataset):
+def test_every_parameter_receives_a_gradient(norm, shape, dataset) -> None:
     model = RealNVP(RealNVPConfig(width=3, blocks=1, norm=norm), dataset(*shape))
     step = Step(index=0, progress=0.0, phase=0, group="all", generator=torch.Generator())
     model.loss(Batch(x=torch.randn(4, *shape)), step).backward()
     assert all(p.grad is not None for p in model.parameters())
 
 
-def test_samples_have_the_datas_shape(dataset):
+def test_samples_have_the_datas_shape(dataset) -> None:
     model = RealNVP(RealNVPConfig(width=3, blocks=1), dataset(1, 4, 4))
     samples = model.sample(3, settings=SampleSettings(), generator=torch.Generator())
     assert samples.shape == (3, 1, 4, 4)
@@ -111,13 +111,13 @@ def test_samples_have_the_datas_shape(dataset):
     ("shape", "reason"),
     [((1,), "at least 2 dims"), ((3, 7, 8), "divisible by 2"), ((1, 80), "images")],
 )
-def test_what_does_not_fit_is_refused_with_a_reason(shape, reason, dataset):
+def test_what_does_not_fit_is_refused_with_a_reason(shape, reason, dataset) -> None:
     with pytest.raises(ConfigError, match=reason):
         RealNVP(RealNVPConfig(), dataset(*shape))
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (1, 28, 28), (3, 64, 64), (2,), (43,)])
-def test_default_preset_runs_on_images_and_vectors(shape, dataset):
+def test_default_preset_runs_on_images_and_vectors(shape, dataset) -> None:
     data = dataset(*shape, levels=256 if len(shape) == 3 else None)
     config = _preset(RealNVPConfig.default_preset(data))
     assert config.unsupported(data) is None
@@ -125,5 +125,5 @@ def test_default_preset_runs_on_images_and_vectors(shape, dataset):
 
 
 @pytest.mark.parametrize("name", RealNVPConfig.presets)
-def test_every_preset_is_a_valid_configuration(name):
+def test_every_preset_is_a_valid_configuration(name) -> None:
     _preset(name)

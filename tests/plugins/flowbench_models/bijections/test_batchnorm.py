@@ -14,18 +14,18 @@ def _settled(norm: BatchNorm) -> BatchNorm:
 
 
 @pytest.mark.parametrize("shape", [(4, 3), (4, 3, 2, 4)])
-def test_is_a_bijection_in_evaluation(shape, assert_is_bijection):
+def test_is_a_bijection_in_evaluation(shape, assert_is_bijection) -> None:
     assert_is_bijection(_settled(BatchNorm(3)), torch.randn(shape, dtype=torch.float64))
 
 
-def test_masked_norm_is_a_bijection_and_leaves_the_rest_alone(assert_is_bijection):
+def test_masked_norm_is_a_bijection_and_leaves_the_rest_alone(assert_is_bijection) -> None:
     mask = checkerboard_mask(2, 4, even=True)
     norm, x = _settled(BatchNorm(3, mask)), torch.randn(4, 3, 2, 4, dtype=torch.float64)
     assert_is_bijection(norm, x)
     assert torch.equal(norm(x)[0][..., mask[0] == 0], x[..., mask[0] == 0])
 
 
-def test_training_normalises_the_batch_and_learns_its_statistics():
+def test_training_normalises_the_batch_and_learns_its_statistics() -> None:
     norm = BatchNorm(3, momentum=None)
     x = 4.0 + 3.0 * torch.randn(512, 3, 2, 2)
     z, ladj = norm(x)
@@ -35,7 +35,7 @@ def test_training_normalises_the_batch_and_learns_its_statistics():
     torch.testing.assert_close(norm.eval()(x)[1], ladj)
 
 
-def test_statistics_are_those_of_the_masked_elements_alone():
+def test_statistics_are_those_of_the_masked_elements_alone() -> None:
     mask = torch.tensor([0.0, 1.0]).view(2, 1, 1)
     norm = BatchNorm(2, mask, momentum=None)
     x = torch.randn(64, 2, 4, 4) + 3.0
@@ -44,7 +44,7 @@ def test_statistics_are_those_of_the_masked_elements_alone():
     assert norm.running_mean[0] == 0
 
 
-def test_torch_can_re_estimate_its_statistics_for_averaged_weights():
+def test_torch_can_re_estimate_its_statistics_for_averaged_weights() -> None:
     norm = BatchNorm(2)
     batches = [5.0 + torch.randn(64, 2) for _ in range(4)]
     update_bn(batches, norm)

@@ -5,11 +5,11 @@ import torch
 from flowbench_models.bijections.channel_gaussian import ChannelGaussian
 
 
-def test_is_a_bijection(perturb, assert_is_bijection):
+def test_is_a_bijection(perturb, assert_is_bijection) -> None:
     assert_is_bijection(perturb(ChannelGaussian(3)), torch.randn(2, 3, 2, 2, dtype=torch.float64))
 
 
-def test_density_is_the_gaussians(perturb):
+def test_density_is_the_gaussians(perturb) -> None:
     layer = perturb(ChannelGaussian(2))
     x = torch.randn(3, 2, 2, 2, dtype=torch.float64)
     z, ladj = layer(x)

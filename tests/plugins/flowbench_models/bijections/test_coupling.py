@@ -24,7 +24,7 @@ laws = pytest.mark.parametrize("make_law", LAWS.values(), ids=LAWS.keys())
 @pytest.mark.parametrize("num_dims", [2, 5])
 def test_half_coupling_of_vectors_is_a_bijection(
     make_law, swap, num_dims, assert_is_bijection, perturb
-):
+) -> None:
     law = make_law()
     num_conditioning, num_transformed = half_sizes(num_dims, swap=swap)
     net = MLP(num_conditioning, (8,), law.num_parameters * num_transformed)
@@ -37,7 +37,7 @@ def test_half_coupling_of_vectors_is_a_bijection(
 @pytest.mark.parametrize("channels", [3, 4])
 def test_half_coupling_of_images_is_a_bijection(
     make_law, swap, channels, assert_is_bijection, perturb
-):
+) -> None:
     law = make_law()
     num_conditioning, num_transformed = half_sizes(channels, swap=swap)
     net = GlowConvNet(num_conditioning, law.num_parameters * num_transformed, width=4)
@@ -47,7 +47,7 @@ def test_half_coupling_of_images_is_a_bijection(
 
 @laws
 @pytest.mark.parametrize("even", [False, True])
-def test_checkerboard_coupling_is_a_bijection(make_law, even, assert_is_bijection, perturb):
+def test_checkerboard_coupling_is_a_bijection(make_law, even, assert_is_bijection, perturb) -> None:
     law = make_law()
     net = GlowConvNet(3, 3 * law.num_parameters, width=4)
     coupling = perturb(MaskedCoupling(law, net, checkerboard_mask(3, 4, even=even)))
@@ -55,7 +55,7 @@ def test_checkerboard_coupling_is_a_bijection(make_law, even, assert_is_bijectio
 
 
 @pytest.mark.parametrize("swap", [False, True])
-def test_conditioning_half_passes_unchanged(swap, perturb):
+def test_conditioning_half_passes_unchanged(swap, perturb) -> None:
     coupling = perturb(HalfCoupling(SigmoidAffine(), MLP(2, (4,), 4), swap=swap))
     x = torch.randn(3, 4, dtype=torch.float64)
     z, _ = coupling(x)
@@ -64,7 +64,7 @@ def test_conditioning_half_passes_unchanged(swap, perturb):
     assert not torch.equal(z, x)
 
 
-def test_masked_elements_pass_unchanged(perturb):
+def test_masked_elements_pass_unchanged(perturb) -> None:
     mask = checkerboard_mask(4, 4, even=True)
     coupling = perturb(MaskedCoupling(SigmoidAffine(), GlowConvNet(2, 4, width=4), mask))
     x = torch.randn(3, 2, 4, 4, dtype=torch.float64)
@@ -74,14 +74,14 @@ def test_masked_elements_pass_unchanged(perturb):
     assert not torch.isclose(z[..., ~passing], x[..., ~passing]).any()
 
 
-def test_lower_precision_of_the_conditioner_does_not_reach_the_data(perturb):
+def test_lower_precision_of_the_conditioner_does_not_reach_the_data(perturb) -> None:
     coupling = HalfCoupling(SigmoidAffine(), MLP(2, (4,), 4), swap=False)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         z, ladj = coupling(torch.randn(3, 4))
     assert z.dtype == ladj.dtype == torch.float32
 
 
-def test_checkerboard_masks_of_both_parities_cover_everything_once():
+def test_checkerboard_masks_of_both_parities_cover_everything_once() -> None:
     even, odd = (checkerboard_mask(3, 5, even=parity) for parity in (True, False))
     assert torch.equal(even + odd, torch.ones(1, 3, 5))
     assert even[0, 0, 0] == 1

@@ -12,13 +12,13 @@ from flowbench_models.bijections.cross_unit import CrossUnitCoupling, DenseFlowB
     ("num_inputs", "growth", "count"),
     [(12, 10, 6_212), (24, 10, 22_772), (120, 10, 528_500), (382, 10, 5_285_372)],
 )
-def test_noise_networks_have_the_counts_of_the_released_code(num_inputs, growth, count):
+def test_noise_networks_have_the_counts_of_the_released_code(num_inputs, growth, count) -> None:
     with torch.device("meta"):
         net = NoiseNet(num_inputs, growth)
     assert sum(p.numel() for p in net.parameters()) == count
 
 
-def test_noise_term_has_its_closed_form():
+def test_noise_term_has_its_closed_form() -> None:
     r"""With a constant network, -log N(e) + ladj is -log q(mu + sigma e) of N(mu, sigma^2)."""
     net = NoiseNet(3, 2).double()
     mean, log_std = torch.tensor([0.3, -1.0]).double(), torch.tensor([0.5, -0.7]).double()
@@ -34,7 +34,7 @@ def test_noise_term_has_its_closed_form():
     torch.testing.assert_close(ladj - of_noise, -of_channels)
 
 
-def test_fresh_coupling_adds_the_noise_itself():
+def test_fresh_coupling_adds_the_noise_itself() -> None:
     x, noise = torch.randn(2, 3, 2, 2), torch.randn(2, 2, 2, 2)
     for coupling in (CrossUnitCoupling(NoiseNet(3, 2)), CrossUnitCoupling(None)):
         z, ladj = coupling(x, [x], noise)
@@ -43,7 +43,7 @@ def test_fresh_coupling_adds_the_noise_itself():
 
 
 @pytest.mark.parametrize("only_last", [False, True])
-def test_which_representations_condition_the_noise(only_last, perturb):
+def test_which_representations_condition_the_noise(only_last, perturb) -> None:
     first, last = torch.randn(2, 1, 2, 2).double(), torch.randn(2, 3, 2, 2).double()
     net = perturb(NoiseNet(3 if only_last else 4, 2))
     coupling = CrossUnitCoupling(net, only_last=only_last)
@@ -68,7 +68,7 @@ def _block(num_units: int, perturb) -> DenseFlowBlock:
 
 
 @pytest.mark.parametrize("num_units", [1, 2, 4])
-def test_joint_ladj_of_data_and_noise(num_units, perturb, jacobian_log_abs_det):
+def test_joint_ladj_of_data_and_noise(num_units, perturb, jacobian_log_abs_det) -> None:
     block = _block(num_units, perturb)
     joint = torch.randn(2, 1 + num_units, 2, 2, dtype=torch.float64)
 
@@ -83,14 +83,14 @@ def test_joint_ladj_of_data_and_noise(num_units, perturb, jacobian_log_abs_det):
 
 
 @pytest.mark.parametrize("num_units", [1, 2, 4])
-def test_inverse_needs_no_noise(num_units, perturb):
+def test_inverse_needs_no_noise(num_units, perturb) -> None:
     block = _block(num_units, perturb)
     x = torch.randn(2, 2, 2, 2, dtype=torch.float64)
     noises = [torch.randn(2, 1, 2, 2, dtype=torch.float64) for _ in range(num_units - 1)]
     torch.testing.assert_close(block.inverse(block(x, noises)[0]), x)
 
 
-def test_units_without_noise_between_them_follow_one_another(perturb):
+def test_units_without_noise_between_them_follow_one_another(perturb) -> None:
     units = [FullConv1x1(3), FullConv1x1(3)]
     block = perturb(DenseFlowBlock(units, [], growth=1))
     x = torch.randn(2, 3, 2, 2, dtype=torch.float64)

@@ -13,7 +13,7 @@ def _dequantizer(perturb) -> VariationalDequantizer:
     return perturb(dequantizer)
 
 
-def test_size_is_that_of_the_released_code():
+def test_size_is_that_of_the_released_code() -> None:
     with torch.device("meta"):
         dequantizer = VariationalDequantizer(
             3, levels=256, steps=4, width=64, depth=4, growth=64, context_growth=16
@@ -21,7 +21,7 @@ def test_size_is_that_of_the_released_code():
     assert sum(p.numel() for p in dequantizer.parameters()) == 2_395_784
 
 
-def test_ladj_is_that_of_the_map_from_noise(perturb, jacobian_log_abs_det):
+def test_ladj_is_that_of_the_map_from_noise(perturb, jacobian_log_abs_det) -> None:
     dequantizer = _dequantizer(perturb)
     x = torch.randint(0, 17, (1, 1, 4, 4)).double()
     noise = torch.randn(3, 4, 2, 2, dtype=torch.float64)
@@ -37,7 +37,7 @@ def test_ladj_is_that_of_the_map_from_noise(perturb, jacobian_log_abs_det):
     torch.testing.assert_close(ladj, expected, rtol=0, atol=1e-8)
 
 
-def test_noise_depends_on_the_levels(perturb):
+def test_noise_depends_on_the_levels(perturb) -> None:
     dequantizer = _dequantizer(perturb)
     noise = torch.randn(1, 4, 2, 2, dtype=torch.float64)
     low, _ = dequantizer(torch.zeros(1, 1, 4, 4).double(), noise)
@@ -45,7 +45,7 @@ def test_noise_depends_on_the_levels(perturb):
     assert not torch.allclose(low, high)
 
 
-def test_fresh_dequantizer_is_a_rotated_logistic_of_gaussian_noise():
+def test_fresh_dequantizer_is_a_rotated_logistic_of_gaussian_noise() -> None:
     dequantizer = VariationalDequantizer(
         1, levels=2, steps=1, width=2, depth=1, growth=1, context_growth=1
     )

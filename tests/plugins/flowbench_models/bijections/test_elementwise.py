@@ -15,11 +15,11 @@ LAWS = {
 
 
 @pytest.fixture(params=LAWS.values(), ids=LAWS.keys())
-def law(request) -> ElementwiseMap:
+def law(request: pytest.FixtureRequest) -> ElementwiseMap:
     return request.param().double()
 
 
-def test_derivative_is_that_of_autograd_and_the_inverse_inverts(law):
+def test_derivative_is_that_of_autograd_and_the_inverse_inverts(law) -> None:
     x = torch.randn(4, 3, 2, dtype=torch.float64, requires_grad=True)
     parameters = torch.randn(4, 3 * law.num_parameters, 2, dtype=torch.float64)
     z, log_derivative = law(x, parameters)
@@ -36,7 +36,7 @@ def test_derivative_is_that_of_autograd_and_the_inverse_inverts(law):
         ((2, 2), torch.channels_last),
     ],
 )
-def test_gradients_of_data_and_parameters(law, size, layout):
+def test_gradients_of_data_and_parameters(law, size, layout) -> None:
     x = torch.randn(2, 3, *size).double().contiguous(memory_format=layout)
     parameters = torch.randn(2, 3 * law.num_parameters, *size).double()
     parameters = parameters.contiguous(memory_format=layout)
@@ -45,12 +45,12 @@ def test_gradients_of_data_and_parameters(law, size, layout):
     assert torch.autograd.gradcheck(law.inverse, inputs)
 
 
-def test_sigmoid_scale_stays_below_one():
+def test_sigmoid_scale_stays_below_one() -> None:
     x = torch.randn(4, 1)
     assert (SigmoidAffine()(x, 50 * torch.randn(4, 2))[1] <= 0).all()
 
 
-def test_sigmoid_scale_is_finite_and_inverts_far_from_the_start():
+def test_sigmoid_scale_is_finite_and_inverts_far_from_the_start() -> None:
     law, x = SigmoidAffine(), torch.ones(1, 1)
     for raw in (-200.0, -40.0, 40.0):
         z, log_derivative = law(x, torch.tensor([[0.0, raw]]))
@@ -59,6 +59,6 @@ def test_sigmoid_scale_is_finite_and_inverts_far_from_the_start():
         torch.testing.assert_close(law.inverse(z, torch.tensor([[0.0, raw]])), x)
 
 
-def test_tanh_affine_without_gain_preserves_volume():
+def test_tanh_affine_without_gain_preserves_volume() -> None:
     _, log_derivative = TanhAffine(0.0)(torch.randn(4, 3), torch.randn(4, 6))
     assert torch.equal(log_derivative, torch.zeros(4, 3))

@@ -20,12 +20,12 @@ def _unit(num_channels: int, num_modules: int = 2) -> FlowUnit:
 
 
 @pytest.mark.parametrize("num_channels", [4, 5])
-def test_coupling_is_a_bijection(num_channels, perturb, assert_is_bijection):
+def test_coupling_is_a_bijection(num_channels, perturb, assert_is_bijection) -> None:
     x = torch.randn(2, num_channels, 2, 3, dtype=torch.float64)
     assert_is_bijection(perturb(_coupling(num_channels)), x)
 
 
-def test_fresh_coupling_only_swaps_the_halves():
+def test_fresh_coupling_only_swaps_the_halves() -> None:
     x = torch.randn(2, 5, 2, 2)
     z, ladj = _coupling(5)(x)
     torch.testing.assert_close(z, torch.cat((x[:, 3:], x[:, :3]), dim=1))
@@ -33,18 +33,18 @@ def test_fresh_coupling_only_swaps_the_halves():
 
 
 @pytest.mark.parametrize("num_channels", [4, 5])
-def test_unit_is_a_bijection(num_channels, perturb, assert_is_bijection):
+def test_unit_is_a_bijection(num_channels, perturb, assert_is_bijection) -> None:
     x = torch.randn(2, num_channels, 2, 3, dtype=torch.float64)
     assert_is_bijection(perturb(_unit(num_channels)), x)
 
 
-def test_folded_unit_equals_its_modules_one_after_the_other(perturb):
+def test_folded_unit_equals_its_modules_one_after_the_other(perturb) -> None:
     unit = perturb(_unit(4))
     x = torch.randn(2, 4, 3, 2, dtype=torch.float64)
     torch.testing.assert_close(unit(x), Composition(unit.flow_modules())(x))
 
 
-def test_first_batch_normalises_every_actnorm():
+def test_first_batch_normalises_every_actnorm() -> None:
     unit, x = _unit(4), 3.0 + 2.0 * torch.randn(16, 4, 4, 4)
     unit.initialize(x)
     for module in unit.flow_modules():

@@ -8,7 +8,7 @@ from flowbench_models.bijections.folding import fold_mixings
 
 
 @pytest.mark.parametrize("kind", [FullConv1x1, PLUConv1x1])
-def test_folded_maps_equal_actnorm_then_convolution(kind, perturb):
+def test_folded_maps_equal_actnorm_then_convolution(kind, perturb) -> None:
     norms, convolutions = [ActNorm(3) for _ in range(2)], [kind(3) for _ in range(2)]
     perturb(torch.nn.ModuleList([*norms, *convolutions]))
     mixings = fold_mixings(norms, convolutions)

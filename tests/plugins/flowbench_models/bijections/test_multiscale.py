@@ -18,7 +18,7 @@ def _two_scales() -> MultiScale:
     return MultiScale([first, second], [FactorOut(ZeroConv2d(2, 4))])
 
 
-def test_all_latents_together_are_a_bijection_of_the_data(perturb, jacobian_log_abs_det):
+def test_all_latents_together_are_a_bijection_of_the_data(perturb, jacobian_log_abs_det) -> None:
     flow = perturb(_two_scales())
     x = torch.randn(2, 1, 4, 8, dtype=torch.float64)
     latents, ladj = flow(x)
@@ -28,7 +28,7 @@ def test_all_latents_together_are_a_bijection_of_the_data(perturb, jacobian_log_
     torch.testing.assert_close(ladj, expected, rtol=0, atol=1e-5)
 
 
-def test_split_without_prior_hands_out_the_second_half():
+def test_split_without_prior_hands_out_the_second_half() -> None:
     x = torch.randn(3, 4, 2, 2)
     kept, latent, ladj = FactorOut()(x)
     assert torch.equal(kept, x[:, :2])
@@ -37,7 +37,7 @@ def test_split_without_prior_hands_out_the_second_half():
     assert torch.equal(FactorOut().inverse(kept, latent), x)
 
 
-def test_density_of_a_split_is_that_of_its_conditional_gaussian(perturb):
+def test_density_of_a_split_is_that_of_its_conditional_gaussian(perturb) -> None:
     prior = perturb(ZeroConv2d(1, 2, 1))
     x = torch.randn(5, 2, 1, 1, dtype=torch.float64)
     kept, latent, ladj = FactorOut(prior)(x)
@@ -47,7 +47,7 @@ def test_density_of_a_split_is_that_of_its_conditional_gaussian(perturb):
     torch.testing.assert_close(standard + ladj, expected)
 
 
-def test_initialisation_normalises_every_scale():
+def test_initialisation_normalises_every_scale() -> None:
     flow = _two_scales()
     flow.initialize(7.0 + 3.0 * torch.randn(32, 1, 8, 8))
     assert all(bool(norm.initialized) for norm in flow.modules() if isinstance(norm, ActNorm))

@@ -38,7 +38,7 @@ def _train_step(net: _Net, run: Any, h: Tensor) -> Tensor:
     return out
 
 
-def test_values_gradients_and_statistics_are_those_of_a_plain_run():
+def test_values_gradients_and_statistics_are_those_of_a_plain_run() -> None:
     plain, kept, h = _twins()
     out = _train_step(plain, plain, h)
     recomputed = _train_step(kept, lambda x: run_checkpointed(kept, x), h)
@@ -49,7 +49,7 @@ def test_values_gradients_and_statistics_are_those_of_a_plain_run():
         torch.testing.assert_close(mine.grad, theirs.grad)
 
 
-def test_another_way_to_run_is_recomputed_too():
+def test_another_way_to_run_is_recomputed_too() -> None:
     _, net, h = _twins()
     factor = torch.tensor(3.0, requires_grad=True)
     out = run_checkpointed(net, h, run=lambda x: factor * net(x))
@@ -58,14 +58,14 @@ def test_another_way_to_run_is_recomputed_too():
     torch.testing.assert_close(factor.grad, (out / factor).sum())
 
 
-def test_without_gradients_nothing_is_recomputed():
+def test_without_gradients_nothing_is_recomputed() -> None:
     _, net, h = _twins()
     with torch.no_grad():
         run_checkpointed(net, h)
     assert net.num_runs == 1
 
 
-def test_a_network_without_batch_norms_is_recomputed_when_compiled():
+def test_a_network_without_batch_norms_is_recomputed_when_compiled() -> None:
     net = nn.Sequential(nn.Conv2d(2, 3, 1), nn.ReLU(inplace=True), nn.Conv2d(3, 2, 1))
     h = torch.randn(4, 2, 3, 3)
     gradients = []
@@ -79,7 +79,7 @@ def test_a_network_without_batch_norms_is_recomputed_when_compiled():
     torch.testing.assert_close(gradients[1], gradients[0])
 
 
-def test_statistics_are_thawed_after_an_error():
+def test_statistics_are_thawed_after_an_error() -> None:
     _, net, _ = _twins()
     with pytest.raises(ValueError, match="stop"), frozen_statistics(net):
         raise ValueError("stop")

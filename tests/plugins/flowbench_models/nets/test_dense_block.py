@@ -14,12 +14,12 @@ from flowbench_models.nets.dense_block import DenseBlock
         (64, 64, 4, 16, 108_128),  # and half size
     ],
 )
-def test_size_is_that_of_the_released_code(num_inputs, num_outputs, depth, growth, count):
+def test_size_is_that_of_the_released_code(num_inputs, num_outputs, depth, growth, count) -> None:
     block = DenseBlock(num_inputs, num_outputs, depth=depth, growth=growth)
     assert sum(p.numel() for p in block.parameters()) == count
 
 
-def test_shapes_and_receptive_field():
+def test_shapes_and_receptive_field() -> None:
     block = DenseBlock(3, 5, depth=2, growth=4).double()
     x = torch.randn(2, 3, 7, 7, dtype=torch.float64)
     out = block(x)
@@ -31,7 +31,7 @@ def test_shapes_and_receptive_field():
     assert not moved[:, 3:].any()
 
 
-def test_residual_block_adds_its_input():
+def test_residual_block_adds_its_input() -> None:
     block = DenseBlock(4, 4, depth=1, growth=2, residual=True)
     plain = DenseBlock(4, 4, depth=1, growth=2)
     plain.load_state_dict(block.state_dict())
@@ -39,7 +39,7 @@ def test_residual_block_adds_its_input():
     torch.testing.assert_close(block(x), x + plain(x))
 
 
-def test_closed_gate_leaves_the_offset():
+def test_closed_gate_leaves_the_offset() -> None:
     block = DenseBlock(2, 1, depth=1, growth=1)
     with torch.no_grad():
         block.gate.weight.zero_()

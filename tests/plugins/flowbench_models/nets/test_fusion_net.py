@@ -21,7 +21,7 @@ def _net(**changes: object) -> FusionNet:
 @pytest.mark.parametrize(
     ("channels", "count"), [(12, 1_569_716), (62, 1_573_366), (308, 1_591_324)]
 )
-def test_paper_networks_have_the_counts_of_the_released_code(channels, count):
+def test_paper_networks_have_the_counts_of_the_released_code(channels, count) -> None:
     net = FusionNet(
         channels // 2,
         channels,
@@ -36,20 +36,20 @@ def test_paper_networks_have_the_counts_of_the_released_code(channels, count):
 
 
 @pytest.mark.parametrize("attention", ["standard", "faithful", None])
-def test_output_starts_at_zero(attention):
+def test_output_starts_at_zero(attention) -> None:
     out = _net(attention=attention)(torch.randn(2, 3, 4, 4))
     torch.testing.assert_close(out, torch.zeros(2, 4, 4, 4))
 
 
 @pytest.mark.parametrize("num_outputs", [2, 40])
-def test_last_two_convolutions_are_one_where_that_is_less_work(num_outputs, perturb):
+def test_last_two_convolutions_are_one_where_that_is_less_work(num_outputs, perturb) -> None:
     settings = {"width": 6, "depth": 1, "growth": 2, "head_width": 2, "num_landmarks": 4}
     net = perturb(FusionNet(3, num_outputs, attention="standard", **settings))
     h = torch.randn(2, 12, 4, 4, dtype=torch.float64)
     torch.testing.assert_close(net._project(h), net.output(net.fuse(h)))
 
 
-def test_without_attention_only_near_positions_matter(perturb):
+def test_without_attention_only_near_positions_matter(perturb) -> None:
     h = torch.zeros(1, 3, 5, 5, dtype=torch.float64)
     far = h.clone()
     far[..., 4, 4] = 1.0
@@ -58,7 +58,7 @@ def test_without_attention_only_near_positions_matter(perturb):
         assert bool((net(far)[..., 0, 0] != net(h)[..., 0, 0]).any()) is moved
 
 
-def test_evaluation_uses_running_statistics(perturb):
+def test_evaluation_uses_running_statistics(perturb) -> None:
     net = perturb(_net())
     h = torch.randn(8, 3, 4, 4, dtype=torch.float64)
     net(h)
@@ -66,7 +66,7 @@ def test_evaluation_uses_running_statistics(perturb):
     torch.testing.assert_close(net(h)[:2], net(h[:2]))
 
 
-def test_dropout_acts_in_training_alone(perturb):
+def test_dropout_acts_in_training_alone(perturb) -> None:
     net = perturb(_net(dropout=0.5))
     h = torch.randn(8, 3, 4, 4, dtype=torch.float64)
     assert not torch.equal(net(h), net(h))

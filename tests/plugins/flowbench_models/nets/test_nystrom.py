@@ -23,13 +23,13 @@ def _attention(layout: str, num_landmarks: int = 4) -> NystromAttention:
     return NystromAttention(5, head_width=3, num_landmarks=num_landmarks, layout=layout).double()
 
 
-def test_with_every_token_a_landmark_it_is_softmax_attention():
+def test_with_every_token_a_landmark_it_is_softmax_attention() -> None:
     q, k, v = _tokens()
     attended = nystrom_attention(q, k, v, (q, k), normalised_dim=-1, iterations=60)
     torch.testing.assert_close(attended, (q @ k.mT).softmax(dim=-1) @ v, rtol=0, atol=1e-8)
 
 
-def test_short_cut_for_as_many_landmarks_as_tokens_is_softmax_attention():
+def test_short_cut_for_as_many_landmarks_as_tokens_is_softmax_attention() -> None:
     attention = _attention("standard", num_landmarks=6)
     h = torch.randn(2, 5, 2, 3, dtype=torch.float64)
     tokens = torch.einsum("oi,bihw->bohw", attention.qkv.weight[:, :, 0, 0], h)
@@ -44,7 +44,7 @@ def test_short_cut_for_as_many_landmarks_as_tokens_is_softmax_attention():
     torch.testing.assert_close(attention(h), expected)
 
 
-def test_faithful_form_is_what_the_released_code_computes():
+def test_faithful_form_is_what_the_released_code_computes() -> None:
     """Every peculiarity, written out as loops over one example."""
     attention = _attention("faithful")
     h = torch.randn(1, 5, 4, 4, dtype=torch.float64)
@@ -64,7 +64,7 @@ def test_faithful_form_is_what_the_released_code_computes():
     torch.testing.assert_close(attention(h), attention.output(image))
 
 
-def test_standard_form_with_fewer_landmarks_is_nystroms():
+def test_standard_form_with_fewer_landmarks_is_nystroms() -> None:
     """Position by position over one example: scaled queries, segment means, softmax over keys."""
     attention = _attention("standard")
     h = torch.randn(1, 5, 4, 4, dtype=torch.float64)
@@ -84,7 +84,7 @@ def test_standard_form_with_fewer_landmarks_is_nystroms():
 
 
 @pytest.mark.parametrize("layout", ["faithful", "standard"])
-def test_memory_format_changes_nothing(layout):
+def test_memory_format_changes_nothing(layout) -> None:
     attention = _attention(layout)
     h = torch.randn(2, 5, 4, 6, dtype=torch.float64)
     strided = h.contiguous(memory_format=torch.channels_last)
@@ -92,7 +92,7 @@ def test_memory_format_changes_nothing(layout):
 
 
 @pytest.mark.parametrize("layout", ["faithful", "standard"])
-def test_under_autocast_only_the_convolutions_round(layout):
+def test_under_autocast_only_the_convolutions_round(layout) -> None:
     attention = _attention(layout).float()
     with torch.no_grad():
         attention.qkv.weight.mul_(16.0)  # far from uniform attention
@@ -104,36 +104,36 @@ def test_under_autocast_only_the_convolutions_round(layout):
     assert (out - exact).norm() < torch.finfo(torch.bfloat16).eps * exact.norm()
 
 
-def test_attention_gives_back_the_precision_that_it_was_given():
+def test_attention_gives_back_the_precision_that_it_was_given() -> None:
     attention = _attention("standard").bfloat16()
     assert attention(torch.randn(2, 5, 4, 4).bfloat16()).dtype == torch.bfloat16
 
 
-def test_standard_form_commutes_with_moving_positions():
+def test_standard_form_commutes_with_moving_positions() -> None:
     attention = _attention("standard", num_landmarks=1)  # then the segments do not matter
     h = torch.randn(2, 5, 4, 4, dtype=torch.float64)
     torch.testing.assert_close(attention(h.flip(2)), attention(h).flip(2))
 
 
 @pytest.mark.parametrize(("size", "count"), [((4, 4), 4), ((3, 3), 3), ((1, 1), 1), ((1, 2), 2)])
-def test_landmarks_divide_the_tokens(size, count):
+def test_landmarks_divide_the_tokens(size, count) -> None:
     attention = _attention("faithful")
     assert attention._count(torch.zeros(1, math.prod(size), 3)) == count
     assert attention(torch.randn(2, 5, *size, dtype=torch.float64)).isfinite().all()
 
 
-def test_segment_means():
+def test_segment_means() -> None:
     tokens = torch.arange(6.0).view(1, 6, 1)
     torch.testing.assert_close(segment_means(tokens, 2), torch.tensor([[[1.0], [4.0]]]))
 
 
-def test_pseudo_inverse_converges_to_the_inverse():
+def test_pseudo_inverse_converges_to_the_inverse() -> None:
     matrix = torch.rand(3, 4, 4, dtype=torch.float64).softmax(dim=-1)
     inverse = pseudo_inverse(matrix, 60)
     identity = torch.eye(4, dtype=torch.float64).expand(3, 4, 4)
     torch.testing.assert_close(matrix @ inverse, identity, rtol=0, atol=1e-8)
 
 
-def test_six_iterations_are_enough_for_a_well_conditioned_matrix():
+def test_six_iterations_are_enough_for_a_well_conditioned_matrix() -> None:
     matrix = (3.0 * torch.eye(4)).softmax(dim=-1)[None]
     torch.testing.assert_close(pseudo_inverse(matrix, 6)[0], torch.linalg.inv(matrix[0]))

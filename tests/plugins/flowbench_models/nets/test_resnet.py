@@ -10,7 +10,7 @@ from flowbench_models.nets.resnet import (
 )
 
 
-def test_weight_norm_makes_the_output_independent_of_the_weights_length():
+def test_weight_norm_makes_the_output_independent_of_the_weights_length() -> None:
     layer, h = WeightNormConv2d(3, 4, 3, bias=False, gain=False), torch.randn(2, 3, 5, 5)
     before = layer(h)
     with torch.no_grad():
@@ -18,7 +18,7 @@ def test_weight_norm_makes_the_output_independent_of_the_weights_length():
     torch.testing.assert_close(layer(h), before)
 
 
-def test_weight_norm_gain_is_the_norm_of_each_filter():
+def test_weight_norm_gain_is_the_norm_of_each_filter() -> None:
     layer = WeightNormConv2d(1, 2, 1, bias=False, gain=True)
     with torch.no_grad():
         layer.gain.copy_(torch.tensor([2.0, 3.0]))
@@ -27,12 +27,12 @@ def test_weight_norm_gain_is_the_norm_of_each_filter():
 
 
 @pytest.mark.parametrize("norm", ["batch", "none"])
-def test_residual_network_keeps_height_and_width(norm):
+def test_residual_network_keeps_height_and_width(norm) -> None:
     net = ResNet(3, 5, width=4, blocks=2, norm=norm)
     assert net(torch.randn(2, 3, 4, 6)).shape == (2, 5, 4, 6)
 
 
-def test_evaluation_does_not_depend_on_the_rest_of_the_batch():
+def test_evaluation_does_not_depend_on_the_rest_of_the_batch() -> None:
     net = ResNet(3, 5, width=4, blocks=1, norm="batch").double()
     h = torch.randn(4, 3, 4, 4, dtype=torch.float64)
     net(h)
@@ -40,6 +40,6 @@ def test_evaluation_does_not_depend_on_the_rest_of_the_batch():
     torch.testing.assert_close(net(h)[:1], net(h[:1]))
 
 
-def test_concatenated_relu_keeps_both_signs():
+def test_concatenated_relu_keeps_both_signs() -> None:
     h = torch.tensor([[1.0, -2.0]])
     assert concatenated_relu(h).tolist() == [[1.0, 0.0, 0.0, 2.0]]

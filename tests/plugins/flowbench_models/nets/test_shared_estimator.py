@@ -19,7 +19,7 @@ def _estimator(perturb) -> tuple[SharedEstimator, list[FlowIndication]]:
     return estimator, indications
 
 
-def test_folded_network_equals_convolution_norm_gate_relu(perturb):
+def test_folded_network_equals_convolution_norm_gate_relu(perturb) -> None:
     estimator, indications = _estimator(perturb)
     h = torch.randn(2, 3, 4, 4, dtype=torch.float64)
     for kernels, indication in zip(estimator.fold(indications, 2), indications, strict=True):
@@ -31,13 +31,13 @@ def test_folded_network_equals_convolution_norm_gate_relu(perturb):
         torch.testing.assert_close(estimator(kernels, h), expected)
 
 
-def test_without_indications_all_steps_share_their_kernels():
+def test_without_indications_all_steps_share_their_kernels() -> None:
     estimator = SharedEstimator(3, width=4, hidden_kernels=(3, 1))
     first, second = estimator.fold([], 2)
     assert first is second
 
 
-def test_fresh_gates_are_open(perturb):
+def test_fresh_gates_are_open(perturb) -> None:
     estimator = SharedEstimator(3, width=4, hidden_kernels=(3, 1))
     indication = FlowIndication((2, 4, 4), gate_rows=6, width=4)
     (gated,) = estimator.fold([indication], 1)
@@ -45,7 +45,7 @@ def test_fresh_gates_are_open(perturb):
     torch.testing.assert_close(gated, plain)
 
 
-def test_embedding_is_normalised_over_positions():
+def test_embedding_is_normalised_over_positions() -> None:
     indication = FlowIndication((2, 8, 8), gate_rows=1, width=1)
     with torch.no_grad():
         indication.embedding.mul_(5.0).add_(3.0)
@@ -57,14 +57,14 @@ def test_embedding_is_normalised_over_positions():
     torch.testing.assert_close(std, torch.ones(2), rtol=0, atol=1e-4)
 
 
-def test_embedding_of_a_single_position_is_left_alone():
+def test_embedding_of_a_single_position_is_left_alone() -> None:
     indication = FlowIndication((2, 1, 1), gate_rows=1, width=1)
     indication.initialize()
     torch.testing.assert_close(FlowIndication.embeddings([indication]), indication.embedding)
     assert not indication.norm.log_scale.any()
 
 
-def test_only_the_first_step_initialises_the_shared_norms():
+def test_only_the_first_step_initialises_the_shared_norms() -> None:
     estimator = SharedEstimator(3, width=4, hidden_kernels=(3, 1))
     first, second = torch.randn(2, 3, 4, 4), 9.0 + torch.randn(2, 3, 4, 4)
     estimator.initialize(first, None)
@@ -75,14 +75,14 @@ def test_only_the_first_step_initialises_the_shared_norms():
     torch.testing.assert_close(h, estimator(kernels, second))
 
 
-def test_initialising_runs_through_the_gates(perturb):
+def test_initialising_runs_through_the_gates(perturb) -> None:
     estimator, indications = _estimator(perturb)
     h = torch.randn(2, 3, 4, 4, dtype=torch.float64)
     out = estimator.initialize(h, indications[0])
     torch.testing.assert_close(out, estimator(estimator.fold(indications, 2)[0], h))
 
 
-def test_shared_projection_is_folded_once(perturb):
+def test_shared_projection_is_folded_once(perturb) -> None:
     projection, other = ZeroConv2d(2, 3, 1), ZeroConv2d(2, 3, 1)
     perturb(torch.nn.ModuleList([projection, other]))
     first, second = fold_projections([projection, projection])
@@ -92,7 +92,7 @@ def test_shared_projection_is_folded_once(perturb):
     torch.testing.assert_close(separate[1], ZeroConv2d.fold([other])[0])
 
 
-def test_dropout_acts_in_training_alone(perturb):
+def test_dropout_acts_in_training_alone(perturb) -> None:
     estimator = perturb(SharedEstimator(3, width=8, hidden_kernels=(3, 1), dropout=0.5))
     (kernels,) = estimator.fold([], 1)
     h = torch.randn(4, 3, 4, 4, dtype=torch.float64)
