@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from flowbench.api.specs import RemoteFile
-from flowbench.data.locks import exclusive
-from flowbench.data.transfer import human_bytes, transfer
+from flowbench.data.library.locks import exclusive
+from flowbench.data.library.transfer import human_bytes, transfer
 from flowbench.errors import DataError
 
 BLOCK_BYTES = 1 << 20

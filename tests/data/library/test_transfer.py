@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from flowbench.data.transfer import human_bytes, transfer
+from flowbench.data.library.transfer import human_bytes, transfer
 
 
 @pytest.fixture
