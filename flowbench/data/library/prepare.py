@@ -16,7 +16,6 @@ from flowbench.api.data import DataSplits, Split
 from flowbench.api.specs import DatasetSpec, SplitName
 from flowbench.data.library.array_writer import ArrayWriter, split_rows
 from flowbench.data.library.content import content_hash, example_hashes
-from flowbench.data.library.locks import exclusive
 from flowbench.data.library.manifest import (
     MANIFEST,
     Manifest,
@@ -28,7 +27,7 @@ from flowbench.data.library.manifest import (
 from flowbench.data.library.prepared import open_prepared, prepared_folder, stamp_files
 from flowbench.data.library.sources import find_files
 from flowbench.data.library.splits import held_out_positions, validation_size
-from flowbench.data.library.transfer import Advance, human_bytes, transfer
+from flowbench.data.library.transfer import Advance, human_bytes, one_at_a_time, transfer
 from flowbench.data.library.validity import check_split
 from flowbench.errors import DataError
 
@@ -65,12 +64,8 @@ def prepare(
     """
     folder = prepared_folder(spec, data_dir)
 
-    def say_waiting() -> None:
-        with transfer(f"another process is preparing {spec.name}; waiting for it"):
-            pass
-
     try:
-        with exclusive(data_dir / f".{folder.name}.lock", say_waiting):
+        with one_at_a_time(data_dir / f".{folder.name}.lock", f"preparing {spec.name}"):
             if read_manifest(folder) is not None:
                 return open_prepared(spec, data_dir)[0]
             _refuse_strange(folder)
