@@ -23,10 +23,9 @@ import torch
 from bench_released import LEVELS, Run, data_info, median_interval, our_step, profile, seconds
 from torch import Tensor, nn
 
-from flowbench_models.nets.token_transformer import TokenTransformer
-from flowbench_models.nets.transformer import TransformerLayer
-from flowbench_models.tarflow import TarFlow
-from flowbench_models.tarflow_config import TarFlowConfig
+from flowbench_models.autoregressive.tarflow.config import TarFlowConfig
+from flowbench_models.autoregressive.tarflow.model import TarFlow
+from flowbench_models.autoregressive.tarflow.transformer import TokenTransformer, TransformerLayer
 
 READ_OUT_STD = 1e-2  # of the read-outs' weights, so that parameters depend on the tokens
 TOLERANCE = 1e-3  # of latents and images in float32
