@@ -20,8 +20,8 @@ from flowbench.api.models import Batch, GenerativeModel
 from flowbench.api.specs import DatasetInfo, MetricValue
 from flowbench.api.units import bits_per_dim
 from flowbench.data.batches import TrainBatches
+from flowbench.data.library.splits import LoadedData
 from flowbench.data.preprocess import Preprocessor
-from flowbench.data.splits import LoadedData
 from flowbench.errors import DataError
 from flowbench.evaluation.evaluate import EvaluatedModel, measure
 from flowbench.provenance import code_sha256, processor_name, provenance

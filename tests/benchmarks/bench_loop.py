@@ -19,8 +19,8 @@ from flowbench.api import Batch
 from flowbench.api.models import DensityModel
 from flowbench.api.units import bits_per_dim
 from flowbench.data.batches import TrainBatches
+from flowbench.data.library.splits import LoadedData
 from flowbench.data.preprocess import Preprocessor
-from flowbench.data.splits import LoadedData
 from flowbench.registry import PluginSelection, load_registry
 from flowbench.registry.build import build_model, load_dataset
 from flowbench.registry.configs import configure

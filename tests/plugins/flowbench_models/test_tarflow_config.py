@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from flowbench.api import SampleSettings
-from flowbench.data.splits import validation_size
+from flowbench.data.library.splits import validation_size
 from flowbench.errors import ConfigError
 from flowbench.registry import PluginSelection, load_registry
 from flowbench.registry.configs import configure

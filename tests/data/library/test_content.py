@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from flowbench.api import DataSplits, Split
-from flowbench.data import content
-from flowbench.data.content import content_hash, example_hashes
+from flowbench.data.library import content
+from flowbench.data.library.content import content_hash, example_hashes
 
 
 def splits(**changes: Split) -> DataSplits:

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flowbench.data import array_writer
-from flowbench.data.array_writer import ArrayWriter, split_rows
+from flowbench.data.library import array_writer
+from flowbench.data.library.array_writer import ArrayWriter, split_rows
 
 
 def write(path: Path, values: np.ndarray) -> None:

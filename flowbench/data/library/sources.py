@@ -7,9 +7,9 @@ from pathlib import Path
 
 from flowbench.api.archives import ARCHIVES
 from flowbench.api.specs import DatasetSpec, RemoteFile
-from flowbench.data.download import check_file, fetch_file
-from flowbench.data.manifest import SourceFile
-from flowbench.data.store import prepare_command
+from flowbench.data.library.download import check_file, fetch_file
+from flowbench.data.library.manifest import SourceFile
+from flowbench.data.library.prepared import prepare_command
 from flowbench.errors import DataError, DataMissingError
 
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from flowbench.data.transfer import human_bytes, transfer
+from flowbench.data.library.transfer import human_bytes, one_at_a_time, transfer
 
 
 @pytest.fixture
@@ -67,3 +69,22 @@ def test_elsewhere_it_is_one_plain_line(
 )
 def test_sizes_as_a_person_reads_them(num_bytes: float, text: str) -> None:
     assert human_bytes(num_bytes) == text
+
+
+def test_one_waits_for_another_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, done = tmp_path / "new" / ".x.lock", threading.Event()
+
+    def second() -> None:
+        with one_at_a_time(path, "preparing x"):
+            done.set()
+
+    thread = threading.Thread(target=second)
+    with one_at_a_time(path, "preparing x"):
+        assert shown(capsys) == ""
+        thread.start()
+        assert not done.wait(0.3)
+    thread.join(5.0)
+    assert done.is_set()
+    assert shown(capsys) == "another process is preparing x; waiting for it\n"

@@ -1,4 +1,4 @@
-"""Turns the published files of a dataset, once, into its memory-mapped store."""
+"""Turns the published files of a dataset, once, into memory-mapped arrays."""
 
 from __future__ import annotations
 
@@ -14,22 +14,21 @@ from numpy.typing import NDArray
 
 from flowbench.api.data import DataSplits, Split
 from flowbench.api.specs import DatasetSpec, SplitName
-from flowbench.data.array_writer import ArrayWriter, split_rows
-from flowbench.data.content import content_hash, example_hashes
-from flowbench.data.locks import exclusive
-from flowbench.data.manifest import (
+from flowbench.data.library.array_writer import ArrayWriter, split_rows
+from flowbench.data.library.content import content_hash, example_hashes
+from flowbench.data.library.manifest import (
     MANIFEST,
     Manifest,
+    PreparedSplit,
     SourceFile,
-    StoredSplit,
     array_file,
     read_manifest,
 )
-from flowbench.data.sources import find_files
-from flowbench.data.splits import held_out_positions, validation_size
-from flowbench.data.store import open_store, stamp_files, store_folder
-from flowbench.data.transfer import Advance, human_bytes, transfer
-from flowbench.data.validity import check_split
+from flowbench.data.library.prepared import open_prepared, prepared_folder, stamp_files
+from flowbench.data.library.sources import find_files
+from flowbench.data.library.splits import held_out_positions, validation_size
+from flowbench.data.library.transfer import Advance, human_bytes, one_at_a_time, transfer
+from flowbench.data.library.validity import check_split
 from flowbench.errors import DataError
 
 Pieces = Iterator[tuple[SplitName, Split]]
@@ -63,22 +62,18 @@ def prepare(
     Raises:
         DataError: A file cannot be had, or the data are not what the spec says.
     """
-    folder = store_folder(spec, data_dir)
-
-    def say_waiting() -> None:
-        with transfer(f"another process is preparing {spec.name}; waiting for it"):
-            pass
+    folder = prepared_folder(spec, data_dir)
 
     try:
-        with exclusive(data_dir / f".{folder.name}.lock", say_waiting):
+        with one_at_a_time(data_dir / f".{folder.name}.lock", f"preparing {spec.name}"):
             if read_manifest(folder) is not None:
-                return open_store(spec, data_dir)[0]
+                return open_prepared(spec, data_dir)[0]
             _refuse_strange(folder)
             files = find_files(spec, data_dir, given, offline=offline)
             _check_room(spec, data_dir)
             paths = {name: file.path for name, file in files.items()}
             sources = tuple(file.source for file in files.values())
-            return _write_store(spec, converter(paths), sources, folder)
+            return _write_folder(spec, converter(paths), sources, folder)
     except OSError as exc:
         raise DataError(
             f"cannot prepare {spec.name!r} in {data_dir}: {exc}; choose another folder by "
@@ -103,7 +98,7 @@ def _check_room(spec: DatasetSpec, data_dir: Path) -> None:
         )
 
 
-def _write_store(
+def _write_folder(
     spec: DatasetSpec, pieces: Pieces, sources: tuple[SourceFile, ...], folder: Path
 ) -> Manifest:
     for abandoned in folder.parent.glob(f".{folder.name}.*.part"):
@@ -113,7 +108,7 @@ def _write_store(
     try:
         manifest = _fill(spec, pieces, sources, partial)
         if folder.exists():
-            shutil.rmtree(folder)  # a store of an older format
+            shutil.rmtree(folder)  # prepared in an older format
         partial.rename(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
@@ -135,8 +130,8 @@ def _fill(
     del published  # the files change now
     removed = _separate(spec, folder, hashes)
     final = _read(spec, folder, held_out=True)
-    stored = {
-        name: StoredSplit(
+    described = {
+        name: PreparedSplit(
             count=len(split),
             published=counts.get(name),
             in_other_splits=removed.get(name, 0),
@@ -144,7 +139,7 @@ def _fill(
         )
         for name, split in final.items()
     }
-    return _sign(spec, folder, final, stored, sources)
+    return _sign(spec, folder, final, described, sources)
 
 
 def _write_arrays(pieces: Pieces, folder: Path, tell: Advance) -> None:
@@ -217,7 +212,7 @@ def _sign(
     spec: DatasetSpec,
     folder: Path,
     splits: dict[SplitName, Split],
-    stored: dict[SplitName, StoredSplit],
+    described: dict[SplitName, PreparedSplit],
     sources: tuple[SourceFile, ...],
 ) -> Manifest:
     with transfer(f"taking the content hash of {spec.name}"):
@@ -235,7 +230,7 @@ def _sign(
         prepared=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         event_shape=tuple(spec.event_shape),
         dtype=str(splits["train"].x.dtype),
-        splits=stored,
+        splits=described,
         sha256=sha256,
         sources=sources,
         stamps=stamp_files(folder, sorted(path.name for path in folder.glob("*.npy"))),

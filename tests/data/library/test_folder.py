@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flowbench.data.folder import folder_converter, folder_spec
-from flowbench.data.prepare import prepare
-from flowbench.data.splits import load_prepared
+from flowbench.data.library.folder import folder_converter, folder_spec
+from flowbench.data.library.prepare import prepare
+from flowbench.data.library.splits import load_prepared
 from flowbench.errors import ConfigError, DataError
 
 

@@ -10,7 +10,7 @@ from flowbench.api.specs import SplitName
 from flowbench.errors import DataError
 
 MANIFEST = "manifest.json"
-FORMAT = 1  # of the store; another one is prepared anew
+FORMAT = 1  # of the folder; a dataset in another one is prepared anew
 
 
 class Stamp(BaseModel):
@@ -34,7 +34,7 @@ class Stamp(BaseModel):
 
 
 class SourceFile(BaseModel):
-    """A file that the store was made of.
+    """A file that a dataset was prepared from.
 
     Attributes:
         name: Its published name.
@@ -50,8 +50,8 @@ class SourceFile(BaseModel):
     published: bool
 
 
-class StoredSplit(BaseModel):
-    """One split in the store.
+class PreparedSplit(BaseModel):
+    """One split as it was prepared.
 
     Attributes:
         count: Examples.
@@ -74,7 +74,7 @@ class Manifest(BaseModel):
     """What a prepared dataset holds.
 
     Attributes:
-        format: Format of the store.
+        format: Format of the folder, `FORMAT`.
         name: The dataset's id.
         flowbench: Version that prepared it.
         prepared: When, UTC.
@@ -82,7 +82,7 @@ class Manifest(BaseModel):
         dtype: NumPy type of the values.
         splits: The splits; the values of each lie in ``<split>_x.npy``, a conditioning input in
             ``<split>_<name>.npy``.
-        sha256: Content hash of all splits, see `flowbench.data.content`.
+        sha256: Content hash of all splits, see `flowbench.data.library.content`.
         sources: What it was made of.
         stamps: Size and time of each file.
     """
@@ -95,26 +95,26 @@ class Manifest(BaseModel):
     prepared: str
     event_shape: tuple[int, ...]
     dtype: str
-    splits: dict[SplitName, StoredSplit]
+    splits: dict[SplitName, PreparedSplit]
     sha256: str
     sources: tuple[SourceFile, ...]
     stamps: dict[str, Stamp]
 
     def write(self, folder: Path) -> None:
-        """Writes it into a store."""
+        """Writes it into the folder of a prepared dataset."""
         partial = folder / f".{MANIFEST}.part"
         partial.write_text(self.model_dump_json(indent=1) + "\n")
         partial.replace(folder / MANIFEST)
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """Reads the manifest of a store.
+    """Reads the manifest of a prepared dataset.
 
     Args:
-        folder: The store.
+        folder: Where it lies.
 
     Returns:
-        The manifest; None if there is no store, or one of another format.
+        The manifest; None if nothing is prepared there, or in another format.
 
     Raises:
         DataError: The manifest is damaged.

@@ -1,9 +1,12 @@
-"""Shows how far a download, a check or a conversion is: on stderr, with rate and time left."""
+"""How far a download, a check or a conversion is, or that another process is at it: on stderr."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 Advance = Callable[[int], None]
 
@@ -40,6 +43,29 @@ def transfer(doing: str, total_bytes: int | None = None, done_bytes: int = 0) ->
     with Progress(text, BarColumn(), *columns, console=console, transient=True) as progress:
         task = progress.add_task(doing, total=total_bytes, completed=done_bytes)
         yield lambda num_bytes: progress.advance(task, num_bytes)
+
+
+@contextmanager
+def one_at_a_time(path: Path, doing: str) -> Iterator[None]:
+    """Holds a lock file, so that no other process does the same thing meanwhile.
+
+    The lock ends with the process that holds it. Its file stays.
+
+    Args:
+        path: The lock file; its folder is made.
+        doing: What the other process is doing if this one must wait, e.g. ``"preparing digits"``.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        with transfer(f"another process is {doing}; waiting for it"):
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def human_bytes(num_bytes: float) -> str:

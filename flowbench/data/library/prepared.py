@@ -15,14 +15,14 @@ import numpy as np
 
 from flowbench.api.data import DataSplits, Split
 from flowbench.api.specs import DatasetSpec, SplitName
-from flowbench.data.content import content_hash
-from flowbench.data.manifest import Manifest, Stamp, array_file, read_manifest
+from flowbench.data.library.content import content_hash
+from flowbench.data.library.manifest import Manifest, Stamp, array_file, read_manifest
 from flowbench.errors import DataError, DataMissingError
 
 _MEND = "remove the folder and prepare the dataset again (flowbench data prepare)"
 
 
-def store_folder(spec: DatasetSpec, data_dir: Path) -> Path:
+def prepared_folder(spec: DatasetSpec, data_dir: Path) -> Path:
     """Where a dataset lies once it is prepared.
 
     Args:
@@ -48,16 +48,16 @@ def is_ready(spec: DatasetSpec, data_dir: Path) -> bool:
     if spec.convert is None:
         return spec.load is not None
     try:
-        return read_manifest(store_folder(spec, data_dir)) is not None
+        return read_manifest(prepared_folder(spec, data_dir)) is not None
     except DataError:
         return False
 
 
-def open_store(spec: DatasetSpec, data_dir: Path) -> tuple[Manifest, DataSplits]:
+def open_prepared(spec: DatasetSpec, data_dir: Path) -> tuple[Manifest, DataSplits]:
     """Maps the splits of a prepared dataset into memory.
 
-    The content hash was taken when the store was written; here only sizes and times of the files
-    are held to the manifest, which takes no time. `verify_store` reads everything.
+    The content hash was taken when the arrays were written; here only sizes and times of the files
+    are held to the manifest, which takes no time. `verify_prepared` reads everything.
 
     Args:
         spec: What the dataset must be.
@@ -70,7 +70,7 @@ def open_store(spec: DatasetSpec, data_dir: Path) -> tuple[Manifest, DataSplits]
         DataMissingError: It is not prepared.
         DataError: Its files changed since, or it was prepared for another spec.
     """
-    folder = store_folder(spec, data_dir)
+    folder = prepared_folder(spec, data_dir)
     manifest = read_manifest(folder)
     if manifest is None:
         raise DataMissingError(
@@ -81,8 +81,8 @@ def open_store(spec: DatasetSpec, data_dir: Path) -> tuple[Manifest, DataSplits]
     return manifest, _mapped(manifest, folder)
 
 
-def verify_store(spec: DatasetSpec, data_dir: Path) -> Manifest:
-    """Reads a whole store and holds it to its content hash.
+def verify_prepared(spec: DatasetSpec, data_dir: Path) -> Manifest:
+    """Reads a prepared dataset as a whole and holds it to its content hash.
 
     Files that were copied, and so have other times, are stamped anew if their content is right.
 
@@ -97,10 +97,10 @@ def verify_store(spec: DatasetSpec, data_dir: Path) -> Manifest:
         DataMissingError: It is not prepared.
         DataError: Its content is not what was prepared.
     """
-    folder = store_folder(spec, data_dir)
+    folder = prepared_folder(spec, data_dir)
     manifest = read_manifest(folder)
     if manifest is None:
-        return open_store(spec, data_dir)[0]  # which says what is missing
+        return open_prepared(spec, data_dir)[0]  # which says what is missing
     _check_facts(spec, manifest, folder)
     given = _content_of(manifest, folder)
     if given != manifest.sha256:
@@ -116,14 +116,14 @@ def verify_store(spec: DatasetSpec, data_dir: Path) -> Manifest:
 
 
 def prepared_spec(spec: DatasetSpec, manifest: Manifest) -> DatasetSpec:
-    """The spec with the counts of its store: what was held out or left out is off train.
+    """The spec with the counts that were prepared: what was held out or left out is off train.
 
     Args:
         spec: The dataset as published.
-        manifest: What its store holds.
+        manifest: What was prepared.
 
     Returns:
-        The spec that the splits of the store fulfil.
+        The spec that the prepared splits fulfil.
     """
     counts = {name: split.count for name, split in manifest.splits.items()}
     return replace(
@@ -153,7 +153,7 @@ def prepare_command(spec: DatasetSpec, data_dir: Path, *, by_hand: bool = False)
 
 
 def stamp_files(folder: Path, names: Iterable[str]) -> dict[str, Stamp]:
-    """Sizes and times of files of a store, by name."""
+    """Sizes and times of prepared files, by name."""
     return {name: Stamp.of(folder / name) for name in names}
 
 

@@ -16,11 +16,11 @@ import pytest
 
 from flowbench.api import DatasetSpec, RemoteFile, Split, open_archive
 from flowbench.api.specs import SplitName
-from flowbench.data.content import content_hash, example_hashes
-from flowbench.data.manifest import read_manifest
-from flowbench.data.prepare import prepare
-from flowbench.data.splits import load_prepared
-from flowbench.data.store import is_ready, open_store, verify_store
+from flowbench.data.library.content import content_hash, example_hashes
+from flowbench.data.library.manifest import read_manifest
+from flowbench.data.library.prepare import prepare
+from flowbench.data.library.prepared import is_ready, open_prepared, verify_prepared
+from flowbench.data.library.splits import load_prepared
 from flowbench.errors import DataError, DataMissingError
 from tests.web import Web
 
@@ -90,7 +90,7 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def test_what_was_published_is_in_the_store(data: Path) -> None:
+def test_what_was_published_is_prepared(data: Path) -> None:
     loaded = load_prepared(SPEC, data)
     train, validation, test = (loaded.splits[n] for n in ("train", "validation", "test"))
     assert [len(s) for s in (train, validation, test)] == [180, 20, 30]
@@ -112,7 +112,7 @@ def test_what_was_published_is_in_the_store(data: Path) -> None:
 
 def test_the_split_is_the_one_that_loading_would_make(data: Path) -> None:
     from flowbench.api import DataSplits
-    from flowbench.data.splits import load_splits
+    from flowbench.data.library.splits import load_splits
 
     plain = dataclasses.replace(SPEC, convert=None)
     published = DataSplits(train=images(200, 0), test=images(30, 1))
@@ -141,7 +141,7 @@ def test_the_manifest_says_what_there_is(data: Path) -> None:
         "context": ["label"],
     }
     assert (manifest["event_shape"], manifest["dtype"]) == ([1, 2, 4], "uint8")
-    assert manifest["sha256"] == content_hash(open_store(SPEC, data)[1])
+    assert manifest["sha256"] == content_hash(open_prepared(SPEC, data)[1])
     sha256 = hashlib.sha256(PACKED).hexdigest()
     assert manifest["sources"] == [{"name": "a.zip", "sha256": sha256, "published": False}]
     assert visible(data) == {"fake"}
@@ -251,7 +251,7 @@ def test_two_processes_prepare_it_once(web: Web, tmp_path: Path) -> None:
         process.join(60)
     assert [process.exitcode for process in both] == [0, 0]
     assert web.asked == [("a.zip", None)]
-    verify_store(spec, tmp_path)
+    verify_prepared(spec, tmp_path)
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ def test_a_changed_file_is_noticed_at_once_and_by_verify(data: Path) -> None:
     content[-1] ^= 1
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"content hash .* it was prepared with"):
-        verify_store(SPEC, data)
+        verify_prepared(SPEC, data)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 5_000_000_000))
     with pytest.raises(DataError, match=r"train_x.npy has changed .* flowbench data verify fake"):
         load_prepared(SPEC, data)
@@ -316,12 +316,12 @@ def test_a_changed_file_is_noticed_at_once_and_by_verify(data: Path) -> None:
         load_prepared(SPEC, data)
 
 
-def test_a_copied_store_is_good_again_once_verified(data: Path) -> None:
+def test_a_copied_folder_is_good_again_once_verified(data: Path) -> None:
     path = data / "fake" / "test_x.npy"
     os.utime(path, (1, 1))
     with pytest.raises(DataError, match="flowbench data verify fake"):
         load_prepared(SPEC, data)
-    verify_store(SPEC, data)
+    verify_prepared(SPEC, data)
     load_prepared(SPEC, data)
 
 
@@ -332,7 +332,7 @@ def test_a_damaged_manifest_is_told(data: Path) -> None:
     assert not is_ready(SPEC, data)
 
 
-def test_a_store_of_another_format_is_prepared_anew(data: Path, tmp_path: Path) -> None:
+def test_another_format_is_prepared_anew(data: Path, tmp_path: Path) -> None:
     path = data / "fake" / "manifest.json"
     path.write_text(path.read_text().replace('"format": 1', '"format": 0'))
     assert read_manifest(data / "fake") is None
@@ -340,7 +340,7 @@ def test_a_store_of_another_format_is_prepared_anew(data: Path, tmp_path: Path) 
     load_prepared(SPEC, data)
 
 
-def test_a_store_made_for_another_spec_is_refused(data: Path) -> None:
+def test_what_was_prepared_for_another_spec_is_refused(data: Path) -> None:
     with pytest.raises(DataError, match="counts"):
         load_prepared(dataclasses.replace(SPEC, num_train=100), data)
     with pytest.raises(DataError, match="its spec pins 0000000000000000"):

@@ -59,7 +59,7 @@ def folder_spec(name: str) -> DatasetSpec:
         name: ``folder:PATH?size=64``.
 
     Returns:
-        The spec. Its collection names the store, and changes with the files in the folder.
+        The spec. Its collection names the prepared folder, and changes with the images.
 
     Raises:
         ConfigError: The name is malformed.

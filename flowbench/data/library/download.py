@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from flowbench.api.specs import RemoteFile
-from flowbench.data.locks import exclusive
-from flowbench.data.transfer import human_bytes, transfer
+from flowbench.data.library.transfer import human_bytes, one_at_a_time, transfer
 from flowbench.errors import DataError
 
 BLOCK_BYTES = 1 << 20
@@ -52,11 +51,7 @@ def fetch_file(
     path = folder / file.name
     again = retry or "the same command"
 
-    def say_waiting() -> None:
-        with transfer(f"another process is fetching {file.name}; waiting for it"):
-            pass
-
-    with exclusive(folder / f".{file.name}.lock", say_waiting):
+    with one_at_a_time(folder / f".{file.name}.lock", f"fetching {file.name}"):
         if path.is_file():
             check_file(file, path)
         else:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from flowbench.api import DatasetSpec, DataSplits, Split
-from flowbench.data.content import content_hash
-from flowbench.data.splits import load_splits, not_readable_yet, validation_size
+from flowbench.data.library.content import content_hash
+from flowbench.data.library.splits import load_splits, not_readable_yet, validation_size
 from flowbench.errors import DataError
 
 SPEC = DatasetSpec(

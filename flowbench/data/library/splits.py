@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from flowbench.api.data import DataSplits, Split
 from flowbench.api.specs import DatasetInfo, DatasetSpec, SplitName
-from flowbench.data.content import content_hash, example_hashes
-from flowbench.data.store import open_store, prepared_spec
-from flowbench.data.validity import check_split
+from flowbench.data.library.content import content_hash, example_hashes
+from flowbench.data.library.prepared import open_prepared, prepared_spec
+from flowbench.data.library.validity import check_split
 from flowbench.errors import DataError
 
 VALIDATION_SHARE = 10  # one training example in ten ...
@@ -35,7 +35,7 @@ class LoadedData:
     Attributes:
         info: What a model may know of it.
         splits: Train, validation and test; never without a validation split.
-        sha256: Content hash of what the loader returned, or of the prepared store.
+        sha256: Content hash of what the loader returned, or of the prepared arrays.
     """
 
     info: DatasetInfo
@@ -103,7 +103,7 @@ def load_prepared(spec: DatasetSpec, data_dir: Path) -> LoadedData:
         DataMissingError: It is not prepared.
         DataError: Its files changed since.
     """
-    manifest, splits = open_store(spec, data_dir)
+    manifest, splits = open_prepared(spec, data_dir)
     actual = prepared_spec(spec, manifest)
     splits = dataclasses.replace(splits, validation_of_train=spec.num_validation is None)
     return LoadedData(
@@ -180,8 +180,8 @@ def held_out_positions(dataset: str, hashes: NDArray[np.uint64], size: int) -> N
     """Which training examples validation takes; depends on nothing but the data.
 
     Only examples that occur once in train are taken, so that both copies of a duplicate stay on
-    one side. The stores of prepared datasets have this choice built in: to change it, raise
-    `flowbench.data.manifest.FORMAT`.
+    one side. Prepared datasets have this choice built in: to change it, raise
+    `flowbench.data.library.manifest.FORMAT`.
 
     Args:
         dataset: The dataset's id, for the message.

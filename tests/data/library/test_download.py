@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flowbench.api import RemoteFile
-from flowbench.data.download import check_file, fetch_file
+from flowbench.data.library.download import check_file, fetch_file
 from flowbench.errors import DataError
 from tests.web import Web
 
