@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from flowbench.api import Batch, DatasetInfo, Step
-from flowbench_models.glow import Glow, GlowConfig
+from flowbench_models.coupling.glow.config import GlowConfig
+from flowbench_models.coupling.glow.model import Glow
 from tests.benchmarks.ratios import Ratio, argument_parser, take_turns
 
 IMAGE = (3, 32, 32)

@@ -31,9 +31,10 @@ from flowbench.api import Batch, DatasetInfo, ModelConfig, Step
 from flowbench.api.models import GenerativeModel
 from flowbench.data.preprocess import Preprocessor
 from flowbench.training.optim import GuardedStep
-from flowbench_models.denseflow import DenseFlow
-from flowbench_models.denseflow_config import DenseFlowConfig
-from flowbench_models.glow import Glow, GlowConfig
+from flowbench_models.augmented.denseflow.config import DenseFlowConfig
+from flowbench_models.augmented.denseflow.model import DenseFlow
+from flowbench_models.coupling.glow.config import GlowConfig
+from flowbench_models.coupling.glow.model import Glow
 from tests.benchmarks.ratios import Ratio, argument_parser, take_turns
 
 LEVELS = 256

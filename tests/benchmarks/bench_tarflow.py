@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowbench_models.tarflow_blocks import AutoregressiveBlock
-from flowbench_models.tarflow_config import TarFlowConfig
+from flowbench_models.autoregressive.tarflow.blocks import AutoregressiveBlock
+from flowbench_models.autoregressive.tarflow.config import TarFlowConfig
 from tests.benchmarks.ratios import Ratio, argument_parser, take_turns
 
 TOKEN_DIMS = 12  # patches of 2x2 RGB pixels

@@ -23,10 +23,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from flowbench_models.nets.token_transformer import TokenTransformer
-from flowbench_models.nets.transformer import TransformerLayer
-from flowbench_models.tarflow import TarFlow
-from flowbench_models.tarflow_config import TarFlowConfig
+from flowbench_models.autoregressive.tarflow.config import TarFlowConfig
+from flowbench_models.autoregressive.tarflow.model import TarFlow
+from flowbench_models.autoregressive.tarflow.transformer import TokenTransformer, TransformerLayer
 from tests.benchmarks.bench_released import LEVELS, Run, data_info, our_step, profile
 from tests.benchmarks.ratios import Ratio, argument_parser, take_turns
 
