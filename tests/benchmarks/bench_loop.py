@@ -28,7 +28,8 @@ from flowbench.registry.configs import configure
 from flowbench.training.budget import Budget
 from flowbench.training.clock import Clock
 from flowbench.training.device import Device
-from flowbench.training.loop import Trainer, ValidationPoint
+from flowbench.training.loop import Trainer
+from flowbench.training.observer import ValidationPoint
 
 
 class Unwatched:
