@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from flowbench.api.specs import MetricValue
+from flowbench.api.specs import MetricSpec, MetricValue
 from flowbench.data.library.splits import LoadedData
 from flowbench.evaluation.evaluate import compute_metric
 from flowbench.evaluation.trained import EvaluatedModel
@@ -49,7 +49,7 @@ def _compute_metrics(attempt: Attempt, ground: Ground, built: Built, model: Eval
             built.harness.settings,
             attempt.turnstile.alone,
         )
-        rows += tuple(measurement_row(name, value) for value in values)
+        rows += tuple(measurement_row(entry.spec, value) for value in values)
         attempt.note(measurements=rows)
         if failure is not None:
             print(f"metric {name} failed:\n{failure}", file=sys.stderr)
@@ -74,11 +74,11 @@ def _keep_samples(attempt: Attempt, model: EvaluatedModel, data: LoadedData) -> 
         attempt.directory.write(GRID, grid)
 
 
-def measurement_row(metric: str, value: MetricValue) -> MeasurementRow:
-    """A metric's value as it is stored.
+def measurement_row(spec: MetricSpec, value: MetricValue) -> MeasurementRow:
+    """A metric's value as it is stored, with how it is to be shown.
 
     Args:
-        metric: The metric that computed it.
+        spec: The metric that computed it.
         value: The value.
 
     Returns:
@@ -87,4 +87,5 @@ def measurement_row(metric: str, value: MetricValue) -> MeasurementRow:
     fields = vars(value).copy()
     fields["n"] = fields.pop("num_examples")
     fields["protocol"] = dict(value.protocol)
-    return MeasurementRow(metric=metric, **fields)
+    shown = spec.presentation(value.name, value.unit)
+    return MeasurementRow(metric=spec.name, **fields, **shown)

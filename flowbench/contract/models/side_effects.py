@@ -70,7 +70,7 @@ def train_once(subject: ModelSubject, model: GenerativeModel) -> None:
     """
     model.train()
     for group in model.optimizer_groups():
-        model.loss(subject.batch(NUM), step(group)).backward()  # type: ignore[no-untyped-call]
+        model.loss(subject.batch(NUM), step(group)).backward()
     model.eval()
 
 
