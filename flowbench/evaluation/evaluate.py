@@ -15,10 +15,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flowbench.api.config import Likelihood, MetricSettings, ModelConfig
+from flowbench.api.config import (
+    Likelihood,
+    MetricSettings,
+    ModelConfig,
+    NoLikelihood,
+    SampleSettings,
+    sampling_options,
+)
 from flowbench.api.data import DataSplits, Split
 from flowbench.api.metrics import LikelihoodResult, Samples
-from flowbench.api.models import DensityModel, GenerativeModel, InvertibleModel
+from flowbench.api.models import (
+    DensityModel,
+    GenerativeModel,
+    InvertibleModel,
+    without_info,
+)
 from flowbench.api.progress import progress_to
 from flowbench.api.specs import DatasetInfo, MetricSpec, MetricValue, SplitName
 from flowbench.data.preprocess import Preprocessor
@@ -83,8 +95,8 @@ class EvaluatedModel:
         self._synchronize = synchronize
         self._tick, self._progress, self._announce = tick, progress, announce
         self._numerics = numerics
-        self._likelihoods: dict[tuple[SplitName, str], LikelihoodResult] = {}
-        self._samples: Samples | None = None
+        self._likelihoods: dict[tuple[SplitName, tuple[str, ...] | None], LikelihoodResult] = {}
+        self._samples: dict[str, Samples] = {}
 
     def describe_training(
         self,
@@ -115,43 +127,32 @@ class EvaluatedModel:
         """What the likelihood is; None for a model without one."""
         if not isinstance(self.model, DensityModel):
             return None
-        return self.config.likelihood(self.data)
+        kind = self.config.likelihood(self.data)
+        return None if isinstance(kind, NoLikelihood) else kind
 
-    def likelihood(self, split: SplitName) -> LikelihoodResult:
+    def likelihood(
+        self, split: SplitName, given: tuple[str, ...] | None = None
+    ) -> LikelihoodResult:
         """Evaluates the likelihood protocol on a split, once.
 
         Args:
             split: The split; on validation fewer draws are taken.
+            given: Context inputs that it is conditioned on, one of ``config.also_given``; None for
+                the likelihood itself.
 
         Returns:
-            The likelihood of every example.
+            The likelihood of every example; under each conditioning from the same noise, unless
+            memory ran out under one alone: passes of other sizes draw other noise.
 
         Raises:
-            ContractError: The model has no likelihood.
+            ContractError: The model has no likelihood, or none given that.
         """
-        if (split, "") not in self._likelihoods:
-            self._likelihoods[split, ""] = self._evaluate(self.model, split)
-        return self._likelihoods[split, ""]
-
-    def likelihood_given(self, split: SplitName, name: Literal["label"]) -> LikelihoodResult:
-        """Evaluates the likelihood protocol on a split, given a context input, once.
-
-        Args:
-            split: The split.
-            name: The context input.
-
-        Returns:
-            The likelihood of every example, from the same noise as without, unless memory ran out
-            in one of the two alone: passes of other sizes draw other noise.
-
-        Raises:
-            ContractError: The model does not take this input.
-        """
-        if name not in self.config.also_given(self.data):
-            raise ContractError(f"{type(self.model).__name__} has no likelihood given {name}")
-        if (split, name) not in self._likelihoods:
-            self._likelihoods[split, name] = self._evaluate(self.model, split, given=name)
-        return self._likelihoods[split, name]
+        if given is not None and given not in self.config.also_given(self.data):
+            names = ", ".join(given)
+            raise ContractError(f"{type(self.model).__name__} has no likelihood given {names}")
+        if (split, given) not in self._likelihoods:
+            self._likelihoods[split, given] = self._evaluate(self.model, split, given=given)
+        return self._likelihoods[split, given]
 
     def score(self, model: GenerativeModel) -> float:
         """Mean negative log-likelihood on validation, for choosing among weights of one model.
@@ -165,19 +166,29 @@ class EvaluatedModel:
         mean = float(self._evaluate(model, "validation").log_prob.mean())
         return -mean if math.isfinite(mean) else math.inf
 
-    def log_prob(self, x: NDArray[Any]) -> NDArray[np.float64]:
+    def log_prob(
+        self, x: NDArray[Any], context: Mapping[str, NDArray[Any]] | None = None
+    ) -> NDArray[np.float64]:
         """Evaluates the likelihood protocol on any raw values, as on the test split.
 
         Args:
             x: Raw values, shape (N, *event_shape).
+            context: Inputs that it is conditioned on, each of shape (N, *context_shape); None for
+                the likelihood itself.
 
         Returns:
             Log-likelihoods in nats, shape (N,).
 
         Raises:
-            ContractError: The model has no likelihood.
+            ContractError: The model has no likelihood, or none given that.
         """
-        return self._evaluate(self.model, "test", Split(x=x)).log_prob
+        given = None if context is None else tuple(sorted(context))
+        known = {tuple(sorted(names)) for names in self.config.also_given(self.data)}
+        if given is not None and given not in known:
+            names = ", ".join(given)
+            raise ContractError(f"{type(self.model).__name__} has no likelihood given {names}")
+        examples = Split(x=x, context=context or {})
+        return self._evaluate(self.model, "test", examples, given=given).log_prob
 
     def _evaluate(
         self,
@@ -185,7 +196,7 @@ class EvaluatedModel:
         split: SplitName,
         examples: Split | None = None,
         *,
-        given: Literal["label"] | None = None,
+        given: tuple[str, ...] | None = None,
     ) -> LikelihoodResult:
         kind = self.likelihood_kind
         if kind is None or not isinstance(model, DensityModel):
@@ -206,15 +217,22 @@ class EvaluatedModel:
                 tick=self._tick,
             )
 
-    def samples(self) -> Samples:
-        """Draws the protocol's samples on the raw scale, once.
+    def samples(self, num: int | None = None, settings: SampleSettings | None = None) -> Samples:
+        """Draws samples on the raw scale, once for each number and settings.
+
+        Args:
+            num: How many; None takes the protocol's number.
+            settings: How; None takes the protocol's settings.
 
         Returns:
             The samples; labels, where the data have any, follow the training frequencies.
         """
-        if self._samples is None:
-            self._samples = self._draw_samples(self._settings.num_samples)
-        return self._samples
+        num = self._settings.num_samples if num is None else num
+        settings = self._settings.sample if settings is None else settings
+        key = f"{num} {settings.model_dump_json()}"
+        if key not in self._samples:
+            self._samples[key] = self._draw_samples(num, settings)
+        return self._samples[key]
 
     def preprocess(self, x: NDArray[Any], *, seed: int) -> Tensor:
         """Maps raw values to the model's space.
@@ -241,7 +259,8 @@ class EvaluatedModel:
             Samples, shape (num, *event_shape).
         """
         labels = np.random.default_rng(seed)
-        y = self._sample(num, self._generator("draw", seed), labels)[0]
+        generator = self._generator("draw", seed)
+        y = self._sample(num, self._settings.sample, generator, labels)[0]
         self.synchronize()
         return y
 
@@ -268,15 +287,22 @@ class EvaluatedModel:
 
     @torch.no_grad()
     def _sample(
-        self, num: int, generator: torch.Generator, picks: np.random.Generator
+        self,
+        num: int,
+        settings: SampleSettings,
+        generator: torch.Generator,
+        picks: np.random.Generator,
     ) -> tuple[Tensor, dict[str, NDArray[Any]]]:
         train = self._splits.train
         rows = picks.integers(len(train), size=num)  # labels follow the training frequencies
         context = {name: values[rows] for name, values in train.context.items()}
         tensors = {k: torch.from_numpy(v).to(generator.device) for k, v in context.items()}
-        settings = self._settings.sample
+        options = sampling_options(self.config, settings, self.data)
         with self._numerics():
-            y = self.model.sample(num, tensors or None, settings=settings, generator=generator)
+            returned = self.model.sample(
+                num, tensors or None, settings=options, generator=generator
+            )
+        y = without_info("sample", self.model, returned)
         expected = (num, *self.data.event_shape)
         if tuple(y.shape) != expected:
             raise ContractError(
@@ -295,7 +321,7 @@ class EvaluatedModel:
         report(0.0)
         return report
 
-    def _draw_samples(self, num: int) -> Samples:
+    def _draw_samples(self, num: int, settings: SampleSettings) -> Samples:
         generator = self._generator("samples", self._settings.seed)
         picks = np.random.default_rng(self._settings.seed)
         size = self._settings.batch_size
@@ -303,7 +329,7 @@ class EvaluatedModel:
         for start in range(0, num, size):
             size = min(size, num - start)
             with progress_to(self._sampling_progress(start / num, size / num)):
-                y, context = self._sample(size, generator, picks)
+                y, context = self._sample(size, settings, generator, picks)
             restored = self._preprocessor.inverse(y)
             raws.append(restored.raw.cpu().numpy())
             contexts.append(context)
@@ -314,7 +340,7 @@ class EvaluatedModel:
             context={k: np.concatenate([c[k] for c in contexts]) for k in contexts[0]},
             num_clipped=clipped,
             num_nonfinite=nonfinite,
-            temperature=self._settings.sample.temperature,
+            temperature=settings.temperature,
             seed=self._settings.seed,
         )
 

@@ -26,7 +26,7 @@ from flowbench.errors import DataError
 from flowbench.evaluation.evaluate import EvaluatedModel, measure
 from flowbench.provenance import code_sha256, processor_name, provenance
 from flowbench.registry import PluginSelection, Registry, load_registry
-from flowbench.registry.build import build_model, count_parameters, load_dataset
+from flowbench.registry.build import build_model, load_dataset
 from flowbench.runner.attempt import (
     CHECKPOINT,
     CURVES,
@@ -177,14 +177,15 @@ class Execution:
         wanted = model.config.training.init_examples
         size = len(train) if wanted is None else min(wanted, len(train))
         raw, context = TrainBatches(train, size, self._job.seed, device.torch_device).next()
-        x, _ = preprocessor.forward(raw, device.generator(self._job.seed))
+        generator = device.generator(self._job.seed)
+        x, _ = preprocessor.forward(raw, generator)
         with torch.no_grad():
-            model.initialize(Batch(x=x, context=context))
+            model.initialize(Batch(x=x, context=context), generator=generator)
 
     def _describe_model(self, trained: EvaluatedModel) -> None:
         kind = trained.likelihood_kind
-        self.outcome.num_parameters = count_parameters(trained.model)
-        self.outcome.likelihood = None if kind is None else kind.model_dump()
+        self.outcome.num_parameters = trained.model.num_parameters()
+        self.outcome.likelihood = None if kind is None else kind.model_dump(mode="json")
 
     # --- training ---------------------------------------------------------------------------------
 
@@ -314,7 +315,7 @@ class Execution:
             return
         self._pulse.doing = "keeping likelihoods"
         result = trained.likelihood("test")
-        self.outcome.likelihood = result.likelihood.model_dump()
+        self.outcome.likelihood = result.likelihood.model_dump(mode="json")
         self._write_arrays(LIKELIHOODS, test=result.log_prob, test_elbo=result.elbo)
 
     def _keep_samples(self, trained: EvaluatedModel, data: LoadedData) -> None:
@@ -446,6 +447,7 @@ def data_facts(info: DatasetInfo) -> dict[str, Any]:
         Plain data.
     """
     facts = {name: value for name, value in vars(info).items() if name not in ("name", "context")}
+    facts |= {"num_classes": info.num_classes}
     return {**facts, "event_shape": list(info.event_shape)}
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from flowbench.api import (
     DatasetInfo,
+    Ema,
     ModelConfig,
     Phase,
     Preprocessing,
@@ -80,7 +81,7 @@ def _paper_training(*, size: int, num_gpus: int, shift: bool) -> Training:
         optimizer="adamax",
         lr=1e-3,
         betas=(0.9, decay),
-        ema_decay=decay,
+        average=Ema(decay=decay),
         phases=(Phase(schedule="constant", warmup=WARMUP_EPOCHS / EPOCHS),),
         augment=("shift_tenth",) if shift else (),
         init_examples=INIT_EXAMPLES // shrinking,

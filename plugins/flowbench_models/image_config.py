@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flowbench.api import (
     DatasetInfo,
+    Ema,
     Logit,
     ModelConfig,
     Preprocessing,
@@ -39,7 +40,7 @@ def small_training(
         lr=lr,
         weight_decay=weight_decay,
         clip_norm=10.0,
-        ema_decay=0.99,
+        average=Ema(decay=0.99),
     )
 
 

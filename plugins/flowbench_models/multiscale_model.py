@@ -18,8 +18,9 @@ class MultiScaleModel(InvertibleModel):
 
     flow: MultiScale
 
-    def initialize(self, batch: Batch) -> None:
+    def initialize(self, batch: Batch, *, generator: torch.Generator) -> None:
         """Initialises layer by layer from a first batch."""
+        del generator
         with torch.no_grad():
             self.flow.initialize(batch.x)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from flowbench.api import (
     Context,
     DatasetInfo,
+    Ema,
     InvertibleModel,
     Latents,
     ModelConfig,
@@ -42,7 +43,7 @@ STANDARDISED = Preprocessing(bijections=(Standardise(per="dim"),))
 
 SMALL_TRAINING = small_training(lr=2e-3, weight_decay=1e-2)
 VECTOR_TRAINING = Training(
-    batch_size=256, optimizer="adam", lr=2e-3, clip_norm=10.0, ema_decay=0.999
+    batch_size=256, optimizer="adam", lr=2e-3, clip_norm=10.0, average=Ema(decay=0.999)
 )
 
 PAPER_ASSUMPTIONS = (

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from flowbench.api import (
     DatasetInfo,
+    Ema,
     ModelConfig,
     Phase,
     Preprocessing,
@@ -49,7 +50,7 @@ ImageShape = tuple[int, int, int]
 STANDARDISED = Preprocessing(bijections=(Standardise(per="dim"),))
 
 VECTOR_TRAINING = Training(
-    batch_size=256, optimizer="adam", lr=2e-3, clip_norm=10.0, ema_decay=0.999
+    batch_size=256, optimizer="adam", lr=2e-3, clip_norm=10.0, average=Ema(decay=0.999)
 )
 
 PAPER = Training(

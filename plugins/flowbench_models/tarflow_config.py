@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from flowbench.api import (
     DatasetInfo,
+    Ema,
     GaussianNoise,
     ModelConfig,
     Phase,
     Preprocessing,
     Preset,
-    SampleSettings,
+    SamplingOptions,
     Scale,
     Training,
     UniformDequantization,
@@ -60,7 +61,7 @@ SMALL_TRAINING = Training(
     betas=(0.9, 0.95),
     weight_decay=0.1,
     clip_norm=1.0,
-    ema_decay=0.99,
+    average=Ema(decay=0.99),
 )
 
 TINY: Mapping[str, Any] = {
@@ -91,7 +92,7 @@ RESIZED = (
 )
 
 
-class TarFlowSampling(BaseModel):
+class TarFlowSampling(SamplingOptions):
     """Sampling options of TarFlow (``--sample guidance=2,denoise=true``).
 
     Attributes:
@@ -103,8 +104,6 @@ class TarFlowSampling(BaseModel):
         denoise: Whether the noise that the model was trained with is taken out of its samples.
         checkpoint: Whether denoising recomputes the layers in its backward pass, for memory.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     guidance: float = Field(default=0.0, ge=0)
     guidance_schedule: Literal["constant", "linear"] = "constant"
@@ -131,6 +130,8 @@ class TarFlowConfig(ModelConfig):
             a label too.
         checkpointing: Whether transformer layers are recomputed in the backward pass, for memory.
     """
+
+    sampling: ClassVar[type[SamplingOptions]] = TarFlowSampling
 
     patch_size: int = Field(default=2, ge=1)
     width: int = Field(default=128, ge=1)
@@ -286,48 +287,18 @@ class TarFlowConfig(ModelConfig):
             return f"a class-conditional tarflow needs labels, {data.name} has none"
         return None
 
-    def also_given(self, data: DatasetInfo) -> frozenset[Literal["label"]]:
+    def also_given(self, data: DatasetInfo) -> tuple[tuple[str, ...], ...]:
         """A class-conditional model has both densities: labels were dropped in training."""
-        return frozenset({"label"} if self.class_conditional and self.label_dropout else ())
+        return (("label",),) if self.class_conditional and self.label_dropout else ()
 
     # --- sampling ---------------------------------------------------------------------------------
 
-    def unsupported_sampling(self, settings: SampleSettings, data: DatasetInfo) -> str | None:
-        """Why an option is not known, or bears on nothing in this configuration."""
-        try:
-            self.sampling(settings, data)
-        except ConfigError as exc:
-            return str(exc)
-        return None
-
-    def sampling(self, settings: SampleSettings, data: DatasetInfo) -> TarFlowSampling:
-        """The sampling options that were given.
-
-        Args:
-            settings: The settings.
-            data: The dataset.
-
-        Returns:
-            The options.
-
-        Raises:
-            ConfigError: One is unknown, has a value that is not valid, or bears on nothing here.
-        """
-        unknown = sorted(set(settings.options) - set(TarFlowSampling.model_fields))
-        if unknown:
-            valid = ", ".join(("temperature", *TarFlowSampling.model_fields))
-            raise ConfigError(f"unknown sampling option {unknown[0]!r}; tarflow knows: {valid}")
-        try:
-            options = TarFlowSampling.model_validate(dict(settings.options))
-        except ValidationError as exc:
-            problem = exc.errors(include_url=False)[0]
-            raise ConfigError(
-                f"sampling option {problem['loc'][0]}: {problem['msg']}, got {problem['input']!r}"
-            ) from exc
-        reason = self._idle_guidance(options) or self._idle_denoising(options)
-        if reason is not None:
-            raise ConfigError(reason)
-        return options
+    def unsupported_sampling(self, options: SamplingOptions, data: DatasetInfo) -> str | None:
+        """Why an option bears on nothing in this configuration."""
+        del data
+        if not isinstance(options, TarFlowSampling):
+            return f"tarflow samples by TarFlowSampling, got {options!r}"
+        return self._idle_guidance(options) or self._idle_denoising(options)
 
     def _idle_guidance(self, options: TarFlowSampling) -> str | None:
         sharpened = options.attention_temperature != 1.0
