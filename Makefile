@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check docs clean
+.PHONY: demo test check docs benchmarks clean
 
 demo: .venv/.installed  ## train RealNVP and Glow for 60 s each, print their table, write the board
 	$(BIN)/flowbench run --models realnvp,glow
@@ -19,6 +19,9 @@ check: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+benchmarks: .venv/.installed-dev  ## ratios against named baselines, appended to tests/benchmarks/history.csv
+	$(BIN)/python -m tests.benchmarks.record
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from flowbench.errors import ConfigError
 
@@ -18,6 +18,9 @@ Modality = Literal["image", "vector", "audio", "sequence", "manifold"]
 Direction = Literal["lower", "higher", "none"]
 SplitName = Literal["train", "validation", "test"]
 Invariance = Literal["order", "batch_size"]
+Role = Literal["quality", "cost", "count", "witness"]
+"""What a value is on a board; see `MetricSpec.role`."""
+Scale = Literal["linear", "log"]
 
 WEIGHTS_FOLDER = "weights"
 """Folder within that of prepared data, for the files of `MetricSpec.weights`."""
@@ -261,6 +264,14 @@ class MetricSpec:
         unit: Unit of the main value, e.g. ``"bits/dim"``; empty for a pure number.
         direction: Which way is better.
         summary: One line.
+        label: What a title calls it, e.g. ``"Bits per dimension"``; the name in words if empty.
+        short: The same where room is scarce: over a column, along an axis; ``label`` if empty.
+        role: What it is on a board. A ``quality`` is what models are compared for: it has a
+            ranked column and plots of its own. A ``cost`` is the price of using a model: ranked,
+            and an axis that qualities are plotted against. A ``count`` says how much went into a
+            result, and is no contest. A ``witness`` vouches for a run, and stands in the details.
+        scale: How an axis shows it; ``log`` for what spans orders of magnitude and is never 0.
+        decimals: Decimals of a column; None for three significant digits of a typical value.
         needs: What the model must offer: ``likelihood``, ``samples``, ``inverse``; or what the data
             must have: ``label``.
         modalities: Which data it can measure.
@@ -283,6 +294,11 @@ class MetricSpec:
     unit: str
     direction: Direction
     summary: str
+    label: str = ""
+    short: str = ""
+    role: Role = "quality"
+    scale: Scale = "linear"
+    decimals: int | None = None
     needs: frozenset[Literal["likelihood", "samples", "inverse", "label"]] = frozenset()
     modalities: frozenset[Modality] = frozenset({"image", "vector", "sequence"})
     data: Literal["discrete", "continuous"] | None = None
@@ -294,6 +310,49 @@ class MetricSpec:
     invariances: frozenset[Invariance] = frozenset({"order", "batch_size"})
     closed_forms: str | None = None
     paper: Paper | None = None
+
+    def __post_init__(self) -> None:
+        for name, known in (("role", get_args(Role)), ("scale", get_args(Scale))):
+            if getattr(self, name) not in known:
+                raise ConfigError(
+                    f"metric {self.name!r} has the {name} {getattr(self, name)!r}; expected "
+                    f"{', '.join(known)}"
+                )
+        label = self.label or self.name.replace("_", " ")
+        object.__setattr__(self, "label", label)
+        object.__setattr__(self, "short", self.short or label)
+
+    def presentation(self, name: str, unit: str) -> dict[str, Any]:
+        """How one of the metric's values is shown: what a record keeps of it.
+
+        Args:
+            name: The value's name.
+            unit: Its unit.
+
+        Returns:
+            ``label``, ``short``, ``role``, ``scale`` and ``decimals``: of the main value the
+            spec's; of a value beside it only the decimals, where it has the same unit.
+
+        Example:
+            >>> spec = MetricSpec(
+            ...     name="fid", compute="m:f", unit="", direction="lower", summary="", short="FID"
+            ... )
+            >>> spec.presentation("fid@10000", "")["short"]
+            'FID@10000'
+        """
+        decimals = self.decimals if unit == self.unit else None
+        if not is_main_value(self.name, name):
+            words = name.replace("_", " ")
+            shown = {"label": words, "short": words, "role": "witness", "scale": "linear"}
+            return {**shown, "decimals": decimals}
+        details = name.removeprefix(self.name)  # whose weights and how many samples
+        return {
+            "label": self.label + details,
+            "short": self.short + details,
+            "role": self.role,
+            "scale": self.scale,
+            "decimals": decimals,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from flowbench.cli.options import AsJson, DataDir, NoPlugins, PluginFiles
 
 if TYPE_CHECKING:
     from flowbench.api.specs import DatasetSpec, RemoteFile
-    from flowbench.data.manifest import Manifest
+    from flowbench.data.library.manifest import Manifest
     from flowbench.registry import Registry
 
 app = typer.Typer(help="Prepare datasets, and see where they are.", no_args_is_help=True)
@@ -62,8 +62,8 @@ def verify(
     no_plugin: NoPlugins = None,
 ) -> None:
     """Read a whole dataset, or a file of weights, and hold it to its hash."""
-    from flowbench.data.download import check_file
-    from flowbench.data.store import verify_store
+    from flowbench.data.library.download import check_file
+    from flowbench.data.library.prepared import verify_prepared
     from flowbench.errors import DataMissingError
     from flowbench.registry.build import load_dataset
 
@@ -82,7 +82,7 @@ def verify(
         loaded = load_dataset(registry, name, folder)  # which checks everything
         facts: dict[str, Any] = {"name": spec.name, "sha256": loaded.sha256}
     else:
-        facts = _facts(spec, folder, verify_store(spec, folder))
+        facts = _facts(spec, folder, verify_prepared(spec, folder))
     _show({**facts, "verified": True}, as_json)
 
 
@@ -95,8 +95,8 @@ def where(
     no_plugin: NoPlugins = None,
 ) -> None:
     """Show the folder of prepared data, or what there is of one dataset or file of weights."""
-    from flowbench.data.manifest import read_manifest
-    from flowbench.data.store import store_folder
+    from flowbench.data.library.manifest import read_manifest
+    from flowbench.data.library.prepared import prepared_folder
 
     folder = paths.data_dir(data_dir).resolve()
     if name is None:
@@ -111,7 +111,7 @@ def where(
     if spec.convert is None:
         _show({"name": spec.name, "folder": None, "ready": spec.load is not None}, as_json)
         return
-    manifest = read_manifest(store_folder(spec, folder))
+    manifest = read_manifest(prepared_folder(spec, folder))
     _show(_facts(spec, folder, manifest), as_json)
 
 
@@ -142,13 +142,13 @@ def _weights(
 
 
 def _facts(spec: DatasetSpec, data_dir: Path, manifest: Manifest | None) -> dict[str, Any]:
-    from flowbench.data.sources import downloads_folder
-    from flowbench.data.store import prepare_command, store_folder
+    from flowbench.data.library.prepared import prepare_command, prepared_folder
+    from flowbench.data.library.sources import downloads_folder
 
     downloads = downloads_folder(spec, data_dir)
     facts: dict[str, Any] = {
         "name": spec.name,
-        "folder": str(store_folder(spec, data_dir)),
+        "folder": str(prepared_folder(spec, data_dir)),
         "ready": manifest is not None,
         "downloads": str(downloads) if downloads.is_dir() else None,
     }

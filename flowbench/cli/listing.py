@@ -79,8 +79,8 @@ def _describe(registry: Registry, kind: str, data_dir: Path) -> Described:
 
 
 def _describe_datasets(registry: Registry, data_dir: Path) -> Described:
-    from flowbench.data.store import is_ready
-    from flowbench.data.transfer import human_bytes
+    from flowbench.data.library.prepared import is_ready
+    from flowbench.data.library.transfer import human_bytes
 
     return [
         {
@@ -140,7 +140,7 @@ def show(
     no_plugin: NoPlugins = None,
 ) -> None:
     """Show a model's configuration and parameter count, a dataset or a metric."""
-    from flowbench.data.folder import is_folder
+    from flowbench.data.library.folder import is_folder
     from flowbench.suite.load import parse_settings
 
     registry = _registry(plugin_file, no_plugin)
@@ -164,7 +164,7 @@ def show(
 def _spec_facts(registry: Registry, name: str) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from flowbench.data.folder import is_folder
+    from flowbench.data.library.folder import is_folder
 
     is_dataset = name in registry.datasets or is_folder(name)
     entry = registry.dataset(name) if is_dataset else registry.metric(name)

@@ -20,8 +20,8 @@ from flowbench.contract.datasets import CHECKS, form
 from flowbench.contract.datasets.facts import CHECKS as FACTS
 from flowbench.contract.datasets.subject import DatasetSubject
 from flowbench.contract.report import CheckReport, CheckResult, Status
-from flowbench.data.splits import not_readable_yet
-from flowbench.data.store import open_store, prepared_spec
+from flowbench.data.library.prepared import open_prepared, prepared_spec
+from flowbench.data.library.splits import not_readable_yet
 from flowbench.errors import DataMissingError
 from flowbench.registry import Entry, Registry
 from flowbench.registry.time_limit import time_limit
@@ -73,11 +73,11 @@ def _opened(subject: DatasetSubject, entry: Entry[DatasetSpec]) -> DatasetSubjec
     """
     spec = entry.spec
     if spec.convert is not None:
-        manifest, _ = open_store(spec, subject.data_dir)
+        manifest, _ = open_prepared(spec, subject.data_dir)
         subject = replace(
             subject,
             spec=prepared_spec(spec, manifest),
-            loader=lambda data_dir: open_store(spec, data_dir)[1],
+            loader=lambda data_dir: open_prepared(spec, data_dir)[1],
         )
     elif spec.load is None:
         raise DataMissingError(str(not_readable_yet(spec)))

@@ -16,7 +16,7 @@ from flowbench.contract.checks import (
 from flowbench.contract.models import CHECKS
 from flowbench.contract.models.subject import ModelSubject
 from flowbench.contract.report import CheckReport, CheckResult, Status
-from flowbench.data.splits import validation_size
+from flowbench.data.library.splits import validation_size
 from flowbench.registry import Registry
 from flowbench.registry.configs import configure
 from flowbench.registry.time_limit import time_limit

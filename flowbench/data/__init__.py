@@ -1,1 +1,4 @@
-"""Data on their way to a model: checked splits, seeded batches, preprocessing with its ladj."""
+"""Data on their way to a model: seeded batches, and preprocessing with its ladj.
+
+Where data come from and what they are held to is another house, `flowbench.data.library`.
+"""

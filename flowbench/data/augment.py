@@ -17,7 +17,7 @@ from flowbench.api.config import Augmentation
 
 
 @dataclass(frozen=True)
-class Shift:
+class Translation:
     """A random shift by whole pixels.
 
     Attributes:
@@ -32,9 +32,9 @@ class Shift:
 
 
 SHIFTS = {
-    "shift": Shift(0.04, padded=True),  # released code of DenseFlow
-    "shift_tenth": Shift(0.1),  # of Glow
-    "shift_tenth_zeros": Shift(0.1, zeros=True),  # of NanoFlow
+    "shift": Translation(0.04, padded=True),  # released code of DenseFlow
+    "shift_tenth": Translation(0.1),  # of Glow
+    "shift_tenth_zeros": Translation(0.1, zeros=True),  # of NanoFlow
 }
 DRAWS = {"horizontal_flip": 1, **dict.fromkeys(SHIFTS, 2)}
 
@@ -104,7 +104,7 @@ def shifted(x: Tensor, down: Tensor, right: Tensor, *, zeros: bool = False) -> T
     return moved * (known_rows[:, None, :, None] & known_columns[:, None, None, :])
 
 
-def _pixels(draws: Tensor, size: int, shift: Shift) -> Tensor:
+def _pixels(draws: Tensor, size: int, shift: Translation) -> Tensor:
     """Whole pixels, as released code gets them; some pads, moves the padded image and crops."""
     moved_size = size + 2 * math.ceil(shift.share * size) if shift.padded else size
     return ((2.0 * draws - 1.0) * shift.share * moved_size).round().long()

@@ -64,10 +64,10 @@ class TrainBatches:
         num_bytes = split.x.nbytes + sum(values.nbytes for values in split.context.values())
         # A gather on the device wants its indices there; one from a memory map wants them here.
         resident = num_bytes < RESIDENT_BYTES
-        place = self._device if resident else torch.device("cpu")
+        gathered_on = self._device if resident else torch.device("cpu")
         self._augment = tuple(augment)
-        self._order = _Order(self._num_examples, seed, place, num_draws(augment))
-        self._given = self._order.place
+        self._order = _Order(self._num_examples, seed, gathered_on, num_draws(augment))
+        self._given = self._order.cursor
         self._rows = _Resident(split, self._device) if resident else _Mapped(split, self._device)
         wanted = self._device.type == "cuda" if prefetch is None else prefetch
         self._thread = ThreadPoolExecutor(1) if wanted and not resident else None
@@ -92,7 +92,7 @@ class TrainBatches:
         """
         if self._thread is None:
             rows, draws = self._order.take(self._batch_size)
-            self._given = self._order.place
+            self._given = self._order.cursor
             x, context = self._rows.gather(rows)
         else:
             (x, context), draws = self._next_prefetched(self._thread)
@@ -107,9 +107,9 @@ class TrainBatches:
         while len(self._ahead) <= NUM_AHEAD:
             rows, draws = self._order.take(self._batch_size)
             batch = thread.submit(self._rows.gather, rows)
-            self._ahead.append(_Ahead(batch, draws, self._order.place))
+            self._ahead.append(_Ahead(batch, draws, self._order.cursor))
         ready = self._ahead.popleft()
-        self._given = ready.place  # a checkpoint knows what was handed out, not what lies ready
+        self._given = ready.cursor  # a checkpoint knows what was handed out, not what lies ready
         return ready.batch.result(), ready.draws
 
     def state(self) -> dict[str, int]:
@@ -135,8 +135,8 @@ class TrainBatches:
                 f"{self._num_examples} examples; the checkpoint belongs to other data"
             )
         self._ahead.clear()
-        self._order.seek(_Place(state["epoch"], state["position"]))
-        self._given = self._order.place
+        self._order.seek(_Cursor(state["epoch"], state["position"]))
+        self._given = self._order.cursor
 
 
 def eval_batches(split: Split, batch_size: int, device: torch.device | str) -> Iterator[RawBatch]:
@@ -189,7 +189,7 @@ class _Mapped:
         return take_rows(self._split.x, at, self._pin), context
 
 
-class _Place(NamedTuple):
+class _Cursor(NamedTuple):
     """A place in the stream."""
 
     epoch: int
@@ -201,7 +201,7 @@ class _Ahead(NamedTuple):
 
     batch: Future[RawBatch]
     draws: Tensor | None
-    place: _Place
+    cursor: _Cursor
 
 
 class _Order:
@@ -217,12 +217,12 @@ class _Order:
     def __init__(self, num_examples: int, seed: int, device: torch.device, num_draws: int) -> None:
         self._num_examples, self._seed = num_examples, seed
         self._device, self._num_draws = device, num_draws
-        self.seek(_Place(0, 0))
+        self.seek(_Cursor(0, 0))
 
-    def seek(self, place: _Place) -> None:
+    def seek(self, cursor: _Cursor) -> None:
         """Goes to a place in the stream."""
-        self.place = place
-        generator = torch.Generator().manual_seed(_epoch_seed(self._seed, place.epoch))
+        self.cursor = cursor
+        generator = torch.Generator().manual_seed(_epoch_seed(self._seed, cursor.epoch))
         self._rows = torch.randperm(self._num_examples, generator=generator).to(self._device)
         self._draws: Tensor | None = None
         if self._num_draws:
@@ -241,16 +241,16 @@ class _Order:
         rows: list[Tensor] = []
         draws: list[Tensor] = []
         while num:
-            epoch, position = self.place
+            epoch, position = self.cursor
             some = min(num, self._num_examples - position)
             rows.append(self._rows.narrow(0, position, some))
             if self._draws is not None:
                 draws.append(self._draws.narrow(0, position, some))
             num -= some
             if position + some == self._num_examples:
-                self.seek(_Place(epoch + 1, 0))
+                self.seek(_Cursor(epoch + 1, 0))
             else:
-                self.place = _Place(epoch, position + some)
+                self.cursor = _Cursor(epoch, position + some)
         return _joined(rows), _joined(draws) if draws else None
 
 

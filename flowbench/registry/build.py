@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from flowbench.api.config import ModelConfig, training_as_version_2
 from flowbench.api.specs import DatasetInfo
-from flowbench.data.folder import folder_converter, is_folder
-from flowbench.data.manifest import Manifest
-from flowbench.data.prepare import prepare
-from flowbench.data.splits import LoadedData, load_prepared, load_splits, not_readable_yet
+from flowbench.data.library.folder import folder_converter, is_folder
+from flowbench.data.library.manifest import Manifest
+from flowbench.data.library.prepare import prepare
+from flowbench.data.library.splits import LoadedData, load_prepared, load_splits, not_readable_yet
 from flowbench.errors import ConfigError, DataError
 from flowbench.registry.configs import config_class, undequantized
 from flowbench.registry.registry import Registry

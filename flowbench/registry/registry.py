@@ -9,7 +9,7 @@ from importlib import metadata
 from typing import Any, Generic, TypeVar
 
 from flowbench.api.specs import DatasetSpec, MetricSpec, ModelSpec
-from flowbench.data.folder import folder_spec, is_folder
+from flowbench.data.library.folder import folder_spec, is_folder
 from flowbench.errors import DuplicateNameError, PluginLoadError, UnknownNameError, unknown_name
 from flowbench.registry.entry_points import Plugin, PluginSelection, PluginSource, load_plugins
 
@@ -17,7 +17,7 @@ FOLDERS = PluginSource(
     distribution="flowbench",
     version=metadata.version("flowbench"),
     name="folder",
-    module="flowbench.data.folder",
+    module="flowbench.data.library.folder",
 )
 SpecT = TypeVar("SpecT", ModelSpec, DatasetSpec, MetricSpec)
 KINDS: Mapping[str, type] = {"model": ModelSpec, "dataset": DatasetSpec, "metric": MetricSpec}

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from flowbench.api.specs import WEIGHTS_FOLDER, MetricSpec, RemoteFile
-from flowbench.data.download import check_file, fetch_file
+from flowbench.data.library.download import check_file, fetch_file
 from flowbench.errors import DataError
 from flowbench.registry.registry import Registry
 

@@ -10,7 +10,7 @@ import torch
 
 from flowbench.api.models import DensityModel, GenerativeModel
 from flowbench.api.specs import DatasetInfo
-from flowbench.data.splits import validation_size
+from flowbench.data.library.splits import validation_size
 from flowbench.errors import ConfigError
 from flowbench.registry import Registry
 from flowbench.registry.configs import ConfiguredModel, config_class, configure, undequantized

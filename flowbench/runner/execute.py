@@ -17,11 +17,11 @@ import torch
 
 from flowbench.api.config import MetricSettings
 from flowbench.api.models import Batch, GenerativeModel
-from flowbench.api.specs import DatasetInfo, MetricValue
+from flowbench.api.specs import DatasetInfo, MetricSpec, MetricValue
 from flowbench.api.units import bits_per_dim
 from flowbench.data.batches import TrainBatches
+from flowbench.data.library.splits import LoadedData
 from flowbench.data.preprocess import Preprocessor
-from flowbench.data.splits import LoadedData
 from flowbench.errors import DataError
 from flowbench.evaluation.evaluate import EvaluatedModel, measure
 from flowbench.provenance import code_sha256, processor_name, provenance
@@ -304,7 +304,7 @@ class Execution:
             values, failure = measure(
                 entry.spec, compute, trained, data.splits, settings, self._turnstile.alone
             )
-            self.outcome.measurements += tuple(measurement_row(name, value) for value in values)
+            self.outcome.measurements += tuple(measurement_row(entry.spec, v) for v in values)
             if failure is not None:
                 print(f"metric {name} failed:\n{failure}", file=sys.stderr)
         self._keep_likelihoods(trained)
@@ -451,11 +451,11 @@ def data_facts(info: DatasetInfo) -> dict[str, Any]:
     return {**facts, "event_shape": list(info.event_shape)}
 
 
-def measurement_row(metric: str, value: MetricValue) -> MeasurementRow:
-    """A metric's value as it is stored.
+def measurement_row(spec: MetricSpec, value: MetricValue) -> MeasurementRow:
+    """A metric's value as it is stored, with how it is to be shown.
 
     Args:
-        metric: The metric that computed it.
+        spec: The metric that computed it.
         value: The value.
 
     Returns:
@@ -464,4 +464,5 @@ def measurement_row(metric: str, value: MetricValue) -> MeasurementRow:
     fields = vars(value).copy()
     fields["n"] = fields.pop("num_examples")
     fields["protocol"] = dict(value.protocol)
-    return MeasurementRow(metric=metric, **fields)
+    shown = spec.presentation(value.name, value.unit)
+    return MeasurementRow(metric=spec.name, **fields, **shown)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from flowbench.data.splits import LoadedData
+from flowbench.data.library.splits import LoadedData
 
 COLUMNS, ROWS = 8, 4
 DENSITY_BINS = 96

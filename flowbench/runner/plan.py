@@ -11,7 +11,7 @@ from typing import Any
 
 from flowbench.api.config import unsupported_sampling
 from flowbench.api.specs import DatasetInfo
-from flowbench.data.splits import LoadedData
+from flowbench.data.library.splits import LoadedData
 from flowbench.errors import DataMissingError, SuiteError, did_you_mean
 from flowbench.evaluation.evaluate import requested_metrics
 from flowbench.registry import Registry

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from flowbench.api.config import likelihood_as_version_2
+from flowbench.api.specs import Role, Scale
 
 RECORD_VERSION = 1
 
@@ -24,13 +25,13 @@ LikelihoodFacts = Annotated[dict[str, Any], AfterValidator(likelihood_as_version
 """Facts that hold a likelihood, as the present API states it; older records are mapped."""
 
 
-class Row(BaseModel):
+class Record(BaseModel):
     """Base of all records: immutable, closed, finite."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class JobRow(Row):
+class JobRow(Record):
     """A job: what was asked for, not where or by which code it ran.
 
     Attributes:
@@ -60,7 +61,7 @@ class JobRow(Row):
     protocol: dict[str, Any]
 
 
-class MeasurementRow(Row):
+class MeasurementRow(Record):
     """One value of one metric.
 
     Attributes:
@@ -75,6 +76,12 @@ class MeasurementRow(Row):
         n: How many examples or repeats it is a mean (or quantile) of.
         stderr: Standard error over those.
         protocol: All that two values must share to be compared.
+        label: What a title calls it, and below how it is shown: see `MetricSpec`. None, as all of
+            these, in records made before they were kept.
+        short: The same where room is scarce.
+        role: What it is on a board.
+        scale: How an axis shows it.
+        decimals: Decimals of a column; None also for three significant digits.
     """
 
     metric: str
@@ -88,9 +95,14 @@ class MeasurementRow(Row):
     n: int | None = None
     stderr: float | None = None
     protocol: LikelihoodFacts = Field(default_factory=dict)
+    label: str | None = None
+    short: str | None = None
+    role: Role | None = None
+    scale: Scale | None = None
+    decimals: int | None = None
 
 
-class CurvePoint(Row):
+class CurvePoint(Record):
     """One validation during training; a line of ``curves.jsonl``.
 
     Attributes:
@@ -116,7 +128,7 @@ class CurvePoint(Row):
     nll_ema: float | None = None
 
 
-class AttemptRow(Row):
+class AttemptRow(Record):
     """One try at a job, whatever became of it.
 
     Attributes:

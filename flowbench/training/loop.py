@@ -232,7 +232,7 @@ class Trainer:
         guarded.zero_grad()
         with self._device.autocast(self._training.precision):
             loss = without_info("loss", self.model, self._loss(batch, step))
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         bad = guarded(lr)
         self._streak = (self._streak + bad) * bad
         self._skipped += bad

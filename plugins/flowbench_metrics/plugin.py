@@ -13,5 +13,5 @@ FLOWBENCH_API_VERSION = 2
 
 @hookimpl
 def register_metrics() -> list[MetricSpec]:
-    """Likelihoods first, then costs, then checks of the model's health."""
+    """Likelihoods and distances, then costs and counts, then what vouches for a run."""
     return list(ALL)

@@ -8,8 +8,8 @@ FLOWBENCH_API_VERSION = 2
 
 NICE = ModelSpec(
     name="nice",
-    model="flowbench_models.nice:NICE",
-    config="flowbench_models.nice:NICEConfig",
+    model="flowbench_models.coupling.nice:NICE",
+    config="flowbench_models.coupling.nice:NICEConfig",
     modalities=frozenset({"image", "vector"}),
     summary="additive couplings and one diagonal scaling",
     paper=Paper(
@@ -30,8 +30,8 @@ NICE = ModelSpec(
 
 REALNVP = ModelSpec(
     name="realnvp",
-    model="flowbench_models.realnvp:RealNVP",
-    config="flowbench_models.realnvp:RealNVPConfig",
+    model="flowbench_models.coupling.realnvp.model:RealNVP",
+    config="flowbench_models.coupling.realnvp.config:RealNVPConfig",
     modalities=frozenset({"image", "vector"}),
     summary="affine couplings over checkerboards and channels, multi-scale",
     paper=Paper(
@@ -52,8 +52,8 @@ REALNVP = ModelSpec(
 
 GLOW = ModelSpec(
     name="glow",
-    model="flowbench_models.glow:Glow",
-    config="flowbench_models.glow:GlowConfig",
+    model="flowbench_models.coupling.glow.model:Glow",
+    config="flowbench_models.coupling.glow.config:GlowConfig",
     modalities=frozenset({"image"}),
     summary="actnorm, invertible 1x1 convolutions and affine couplings, multi-scale",
     paper=Paper(
@@ -75,8 +75,8 @@ GLOW = ModelSpec(
 
 NANOFLOW = ModelSpec(
     name="nanoflow",
-    model="flowbench_models.nanoflow:NanoFlow",
-    config="flowbench_models.nanoflow_config:NanoFlowConfig",
+    model="flowbench_models.coupling.nanoflow.model:NanoFlow",
+    config="flowbench_models.coupling.nanoflow.config:NanoFlowConfig",
     modalities=frozenset({"image"}),
     summary="Glow whose steps share one density estimator a scale, told apart by embeddings",
     paper=Paper(
@@ -98,8 +98,8 @@ NANOFLOW = ModelSpec(
 
 DENSEFLOW = ModelSpec(
     name="denseflow",
-    model="flowbench_models.denseflow:DenseFlow",
-    config="flowbench_models.denseflow_config:DenseFlowConfig",
+    model="flowbench_models.augmented.denseflow.model:DenseFlow",
+    config="flowbench_models.augmented.denseflow.config:DenseFlowConfig",
     modalities=frozenset({"image"}),
     summary="densely connected units that add conditional noise, attention in the couplings",
     paper=Paper(
@@ -121,8 +121,8 @@ DENSEFLOW = ModelSpec(
 
 TARFLOW = ModelSpec(
     name="tarflow",
-    model="flowbench_models.tarflow:TarFlow",
-    config="flowbench_models.tarflow_config:TarFlowConfig",
+    model="flowbench_models.autoregressive.tarflow.model:TarFlow",
+    config="flowbench_models.autoregressive.tarflow.config:TarFlowConfig",
     modalities=frozenset({"image"}),
     summary="transformers over patches, autoregressive in alternating directions",
     paper=Paper(

@@ -1,27 +1,26 @@
 """Steps per second of the training loop against a bare PyTorch loop.
 
-Both train the same model on the same batches of the same data with the same optimizer settings, in
-turns within one process; the figure is the median of the pairwise ratios (bare time / our time, so
-1.0 means that the harness costs nothing).
+Both train the same model on the same batches of the same data with the same optimizer settings; the
+ratio is bare time / our time, so 1.0 means that the harness costs nothing.
 
-    python tests/benchmarks/bench_loop.py --model realnvp --dataset digits
+    python -m tests.benchmarks.bench_loop --model realnvp --dataset digits
 """
 
 from __future__ import annotations
 
-import argparse
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from flowbench.api import Batch
-from flowbench.api.models import GenerativeModel
+from flowbench.api.models import DensityModel
 from flowbench.api.units import bits_per_dim
 from flowbench.data.batches import TrainBatches
+from flowbench.data.library.splits import LoadedData
 from flowbench.data.preprocess import Preprocessor
-from flowbench.data.splits import LoadedData
 from flowbench.registry import PluginSelection, load_registry
 from flowbench.registry.build import build_model, load_dataset
 from flowbench.registry.configs import configure
@@ -29,6 +28,9 @@ from flowbench.training.budget import Budget
 from flowbench.training.clock import Clock
 from flowbench.training.device import Device
 from flowbench.training.loop import Trainer, ValidationPoint
+from tests.benchmarks.ratios import Ratio, argument_parser, take_turns
+
+Steps = Callable[[int], None]
 
 
 class Unwatched:
@@ -45,13 +47,15 @@ class Unwatched:
     def save(self, state: dict[str, Any]) -> None: ...
 
 
-def build(choice: str, dataset: str) -> tuple[GenerativeModel, Preprocessor, LoadedData]:
+def build(choice: str, dataset: str) -> tuple[DensityModel, Preprocessor, LoadedData]:
+    """A model that has seen its first batch, and what it trains on."""
     registry = load_registry(PluginSelection())
     data = load_dataset(registry, dataset, ".")
     configured = configure(registry, choice, data.info, {})
     torch.manual_seed(0)
     name = choice.partition(":")[0]
     model = build_model(registry, name, configured.config.model_dump(), data.info)
+    assert isinstance(model, DensityModel), "the bare loop trains by likelihood"
     preprocessor = Preprocessor(model.config.preprocessing, data.info)
     preprocessor.fit(data.splits.train)
     raw, _ = TrainBatches(data.splits.train, 256, 0, "cpu").next()
@@ -62,7 +66,7 @@ def build(choice: str, dataset: str) -> tuple[GenerativeModel, Preprocessor, Loa
     return model, preprocessor, data
 
 
-def bare_loop(model: GenerativeModel, preprocessor: Preprocessor, data: LoadedData):
+def bare_loop(model: DensityModel, preprocessor: Preprocessor, data: LoadedData) -> Steps:
     """What one would write by hand: index, preprocess, loss, backward, clip, step, average."""
     training = model.config.training
     x_train = torch.from_numpy(data.splits.train.x)
@@ -95,7 +99,8 @@ def bare_loop(model: GenerativeModel, preprocessor: Preprocessor, data: LoadedDa
     return run
 
 
-def our_loop(model: GenerativeModel, preprocessor: Preprocessor, data: LoadedData):
+def our_loop(model: DensityModel, preprocessor: Preprocessor, data: LoadedData) -> Steps:
+    """The training loop of the harness on the same batches."""
     size = model.config.training.batch_size
     trainer = Trainer(
         model,
@@ -116,35 +121,27 @@ def our_loop(model: GenerativeModel, preprocessor: Preprocessor, data: LoadedDat
     return run
 
 
-def seconds(run: Any, steps: int) -> float:
-    begin = time.perf_counter()
-    run(steps)
-    return time.perf_counter() - begin
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(arguments: Sequence[str] | None = None) -> list[Ratio]:
+    """Takes steps of both loops in turns, and prints the ratio."""
+    parser = argument_parser(__doc__, rounds=21)
     parser.add_argument("--model", default="realnvp")
     parser.add_argument("--dataset", default="digits")
-    parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--pairs", type=int, default=21)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
+    parser.add_argument("--steps", type=int, default=30, help="steps a round")
+    options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     ours = our_loop(*build(options.model, options.dataset))
     bare = bare_loop(*build(options.model, options.dataset))
-    for run in (ours, bare):
-        run(5)
-    pairs = [
-        (seconds(bare, options.steps), seconds(ours, options.steps)) for _ in range(options.pairs)
-    ]
-    ratios = np.array([b / o for b, o in pairs])
-    low, median, high = np.quantile(ratios, [0.1, 0.5, 0.9])
-    rate = options.steps / np.median([o for _, o in pairs])
-    print(
-        f"{options.model} on {options.dataset}: loop / bare = {median:.3f} "
-        f"(10 to 90 %: {low:.3f} to {high:.3f}), {rate:.1f} steps/s"
+    taken = take_turns(
+        lambda: bare(options.steps),
+        lambda: ours(options.steps),
+        rounds=options.rounds,
+        clock=time.perf_counter,  # waiting for data must count
     )
+    bare_s, ours_s = taken.T
+    variant = f"bare loop / ours ({options.model} on {options.dataset})"
+    ratio = Ratio.of(variant, bare_s, ours_s)
+    print(f"{ratio}, {options.steps / np.median(ours_s):.1f} steps/s")
+    return [ratio]
 
 
 if __name__ == "__main__":

@@ -1,16 +1,15 @@
 """Training steps per second against released PyTorch code of the same architecture.
 
-    python tests/benchmarks/bench_released.py glow --released PATH --preset small
-    python tests/benchmarks/bench_released.py denseflow --released PATH --preset natural-patches
+    python -m tests.benchmarks.bench_released glow --released PATH --preset small
+    python -m tests.benchmarks.bench_released denseflow --released PATH --preset natural-patches
 
 PATH is a checkout of github.com/y0ast/Glow-PyTorch or github.com/matejgrcic/DenseFlow, which are
 brought along only to measure. A step is that of either side's own training: gradients to zero,
-dequantization, loss, backward, Adamax. Both take turns in one process on the same batch of integer
-images, so that a slow moment of the machine hits both; reported are the median of the pairwise
-ratios (released time / our time) and its 95 % interval over resampled rounds. Parameter counts
-must agree. ``--preset`` takes sizes and batch from one of our presets; what released code has no
-switch for stays as released (attention, dequantization, priors). With ``--profile`` the share of
-convolutions and matrix products in our step follows.
+dequantization, loss, backward, Adamax, on the same batch of integer images; the ratio is released
+time / our time, so more than 1 means that ours is faster. Parameter counts must agree. ``--preset``
+takes sizes and batch from one of our presets; what released code has no switch for stays as
+released (attention, dequantization, priors). With ``--profile`` the share of convolutions and
+matrix products in our step follows.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +31,13 @@ from flowbench.api import Batch, DatasetInfo, ModelConfig, Step
 from flowbench.api.models import GenerativeModel
 from flowbench.data.preprocess import Preprocessor
 from flowbench.training.optim import GuardedStep
-from flowbench_models.denseflow import DenseFlow
-from flowbench_models.denseflow_config import DenseFlowConfig
-from flowbench_models.glow import Glow, GlowConfig
+from flowbench_models.augmented.denseflow.config import DenseFlowConfig
+from flowbench_models.augmented.denseflow.model import DenseFlow
+from flowbench_models.coupling.glow.config import GlowConfig
+from flowbench_models.coupling.glow.model import Glow
+from tests.benchmarks.ratios import Ratio, argument_parser, take_turns
 
 LEVELS = 256
-RESAMPLES = 2000
 PRODUCTS = ("convolution", "conv_", "::mm", "addmm", "bmm", "linear")
 GLOW_SIZES = ("levels", "steps", "width")
 DENSEFLOW_SIZES = (
@@ -56,12 +56,12 @@ DENSEFLOW_SIZES = (
 Run = Callable[[], None]
 
 
-def data_info(options: argparse.Namespace) -> DatasetInfo:
-    """Facts of a dataset of images."""
+def data_info(channels: int, side: int) -> DatasetInfo:
+    """Facts of a dataset of square images."""
     return DatasetInfo(
         name="noise",
         modality="image",
-        event_shape=(options.channels, options.side, options.side),
+        event_shape=(channels, side, side),
         levels=LEVELS,
         num_train=1,
         num_validation=1,
@@ -74,7 +74,10 @@ def our_step(model: GenerativeModel, raw: Tensor) -> Run:
     training = model.config.training
     preprocessor = Preprocessor(model.config.preprocessing, model.data)
     generator = torch.Generator()
-    model.initialize(Batch(x=preprocessor.forward(raw, generator)[0]), generator=torch.Generator())
+    model.initialize(
+        Batch(x=preprocessor.forward(raw, generator)[0]),
+        generator=torch.Generator(),
+    )
     guarded = GuardedStep(training, model.optimizer_groups()["all"])
     step = Step(progress=torch.zeros(()), phase=0, group="all", generator=generator, seed=0)
 
@@ -102,13 +105,13 @@ def released_step(net: nn.Module, loss: Callable[[], Tensor]) -> Run:
 def glow_pair(options: argparse.Namespace, raw: Tensor) -> tuple[GenerativeModel, nn.Module, Run]:
     """Glow, and y0ast/Glow-PyTorch of the same size."""
     sys.path.insert(0, str(options.released))
-    torch.qr, torch.lu = torch.linalg.qr, torch.linalg.lu_factor  # torch has dropped the old names
-    from model import Glow as ReleasedGlow
-
+    for name, now in (("qr", "qr"), ("lu", "lu_factor")):  # torch has dropped the old names
+        setattr(torch, name, getattr(torch.linalg, now))
+    released_glow = import_module("model").Glow
     config = _with_adamax(
         GlowConfig(levels=options.levels, steps=options.steps, width=options.width)
     )
-    released = ReleasedGlow(
+    released = released_glow(
         image_shape=(options.side, options.side, options.channels),
         hidden_channels=options.width,
         K=options.steps,
@@ -126,7 +129,8 @@ def glow_pair(options: argparse.Namespace, raw: Tensor) -> tuple[GenerativeModel
         bits: Tensor = released(raw.float() / LEVELS - 0.5, None)[1]
         return bits.mean()
 
-    return Glow(config, data_info(options)), released, released_step(released, loss)
+    model = Glow(config, data_info(options.channels, options.side))
+    return model, released, released_step(released, loss)
 
 
 def denseflow_pair(
@@ -135,9 +139,9 @@ def denseflow_pair(
     """DenseFlow and its released code of the same size."""
     for folder in (options.released, options.released / "experiments" / "image"):
         sys.path.insert(0, str(folder))
-    from denseflow.utils import elbo_bpd
-    from model import affine_coupling, dense_flow, dequantization
-
+    elbo_bpd = import_module("denseflow.utils").elbo_bpd
+    parts = ("affine_coupling", "dense_flow", "dequantization")
+    affine_coupling, dense_flow, dequantization = (import_module(f"model.{p}") for p in parts)
     paper = DenseFlowConfig.presets["74-10"].values
     changes = {name: getattr(options, name) for name in DENSEFLOW_SIZES}
     changes["head_width"] = options.width // 2  # fixed so in the released code
@@ -151,7 +155,7 @@ def denseflow_pair(
         growth_rate=options.growth,
         checkpointing=False,
     )
-    model = DenseFlow(config, data_info(options))
+    model = DenseFlow(config, data_info(options.channels, options.side))
     return model, released, released_step(released, lambda: elbo_bpd(released, raw))
 
 
@@ -198,32 +202,6 @@ def _with_adamax(config: ModelConfig) -> Any:
     return config.model_copy(update={"training": training})
 
 
-def seconds(run: Run) -> float:
-    """Time of one call: on one thread the processor's, which other programs disturb less."""
-    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
-    start = clock()
-    run()
-    return clock() - start
-
-
-def median_interval(values: np.ndarray) -> tuple[float, float]:
-    """95 % interval of the median over resampled rounds."""
-    picks = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
-    low, high = np.quantile(np.median(values[picks], axis=1), [0.025, 0.975])
-    return float(low), float(high)
-
-
-def report(ours: Run, theirs: Run, rounds: int) -> None:
-    """Times both in turn, after two rounds of warm-up, and prints the ratio."""
-    pairs = np.array([(seconds(ours), seconds(theirs)) for _ in range(rounds + 2)])[2:]
-    ratios = pairs[:, 1] / pairs[:, 0]
-    low, high = median_interval(ratios)
-    mine, other = np.median(pairs, axis=0)
-    print(f"ours {1 / mine:.2f} steps/s, released {1 / other:.2f} steps/s (medians)")
-    print(f"ratio {np.median(ratios):.2f}, 95 % interval {low:.2f} to {high:.2f}, n={len(ratios)}")
-    print(f"load of the machine {os.getloadavg()[0]:.1f}")
-
-
 def profile(run: Run, rows: int) -> None:
     """Prints where our step spends its time, operation by operation."""
     for _ in range(3):  # fresh memory is slow to touch: the first steps are not like the others
@@ -249,17 +227,15 @@ def preset_sizes(model: str, preset: str) -> dict[str, Any]:
     return {**values, "batch_size": config.training.batch_size}
 
 
-def parse() -> argparse.Namespace:
+def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argument_parser(__doc__, rounds=20)
     parser.add_argument("model", choices=("glow", "denseflow"))
     parser.add_argument("--preset")
     parser.add_argument("--released", type=Path, required=True)
-    parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--channels", type=int, default=3)
     parser.add_argument("--side", type=int, default=32)
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--width", type=int, default=48)
     parser.add_argument("--levels", type=int, default=3)
     parser.add_argument("--steps", type=int, default=8)
@@ -274,27 +250,34 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--dequantizer-growth", type=int, default=64)
     parser.add_argument("--context-growth", type=int, default=16)
     parser.add_argument("--profile", type=int, default=0, metavar="ROWS")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.preset:
         parser.set_defaults(**preset_sizes(options.model, options.preset))
-        options = parser.parse_args()
+        options = parser.parse_args(arguments)
     return options
 
 
-def main() -> None:
-    """Parses the command line, measures and prints."""
-    options = parse()
+def main(arguments: Sequence[str] | None = None) -> list[Ratio]:
+    """Takes steps of both in turns, and prints the ratio."""
+    options = options_of(arguments)
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    raw = torch.randint(0, LEVELS, (options.batch_size, *data_info(options).event_shape))
+    shape = options.batch_size, options.channels, options.side, options.side
+    raw = torch.randint(0, LEVELS, shape)
     pair = glow_pair if options.model == "glow" else denseflow_pair
     model, released, theirs = pair(options, raw)
     counts = [sum(p.numel() for p in net.parameters()) for net in (model, released)]
     print(f"{options.model}: {counts[0]:,} parameters, released {counts[1]:,}")
     ours = our_step(model, raw)
-    report(ours, theirs, options.rounds)
+    ours_s, theirs_s = take_turns(ours, theirs, rounds=options.rounds).T
+    sizes = f"{options.preset or 'own sizes'}, batch {'x'.join(map(str, shape))}"
+    ratio = Ratio.of(f"released / ours, {options.model} step ({sizes})", theirs_s, ours_s)
+    rates = 1 / np.median(ours_s), 1 / np.median(theirs_s)
+    print("ours {:.2f} steps/s, released {:.2f} steps/s (medians)".format(*rates))
+    print(f"{ratio}, load of the machine {os.getloadavg()[0]:.1f}")
     if options.profile:
         profile(ours, options.profile)
+    return [ratio]
 
 
 if __name__ == "__main__":

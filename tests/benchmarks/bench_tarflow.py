@@ -1,24 +1,23 @@
 """What the key/value cache saves when a TarFlow is sampled, and how its time grows with tokens.
 
-    python tests/benchmarks/bench_tarflow.py --rounds 5
+    python -m tests.benchmarks.bench_tarflow --rounds 5
 
-Without a cache, each token is the last output of a pass over all tokens before it. Both ways take
-turns in one process, on one thread, so that a slow moment of the machine hits both; reported are
-seconds of process time, the median of the pairwise ratios, and microseconds a token by length.
+Without a cache, each token is the last output of a pass over all tokens before it. Reported are
+seconds, the ratio, and microseconds a token by length.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from flowbench_models.tarflow_blocks import AutoregressiveBlock
-from flowbench_models.tarflow_config import TarFlowConfig
+from flowbench_models.autoregressive.tarflow.blocks import AutoregressiveBlock
+from flowbench_models.autoregressive.tarflow.config import TarFlowConfig
+from tests.benchmarks.ratios import Ratio, argument_parser, take_turns
 
 TOKEN_DIMS = 12  # patches of 2x2 RGB pixels
 SEED = 0
@@ -48,38 +47,32 @@ def cached(block: AutoregressiveBlock, z: Tensor) -> Tensor:
     return block.inverse(z, None, None, lambda _: None)
 
 
-def seconds(inverse: Callable[[AutoregressiveBlock, Tensor], Tensor], *given: object) -> float:
-    """Process time of one call, which other work on the machine moves least."""
-    start = time.process_time()
-    inverse(*given)  # type: ignore[arg-type]
-    return time.process_time() - start
-
-
-def main() -> None:
-    """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+def main(arguments: Sequence[str] | None = None) -> list[Ratio]:
+    """Inverts a block both ways at each length, and prints the ratios."""
+    parser = argument_parser(__doc__, rounds=3)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--tokens", type=int, nargs="+", default=[32, 64, 128, 256])
-    parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    print("tokens   cached s  us a token   uncached s   cached / uncached")
-    for num_tokens in given.tokens:
-        block = block_of(given.width, given.layers, num_tokens)
-        z = torch.randn(given.batch_size, num_tokens, TOKEN_DIMS)
-        error = float((cached(block, z) - uncached(block, z)).abs().max())
-        pairs = [
-            (seconds(cached, block, z), seconds(uncached, block, z)) for _ in range(given.rounds)
-        ]
-        with_cache, without = np.median(pairs, axis=0)
-        ratio = np.median([a / b for a, b in pairs])
-        each = 1e6 * with_cache / num_tokens
-        print(
-            f"{num_tokens:6d} {with_cache:10.3f} {each:11.0f} {without:12.3f} {ratio:12.3f}"
-            f"   (largest difference {error:.1e})"
-        )
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    return [at_length(options, num_tokens) for num_tokens in options.tokens]
+
+
+def at_length(options: argparse.Namespace, num_tokens: int) -> Ratio:
+    """The ratio at one number of tokens."""
+    block = block_of(options.width, options.layers, num_tokens)
+    z = torch.randn(options.batch_size, num_tokens, TOKEN_DIMS)
+    difference = float((cached(block, z) - uncached(block, z)).abs().max())
+    taken = take_turns(
+        lambda: cached(block, z), lambda: uncached(block, z), rounds=options.rounds, warm_up=0
+    )
+    cached_s, uncached_s = taken.T
+    sizes = f"{options.layers} layers, width {options.width}, batch {options.batch_size}"
+    ratio = Ratio.of(f"cached / uncached, {num_tokens} tokens ({sizes})", cached_s, uncached_s)
+    each = 1e6 * np.median(cached_s) / num_tokens
+    print(f"{ratio}, {each:.0f} us a token with the cache, largest difference {difference:.1e}")
+    return ratio
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from flowbench.leaderboard import words
         ({"measure": "discrete", "noise": "none", "bound": False}, "exact"),
         (
             {
-                "measure": "discrete", "noise": "weights", "bound": True, "dequantization": "uniform",
-                "draws": 16, "given": [],
+                "measure": "discrete", "dequantization": "uniform", "noise": "weights",
+                "bound": True, "draws": 16, "given": [],
             },
             "uniform bound, 16 draws",
         ),

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from flowbench.data.splits import validation_size
+from flowbench.data.library.splits import validation_size
 from flowbench.errors import ConfigError
 from flowbench.registry import Registry
 from flowbench.registry.build import build_model

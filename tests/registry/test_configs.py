@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from flowbench.data.splits import validation_size
+from flowbench.data.library.splits import validation_size
 from flowbench.errors import ConfigError, UnknownNameError
 from flowbench.registry import Registry
 from flowbench.registry.configs import configure

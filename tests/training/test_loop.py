@@ -10,8 +10,8 @@ import torch
 
 from flowbench.api import GenerativeModel
 from flowbench.data.batches import TrainBatches
+from flowbench.data.library.splits import LoadedData
 from flowbench.data.preprocess import Preprocessor
-from flowbench.data.splits import LoadedData
 from flowbench.errors import NonFiniteLossError
 from flowbench.registry import Registry
 from flowbench.registry.build import build_model, load_dataset

@@ -8,7 +8,7 @@ import numpy as np
 
 from flowbench.contract.checks import Check, Finding, failed, passed
 from flowbench.contract.datasets.subject import DatasetSubject
-from flowbench.data.content import content_hash, example_hashes
+from flowbench.data.library.content import content_hash, example_hashes
 
 SHOWN = 16  # digits of a hash
 

@@ -9,7 +9,7 @@ import numpy as np
 from flowbench.api.data import DataSplits, Split
 from flowbench.contract.checks import Check, Finding, failed, passed, within
 from flowbench.contract.datasets.subject import DatasetSubject
-from flowbench.data.validity import check_split
+from flowbench.data.library.validity import check_split
 from flowbench.errors import DataError
 
 SPREAD_RATIO = 3.0  # splits of one source do not differ more than that in their spread

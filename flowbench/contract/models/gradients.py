@@ -37,7 +37,7 @@ def _check_reached(
     batch, dead = subject.batch(NUM), 0
     for group, parameters in groups.items():
         model.zero_grad(set_to_none=True)
-        loss(model, batch, step(group)).backward()  # type: ignore[no-untyped-call]
+        loss(model, batch, step(group)).backward()
         missing = [names[id(p)] for p in parameters if p.grad is None]
         if missing:
             return failed(f"the loss of {group!r} does not reach {_named(missing)}")

@@ -68,7 +68,7 @@ def train_once(subject: ModelSubject, model: GenerativeModel) -> None:
     """
     model.train()
     for group in model.optimizer_groups():
-        loss(model, subject.batch(NUM), step(group)).backward()  # type: ignore[no-untyped-call]
+        loss(model, subject.batch(NUM), step(group)).backward()
     model.eval()
 
 

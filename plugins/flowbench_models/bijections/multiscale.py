@@ -8,68 +8,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from flowbench_models.bijections.base import Bijection, sum_event_dims
-from flowbench_models.nets.conditioner import Conditioner
-
-Latents = tuple[Tensor, ...]
-
-
-class FactorOut(nn.Module):
-    r"""Factors out the second half of the channels, :math:`x = (y, x_b)`, as a latent.
-
-    With a prior network the latent is :math:`\epsilon = (x_b - \mu(y))\,e^{-s(y)}`, with
-    ladj = -sum(s): standard normal if :math:`x_b \mid y \sim N(\mu(y), e^{2 s(y)})`. Without one
-    it is :math:`x_b` itself.
-
-    Args:
-        prior: Maps y of shape (B, C/2, H, W) to means and log standard deviations, stacked along
-            axis 1: (B, C, H, W).
-
-    References:
-        Dinh et al. (2017), Density estimation using Real NVP, https://arxiv.org/abs/1605.08803,
-        section 3.6; conditional priors as in the released code of Glow.
-    """
-
-    def __init__(self, prior: Conditioner | None = None) -> None:
-        super().__init__()
-        self.prior = prior
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Splits data.
-
-        Args:
-            x: Shape (B, C, H, W), C even.
-
-        Returns:
-            The half that goes on and the latent, both (B, C/2, H, W), and ladj of shape (B,), nats.
-        """
-        kept, factored = x.chunk(2, dim=1)
-        if self.prior is None:
-            return kept, factored, x.new_zeros(x.shape[0])
-        mean, log_std = self.prior(kept).to(x.dtype).chunk(2, dim=1)
-        return kept, (factored - mean) * (-log_std).exp(), -sum_event_dims(log_std)
-
-    def inverse(self, kept: Tensor, latent: Tensor) -> Tensor:
-        """Puts data together again.
-
-        Args:
-            kept: The half that went on, shape (B, C/2, H, W).
-            latent: The latent, shape (B, C/2, H, W).
-
-        Returns:
-            Shape (B, C, H, W).
-        """
-        if self.prior is not None:
-            mean, log_std = self.prior(kept).to(kept.dtype).chunk(2, dim=1)
-            latent = latent * log_std.exp() + mean
-        return torch.cat((kept, latent), dim=1)
-
-    def initialize(self, x: Tensor) -> Tensor:
-        """Initialises the prior from a first batch; returns the half that goes on."""
-        kept = x.chunk(2, dim=1)[0]
-        if self.prior is not None:
-            self.prior.initialize(kept)
-        return kept
+from flowbench.api import Batch, Context, InvertibleModel, Latents
+from flowbench_models.bijections.base import Bijection
+from flowbench_models.bijections.channels import FactorOut
 
 
 class MultiScale(nn.Module):
@@ -133,3 +74,29 @@ class MultiScale(nn.Module):
         for scale, split in self._inner():
             x = split.initialize(scale.initialize(x))
         self._last().initialize(x)
+
+
+class MultiScaleModel(InvertibleModel):
+    """A flow whose latents are those of its scales.
+
+    Attributes:
+        flow: The flow, set by the subclass.
+    """
+
+    flow: MultiScale
+
+    def initialize(self, batch: Batch, *, generator: torch.Generator) -> None:
+        """Initialises layer by layer from a first batch."""
+        with torch.no_grad():
+            self.flow.initialize(batch.x)
+
+    def to_latent(
+        self, x: Tensor, context: Context | None = None, *, aux: Latents | None = None
+    ) -> tuple[Latents, Tensor]:
+        """Maps data (B, *event_shape) to latents; see `InvertibleModel.to_latent`."""
+        latents, ladj = self.flow(x)
+        return latents, ladj
+
+    def from_latent(self, latents: Latents, context: Context | None = None) -> Tensor:
+        """Maps latents to data (B, *event_shape)."""
+        return self.flow.inverse(latents)

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from flowbench_models.nets.conditioner import Conditioner
+from flowbench_models.nets.convolution import Conditioner
 
 
 class MLP(Conditioner):
@@ -44,32 +44,3 @@ class MLP(Conditioner):
         """Maps (B, num_inputs) to (B, num_outputs)."""
         parameters: Tensor = self.layers(h)
         return parameters
-
-
-class ImageMLP(Conditioner):
-    """An `MLP` over all pixels of an image: for images so small that they have no far corners.
-
-    Args:
-        in_shape: Shape of the input (C_in, H, W).
-        num_outputs: Output channels C_out.
-        hidden: Width of each hidden layer.
-        dropout: Part of hidden units that are dropped in training.
-    """
-
-    def __init__(
-        self,
-        in_shape: tuple[int, int, int],
-        num_outputs: int,
-        hidden: Sequence[int],
-        *,
-        dropout: float = 0.0,
-    ) -> None:
-        super().__init__()
-        channels, height, width = in_shape
-        positions = height * width
-        self.net = MLP(channels * positions, hidden, num_outputs * positions, dropout=dropout)
-
-    def forward(self, h: Tensor) -> Tensor:
-        """Maps (B, C_in, H, W) to (B, C_out, H, W)."""
-        parameters: Tensor = self.net(h.flatten(1))
-        return parameters.view(h.shape[0], -1, *h.shape[2:])

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_digits
 
-from flowbench.data.content import content_hash
+from flowbench.data.library.content import content_hash
 from flowbench_datasets.digits import load
 from flowbench_datasets.specs import DIGITS
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from flowbench.api import RemoteFile
-from flowbench.data.prepare import prepare
-from flowbench.data.splits import load_prepared
+from flowbench.data.library.prepare import prepare
+from flowbench.data.library.splits import load_prepared
 from flowbench.errors import DataError
 from flowbench_datasets.facts import FASHION_MNIST
 from flowbench_datasets.idx import convert, read_idx

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flowbench.data.content import content_hash
+from flowbench.data.library.content import content_hash
 from flowbench_datasets import planar
 from flowbench_datasets.planar import Points
 from flowbench_datasets.planar_densities import (

@@ -9,7 +9,7 @@ from string import hexdigits
 import pytest
 
 from flowbench.api import API_VERSION, DatasetSpec
-from flowbench.data.splits import load_splits, validation_size
+from flowbench.data.library.splits import load_splits, validation_size
 from flowbench_datasets import plugin
 from flowbench_datasets.plugin import register_datasets
 

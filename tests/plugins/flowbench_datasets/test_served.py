@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 
 from flowbench.api import DatasetSpec, RemoteFile
-from flowbench.data.manifest import Manifest
-from flowbench.data.prepare import prepare
-from flowbench.data.splits import load_prepared
-from flowbench.data.store import is_ready, verify_store
+from flowbench.data.library.manifest import Manifest
+from flowbench.data.library.prepare import prepare
+from flowbench.data.library.prepared import is_ready, verify_prepared
+from flowbench.data.library.splits import load_prepared
 from flowbench.errors import DataError
 from flowbench_datasets.facts import CELEBA64, CELEBA64_5BIT, CIFAR10, IMAGENET, MNIST, SVHN
 from flowbench_datasets.tabular_specs import TABULAR
@@ -170,7 +170,7 @@ def test_a_real_format_goes_from_the_server_to_the_store(
     data = load_prepared(spec, tmp_path / "data")
     assert len(data.splits.test) == spec.num_test
     assert data.splits.test.x.shape[1:] == spec.event_shape
-    assert verify_store(spec, tmp_path / "data").sha256 == data.sha256
+    assert verify_prepared(spec, tmp_path / "data").sha256 == data.sha256
 
 
 @every_format

@@ -3,14 +3,22 @@ from __future__ import annotations
 import pytest
 import torch
 
-from flowbench_models.bijections import (
-    ActNorm,
+from flowbench_models.augmented.denseflow.blocks import BoundedAffine
+from flowbench_models.bijections.base import (
     Bijection,
     Composition,
-    DiagonalScaling,
-    Permutation,
+    ElementwiseMap,
+    HalfCoupling,
+    Shift,
+    SigmoidAffine,
+    half_sizes,
     sum_event_dims,
 )
+from flowbench_models.bijections.channels import ActNorm, Permutation
+from flowbench_models.coupling.glow.model import GlowConvNet
+from flowbench_models.coupling.nice import DiagonalScaling
+from flowbench_models.coupling.realnvp.model import MaskedCoupling, TanhAffine, checkerboard_mask
+from flowbench_models.nets.mlp import MLP
 
 
 def test_composition_adds_ladj_and_inverts_in_reverse_order(assert_is_bijection, perturb) -> None:
@@ -47,3 +55,135 @@ def test_base_class_leaves_both_directions_to_its_subclasses() -> None:
 def test_sum_event_dims_sums_all_but_the_batch(shape) -> None:
     x = torch.randn(shape)
     torch.testing.assert_close(sum_event_dims(x), x.flatten(1).sum(1))
+
+
+LAWS = {
+    "shift": Shift,
+    "sigmoid": SigmoidAffine,
+    "tanh": lambda: TanhAffine(0.7),
+    "bounded": BoundedAffine,
+}
+
+
+@pytest.fixture(params=LAWS.values(), ids=LAWS.keys())
+def law(request: pytest.FixtureRequest) -> ElementwiseMap:
+    return request.param().double()
+
+
+def test_derivative_is_that_of_autograd_and_the_inverse_inverts(law) -> None:
+    x = torch.randn(4, 3, 2, dtype=torch.float64, requires_grad=True)
+    parameters = torch.randn(4, 3 * law.num_parameters, 2, dtype=torch.float64)
+    z, log_derivative = law(x, parameters)
+    (derivative,) = torch.autograd.grad(z.sum(), x)
+    torch.testing.assert_close(log_derivative, derivative.log())
+    torch.testing.assert_close(law.inverse(z, parameters), x)
+
+
+@pytest.mark.parametrize(
+    ("size", "layout"),
+    [
+        ((), torch.contiguous_format),
+        ((2, 2), torch.contiguous_format),
+        ((2, 2), torch.channels_last),
+    ],
+)
+def test_gradients_of_data_and_parameters(law, size, layout) -> None:
+    x = torch.randn(2, 3, *size).double().contiguous(memory_format=layout)
+    parameters = torch.randn(2, 3 * law.num_parameters, *size).double()
+    parameters = parameters.contiguous(memory_format=layout)
+    inputs = (x.requires_grad_(), parameters.requires_grad_())
+    assert torch.autograd.gradcheck(law, inputs)
+    assert torch.autograd.gradcheck(law.inverse, inputs)
+
+
+def test_sigmoid_scale_stays_below_one() -> None:
+    x = torch.randn(4, 1)
+    assert (SigmoidAffine()(x, 50 * torch.randn(4, 2))[1] <= 0).all()
+
+
+def test_sigmoid_scale_is_finite_and_inverts_far_from_the_start() -> None:
+    law, x = SigmoidAffine(), torch.ones(1, 1)
+    for raw in (-200.0, -40.0, 40.0):
+        z, log_derivative = law(x, torch.tensor([[0.0, raw]]))
+        assert log_derivative.isfinite().all()
+        assert log_derivative.item() == pytest.approx(max(min(raw + 2.0, 0.0), -87.34), abs=0.01)
+        torch.testing.assert_close(law.inverse(z, torch.tensor([[0.0, raw]])), x)
+
+
+def test_tanh_affine_without_gain_preserves_volume() -> None:
+    _, log_derivative = TanhAffine(0.0)(torch.randn(4, 3), torch.randn(4, 6))
+    assert torch.equal(log_derivative, torch.zeros(4, 3))
+
+
+LAWS_COUPLING = {"shift": Shift, "sigmoid": SigmoidAffine, "tanh": lambda: TanhAffine(0.5)}
+
+laws = pytest.mark.parametrize("make_law", LAWS_COUPLING.values(), ids=LAWS_COUPLING.keys())
+
+
+@laws
+@pytest.mark.parametrize("swap", [False, True])
+@pytest.mark.parametrize("num_dims", [2, 5])
+def test_half_coupling_of_vectors_is_a_bijection(
+    make_law, swap, num_dims, assert_is_bijection, perturb
+) -> None:
+    law = make_law()
+    num_conditioning, num_transformed = half_sizes(num_dims, swap=swap)
+    net = MLP(num_conditioning, (8,), law.num_parameters * num_transformed)
+    coupling = perturb(HalfCoupling(law, net, swap=swap))
+    assert_is_bijection(coupling, torch.randn(3, num_dims, dtype=torch.float64))
+
+
+@laws
+@pytest.mark.parametrize("swap", [False, True])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_half_coupling_of_images_is_a_bijection(
+    make_law, swap, channels, assert_is_bijection, perturb
+) -> None:
+    law = make_law()
+    num_conditioning, num_transformed = half_sizes(channels, swap=swap)
+    net = GlowConvNet(num_conditioning, law.num_parameters * num_transformed, width=4)
+    coupling = perturb(HalfCoupling(law, net, swap=swap))
+    assert_is_bijection(coupling, torch.randn(2, channels, 2, 4, dtype=torch.float64))
+
+
+@laws
+@pytest.mark.parametrize("even", [False, True])
+def test_checkerboard_coupling_is_a_bijection(make_law, even, assert_is_bijection, perturb) -> None:
+    law = make_law()
+    net = GlowConvNet(3, 3 * law.num_parameters, width=4)
+    coupling = perturb(MaskedCoupling(law, net, checkerboard_mask(3, 4, even=even)))
+    assert_is_bijection(coupling, torch.randn(2, 3, 3, 4, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_conditioning_half_passes_unchanged(swap, perturb) -> None:
+    coupling = perturb(HalfCoupling(SigmoidAffine(), MLP(2, (4,), 4), swap=swap))
+    x = torch.randn(3, 4, dtype=torch.float64)
+    z, _ = coupling(x)
+    passing = slice(2, 4) if swap else slice(0, 2)
+    assert torch.equal(z[:, passing], x[:, passing])
+    assert not torch.equal(z, x)
+
+
+def test_masked_elements_pass_unchanged(perturb) -> None:
+    mask = checkerboard_mask(4, 4, even=True)
+    coupling = perturb(MaskedCoupling(SigmoidAffine(), GlowConvNet(2, 4, width=4), mask))
+    x = torch.randn(3, 2, 4, 4, dtype=torch.float64)
+    z, _ = coupling(x)
+    passing = mask[0].bool()
+    assert torch.equal(z[..., passing], x[..., passing])
+    assert not torch.isclose(z[..., ~passing], x[..., ~passing]).any()
+
+
+def test_lower_precision_of_the_conditioner_does_not_reach_the_data(perturb) -> None:
+    coupling = HalfCoupling(SigmoidAffine(), MLP(2, (4,), 4), swap=False)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        z, ladj = coupling(torch.randn(3, 4))
+    assert z.dtype == ladj.dtype == torch.float32
+
+
+def test_checkerboard_masks_of_both_parities_cover_everything_once() -> None:
+    even, odd = (checkerboard_mask(3, 5, even=parity) for parity in (True, False))
+    assert torch.equal(even + odd, torch.ones(1, 3, 5))
+    assert even[0, 0, 0] == 1
+    assert even[0, 0, 1] == 0

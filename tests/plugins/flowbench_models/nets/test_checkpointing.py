@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from flowbench_models.nets.checkpointing import frozen_statistics, run_checkpointed
-from flowbench_models.nets.conditioner import Conditioner
+from flowbench_models.nets.convolution import Conditioner
 
 
 class _Net(Conditioner):

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from flowbench_models.nets.convolution import convolve
+from flowbench_models.nets.convolution import convolve, full_precision
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
@@ -33,3 +33,13 @@ def test_channels_last_data_stay_channels_last(kernel) -> None:
     h = torch.randn(2, 3, 4, 4).contiguous(memory_format=torch.channels_last)
     out = convolve(h, torch.randn(6, 3, kernel, kernel), None)
     assert out.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_autocast_is_left_and_taken_up_again() -> None:
+    x = torch.randn(2, 2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        with full_precision(x):
+            assert (x @ x).dtype == torch.float32
+        assert (x @ x).dtype == torch.bfloat16
+    with full_precision(x):
+        assert (x @ x).dtype == torch.float32

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import torch
 
-from flowbench_models.nets.mlp import MLP, ImageMLP
+from flowbench_models.coupling.realnvp.networks import ImageMLP
+from flowbench_models.nets.mlp import MLP
 
 
 def test_zero_output_starts_at_zero_whatever_the_input() -> None:

@@ -1,0 +1,180 @@
+"""``folder:PATH?size=64``: any folder of images as a dataset."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
+
+from flowbench.api.specs import DatasetSpec, SplitName
+from flowbench.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from flowbench.api.data import Split
+
+PREFIX = "folder:"
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+TEST_EVERY = 10  # without splits of its own, every tenth image by sorted path is a test image
+SPLIT_FOLDERS: dict[SplitName, tuple[str, ...]] = {
+    "train": ("train",),
+    "validation": ("validation", "val", "valid"),
+    "test": ("test",),
+}
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """What a name like ``folder:PATH?size=64`` asks for.
+
+    Attributes:
+        path: The folder, absolute.
+        size: Height and width of the images once they are cropped and scaled.
+        splits: Paths of the images of each split, relative to the folder, sorted.
+    """
+
+    path: Path
+    size: int
+    splits: Mapping[SplitName, tuple[str, ...]]
+
+
+def is_folder(name: str) -> bool:
+    """Whether a dataset's name is that of a folder of images."""
+    return name.startswith(PREFIX)
+
+
+def folder_spec(name: str) -> DatasetSpec:
+    """The spec of a folder of images.
+
+    Subfolders ``train``, ``test`` and ``validation`` (or ``val``) are its splits; with ``train``
+    and ``val`` alone, ``val`` is the test split, as with ImageNet. Otherwise every tenth image by
+    sorted path is a test image.
+
+    Args:
+        name: ``folder:PATH?size=64``.
+
+    Returns:
+        The spec. Its collection names the prepared folder, and changes with the images.
+
+    Raises:
+        ConfigError: The name is malformed.
+        DataError: There is no such folder, or too few images in it.
+    """
+    folder = _parse(name)
+    counts = {split: len(paths) for split, paths in folder.splits.items()}
+    return DatasetSpec(
+        name=f"{PREFIX}{folder.path}?size={folder.size}",
+        modality="image",
+        event_shape=(3, folder.size, folder.size),
+        levels=256,
+        num_train=counts["train"],
+        num_validation=counts.get("validation"),
+        num_test=counts["test"],
+        convert=f"{__name__}:folder_converter",
+        collection=f"folder-{folder.path.name}-{_digest(folder)}",
+        summary=f"images of a folder at {folder.size}x{folder.size} pixels",
+        licence="that of the images",
+        notes=(
+            "The middle square of each image in RGB, scaled down bilinearly with antialiasing. "
+            + (
+                "The splits are its subfolders."
+                if _has_split_folders(folder.path)
+                else f"Every {TEST_EVERY}th image by sorted path is a test image."
+            )
+        ),
+    )
+
+
+def folder_converter(
+    name: str,
+) -> Callable[[Mapping[str, Path]], Iterator[tuple[SplitName, Split]]]:
+    """The function that converts a folder of images.
+
+    Args:
+        name: ``folder:PATH?size=64``.
+
+    Returns:
+        The converter; what it is given is not used, since the folder holds all.
+    """
+    return partial(_convert, _parse(name))
+
+
+def _convert(folder: ImageFolder, files: Mapping[str, Path]) -> Iterator[tuple[SplitName, Split]]:
+    # The registry, which imports this module, needs no readers.
+    from flowbench.api.data import Split
+    from flowbench.api.readers import center_square, open_archive, read_images
+
+    del files
+    with open_archive(folder.path) as archive:
+        for split, names in folder.splits.items():
+            crop = partial(center_square, size=folder.size)
+            for piece in read_images(archive, names, folder.size, crop):
+                yield split, Split(x=piece)
+
+
+def _parse(name: str) -> ImageFolder:
+    path_text, _, query = name.removeprefix(PREFIX).partition("?")
+    settings = dict(parse_qsl(query, keep_blank_values=True))
+    size = settings.pop("size", "")
+    if not path_text or settings or not size.isdigit() or not 1 <= int(size) <= 4096:
+        raise ConfigError(
+            f"malformed dataset {name!r}; expected folder:PATH?size=N with N pixels, e.g. "
+            "folder:photos?size=64"
+        )
+    path = Path(path_text).expanduser().resolve()
+    if not path.is_dir():
+        raise DataError(f"dataset {name!r}: there is no folder {path}; give a folder of images")
+    return ImageFolder(path, int(size), _splits(path))
+
+
+def _has_split_folders(path: Path) -> bool:
+    return (path / "train").is_dir() and any(
+        (path / name).is_dir() for name in (*SPLIT_FOLDERS["test"], *SPLIT_FOLDERS["validation"])
+    )
+
+
+def _splits(path: Path) -> dict[SplitName, tuple[str, ...]]:
+    images = _images(path)
+    if _has_split_folders(path):
+        tops = {name: split for split, names in SPLIT_FOLDERS.items() for name in names}
+        grouped: dict[SplitName, list[str]] = {}
+        for image in images:
+            split = tops.get(image.partition("/")[0])
+            if split is not None:
+                grouped.setdefault(split, []).append(image)
+        if "test" not in grouped and "validation" in grouped:
+            grouped["test"] = grouped.pop("validation")
+        splits = {split: tuple(names) for split, names in grouped.items()}
+    else:
+        test = images[TEST_EVERY - 1 :: TEST_EVERY]
+        train = [image for i, image in enumerate(images) if (i + 1) % TEST_EVERY]
+        splits = {"train": tuple(train), "test": tuple(test)}
+    if not splits.get("train") or not splits.get("test"):
+        raise DataError(
+            f"{path} holds {len(images)} images ({', '.join(sorted(SUFFIXES))}), too few for a "
+            f"train and a test split; give at least {TEST_EVERY}, or subfolders train and test"
+        )
+    return splits
+
+
+def _images(path: Path) -> list[str]:
+    found = []
+    for folder, _, names in os.walk(path):
+        inside = Path(folder).relative_to(path)
+        found += [(inside / n).as_posix() for n in names if Path(n).suffix.lower() in SUFFIXES]
+    return sorted(found)
+
+
+def _digest(folder: ImageFolder) -> str:
+    """Changes when an image is added, removed or written anew."""
+    facts = [str(folder.path), folder.size]
+    for split, names in folder.splits.items():
+        for name in names:
+            stat = (folder.path / name).stat()
+            facts.append((split, name, stat.st_size, stat.st_mtime_ns))
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]

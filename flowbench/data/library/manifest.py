@@ -1,0 +1,145 @@
+"""``manifest.json``: what a prepared dataset holds, and what it was made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from flowbench.api.specs import SplitName
+from flowbench.errors import DataError
+
+MANIFEST = "manifest.json"
+FORMAT = 1  # of the folder; a dataset in another one is prepared anew
+
+
+class Stamp(BaseModel):
+    """What tells cheaply that a file has not changed.
+
+    Attributes:
+        size_bytes: Its size.
+        modified: Its time of change, seconds since 1970.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    size_bytes: int
+    modified: int
+
+    @classmethod
+    def of(cls, path: Path) -> Stamp:
+        """The stamp of a file as it is now."""
+        facts = path.stat()
+        return cls(size_bytes=facts.st_size, modified=int(facts.st_mtime))
+
+
+class SourceFile(BaseModel):
+    """A file that a dataset was prepared from.
+
+    Attributes:
+        name: Its published name.
+        sha256: Hash of its bytes; None for a folder given in its place.
+        published: Whether its hash is the published one; without, its content is pinned by what
+            was first prepared from it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    sha256: str | None
+    published: bool
+
+
+class PreparedSplit(BaseModel):
+    """One split as it was prepared.
+
+    Attributes:
+        count: Examples.
+        published: Examples that the source has for it; None for a validation split that the harness
+            took off train.
+        in_other_splits: Examples left out because their bytes are also in a split that is kept
+            whole: test first, then validation.
+        context: Names of the conditioning inputs.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    count: int
+    published: int | None
+    in_other_splits: int = 0
+    context: tuple[str, ...] = ()
+
+
+class Manifest(BaseModel):
+    """What a prepared dataset holds.
+
+    Attributes:
+        format: Format of the folder, `FORMAT`.
+        name: The dataset's id.
+        flowbench: Version that prepared it.
+        prepared: When, UTC.
+        event_shape: Shape of an example.
+        dtype: NumPy type of the values.
+        splits: The splits; the values of each lie in ``<split>_x.npy``, a conditioning input in
+            ``<split>_<name>.npy``.
+        sha256: Content hash of all splits, see `flowbench.data.library.content`.
+        sources: What it was made of.
+        stamps: Size and time of each file.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int = FORMAT
+    name: str
+    flowbench: str
+    prepared: str
+    event_shape: tuple[int, ...]
+    dtype: str
+    splits: dict[SplitName, PreparedSplit]
+    sha256: str
+    sources: tuple[SourceFile, ...]
+    stamps: dict[str, Stamp]
+
+    def write(self, folder: Path) -> None:
+        """Writes it into the folder of a prepared dataset."""
+        partial = folder / f".{MANIFEST}.part"
+        partial.write_text(self.model_dump_json(indent=1) + "\n")
+        partial.replace(folder / MANIFEST)
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """Reads the manifest of a prepared dataset.
+
+    Args:
+        folder: Where it lies.
+
+    Returns:
+        The manifest; None if nothing is prepared there, or in another format.
+
+    Raises:
+        DataError: The manifest is damaged.
+    """
+    try:
+        text = (folder / MANIFEST).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        manifest = Manifest.model_validate_json(text)
+    except ValidationError as exc:
+        raise DataError(
+            f"{folder / MANIFEST} is damaged; remove the folder and prepare the dataset again"
+        ) from exc
+    return manifest if manifest.format == FORMAT else None
+
+
+def array_file(split: SplitName, name: str) -> str:
+    """Name of the file of one array.
+
+    Args:
+        split: The split.
+        name: ``x`` or the name of a conditioning input.
+
+    Returns:
+        E.g. ``"train_x.npy"``.
+    """
+    return f"{split}_{name}.npy"

@@ -1,0 +1,207 @@
+"""Prepared datasets: one folder each, of memory-mapped arrays and a manifest.
+
+The arrays are written once, in full: train without what the harness holds out, validation, test.
+Every split is then a plain ``np.memmap``, which reads what is asked for and nothing else.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from flowbench.api.data import DataSplits, Split
+from flowbench.api.specs import DatasetSpec, SplitName
+from flowbench.data.library.content import content_hash
+from flowbench.data.library.manifest import Manifest, Stamp, array_file, read_manifest
+from flowbench.errors import DataError, DataMissingError
+
+_MEND = "remove the folder and prepare the dataset again (flowbench data prepare)"
+
+
+def prepared_folder(spec: DatasetSpec, data_dir: Path) -> Path:
+    """Where a dataset lies once it is prepared.
+
+    Args:
+        spec: The dataset.
+        data_dir: Folder of prepared data.
+
+    Returns:
+        The folder, which may not exist.
+    """
+    return data_dir / (spec.collection if spec.name.startswith("folder:") else spec.name)
+
+
+def is_ready(spec: DatasetSpec, data_dir: Path) -> bool:
+    """Whether a dataset can be loaded now.
+
+    Args:
+        spec: The dataset.
+        data_dir: Folder of prepared data.
+
+    Returns:
+        True for a dataset that needs no preparation, or has had it.
+    """
+    if spec.convert is None:
+        return spec.load is not None
+    try:
+        return read_manifest(prepared_folder(spec, data_dir)) is not None
+    except DataError:
+        return False
+
+
+def open_prepared(spec: DatasetSpec, data_dir: Path) -> tuple[Manifest, DataSplits]:
+    """Maps the splits of a prepared dataset into memory.
+
+    The content hash was taken when the arrays were written; here only sizes and times of the files
+    are held to the manifest, which takes no time. `verify_prepared` reads everything.
+
+    Args:
+        spec: What the dataset must be.
+        data_dir: Folder of prepared data.
+
+    Returns:
+        The manifest and the splits.
+
+    Raises:
+        DataMissingError: It is not prepared.
+        DataError: Its files changed since, or it was prepared for another spec.
+    """
+    folder = prepared_folder(spec, data_dir)
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise DataMissingError(
+            f"dataset {spec.name!r} is not prepared; run: {prepare_command(spec, data_dir)}"
+        )
+    _check_stamps(manifest, folder)
+    _check_facts(spec, manifest, folder)
+    return manifest, _mapped(manifest, folder)
+
+
+def verify_prepared(spec: DatasetSpec, data_dir: Path) -> Manifest:
+    """Reads a prepared dataset as a whole and holds it to its content hash.
+
+    Files that were copied, and so have other times, are stamped anew if their content is right.
+
+    Args:
+        spec: The dataset.
+        data_dir: Folder of prepared data.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        DataMissingError: It is not prepared.
+        DataError: Its content is not what was prepared.
+    """
+    folder = prepared_folder(spec, data_dir)
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return open_prepared(spec, data_dir)[0]  # which says what is missing
+    _check_facts(spec, manifest, folder)
+    given = _content_of(manifest, folder)
+    if given != manifest.sha256:
+        raise DataError(
+            f"dataset {spec.name!r} in {folder} has content hash {given[:16]}..., it was prepared "
+            f"with {manifest.sha256[:16]}...; {_MEND}"
+        )
+    stamps = stamp_files(folder, manifest.stamps)
+    if stamps != manifest.stamps:
+        manifest = manifest.model_copy(update={"stamps": stamps})
+        manifest.write(folder)
+    return manifest
+
+
+def prepared_spec(spec: DatasetSpec, manifest: Manifest) -> DatasetSpec:
+    """The spec with the counts that were prepared: what was held out or left out is off train.
+
+    Args:
+        spec: The dataset as published.
+        manifest: What was prepared.
+
+    Returns:
+        The spec that the prepared splits fulfil.
+    """
+    counts = {name: split.count for name, split in manifest.splits.items()}
+    return replace(
+        spec,
+        num_train=counts["train"],
+        num_validation=counts["validation"],
+        num_test=counts["test"],
+        sha256=manifest.sha256,
+    )
+
+
+def prepare_command(spec: DatasetSpec, data_dir: Path, *, by_hand: bool = False) -> str:
+    """The command that prepares a dataset.
+
+    Args:
+        spec: The dataset.
+        data_dir: Folder of prepared data; named, so that what is kept there is found again.
+        by_hand: The user gives the files, even if they could be downloaded.
+
+    Returns:
+        A line for the shell.
+    """
+    given = by_hand or any(file.url is None for file in spec.files)
+    source = " --from FOLDER" if given else ""
+    place = shlex.quote(str(data_dir))
+    return f"flowbench data prepare {shlex.quote(spec.name)}{source} --data-dir {place}"
+
+
+def stamp_files(folder: Path, names: Iterable[str]) -> dict[str, Stamp]:
+    """Sizes and times of prepared files, by name."""
+    return {name: Stamp.of(folder / name) for name in names}
+
+
+def _check_stamps(manifest: Manifest, folder: Path) -> None:
+    for name, stamp in manifest.stamps.items():
+        path = folder / name
+        if not path.is_file() or Stamp.of(path) != stamp:
+            state = "has changed" if path.is_file() else "is missing"
+            raise DataError(
+                f"{path} {state} since dataset {manifest.name!r} was prepared; run: flowbench data "
+                f"verify {shlex.quote(manifest.name)} --data-dir {shlex.quote(str(folder.parent))}"
+            )
+
+
+def _check_facts(spec: DatasetSpec, manifest: Manifest, folder: Path) -> None:
+    published = {name: split.published for name, split in manifest.splits.items()}
+    wanted = (spec.num_train, spec.num_validation, spec.num_test)
+    given = (published["train"], published["validation"], published["test"])
+    if manifest.event_shape != tuple(spec.event_shape) or given != wanted:
+        raise DataError(
+            f"dataset {spec.name!r} in {folder} has shape {manifest.event_shape} and counts "
+            f"{given}, its spec {tuple(spec.event_shape)} and {wanted}; {_MEND}"
+        )
+    if spec.sha256 is not None and spec.sha256 != manifest.sha256:
+        raise DataError(
+            f"dataset {spec.name!r} in {folder} has content hash {manifest.sha256[:16]}..., its "
+            f"spec pins {spec.sha256[:16]}...; {_MEND}"
+        )
+
+
+def _content_of(manifest: Manifest, folder: Path) -> str:
+    try:
+        return content_hash(_mapped(manifest, folder))
+    except (OSError, ValueError) as exc:
+        raise DataError(
+            f"dataset {manifest.name!r} in {folder} cannot be read ({exc}); {_MEND}"
+        ) from exc
+
+
+def _mapped(manifest: Manifest, folder: Path) -> DataSplits:
+    splits = {name: _mapped_split(manifest, folder, name) for name in manifest.splits}
+    return DataSplits(train=splits["train"], validation=splits["validation"], test=splits["test"])
+
+
+def _mapped_split(manifest: Manifest, folder: Path, split: SplitName) -> Split:
+    names = manifest.splits[split].context
+    arrays = {
+        name: np.load(folder / array_file(split, name), mmap_mode="r", allow_pickle=False)
+        for name in ("x", *names)
+    }
+    return Split(x=arrays.pop("x"), context=arrays)

@@ -1,0 +1,143 @@
+"""The published files that a dataset is made of: downloaded, or given by the user."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from flowbench.api.readers import ARCHIVES
+from flowbench.api.specs import DatasetSpec, RemoteFile
+from flowbench.data.library.download import check_file, fetch_file
+from flowbench.data.library.manifest import SourceFile
+from flowbench.data.library.prepared import prepare_command
+from flowbench.errors import DataError, DataMissingError
+
+
+@dataclass(frozen=True)
+class FoundFile:
+    """A file that is here.
+
+    Attributes:
+        path: Where it lies; a folder, if it was given in place of an archive.
+        source: What the manifest says of it.
+    """
+
+    path: Path
+    source: SourceFile
+
+
+def downloads_folder(spec: DatasetSpec, data_dir: Path) -> Path:
+    """Where the published files of a dataset are kept.
+
+    Args:
+        spec: The dataset.
+        data_dir: Folder of prepared data.
+
+    Returns:
+        The folder; datasets of one collection share it.
+    """
+    return data_dir / "downloads" / (spec.collection or spec.name)
+
+
+def find_files(
+    spec: DatasetSpec, data_dir: Path, given: Path | None, *, offline: bool
+) -> dict[str, FoundFile]:
+    """Gets every file of a dataset, and checks it.
+
+    Args:
+        spec: The dataset.
+        data_dir: Folder of prepared data, where downloads go.
+        given: Folder with files that the user has, or the one file that is wanted. With it, nothing
+            is downloaded.
+        offline: Refuse to use the network.
+
+    Returns:
+        The files, by published name.
+
+    Raises:
+        DataMissingError: Files are wanted that only the user can fetch.
+        DataError: A file cannot be had, or is another one than published.
+    """
+    local = _local_files(spec, given) if given is not None else {}
+    missing = [file for file in spec.files if file.name not in local]
+    folder = downloads_folder(spec, data_dir)
+    absent = [file for file in missing if not (folder / file.name).is_file()]
+    by_hand = [file for file in absent if file.url is None or given is not None]
+    if by_hand:
+        raise DataMissingError(_wanted(spec, data_dir, given, by_hand))
+    found = {name: _checked(file, path) for name, (file, path) in local.items()}
+    for file in missing:
+        path = folder / file.name
+        if not path.is_file():
+            fetch_file(file, folder, offline=offline, retry=prepare_command(spec, data_dir))
+        found[file.name] = _checked(file, path)
+    return found
+
+
+def _local_files(spec: DatasetSpec, given: Path) -> dict[str, tuple[RemoteFile, Path]]:
+    if not given.exists():
+        raise DataError(f"--from {given} does not exist; give a folder that holds {_names(spec)}")
+    if given.is_file():
+        if [file.name for file in spec.files] != [given.name]:
+            raise DataError(f"--from {given} is a file; give a folder that holds {_names(spec)}")
+        return {given.name: (spec.files[0], given)}
+    found = {file.name: _candidate(file, given) for file in spec.files}
+    by_name = {file.name: file for file in spec.files}
+    return {name: (by_name[name], path) for name, path in found.items() if path is not None}
+
+
+def _candidate(file: RemoteFile, folder: Path) -> Path | None:
+    """The file itself, its content without gzip, or an archive's content otherwise packed."""
+    names = [file.name]
+    stem = archive_stem(file.name)
+    if stem is not None:
+        names += [stem, *(stem + suffix for suffix in ARCHIVES)]
+    elif file.name.endswith(".gz"):
+        names.append(file.name.removesuffix(".gz"))
+    for path in (folder / name for name in names):
+        if path.is_file() or (path.name == stem and path.is_dir()):
+            return path
+    return None
+
+
+def archive_stem(name: str) -> str | None:
+    """An archive's name without its suffixes; None for another file."""
+    suffixes = sorted(ARCHIVES, key=len, reverse=True)
+    return next((name.removesuffix(end) for end in suffixes if name.endswith(end)), None)
+
+
+def _checked(file: RemoteFile, path: Path) -> FoundFile:
+    if path.is_dir():
+        return FoundFile(path, SourceFile(name=file.name, sha256=None, published=False))
+    same_packing = path.name == file.name
+    expected = file if same_packing else _repacked(file, path)
+    known = (expected.sha256, expected.md5, expected.content_sha256)
+    sha256 = check_file(expected, path)
+    return FoundFile(path, SourceFile(name=file.name, sha256=sha256, published=any(known)))
+
+
+def _repacked(file: RemoteFile, path: Path) -> RemoteFile:
+    """What can be known of another packing: of a bare file the hash of its content."""
+    bare = file.name == f"{path.name}.gz"
+    return RemoteFile(name=path.name, sha256=file.content_sha256 if bare else None)
+
+
+def _wanted(
+    spec: DatasetSpec, data_dir: Path, given: Path | None, missing: list[RemoteFile]
+) -> str:
+    where = "are needed by hand" if given is None else f"are not in {given}"
+    how_to = f"; {spec.how_to}" if spec.how_to else ""
+    names = ", ".join(_described(file) for file in missing)
+    return (
+        f"dataset {spec.name!r}: {names} {where}{how_to}; then run: "
+        f"{prepare_command(spec, data_dir, by_hand=True)}"
+    )
+
+
+def _names(spec: DatasetSpec) -> str:
+    return ", ".join(_described(file) for file in spec.files)
+
+
+def _described(file: RemoteFile) -> str:
+    stem = archive_stem(file.name)
+    return file.name if stem is None else f"{file.name} (or its content as folder {stem}/)"

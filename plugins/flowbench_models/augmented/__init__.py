@@ -1,0 +1,1 @@
+"""Flows that extend their data by noise."""

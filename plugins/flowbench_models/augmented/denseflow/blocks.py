@@ -1,0 +1,536 @@
+"""What DenseFlow is built of: units, noise channels between them, and its dequantizer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from flowbench_models.augmented.denseflow.networks import DenseBlock, PlainConv2d
+from flowbench_models.bijections.base import (
+    Bijection,
+    Composition,
+    ElementwiseMap,
+    empty_parameters,
+    sum_event_dims,
+)
+from flowbench_models.bijections.channels import (
+    FACTOR,
+    ActNorm,
+    FullConv1x1,
+    fold_mixings,
+    mix_channels,
+)
+from flowbench_models.nets.checkpointing import run_checkpointed
+from flowbench_models.nets.convolution import Conditioner, full_precision
+
+
+class BoundedAffine(ElementwiseMap):
+    r"""Affine law :math:`z = e^{s} x + t` with :math:`s = 2 \tanh(\hat s / 2)`, in (-2, 2).
+
+    References:
+        Grcic et al. (2021), Densely connected normalizing flows,
+        https://arxiv.org/abs/2106.04627; the bound is that of the released code. There the raw
+        scale is on even channels and the shift on odd ones, here they are halves: the same up to
+        the order of a network's outputs.
+    """
+
+    num_parameters = 2
+
+    def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps data to latent; see `ElementwiseMap.forward`."""
+        z, log_scale = _BoundedAffine.apply(x, parameters)
+        return z, log_scale
+
+    def inverse(self, z: Tensor, parameters: Tensor) -> Tensor:
+        """Maps latent to data."""
+        raw, shift = parameters.chunk(2, dim=1)
+        return (z - shift) * (-_log_scale(raw)).exp()
+
+
+def _log_scale(raw: Tensor) -> Tensor:
+    return (0.5 * raw).tanh_() * 2.0
+
+
+class _BoundedAffine(torch.autograd.Function):
+    r"""`BoundedAffine` with a backward pass of a third of the operations that autograd would take.
+
+    .. math:: g_x = e^s g_z, \qquad g_t = g_z, \qquad g_{\hat s} = (1 - s^2 / 4)(g_s + x\, g_x)
+
+    with g for gradients.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        raw, shift = parameters.chunk(2, dim=1)
+        log_scale = _log_scale(raw)
+        scale = log_scale.exp()
+        ctx.save_for_backward(x, log_scale, scale)
+        return torch.addcmul(shift, scale, x), log_scale
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_z: Tensor, grad_log: Tensor) -> tuple[Tensor, Tensor]:
+        x, log_scale, scale = ctx.saved_tensors
+        grad = empty_parameters(log_scale)
+        grad_raw, grad_shift = grad.chunk(2, dim=1)
+        grad_shift.copy_(grad_z)
+        grad_x = grad_z * scale
+        of_log_scale = torch.addcmul(grad_log, grad_x, x)
+        slope = of_log_scale * log_scale
+        torch.addcmul(of_log_scale, slope, log_scale, value=-0.25, out=grad_raw)
+        return grad_x, grad
+
+
+class ChannelGaussian(Bijection):
+    r"""Standardises by a learned mean and scale, :math:`z = (x - \mu)\,e^{-s}`, one a channel.
+
+    Args:
+        num_channels: Size C of axis 1.
+    """
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        self.mean = nn.Parameter(torch.zeros(num_channels))
+        self.log_std = nn.Parameter(torch.zeros(num_channels))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps data of shape (B, C, H, W) to latent; see `Bijection.forward`."""
+        mean, log_std = self.mean.view(1, -1, 1, 1), self.log_std.view(1, -1, 1, 1)
+        ladj = -x.shape[2] * x.shape[3] * self.log_std.sum()
+        return (x - mean) * (-log_std).exp(), ladj.expand(x.shape[0])
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """Maps latent to data."""
+        return self.mean.view(1, -1, 1, 1) + z * self.log_std.view(1, -1, 1, 1).exp()
+
+
+class SwapCoupling(Bijection):
+    r"""Coupling of channels that also swaps its halves, :math:`(x_a, x_b) \mapsto (z_b, x_a)`.
+
+    Of an odd number of channels the first half gets the rest.
+
+    Args:
+        law: What happens to each transformed element.
+        conditioner: Maps x_a of shape (B, C_a, H, W) to (B, num_parameters * C_b, H, W).
+        checkpointing: Whether the conditioner's activations are recomputed in the backward pass.
+    """
+
+    def __init__(
+        self, law: ElementwiseMap, conditioner: Conditioner, *, checkpointing: bool = False
+    ) -> None:
+        super().__init__()
+        self.law = law
+        self.conditioner = conditioner
+        self.checkpointing = checkpointing
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps data of shape (B, C, H, W) to latent; see `Bijection.forward`."""
+        z, log_derivative = self.couple(x)
+        return z, sum_event_dims(log_derivative)
+
+    def couple(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """As ``forward``, with the ladj not summed yet.
+
+        Args:
+            x: Data, shape (B, C, H, W).
+
+        Returns:
+            z, and log dz/dx of each transformed element, shape (B, C_b, H, W), in nats.
+        """
+        num_transformed = x.shape[1] // 2
+        passing, transformed = torch.split(
+            x, [x.shape[1] - num_transformed, num_transformed], dim=1
+        )
+        transformed, log_derivative = self.law(transformed, self._condition(passing))
+        return torch.cat((transformed, passing), dim=1), log_derivative
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """Maps latent to data."""
+        num_transformed = z.shape[1] // 2
+        transformed, passing = torch.split(
+            z, [num_transformed, z.shape[1] - num_transformed], dim=1
+        )
+        transformed = self.law.inverse(transformed, self._condition(passing))
+        return torch.cat((passing, transformed), dim=1)
+
+    def _condition(self, passing: Tensor) -> Tensor:
+        if self.checkpointing and self.training:
+            parameters = run_checkpointed(self.conditioner, passing)
+        else:
+            parameters = self.conditioner(passing)
+        return parameters.to(passing.dtype)
+
+
+class FlowModule(Composition):
+    """One invertible module: actnorm, 1x1 convolution, coupling with a swap of halves.
+
+    Args:
+        num_channels: Size C of axis 1.
+        coupling: The coupling.
+
+    References:
+        Grcic et al. (2021), Densely connected normalizing flows,
+        https://arxiv.org/abs/2106.04627, section 3.2 and figure 2.
+    """
+
+    def __init__(self, num_channels: int, coupling: SwapCoupling) -> None:
+        super().__init__([ActNorm(num_channels), FullConv1x1(num_channels), coupling])
+
+    @property
+    def norm(self) -> ActNorm:
+        """The activation normalisation."""
+        return cast(ActNorm, self.bijections[0])
+
+    @property
+    def mixing(self) -> FullConv1x1:
+        """The 1x1 convolution."""
+        return cast(FullConv1x1, self.bijections[1])
+
+    @property
+    def coupling(self) -> SwapCoupling:
+        """The coupling."""
+        return cast(SwapCoupling, self.bijections[2])
+
+
+class FlowUnit(Composition):
+    """Invertible modules of one shape, their actnorms and 1x1 convolutions folded together.
+
+    Args:
+        modules: The modules, in the order from data to latent.
+    """
+
+    def __init__(self, modules: Iterable[FlowModule]) -> None:
+        super().__init__(modules)
+
+    def flow_modules(self) -> list[FlowModule]:
+        """The modules, in order."""
+        return cast("list[FlowModule]", list(self.bijections))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps data of shape (B, C, H, W) to latent; see `Bijection.forward`."""
+        modules = self.flow_modules()
+        mixings = fold_mixings([m.norm for m in modules], [m.mixing for m in modules])
+        ladj = x.shape[2] * x.shape[3] * mixings.log_abs_det
+        for module, matrix, offset in zip(modules, mixings.matrices, mixings.offsets, strict=True):
+            with full_precision(x):
+                x = mix_channels(x, matrix, offset)
+            x, log_derivative = module.coupling.couple(x)
+            ladj = ladj + sum_event_dims(log_derivative)
+        return x, ladj
+
+
+HIDDEN_FACTOR = 4
+"""Hidden channels of a noise network for each channel it reads; released code."""
+
+
+class NoiseNet(Conditioner):
+    """Convolution 3x3, ReLU, and a zero-initialised 1x1 convolution.
+
+    Args:
+        num_inputs: Channels read.
+        num_channels: Noise channels k; there are 2k outputs.
+    """
+
+    def __init__(self, num_inputs: int, num_channels: int) -> None:
+        super().__init__()
+        hidden = HIDDEN_FACTOR * num_inputs
+        self.layers = nn.Sequential(
+            PlainConv2d(num_inputs, hidden, 3, rectify=True),
+            PlainConv2d(hidden, 2 * num_channels, zero=True),
+        )
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Maps (B, num_inputs, H, W) to (B, 2 * num_channels, H, W)."""
+        parameters: Tensor = self.layers(h)
+        return parameters
+
+
+class CrossUnitCoupling(nn.Module):
+    r"""Appends k channels of noise, :math:`z \mapsto (z, \mu + \sigma \odot e)`.
+
+    Mean and scale come from earlier representations, :math:`(\mu, \sigma) = g(z_{<i})`, so that
+    :math:`\mathrm{ladj} = \sum \log \sigma`; the log-density of e itself, which the flow's
+    log-weight subtracts, is accounted for where e is drawn. Without a network it is white noise,
+    :math:`z \mapsto (z, e)`. The inverse drops the channels and needs no noise.
+
+    Args:
+        net: Maps representations, concatenated along channels, to (B, 2k, H, W); None for white
+            noise.
+        only_last: Whether the network sees the last of the earlier representations alone.
+
+    References:
+        Grcic et al. (2021), Densely connected normalizing flows,
+        https://arxiv.org/abs/2106.04627, section 3.1, eq. 7-9.
+    """
+
+    def __init__(self, net: NoiseNet | None, *, only_last: bool = False) -> None:
+        super().__init__()
+        self.net = net
+        self.only_last = only_last
+        self.law = BoundedAffine()
+
+    def forward(self, x: Tensor, earlier: Sequence[Tensor], noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Appends noise.
+
+        Args:
+            x: The current representation, shape (B, C, H, W).
+            earlier: Those before it, in order, each (B, C_j, H, W).
+            noise: Standard normal e, shape (B, k, H, W).
+
+        Returns:
+            Shape (B, C + k, H, W), and ladj with respect to (x, e), shape (B,), in nats.
+        """
+        if self.net is None:
+            return torch.cat((x, noise), dim=1), x.new_zeros(x.shape[0])
+        seen = earlier[-1:] if self.only_last else earlier
+        parameters: Tensor = self.net(torch.cat(list(seen), dim=1)).to(x.dtype)
+        appended, log_scale = self.law(noise, parameters)
+        return torch.cat((x, appended), dim=1), sum_event_dims(log_scale)
+
+
+class DenseFlowBlock(nn.Module):
+    r"""Units of growing width, :math:`z_i = m_i([z_{i-1}, \mu_i + \sigma_i \odot e_i])`.
+
+    The noise before unit i is conditioned on the block's input and the outputs of units 0 to
+    i - 2: on every earlier representation but the current one, as in the released code.
+
+    Args:
+        units: One bijection a unit; unit i > 0 takes k channels more than unit i - 1.
+        augmentations: What is added before each unit but the first.
+        growth: Noise channels k.
+    """
+
+    def __init__(
+        self, units: Sequence[Bijection], augmentations: Sequence[CrossUnitCoupling], growth: int
+    ) -> None:
+        super().__init__()
+        self.units = nn.ModuleList(units)
+        self.augmentations = nn.ModuleList(augmentations)
+        self.growth = growth
+
+    @property
+    def num_noises(self) -> int:
+        """Number of noise tensors that the block takes."""
+        return len(self.augmentations)
+
+    def forward(self, x: Tensor, noises: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Maps data and noise to latent.
+
+        Args:
+            x: Data, shape (B, C, H, W).
+            noises: Standard normal, ``num_noises`` tensors of shape (B, k, H, W).
+
+        Returns:
+            z, shape (B, C + num_noises * k, H, W), and ladj of the joint map, shape (B,), in nats.
+        """
+        return self._walk(x, noises, lambda unit, value: unit(value))
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """Maps latent to data; what becomes of the noise is dropped."""
+        for index, unit in reversed(list(enumerate(self._flow_units()))):
+            z = unit.inverse(z)
+            if index and self.num_noises:
+                z = z[:, : z.shape[1] - self.growth]
+        return z
+
+    def initialize(self, x: Tensor, noises: Sequence[Tensor]) -> Tensor:
+        """Initialises unit by unit from a first batch; returns the latent."""
+
+        def through(unit: Bijection, value: Tensor) -> tuple[Tensor, Tensor]:
+            return unit.initialize(value), value.new_zeros(value.shape[0])
+
+        return self._walk(x, noises, through)[0]
+
+    def _walk(
+        self,
+        x: Tensor,
+        noises: Sequence[Tensor],
+        through: Callable[[Bijection, Tensor], tuple[Tensor, Tensor]],
+    ) -> tuple[Tensor, Tensor]:
+        earlier: list[Tensor] = []
+        ladj = x.new_zeros(x.shape[0])
+        for index, unit in enumerate(self._flow_units()):
+            current = x
+            if index and self.num_noises:
+                x, term = self.augmentations[index - 1](x, earlier, noises[index - 1])
+                ladj = ladj + term
+            x, term = through(unit, x)
+            ladj = ladj + term
+            earlier.append(current)
+        return x, ladj
+
+    def _flow_units(self) -> list[Bijection]:
+        return cast("list[Bijection]", list(self.units))
+
+
+class LevelScaling(Bijection):
+    r"""Maps [0, K] to [-1/2, 1/2], or by a logit to the real line.
+
+    :math:`z = x / K - 1/2`, or :math:`z = \mathrm{logit}(\alpha + (1 - 2\alpha) x / K)`.
+
+    Args:
+        levels: Number K of levels.
+        alpha: Keeps the logit's argument off 0 and 1; None leaves out the logit.
+    """
+
+    def __init__(self, levels: int, alpha: float | None) -> None:
+        super().__init__()
+        self.levels = levels
+        self.alpha = alpha
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps dequantized levels of shape (B, ...) to the flow's space; see `Bijection`."""
+        if self.alpha is None:
+            ladj = x.new_full((x.shape[0],), -math.log(self.levels) * x[0].numel())
+            return x / self.levels - 0.5, ladj
+        slope = (1.0 - 2.0 * self.alpha) / self.levels
+        z = torch.logit(self.alpha + slope * x)
+        return z, sum_event_dims(math.log(slope) - F.logsigmoid(z) - F.logsigmoid(-z))
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """Maps the flow's space to dequantized levels; outside [0, K] if z is far out."""
+        if self.alpha is None:
+            return (z + 0.5) * self.levels
+        return (torch.sigmoid(z) - self.alpha) * (self.levels / (1.0 - 2.0 * self.alpha))
+
+
+class LevelContext(nn.Module):
+    """What the dequantizer sees of an image: two dense blocks around a halving of the size.
+
+    Args:
+        num_channels: Channels of the image.
+        levels: Number K of levels.
+        width: Channels out.
+        depth: Layers of each dense block.
+        growth: Channels that each layer appends.
+    """
+
+    def __init__(
+        self, num_channels: int, *, levels: int, width: int, depth: int, growth: int
+    ) -> None:
+        super().__init__()
+        self.levels = levels
+        self.full_size = DenseBlock(num_channels, width, depth=depth, growth=growth)
+        self.halve = nn.Conv2d(width, width, FACTOR, stride=FACTOR)
+        self.half_size = DenseBlock(width, width, depth=depth, growth=growth)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps levels (B, C, H, W) to (B, width, H/2, W/2)."""
+        centred = 2.0 / (self.levels - 1) * x - 1.0
+        context: Tensor = self.half_size(self.halve(self.full_size(centred)))
+        return context
+
+
+class ContextCoupling(nn.Module):
+    r"""Coupling of channels with a context, :math:`z_b = f(x_b;\, \theta(x_a, c))`.
+
+    Args:
+        num_channels: Channels C of x, even.
+        width: Channels of the context, and of the network.
+        depth: Layers of the network's dense block.
+        growth: Channels that each layer appends.
+    """
+
+    def __init__(self, num_channels: int, *, width: int, depth: int, growth: int) -> None:
+        super().__init__()
+        half = num_channels // 2
+        self.law = BoundedAffine()
+        self.net = nn.Sequential(
+            PlainConv2d(half + width, width),
+            DenseBlock(width, width, depth=depth, growth=growth, residual=True),
+            PlainConv2d(width, 2 * half, zero=True),
+        )
+
+    def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps noise towards dequantization noise.
+
+        Args:
+            x: Shape (B, C, H, W).
+            context: Shape (B, width, H, W).
+
+        Returns:
+            z, shape (B, C, H, W), and ladj of shape (B,), in nats.
+        """
+        passing, transformed = x.chunk(2, dim=1)
+        parameters = self.net(torch.cat((passing, context.to(x.dtype)), dim=1)).to(x.dtype)
+        transformed, log_scale = self.law(transformed, parameters)
+        return torch.cat((passing, transformed), dim=1), sum_event_dims(log_scale)
+
+
+class VariationalDequantizer(nn.Module):
+    r"""Dequantization noise :math:`u = \sigma(g(\epsilon; x)) \in (0, 1)` given the levels x.
+
+    The map from standard normal :math:`\epsilon` to u is a flow, so :math:`\log q(u \mid x) =
+    \log N(\epsilon) - \mathrm{ladj}`: a learned Gaussian a channel, at half the image's size and
+    four times its channels, then 1x1 convolutions and couplings in turn, the squeeze undone, and a
+    sigmoid.
+
+    Args:
+        num_channels: Channels of the image.
+        levels: Number K of levels.
+        steps: Pairs of 1x1 convolution and coupling.
+        width: Channels of the context and of the couplings' networks.
+        depth: Layers of each dense block.
+        growth: Channels that each layer of the couplings' networks appends.
+        context_growth: Channels that each layer of the context's networks appends.
+
+    References:
+        Ho et al. (2019), Flow++, https://arxiv.org/abs/1902.00275, section 3.1; the architecture
+        is that of the released code of Grcic et al. (2021), Densely connected normalizing flows,
+        https://arxiv.org/abs/2106.04627.
+    """
+
+    def __init__(
+        self,
+        num_channels: int,
+        *,
+        levels: int,
+        steps: int,
+        width: int,
+        depth: int,
+        growth: int,
+        context_growth: int,
+    ) -> None:
+        super().__init__()
+        squeezed = num_channels * FACTOR**2
+        self.context = LevelContext(
+            num_channels, levels=levels, width=width, depth=depth, growth=context_growth
+        )
+        self.base = ChannelGaussian(squeezed)
+        self.mixings = nn.ModuleList(FullConv1x1(squeezed) for _ in range(steps + 1))
+        self.couplings = nn.ModuleList(
+            ContextCoupling(squeezed, width=width, depth=depth, growth=growth) for _ in range(steps)
+        )
+
+    def forward(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Draws dequantization noise.
+
+        Args:
+            x: Levels, as floats, shape (B, C, H, W).
+            noise: Standard normal, shape (B, 4C, H/2, W/2).
+
+        Returns:
+            u, shape (B, C, H, W), and ladj = log |det du/dnoise|, shape (B,), in nats.
+        """
+        context = self.context(x)
+        positions = noise.shape[2] * noise.shape[3]
+        mixings = cast("list[FullConv1x1]", list(self.mixings))
+        with full_precision(x):
+            matrices, log_abs_dets = FullConv1x1.matrices(mixings)
+            value = self.base.inverse(noise)
+            ladj = positions * (self.base.log_std.sum() + log_abs_dets.sum())
+        for matrix, coupling in zip(matrices, self.couplings, strict=False):
+            with full_precision(x):
+                value = mix_channels(value, matrix)
+            value, term = coupling(value, context)
+            ladj = ladj + term
+        with full_precision(x):
+            value = mix_channels(value, matrices[-1])
+        logits = F.pixel_shuffle(value, FACTOR)
+        return logits.sigmoid(), ladj + sum_event_dims(F.logsigmoid(logits) + F.logsigmoid(-logits))

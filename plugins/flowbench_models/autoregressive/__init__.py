@@ -1,0 +1,1 @@
+"""Flows that transform each element given those before it."""

@@ -1,0 +1,201 @@
+r"""The flow blocks of TarFlow: autoregressive over tokens, and the coupling of its ablation.
+
+Both apply :math:`z = (x - \\mu)\\,e^{-\alpha}` to values of tokens (B, N, D), with
+:math:`\\mathrm{ladj} = -\\sum \alpha`; a volume-preserving block has :math:`\alpha = 0`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from flowbench_models.autoregressive.tarflow.config import TarFlowConfig
+from flowbench_models.autoregressive.tarflow.sampling import Guidance
+from flowbench_models.autoregressive.tarflow.transformer import TokenDecoder, TokenTransformer
+from flowbench_models.bijections.base import half_sizes, sum_event_dims
+
+Tick = Callable[[float], None]
+
+
+class FlowBlock(nn.Module):
+    """A bijection of token sequences that may depend on a class label."""
+
+    def forward(
+        self, x: Tensor, labels: Tensor | None, *, checkpoint: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Maps data to latent.
+
+        Args:
+            x: Tokens, shape (B, N, D).
+            labels: Shape (B,), the number of classes where one is withheld; None withholds all.
+            checkpoint: Whether the network is recomputed in the backward pass.
+
+        Returns:
+            z, shape (B, N, D), and ladj, shape (B,), in nats.
+        """
+        raise NotImplementedError
+
+    def inverse(
+        self, z: Tensor, labels: Tensor | None, guidance: Guidance | None, tick: Tick
+    ) -> Tensor:
+        """Maps latent to data; nothing is differentiated.
+
+        Args:
+            z: Tokens, shape (B, N, D).
+            labels: As in `forward`.
+            guidance: Exaggerates the parameters; None inverts `forward`.
+            tick: Told the part of the work that is done.
+
+        Returns:
+            x, shape (B, N, D).
+        """
+        raise NotImplementedError
+
+
+class AutoregressiveBlock(FlowBlock):
+    r"""Transforms each token given those before it; the first one passes.
+
+    The causal transformer's output at a token holds the parameters of the next, so the last token
+    is not fed to it. Its position therefore has no effect, as in the released code.
+
+    Args:
+        config: The configuration.
+        num_tokens: Number N of tokens.
+        token_dims: Values D of a token.
+        num_classes: Number of class labels; 0 without any.
+
+    References:
+        Zhai et al. (2024), Normalizing Flows are Capable Generative Models,
+        https://arxiv.org/abs/2412.06329, eq. 5-8.
+    """
+
+    def __init__(
+        self, config: TarFlowConfig, num_tokens: int, token_dims: int, num_classes: int
+    ) -> None:
+        super().__init__()
+        num_parameters = token_dims * (1 if config.volume_preserving else 2)
+        self.net = _network(config, token_dims, num_parameters, num_tokens, num_classes)
+
+    def forward(
+        self, x: Tensor, labels: Tensor | None, *, checkpoint: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Maps data to latent, all tokens at once; see `FlowBlock.forward`."""
+        first, rest = x[:, :1], x[:, 1:]
+        moved, ladj = _normalise(rest, self.net(x[:, :-1], labels, checkpoint=checkpoint))
+        return torch.cat([first, moved], dim=1), ladj
+
+    @torch.no_grad()
+    def inverse(
+        self, z: Tensor, labels: Tensor | None, guidance: Guidance | None, tick: Tick
+    ) -> Tensor:
+        """Maps latent to data, one token after the other; see `FlowBlock.inverse`."""
+        x = z.transpose(0, 1).clone(memory_format=torch.contiguous_format)  # (N, B, D)
+        tokens = x.unbind(0)
+        last = len(tokens) - 1
+        decoder = self._decoder(z, labels, guidance)
+        for position in range(last):
+            token = tokens[position]
+            if guidance is None:
+                parameters = decoder.step(token, position)
+            else:
+                both = decoder.step(torch.cat([token, token]), position)
+                parameters = guidance.combine(both, (position + 1) / last)
+            _restore_(tokens[position + 1], parameters)
+            tick((position + 1) / last)
+        return x.transpose(0, 1)
+
+    def _decoder(self, z: Tensor, labels: Tensor | None, guidance: Guidance | None) -> TokenDecoder:
+        if guidance is None:
+            return TokenDecoder(self.net, len(z), labels)
+        return TokenDecoder(
+            self.net, 2 * len(z), guidance.both_labels(labels), guidance.both_temperatures(z)
+        )
+
+
+class CouplingBlock(FlowBlock):
+    """Transforms one half of every token's values given the other halves of all tokens.
+
+    Args:
+        config: The configuration.
+        num_tokens: Number N of tokens.
+        token_dims: Values D of a token.
+        num_classes: Number of class labels; 0 without any.
+        swap: Whether the second half is read and the first transformed.
+    """
+
+    def __init__(
+        self,
+        config: TarFlowConfig,
+        num_tokens: int,
+        token_dims: int,
+        num_classes: int,
+        *,
+        swap: bool,
+    ) -> None:
+        super().__init__()
+        self.swap = swap
+        self._first, _ = half_sizes(token_dims, swap=False)
+        num_read, num_moved = half_sizes(token_dims, swap=swap)
+        num_parameters = num_moved * (1 if config.volume_preserving else 2)
+        self.net = _network(config, num_read, num_parameters, num_tokens, num_classes)
+
+    def forward(
+        self, x: Tensor, labels: Tensor | None, *, checkpoint: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Maps data to latent; see `FlowBlock.forward`."""
+        read, rest = self._halves(x)
+        moved, ladj = _normalise(rest, self.net(read, labels, checkpoint=checkpoint))
+        return self._joined(read, moved), ladj
+
+    @torch.no_grad()
+    def inverse(
+        self, z: Tensor, labels: Tensor | None, guidance: Guidance | None, tick: Tick
+    ) -> Tensor:
+        """Maps latent to data in one pass; see `FlowBlock.inverse`."""
+        read, rest = self._halves(z)
+        parameters = self.net(read, labels)
+        if guidance is not None:
+            parameters = guidance.combine(torch.cat([parameters, self.net(read, None)]))
+        tick(1.0)
+        return self._joined(read, _restore_(rest.clone(), parameters))
+
+    def _halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        first, second = x[..., : self._first], x[..., self._first :]
+        return (second, first) if self.swap else (first, second)
+
+    def _joined(self, read: Tensor, moved: Tensor) -> Tensor:
+        return torch.cat([moved, read] if self.swap else [read, moved], dim=-1)
+
+
+def _network(
+    config: TarFlowConfig, in_dims: int, out_dims: int, num_tokens: int, num_classes: int
+) -> TokenTransformer:
+    return TokenTransformer(
+        in_dims,
+        out_dims,
+        num_tokens=num_tokens,
+        width=config.width,
+        num_layers=config.layers,
+        head_dim=config.head_dim,
+        causal=config.block == "autoregressive",
+        num_classes=num_classes,
+    )
+
+
+def _normalise(x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+    """Values (B, M, D) less their mean, over their scale; parameters are (B, M, D or 2D)."""
+    parameters = parameters.to(x.dtype)  # out of autocast: the scale needs float32
+    if parameters.shape[-1] == x.shape[-1]:
+        return x - parameters, x.new_zeros(len(x))
+    log_scale, mean = parameters.chunk(2, dim=-1)
+    return (x - mean) * (-log_scale).exp(), -sum_event_dims(log_scale)
+
+
+def _restore_(z: Tensor, parameters: Tensor) -> Tensor:
+    """Undoes `_normalise`, in place."""
+    if parameters.shape[-1] == z.shape[-1]:
+        return z.add_(parameters)
+    log_scale, mean = parameters.chunk(2, dim=-1)
+    return z.mul_(log_scale.exp()).add_(mean)

@@ -1,0 +1,106 @@
+"""Guided and denoised samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guidance:
+    """How strongly the guided branch is preferred to the other.
+
+    Attributes:
+        weight: w, not negative.
+        linear: Whether g rises linearly with the position, to w at the last token.
+        temperature: tau of the other branch's attention.
+        withheld: Label that stands for no label, the number of classes.
+    """
+
+    weight: float
+    linear: bool = False
+    temperature: float = 1.0
+    withheld: int = 0
+
+    def both_labels(self, labels: Tensor | None) -> Tensor | None:
+        """Labels of the guided rows, then of the others.
+
+        Args:
+            labels: Of the guided rows, shape (B,); None withholds all.
+
+        Returns:
+            Shape (2B,); None if all are withheld.
+        """
+        if labels is None:
+            return None
+        return torch.cat([labels, torch.full_like(labels, self.withheld)])
+
+    def both_temperatures(self, like: Tensor) -> Tensor | None:
+        """Attention temperatures of the guided rows, then of the others.
+
+        Args:
+            like: A tensor (B, ...) of the guided rows.
+
+        Returns:
+            Shape (2B,); None if all are 1.
+        """
+        if self.temperature == 1.0:
+            return None
+        ones = like.new_ones(len(like))
+        return torch.cat([ones, self.temperature * ones])
+
+    def combine(self, parameters: Tensor, part: float = 1.0) -> Tensor:
+        """Parameters to invert with.
+
+        Args:
+            parameters: Of the guided rows, then of the others, shape (2B, ...).
+            part: Position of the token to come over that of the last, in (0, 1].
+
+        Returns:
+            Shape (B, ...).
+        """
+        guided, other = parameters.chunk(2)
+        strength = self.weight * part if self.linear else self.weight
+        return torch.lerp(other, guided, 1.0 + strength)
+
+
+def denoise(y: Tensor, sigma: float, log_prob: Callable[[Tensor], Tensor]) -> Tensor:
+    """Posterior mean of each example, in one pass over the batch.
+
+    Args:
+        y: Noisy examples, shape (B, *event_shape).
+        sigma: Standard deviation of their noise.
+        log_prob: Log-density of noisy examples, shape (B,), in nats; each depends on its own
+            example alone.
+
+    Returns:
+        Shape (B, *event_shape).
+    """
+    with torch.enable_grad():
+        leaf = y.detach().requires_grad_()
+        (score,) = torch.autograd.grad(log_prob(leaf).sum(), leaf)
+    return y + sigma**2 * score
+
+
+@contextmanager
+def held_fixed(module: nn.Module) -> Iterator[None]:
+    """Parameters need no gradients inside the block, so that a score costs none of theirs.
+
+    Args:
+        module: The module that holds them.
+
+    Yields:
+        Nothing.
+    """
+    learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in learned:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learned:
+            parameter.requires_grad_()

@@ -1,0 +1,363 @@
+"""Bijections of channels: squeezing, factoring out, actnorm, permutations, 1x1 convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from flowbench_models.bijections.base import Bijection, sum_event_dims
+from flowbench_models.nets.convolution import Conditioner, convolve, full_precision
+
+FACTOR = 2
+
+
+class Squeeze(Bijection):
+    """Turns each 2x2 block into four channels, (C, H, W) to (4C, H/2, W/2); its ladj is 0.
+
+    The order is channel-wise: each channel becomes four neighbours, its block read row by row, as
+    in `torch.nn.PixelUnshuffle`. The result is laid out channels-last, which convolutions prefer.
+
+    References:
+        Dinh et al. (2017), Density estimation using Real NVP,
+        https://arxiv.org/abs/1605.08803, section 3.6.
+    """
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps data of shape (B, C, H, W) to latent; see `Bijection.forward`."""
+        z = F.pixel_unshuffle(x, FACTOR).contiguous(memory_format=torch.channels_last)
+        return z, x.new_zeros(x.shape[0])
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """Maps latent to data."""
+        return F.pixel_shuffle(z, FACTOR)
+
+
+class FactorOut(nn.Module):
+    r"""Factors out the second half of the channels, :math:`x = (y, x_b)`, as a latent.
+
+    With a prior network the latent is :math:`\epsilon = (x_b - \mu(y))\,e^{-s(y)}`, with
+    ladj = -sum(s): standard normal if :math:`x_b \mid y \sim N(\mu(y), e^{2 s(y)})`. Without one
+    it is :math:`x_b` itself.
+
+    Args:
+        prior: Maps y of shape (B, C/2, H, W) to means and log standard deviations, stacked along
+            axis 1: (B, C, H, W).
+
+    References:
+        Dinh et al. (2017), Density estimation using Real NVP, https://arxiv.org/abs/1605.08803,
+        section 3.6; conditional priors as in the released code of Glow.
+    """
+
+    def __init__(self, prior: Conditioner | None = None) -> None:
+        super().__init__()
+        self.prior = prior
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Splits data.
+
+        Args:
+            x: Shape (B, C, H, W), C even.
+
+        Returns:
+            The half that goes on and the latent, both (B, C/2, H, W), and ladj of shape (B,), nats.
+        """
+        kept, factored = x.chunk(2, dim=1)
+        if self.prior is None:
+            return kept, factored, x.new_zeros(x.shape[0])
+        mean, log_std = self.prior(kept).to(x.dtype).chunk(2, dim=1)
+        return kept, (factored - mean) * (-log_std).exp(), -sum_event_dims(log_std)
+
+    def inverse(self, kept: Tensor, latent: Tensor) -> Tensor:
+        """Puts data together again.
+
+        Args:
+            kept: The half that went on, shape (B, C/2, H, W).
+            latent: The latent, shape (B, C/2, H, W).
+
+        Returns:
+            Shape (B, C, H, W).
+        """
+        if self.prior is not None:
+            mean, log_std = self.prior(kept).to(kept.dtype).chunk(2, dim=1)
+            latent = latent * log_std.exp() + mean
+        return torch.cat((kept, latent), dim=1)
+
+    def initialize(self, x: Tensor) -> Tensor:
+        """Initialises the prior from a first batch; returns the half that goes on."""
+        kept = x.chunk(2, dim=1)[0]
+        if self.prior is not None:
+            self.prior.initialize(kept)
+        return kept
+
+
+STD_FLOOR = 1e-6
+"""Added to the standard deviation before its logarithm, as in the released code of Glow."""
+
+
+class ActNorm(Bijection):
+    r"""Affine map of each channel, :math:`z = (x + b) \odot e^{s}`, with ladj = positions * sum(s).
+
+    After data-dependent initialisation the first batch leaves with mean 0 and standard deviation 1
+    in each channel; from then on b and s are parameters like any other.
+
+    Args:
+        num_channels: Size C of axis 1.
+
+    Attributes:
+        initialized: Whether b and s were set from data; a buffer, so a checkpoint carries it.
+
+    References:
+        Kingma and Dhariwal (2018), Glow: Generative Flow with Invertible 1x1 Convolutions,
+        https://arxiv.org/abs/1807.03039, section 3.1.
+    """
+
+    initialized: Tensor
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(num_channels))
+        self.log_scale = nn.Parameter(torch.zeros(num_channels))
+        self.register_buffer("initialized", torch.tensor(False))
+
+    @staticmethod
+    def as_affine(norms: Sequence[ActNorm]) -> tuple[Tensor, Tensor, Tensor]:
+        """Several norms as ``x * scale + offset``, for folding into neighbouring linear maps.
+
+        Args:
+            norms: K norms of the same number of channels.
+
+        Returns:
+            log scale, scale and offset, each of shape (K, C).
+        """
+        log_scale = torch.stack([norm.log_scale for norm in norms])
+        scale = log_scale.exp()
+        return log_scale, scale, torch.stack([norm.shift for norm in norms]) * scale
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps data of shape (B, C, ...) to latent; see `Bijection.forward`."""
+        positions = x[0, 0].numel()
+        ladj = (positions * self.log_scale.sum()).expand(x.shape[0])
+        return (x + _as_channels(self.shift, x)) * _as_channels(self.log_scale.exp(), x), ladj
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """Maps latent to data."""
+        inverse_scale = (-self.log_scale).exp()
+        return z * _as_channels(inverse_scale, z) - _as_channels(self.shift, z)
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor) -> Tensor:
+        """Sets b and s so that this batch is normalised; a second call changes nothing."""
+        if not self.initialized:
+            axes = (0, *range(2, x.ndim))
+            std, mean = torch.std_mean(x, dim=axes, correction=0)
+            self.shift.copy_(-mean)
+            self.log_scale.copy_(-(std + STD_FLOOR).log())
+            self.initialized.fill_(True)
+        z: Tensor = self(x)[0]
+        return z
+
+
+def _as_channels(values: Tensor, x: Tensor) -> Tensor:
+    return values.view(1, -1, *(1,) * (x.ndim - 2))  # (1, C, 1, ...)
+
+
+class Permutation(Bijection):
+    """A fixed permutation of axis 1; its ladj is 0.
+
+    Args:
+        order: Where each output comes from: z[:, i] = x[:, order[i]].
+    """
+
+    order: Tensor
+    inverse_order: Tensor
+
+    def __init__(self, order: Sequence[int]) -> None:
+        super().__init__()
+        indices = torch.tensor(order)
+        inverse = [0] * len(order)
+        for target, source in enumerate(order):
+            inverse[source] = target
+        self.register_buffer("order", indices, persistent=False)
+        self.register_buffer("inverse_order", torch.tensor(inverse), persistent=False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps data of shape (B, C, ...) to latent; see `Bijection.forward`."""
+        return x.index_select(1, self.order), x.new_zeros(x.shape[0])
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """Maps latent to data."""
+        return z.index_select(1, self.inverse_order)
+
+
+class InvertibleConv1x1(Bijection):
+    r"""Invertible 1x1 convolution, :math:`z_{ij} = W x_{ij}`; ladj = positions * log |det W|.
+
+    W starts as a random rotation. Subclasses say how it is parameterised.
+
+    Args:
+        num_channels: Size C of axis 1.
+
+    References:
+        Kingma and Dhariwal (2018), Glow, https://arxiv.org/abs/1807.03039, section 3.2.
+    """
+
+    @classmethod
+    def matrices(cls, convolutions: Sequence[Self]) -> tuple[Tensor, Tensor]:
+        """The matrices of several convolutions, built together, and their log-determinants.
+
+        Args:
+            convolutions: K convolutions of the same number of channels.
+
+        Returns:
+            W of shape (K, C, C), and log |det W| of shape (K,), in nats.
+        """
+        raise NotImplementedError
+
+    def inverse_matrix(self) -> Tensor:
+        """The inverse of W, shape (C, C)."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps data of shape (B, C, H, W) to latent; see `Bijection.forward`."""
+        matrices, log_abs_det = self.matrices([self])
+        ladj = (x.shape[2] * x.shape[3] * log_abs_det).expand(x.shape[0])
+        return mix_channels(x, matrices[0]), ladj
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """Maps latent to data."""
+        return mix_channels(z, self.inverse_matrix())
+
+
+class PLUConv1x1(InvertibleConv1x1):
+    r"""1x1 convolution with :math:`W = P L (U + \mathrm{diag}(\pm e^{s}))`: log |det W| = sum(s).
+
+    P and the signs are fixed at initialisation. L (unit lower) and U (strictly upper) are stored as
+    full matrices of which one triangle is used: 2 C^2 + C numbers, as the released code counts.
+
+    References:
+        Kingma and Dhariwal (2018), Glow, https://arxiv.org/abs/1807.03039, eq. 10-11.
+    """
+
+    permutation: Tensor
+    signs: Tensor
+    identity: Tensor
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        permutation, lower, upper = torch.linalg.lu(random_rotation(num_channels))
+        diagonal = upper.diagonal().clone()
+        self.register_buffer("permutation", permutation)
+        self.register_buffer("signs", diagonal.sign())
+        self.register_buffer("identity", torch.eye(num_channels), persistent=False)
+        self.lower = nn.Parameter(lower)
+        self.upper = nn.Parameter(upper.triu(1))
+        self.log_diagonal = nn.Parameter(diagonal.abs().log())
+
+    @classmethod
+    def matrices(cls, convolutions: Sequence[Self]) -> tuple[Tensor, Tensor]:
+        """W and log |det W|; see `InvertibleConv1x1.matrices`."""
+        lower, upper, log_diagonal = cls._triangles(convolutions)
+        permutation = torch.stack([convolution.permutation for convolution in convolutions])
+        return permutation @ lower @ upper, log_diagonal.sum(dim=1)
+
+    def inverse_matrix(self) -> Tensor:
+        """The inverse of W from two triangular solves, shape (C, C)."""
+        lower, upper, _ = self._triangles([self])
+        inner = torch.linalg.solve_triangular(
+            lower[0], self.permutation.mT, upper=False, unitriangular=True
+        )
+        inverse: Tensor = torch.linalg.solve_triangular(upper[0], inner, upper=True)
+        return inverse
+
+    @staticmethod
+    def _triangles(convolutions: Sequence[PLUConv1x1]) -> tuple[Tensor, Tensor, Tensor]:
+        lower = torch.stack([convolution.lower for convolution in convolutions])
+        upper = torch.stack([convolution.upper for convolution in convolutions])
+        log_diagonal = torch.stack([convolution.log_diagonal for convolution in convolutions])
+        signs = torch.stack([convolution.signs for convolution in convolutions])
+        diagonal = (signs * log_diagonal.exp()).diag_embed()  # (K, C, C)
+        return lower.tril(-1) + convolutions[0].identity, upper.triu(1) + diagonal, log_diagonal
+
+
+class FullConv1x1(InvertibleConv1x1):
+    """1x1 convolution whose matrix is the parameter itself: C^2 numbers."""
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(random_rotation(num_channels))
+
+    @classmethod
+    def matrices(cls, convolutions: Sequence[Self]) -> tuple[Tensor, Tensor]:
+        """W and log |det W|; see `InvertibleConv1x1.matrices`."""
+        weights = torch.stack([convolution.weight for convolution in convolutions])
+        return weights, torch.linalg.slogdet(weights).logabsdet
+
+    def inverse_matrix(self) -> Tensor:
+        """The inverse of W, shape (C, C)."""
+        inverse: Tensor = torch.linalg.inv(self.weight)
+        return inverse
+
+
+def random_rotation(num_channels: int) -> Tensor:
+    """A random orthogonal matrix.
+
+    Args:
+        num_channels: Size C.
+
+    Returns:
+        The matrix, shape (C, C).
+    """
+    rotation: Tensor = torch.linalg.qr(torch.randn(num_channels, num_channels)).Q
+    return rotation
+
+
+def mix_channels(x: Tensor, matrix: Tensor, offset: Tensor | None = None) -> Tensor:
+    """Applies one affine map to the channels of every position.
+
+    Args:
+        x: Shape (B, C, H, W).
+        matrix: Shape (C, C).
+        offset: Shape (C,); None adds nothing.
+
+    Returns:
+        Shape (B, C, H, W).
+    """
+    return convolve(x, matrix[:, :, None, None], offset)
+
+
+class Mixings(NamedTuple):
+    """Affine maps of channels.
+
+    Attributes:
+        matrices: K tensors of shape (C, C).
+        offsets: K tensors of shape (C,).
+        log_abs_det: Sum of their log-determinants for one position, shape (), in nats.
+    """
+
+    matrices: tuple[Tensor, ...]
+    offsets: tuple[Tensor, ...]
+    log_abs_det: Tensor
+
+
+def fold_mixings(norms: Sequence[ActNorm], convolutions: Sequence[InvertibleConv1x1]) -> Mixings:
+    r"""Folds :math:`W(s \odot x + o) = (W \mathrm{diag}(s))\,x + W o` for all steps at once.
+
+    Done together it takes as many operations as for one step, which counts where steps are small.
+
+    Args:
+        norms: K actnorms of C channels.
+        convolutions: The 1x1 convolution behind each, all of one parameterisation.
+
+    Returns:
+        The K affine maps.
+    """
+    with full_precision(norms[0].shift):
+        log_scale, scale, offset = ActNorm.as_affine(norms)
+        matrices, log_abs_dets = type(convolutions[0]).matrices(convolutions)
+        offsets = (matrices @ offset[..., None]).squeeze(-1)
+        folded = matrices * scale[:, None, :]
+        return Mixings(folded.unbind(), offsets.unbind(), log_abs_dets.sum() + log_scale.sum())

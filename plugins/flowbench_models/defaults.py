@@ -1,0 +1,106 @@
+"""What configurations start from: preprocessings, training of small runs, fitting sizes."""
+
+from __future__ import annotations
+
+from flowbench.api import (
+    DatasetInfo,
+    Ema,
+    Logit,
+    ModelConfig,
+    Preprocessing,
+    Scale,
+    Standardise,
+    Training,
+    UniformDequantization,
+)
+from flowbench.errors import ConfigError
+
+CENTRED = Preprocessing(noise=UniformDequantization(), bijections=(Scale(low=-0.5, high=0.5),))
+
+LOGIT = Preprocessing(noise=UniformDequantization(), bijections=(Scale(), Logit(alpha=0.05)))
+
+STANDARDISED = Preprocessing(bijections=(Standardise(per="dim"),))
+
+LARGEST_TINY = 16
+"""Height or width up to which an image takes a model's smallest preset."""
+
+
+def small_training(
+    *, batch_size: int = 64, lr: float = 3e-3, weight_decay: float = 0.1
+) -> Training:
+    """Training that was found good for runs of minutes: AdamW, clipped, with averaged weights.
+
+    Args:
+        batch_size: Examples in a step.
+        lr: Peak learning rate.
+        weight_decay: Decoupled.
+
+    Returns:
+        The settings.
+    """
+    return Training(
+        batch_size=batch_size,
+        optimizer="adamw",
+        lr=lr,
+        weight_decay=weight_decay,
+        clip_norm=10.0,
+        average=Ema(decay=0.99),
+    )
+
+
+VECTOR_TRAINING = Training(
+    batch_size=256, optimizer="adam", lr=2e-3, clip_norm=10.0, average=Ema(decay=0.999)
+)
+
+
+def is_large(data: DatasetInfo) -> bool:
+    """Whether events are images above 16x16 whose size can be halved three times.
+
+    Args:
+        data: The dataset.
+
+    Returns:
+        True for those that a preset of three scales fits.
+    """
+    height, width = data.event_shape[-2:] if len(data.event_shape) == 3 else (0, 0)
+    return min(height, width) > LARGEST_TINY and height % 8 == width % 8 == 0
+
+
+def halving_problem(data: DatasetInfo, times: int, *, model: str, remedy: str) -> str | None:
+    """Why events cannot be squeezed so often.
+
+    Args:
+        data: The dataset.
+        times: How often height and width are halved.
+        model: Beginning of the message: the model, and the setting that asks for it.
+        remedy: End of the message.
+
+    Returns:
+        The reason; None if events are images of a fitting size.
+    """
+    shape = data.event_shape
+    if len(shape) != 3:
+        return f"{model} needs images (C, H, W), {data.name} has events of shape {shape}"
+    _, height, width = shape
+    factor = 2**times
+    if height % factor or width % factor:
+        return (
+            f"{model} needs height and width divisible by {factor}, "
+            f"{data.name} has {height}x{width}; {remedy}"
+        )
+    return None
+
+
+def require_supported(config: ModelConfig, data: DatasetInfo) -> None:
+    """Refuses a dataset that a configuration cannot run on.
+
+    Args:
+        config: The configuration.
+        data: The dataset.
+
+    Raises:
+        ConfigError: It says why.
+    """
+    reason = config.unsupported(data)
+    if reason is not None:
+        raise ConfigError(reason)

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from flowbench.data.library.folder import folder_converter, folder_spec
+from flowbench.data.library.prepare import prepare
+from flowbench.data.library.splits import load_prepared
+from flowbench.errors import ConfigError, DataError
+
+
+def save(path: Path, seed: int, size: tuple[int, int] = (12, 10), mode: str = "RGB") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).convert(mode).save(path)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for number in range(40):
+        save(tmp_path / "photos" / f"{number % 3}" / f"{number:02}.png", number)
+    (tmp_path / "photos" / "notes.txt").write_text("not an image")
+    return tmp_path / "photos"
+
+
+def load(name: str, data_dir: Path):
+    spec = folder_spec(name)
+    prepare(spec, folder_converter(name), data_dir)
+    return load_prepared(spec, data_dir)
+
+
+def test_every_tenth_image_by_sorted_path_is_test(photos: Path, tmp_path: Path) -> None:
+    data = load(f"folder:{photos}?size=8", tmp_path / "data")
+    assert data.info.event_shape == (3, 8, 8)
+    assert (data.info.num_train, data.info.num_validation, data.info.num_test) == (33, 3, 4)
+    paths = sorted(path for path in photos.rglob("*.png"))
+    with Image.open(paths[9]) as image:
+        square = image.crop((1, 0, 11, 10)).resize((8, 8), Image.Resampling.BILINEAR)
+    assert np.array_equal(data.splits.test.x[0], np.asarray(square).transpose(2, 0, 1))
+
+
+def test_subfolders_may_be_the_splits(tmp_path: Path) -> None:
+    counts = {"train": 20, "val": 3, "test": 4, "other": 5}
+    for split, num in counts.items():
+        for number in range(num):
+            save(tmp_path / "p" / split / f"{number}.jpg", len(split) * 100 + number)
+    data = load(f"folder:{tmp_path / 'p'}?size=8", tmp_path / "data")
+    assert (data.info.num_train, data.info.num_validation, data.info.num_test) == (20, 3, 4)
+
+
+def test_with_train_and_val_alone_val_is_test(tmp_path: Path) -> None:
+    for split, num in {"train": 20, "val": 3}.items():
+        for number in range(num):
+            save(tmp_path / "p" / split / f"{number}.png", num * 100 + number)
+    data = load(f"folder:{tmp_path / 'p'}?size=8", tmp_path / "data")
+    assert (data.info.num_train, data.info.num_validation, data.info.num_test) == (18, 2, 3)
+
+
+def test_the_content_and_not_the_path_makes_the_hash(photos: Path, tmp_path: Path) -> None:
+    first = load(f"folder:{photos}?size=8", tmp_path / "data")
+    moved = photos.rename(tmp_path / "moved")
+    again = load(f"folder:{moved}?size=8", tmp_path / "data")
+    assert first.sha256 == again.sha256
+    save(moved / "0" / "00.png", 999)
+    changed = load(f"folder:{moved}?size=8", tmp_path / "data")
+    assert changed.sha256 != first.sha256
+    assert load(f"folder:{moved}?size=9", tmp_path / "data").sha256 != changed.sha256
+
+
+def test_grey_and_transparent_images_become_rgb(photos: Path, tmp_path: Path) -> None:
+    save(photos / "0" / "00.png", 1, mode="L")
+    save(photos / "0" / "03.png", 2, mode="RGBA")
+    assert load(f"folder:{photos}?size=8", tmp_path / "data").info.event_shape == (3, 8, 8)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "folder:",
+        "folder:x",
+        "folder:x?size=0",
+        "folder:x?size=a",
+        "folder:x?size=8&crop=1",
+        "folder:?size=8",
+    ],
+)
+def test_malformed_names(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"expected folder:PATH\?size=N"):
+        folder_spec(name)
+
+
+def test_bad_folders(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no folder"):
+        folder_spec(f"folder:{tmp_path / 'gone'}?size=8")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"holds 0 images"):
+        folder_spec(f"folder:{tmp_path / 'empty'}?size=8")
+    with pytest.raises(DataError, match=r"12x10 is smaller than 11x11"):
+        load(f"folder:{photos}?size=11", tmp_path / "data")
+    (photos / "0" / "00.png").write_bytes(b"GIF89a?")
+    with pytest.raises(DataError, match=r"'0/00.png' in .* cannot be read as an image"):
+        load(f"folder:{photos}?size=8", tmp_path / "data")
+    assert all(path.suffix == ".lock" for path in (tmp_path / "data").iterdir())

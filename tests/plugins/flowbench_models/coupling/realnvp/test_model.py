@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.optim.swa_utils import update_bn
+
+from flowbench.api import Batch, SamplingOptions, Step
+from flowbench.errors import ConfigError
+from flowbench_models.coupling.realnvp.config import RealNVPConfig
+from flowbench_models.coupling.realnvp.model import BatchNorm, RealNVP, checkerboard_mask
+
+
+def _preset(name: str) -> RealNVPConfig:
+    return RealNVPConfig.model_validate(RealNVPConfig.presets[name].values)
+
+
+@pytest.mark.parametrize(
+    ("preset", "size", "count"),
+    [("cifar10", 32, 19_609_545), ("imagenet32", 32, 46_220_359), ("imagenet64", 64, 96_363_237)],
+)
+def test_paper_presets_have_the_counts_of_the_released_code(preset, size, count, dataset) -> None:
+    with torch.device("meta"):
+        model = RealNVP(_preset(preset), dataset(3, size, size, levels=256))
+    assert sum(p.numel() for p in model.parameters()) == count
+
+
+def _tiny(norm: str, shape: tuple[int, ...], dataset, perturb, network="resnet") -> RealNVP:
+    config = RealNVPConfig(scales=2, couplings=3, width=3, blocks=1, norm=norm, network=network)
+    model = perturb(RealNVP(config, dataset(*shape)))
+    model.initialize(
+        Batch(x=torch.randn(8, *shape, dtype=torch.float64)), generator=torch.Generator()
+    )
+    model.to_latent(torch.randn(8, *shape, dtype=torch.float64))  # moves the running statistics
+    return model.eval()
+
+
+every_norm = pytest.mark.parametrize("norm", ["act", "batch"])
+
+every_shape = pytest.mark.parametrize("shape", [(1, 4, 6), (3, 2, 2), (2,), (5,)])
+
+
+@every_norm
+@every_shape
+def test_latents_and_data_map_to_each_other(norm, shape, dataset, perturb) -> None:
+    model = _tiny(norm, shape, dataset, perturb)
+    x = torch.randn(3, *shape, dtype=torch.float64)
+    latents, _ = model.to_latent(x)
+    assert tuple(z.shape[1:] for z in latents) == model.latent_shapes()
+    torch.testing.assert_close(model.from_latent(latents), x, rtol=0, atol=1e-6)
+
+
+@every_norm
+@every_shape
+def test_ladj_is_that_of_the_joint_map(norm, shape, dataset, perturb, jacobian_log_abs_det) -> None:
+    model = _tiny(norm, shape, dataset, perturb)
+    x = torch.randn(2, *shape, dtype=torch.float64)
+    _, ladj = model.to_latent(x)
+    expected = jacobian_log_abs_det(lambda event: model.to_latent(event)[0], x)
+    torch.testing.assert_close(ladj, expected, rtol=0, atol=1e-5)
+
+
+def test_image_flow_of_perceptrons_is_a_bijection(dataset, perturb, jacobian_log_abs_det) -> None:
+    model = _tiny("act", (1, 4, 6), dataset, perturb, network="mlp")
+    x = torch.randn(2, 1, 4, 6, dtype=torch.float64)
+    latents, ladj = model.to_latent(x)
+    torch.testing.assert_close(model.from_latent(latents), x, rtol=0, atol=1e-6)
+    expected = jacobian_log_abs_det(lambda event: model.to_latent(event)[0], x)
+    torch.testing.assert_close(ladj, expected, rtol=0, atol=1e-5)
+
+
+def test_evaluation_does_not_depend_on_the_rest_of_the_batch(dataset, perturb) -> None:
+    model = _tiny("batch", (1, 4, 4), dataset, perturb)
+    x = torch.randn(4, 1, 4, 4, dtype=torch.float64)
+    torch.testing.assert_close(model.log_prob(x)[:1], model.log_prob(x[:1]))
+
+
+def test_last_diagonal_of_each_block_is_factored_out(dataset) -> None:
+    # Identity couplings: what is factored out are the off-diagonal corners of each 2x2 block.
+    model = RealNVP(RealNVPConfig(scales=2, width=2, blocks=1), dataset(1, 4, 4))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        for name, parameter in model.named_parameters():
+            if name.endswith(".weight"):
+                parameter.fill_(1.0)  # a zero filter has no direction to be normalised
+    x = torch.arange(16.0).view(1, 1, 4, 4)
+    (factored, kept), _ = model.to_latent(x)
+    assert factored.flatten().tolist() == [1, 3, 9, 11, 4, 6, 12, 14]
+    assert kept.flatten().tolist() == [0, 2, 8, 10, 5, 7, 13, 15]
+
+
+def test_density_in_two_dims_integrates_to_one(dataset, perturb) -> None:
+    model = _tiny("act", (2,), dataset, perturb)
+    axis = torch.linspace(-30, 30, 600, dtype=torch.float64)
+    grid = torch.cartesian_prod(axis, axis)
+    mass = model.log_prob(grid).exp().sum() * (axis[1] - axis[0]) ** 2
+    torch.testing.assert_close(mass.item(), 1.0, rtol=0, atol=1e-2)
+
+
+@every_norm
+@every_shape
+def test_every_parameter_receives_a_gradient(norm, shape, dataset) -> None:
+    model = RealNVP(RealNVPConfig(width=3, blocks=1, norm=norm), dataset(*shape))
+    step = Step(progress=torch.zeros(()), phase=0, group="all", generator=torch.Generator(), seed=0)
+    model.loss(Batch(x=torch.randn(4, *shape)), step).backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_samples_have_the_datas_shape(dataset) -> None:
+    model = RealNVP(RealNVPConfig(width=3, blocks=1), dataset(1, 4, 4))
+    samples = model.sample(3, settings=SamplingOptions(), generator=torch.Generator())
+    assert samples.shape == (3, 1, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "reason"),
+    [((1,), "at least 2 dims"), ((3, 7, 8), "divisible by 2"), ((1, 80), "images")],
+)
+def test_what_does_not_fit_is_refused_with_a_reason(shape, reason, dataset) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        RealNVP(RealNVPConfig(), dataset(*shape))
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (1, 28, 28), (3, 64, 64), (2,), (43,)])
+def test_default_preset_runs_on_images_and_vectors(shape, dataset) -> None:
+    data = dataset(*shape, levels=256 if len(shape) == 3 else None)
+    config = _preset(RealNVPConfig.default_preset(data))
+    assert config.unsupported(data) is None
+    assert (config.preprocessing.noise is None) == (len(shape) == 1)
+
+
+@pytest.mark.parametrize("name", RealNVPConfig.presets)
+def test_every_preset_is_a_valid_configuration(name) -> None:
+    _preset(name)
+
+
+def _settled(norm: BatchNorm) -> BatchNorm:
+    norm.running_mean.uniform_(-1, 1)
+    norm.running_var.uniform_(0.5, 2)
+    return norm.double().eval()
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (4, 3, 2, 4)])
+def test_is_a_bijection_in_evaluation(shape, assert_is_bijection) -> None:
+    assert_is_bijection(_settled(BatchNorm(3)), torch.randn(shape, dtype=torch.float64))
+
+
+def test_masked_norm_is_a_bijection_and_leaves_the_rest_alone(assert_is_bijection) -> None:
+    mask = checkerboard_mask(2, 4, even=True)
+    norm, x = _settled(BatchNorm(3, mask)), torch.randn(4, 3, 2, 4, dtype=torch.float64)
+    assert_is_bijection(norm, x)
+    assert torch.equal(norm(x)[0][..., mask[0] == 0], x[..., mask[0] == 0])
+
+
+def test_training_normalises_the_batch_and_learns_its_statistics() -> None:
+    norm = BatchNorm(3, momentum=None)
+    x = 4.0 + 3.0 * torch.randn(512, 3, 2, 2)
+    z, ladj = norm(x)
+    torch.testing.assert_close(z.mean((0, 2, 3)), torch.zeros(3), rtol=0, atol=1e-4)
+    torch.testing.assert_close(z.std((0, 2, 3)), torch.ones(3), rtol=0, atol=1e-2)
+    torch.testing.assert_close(norm.running_mean, x.mean((0, 2, 3)))
+    torch.testing.assert_close(norm.eval()(x)[1], ladj)
+
+
+def test_statistics_are_those_of_the_masked_elements_alone() -> None:
+    mask = torch.tensor([0.0, 1.0]).view(2, 1, 1)
+    norm = BatchNorm(2, mask, momentum=None)
+    x = torch.randn(64, 2, 4, 4) + 3.0
+    norm(x)
+    torch.testing.assert_close(norm.running_mean[1], x[:, 1].mean())
+    assert norm.running_mean[0] == 0
+
+
+def test_torch_can_re_estimate_its_statistics_for_averaged_weights() -> None:
+    norm = BatchNorm(2)
+    batches = [5.0 + torch.randn(64, 2) for _ in range(4)]
+    update_bn(batches, norm)
+    torch.testing.assert_close(norm.running_mean, torch.cat(batches).mean(0))
