@@ -11,7 +11,7 @@ import pytest
 
 METRIC = """
 from flowbench.api import MetricSpec, hookimpl
-FLOWBENCH_API_VERSION = 1
+FLOWBENCH_API_VERSION = 2
 @hookimpl
 def register_metrics():
     return [MetricSpec(name="same", compute="m:f", unit="", direction="lower", summary="s")]

@@ -34,7 +34,8 @@ def test_the_bound_and_its_draws(trained, result, splits, settings) -> None:
         [-2.0, -4.0],
         elbo=[-3.0, -5.0],
         draw_stderr=0.3,
-        estimate="bound",
+        noise="weights",
+        bound=True,
         dequantization="uniform",
         draws=16,
     )
