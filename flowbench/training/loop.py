@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -23,58 +23,12 @@ from flowbench.training.budget import Budget, Spent
 from flowbench.training.checkpoint import rng_state, set_rng_state
 from flowbench.training.clock import Clock
 from flowbench.training.device import DelayedFlag, Device, InFlight
+from flowbench.training.observer import Observer, Preempted, ValidationPoint
 from flowbench.training.optim import GuardedStep, RampedAverage, Schedule
 
 # Where on the way the validation split is looked at: early often, because curves bend early.
 VALIDATE_AT = (0.0, 0.02, 0.05, *(i / 20 for i in range(2, 20)))
 CALIBRATION_BATCHES = 20  # for batch-norm statistics of averaged weights
-
-
-class Preempted(Exception):
-    """Training was asked to stop; its state can be saved and taken up again."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ValidationPoint:
-    """What one look at the validation split found.
-
-    Attributes:
-        step: Optimizer steps done.
-        examples: Training examples seen.
-        charged_s: Seconds charged so far.
-        progress: Part of the budget used.
-        loss: Mean training loss since the last look; None before the first step.
-        raw: Score of the weights, lower is better; None for a model without a likelihood.
-        ema: Score of the averaged weights.
-    """
-
-    step: int
-    examples: int
-    charged_s: float
-    progress: float
-    loss: float | None
-    raw: float | None
-    ema: float | None
-
-
-class Observer(Protocol):
-    """Who watches the loop: the worker, or a test."""
-
-    def tick(self, step: int, progress: float) -> bool:
-        """Called before each step; True asks the loop to stop."""
-        ...
-
-    def validated(self, point: ValidationPoint) -> None:
-        """Called after each look at the validation split."""
-        ...
-
-    def checkpoint_due(self) -> bool:
-        """Called after each step: whether to save now."""
-        ...
-
-    def save(self, state: dict[str, Any]) -> None:
-        """Saves a resumable state."""
-        ...
 
 
 @dataclass

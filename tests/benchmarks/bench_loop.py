@@ -27,7 +27,8 @@ from flowbench.registry.configs import configure
 from flowbench.training.budget import Budget
 from flowbench.training.clock import Clock
 from flowbench.training.device import Device
-from flowbench.training.loop import Trainer, ValidationPoint
+from flowbench.training.loop import Trainer
+from flowbench.training.observer import ValidationPoint
 from tests.benchmarks.ratios import Ratio, argument_parser, take_turns
 
 Steps = Callable[[int], None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -27,9 +28,12 @@ from flowbench.api.config import unsupported_sampling
 from flowbench.api.specs import DatasetInfo
 from flowbench.data.preprocess import Preprocessor
 from flowbench.errors import ContractError
-from flowbench.evaluation.evaluate import EvaluatedModel, not_applicable
+from flowbench.evaluation.evaluate import not_applicable
+from flowbench.evaluation.harness import Harness
+from flowbench.evaluation.trained import EvaluatedModel
 from flowbench.registry import Registry
 from flowbench.registry.build import load_dataset
+from tests.costs import NO_COST
 
 LEVELS, NUM = 4, 12
 INFO = DatasetInfo(
@@ -65,25 +69,27 @@ class Uniform(DensityModel):
         return torch.ones(num, 2)
 
 
-def trained(noise, config_class=ConditionalConfig, **more) -> EvaluatedModel:
+def trained(
+    config_class: type[ModelConfig] = ConditionalConfig,
+    progress: Callable[[float], None] = lambda _: None,
+) -> EvaluatedModel:
     rng = np.random.default_rng(0)
     labels = np.arange(NUM) % 3
     split = Split(x=rng.integers(0, LEVELS, (NUM, 2)).astype(np.uint8), context={"label": labels})
-    model = Uniform(config_class(preprocessing=Preprocessing(noise=noise)))
+    model = Uniform(config_class(preprocessing=Preprocessing(noise=UniformDequantization())))
     preprocessor = Preprocessor(model.config.preprocessing, INFO, torch.device("cpu"))
     preprocessor.fit(split)
-    return EvaluatedModel(
-        model,
-        preprocessor,
-        DataSplits(train=split, validation=split, test=split),
-        MetricSettings(eval_draws=2, num_samples=8, batch_size=4),
-        synchronize=lambda: None,
-        **more,
+    harness = Harness(
+        preprocessor=preprocessor,
+        splits=DataSplits(train=split, validation=split, test=split),
+        settings=MetricSettings(eval_draws=2, num_samples=8, batch_size=4),
+        progress=progress,
     )
+    return EvaluatedModel(model, harness, NO_COST)
 
 
 def test_the_likelihood_given_the_label_is_apart() -> None:
-    model = trained(UniformDequantization())
+    model = trained()
     told, blind = model.likelihood("test", given=("label",)), model.likelihood("test")
     np.testing.assert_allclose(told.log_prob - blind.log_prob, np.arange(NUM) % 3)
     assert (told.likelihood.given, blind.likelihood.given) == (("label",), ())
@@ -93,7 +99,7 @@ def test_the_likelihood_given_the_label_is_apart() -> None:
 
 def test_a_model_that_sees_no_labels_has_no_likelihood_given_them() -> None:
     with pytest.raises(ContractError, match="no likelihood given label"):
-        trained(UniformDequantization(), ModelConfig).likelihood("test", given=("label",))
+        trained(ModelConfig).likelihood("test", given=("label",))
 
 
 def test_a_metric_of_labels_needs_them(fake_registry: Registry) -> None:
@@ -109,7 +115,7 @@ def test_a_metric_of_labels_needs_them(fake_registry: Registry) -> None:
 
 def test_sampling_tells_how_far_it_is_over_all_batches() -> None:
     parts: list[float] = []
-    trained(UniformDequantization(), progress=parts.append).samples()
+    trained(progress=parts.append).samples()
     assert parts == [0.0, 0.25, 0.5, 0.75]
 
 

@@ -28,7 +28,8 @@ from flowbench.contract.cases import Case
 from flowbench.contract.metrics.gaussian import Gaussian
 from flowbench.data.preprocess import Preprocessor
 from flowbench.errors import ContractError
-from flowbench.evaluation.evaluate import EvaluatedModel
+from flowbench.evaluation.harness import Harness
+from flowbench.evaluation.trained import EvaluatedModel, TrainingCost
 
 SETTINGS = MetricSettings(eval_draws=2, num_samples=96, batch_size=32)
 
@@ -147,8 +148,8 @@ def set_up(case: Case) -> Stage:
     with torch.no_grad():
         model.initialize(Batch(x=x), generator=torch.Generator().manual_seed(0))
     model.eval()
-    harness = EvaluatedModel(model, preprocessor, case.splits, SETTINGS, synchronize=lambda: None)
-    harness.describe_training(
+    harness = Harness(preprocessor=preprocessor, splits=case.splits, settings=SETTINGS)
+    cost = TrainingCost(
         device_name="contract",
         device_kind="cpu",
         num_devices=1,
@@ -156,13 +157,14 @@ def set_up(case: Case) -> Stage:
         charged_s=1.0,
         peak_memory=(1 << 20, "contract"),
     )
+    evaluated = EvaluatedModel(model, harness, cost)
     return Stage(
-        harness=harness,
+        harness=evaluated,
         model=model,
         config=config,
         data=case.info,
-        result=harness.likelihood("test"),
-        shown=harness.samples(),
+        result=evaluated.likelihood("test"),
+        shown=evaluated.samples(),
         splits=case.splits,
     )
 
