@@ -11,11 +11,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from flowbench.api.config import Likelihood, MetricSettings
+from flowbench.api.config import Likelihood, MetricSettings, NoLikelihood
 from flowbench.api.data import DataSplits, Split
 from flowbench.api.metrics import LikelihoodResult
 from flowbench.api.models import DensityModel, GenerativeModel
@@ -63,7 +63,7 @@ class Harness:
         split: SplitName,
         examples: Split | None = None,
         *,
-        given: Literal["label"] | None = None,
+        given: tuple[str, ...] | None = None,
     ) -> LikelihoodResult:
         """Evaluates the likelihood protocol.
 
@@ -71,7 +71,7 @@ class Harness:
             model: The model, in eval mode.
             split: The split, which decides the number of draws and their noise.
             examples: Raw examples to evaluate in place of the split's own.
-            given: Context input that the likelihood is conditioned on.
+            given: Context inputs that it is conditioned on; None for the likelihood itself.
 
         Returns:
             The likelihood of every example.
@@ -113,7 +113,8 @@ class Harness:
 
 def likelihood_kind(model: GenerativeModel) -> Likelihood | None:
     """What a model's likelihood is; None for a model without one."""
-    return model.config.likelihood(model.data) if isinstance(model, DensityModel) else None
+    kind = model.config.likelihood(model.data) if isinstance(model, DensityModel) else None
+    return None if isinstance(kind, NoLikelihood) else kind
 
 
 def noise_of(model: GenerativeModel, stream: str, seed: int) -> torch.Generator:

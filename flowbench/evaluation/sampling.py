@@ -10,32 +10,35 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from flowbench.api.config import SampleSettings, sampling_options
 from flowbench.api.metrics import Samples
-from flowbench.api.models import GenerativeModel
+from flowbench.api.models import GenerativeModel, without_info
 from flowbench.api.progress import progress_to
 from flowbench.errors import ContractError
 from flowbench.evaluation.harness import Harness, noise_of
 
 
-def draw_samples(model: GenerativeModel, harness: Harness) -> Samples:
-    """Draws the protocol's samples on the raw scale.
+def draw_samples(
+    model: GenerativeModel, harness: Harness, num: int, settings: SampleSettings
+) -> Samples:
+    """Draws samples on the raw scale.
 
     Args:
         model: The model, in eval mode.
         harness: Where it is measured; its ``progress`` is told how far the drawing is.
+        num: Number of samples.
+        settings: How they are drawn.
 
     Returns:
         The samples; labels, where the data have any, follow the training frequencies.
     """
-    settings = harness.settings
-    generator = noise_of(model, "samples", settings.seed)
-    picks = np.random.default_rng(settings.seed)
-    num, size = settings.num_samples, settings.batch_size
+    seed, size = harness.settings.seed, harness.settings.batch_size
+    generator, picks = noise_of(model, "samples", seed), np.random.default_rng(seed)
     raws, contexts, clipped, nonfinite = [], [], 0, 0
     for start in range(0, num, size):
         size = min(size, num - start)
         with progress_to(_as_part_of_all(harness, start / num, size / num)):
-            y, context = draw(model, harness, size, generator, picks)
+            y, context = draw(model, harness, size, settings, generator, picks)
         restored = harness.preprocessor.inverse(y)
         raws.append(restored.raw.cpu().numpy())
         contexts.append(context)
@@ -46,8 +49,8 @@ def draw_samples(model: GenerativeModel, harness: Harness) -> Samples:
         context={k: np.concatenate([c[k] for c in contexts]) for k in contexts[0]},
         num_clipped=clipped,
         num_nonfinite=nonfinite,
-        temperature=settings.sample.temperature,
-        seed=settings.seed,
+        temperature=settings.temperature,
+        seed=seed,
     )
 
 
@@ -56,6 +59,7 @@ def draw(
     model: GenerativeModel,
     harness: Harness,
     num: int,
+    settings: SampleSettings,
     generator: torch.Generator,
     picks: np.random.Generator,
 ) -> tuple[Tensor, dict[str, NDArray[Any]]]:
@@ -65,6 +69,7 @@ def draw(
         model: The model, in eval mode.
         harness: Where it is measured.
         num: Number B of samples.
+        settings: How they are drawn.
         generator: Source of the model's noise.
         picks: Source of the choice of training examples whose context they get.
 
@@ -78,9 +83,10 @@ def draw(
     rows = picks.integers(len(train), size=num)  # labels follow the training frequencies
     context = {name: values[rows] for name, values in train.context.items()}
     tensors = {k: torch.from_numpy(v).to(generator.device) for k, v in context.items()}
-    settings = harness.settings.sample
+    options = sampling_options(model.config, settings, model.data)
     with harness.numerics():
-        y = model.sample(num, tensors or None, settings=settings, generator=generator)
+        returned = model.sample(num, tensors or None, settings=options, generator=generator)
+    y = without_info("sample", model, returned)
     expected = (num, *model.data.event_shape)
     if tuple(y.shape) != expected:
         raise ContractError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flowbench.api.config import Likelihood, ModelConfig
+from flowbench.api.config import Likelihood, ModelConfig, SampleSettings
 from flowbench.api.data import Split
 from flowbench.api.metrics import LikelihoodResult, Samples
 from flowbench.api.models import GenerativeModel
@@ -76,74 +75,82 @@ class EvaluatedModel:
         self.charged_s = cost.charged_s
         self.peak_memory_bytes, self.peak_memory_source = cost.peak_memory
         self._harness = harness
-        self._likelihoods: dict[tuple[SplitName, str], LikelihoodResult] = {}
+        self._likelihoods: dict[tuple[SplitName, tuple[str, ...] | None], LikelihoodResult] = {}
+        self._samples: dict[str, Samples] = {}
 
     @property
     def likelihood_kind(self) -> Likelihood | None:
         """What the likelihood is; None for a model without one."""
         return likelihood_kind(self.model)
 
-    def likelihood(self, split: SplitName) -> LikelihoodResult:
+    def likelihood(
+        self, split: SplitName, given: tuple[str, ...] | None = None
+    ) -> LikelihoodResult:
         """Evaluates the likelihood protocol on a split, once.
 
         Args:
             split: The split; on validation fewer draws are taken.
+            given: Context inputs that it is conditioned on, one of ``config.also_given``; None for
+                the likelihood itself.
 
         Returns:
-            The likelihood of every example.
+            The likelihood of every example; under each conditioning from the same noise, unless
+            memory ran out under one alone: passes of other sizes draw other noise.
 
         Raises:
-            ContractError: The model has no likelihood.
+            ContractError: The model has no likelihood, or none given that.
         """
-        if (split, "") not in self._likelihoods:
-            self._likelihoods[split, ""] = self._harness.evaluate(self.model, split)
-        return self._likelihoods[split, ""]
+        if given is not None and given not in self.config.also_given(self.data):
+            raise self._no_likelihood_given(given)
+        if (split, given) not in self._likelihoods:
+            self._likelihoods[split, given] = self._harness.evaluate(self.model, split, given=given)
+        return self._likelihoods[split, given]
 
-    def likelihood_given(self, split: SplitName, name: Literal["label"]) -> LikelihoodResult:
-        """Evaluates the likelihood protocol on a split, given a context input, once.
-
-        Args:
-            split: The split.
-            name: The context input.
-
-        Returns:
-            The likelihood of every example, from the same noise as without, unless memory ran out
-            in one of the two alone: passes of other sizes draw other noise.
-
-        Raises:
-            ContractError: The model does not take this input.
-        """
-        if name not in self.config.also_given(self.data):
-            raise ContractError(f"{type(self.model).__name__} has no likelihood given {name}")
-        if (split, name) not in self._likelihoods:
-            self._likelihoods[split, name] = self._harness.evaluate(self.model, split, given=name)
-        return self._likelihoods[split, name]
-
-    def log_prob(self, x: NDArray[Any]) -> NDArray[np.float64]:
+    def log_prob(
+        self, x: NDArray[Any], context: Mapping[str, NDArray[Any]] | None = None
+    ) -> NDArray[np.float64]:
         """Evaluates the likelihood protocol on any raw values, as on the test split.
 
         Args:
             x: Raw values, shape (N, *event_shape).
+            context: Inputs that it is conditioned on, each of shape (N, *context_shape); None for
+                the likelihood itself.
 
         Returns:
             Log-likelihoods in nats, shape (N,).
 
         Raises:
-            ContractError: The model has no likelihood.
+            ContractError: The model has no likelihood, or none given that.
         """
-        return self._harness.evaluate(self.model, "test", Split(x=x)).log_prob
+        given = None if context is None else tuple(sorted(context))
+        known = {tuple(sorted(names)) for names in self.config.also_given(self.data)}
+        if given is not None and given not in known:
+            raise self._no_likelihood_given(given)
+        examples = Split(x=x, context=context or {})
+        return self._harness.evaluate(self.model, "test", examples, given=given).log_prob
 
-    def samples(self) -> Samples:
-        """Draws the protocol's samples on the raw scale, once.
+    def _no_likelihood_given(self, given: tuple[str, ...]) -> ContractError:
+        return ContractError(
+            f"{type(self.model).__name__} has no likelihood given {', '.join(given)}"
+        )
+
+    def samples(self, num: int | None = None, settings: SampleSettings | None = None) -> Samples:
+        """Draws samples on the raw scale, once for each number and settings.
+
+        Args:
+            num: How many; None takes the protocol's number.
+            settings: How; None takes the protocol's settings.
 
         Returns:
             The samples; labels, where the data have any, follow the training frequencies.
         """
-        return self._drawn
-
-    @cached_property
-    def _drawn(self) -> Samples:
-        return draw_samples(self.model, self._harness)
+        protocol = self._harness.settings
+        num = protocol.num_samples if num is None else num
+        settings = protocol.sample if settings is None else settings
+        key = f"{num} {settings.model_dump_json()}"
+        if key not in self._samples:
+            self._samples[key] = draw_samples(self.model, self._harness, num, settings)
+        return self._samples[key]
 
     def preprocess(self, x: NDArray[Any], *, seed: int) -> Tensor:
         """Maps raw values to the model's space.
@@ -170,7 +177,8 @@ class EvaluatedModel:
             Samples, shape (num, *event_shape).
         """
         picks, noise = np.random.default_rng(seed), noise_of(self.model, "draw", seed)
-        y = draw(self.model, self._harness, num, noise, picks)[0]
+        settings = self._harness.settings.sample
+        y = draw(self.model, self._harness, num, settings, noise, picks)[0]
         self.synchronize()
         return y
 

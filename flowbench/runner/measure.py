@@ -61,7 +61,7 @@ def _keep_likelihoods(attempt: Attempt, model: EvaluatedModel) -> None:
         return
     attempt.now("keeping likelihoods")
     result = model.likelihood("test")
-    attempt.note(likelihood=result.likelihood.model_dump())
+    attempt.note(likelihood=result.likelihood.model_dump(mode="json"))
     attempt.write_arrays(LIKELIHOODS, test=result.log_prob, test_elbo=result.elbo)
 
 

@@ -18,7 +18,7 @@ from flowbench.errors import DataError
 from flowbench.evaluation.harness import Harness, likelihood_kind
 from flowbench.provenance import code_sha256, processor_name, provenance
 from flowbench.registry import PluginSelection, Registry, load_registry
-from flowbench.registry.build import build_model, count_parameters, load_dataset
+from flowbench.registry.build import build_model, load_dataset
 from flowbench.runner.attempt import WorkOrder
 from flowbench.runner.under_way import Attempt
 from flowbench.training.device import Device
@@ -104,8 +104,8 @@ def build(attempt: Attempt, ground: Ground) -> Built:
         _initialize(model, preprocessor, ground, job.seed)
     kind = likelihood_kind(model)
     attempt.note(
-        num_parameters=count_parameters(model),
-        likelihood=None if kind is None else kind.model_dump(),
+        num_parameters=model.num_parameters(),
+        likelihood=None if kind is None else kind.model_dump(mode="json"),
     )
     harness = Harness(
         preprocessor=preprocessor,
@@ -129,9 +129,10 @@ def _initialize(
     wanted = model.config.training.init_examples
     size = len(train) if wanted is None else min(wanted, len(train))
     raw, context = TrainBatches(train, size, seed, device.torch_device).next()
-    x, _ = preprocessor.forward(raw, device.generator(seed))
+    generator = device.generator(seed)
+    x, _ = preprocessor.forward(raw, generator)
     with torch.no_grad():
-        model.initialize(Batch(x=x, context=context))
+        model.initialize(Batch(x=x, context=context), generator=generator)
 
 
 def code_hashes(registry: Registry, order: WorkOrder) -> tuple[str, str]:
@@ -176,4 +177,8 @@ def data_facts(info: DatasetInfo) -> dict[str, Any]:
         Plain data.
     """
     facts = {name: value for name, value in vars(info).items() if name not in ("name", "context")}
-    return {**facts, "event_shape": list(info.event_shape)}
+    return {
+        **facts,
+        "event_shape": list(info.event_shape),
+        "num_classes": info.num_classes,
+    }

@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from flowbench.api.models import Batch, GenerativeModel, Step
+from flowbench.api.config import Ema, Training
+from flowbench.api.models import Batch, GenerativeModel, Step, WithInfo, without_info
 from flowbench.data.batches import TrainBatches
 from flowbench.data.preprocess import Preprocessor
 from flowbench.errors import NonFiniteLossError
@@ -39,6 +39,13 @@ class Best:
     step: int
     weights: Literal["raw", "ema"]
     state: dict[str, Tensor]
+
+
+def _average(model: GenerativeModel, training: Training) -> RampedAverage[GenerativeModel] | None:
+    average = training.average
+    if isinstance(average, Ema) and average.decay is not None:
+        return RampedAverage(model, average.decay)
+    return None
 
 
 class Trainer:
@@ -89,8 +96,8 @@ class Trainer:
             name: GuardedStep(training, parameters)
             for name, parameters in model.optimizer_groups().items()
         }
-        self._average = RampedAverage(model, training.ema_decay) if training.ema_decay else None
-        self._loss: Callable[[Batch, Step], Tensor] = model.loss
+        self._average = _average(model, training)
+        self._loss: Callable[[Batch, Step], WithInfo] = model.loss
         self._compile_pending = training.compile
         self._num_looks = 0
         zero = torch.zeros((), device=device.torch_device)
@@ -158,11 +165,11 @@ class Trainer:
         lr, phase = self._schedule.lr(progress), self._schedule.phase(progress)
         for group, guarded in self._steps.items():
             step = Step(
-                index=self.num_steps,
-                progress=progress,
+                progress=torch.tensor(progress, device=self._device.torch_device),
                 phase=phase,
                 group=group,
                 generator=self._generator,
+                seed=self.num_steps,
             )
             self._optimize(guarded, batch, step, lr)
             self.model.after_step(step)
@@ -178,7 +185,7 @@ class Trainer:
     def _optimize(self, guarded: GuardedStep, batch: Batch, step: Step, lr: float) -> None:
         guarded.zero_grad()
         with self._device.autocast(self._training.precision):
-            loss = self._loss(batch, step)
+            loss = without_info("loss", self.model, self._loss(batch, step))
         loss.backward()
         bad = guarded(lr)
         self._streak = (self._streak + bad) * bad
@@ -211,7 +218,7 @@ class Trainer:
             ema = None
             if self._average is not None and self.num_steps:
                 averaged = self._average.model
-                self._calibrate(averaged)
+                self._refit(averaged)
                 ema = self._score(averaged)
                 if ema is not None:
                     self._keep_if_best(ema, "ema", averaged)
@@ -247,27 +254,16 @@ class Trainer:
     def _keep_if_best(
         self, score: float, weights: Literal["raw", "ema"], model: GenerativeModel
     ) -> None:
+        if self._training.select == "last":
+            return
         if score < (self.best.score if self.best else float("inf")):
             state = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
             self.best = Best(score, self.num_steps, weights, state)
 
-    def _calibrate(self, model: GenerativeModel) -> None:
-        """Re-estimates batch-norm statistics, which belong to the weights and not to an average."""
-        norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-        if not norms:
-            return
-        model.eval()
-        momenta = [norm.momentum for norm in norms]
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # a plain average over the batches
-            norm.train()
-        step = Step(index=0, progress=0.0, phase=0, group="all", generator=self._generator)
+    def _refit(self, model: GenerativeModel) -> None:
+        """Has what the model estimates from data fit the averaged weights."""
         with torch.no_grad(), self._device.numerics("float32"):
-            for batch in self._calibration_batches():
-                model.loss(batch, step)
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+            model.refit(self._calibration_batches(), generator=self._device.generator(0))
 
     def _calibration_batches(self) -> list[Batch]:
         if not self._calibration:
@@ -292,7 +288,7 @@ class Trainer:
             return self.best.weights, self.best.step
         if self._average is not None and self.num_steps:
             averaged = self._average.model
-            self._calibrate(averaged)
+            self._refit(averaged)
             self.model.load_state_dict(averaged.state_dict())
             return "ema", self.num_steps
         return "raw", self.num_steps

@@ -22,7 +22,7 @@ import hashlib
 import numpy as np
 from flowbench.api import DatasetSpec, MetricSpec, RemoteFile, Split, hookimpl
 
-FLOWBENCH_API_VERSION = 1
+FLOWBENCH_API_VERSION = 2
 
 def convert(files):
     rows = np.frombuffer(gzip.decompress(files["rows.gz"].read_bytes()), np.uint8)

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from flowbench.api import (
+    ContextInput,
     DataSplits,
-    Density,
     DensityModel,
     Likelihood,
     MetricSettings,
@@ -24,6 +24,7 @@ from flowbench.api import (
     UniformDequantization,
     report_progress,
 )
+from flowbench.api.config import unsupported_sampling
 from flowbench.api.specs import DatasetInfo
 from flowbench.data.preprocess import Preprocessor
 from flowbench.errors import ContractError
@@ -40,17 +41,16 @@ INFO = DatasetInfo(
     modality="vector",
     event_shape=(2,),
     levels=LEVELS,
-    num_classes=3,
     num_train=NUM,
     num_validation=NUM,
     num_test=NUM,
-    context={"label": ()},
+    context={"label": ContextInput(shape=(), num_classes=3)},
 )
 
 
 class ConditionalConfig(ModelConfig):
-    def also_given(self, data: DatasetInfo) -> frozenset[str]:
-        return frozenset({"label"})
+    def also_given(self, data: DatasetInfo) -> tuple[tuple[str, ...], ...]:
+        return (("label",),)
 
 
 class Uniform(DensityModel):
@@ -62,7 +62,7 @@ class Uniform(DensityModel):
 
     def log_prob(self, x, context=None, *, generator=None):
         plain = torch.full((len(x),), -2 * math.log(LEVELS), dtype=torch.float64)
-        return Density(values=plain if context is None else plain + context["label"])
+        return plain if context is None else plain + context["label"]
 
     def sample(self, num, context=None, *, settings, generator):
         report_progress(0.5)
@@ -90,16 +90,16 @@ def trained(
 
 def test_the_likelihood_given_the_label_is_apart() -> None:
     model = trained()
-    told, blind = model.likelihood_given("test", "label"), model.likelihood("test")
+    told, blind = model.likelihood("test", given=("label",)), model.likelihood("test")
     np.testing.assert_allclose(told.log_prob - blind.log_prob, np.arange(NUM) % 3)
-    assert (told.likelihood.given, blind.likelihood.given) == ("label", "none")
-    assert told is model.likelihood_given("test", "label")
+    assert (told.likelihood.given, blind.likelihood.given) == (("label",), ())
+    assert told is model.likelihood("test", given=("label",))
     assert told.likelihood.draws == blind.likelihood.draws == 2
 
 
 def test_a_model_that_sees_no_labels_has_no_likelihood_given_them() -> None:
     with pytest.raises(ContractError, match="no likelihood given label"):
-        trained(ModelConfig).likelihood_given("test", "label")
+        trained(ModelConfig).likelihood("test", given=("label",))
 
 
 def test_a_metric_of_labels_needs_them(fake_registry: Registry) -> None:
@@ -121,7 +121,7 @@ def test_sampling_tells_how_far_it_is_over_all_batches() -> None:
 
 def test_unknown_options_are_refused_by_default() -> None:
     config = ModelConfig()
-    assert config.unsupported_sampling(SampleSettings(temperature=0.5), INFO) is None
-    reason = config.unsupported_sampling(SampleSettings(options={"guidance": 2}), INFO)
+    assert unsupported_sampling(config, SampleSettings(temperature=0.5), INFO) is None
+    reason = unsupported_sampling(config, SampleSettings(options={"guidance": 2}), INFO)
     assert reason == "unknown sampling option 'guidance'; this model knows: temperature"
     assert config.likelihood(INFO) == Likelihood(measure="discrete")

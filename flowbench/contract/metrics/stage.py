@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from flowbench import paths
-from flowbench.api.config import MetricSettings, ModelConfig, Preprocessing, UniformDequantization
+from flowbench.api.config import (
+    MetricSettings,
+    ModelConfig,
+    Preprocessing,
+    SampleSettings,
+    UniformDequantization,
+)
 from flowbench.api.data import DataSplits
 from flowbench.api.metrics import LikelihoodResult, Samples
 from flowbench.api.models import Batch, GenerativeModel
@@ -60,21 +66,23 @@ class Stage:
     peak_memory_bytes: int | None = 1 << 20
     peak_memory_source: str = "contract"
 
-    def likelihood(self, split: SplitName) -> LikelihoodResult:
+    def likelihood(
+        self, split: SplitName, given: tuple[str, ...] | None = None
+    ) -> LikelihoodResult:
         """The likelihoods that were set for test, or what the harness finds on another split.
 
         Raises:
-            ContractError: They are refused.
+            ContractError: They are refused; so are conditional ones, as the model sees no context.
         """
         if self.result is None:
             raise ContractError("the metric asks for likelihoods that its `needs` does not name")
-        return self.result if split == "test" else self.harness.likelihood(split)
+        if split == "test" and given is None:
+            return self.result
+        return self.harness.likelihood(split, given)
 
-    def likelihood_given(self, split: SplitName, name: Literal["label"]) -> LikelihoodResult:
-        """What the harness finds, which refuses: the stage's model sees no labels."""
-        return self.harness.likelihood_given(split, name)
-
-    def log_prob(self, x: NDArray[Any]) -> NDArray[np.float64]:
+    def log_prob(
+        self, x: NDArray[Any], context: Mapping[str, NDArray[Any]] | None = None
+    ) -> NDArray[np.float64]:
         """Log-likelihoods of raw values, by the harness.
 
         Raises:
@@ -82,17 +90,19 @@ class Stage:
         """
         if self.result is None:
             raise ContractError("the metric asks for likelihoods that its `needs` does not name")
-        return self.harness.log_prob(x)
+        return self.harness.log_prob(x, context)
 
-    def samples(self) -> Samples:
-        """The samples that were set.
+    def samples(self, num: int | None = None, settings: SampleSettings | None = None) -> Samples:
+        """The samples that were set; of another number or settings, what the harness draws.
 
         Raises:
             ContractError: They are refused.
         """
         if self.shown is None:
             raise ContractError("the metric asks for samples that its `needs` does not name")
-        return self.shown
+        if num is None and settings is None:
+            return self.shown
+        return self.harness.samples(num, settings)
 
     def preprocess(self, x: NDArray[Any], *, seed: int) -> Tensor:
         """Maps raw values to the model's space, dequantization noise at its mean.
@@ -136,7 +146,7 @@ def set_up(case: Case) -> Stage:
         torch.from_numpy(case.splits.train.x), torch.Generator().manual_seed(0)
     )
     with torch.no_grad():
-        model.initialize(Batch(x=x))
+        model.initialize(Batch(x=x), generator=torch.Generator().manual_seed(0))
     model.eval()
     harness = Harness(preprocessor=preprocessor, splits=case.splits, settings=SETTINGS)
     cost = TrainingCost(

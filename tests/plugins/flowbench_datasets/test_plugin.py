@@ -73,7 +73,7 @@ def test_published_facts(
     spec = SPECS[name]
     assert (spec.event_shape, spec.levels, spec.num_classes) == (shape, levels, classes)
     assert (spec.num_train, spec.num_validation, spec.num_test) == (train, validation, test)
-    assert spec.context == ({"label": ()} if classes else {})
+    assert spec.num_classes == classes
     assert spec.load is None
     module, _, function = (spec.convert or "").partition(":")
     assert callable(getattr(importlib.import_module(module), function))
