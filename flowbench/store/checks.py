@@ -17,7 +17,7 @@ from pydantic import ValidationError, field_validator
 from flowbench.errors import StoreError
 from flowbench.store.attempt_files import first_line
 from flowbench.store.connection import database_path, reading, writing
-from flowbench.store.records import Row
+from flowbench.store.records import Record
 
 if TYPE_CHECKING:
     import duckdb
@@ -30,7 +30,7 @@ _DELETE = "DELETE FROM checks WHERE kind = ? AND name = ?"
 _SELECT = "SELECT to_json(c) FROM checks c ORDER BY kind, name"
 
 
-class CheckRow(Row):
+class CheckRow(Record):
     """The last check of a plugin part.
 
     Attributes:

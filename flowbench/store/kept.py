@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from flowbench.errors import StoreError
 from flowbench.store.attempt_files import AttemptContents, first_line
-from flowbench.store.records import AttemptRow, CurvePoint, Row
+from flowbench.store.records import AttemptRow, CurvePoint, Record
 
 FOLDER, SUFFIX = "kept", ".jsonl"
 CURVE_POINTS = 120  # what a curve of 360 px can show
@@ -26,7 +26,7 @@ CURVE_POINTS = 120  # what a curve of 360 px can show
 Point = TypeVar("Point")
 
 
-class _Line(Row):
+class _Line(Record):
     """An attempt on its line; a part that it has not, or that is not kept, is None."""
 
     record: AttemptRow

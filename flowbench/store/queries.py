@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from flowbench.errors import StoreError
 from flowbench.store.attempt_files import AttemptContents
 from flowbench.store.connection import reading
-from flowbench.store.records import AttemptRow, CurvePoint, JobRow, MeasurementRow, Row
+from flowbench.store.records import AttemptRow, CurvePoint, JobRow, MeasurementRow, Record
 
 if TYPE_CHECKING:
     import duckdb
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _POINTS = TypeAdapter(tuple[CurvePoint, ...])
 
 
-def _struct(row: type[Row], **columns: str) -> str:
+def _struct(row: type[Record], **columns: str) -> str:
     """SQL of a struct with the fields of a record, so that DuckDB writes the record's JSON itself.
 
     Args:

@@ -6,9 +6,12 @@ stored with every value. JSON has no NaN: a value that is not finite cannot be s
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from flowbench.api.config import likelihood_as_version_2
+from flowbench.api.specs import Role, Scale
 
 RECORD_VERSION = 1
 
@@ -18,13 +21,17 @@ AttemptStatus = Literal[
 """How an attempt ended; ``skipped`` is a job that was never tried, with its reason."""
 
 
-class Row(BaseModel):
+LikelihoodFacts = Annotated[dict[str, Any], AfterValidator(likelihood_as_version_2)]
+"""Facts that hold a likelihood, as the present API states it; older records are mapped."""
+
+
+class Record(BaseModel):
     """Base of all records: immutable, closed, finite."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class JobRow(Row):
+class JobRow(Record):
     """A job: what was asked for, not where or by which code it ran.
 
     Attributes:
@@ -54,7 +61,7 @@ class JobRow(Row):
     protocol: dict[str, Any]
 
 
-class MeasurementRow(Row):
+class MeasurementRow(Record):
     """One value of one metric.
 
     Attributes:
@@ -69,6 +76,12 @@ class MeasurementRow(Row):
         n: How many examples or repeats it is a mean (or quantile) of.
         stderr: Standard error over those.
         protocol: All that two values must share to be compared.
+        label: What a title calls it, and below how it is shown: see `MetricSpec`. None, as all of
+            these, in records made before they were kept.
+        short: The same where room is scarce.
+        role: What it is on a board.
+        scale: How an axis shows it.
+        decimals: Decimals of a column; None also for three significant digits.
     """
 
     metric: str
@@ -81,10 +94,15 @@ class MeasurementRow(Row):
     split: str | None = None
     n: int | None = None
     stderr: float | None = None
-    protocol: dict[str, Any] = Field(default_factory=dict)
+    protocol: LikelihoodFacts = Field(default_factory=dict)
+    label: str | None = None
+    short: str | None = None
+    role: Role | None = None
+    scale: Scale | None = None
+    decimals: int | None = None
 
 
-class CurvePoint(Row):
+class CurvePoint(Record):
     """One validation during training; a line of ``curves.jsonl``.
 
     Attributes:
@@ -110,7 +128,7 @@ class CurvePoint(Row):
     nll_ema: float | None = None
 
 
-class AttemptRow(Row):
+class AttemptRow(Record):
     """One try at a job, whatever became of it.
 
     Attributes:
@@ -168,7 +186,7 @@ class AttemptRow(Row):
     num_parameters: int | None = None
     weights: Literal["raw", "ema"] | None = None
     best_step: int | None = None
-    likelihood: dict[str, Any] | None = None
+    likelihood: LikelihoodFacts | None = None
     data: dict[str, Any] = Field(default_factory=dict)
     code_sha256: str | None = None
     model_code_sha256: str | None = None

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from flowbench.api.models import Batch, GenerativeModel, Step
+from flowbench.api.config import Ema, Training
+from flowbench.api.models import Batch, GenerativeModel, Step, WithInfo, without_info
 from flowbench.data.batches import TrainBatches
 from flowbench.data.preprocess import Preprocessor
 from flowbench.errors import NonFiniteLossError
@@ -23,58 +23,12 @@ from flowbench.training.budget import Budget, Spent
 from flowbench.training.checkpoint import rng_state, set_rng_state
 from flowbench.training.clock import Clock
 from flowbench.training.device import DelayedFlag, Device, InFlight
+from flowbench.training.observer import Observer, Preempted, ValidationPoint
 from flowbench.training.optim import GuardedStep, RampedAverage, Schedule
 
 # Where on the way the validation split is looked at: early often, because curves bend early.
 VALIDATE_AT = (0.0, 0.02, 0.05, *(i / 20 for i in range(2, 20)))
 CALIBRATION_BATCHES = 20  # for batch-norm statistics of averaged weights
-
-
-class Preempted(Exception):
-    """Training was asked to stop; its state can be saved and taken up again."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ValidationPoint:
-    """What one look at the validation split found.
-
-    Attributes:
-        step: Optimizer steps done.
-        examples: Training examples seen.
-        charged_s: Seconds charged so far.
-        progress: Part of the budget used.
-        loss: Mean training loss since the last look; None before the first step.
-        raw: Score of the weights, lower is better; None for a model without a likelihood.
-        ema: Score of the averaged weights.
-    """
-
-    step: int
-    examples: int
-    charged_s: float
-    progress: float
-    loss: float | None
-    raw: float | None
-    ema: float | None
-
-
-class Observer(Protocol):
-    """Who watches the loop: the worker, or a test."""
-
-    def tick(self, step: int, progress: float) -> bool:
-        """Called before each step; True asks the loop to stop."""
-        ...
-
-    def validated(self, point: ValidationPoint) -> None:
-        """Called after each look at the validation split."""
-        ...
-
-    def checkpoint_due(self) -> bool:
-        """Called after each step: whether to save now."""
-        ...
-
-    def save(self, state: dict[str, Any]) -> None:
-        """Saves a resumable state."""
-        ...
 
 
 @dataclass
@@ -85,6 +39,13 @@ class Best:
     step: int
     weights: Literal["raw", "ema"]
     state: dict[str, Tensor]
+
+
+def _average(model: GenerativeModel, training: Training) -> RampedAverage[GenerativeModel] | None:
+    average = training.average
+    if isinstance(average, Ema) and average.decay is not None:
+        return RampedAverage(model, average.decay)
+    return None
 
 
 class Trainer:
@@ -135,8 +96,8 @@ class Trainer:
             name: GuardedStep(training, parameters)
             for name, parameters in model.optimizer_groups().items()
         }
-        self._average = RampedAverage(model, training.ema_decay) if training.ema_decay else None
-        self._loss: Callable[[Batch, Step], Tensor] = model.loss
+        self._average = _average(model, training)
+        self._loss: Callable[[Batch, Step], WithInfo] = model.loss
         self._compile_pending = training.compile
         self._num_looks = 0
         zero = torch.zeros((), device=device.torch_device)
@@ -204,11 +165,11 @@ class Trainer:
         lr, phase = self._schedule.lr(progress), self._schedule.phase(progress)
         for group, guarded in self._steps.items():
             step = Step(
-                index=self.num_steps,
-                progress=progress,
+                progress=torch.tensor(progress, device=self._device.torch_device),
                 phase=phase,
                 group=group,
                 generator=self._generator,
+                seed=self.num_steps,
             )
             self._optimize(guarded, batch, step, lr)
             self.model.after_step(step)
@@ -224,7 +185,7 @@ class Trainer:
     def _optimize(self, guarded: GuardedStep, batch: Batch, step: Step, lr: float) -> None:
         guarded.zero_grad()
         with self._device.autocast(self._training.precision):
-            loss = self._loss(batch, step)
+            loss = without_info("loss", self.model, self._loss(batch, step))
         loss.backward()
         bad = guarded(lr)
         self._streak = (self._streak + bad) * bad
@@ -257,7 +218,7 @@ class Trainer:
             ema = None
             if self._average is not None and self.num_steps:
                 averaged = self._average.model
-                self._calibrate(averaged)
+                self._refit(averaged)
                 ema = self._score(averaged)
                 if ema is not None:
                     self._keep_if_best(ema, "ema", averaged)
@@ -293,27 +254,16 @@ class Trainer:
     def _keep_if_best(
         self, score: float, weights: Literal["raw", "ema"], model: GenerativeModel
     ) -> None:
+        if self._training.select == "last":
+            return
         if score < (self.best.score if self.best else float("inf")):
             state = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
             self.best = Best(score, self.num_steps, weights, state)
 
-    def _calibrate(self, model: GenerativeModel) -> None:
-        """Re-estimates batch-norm statistics, which belong to the weights and not to an average."""
-        norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-        if not norms:
-            return
-        model.eval()
-        momenta = [norm.momentum for norm in norms]
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # a plain average over the batches
-            norm.train()
-        step = Step(index=0, progress=0.0, phase=0, group="all", generator=self._generator)
+    def _refit(self, model: GenerativeModel) -> None:
+        """Has what the model estimates from data fit the averaged weights."""
         with torch.no_grad(), self._device.numerics("float32"):
-            for batch in self._calibration_batches():
-                model.loss(batch, step)
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+            model.refit(self._calibration_batches(), generator=self._device.generator(0))
 
     def _calibration_batches(self) -> list[Batch]:
         if not self._calibration:
@@ -338,7 +288,7 @@ class Trainer:
             return self.best.weights, self.best.step
         if self._average is not None and self.num_steps:
             averaged = self._average.model
-            self._calibrate(averaged)
+            self._refit(averaged)
             self.model.load_state_dict(averaged.state_dict())
             return "ema", self.num_steps
         return "raw", self.num_steps

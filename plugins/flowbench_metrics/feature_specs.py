@@ -54,11 +54,37 @@ FID = _spec(
     "fid",
     "Frechet distance of 50,000 samples (fid@N: of N) from training data, in Inception features",
     _INCEPTION,
+    label="Fréchet Inception distance",
+    short="FID",
 )
-FID_TEST = _spec("fid-test", "fid, with the test split as reference", _INCEPTION)
-FID_64 = _spec("fid-64", "fid in Inception's first 64 features: for 64 samples or more", _INCEPTION)
-FID_192 = _spec("fid-192", "fid in 192 early Inception features: for 192 or more", _INCEPTION)
-FID_768 = _spec("fid-768", "fid in 768 Inception features: for 768 samples or more", _INCEPTION)
+FID_TEST = _spec(
+    "fid-test",
+    "fid, with the test split as reference",
+    _INCEPTION,
+    label="Fréchet Inception distance from test data",
+    short="FID (test)",
+)
+FID_64 = _spec(
+    "fid-64",
+    "fid in Inception's first 64 features: for 64 samples or more",
+    _INCEPTION,
+    label="Fréchet Inception distance, 64 features",
+    short="FID-64",
+)
+FID_192 = _spec(
+    "fid-192",
+    "fid in 192 early Inception features: for 192 or more",
+    _INCEPTION,
+    label="Fréchet Inception distance, 192 features",
+    short="FID-192",
+)
+FID_768 = _spec(
+    "fid-768",
+    "fid in 768 Inception features: for 768 samples or more",
+    _INCEPTION,
+    label="Fréchet Inception distance, 768 features",
+    short="FID-768",
+)
 KID = _spec(
     "kid",
     "Kernel distance of 50,000 samples (kid@N: of N) from training data, in Inception features",
@@ -67,6 +93,8 @@ KID = _spec(
     paper=Paper(
         title="Demystifying MMD GANs", authors="Binkowski et al.", year=2018, arxiv="1801.01401"
     ),
+    label="Kernel Inception distance",
+    short="KID",
 )
 IS = _spec(
     "is",
@@ -80,6 +108,8 @@ IS = _spec(
         year=2016,
         arxiv="1606.03498",
     ),
+    label="Inception score",
+    short="IS",
 )
 PRECISION = _spec(
     "precision",
@@ -88,6 +118,7 @@ PRECISION = _spec(
     unit="share",
     direction="higher",
     paper=_PRECISION_PAPER,
+    label="Precision",
 )
 RECALL = _spec(
     "recall",
@@ -96,30 +127,53 @@ RECALL = _spec(
     unit="share",
     direction="higher",
     paper=_PRECISION_PAPER,
+    label="Recall",
 )
 FD_INCEPTION = _spec(
     "fd-inception-v3-compat",
     "Frechet distance in Inception features with any weights; their hash is in the value's name",
     _INCEPTION,
     compute="fd_inception",
+    label="Fréchet distance in features of any Inception",
+    short="FD Inception",
 )
 FD_INCEPTION_64 = _spec(
     "fd-inception-v3-compat-64",
     "The same in Inception's first 64 features: for 64 samples or more",
     _INCEPTION,
     compute="fd_inception_64",
+    label="Fréchet distance in features of any Inception, 64 of them",
+    short="FD Inception-64",
 )
-FD_DINOV2 = _spec("fd-dinov2", "Frechet distance in features of DINOv2 ViT-L/14", {})
+FD_DINOV2 = _spec(
+    "fd-dinov2",
+    "Frechet distance in features of DINOv2 ViT-L/14",
+    {},
+    label="Fréchet distance in features of DINOv2",
+    short="FD DINOv2",
+)
 FD_CLIP = _spec(
-    "fd-clip", "Frechet distance in features of CLIP ViT-B/32", {CLIP_WEIGHTS: files.CLIP}
+    "fd-clip",
+    "Frechet distance in features of CLIP ViT-B/32",
+    {CLIP_WEIGHTS: files.CLIP},
+    label="Fréchet distance in features of CLIP",
+    short="FD CLIP",
 )
-FD_VGG16 = _spec("fd-vgg16", "Frechet distance in features of VGG-16", _VGG16)
+FD_VGG16 = _spec(
+    "fd-vgg16",
+    "Frechet distance in features of VGG-16",
+    _VGG16,
+    label="Fréchet distance in features of VGG-16",
+    short="FD VGG-16",
+)
 FD_DIGITS_CNN = MetricSpec(
     name="fd-digits-cnn",
     compute="flowbench_metrics.fd_digits_cnn:compute",
     unit="",
     direction="lower",
     summary="Frechet distance of 256 samples from training digits, in features of digits-cnn",
+    label="Fréchet distance in features of digits-cnn",
+    short="FD digits-cnn",
     needs=frozenset({"samples"}),
     modalities=frozenset({"image"}),
     data="discrete",

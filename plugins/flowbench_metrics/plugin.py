@@ -8,10 +8,10 @@ from __future__ import annotations
 from flowbench.api import MetricSpec, hookimpl
 from flowbench_metrics.specs import ALL
 
-FLOWBENCH_API_VERSION = 1
+FLOWBENCH_API_VERSION = 2
 
 
 @hookimpl
 def register_metrics() -> list[MetricSpec]:
-    """Likelihoods first, then costs, then checks of the model's health."""
+    """Likelihoods and distances, then costs and counts, then what vouches for a run."""
     return list(ALL)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
 from flowbench.api import DatasetSpec, MetricSpec, ModelSpec, Paper, RemoteFile
 from flowbench.api.specs import is_main_value
+from flowbench.errors import ConfigError
 
 PAPER = Paper(title="Glow", year=2018, arxiv="1807.03039")
 
@@ -61,3 +63,32 @@ def test_a_validation_split_comes_off_the_training_examples_or_is_the_datasets_o
 )
 def test_a_main_value_may_say_whose_weights_and_how_many_samples(name: str, main: bool) -> None:
     assert is_main_value("fd-net", name) is main
+
+
+def test_a_metric_without_labels_is_a_quality_with_its_name_in_words() -> None:
+    spec = MetricSpec(name="nll_tail", compute="a:q", unit="nats", direction="lower", summary="s")
+    assert spec.presentation("nll_tail", "nats") == {
+        "label": "nll tail",
+        "short": "nll tail",
+        "role": "quality",
+        "scale": "linear",
+        "decimals": None,
+    }
+
+
+def test_a_value_beside_the_main_one_witnesses_and_shares_decimals_of_its_unit() -> None:
+    spec = MetricSpec(
+        name="fid", compute="a:q", unit="", direction="lower", summary="s",
+        label="Fréchet Inception distance", short="FID", scale="log", decimals=2,
+    )  # fmt: skip
+    assert spec.presentation("fid@5000", "")["label"] == "Fréchet Inception distance@5000"
+    beside = spec.presentation("fid_floor", "")
+    assert (beside["short"], beside["role"], beside["scale"]) == ("fid floor", "witness", "linear")
+    assert beside["decimals"] == 2
+    assert spec.presentation("fid_seconds", "s")["decimals"] is None
+
+
+@pytest.mark.parametrize("wrong", [{"role": "qualty"}, {"scale": "logarithmic"}])
+def test_a_role_or_scale_that_is_none_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"metric 'q' has the .* expected"):
+        MetricSpec(name="q", compute="a:q", unit="", direction="lower", summary="s", **wrong)

@@ -169,6 +169,7 @@ def test_the_ledger_covers_the_wall_time(outcome) -> None:
 def test_a_failed_metric_costs_the_others_nothing(outcome) -> None:
     values = {m.name: m for m in outcome.records["fake-gaussian"].measurements}
     assert values["fake_nll"].status == "ok"
+    assert (values["fake_nll"].label, values["fake_nll"].role) == ("fake nll", "quality")
     assert values["fake_failure"].status == "failed"
     assert "RuntimeError: this metric breaks" in values["fake_failure"].reason
     assert (values["fake_nan"].value, values["fake_nan"].status) == (None, "failed")

@@ -138,6 +138,22 @@ def test_records_from_before_the_hash_of_the_models_code_have_none(
     assert found["glow"] == newer.model_code_sha256
 
 
+def test_measurements_from_before_their_presentation_was_kept_have_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = {"label": "Bits per dimension", "short": "BPD", "role": "quality", "scale": "log"}
+    newer = make.measured("bpd", 2.0, "bits/dim", decimals=3, **shown)
+    older = make.measured("bpd", 2.0, "bits/dim")
+    with monkeypatch.context() as old:
+        old.setattr(migrations, "STEPS", migrations.STEPS[:3])
+        old.setattr(migrations, "SCHEMA_VERSION", 3)
+        ingest(tmp_path, [make.write(tmp_path, make.attempt(measurements=(older,)))])
+    assert migrate(tmp_path) == migrations.SCHEMA_VERSION
+    ingest(tmp_path, [make.write(tmp_path, make.attempt(make.job("glow"), measurements=(newer,)))])
+    found = {r.job.model: r.measurements for r in standing_attempts(tmp_path)}
+    assert found == {"realnvp": (older,), "glow": (newer,)}
+
+
 def test_a_foreign_database_is_left_alone(tmp_path: Path) -> None:
     with duckdb.connect(str(database_path(tmp_path))) as foreign:
         foreign.execute("CREATE TABLE mine (a INTEGER)")

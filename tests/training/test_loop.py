@@ -19,7 +19,8 @@ from flowbench.registry.configs import configure
 from flowbench.training.budget import Budget
 from flowbench.training.clock import Clock
 from flowbench.training.device import Device
-from flowbench.training.loop import VALIDATE_AT, Preempted, Trainer, ValidationPoint
+from flowbench.training.loop import VALIDATE_AT, Trainer
+from flowbench.training.observer import Preempted, ValidationPoint
 
 
 class Watcher:

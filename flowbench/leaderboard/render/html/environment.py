@@ -16,7 +16,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from flowbench.leaderboard import numbers, words
-from flowbench.store.migrations import SCHEMA_VERSION
 
 # The index has a theme and a link, and nothing to sort.
 _INDEX_SCRIPTS = ("1-state.js", "2-theme.js")
@@ -114,7 +113,6 @@ def _environment() -> Environment:
         "budget_words": words.budget,
         "seconds": numbers.duration,
         "version": version("flowbench"),
-        "schema": SCHEMA_VERSION,
     }
     environment.filters |= {"printable": words.printable, "data_uri": _data_uri, "log": _log}
     return environment

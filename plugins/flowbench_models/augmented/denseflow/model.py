@@ -79,9 +79,9 @@ class DenseFlow(InvertibleModel):
         self.top = ChannelGaussian(_channels_out(config, len(shapes) - 1, shapes[-1][0]))
         self.to(memory_format=torch.channels_last)
 
-    def initialize(self, batch: Batch) -> None:
+    def initialize(self, batch: Batch, *, generator: torch.Generator) -> None:
         """Normalises every actnorm from a first batch."""
-        aux = self.sample_aux(batch.x, generator=None) or ()
+        aux = self.sample_aux(batch.x, generator=generator) or ()
 
         def through(
             block: DenseFlowBlock, x: Tensor, noises: Sequence[Tensor]
