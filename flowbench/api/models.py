@@ -143,6 +143,17 @@ class GenerativeModel(nn.Module):
     config: ModelConfig
     data: DatasetInfo
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuses a method whose name is settled and that the harness does not call yet.
+
+        Raises:
+            ConfigError: The class overrides one.
+        """
+        super().__init_subclass__(**kwargs)
+        for name in ("begin_phase", "training_state", "load_training_state"):
+            if name in vars(cls):
+                raise ConfigError(f"{name} of {cls.__name__}: not yet; phases share all state")
+
     def __init__(self, config: ModelConfig, data: DatasetInfo) -> None:
         super().__init__()
         self.config = config

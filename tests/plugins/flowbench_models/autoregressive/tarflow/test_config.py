@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from flowbench.api import SamplingOptions
+from flowbench.api import SampleSettings
 from flowbench.api.config import sampling_options, unsupported_sampling
 from flowbench.data.library.splits import validation_size
 from flowbench.errors import ConfigError
@@ -141,7 +141,7 @@ def test_options_that_do_nothing_are_refused_beforehand(registry, preset, option
     spec = registry.dataset("digits").spec
     info = spec.info(validation_size(spec))
     config = configured(registry, preset, "digits")
-    settings = SamplingOptions(options=options)
+    settings = SampleSettings(options=options)
     assert message in (unsupported_sampling(config, settings, info) or "")
 
 
@@ -150,7 +150,7 @@ def test_options_that_apply_are_taken(registry) -> None:
     info = spec.info(validation_size(spec))
     options = {"guidance": 2, "guidance_schedule": "linear", "denoise": True, "checkpoint": True}
     config = configured(registry, "tiny-gen", "digits")
-    assert sampling_options(config, SamplingOptions(options=options), info).guidance == 2.0
+    assert sampling_options(config, SampleSettings(options=options), info).guidance == 2.0
 
 
 def test_noise_in_the_models_space(registry) -> None:
