@@ -1,24 +1,46 @@
-# Two commands that do all their own set-up on a machine with Python 3.11 or newer.
+# Commands that do all their own set-up on a machine with Python 3.11 or newer.
 PYTHON ?= python3
 BIN := .venv/bin
+ANYWHERE := not gpu and not network
 
-.PHONY: demo test check docs benchmarks clean
+.PHONY: demo test check test-fast test-slow coverage docs site dist benchmarks clean
 
 demo: .venv/.installed  ## train RealNVP and Glow for 60 s each, print their table, write the board
 	$(BIN)/flowbench run --models realnvp,glow
 	$(BIN)/flowbench leaderboard
 
 test: .venv/.installed-dev check  ## static checks, then all tests that need no GPU and no network
-	$(BIN)/pytest -m "not gpu and not network"
+	$(BIN)/pytest -m "$(ANYWHERE)"
+
+check: .venv/.installed-dev  ## format, lint, spelling, types, imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/codespell
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+test-fast: .venv/.installed-dev  ## what a bare pytest runs
+	$(BIN)/pytest -m "not slow and $(ANYWHERE)"
+
+test-slow: .venv/.installed-dev  ## the rest of the tests
+	$(BIN)/pytest -m "slow and $(ANYWHERE)"
+
+coverage: .venv/.installed-dev  ## branch coverage of all tests, workers included; build/coverage/index.html
+	$(BIN)/pytest -m "$(ANYWHERE)" --cov --cov-report=term:skip-covered --cov-report=html
 
 docs: .venv/.installed-dev  ## the documentation site, in build/site
 	$(BIN)/mkdocs build --strict
 
-check: .venv/.installed-dev
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports --no-cache
+site: docs  ## the documentation and the boards as one site, in build/site
+	cp -R leaderboards build/site/leaderboards
+
+dist: .venv/.installed-dev  ## wheel and sdist in build/dist; the wheel is built from the sdist
+	rm -rf build/dist build/dist-venv
+	$(BIN)/python -m build --outdir build/dist .
+	$(PYTHON) -m venv build/dist-venv
+	build/dist-venv/bin/pip install --quiet -c constraints.txt build/dist/*.whl
+	cd build && dist-venv/bin/flowbench --version && dist-venv/bin/flowbench list suites
+	cd build && dist-venv/bin/flowbench leaderboard denseflow-1 --format md --out dist-venv/boards
 
 benchmarks: .venv/.installed-dev  ## ratios against named baselines, appended to tests/benchmarks/history.csv
 	$(BIN)/python -m tests.benchmarks.record
@@ -33,4 +55,4 @@ benchmarks: .venv/.installed-dev  ## ratios against named baselines, appended to
 	@touch $@
 
 clean:
-	rm -rf .venv
+	rm -rf .venv build

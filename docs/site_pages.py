@@ -75,8 +75,10 @@ def api_page() -> str:
         "[`flowbench.errors`](errors.md). Nothing else is stable.\n"
     ]
     for home in dict.fromkeys(api._HOME_OF.values()):
-        module = importlib.import_module(f"flowbench.api.{home}")
-        parts.append(f"## {home}\n\n{(module.__doc__ or '').partition(chr(10))[0]}\n")
+        module = importlib.import_module(home)
+        parts.append(
+            f"## {home.rpartition('.')[2]}\n\n{(module.__doc__ or '').partition(chr(10))[0]}\n"
+        )
         names = [name for name, place in api._HOME_OF.items() if place == home]
         parts += [f"::: flowbench.api.{name}\n" for name in names]
     return "\n".join(parts)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flowbench.evaluation.evaluate import EvaluatedModel
+    from flowbench.evaluation.trained import EvaluatedModel
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load"]

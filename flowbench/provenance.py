@@ -15,7 +15,8 @@ from typing import Any
 
 PACKAGES = ("flowbench", "torch", "numpy", "duckdb", "pydantic", "scikit-learn")
 # What can change a number. Boards, the store and the command line cannot.
-CORE_CODE = ("api", "data", "training", "evaluation", "runner/execute.py")
+RUNNER_CODE = ("execute", "setup", "train", "measure", "kept_model")
+CORE_CODE = ("api", "data", "training", "evaluation", *(f"runner/{m}.py" for m in RUNNER_CODE))
 
 
 def provenance(command: list[str], plugins: Iterable[tuple[str, str]]) -> dict[str, Any]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from importlib import metadata
@@ -39,20 +40,37 @@ def test_constraints_name_no_host() -> None:
     assert not [line for line in lines if "://" in line or "@" in line]
 
 
-@pytest.mark.slow
-def test_wheel_holds_only_our_names(tmp_path: Path) -> None:
+def _build(kind: str, folder: Path) -> Path:
     command = [
         sys.executable,
         "-m",
         "build",
-        "--wheel",
+        f"--{kind}",
         "--no-isolation",
         "--outdir",
-        str(tmp_path),
+        str(folder),
     ]
     subprocess.run([*command, str(ROOT)], check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
+    (built,) = folder.iterdir()
+    return built
+
+
+@pytest.mark.slow
+def test_wheel_holds_only_our_names(tmp_path: Path) -> None:
+    names = zipfile.ZipFile(_build("wheel", tmp_path)).namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
     assert tops == OURS
     assert "flowbench/_leaderboards/digits/suite.toml" in names
+
+
+@pytest.mark.slow
+def test_sdist_holds_what_is_built_tested_and_read(tmp_path: Path) -> None:
+    """Every tracked file, but for the results that were measured and what git alone reads."""
+    with tarfile.open(_build("sdist", tmp_path)) as archive:
+        packed = {name.partition("/")[2] for name in archive.getnames()}
+    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip("not a git checkout: what is tracked is not known")
+    tracked = {name for name in done.stdout.splitlines() if not name.startswith("results/")}
+    assert tracked - packed == {".gitignore"} - packed
+    assert not {name for name in packed if name.startswith((".venv/", "build/", "results/"))}

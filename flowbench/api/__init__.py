@@ -1,6 +1,7 @@
 """All that a plugin author may import: the one stable surface of flowbench.
 
-Names load on first use, so that a module of specs never imports torch or pydantic.
+Readers of published files are apart, in `flowbench.api.readers`. Names load on first use, so that a
+module of specs never imports torch or pydantic.
 """
 
 from __future__ import annotations
@@ -9,41 +10,60 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flowbench.api.archives import Archive, open_archive
     from flowbench.api.config import (
+        Ema,
         GaussianNoise,
+        Group,
+        LastK,
         Likelihood,
         Logit,
         MetricSettings,
         ModelConfig,
+        NoLikelihood,
+        NoTemperature,
         Phase,
         Preprocessing,
         Preset,
         SampleSettings,
+        SamplingOptions,
         Scale,
         Standardise,
         Training,
         UniformDequantization,
     )
-    from flowbench.api.data import DataSplits, Split
-    from flowbench.api.hooks import API_VERSION, hookimpl
-    from flowbench.api.images import center_square, read_images
-    from flowbench.api.metrics import LikelihoodResult, Samples, TrainedModel
+    from flowbench.api.data import (
+        DataSplits,
+        Split,
+    )
+    from flowbench.api.hooks import (
+        API_VERSION,
+        hookimpl,
+    )
+    from flowbench.api.metrics import (
+        LikelihoodResult,
+        Samples,
+        TrainedModel,
+    )
     from flowbench.api.models import (
         Batch,
         Context,
-        Density,
         DensityModel,
         GenerativeModel,
+        Info,
         InvertibleModel,
         Latents,
+        PhaseStart,
         Step,
-        refuse_options,
+        WithInfo,
+        split_info,
         standard_normal_log_prob,
     )
-    from flowbench.api.progress import report_progress
+    from flowbench.api.progress import (
+        report_progress,
+    )
     from flowbench.api.specs import (
         ClosedForm,
+        ContextInput,
         DatasetInfo,
         DatasetSpec,
         MetricSpec,
@@ -52,42 +72,59 @@ if TYPE_CHECKING:
         Paper,
         RemoteFile,
     )
-    from flowbench.api.units import bits_per_dim, nats_from_bits_per_dim
+    from flowbench.api.units import (
+        bits_per_dim,
+        nats_from_bits_per_dim,
+    )
+    from flowbench.errors import (
+        ConfigError,
+        DataError,
+        NotInvertibleError,
+        ShapeError,
+    )
 
 _HOMES = {
-    "archives": "Archive open_archive",
-    "config": (
-        "GaussianNoise Likelihood Logit MetricSettings ModelConfig Phase Preprocessing Preset "
-        "SampleSettings Scale Standardise Training UniformDequantization"
+    "flowbench.api.config": (
+        "Ema GaussianNoise Group LastK Likelihood Logit MetricSettings ModelConfig "
+        "NoLikelihood NoTemperature Phase Preprocessing Preset SampleSettings "
+        "SamplingOptions Scale Standardise Training UniformDequantization"
     ),
-    "data": "DataSplits Split",
-    "hooks": "API_VERSION hookimpl",
-    "images": "center_square read_images",
-    "metrics": "LikelihoodResult Samples TrainedModel",
-    "models": (
-        "Batch Context Density DensityModel GenerativeModel InvertibleModel Latents Step "
-        "refuse_options standard_normal_log_prob"
+    "flowbench.api.data": "DataSplits Split",
+    "flowbench.api.hooks": "API_VERSION hookimpl",
+    "flowbench.api.metrics": "LikelihoodResult Samples TrainedModel",
+    "flowbench.api.models": (
+        "Batch Context DensityModel GenerativeModel Info InvertibleModel Latents "
+        "PhaseStart Step WithInfo split_info standard_normal_log_prob"
     ),
-    "progress": "report_progress",
-    "specs": "ClosedForm DatasetInfo DatasetSpec MetricSpec MetricValue ModelSpec Paper RemoteFile",
-    "units": "bits_per_dim nats_from_bits_per_dim",
+    "flowbench.api.progress": "report_progress",
+    "flowbench.api.specs": (
+        "ClosedForm ContextInput DatasetInfo DatasetSpec MetricSpec MetricValue ModelSpec "
+        "Paper RemoteFile"
+    ),
+    "flowbench.api.units": "bits_per_dim nats_from_bits_per_dim",
+    "flowbench.errors": "ConfigError DataError NotInvertibleError ShapeError",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
     "API_VERSION",
-    "Archive",
     "Batch",
     "ClosedForm",
+    "ConfigError",
     "Context",
+    "ContextInput",
+    "DataError",
     "DataSplits",
     "DatasetInfo",
     "DatasetSpec",
-    "Density",
     "DensityModel",
+    "Ema",
     "GaussianNoise",
     "GenerativeModel",
+    "Group",
+    "Info",
     "InvertibleModel",
+    "LastK",
     "Latents",
     "Likelihood",
     "LikelihoodResult",
@@ -97,28 +134,32 @@ __all__ = [
     "MetricValue",
     "ModelConfig",
     "ModelSpec",
+    "NoLikelihood",
+    "NoTemperature",
+    "NotInvertibleError",
     "Paper",
     "Phase",
+    "PhaseStart",
     "Preprocessing",
     "Preset",
     "RemoteFile",
     "SampleSettings",
     "Samples",
+    "SamplingOptions",
     "Scale",
+    "ShapeError",
     "Split",
     "Standardise",
     "Step",
     "TrainedModel",
     "Training",
     "UniformDequantization",
+    "WithInfo",
     "bits_per_dim",
-    "center_square",
     "hookimpl",
     "nats_from_bits_per_dim",
-    "open_archive",
-    "read_images",
-    "refuse_options",
     "report_progress",
+    "split_info",
     "standard_normal_log_prob",
 ]
 
@@ -127,7 +168,7 @@ def __getattr__(name: str) -> Any:
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    value = getattr(importlib.import_module(home), name)
     globals()[name] = value
     return value
 

@@ -10,15 +10,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from flowbench.api.specs import DatasetInfo
+from flowbench.errors import ConfigError
 
 
 class Frozen(BaseModel):
     """Base of all configurations: immutable, and closed to unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def refuse_not_yet(field: str, is_set: bool, until_then: str) -> None:
+    """Refuses a field whose name is settled and whose work is still to come.
+
+    Args:
+        field: The field, as a user writes it.
+        is_set: Whether it was set to anything but its default.
+        until_then: What holds, or what to set, until it works.
+
+    Raises:
+        ValueError: It was set.
+    """
+    if is_set:
+        raise ValueError(f"{field}: not yet; {until_then}")
 
 
 # --- preprocessing: stochastic steps first, then bijections ---------------------------------------
@@ -109,11 +125,18 @@ class Preprocessing(Frozen):
             those that dequantize by themselves.
         noise: Stochastic step, on raw values.
         bijections: Applied in order, after the noise.
+        context: How conditioning inputs are standardised, by their names. Not yet.
     """
 
     support: Literal["continuous", "discrete"] = "continuous"
     noise: Noise | None = None
     bijections: tuple[PreprocessingBijection, ...] = ()
+    context: Mapping[str, Standardise] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _is_served(self) -> Preprocessing:
+        refuse_not_yet("preprocessing.context", bool(self.context), "context arrives as it is")
+        return self
 
     @model_validator(mode="after")
     def _discrete_is_untouched(self) -> Preprocessing:
@@ -134,30 +157,94 @@ class Likelihood(Frozen):
         measure: ``discrete`` probability of integers, density of ``continuous`` data, or density
             of ``noisy`` data (Gaussian noise in the preprocessing).
         dequantization: How integers become real numbers, if they do.
-        estimate: ``exact``; ``bound``, one draw is a log importance weight whose log-mean-exp
-            tightens with the number of draws; ``elbo``, one draw is an unbiased estimate of a lower
-            bound, averaged arithmetically (diffusion with random time steps); ``unbiased``, one
-            draw is an unbiased estimate of the log-likelihood (Hutchinson's trace), likewise
-            averaged; ``numerical``, exact up to a solver's tolerance.
+        noise: What a draw is. ``none``: every evaluation gives the same value. ``weights``: a draw
+            is a log importance weight, and the log-mean-exp of several tightens the bound.
+            ``estimates``: a draw is an unbiased estimate of the log-likelihood (Hutchinson's trace)
+            or of a lower bound (diffusion with random time steps); draws are averaged.
+        bound: Whether the value can only understate the model.
+        tolerance: Relative error that a solver leaves; None where nothing is solved.
         draws: Noise draws for each example.
-        given: What the likelihood is conditioned on.
+        given: Names of the context inputs that the likelihood is conditioned on.
+
+    Example:
+        >>> hutchinson = Likelihood(measure="continuous", noise="estimates", tolerance=1e-5)
+        >>> hutchinson.stochastic, hutchinson.importance_weighted
+        (True, False)
     """
 
     measure: Literal["discrete", "continuous", "noisy"]
     dequantization: Literal["none", "uniform", "variational"] = "none"
-    estimate: Literal["exact", "bound", "elbo", "unbiased", "numerical"] = "exact"
+    noise: Literal["none", "weights", "estimates"] = "none"
+    bound: bool = False
+    tolerance: float | None = Field(default=None, gt=0)
     draws: int = Field(default=1, ge=1)
-    given: Literal["none", "label", "mel"] = "none"
+    given: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _weights_bound(self) -> Likelihood:
+        if self.noise == "weights" and not self.bound:
+            # Jensen: the mean of a logarithm, and so log-mean-exp, lies below.
+            raise ValueError("the log-mean-exp of weights is a lower bound: set bound=True")
+        return self
 
     @property
     def stochastic(self) -> bool:
         """Whether two evaluations of one example differ."""
-        return self.estimate in ("bound", "elbo", "unbiased") or self.measure == "noisy"
+        return self.noise != "none" or self.measure == "noisy"
+
+    @property
+    def exact(self) -> bool:
+        """Whether the value is the likelihood itself, up to rounding."""
+        return self.noise == "none" and not self.bound and self.tolerance is None
 
     @property
     def importance_weighted(self) -> bool:
         """Whether draws are log-weights, to be combined by log-mean-exp."""
-        return self.estimate == "bound"
+        return self.noise == "weights"
+
+
+class NoLikelihood(Frozen):
+    """Why a configured model has no likelihood of a dataset.
+
+    Attributes:
+        reason: Shown in the place of every value that needs one.
+
+    Example:
+        >>> NoLikelihood(reason="trained on a few time steps alone").reason
+        'trained on a few time steps alone'
+    """
+
+    reason: str = Field(min_length=1)
+
+
+_ESTIMATES_OF_VERSION_1: Mapping[str, Mapping[str, Any]] = {
+    "exact": {"noise": "none", "bound": False, "tolerance": None},
+    "bound": {"noise": "weights", "bound": True, "tolerance": None},
+    "elbo": {"noise": "estimates", "bound": True, "tolerance": None},
+    "unbiased": {"noise": "estimates", "bound": False, "tolerance": None},
+    # Version 1 kept no tolerance; that of the solvers that were measured with it.
+    "numerical": {"noise": "none", "bound": False, "tolerance": 1e-5},
+}
+
+
+def likelihood_as_version_2(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Reads what records of API version 1 say of a likelihood as version 2 says it.
+
+    Args:
+        facts: A stored likelihood, or the protocol of a measurement that holds one among others.
+
+    Returns:
+        The facts, with ``estimate`` and a ``given`` of one name replaced; others as they were.
+    """
+    changed = dict(facts)
+    estimate = changed.pop("estimate", None)
+    if estimate is None:
+        return changed
+    changed |= _ESTIMATES_OF_VERSION_1[estimate]
+    given = changed.get("given", "none")
+    if isinstance(given, str):
+        changed["given"] = [] if given == "none" else [given]
+    return changed
 
 
 # --- training -------------------------------------------------------------------------------------
@@ -173,6 +260,8 @@ class Phase(Frozen):
             ``final_lr_ratio`` of it).
         warmup: Part of the phase in which the rate rises linearly from 0.
         final_lr_ratio: Final learning rate as a part of the peak.
+        groups: Optimizer groups that step in this phase; None takes all. Not yet.
+        restart: Whether moments, average and best weights start anew with this phase. Not yet.
     """
 
     share: float = Field(default=1.0, gt=0, le=1)
@@ -180,6 +269,67 @@ class Phase(Frozen):
     schedule: Literal["constant", "cosine", "linear"] = "cosine"
     warmup: float = Field(default=0.02, ge=0, lt=1)
     final_lr_ratio: float = Field(default=0.0, ge=0, le=1)
+    groups: tuple[str, ...] | None = None
+    restart: bool = False
+
+    @model_validator(mode="after")
+    def _is_served(self) -> Phase:
+        refuse_not_yet("training.phases.groups", self.groups is not None, "all groups step")
+        refuse_not_yet("training.phases.restart", self.restart, "a phase goes on with all state")
+        return self
+
+
+class Group(Frozen):
+    """How one optimizer group differs from the rest of the training.
+
+    Attributes:
+        every: It steps once in so many steps, and does not move in between.
+        lr_scale: Factor on the learning rate.
+        betas: In place of those of `Training`; None keeps them.
+        weight_decay: Likewise.
+    """
+
+    every: int = Field(default=1, ge=1)
+    lr_scale: float = Field(default=1.0, gt=0)
+    betas: tuple[float, float] | None = None
+    weight_decay: float | None = Field(default=None, ge=0)
+
+
+class Ema(Frozen):
+    """An exponential moving average of the weights, beside them.
+
+    Attributes:
+        decay: Largest decay of a step, in (0, 1); the first steps have a smaller one.
+        half_life_examples: Training examples after which a step counts half, in place of
+            ``decay``. Not yet.
+
+    Example:
+        >>> Training(average=Ema(decay=0.999)).average
+        Ema(decay=0.999, half_life_examples=None)
+    """
+
+    decay: float | None = Field(default=None, gt=0, lt=1)
+    half_life_examples: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _is_served(self) -> Ema:
+        given = self.half_life_examples is not None
+        refuse_not_yet("training.average.half_life_examples", given, "set training.average.decay")
+        if self.decay is None:
+            raise ValueError("an average needs its decay, e.g. 0.999")
+        return self
+
+
+class LastK(Frozen):
+    """The plain mean of the last weights of training, taken at regular distances.
+
+    Attributes:
+        count: How many.
+        every: Optimizer steps between two of them.
+    """
+
+    count: int = Field(ge=2)
+    every: int = Field(ge=1)
 
 
 Augmentation = Literal["horizontal_flip", "shift", "shift_tenth", "shift_tenth_zeros"]
@@ -195,13 +345,17 @@ class Training(Frozen):
         betas: First- and second-moment decay (``sgd`` and ``rmsprop`` take the first as momentum).
         weight_decay: Decoupled for ``adamw``, an L2 term in the gradient for the others.
         clip_norm: Largest global gradient norm; None does not clip.
-        ema_decay: Decay of the averaged weights, ramped up from 0.1; None keeps no average.
+        groups: What sets single optimizer groups apart, by their names. Not yet.
+        average: The averaged weights that are kept beside the raw ones; None keeps none.
+        select: Which weights are kept: those of the best validation ``likelihood`` (the last, for
+            a model without one), of the best validation ``loss`` (not yet), or the ``last``.
         precision: Of the forward pass in training; likelihoods are always evaluated in float32.
         phases: Stretches of training; their shares sum to 1.
         augment: Applied to training batches alone: ``horizontal_flip`` of half of the images,
             ``shift`` by up to 4 % of their size and ``shift_tenth`` by up to 10 %, edges repeated,
             ``shift_tenth_zeros`` by up to 10 %, with zeros in the place of what is not known.
         init_examples: Training examples given to ``initialize``; None gives the whole train split.
+        window: Length of the segments that longer training examples are cut to. Not yet.
         max_nonfinite: Steps in a row without a finite gradient before the run counts as diverged.
         compile: Compile the loss with `torch.compile`.
     """
@@ -212,11 +366,14 @@ class Training(Frozen):
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = Field(default=0.0, ge=0)
     clip_norm: float | None = Field(default=None, gt=0)
-    ema_decay: float | None = Field(default=None, gt=0, lt=1)
+    groups: Mapping[str, Group] = Field(default_factory=dict)
+    average: Ema | LastK | None = None
+    select: Literal["likelihood", "loss", "last"] = "likelihood"
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     phases: tuple[Phase, ...] = (Phase(),)
     augment: tuple[Augmentation, ...] = ()
     init_examples: int | None = Field(default=256, ge=1)
+    window: int | None = Field(default=None, ge=1)
     max_nonfinite: int = Field(default=50, ge=1)
     compile: bool = False
 
@@ -227,17 +384,75 @@ class Training(Frozen):
             raise ValueError(f"the shares of the phases sum to {total:g}, they must sum to 1")
         return self
 
+    @model_validator(mode="after")
+    def _is_served(self) -> Training:
+        refuse_not_yet("training.groups", bool(self.groups), "all groups are trained alike")
+        last_k = isinstance(self.average, LastK)
+        refuse_not_yet("training.average as LastK", last_k, "set training.average.decay")
+        refuse_not_yet("training.select=loss", self.select == "loss", "set likelihood or last")
+        refuse_not_yet("training.window", self.window is not None, "examples are trained on whole")
+        return self
+
+
+def training_as_version_2(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Reads a model's configuration of API version 1 as version 2 says it.
+
+    Args:
+        config: A stored configuration.
+
+    Returns:
+        The configuration, with ``training.average`` in the place of ``training.ema_decay``.
+    """
+    training = dict(config.get("training", {}))
+    if "ema_decay" not in training:
+        return dict(config)
+    decay = training.pop("ema_decay")
+    return {**config, "training": training | {"average": decay and {"decay": decay}}}
+
 
 class SampleSettings(Frozen):
-    """How samples are drawn (``--sample temperature=0.8``); part of a row's protocol.
+    """How a user asks for samples (``--sample temperature=0.8``); part of a row's protocol.
 
     Attributes:
         temperature: Scale of the base distribution's noise.
-        options: Settings that only some models know; a model refuses those it does not know.
+        options: Settings of the model's `SamplingOptions`; any other is refused.
     """
 
     temperature: float = Field(default=1.0, gt=0)
     options: Mapping[str, float | int | str | bool] = Field(default_factory=dict)
+
+
+class SamplingOptions(Frozen):
+    """What a model's ``sample`` can be asked for; a model that knows more adds fields.
+
+    The harness makes it of `SampleSettings` once, before anything is trained.
+
+    Attributes:
+        temperature: Scale of the base distribution's noise.
+
+    Example:
+        >>> class Guided(SamplingOptions):
+        ...     guidance: float = Field(default=0.0, ge=0)
+        >>> Guided(temperature=0.8, guidance=2.0)
+        Guided(temperature=0.8, guidance=2.0)
+    """
+
+    temperature: float = Field(default=1.0, gt=0)
+
+
+class NoTemperature(SamplingOptions):
+    """The options of a model whose samples have no temperature.
+
+    Example:
+        >>> NoTemperature().temperature
+        1.0
+    """
+
+    @model_validator(mode="after")
+    def _is_one(self) -> NoTemperature:
+        if self.temperature != 1.0:
+            raise ValueError("this model has no temperature; leave it at 1")
+        return self
 
 
 class MetricSettings(Frozen):
@@ -287,14 +502,25 @@ class ModelConfig(Frozen):
     """Base of every model's configuration.
 
     Subclasses add the fields of their architecture, and the class attribute ``presets``.
+
+    Attributes:
+        presets: Named configurations; the first is the default.
+        sampling: The options of the model's ``sample``.
+        full_graph: Whether the loss can be compiled as one graph.
+        full_graph_reason: Why it cannot (a solver, a random series).
+        preprocessing: How raw data reach the model.
+        training: How it is trained.
     """
 
     presets: ClassVar[Mapping[str, Preset]] = {"default": Preset(summary="the field defaults")}
+    sampling: ClassVar[type[SamplingOptions]] = SamplingOptions
+    full_graph: ClassVar[bool] = True
+    full_graph_reason: ClassVar[str] = ""
 
     preprocessing: Preprocessing = Preprocessing()
     training: Training = Training()
 
-    def likelihood(self, data: DatasetInfo) -> Likelihood:
+    def likelihood(self, data: DatasetInfo) -> Likelihood | NoLikelihood:
         """What this configuration's ``log_prob`` amounts to on a dataset.
 
         The default is right for exact densities: a bound by uniform dequantization on integers,
@@ -304,7 +530,8 @@ class ModelConfig(Frozen):
             data: The dataset.
 
         Returns:
-            The kind of likelihood; the harness fills in the number of draws.
+            The kind of likelihood, in which the harness fills in the number of draws; or why this
+            configuration has none.
         """
         noise = self.preprocessing.noise
         if isinstance(noise, GaussianNoise):
@@ -312,23 +539,25 @@ class ModelConfig(Frozen):
         if data.levels is None:
             return Likelihood(measure="continuous")
         if isinstance(noise, UniformDequantization):
-            return Likelihood(measure="discrete", dequantization="uniform", estimate="bound")
+            return Likelihood(
+                measure="discrete", dequantization="uniform", noise="weights", bound=True
+            )
         return Likelihood(measure="discrete")
 
-    def also_given(self, data: DatasetInfo) -> frozenset[Literal["label"]]:
-        """What ``log_prob`` takes from its context that `likelihood` does without.
+    def also_given(self, data: DatasetInfo) -> tuple[tuple[str, ...], ...]:
+        """Further conditionings under which the likelihood is reported, each with its own value.
 
-        A class-conditional model that also knows the density without a label names ``label``: its
-        ``bpd`` is that without, and ``bpd_given_label`` is measured apart.
+        A class-conditional model that also knows the density without a label names ``("label",)``:
+        its ``bpd`` is that without, and ``bpd_given_label`` is measured apart.
 
         Args:
             data: The dataset.
 
         Returns:
-            Names of context inputs; by default none.
+            Names of context inputs that are given together; by default none.
         """
         del data
-        return frozenset()
+        return ()
 
     def unsupported(self, data: DatasetInfo) -> str | None:
         """Why this configuration cannot run on a dataset.
@@ -342,22 +571,30 @@ class ModelConfig(Frozen):
         del data
         return None
 
-    def unsupported_sampling(self, settings: SampleSettings, data: DatasetInfo) -> str | None:
+    def unsupported_sampling(self, options: SamplingOptions, data: DatasetInfo) -> str | None:
         """Why samples cannot be drawn so; asked before anything is trained.
 
-        By default every option is refused: a model that knows some says so here and in ``sample``.
-
         Args:
-            settings: How samples are to be drawn.
+            options: How samples are to be drawn; of the class ``sampling``.
             data: The dataset.
 
         Returns:
             The reason, shown in place of a result; None if they can.
         """
-        del data
-        for name in sorted(settings.options):
-            return f"unknown sampling option {name!r}; this model knows: temperature"
+        del options, data
         return None
+
+    def sampling_ladder(self, data: DatasetInfo) -> tuple[SampleSettings, ...]:
+        """Settings under which samples are measured besides the protocol's own.
+
+        Args:
+            data: The dataset.
+
+        Returns:
+            By default none. Not yet: a ladder is refused.
+        """
+        del data
+        return ()
 
     @classmethod
     def default_preset(cls, data: DatasetInfo) -> str:
@@ -371,3 +608,63 @@ class ModelConfig(Frozen):
         """
         del data
         return next(iter(cls.presets))
+
+
+def sampling_options(
+    config: ModelConfig, settings: SampleSettings, data: DatasetInfo
+) -> SamplingOptions:
+    """Makes a model's typed options of what a user asked for.
+
+    Args:
+        config: The model's configuration.
+        settings: What was asked for.
+        data: The dataset.
+
+    Returns:
+        The options, of the class ``config.sampling``.
+
+    Raises:
+        ConfigError: An option is unknown, has a value that is not valid, or cannot be had here.
+    """
+    fields = config.sampling.model_fields
+    unknown = sorted(set(settings.options) - (set(fields) - {"temperature"}))
+    if unknown:
+        raise ConfigError(
+            f"unknown sampling option {unknown[0]!r}; this model knows: {', '.join(fields)}"
+        )
+    values = {"temperature": settings.temperature, **settings.options}
+    try:
+        options = config.sampling.model_validate(values)
+    except ValidationError as exc:
+        problem = exc.errors(include_url=False)[0]
+        message = problem["msg"].removeprefix("Value error, ")
+        where = ".".join(str(part) for part in problem["loc"])
+        raise ConfigError(
+            f"sampling option {where}: {message}, got {problem['input']!r}" if where else message
+        ) from exc
+    reason = config.unsupported_sampling(options, data)
+    if reason is not None:
+        raise ConfigError(reason)
+    return options
+
+
+def unsupported_sampling(
+    config: ModelConfig, settings: SampleSettings, data: DatasetInfo
+) -> str | None:
+    """Why samples cannot be drawn as asked; to be asked before anything is trained.
+
+    Args:
+        config: The model's configuration.
+        settings: What was asked for.
+        data: The dataset.
+
+    Returns:
+        The reason; None if they can.
+    """
+    if config.sampling_ladder(data):
+        return "sampling_ladder: not yet; samples are measured under one setting"
+    try:
+        sampling_options(config, settings, data)
+    except ConfigError as exc:
+        return str(exc)
+    return None

@@ -5,7 +5,7 @@ names. It says which API it was written for and implements any of the hooks::
 
     from flowbench.api import ModelSpec, hookimpl
 
-    FLOWBENCH_API_VERSION = 1
+    FLOWBENCH_API_VERSION = 2
 
     @hookimpl
     def register_models() -> list[ModelSpec]:
@@ -21,7 +21,7 @@ import pluggy
 if TYPE_CHECKING:
     from flowbench.api.specs import DatasetSpec, MetricSpec, ModelSpec
 
-API_VERSION = 1
+API_VERSION = 2
 """Version of everything in `flowbench.api`; a plugin written for another one is refused."""
 
 PROJECT = "flowbench"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flowbench.api.config import Likelihood, ModelConfig
+from flowbench.api.config import Likelihood, ModelConfig, SampleSettings
 from flowbench.api.models import GenerativeModel
 from flowbench.api.specs import DatasetInfo, SplitName
 
@@ -88,20 +88,26 @@ class TrainedModel(Protocol):
     peak_memory_source: str
     """What ``peak_memory_bytes`` counts."""
 
-    def likelihood(self, split: SplitName) -> LikelihoodResult:
-        """Evaluates the likelihood protocol on a split, once; later calls return the same."""
+    def likelihood(
+        self, split: SplitName, given: tuple[str, ...] | None = None
+    ) -> LikelihoodResult:
+        """Evaluates the likelihood protocol on a split, once; later calls return the same.
+
+        ``given`` is one of ``config.also_given``, or None for the likelihood itself.
+        """
         ...
 
-    def likelihood_given(self, split: SplitName, name: Literal["label"]) -> LikelihoodResult:
-        """The same given a context input that ``config.also_given`` names."""
+    def log_prob(
+        self, x: NDArray[Any], context: Mapping[str, NDArray[Any]] | None = None
+    ) -> NDArray[np.float64]:
+        """Log-likelihood of raw values (N, *event_shape), as on the test split: (N,), nats.
+
+        Given ``context``, each of shape (N, *context_shape), it is conditioned on those inputs.
+        """
         ...
 
-    def log_prob(self, x: NDArray[Any]) -> NDArray[np.float64]:
-        """Log-likelihood of raw values (N, *event_shape), as on the test split: (N,), nats."""
-        ...
-
-    def samples(self) -> Samples:
-        """Draws the protocol's samples, once; later calls return the same."""
+    def samples(self, num: int | None = None, settings: SampleSettings | None = None) -> Samples:
+        """Draws samples, once for each number and settings; None takes the protocol's."""
         ...
 
     def preprocess(self, x: NDArray[Any], *, seed: int) -> Tensor:

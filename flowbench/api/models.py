@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from flowbench.api.config import ModelConfig, SampleSettings
+from flowbench.api.config import ModelConfig, SamplingOptions
 from flowbench.api.specs import DatasetInfo
 from flowbench.api.units import bits_per_dim
 from flowbench.errors import ConfigError
@@ -40,12 +42,10 @@ class Batch:
         x: Values in the model's space, shape (B, *event_shape); int64 levels for a model of
             discrete support.
         context: Conditioning inputs by name, each (B, *context_shape).
-        mask: True where a value counts, shape (B, *event_shape); None if all do.
     """
 
     x: Tensor
     context: Context = field(default_factory=dict)
-    mask: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,32 +53,82 @@ class Step:
     """Where training stands.
 
     Attributes:
-        index: Optimizer steps done so far.
-        progress: Part of the budget used, in [0, 1].
+        progress: Part of the budget used, in [0, 1]; shape (), on the batch's device, so that a
+            compiled loss is not compiled anew as it moves.
         phase: Index into the config's phases.
         group: The optimizer group that this loss is for.
-        generator: Source of all the noise that the step needs, on the batch's device.
+        generator: Source of all the noise that the step needs, on the batch's device; None means
+            the device's default generator, which the harness has seeded.
+        seed: A seed for draws on the host (a random series' length), another one for each step.
     """
 
-    index: int
-    progress: float
+    progress: Tensor
     phase: int
     group: str
-    generator: torch.Generator
+    generator: torch.Generator | None
+    seed: int
+
+
+Info = Mapping[str, Tensor]
+"""Diagnostics by name, each of shape () or (B,), e.g. ``num_function_evaluations`` of a solver."""
+
+WithInfo = Tensor | tuple[Tensor, Info]
+"""What ``loss``, ``log_prob`` and ``sample`` return: a tensor, or a tensor and diagnostics."""
+
+
+def split_info(returned: WithInfo) -> tuple[Tensor, Info]:
+    """Takes apart what ``loss``, ``log_prob`` or ``sample`` returned.
+
+    Args:
+        returned: A tensor, or a tensor and its diagnostics.
+
+    Returns:
+        The tensor, and the diagnostics; empty where there are none.
+    """
+    return (returned, {}) if isinstance(returned, Tensor) else returned
+
+
+def without_info(method: str, model: GenerativeModel, returned: WithInfo) -> Tensor:
+    """The tensor that ``loss`` or ``sample`` returned; diagnostics are kept of ``log_prob`` alone.
+
+    Args:
+        method: Which of the two.
+        model: The model.
+        returned: What it returned.
+
+    Returns:
+        The tensor.
+
+    Raises:
+        ConfigError: There are diagnostics beside it.
+    """
+    tensor, info = split_info(returned)
+    if info:
+        raise ConfigError(
+            f"info of {type(model).__name__}.{method}: not yet; return the tensor alone "
+            f"(log_prob may return info)"
+        )
+    return tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class Density:
-    """The log-density of a batch.
+class PhaseStart:
+    """What a model is given at the start of a phase of its training.
 
     Attributes:
-        values: Log-weight of each example for one draw of the noise involved, shape (B,), nats.
-        info: Diagnostics by name; ``num_function_evaluations``, of a solver's vector field, is what
-            the metric of that name reports.
+        phase: Index into the config's phases.
+        averaged: The model with averaged weights; None where no average is kept.
+        batches: An endless stream of preprocessed training batches.
+        generator: Source of all noise, on the model's device.
+        tick: To be called between pieces of long work; may raise to stop. All of it is charged to
+            the budget.
     """
 
-    values: Tensor
-    info: Mapping[str, float] = field(default_factory=dict)
+    phase: int
+    averaged: GenerativeModel | None
+    batches: Iterator[Batch]
+    generator: torch.Generator
+    tick: Callable[[], None]
 
 
 class GenerativeModel(nn.Module):
@@ -93,17 +143,60 @@ class GenerativeModel(nn.Module):
     config: ModelConfig
     data: DatasetInfo
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuses a method whose name is settled and that the harness does not call yet.
+
+        Raises:
+            ConfigError: The class overrides one.
+        """
+        super().__init_subclass__(**kwargs)
+        for name in ("begin_phase", "training_state", "load_training_state"):
+            if name in vars(cls):
+                raise ConfigError(f"{name} of {cls.__name__}: not yet; phases share all state")
+
     def __init__(self, config: ModelConfig, data: DatasetInfo) -> None:
         super().__init__()
         self.config = config
         self.data = data
 
-    def initialize(self, batch: Batch) -> None:
+    def initialize(self, batch: Batch, *, generator: torch.Generator) -> None:
         """Data-dependent initialisation, called once, before any training step.
 
         Args:
             batch: ``config.training.init_examples`` preprocessed training examples.
+            generator: Source of all noise, on the batch's device.
         """
+
+    def refit(self, batches: Iterable[Batch], *, generator: torch.Generator) -> None:
+        """Makes what is estimated from data fit the present weights, raw or averaged.
+
+        Called before weights are scored or kept, without gradients. The default re-estimates the
+        statistics of batch-norm layers as plain averages over the batches. A model with other state
+        of that kind (buffers of a power iteration, statistics of the whole training set) overrides
+        it. Parameters stay as they are: the harness checks it.
+
+        Args:
+            batches: Preprocessed training examples.
+            generator: Source of all noise, on the batches' device.
+        """
+        norms = [module for module in self.modules() if isinstance(module, _BatchNorm)]
+        groups = tuple(self.optimizer_groups())
+        if not norms or not groups:
+            return
+        was_training, momenta = self.training, [norm.momentum for norm in norms]
+        self.eval()
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a plain average over the batches
+            norm.train()
+        for batch in batches:
+            progress = torch.zeros((), device=batch.x.device)
+            for group in groups:  # a layer may be reached by the loss of one group alone
+                step = Step(progress=progress, phase=0, group=group, generator=generator, seed=0)
+                self.loss(batch, step)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        self.train(was_training)
 
     def optimizer_groups(self) -> dict[str, list[nn.Parameter]]:
         """The parameters of each optimizer, in the order in which they step.
@@ -115,7 +208,23 @@ class GenerativeModel(nn.Module):
         parameters = [p for p in self.parameters() if p.requires_grad]
         return {"all": parameters} if parameters else {}
 
-    def loss(self, batch: Batch, step: Step) -> Tensor:
+    def num_parameters(self) -> int:
+        """Trainable parameters that are needed to evaluate and to sample.
+
+        Returns:
+            By default all that need a gradient.
+        """
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
+    def num_parameters_training(self) -> int:
+        """Trainable parameters in training, with those of networks that are needed there alone.
+
+        Returns:
+            By default the same as `num_parameters`.
+        """
+        return self.num_parameters()
+
+    def loss(self, batch: Batch, step: Step) -> WithInfo:
         """The scalar that ``step.group`` minimises.
 
         Args:
@@ -123,7 +232,7 @@ class GenerativeModel(nn.Module):
             step: Where training stands.
 
         Returns:
-            The loss, shape ().
+            The loss, shape (). Diagnostics beside it are not kept yet, and so refused.
         """
         raise NotImplementedError
 
@@ -139,21 +248,48 @@ class GenerativeModel(nn.Module):
         num: int,
         context: Context | None = None,
         *,
-        settings: SampleSettings,
+        settings: SamplingOptions,
         generator: torch.Generator,
-    ) -> Tensor:
+    ) -> WithInfo:
         """Draws samples in the model's space.
 
         Args:
             num: Number B of samples.
             context: Conditioning inputs, each (B, *context_shape).
-            settings: Temperature and the like.
+            settings: Temperature and the like, of the class that ``config.sampling`` names.
             generator: Source of all noise, on the model's device.
 
         Returns:
-            Samples, shape (B, *event_shape).
+            Samples, shape (B, *event_shape). Diagnostics beside them are not kept yet, and so
+            refused.
         """
         raise NotImplementedError
+
+    def begin_phase(self, start: PhaseStart) -> None:
+        """Called once at the start of each phase, e.g. to make the data that it trains on.
+
+        Not yet: a model that overrides it is refused.
+
+        Args:
+            start: What there is to work with.
+        """
+
+    def training_state(self) -> dict[str, Any]:
+        """State of training that belongs into a checkpoint and never into the kept weights.
+
+        Not yet: a model that overrides it is refused.
+
+        Returns:
+            Tensors and plain data.
+        """
+        return {}
+
+    def load_training_state(self, state: dict[str, Any]) -> None:
+        """Takes up what `training_state` returned. Not yet.
+
+        Args:
+            state: What it returned.
+        """
 
 
 class DensityModel(GenerativeModel):
@@ -161,7 +297,7 @@ class DensityModel(GenerativeModel):
 
     def log_prob(
         self, x: Tensor, context: Context | None = None, *, generator: torch.Generator | None = None
-    ) -> Density:
+    ) -> WithInfo:
         """Log-weight of each example, for one draw of whatever noise is involved.
 
         Args:
@@ -170,11 +306,12 @@ class DensityModel(GenerativeModel):
             generator: Source of all noise.
 
         Returns:
-            Log-weights of shape (B,), in nats, summed over event dims.
+            Log-weights of shape (B,), in nats, summed over event dims; where there are any, with
+            diagnostics.
         """
         raise NotImplementedError
 
-    def loss(self, batch: Batch, step: Step) -> Tensor:
+    def loss(self, batch: Batch, step: Step) -> WithInfo:
         """Mean negative log-weight in bits per dimension of the model's space.
 
         Args:
@@ -184,8 +321,9 @@ class DensityModel(GenerativeModel):
         Returns:
             The loss, shape ().
         """
-        density = self.log_prob(batch.x, batch.context or None, generator=step.generator)
-        return bits_per_dim(density.values, self.data.num_dims).mean()
+        returned = self.log_prob(batch.x, batch.context or None, generator=step.generator)
+        log_prob, _ = split_info(returned)
+        return bits_per_dim(log_prob, self.data.num_dims).mean()
 
 
 class InvertibleModel(DensityModel):
@@ -279,7 +417,7 @@ class InvertibleModel(DensityModel):
 
     def log_prob(
         self, x: Tensor, context: Context | None = None, *, generator: torch.Generator | None = None
-    ) -> Density:
+    ) -> WithInfo:
         """Base log-density plus ladj, less the log-density of the augmentation noise.
 
         Args:
@@ -293,28 +431,27 @@ class InvertibleModel(DensityModel):
         aux = self.sample_aux(x, generator=generator)
         latents, ladj = self.to_latent(x, context, aux=aux)
         values = self.base_log_prob(latents) + ladj
-        return Density(values=values if aux is None else values - standard_normal_log_prob(aux))
+        return values if aux is None else values - standard_normal_log_prob(aux)
 
     def sample(
         self,
         num: int,
         context: Context | None = None,
         *,
-        settings: SampleSettings,
+        settings: SamplingOptions,
         generator: torch.Generator,
-    ) -> Tensor:
+    ) -> WithInfo:
         """Draws latents and maps them to data.
 
         Args:
             num: Number B of samples.
             context: Conditioning inputs.
-            settings: The temperature scales the base noise; other options are refused.
+            settings: The temperature scales the base noise.
             generator: Source of the noise.
 
         Returns:
             Samples, shape (B, *event_shape).
         """
-        refuse_options(settings)
         latents = self.sample_base(
             num, temperature=settings.temperature, generator=generator, device=generator.device
         )
@@ -334,19 +471,3 @@ def standard_normal_log_prob(tensors: Sequence[Tensor]) -> Tensor:
     # Summed axis by axis: flattening a channels-last latent would copy it.
     squares = [z.square().sum(dim=tuple(range(1, z.ndim))) for z in tensors]
     return -0.5 * (torch.stack(squares).sum(dim=0) + num_dims * LOG_2PI)
-
-
-def refuse_options(settings: SampleSettings, *known: str) -> None:
-    """Refuses sampling options that a model does not know.
-
-    Args:
-        settings: The settings that were given.
-        known: Options that the model does know.
-
-    Raises:
-        ConfigError: There is another option.
-    """
-    unknown = sorted(set(settings.options) - set(known))
-    if unknown:
-        valid = ", ".join(("temperature", *known))
-        raise ConfigError(f"unknown sampling option {unknown[0]!r}; this model knows: {valid}")

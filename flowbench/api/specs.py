@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 
 from flowbench.errors import ConfigError
 
-Modality = Literal["image", "vector", "sequence"]
+Modality = Literal["image", "vector", "audio", "sequence", "manifold"]
 Direction = Literal["lower", "higher", "none"]
 SplitName = Literal["train", "validation", "test"]
 Invariance = Literal["order", "batch_size"]
@@ -39,6 +39,41 @@ class Paper:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ContextInput:
+    """What an example is conditioned on.
+
+    Attributes:
+        shape: Shape of one value, ``()`` for a label.
+        num_classes: Number of classes of an integer input; None for a real-valued one.
+        stride: Raw values along the last axis of an example that one value along the last axis of
+            the input stands for (a spectrogram's hop). Not yet.
+
+    Raises:
+        ConfigError: ``stride`` is set.
+
+    Example:
+        >>> ContextInput(shape=(), num_classes=10)
+        ContextInput(shape=(), num_classes=10, stride=None)
+    """
+
+    shape: tuple[int, ...]
+    num_classes: int | None = None
+    stride: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.stride is not None:
+            raise ConfigError("context.stride: not yet; examples are used whole, leave it out")
+
+
+LABEL = "label"
+"""Name of the context input that holds an example's class."""
+
+
+def _num_classes(context: Mapping[str, ContextInput]) -> int | None:
+    return context[LABEL].num_classes if LABEL in context else None
+
+
+@dataclass(frozen=True, kw_only=True)
 class DatasetInfo:
     """What a model may know of a dataset before it sees any of it.
 
@@ -47,22 +82,25 @@ class DatasetInfo:
         modality: What an example is.
         event_shape: Shape of one raw example: ``(C, H, W)``, ``(D,)`` or ``(C, T)``.
         levels: Number K of integer levels ``0..K-1``; None for real-valued data.
-        num_classes: Number of classes of the context ``label``; None without labels.
         num_train: Training examples, the harness's validation split already taken off.
         num_validation: Validation examples.
         num_test: Test examples.
-        context: Name and event shape of each conditioning input; ``label`` has shape ``()``.
+        context: Conditioning inputs by name; ``label`` holds the class.
     """
 
     name: str
     modality: Modality
     event_shape: tuple[int, ...]
     levels: int | None
-    num_classes: int | None = None
     num_train: int
     num_validation: int
     num_test: int
-    context: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    context: Mapping[str, ContextInput] = field(default_factory=dict)
+
+    @property
+    def num_classes(self) -> int | None:
+        """Number of classes of the context ``label``; None without labels."""
+        return _num_classes(self.context)
 
     @property
     def num_dims(self) -> int:
@@ -81,6 +119,8 @@ class ModelSpec:
         modalities: What it can be trained on.
         summary: One line.
         paper: Where it was published.
+        forms: Forms of data that the contract checks it on, small ones; empty takes the contract's
+            own forms of its modalities.
     """
 
     name: str
@@ -89,6 +129,7 @@ class ModelSpec:
     modalities: frozenset[Modality]
     summary: str
     paper: Paper | None = None
+    forms: tuple[DatasetInfo, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,8 +180,10 @@ class DatasetSpec:
         collection: Name under which the files are kept, where several datasets are made of them;
             empty for the dataset's own name.
         how_to: Where a person gets the files that have no address.
-        num_classes: Number of classes, None without labels.
-        context: Name and event shape of each conditioning input.
+        context: Conditioning inputs by name; ``label`` holds the class.
+        render: Reference to ``render(samples: Samples) -> list[Artifact]``: how samples are shown.
+            Not yet.
+        manifold: Reference to a `Manifold`, for data that lie on one. Not yet.
         sha256: Content hash that the loaded splits must have; None where the content is generated
             or decoded on the user's machine, and so pinned by recipe rather than by bytes.
         licence: Licence or terms of the data.
@@ -161,18 +204,30 @@ class DatasetSpec:
     files: tuple[RemoteFile, ...] = ()
     collection: str = ""
     how_to: str = ""
-    num_classes: int | None = None
-    context: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    context: Mapping[str, ContextInput] = field(default_factory=dict)
+    render: str | None = None
+    manifold: str | None = None
     sha256: str | None = None
     licence: str = ""
     notes: str = ""
     paper: Paper | None = None
 
+    def __post_init__(self) -> None:
+        if self.render is not None:
+            raise ConfigError("render: not yet; images are shown as a grid, leave it out")
+        if self.manifold is not None or self.modality == "manifold":
+            raise ConfigError("manifold: not yet; densities on manifolds cannot be measured")
+
+    @property
+    def num_classes(self) -> int | None:
+        """Number of classes of the context ``label``; None without labels."""
+        return _num_classes(self.context)
+
     @property
     def prepared_bytes(self) -> int:
         """Size of the prepared store on disk: a byte or a float a value, 8 bytes for a label."""
         value = 4 if self.levels is None else 1 if self.levels <= 256 else 2
-        context = 8 * sum(math.prod(shape) for shape in self.context.values())
+        context = 8 * sum(math.prod(value.shape) for value in self.context.values())
         num = self.num_train + (self.num_validation or 0) + self.num_test
         return num * (value * math.prod(self.event_shape) + context)
 
@@ -192,7 +247,6 @@ class DatasetSpec:
             modality=self.modality,
             event_shape=self.event_shape,
             levels=self.levels,
-            num_classes=self.num_classes,
             num_train=self.num_train if own else self.num_train - num_validation,
             num_validation=num_validation,
             num_test=self.num_test,

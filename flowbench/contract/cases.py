@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowbench.api.data import DataSplits, Split
-from flowbench.api.specs import DatasetInfo, Modality
+from flowbench.api.specs import LABEL, ContextInput, DatasetInfo, Modality
 
 NUM_TRAIN, NUM_VALIDATION, NUM_TEST = 512, 64, 64
 SEED = 4  # of the data; any will do, but it stays
@@ -69,11 +69,12 @@ def _as_raw(values: NDArray[np.float64], levels: int | None) -> NDArray[Any]:
 
 def _context(info: DatasetInfo, num: int, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
     context: dict[str, NDArray[Any]] = {}
-    for name, shape in info.context.items():
-        if name == "label":
-            context[name] = rng.integers(0, info.num_classes or 1, size=num)
+    for name, given in info.context.items():
+        size = (num, *given.shape)
+        if given.num_classes is not None:
+            context[name] = rng.integers(0, given.num_classes, size=size)
         else:
-            context[name] = rng.standard_normal((num, *shape)).astype(np.float32)
+            context[name] = rng.standard_normal(size).astype(np.float32)
     return context
 
 
@@ -94,17 +95,16 @@ def case_of(info: DatasetInfo, role: Role = "main") -> Case:
 def _case(
     role: Role, modality: Modality, *shape: int, levels: int | None = None, classes: int = 0
 ) -> Case:
-    context: Mapping[str, tuple[int, ...]] = {"label": ()} if classes else {}
+    label = {LABEL: ContextInput(shape=(), num_classes=classes)}
     info = DatasetInfo(
         name="contract-" + "x".join(map(str, shape)),
         modality=modality,
         event_shape=shape,
         levels=levels,
-        num_classes=classes or None,
         num_train=NUM_TRAIN,
         num_validation=NUM_VALIDATION,
         num_test=NUM_TEST,
-        context=context,
+        context=label if classes else {},
     )
     return Case(role=role, info=info)
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from flowbench.api.config import Likelihood
 from flowbench.api.data import Split
 from flowbench.api.metrics import LikelihoodResult
-from flowbench.api.models import DensityModel
+from flowbench.api.models import DensityModel, split_info
 from flowbench.api.specs import SplitName
 from flowbench.data.batches import eval_batches
 from flowbench.data.preprocess import Preprocessor
@@ -119,7 +119,7 @@ class _Passes:
     model: DensityModel
     preprocessor: Preprocessor
     generator: torch.Generator
-    given: str
+    given: tuple[str, ...]
     tick: Callable[[], None]
 
     def log_weights(
@@ -133,7 +133,7 @@ class _Passes:
         info: dict[str, list[tuple[float, int]]] = {}
         start = 0
         for raw, context in eval_batches(split, rows, self.generator.device):
-            given = {} if self.given == "none" else {self.given: context[self.given]}
+            given = {key: context[key] for key in self.given}
             together = max(1, rows // len(raw))
             for first in range(0, num_draws, together):
                 self.tick()
@@ -141,7 +141,7 @@ class _Passes:
                 values, extra = self._draws(raw, given, count)
                 log_weights[start : start + len(raw), first : first + count] = values
                 for key, value in extra.items():
-                    info.setdefault(key, []).append((float(value), len(raw) * count))
+                    info.setdefault(key, []).append((value, len(raw) * count))
             start += len(raw)
         return log_weights, {key: _mean_over_rows(noted) for key, noted in info.items()}
 
@@ -157,15 +157,16 @@ class _Passes:
         num_rows = len(raw) * count
         context = {key: value.repeat_interleave(count, dim=0) for key, value in given.items()}
         x, ladj = self.preprocessor.forward(raw.repeat_interleave(count, dim=0), self.generator)
-        density = self.model.log_prob(x, context or None, generator=self.generator)
-        if density.values.shape != (num_rows,):
+        returned = self.model.log_prob(x, context or None, generator=self.generator)
+        log_prob, info = split_info(returned)
+        if log_prob.shape != (num_rows,):
             raise ShapeError(
-                f"log_prob of {type(self.model).__name__} returned shape "
-                f"{tuple(density.values.shape)} for a batch of {num_rows}; expected "
-                f"({num_rows},), summed over event dims"
+                f"log_prob of {type(self.model).__name__} returned shape {tuple(log_prob.shape)} "
+                f"for a batch of {num_rows}; expected ({num_rows},), summed over event dims"
             )
-        total: Any = (density.values.double() + ladj.double()).cpu().numpy()
-        return total.reshape(len(raw), count), density.info
+        total: Any = (log_prob.double() + ladj.double()).cpu().numpy()
+        means = {key: float(value.double().mean()) for key, value in info.items()}
+        return total.reshape(len(raw), count), means
 
 
 def _mean_over_rows(noted: Sequence[tuple[float, int]]) -> float:

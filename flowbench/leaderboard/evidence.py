@@ -24,7 +24,7 @@ from flowbench.store.records import AttemptRow, MeasurementRow
 # Parts of a protocol that two values need not share: a bound may only understate its model, so
 # exact values and bounds are ranked together, with their signs; raw or averaged weights are each
 # model's own choice on validation.
-_MAY_DIFFER = frozenset({"estimate", "dequantization", "draws", "weights"})
+_MAY_DIFFER = frozenset({"noise", "bound", "tolerance", "dequantization", "draws", "weights"})
 CheckedCode = Literal["same", "other", "unsure"]
 _OF_CODE = {"same": "", "other": " (other code)", "unsure": " (perhaps other code)"}
 _SAME = 1e-6  # relative; a mean over examples may be summed in another order

@@ -21,7 +21,6 @@ _STATUS = {
     "skipped": "– skipped",
     "unavailable": "– unavailable",
 }
-_SIGNS = {"exact": "=", "bound": "≤", "elbo": "≤", "unbiased": "≈", "numerical": "≈"}
 _UNITS = {"gpuh": "GPU-h", "s": "s"}
 _TIME_LIMIT = re.compile(r"[0-9.e+]+(s|gpuh)")
 
@@ -65,8 +64,12 @@ def sign(protocol: Mapping[str, Any], direction: Direction) -> str:
     Returns:
         ``=``, ``≤``, ``≥`` or ``≈``; empty for what is simply measured.
     """
-    mark = _SIGNS.get(str(protocol.get("estimate")), "")
-    return "≥" if mark == "≤" and direction == "higher" else mark
+    if "bound" not in protocol:
+        return ""
+    if protocol["bound"]:
+        return "≥" if direction == "higher" else "≤"
+    is_exact = protocol["noise"] == "none" and protocol["tolerance"] is None
+    return "=" if is_exact else "≈"
 
 
 def likelihood(facts: Mapping[str, Any] | None) -> str:
@@ -80,16 +83,23 @@ def likelihood(facts: Mapping[str, Any] | None) -> str:
     """
     if not facts:
         return ""
-    estimate, noise = str(facts.get("estimate", "exact")), str(facts.get("dequantization", "none"))
-    kind = {"elbo": "evidence bound", "unbiased": "stochastic estimate"}.get(estimate, estimate)
-    said = f"{noise} {kind}" if noise != "none" else kind
+    kind, dequantization = _estimated(facts), str(facts.get("dequantization", "none"))
+    said = f"{dequantization} {kind}" if dequantization != "none" else kind
     if facts.get("measure") != "discrete":
         said += f", {facts.get('measure')} density"
     draws = facts.get("draws", 1)
     if draws > 1:
         said += f", {draws}{NO_BREAK}draws"
-    given = facts.get("given", "none")
-    return said if given == "none" else f"{said}, given {given}"
+    given = facts.get("given", ())
+    return f"{said}, given {' and '.join(given)}" if given else said
+
+
+def _estimated(facts: Mapping[str, Any]) -> str:
+    if facts.get("noise", "none") == "estimates":
+        return "evidence bound" if facts.get("bound") else "stochastic estimate"
+    if facts.get("bound"):
+        return "bound"
+    return "exact" if facts.get("tolerance") is None else "numerical"
 
 
 def shape(event_shape: Sequence[int]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowbench.api.config import ModelConfig
+from flowbench.api.config import ModelConfig, training_as_version_2
 from flowbench.api.specs import DatasetInfo
 from flowbench.data.library.folder import folder_converter, is_folder
 from flowbench.data.library.manifest import Manifest
@@ -98,21 +98,9 @@ def build_model(
     from flowbench.api.models import DensityModel  # planning, which imports this, needs no torch
 
     entry = registry.model(name)
-    resolved: ModelConfig = config_class(entry).model_validate(config)
+    resolved: ModelConfig = config_class(entry).model_validate(training_as_version_2(config))
     model: GenerativeModel = entry.resolve(entry.spec.model)(resolved, info)
     problem = undequantized(resolved, info) if isinstance(model, DensityModel) else None
     if problem is not None:
         raise ConfigError(f"{name} on {info.name}: {problem}")
     return model
-
-
-def count_parameters(model: GenerativeModel) -> int:
-    """Trainable parameters.
-
-    Args:
-        model: The model.
-
-    Returns:
-        Their number.
-    """
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)

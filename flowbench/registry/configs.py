@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from flowbench.api.config import ModelConfig, Preset
+from flowbench.api.config import ModelConfig, NoLikelihood, Preset
 from flowbench.api.specs import DatasetInfo, ModelSpec
 from flowbench.errors import (
     ConfigError,
@@ -98,7 +98,8 @@ def undequantized(config: ModelConfig, data: DatasetInfo) -> str | None:
     preprocessing = config.preprocessing
     if data.levels is None or preprocessing.support == "discrete" or preprocessing.noise:
         return None
-    if config.likelihood(data).measure != "discrete":
+    kind = config.likelihood(data)
+    if isinstance(kind, NoLikelihood) or kind.measure != "discrete":
         return None
     return (
         "a density over integers without dequantization is no probability of them: it can be made "

@@ -13,7 +13,6 @@ from flowbench.api.specs import DatasetInfo
 from flowbench.data.library.splits import validation_size
 from flowbench.errors import ConfigError
 from flowbench.registry import Registry
-from flowbench.registry.build import count_parameters
 from flowbench.registry.configs import ConfiguredModel, config_class, configure, undequantized
 
 
@@ -55,8 +54,8 @@ def describe_model(
         "assumptions": list(facts.assumptions),
         "tuning_trials": facts.tuning_trials,
         "dataset": info.name,
-        "num_parameters": count_parameters(model),
-        "likelihood": None if kind is None else kind.model_dump(),
+        "num_parameters": model.num_parameters(),
+        "likelihood": None if kind is None else kind.model_dump(mode="json"),
         "paper": None if spec.paper is None else asdict(spec.paper),
         "presets": {n: p.summary for n, p in config_class(configured.entry).presets.items()},
         "config": configured.config.model_dump(mode="json"),

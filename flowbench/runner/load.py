@@ -7,12 +7,13 @@ from pathlib import Path
 from flowbench.api.config import MetricSettings
 from flowbench.data.preprocess import Preprocessor
 from flowbench.errors import StoreError, unknown_name
-from flowbench.evaluation.evaluate import EvaluatedModel
+from flowbench.evaluation.harness import Harness
+from flowbench.evaluation.trained import EvaluatedModel
 from flowbench.provenance import processor_name
 from flowbench.registry import PluginSelection, load_registry
 from flowbench.registry.build import build_model, load_dataset
 from flowbench.runner.attempt import MODEL, ResultsDir
-from flowbench.training.checkpoint import load_checkpoint
+from flowbench.runner.kept_model import take_model
 from flowbench.training.device import Device
 
 
@@ -52,23 +53,17 @@ def load_job(
     job = attempt.order().job
     registry = load_registry(plugins or PluginSelection.from_environment())
     data = load_dataset(registry, job.dataset, data_dir)
-    state = load_checkpoint(attempt.path / MODEL)
     chosen = Device.select(device, processor_name())
     model = build_model(registry, job.model, job.config, data.info).to(chosen.torch_device)
-    model.load_state_dict(state["model"])
-    model.eval()
     preprocessor = Preprocessor(model.config.preprocessing, data.info, chosen.torch_device)
-    preprocessor.load_state_dict(state["preprocessor"])
-    evaluated = EvaluatedModel(
-        model,
-        preprocessor,
-        data.splits,
-        MetricSettings.model_validate(job.protocol),
+    outcome = take_model(attempt.path / MODEL, model, preprocessor)
+    harness = Harness(
+        preprocessor=preprocessor,
+        splits=data.splits,
+        settings=MetricSettings.model_validate(job.protocol),
         data_sha256=data.sha256,
         data_dir=data_dir,
         synchronize=chosen.synchronize,
         numerics=lambda: chosen.numerics("float32"),
     )
-    evaluated.weights = state["counts"]["weights"]
-    evaluated.describe_training(**state["cost"])
-    return evaluated
+    return EvaluatedModel(model, harness, outcome.cost, outcome.weights)

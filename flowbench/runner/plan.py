@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flowbench.api.config import unsupported_sampling
 from flowbench.api.specs import DatasetInfo
 from flowbench.data.library.splits import LoadedData
 from flowbench.errors import DataMissingError, SuiteError, did_you_mean
@@ -185,7 +186,7 @@ def _job(
         retry=frozenset(name for name in metrics if weights_here(specs[name], data_dir)),
         modules=tuple(modules),
         unsupported=model.unsupported(data.info)
-        or model.config.unsupported_sampling(suite.protocol_on(data.info.name).sample, data.info),
+        or unsupported_sampling(model.config, suite.protocol_on(data.info.name).sample, data.info),
     )
 
 

@@ -23,7 +23,7 @@ from flowbench.store.records import AttemptRow, AttemptStatus
 from flowbench.training.clock import Clock
 
 if TYPE_CHECKING:
-    from flowbench.runner.execute import Outcome
+    from flowbench.runner.under_way import Attempt
 
 
 def main(path: str) -> int:
@@ -45,13 +45,13 @@ def main(path: str) -> int:
     clock = Clock(begin=order.spawned)
     turnstile = Turnstile()
     pulse = Pulse(directory, clock)
-    record = _attempt(order, directory, clock, turnstile, pulse, stop)
+    record = _run(order, directory, clock, turnstile, pulse, stop)
     pulse.stop()
     directory.write_record(record)
     return 0 if record.status == "ok" else 3
 
 
-def _attempt(
+def _run(
     order: WorkOrder,
     directory: AttemptDir,
     clock: Clock,
@@ -59,23 +59,25 @@ def _attempt(
     pulse: Pulse,
     stop: threading.Event,
 ) -> AttemptRow:
-    from flowbench.runner.execute import Execution  # imports torch
+    # These import torch.
+    from flowbench.runner.execute import execute
+    from flowbench.runner.under_way import Attempt
 
-    execution = Execution(order, directory, clock, turnstile, pulse, stop)
+    attempt = Attempt(order, directory, clock, turnstile, pulse, stop)
     status: AttemptStatus = "ok"
     reason = None
     try:
-        execution.run()
+        execute(attempt)
     except BaseException as exc:  # the border of one run of a plan: whatever happened is recorded
         status, reason = _classify(exc, directory)
         if status not in ("preempted", "timeout"):
             traceback.print_exc()
-    return _record(order, directory, clock, execution.outcome, status, reason)
+    return _record(attempt, status, reason)
 
 
 def _classify(exc: BaseException, directory: AttemptDir) -> tuple[AttemptStatus, str]:
     from flowbench.training.device import is_out_of_memory
-    from flowbench.training.loop import Preempted
+    from flowbench.training.observer import Preempted
 
     text = " ".join(str(exc).split())
     if isinstance(exc, (Preempted, KeyboardInterrupt)):
@@ -90,29 +92,22 @@ def _classify(exc: BaseException, directory: AttemptDir) -> tuple[AttemptStatus,
     return "crashed", f"{type(exc).__name__}: {text}"
 
 
-def _record(
-    order: WorkOrder,
-    directory: AttemptDir,
-    clock: Clock,
-    outcome: Outcome,
-    status: AttemptStatus,
-    reason: str | None,
-) -> AttemptRow:
-    ledger = clock.ledger()
+def _record(attempt: Attempt, status: AttemptStatus, reason: str | None) -> AttemptRow:
+    order, ledger = attempt.order, attempt.clock.ledger()
     return AttemptRow(
         attempt_id=f"{order.job.job_id}-{order.number}",
         number=order.number,
         job=order.job,
         status=status,
         reason=reason[:1000] if reason else None,
-        log_tail=None if status == "ok" else directory.log_tail(),
+        log_tail=None if status == "ok" else attempt.directory.log_tail(),
         started=order.spawned_utc,
         ended=utc_now(),
         num_threads=order.num_threads,
-        charged_s=clock.charged_s,
+        charged_s=attempt.clock.charged_s,
         wall_s=sum(ledger.values()),
         ledger=ledger,
-        **vars(outcome),
+        **attempt.known,
     )
 
 

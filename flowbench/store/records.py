@@ -6,10 +6,11 @@ stored with every value. JSON has no NaN: a value that is not finite cannot be s
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from flowbench.api.config import likelihood_as_version_2
 from flowbench.api.specs import Role, Scale
 
 RECORD_VERSION = 1
@@ -18,6 +19,10 @@ AttemptStatus = Literal[
     "ok", "timeout", "oom", "diverged", "crashed", "killed", "preempted", "skipped"
 ]
 """How an attempt ended; ``skipped`` is a job that was never tried, with its reason."""
+
+
+LikelihoodFacts = Annotated[dict[str, Any], AfterValidator(likelihood_as_version_2)]
+"""Facts that hold a likelihood, as the present API states it; older records are mapped."""
 
 
 class Record(BaseModel):
@@ -63,7 +68,6 @@ class MeasurementRow(Record):
         metric: Name of the metric that computed it.
         name: Name of the value.
         value: The value; None unless ``status`` is ``ok``.
-        unit: Its unit.
         direction: Which way is better.
         status: Whether there is a value.
         reason: Why there is none.
@@ -89,7 +93,7 @@ class MeasurementRow(Record):
     split: str | None = None
     n: int | None = None
     stderr: float | None = None
-    protocol: dict[str, Any] = Field(default_factory=dict)
+    protocol: LikelihoodFacts = Field(default_factory=dict)
     label: str | None = None
     short: str | None = None
     role: Role | None = None
@@ -157,7 +161,6 @@ class AttemptRow(Record):
         num_parameters: Trainable parameters.
         weights: The weights that were measured: ``raw`` or ``ema``, the better on validation.
         best_step: The step they were taken at.
-        likelihood: What the likelihood is.
         data: Facts of the data: ``modality``, ``event_shape``, ``levels`` and the sizes of the
             splits, by their names in `DatasetInfo`.
         code_sha256: Hash of the code that ran: core, and plugins of model, dataset and metrics.
@@ -189,7 +192,7 @@ class AttemptRow(Record):
     num_parameters: int | None = None
     weights: Literal["raw", "ema"] | None = None
     best_step: int | None = None
-    likelihood: dict[str, Any] | None = None
+    likelihood: LikelihoodFacts | None = None
     data: dict[str, Any] = Field(default_factory=dict)
     code_sha256: str | None = None
     model_code_sha256: str | None = None

@@ -10,11 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from flowbench.api.config import Phase, Training
-from flowbench.errors import StoreError
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
-
-PACKED_BELOW = 2**14  # elements; a larger tensor's arithmetic takes longer than its dispatch
 
 
 def build_optimizer(training: Training, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
@@ -45,9 +42,12 @@ class Schedule:
 
     Args:
         training: The settings.
+        step: What one step adds to the progress at least. A warm-up that is shorter than a step is
+            left out: it would set the rate of that whole step to 0.
     """
 
-    def __init__(self, training: Training) -> None:
+    def __init__(self, training: Training, step: float = 0.0) -> None:
+        self._step = step
         self._phases = training.phases
         self._lr = training.lr
         self._ends = [sum(p.share for p in self._phases[: i + 1]) for i in range(len(self._phases))]
@@ -77,10 +77,14 @@ class Schedule:
         phase = self._phases[index]
         begin = self._ends[index] - phase.share
         local = min(max((progress - begin) / phase.share, 0.0), 1.0)
-        return (phase.lr or self._lr) * _shape(phase, local)
+        warms_up = self._step / phase.share < phase.warmup
+        return (phase.lr or self._lr) * _shape(phase, local, warms_up)
 
 
-def _shape(phase: Phase, local: float) -> float:
+def _shape(phase: Phase, local: float, warms_up: bool) -> float:
+    """Part of the peak rate at a part of a phase."""
+    if local < phase.warmup and not warms_up:
+        return 1.0
     if local < phase.warmup:
         return local / phase.warmup
     if phase.schedule == "constant":
@@ -88,51 +92,6 @@ def _shape(phase: Phase, local: float) -> float:
     after = (local - phase.warmup) / (1.0 - phase.warmup)
     fall = 0.5 * (1.0 + math.cos(math.pi * after)) if phase.schedule == "cosine" else 1.0 - after
     return phase.final_lr_ratio + (1.0 - phase.final_lr_ratio) * fall
-
-
-class PackedParameters:
-    """Small parameters on a CPU, side by side in one tensor for the optimizer.
-
-    Flows have hundreds of tensors of a few numbers. An optimizer takes some ten operations for each
-    of them, of microseconds each: with Adamax a tenth of a small Glow's step.
-
-    The parameters themselves stay what they are. Values and gradients are copied together before a
-    step and values back after it, so whatever else reads or writes them need not know.
-
-    Args:
-        parameters: All parameters.
-
-    Attributes:
-        for_optimizer: What the optimizer steps: the packed tensor, if any, and the others.
-    """
-
-    def __init__(self, parameters: list[nn.Parameter]) -> None:
-        self._small = [p for p in parameters if _is_small(p)]
-        self.for_optimizer = [p for p in parameters if not _is_small(p)]
-        self._packed: nn.Parameter | None = None
-        if self._small:
-            self._packed = nn.Parameter(torch.cat([p.detach().flatten() for p in self._small]))
-            parts = torch.split(self._packed.detach(), [p.numel() for p in self._small])
-            self._parts = [part.view_as(p) for part, p in zip(parts, self._small, strict=True)]
-            self.for_optimizer.insert(0, self._packed)
-
-    def gather(self) -> None:
-        """Copies values and gradients of the small parameters together; no gradient counts as 0."""
-        if self._packed is None:
-            return
-        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._small]
-        self._packed.grad = torch.cat([grad.flatten() for grad in grads])
-        torch._foreach_copy_(self._parts, [p.detach() for p in self._small])
-
-    def scatter(self) -> None:
-        """Copies the packed values back."""
-        if self._packed is not None:
-            torch._foreach_copy_([p.detach() for p in self._small], self._parts)
-
-
-def _is_small(parameter: nn.Parameter) -> bool:
-    on_cpu = parameter.device.type == "cpu" and parameter.dtype == torch.float32
-    return on_cpu and parameter.numel() < PACKED_BELOW
 
 
 class GuardedStep:
@@ -149,8 +108,7 @@ class GuardedStep:
 
     def __init__(self, training: Training, parameters: list[nn.Parameter]) -> None:
         self._parameters = parameters
-        self._packed = PackedParameters(parameters)
-        self._optimizer = build_optimizer(training, self._packed.for_optimizer)
+        self._optimizer = build_optimizer(training, parameters)
         self._clip_norm = training.clip_norm
         self._fused = bool(self._optimizer.defaults.get("fused"))
 
@@ -170,8 +128,7 @@ class GuardedStep:
         """
         for group in self._optimizer.param_groups:
             group["lr"] = lr
-        self._packed.gather()
-        present = [p.grad for p in self._packed.for_optimizer if p.grad is not None]
+        present = [p.grad for p in self._parameters if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(present)
         bad = (~torch.isfinite(norm)).to(torch.float32)
         if self._fused:
@@ -186,7 +143,6 @@ class GuardedStep:
             scale = torch.clamp(self._clip_norm / (norm + 1e-6), max=1.0)
             torch._foreach_mul_(present, torch.where(bad.bool(), torch.ones_like(scale), scale))
         self._optimizer.step()
-        self._packed.scatter()
         return bad
 
     def state_dict(self) -> dict[str, Any]:
@@ -198,17 +154,8 @@ class GuardedStep:
 
         Args:
             state: What `state_dict` returned.
-
-        Raises:
-            StoreError: It is of parameters packed in another way.
         """
-        try:
-            self._optimizer.load_state_dict(state)
-        except ValueError as exc:
-            raise StoreError(
-                "the checkpoint's optimizer is of another kind of device or version of flowbench; "
-                "run the job anew (--rerun failed)"
-            ) from exc
+        self._optimizer.load_state_dict(state)
 
 
 class RampedAverage(Generic[ModelT]):
@@ -228,7 +175,7 @@ class RampedAverage(Generic[ModelT]):
         self._decay = decay
         self._updates = 0
         self._source = model
-        self._model = copy.deepcopy(model).requires_grad_(False)
+        self._model = copy.deepcopy(model)  # it names the same optimizer groups
         self._current: list[Tensor] = [p.detach() for p in model.parameters()]
         self._averaged: list[Tensor] = list(self._model.parameters())
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from flowbench.api import Split, center_square, open_archive, read_images
+from flowbench.api import Split
+from flowbench.api.readers import center_square, open_archive, read_images
 from flowbench.api.specs import SplitName
 
 CLASSES = ("cat", "dog", "wild")

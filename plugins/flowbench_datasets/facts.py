@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from flowbench.api import DatasetSpec, Paper, RemoteFile
+from flowbench.api import ContextInput, DatasetSpec, Paper, RemoteFile
 from flowbench_datasets import published_files as published
 
 _IMAGENET_TERMS = "image-net.org terms of access: non-commercial research and education"
@@ -29,8 +29,7 @@ MNIST = DatasetSpec(
     levels=256,
     num_train=60_000,
     num_test=10_000,
-    num_classes=10,
-    context={"label": ()},
+    context={"label": ContextInput(shape=(), num_classes=10)},
     convert="flowbench_datasets.idx:convert",
     files=published.MNIST,
     summary="70,000 handwritten digits of 28x28 pixels",
@@ -51,8 +50,7 @@ FASHION_MNIST = DatasetSpec(
     levels=256,
     num_train=60_000,
     num_test=10_000,
-    num_classes=10,
-    context={"label": ()},
+    context={"label": ContextInput(shape=(), num_classes=10)},
     convert="flowbench_datasets.idx:convert",
     files=published.FASHION_MNIST,
     sha256="388e1009a295e9fd8098e408fbbc23f610c49ac827088d38a296b88845b81b70",
@@ -74,8 +72,7 @@ CIFAR10 = DatasetSpec(
     levels=256,
     num_train=50_000,
     num_test=10_000,
-    num_classes=10,
-    context={"label": ()},
+    context={"label": ContextInput(shape=(), num_classes=10)},
     convert="flowbench_datasets.cifar:convert",
     files=published.CIFAR10,
     summary="60,000 natural images of 32x32 pixels in ten classes",
@@ -96,8 +93,7 @@ SVHN = DatasetSpec(
     levels=256,
     num_train=73_257,
     num_test=26_032,
-    num_classes=10,
-    context={"label": ()},
+    context={"label": ContextInput(shape=(), num_classes=10)},
     convert="flowbench_datasets.svhn:convert",
     files=published.SVHN,
     summary="99,289 cropped house numbers of 32x32 pixels",
@@ -122,8 +118,7 @@ def _imagenet(
         levels=256,
         num_train=1_281_167,
         num_test=50_000,
-        num_classes=1000,
-        context={"label": ()},
+        context={"label": ContextInput(shape=(), num_classes=1000)},
         convert=f"flowbench_datasets.imagenet:{convert}",
         files=files,
         how_to=how_to,
@@ -288,8 +283,7 @@ AFHQ256 = DatasetSpec(
     levels=256,
     num_train=14_630,
     num_test=1_500,
-    num_classes=3,
-    context={"label": ()},
+    context={"label": ContextInput(shape=(), num_classes=3)},
     convert="flowbench_datasets.afhq:convert",
     files=published.AFHQ,
     summary="Animal faces (cat, dog, wild) at 256x256 pixels, version 1",

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from flowbench.api import Archive, Split, center_square, open_archive, read_images
+from flowbench.api import Split
+from flowbench.api.readers import Archive, center_square, open_archive, read_images
 from flowbench.api.specs import SplitName
 from flowbench.errors import DataError
 

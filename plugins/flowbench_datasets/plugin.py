@@ -10,7 +10,7 @@ from flowbench_datasets.facts import DOWNLOADED
 from flowbench_datasets.specs import SHIPPED
 from flowbench_datasets.tabular_specs import TABULAR
 
-FLOWBENCH_API_VERSION = 1
+FLOWBENCH_API_VERSION = 2
 
 
 @hookimpl

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowbench.api import DatasetSpec, Paper
+from flowbench.api import ContextInput, DatasetSpec, Paper
 
 _FFJORD = Paper(
     title="FFJORD: Free-form Continuous Dynamics for Scalable Reversible Generative Models",
@@ -18,8 +18,7 @@ DIGITS = DatasetSpec(
     levels=17,
     num_train=1437,
     num_test=360,
-    num_classes=10,
-    context={"label": ()},
+    context={"label": ContextInput(shape=(), num_classes=10)},
     load="flowbench_datasets.digits:load",
     sha256="cac370a22aa902560f8740bfda85eb5a5aec6583a303ceae7223077c655766a6",
     summary="1,797 handwritten digits of 8x8 pixels and 17 grey levels",

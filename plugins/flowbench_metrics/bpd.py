@@ -51,10 +51,10 @@ def compute_given_label(
         What `compute` returns, each name ending in ``_given_label``.
     """
     del data, settings
-    if "label" not in trained.config.also_given(trained.data):
+    if ("label",) not in trained.config.also_given(trained.data):
         reason = "the model sees no labels, or knows no density without them"
         return [MetricValue.unavailable(BPD_GIVEN_LABEL, reason)]
-    return _values(BPD_GIVEN_LABEL, trained.likelihood_given("test", "label"), "_given_label")
+    return _values(BPD_GIVEN_LABEL, trained.likelihood("test", given=("label",)), "_given_label")
 
 
 def _values(spec: MetricSpec, result: LikelihoodResult, suffix: str) -> list[MetricValue]:
@@ -77,7 +77,7 @@ def _values(spec: MetricSpec, result: LikelihoodResult, suffix: str) -> list[Met
                 direction="none",
                 split=result.split,
                 num_examples=len(result.log_prob),
-                protocol=result.likelihood.model_dump(),
+                protocol=result.likelihood.model_dump(mode="json"),
             )
         )
     return values

@@ -27,6 +27,7 @@ from flowbench.api import (
     MetricValue,
     Step,
     TrainedModel,
+    split_info,
 )
 from flowbench_metrics.sample_protocol import sample_protocol
 from flowbench_metrics.specs import FLOPS
@@ -89,14 +90,20 @@ def count_step(trained: TrainedModel, batch: Batch, seed: int) -> int:
     total = 0
     with torch.random.fork_rng(devices=_devices(batch.x)), torch.enable_grad():
         for group, parameters in model.optimizer_groups().items():
-            step = Step(index=0, progress=1.0, phase=last_phase, group=group, generator=generator)
+            step = Step(
+                progress=torch.ones((), device=batch.x.device),
+                phase=last_phase,
+                group=group,
+                generator=generator,
+                seed=seed,
+            )
             total += _count(model, batch, step, parameters)
     return total
 
 
 def _count(model: GenerativeModel, batch: Batch, step: Step, parameters: list[Any]) -> int:
     with _counter() as counter:
-        loss = model.loss(batch, step)
+        loss, _ = split_info(model.loss(batch, step))
         torch.autograd.grad(loss, parameters, allow_unused=True)
     return int(counter.get_total_flops())
 

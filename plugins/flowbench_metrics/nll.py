@@ -36,7 +36,7 @@ def compute(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -
                 direction="none",
                 split=result.split,
                 num_examples=len(result.log_prob),
-                protocol=result.likelihood.model_dump(),
+                protocol=result.likelihood.model_dump(mode="json"),
             )
         )
     return values

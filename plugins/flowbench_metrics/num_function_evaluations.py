@@ -5,7 +5,7 @@ from __future__ import annotations
 from flowbench.api import DataSplits, MetricSettings, MetricValue, TrainedModel
 from flowbench_metrics.specs import NUM_FUNCTION_EVALUATIONS
 
-KEY = "num_function_evaluations"  # in a `Density.info`
+KEY = "num_function_evaluations"  # in the info of log_prob
 
 
 def compute(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -> list[MetricValue]:
@@ -34,6 +34,6 @@ def compute(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -
             direction=spec.direction,
             split=result.split,
             num_examples=len(result.log_prob),
-            protocol=result.likelihood.model_dump(),
+            protocol=result.likelihood.model_dump(mode="json"),
         )
     ]

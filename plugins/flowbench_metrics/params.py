@@ -18,7 +18,7 @@ def compute(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -
         ``params``.
     """
     del data, settings
-    num = sum(p.numel() for p in trained.model.parameters() if p.requires_grad)
+    num = trained.model.num_parameters()
     return [
         MetricValue(
             name=PARAMS.name,

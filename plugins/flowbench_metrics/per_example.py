@@ -51,7 +51,7 @@ def mean_value(
         "direction": spec.direction,
         "split": result.split,
         "num_examples": len(values),
-        "protocol": result.likelihood.model_dump(),
+        "protocol": result.likelihood.model_dump(mode="json"),
     }
     num_bad = int((~np.isfinite(values)).sum())
     if num_bad:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from flowbench.api import MetricSpec, hookimpl
 from flowbench_metrics.specs import ALL
 
-FLOWBENCH_API_VERSION = 1
+FLOWBENCH_API_VERSION = 2
 
 
 @hookimpl

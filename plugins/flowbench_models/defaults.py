@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flowbench.api import (
     DatasetInfo,
+    Ema,
     Logit,
     ModelConfig,
     Preprocessing,
@@ -43,12 +44,12 @@ def small_training(
         lr=lr,
         weight_decay=weight_decay,
         clip_norm=10.0,
-        ema_decay=0.99,
+        average=Ema(decay=0.99),
     )
 
 
 VECTOR_TRAINING = Training(
-    batch_size=256, optimizer="adam", lr=2e-3, clip_norm=10.0, ema_decay=0.999
+    batch_size=256, optimizer="adam", lr=2e-3, clip_norm=10.0, average=Ema(decay=0.999)
 )
 
 

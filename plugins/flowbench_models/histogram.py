@@ -13,14 +13,12 @@ from flowbench.api import (
     Batch,
     Context,
     DatasetInfo,
-    Density,
     DensityModel,
     ModelConfig,
     Preprocessing,
     Preset,
-    SampleSettings,
+    SamplingOptions,
     Training,
-    refuse_options,
 )
 from flowbench.errors import ConfigError
 
@@ -78,8 +76,9 @@ class Histogram(DensityModel):
         uniform = torch.zeros(data.num_dims, data.levels).log_softmax(dim=1)
         self.register_buffer("log_probs", uniform)  # (D, K)
 
-    def initialize(self, batch: Batch) -> None:
+    def initialize(self, batch: Batch, *, generator: torch.Generator) -> None:
         """Counts the levels of each pixel over the whole train split."""
+        del generator
         counts = sum(
             (self._count(part) for part in torch.split(batch.x, COUNTING_BATCH)),
             start=torch.zeros_like(self.log_probs, dtype=torch.float64),
@@ -94,21 +93,20 @@ class Histogram(DensityModel):
 
     def log_prob(
         self, x: Tensor, context: Context | None = None, *, generator: torch.Generator | None = None
-    ) -> Density:
+    ) -> Tensor:
         """Exact log-probability of integer images (B, *event_shape)."""
         flat = x.flatten(1).t()  # (D, B)
-        return Density(values=self.log_probs.gather(1, flat).sum(dim=0))
+        return self.log_probs.gather(1, flat).sum(dim=0)
 
     def sample(
         self,
         num: int,
         context: Context | None = None,
         *,
-        settings: SampleSettings,
+        settings: SamplingOptions,
         generator: torch.Generator,
     ) -> Tensor:
         """Draws integer images; the temperature divides the log-probabilities."""
-        refuse_options(settings)
         probs = (self.log_probs / settings.temperature).softmax(dim=1)
         levels = torch.multinomial(probs, num, replacement=True, generator=generator)  # (D, num)
         return levels.t().reshape(num, *self.data.event_shape)

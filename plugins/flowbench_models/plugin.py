@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flowbench.api import ModelSpec, Paper, hookimpl
 
-FLOWBENCH_API_VERSION = 1
+FLOWBENCH_API_VERSION = 2
 
 NICE = ModelSpec(
     name="nice",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flowbench.api import open_archive
+from flowbench.api.readers import open_archive
 from flowbench.errors import DataError
 
 FILES = {"top/b.txt": b"bee", "top/a.txt": b"ay", "top/deep/c.txt": b"sea"}

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
@@ -15,6 +17,7 @@ from flowbench.api import (
     Training,
     UniformDequantization,
 )
+from flowbench.api.config import likelihood_as_version_2, training_as_version_2
 
 
 def info(levels: int | None) -> DatasetInfo:
@@ -57,7 +60,7 @@ def test_scale_must_increase() -> None:
         (
             Preprocessing(noise=UniformDequantization()),
             256,
-            Likelihood(measure="discrete", dequantization="uniform", estimate="bound"),
+            Likelihood(measure="discrete", dequantization="uniform", noise="weights", bound=True),
         ),
         (Preprocessing(support="discrete"), 256, Likelihood(measure="discrete")),
         (Preprocessing(), None, Likelihood(measure="continuous")),
@@ -71,15 +74,43 @@ def test_default_likelihood_follows_from_the_preprocessing(
 
 
 @pytest.mark.parametrize(
-    ("estimate", "stochastic", "importance_weighted"),
+    ("estimate", "expected", "stochastic", "importance_weighted"),
     [
-        ("exact", False, False),
-        ("numerical", False, False),
-        ("bound", True, True),
-        ("elbo", True, False),
-        ("unbiased", True, False),
+        ("exact", {}, False, False),
+        ("numerical", {"tolerance": 1e-5}, False, False),
+        ("bound", {"noise": "weights", "bound": True}, True, True),
+        ("elbo", {"noise": "estimates", "bound": True}, True, False),
+        ("unbiased", {"noise": "estimates"}, True, False),
     ],
 )
-def test_how_draws_are_combined(estimate: str, stochastic: bool, importance_weighted: bool) -> None:
-    kind = Likelihood(measure="continuous", estimate=estimate)
+def test_estimates_of_version_1_are_read_as_version_2(
+    estimate: str, expected: dict[str, Any], stochastic: bool, importance_weighted: bool
+) -> None:
+    stored = {"measure": "continuous", "estimate": estimate, "given": "none", "draws": 4}
+    kind = Likelihood.model_validate(likelihood_as_version_2(stored))
+    assert kind == Likelihood(measure="continuous", draws=4, **expected)
     assert (kind.stochastic, kind.importance_weighted) == (stochastic, importance_weighted)
+    assert kind.exact is (estimate == "exact")
+
+
+def test_facts_that_hold_a_likelihood_of_version_1_keep_the_rest() -> None:
+    stored = {"measure": "discrete", "estimate": "exact", "given": "label", "weights": "ema"}
+    mapped = likelihood_as_version_2(stored)
+    assert (mapped["given"], mapped["weights"]) == (["label"], "ema")
+    assert likelihood_as_version_2(mapped) == mapped
+    assert likelihood_as_version_2({"device": "cpu"}) == {"device": "cpu"}
+
+
+def test_weights_that_are_no_bound_are_refused() -> None:
+    with pytest.raises(ValidationError, match="set bound=True"):
+        Likelihood(measure="continuous", noise="weights")
+
+
+@pytest.mark.parametrize(("decay", "average"), [(0.99, {"decay": 0.99}), (None, None)])
+def test_a_decay_of_version_1_is_an_average(
+    decay: float | None, average: dict[str, float] | None
+) -> None:
+    stored = {"width": 4, "training": {"lr": 0.1, "ema_decay": decay}}
+    expected = {"width": 4, "training": {"lr": 0.1, "average": average}}
+    assert training_as_version_2(stored) == expected
+    assert training_as_version_2(expected) == expected

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flowbench.api import Archive, center_square, open_archive, read_images
+from flowbench.api.readers import Archive, center_square, open_archive, read_images
 from flowbench.errors import DataError
 
 

@@ -1,10 +1,25 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
-from torch import nn
+from pydantic import ValidationError
+from torch import Tensor, nn
 
-from flowbench.api import DatasetInfo, InvertibleModel, ModelConfig
+from flowbench.api import (
+    Batch,
+    ConfigError,
+    Context,
+    DatasetInfo,
+    InvertibleModel,
+    ModelConfig,
+    NoLikelihood,
+    Step,
+    WithInfo,
+    split_info,
+)
+from flowbench.api.models import without_info
 
 DATA = DatasetInfo(
     name="v",
@@ -41,3 +56,71 @@ def test_without_parameters_in_the_default_dtype() -> None:
         2, temperature=1.0, generator=torch.Generator(), device=torch.device("cpu")
     )
     assert z.dtype == torch.get_default_dtype()
+
+
+class Shifted(Shift):
+    def log_prob(
+        self, x: Tensor, context: Context | None = None, *, generator: torch.Generator | None = None
+    ) -> WithInfo:
+        return -(x - self.shift).square().sum(1), {"num_function_evaluations": torch.tensor(7.0)}
+
+
+def step(group: str = "all") -> Step:
+    return Step(progress=torch.zeros(()), phase=0, group=group, generator=None, seed=0)
+
+
+def test_info_stands_beside_a_tensor_or_not_at_all() -> None:
+    values, info = split_info(Shifted(ModelConfig(), DATA).log_prob(torch.ones(2, 3)))
+    assert torch.equal(values, torch.full((2,), -3.0))
+    assert set(info) == {"num_function_evaluations"}
+    assert split_info(values) == (values, {})
+
+
+def test_the_loss_of_a_density_is_bits_per_dimension_without_its_info() -> None:
+    loss = Shifted(ModelConfig(), DATA).loss(Batch(x=torch.ones(2, 3)), step())
+    assert isinstance(loss, Tensor)
+    assert loss.item() == pytest.approx(1 / math.log(2))
+
+
+def test_info_that_is_not_kept_yet_is_refused() -> None:
+    model = Shift(ModelConfig(), DATA)
+    value = torch.zeros(())
+    assert without_info("loss", model, value) is value
+    with pytest.raises(ConfigError, match=r"info of Shift\.loss: not yet"):
+        without_info("loss", model, (value, {"bits": value}))
+
+
+def test_the_reason_for_no_likelihood_is_said() -> None:
+    with pytest.raises(ValidationError):
+        NoLikelihood(reason="")
+
+
+class Normed(Shift):
+    """A batch norm with dropout before it: refit sees the data as evaluation does."""
+
+    def __init__(self, config: ModelConfig, data: DatasetInfo) -> None:
+        super().__init__(config, data)
+        self.drop, self.norm = nn.Dropout(0.5), nn.BatchNorm1d(3)
+
+    def loss(self, batch: Batch, step: Step) -> Tensor:
+        return self.norm(self.drop(batch.x)).sum()
+
+
+def test_refit_averages_the_statistics_of_all_batches_and_nothing_else() -> None:
+    model = Normed(ModelConfig(), DATA)
+    x = torch.randn(4, 16, 3)
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    with torch.no_grad():
+        model.refit([Batch(x=part) for part in x], generator=torch.Generator())
+    torch.testing.assert_close(model.norm.running_mean, x.mean(dim=(0, 1)))
+    torch.testing.assert_close(model.norm.running_var, x.var(dim=1).mean(0))
+    assert model.norm.momentum == 0.1
+    assert model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.named_parameters())
+
+
+def test_parameters_are_counted_and_the_count_can_be_overridden() -> None:
+    model = Shift(ModelConfig(), DATA)
+    assert (model.num_parameters(), model.num_parameters_training()) == (3, 3)
+    model.shift.requires_grad_(False)
+    assert model.num_parameters() == 0

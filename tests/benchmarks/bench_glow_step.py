@@ -35,9 +35,9 @@ def glow_step(config: GlowConfig, batch_size: int) -> Callable[[], None]:
     )
     model = Glow(config, data)
     batch = Batch(x=torch.rand(batch_size, *IMAGE) - 0.5)
-    model.initialize(batch)
+    model.initialize(batch, generator=torch.Generator())
     generator = torch.Generator()
-    step = Step(index=0, progress=0.0, phase=0, group="all", generator=generator)
+    step = Step(progress=torch.zeros(()), phase=0, group="all", generator=generator, seed=0)
 
     def run() -> None:
         model.zero_grad()

@@ -27,7 +27,8 @@ from flowbench.registry.configs import configure
 from flowbench.training.budget import Budget
 from flowbench.training.clock import Clock
 from flowbench.training.device import Device
-from flowbench.training.loop import Trainer, ValidationPoint
+from flowbench.training.loop import Trainer
+from flowbench.training.observer import ValidationPoint
 from tests.benchmarks.ratios import Ratio, argument_parser, take_turns
 
 Steps = Callable[[int], None]
@@ -60,7 +61,9 @@ def build(choice: str, dataset: str) -> tuple[DensityModel, Preprocessor, Loaded
     preprocessor.fit(data.splits.train)
     raw, _ = TrainBatches(data.splits.train, 256, 0, "cpu").next()
     with torch.no_grad():
-        model.initialize(Batch(x=preprocessor.forward(raw, torch.Generator())[0]))
+        model.initialize(
+            Batch(x=preprocessor.forward(raw, torch.Generator())[0]), generator=torch.Generator()
+        )
     return model, preprocessor, data
 
 
@@ -77,7 +80,7 @@ def bare_loop(model: DensityModel, preprocessor: Preprocessor, data: LoadedData)
         if training.optimizer in optimizers
         else torch.optim.Adamax(parameters, training.lr, training.betas, foreach=True)
     )
-    average = [p.detach().clone() for p in parameters] if training.ema_decay else None
+    average = [p.detach().clone() for p in parameters] if training.average else None
     generator = torch.Generator()
     model.train()
 
@@ -86,8 +89,8 @@ def bare_loop(model: DensityModel, preprocessor: Preprocessor, data: LoadedData)
             index = torch.randint(len(x_train), (training.batch_size,), generator=generator)
             x, _ = preprocessor.forward(x_train[index], generator)
             optimizer.zero_grad(set_to_none=True)
-            density = model.log_prob(x, generator=generator)
-            bits_per_dim(density.values, model.data.num_dims).mean().backward()
+            log_prob = model.log_prob(x, generator=generator)
+            bits_per_dim(log_prob, model.data.num_dims).mean().backward()
             if training.clip_norm is not None:
                 torch.nn.utils.clip_grad_norm_(parameters, training.clip_norm)
             optimizer.step()

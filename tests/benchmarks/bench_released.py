@@ -74,9 +74,12 @@ def our_step(model: GenerativeModel, raw: Tensor) -> Run:
     training = model.config.training
     preprocessor = Preprocessor(model.config.preprocessing, model.data)
     generator = torch.Generator()
-    model.initialize(Batch(x=preprocessor.forward(raw, generator)[0]))
+    model.initialize(
+        Batch(x=preprocessor.forward(raw, generator)[0]),
+        generator=torch.Generator(),
+    )
     guarded = GuardedStep(training, model.optimizer_groups()["all"])
-    step = Step(index=0, progress=0.0, phase=0, group="all", generator=generator)
+    step = Step(progress=torch.zeros(()), phase=0, group="all", generator=generator, seed=0)
 
     def run() -> None:
         guarded.zero_grad()

@@ -81,7 +81,7 @@ def test_json_is_the_whole_report(flowbench_check: Call) -> None:
 LOCAL_FILE = """
 from flowbench.api import MetricSpec, MetricValue, hookimpl
 
-FLOWBENCH_API_VERSION = 1
+FLOWBENCH_API_VERSION = 2
 SPECS = [
     MetricSpec(name=n, compute=f"local_file:{n}", unit="", direction="none", summary="a number")
     for n in ("three", "four")

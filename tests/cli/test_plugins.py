@@ -11,15 +11,15 @@ import pytest
 
 METRIC = """
 from flowbench.api import MetricSpec, hookimpl
-FLOWBENCH_API_VERSION = 1
+FLOWBENCH_API_VERSION = 2
 @hookimpl
 def register_metrics():
     return [MetricSpec(name="same", compute="m:f", unit="", direction="lower", summary="s")]
 """
-# The module of each distribution, and what is said of it.
+# The module of each distribution, and the reason shown for it.
 INSTALLED = {
     "flow-a-import": ("import nothing_of_that_name", "No module named 'nothing_of_that_name'"),
-    "flow-b-api": ("FLOWBENCH_API_VERSION = 99", "is for API 99, this flowbench has API 1"),
+    "flow-b-api": ("FLOWBENCH_API_VERSION = 99", "is for API 99, this flowbench has API 2"),
     "flow-c-hang": ("import time\ntime.sleep(600)", "import took more than 0.5 s"),
     "flow-d-exit": ("import sys\nsys.exit(0)", "SystemExit: 0"),
     "flow-e-first": (METRIC, None),
@@ -38,7 +38,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         folder.mkdir()
         (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
         (folder / "entry_points.txt").write_text(f"[flowbench]\nmain = {module}\n")
-    return {**os.environ, "PYTHONPATH": str(site), "FLOWBENCH_IMPORT_LIMIT": "0.5"}
+    path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
+    return {**os.environ, "PYTHONPATH": path, "FLOWBENCH_IMPORT_LIMIT": "0.5"}
 
 
 def _flowbench(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -62,7 +63,7 @@ def test_every_broken_plugin_is_shown_with_its_cause(environment: dict[str, str]
 
 def test_it_is_readable(environment: dict[str, str]) -> None:
     lines = _flowbench(environment, "plugins").stdout.splitlines()
-    assert "flow-e-first:main 1.0  API 1  loaded" in lines
+    assert "flow-e-first:main 1.0  API 2  loaded" in lines
     assert "flow-d-exit:main 1.0  quarantined" in lines
     assert lines[lines.index("flow-d-exit:main 1.0  quarantined") + 1] == "  SystemExit: 0"
 

@@ -8,7 +8,7 @@ from sound_models import Flow, FlowConfig, spec
 
 from flowbench.api import DatasetSpec, MetricSpec, hookimpl
 
-FLOWBENCH_API_VERSION = 1
+FLOWBENCH_API_VERSION = 2
 
 
 class HangsInTheInverse(Flow):

@@ -12,6 +12,7 @@ import numpy as np
 
 from flowbench.api import (
     ClosedForm,
+    ContextInput,
     DatasetSpec,
     DataSplits,
     MetricSettings,
@@ -24,7 +25,7 @@ from flowbench.api import (
 )
 from flowbench.errors import DataError, DataMissingError
 
-FLOWBENCH_API_VERSION = 1
+FLOWBENCH_API_VERSION = 2
 INTENDED_DATASETS: dict[str, str] = {}
 INTENDED_METRICS: dict[str, str] = {}
 DATASETS: list[DatasetSpec] = []
@@ -58,8 +59,7 @@ def dataset(check: str | None = None, **facts: object):
             levels=8,
             num_train=100,
             num_test=20,
-            num_classes=3,
-            context={"label": ()},
+            context={"label": ContextInput(shape=(), num_classes=3)},
             summary="for tests of the contract",
             licence="generated",
             load=f"{__name__}:{load.__name__}",

@@ -15,26 +15,24 @@ from torch import Tensor, nn
 from flowbench.api import (
     Batch,
     DatasetInfo,
-    Density,
     DensityModel,
     GenerativeModel,
     InvertibleModel,
     Likelihood,
     ModelConfig,
     ModelSpec,
+    NoTemperature,
     Preprocessing,
     Preset,
-    SampleSettings,
+    SamplingOptions,
     Step,
     Training,
     UniformDequantization,
     hookimpl,
-    refuse_options,
     standard_normal_log_prob,
 )
-from flowbench.errors import ConfigError
 
-FLOWBENCH_API_VERSION = 1
+FLOWBENCH_API_VERSION = 2
 WIDTH = 8
 
 
@@ -94,7 +92,7 @@ class Flow(InvertibleModel):
         self.register_buffer("mean", torch.zeros(data.num_dims))
         self.layers = nn.ModuleList(Coupling(data.num_dims, swap=i % 2 == 1) for i in range(3))
 
-    def initialize(self, batch: Batch) -> None:
+    def initialize(self, batch: Batch, *, generator: torch.Generator) -> None:
         self.mean.copy_(batch.x.flatten(1).mean(0))
 
     def latent_shapes(self):
@@ -140,7 +138,7 @@ class SplitFlow(Flow):
 class AugmentedConfig(FlowConfig):
     def likelihood(self, data: DatasetInfo) -> Likelihood:
         kind = super().likelihood(data)
-        return kind.model_copy(update={"estimate": "bound"})
+        return kind.model_copy(update={"noise": "weights", "bound": True})
 
 
 class Augmented(InvertibleModel):
@@ -173,7 +171,7 @@ class Augmented(InvertibleModel):
 
 class HutchinsonConfig(FlowConfig):
     def likelihood(self, data: DatasetInfo) -> Likelihood:
-        return Likelihood(measure="continuous", estimate="unbiased")
+        return Likelihood(measure="continuous", noise="estimates")
 
 
 class Hutchinson(InvertibleModel):
@@ -193,7 +191,7 @@ class Hutchinson(InvertibleModel):
 
     def log_prob(self, x, context=None, *, generator=None):
         latents, _ = self.to_latent(x)
-        return Density(values=self.base_log_prob(latents) + self.estimate(x, generator))
+        return self.base_log_prob(latents) + self.estimate(x, generator)
 
     def estimate(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         e = torch.randn(x.flatten(1).shape, generator=generator, dtype=x.dtype)
@@ -204,7 +202,7 @@ class LatentConfig(ModelConfig):
     training: Training = Training(lr=5e-3)
 
     def likelihood(self, data: DatasetInfo) -> Likelihood:
-        return Likelihood(measure="continuous", estimate="bound")
+        return Likelihood(measure="continuous", noise="weights", bound=True)
 
 
 class LatentVariable(DensityModel):
@@ -220,7 +218,7 @@ class LatentVariable(DensityModel):
         noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
         centred = x - self.mean
         z = centred / 2 + self.spread * noise
-        return Density(values=self.joint(centred, z) - self.proposal(noise))
+        return self.joint(centred, z) - self.proposal(noise)
 
     def joint(self, centred: Tensor, z: Tensor) -> Tensor:
         return _half_normal_log_prob(z) + _half_normal_log_prob(centred - z)
@@ -228,8 +226,7 @@ class LatentVariable(DensityModel):
     def proposal(self, noise: Tensor) -> Tensor:
         return standard_normal_log_prob((noise,)) - noise[0].numel() * math.log(self.spread)
 
-    def sample(self, num, context=None, *, settings: SampleSettings, generator):
-        refuse_options(settings)
+    def sample(self, num, context=None, *, settings: SamplingOptions, generator):
         shape = (2, num, *self.data.event_shape)
         z, e = settings.temperature * 0.5**0.5 * torch.randn(shape, generator=generator)
         return z + e + self.mean
@@ -255,13 +252,16 @@ class Categorical(DensityModel):
 
     def log_prob(self, x, context=None, *, generator=None):
         log_probs = self.logits.log_softmax(1)
-        return Density(values=log_probs.gather(1, x.flatten(1).t()).sum(0))
+        return log_probs.gather(1, x.flatten(1).t()).sum(0)
 
-    def sample(self, num, context=None, *, settings: SampleSettings, generator):
-        refuse_options(settings)
+    def sample(self, num, context=None, *, settings: SamplingOptions, generator):
         probs = (self.logits / settings.temperature).softmax(1)
         drawn = torch.multinomial(probs, num, replacement=True, generator=generator)
         return drawn.t().reshape(num, *self.data.event_shape)
+
+
+class GanConfig(ModelConfig):
+    sampling: ClassVar = NoTemperature
 
 
 class Gan(GenerativeModel):
@@ -285,10 +285,7 @@ class Gan(GenerativeModel):
             return -score
         return score - self.critic(batch.x.flatten(1)).tanh().mean()
 
-    def sample(self, num, context=None, *, settings: SampleSettings, generator):
-        refuse_options(settings)
-        if settings.temperature != 1.0:
-            raise ConfigError("this model has no temperature; leave it at 1")
+    def sample(self, num, context=None, *, settings: SamplingOptions, generator):
         return self._draw(num, generator)
 
     def _draw(self, num: int, generator: torch.Generator) -> Tensor:
@@ -313,7 +310,7 @@ SOUND = [
     spec("sound-hutchinson", Hutchinson, HutchinsonConfig),
     spec("sound-latent", LatentVariable, LatentConfig),
     spec("sound-categorical", Categorical, CategoricalConfig, "image"),
-    spec("sound-gan", Gan, ModelConfig),
+    spec("sound-gan", Gan, GanConfig),
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ import torch
 from torch import nn
 
 from flowbench.api import (
+    ContextInput,
     DataSplits,
-    Density,
     DensityModel,
     Likelihood,
     MetricSettings,
@@ -23,12 +24,16 @@ from flowbench.api import (
     UniformDequantization,
     report_progress,
 )
+from flowbench.api.config import unsupported_sampling
 from flowbench.api.specs import DatasetInfo
 from flowbench.data.preprocess import Preprocessor
 from flowbench.errors import ContractError
-from flowbench.evaluation.evaluate import EvaluatedModel, not_applicable
+from flowbench.evaluation.evaluate import not_applicable
+from flowbench.evaluation.harness import Harness
+from flowbench.evaluation.trained import EvaluatedModel
 from flowbench.registry import Registry
 from flowbench.registry.build import load_dataset
+from tests.costs import NO_COST
 
 LEVELS, NUM = 4, 12
 INFO = DatasetInfo(
@@ -36,17 +41,16 @@ INFO = DatasetInfo(
     modality="vector",
     event_shape=(2,),
     levels=LEVELS,
-    num_classes=3,
     num_train=NUM,
     num_validation=NUM,
     num_test=NUM,
-    context={"label": ()},
+    context={"label": ContextInput(shape=(), num_classes=3)},
 )
 
 
 class ConditionalConfig(ModelConfig):
-    def also_given(self, data: DatasetInfo) -> frozenset[str]:
-        return frozenset({"label"})
+    def also_given(self, data: DatasetInfo) -> tuple[tuple[str, ...], ...]:
+        return (("label",),)
 
 
 class Uniform(DensityModel):
@@ -58,42 +62,44 @@ class Uniform(DensityModel):
 
     def log_prob(self, x, context=None, *, generator=None):
         plain = torch.full((len(x),), -2 * math.log(LEVELS), dtype=torch.float64)
-        return Density(values=plain if context is None else plain + context["label"])
+        return plain if context is None else plain + context["label"]
 
     def sample(self, num, context=None, *, settings, generator):
         report_progress(0.5)
         return torch.ones(num, 2)
 
 
-def trained(noise, config_class=ConditionalConfig, **more) -> EvaluatedModel:
+def trained(
+    config_class: type[ModelConfig] = ConditionalConfig,
+    progress: Callable[[float], None] = lambda _: None,
+) -> EvaluatedModel:
     rng = np.random.default_rng(0)
     labels = np.arange(NUM) % 3
     split = Split(x=rng.integers(0, LEVELS, (NUM, 2)).astype(np.uint8), context={"label": labels})
-    model = Uniform(config_class(preprocessing=Preprocessing(noise=noise)))
+    model = Uniform(config_class(preprocessing=Preprocessing(noise=UniformDequantization())))
     preprocessor = Preprocessor(model.config.preprocessing, INFO, torch.device("cpu"))
     preprocessor.fit(split)
-    return EvaluatedModel(
-        model,
-        preprocessor,
-        DataSplits(train=split, validation=split, test=split),
-        MetricSettings(eval_draws=2, num_samples=8, batch_size=4),
-        synchronize=lambda: None,
-        **more,
+    harness = Harness(
+        preprocessor=preprocessor,
+        splits=DataSplits(train=split, validation=split, test=split),
+        settings=MetricSettings(eval_draws=2, num_samples=8, batch_size=4),
+        progress=progress,
     )
+    return EvaluatedModel(model, harness, NO_COST)
 
 
 def test_the_likelihood_given_the_label_is_apart() -> None:
-    model = trained(UniformDequantization())
-    told, blind = model.likelihood_given("test", "label"), model.likelihood("test")
+    model = trained()
+    told, blind = model.likelihood("test", given=("label",)), model.likelihood("test")
     np.testing.assert_allclose(told.log_prob - blind.log_prob, np.arange(NUM) % 3)
-    assert (told.likelihood.given, blind.likelihood.given) == ("label", "none")
-    assert told is model.likelihood_given("test", "label")
+    assert (told.likelihood.given, blind.likelihood.given) == (("label",), ())
+    assert told is model.likelihood("test", given=("label",))
     assert told.likelihood.draws == blind.likelihood.draws == 2
 
 
 def test_a_model_that_sees_no_labels_has_no_likelihood_given_them() -> None:
     with pytest.raises(ContractError, match="no likelihood given label"):
-        trained(UniformDequantization(), ModelConfig).likelihood_given("test", "label")
+        trained(ModelConfig).likelihood("test", given=("label",))
 
 
 def test_a_metric_of_labels_needs_them(fake_registry: Registry) -> None:
@@ -109,13 +115,13 @@ def test_a_metric_of_labels_needs_them(fake_registry: Registry) -> None:
 
 def test_sampling_tells_how_far_it_is_over_all_batches() -> None:
     parts: list[float] = []
-    trained(UniformDequantization(), progress=parts.append).samples()
+    trained(progress=parts.append).samples()
     assert parts == [0.0, 0.25, 0.5, 0.75]
 
 
 def test_unknown_options_are_refused_by_default() -> None:
     config = ModelConfig()
-    assert config.unsupported_sampling(SampleSettings(temperature=0.5), INFO) is None
-    reason = config.unsupported_sampling(SampleSettings(options={"guidance": 2}), INFO)
+    assert unsupported_sampling(config, SampleSettings(temperature=0.5), INFO) is None
+    reason = unsupported_sampling(config, SampleSettings(options={"guidance": 2}), INFO)
     assert reason == "unknown sampling option 'guidance'; this model knows: temperature"
     assert config.likelihood(INFO) == Likelihood(measure="discrete")

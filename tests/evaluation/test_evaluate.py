@@ -11,9 +11,12 @@ from flowbench.api.config import MetricSettings, ModelConfig, Preprocessing
 from flowbench.api.data import DataSplits
 from flowbench.api.specs import MetricSpec
 from flowbench.data.preprocess import Preprocessor
-from flowbench.evaluation.evaluate import EvaluatedModel, not_applicable, requested_metrics
+from flowbench.evaluation.evaluate import not_applicable, requested_metrics
+from flowbench.evaluation.harness import Harness
+from flowbench.evaluation.trained import EvaluatedModel
 from flowbench.registry import Registry
 from flowbench.registry.build import build_model, load_dataset
+from tests.costs import NO_COST
 
 SPEC = MetricSpec(name="m", compute="", unit="", direction="none", summary="")
 
@@ -54,22 +57,21 @@ def test_log_prob_of_test_data_is_their_likelihood(
     preprocessor = Preprocessor(model.config.preprocessing, data.info, torch.device("cpu"))
     preprocessor.fit(data.splits.train)
     ticks: list[int] = []
-    said: list[str] = []
-    trained = EvaluatedModel(
-        model,
-        preprocessor,
-        data.splits,
-        MetricSettings(eval_draws=2),
-        synchronize=lambda: None,
+    doing: list[str] = []
+    harness = Harness(
+        preprocessor=preprocessor,
+        splits=data.splits,
+        settings=MetricSettings(eval_draws=2),
         tick=lambda: ticks.append(1),
-        announce=said.append,
+        announce=doing.append,
     )
+    trained = EvaluatedModel(model, harness, NO_COST)
     given = trained.log_prob(data.splits.test.x)
     np.testing.assert_allclose(given, trained.likelihood("test").log_prob, rtol=1e-6)
     ticks.clear()
     trained.tick()
     trained.tick("measuring")
-    assert (len(ticks), said) == (2, ["measuring"])
+    assert (len(ticks), doing) == (2, ["measuring"])
     assert (trained.weights, trained.data_sha256) == (None, "")
 
 

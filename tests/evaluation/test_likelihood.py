@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from flowbench.api import (
     DatasetInfo,
-    Density,
     DensityModel,
     Likelihood,
     Logit,
@@ -30,7 +29,7 @@ from flowbench.data.preprocess import Preprocessor
 from flowbench.errors import ShapeError
 from flowbench.evaluation.likelihood import evaluate_likelihood, log_mean_exp
 
-DEQUANTIZED = Likelihood(measure="discrete", dequantization="uniform", estimate="bound")
+DEQUANTIZED = Likelihood(measure="discrete", dequantization="uniform", noise="weights", bound=True)
 
 
 def image_info(levels: int, shape: tuple[int, ...] = (1, 4, 4)) -> DatasetInfo:
@@ -66,15 +65,15 @@ class Closed(DensityModel):
         self.anchor = nn.Parameter(torch.zeros(1))
 
     def log_prob(self, x, context=None, *, generator=None):
-        return Density(values=self.function(x, context, generator), info={"nfe": 7.0})
+        return self.function(x, context, generator), {"nfe": torch.tensor(7.0)}
 
 
 class CountsRows(Closed):
     """Notes how many rows a pass has."""
 
     def log_prob(self, x, context=None, *, generator=None):
-        values = super().log_prob(x, context, generator=generator).values
-        return Density(values=values, info={"rows": float(len(x))})
+        values, _ = super().log_prob(x, context, generator=generator)
+        return values, {"rows": torch.full((len(x),), float(len(x)))}
 
 
 def evaluate(
@@ -209,8 +208,8 @@ def test_the_importance_weighted_bound_approaches_the_exact_likelihood(fakes) ->
     x = np.random.default_rng(1).normal(0, 2**0.5, size=(500, 2)).astype(np.float32)
     exact = (-0.25 * x.astype(np.float64) ** 2 - 0.5 * math.log(4 * math.pi)).sum(1)
     model = fakes.LinearGaussianLatent(fakes.LatentConfig(), info)
-    kind = Likelihood(measure="continuous", estimate="bound")
-    log_prob = lambda x, context, generator: model.log_prob(x, generator=generator).values  # noqa: E731
+    kind = Likelihood(measure="continuous", noise="weights", bound=True)
+    log_prob = lambda x, context, generator: model.log_prob(x, generator=generator)  # noqa: E731
 
     def gap(draws: int) -> float:
         result = evaluate(log_prob, info, x, kind=kind, draws=draws)
@@ -231,13 +230,17 @@ def test_estimator_noise_does_not_raise_an_unbiased_estimate() -> None:
     def noisy(z: Tensor, context, generator) -> Tensor:
         return -3.0 + 2.0 * torch.randn(len(z), generator=generator, dtype=z.dtype)
 
-    unbiased = Likelihood(measure="continuous", estimate="unbiased")
+    unbiased = Likelihood(measure="continuous", noise="estimates")
     result = evaluate(noisy, info, x, kind=unbiased, draws=64)
     assert result.draw_stderr is not None
     assert abs(result.log_prob.mean() + 3.0) < 4 * result.draw_stderr
     assert np.isclose(result.draw_stderr, 2 / (400 * 64) ** 0.5, rtol=0.05)
     as_weights = evaluate(
-        noisy, info, x, kind=unbiased.model_copy(update={"estimate": "bound"}), draws=64
+        noisy,
+        info,
+        x,
+        kind=unbiased.model_copy(update={"noise": "weights", "bound": True}),
+        draws=64,
     )
     assert as_weights.log_prob.mean() > -2.0
 
@@ -259,7 +262,7 @@ def test_a_pass_takes_as_many_draws_as_its_rows_allow() -> None:
         rows.append(len(z))
         return z[:, 0] + torch.rand(len(z), generator=generator)
 
-    kind = Likelihood(measure="continuous", estimate="unbiased")
+    kind = Likelihood(measure="continuous", noise="estimates")
     x = 10.0 * np.arange(5, dtype=np.float32)[:, None]
     result = evaluate(log_prob, info, x, kind=kind, draws=7, batch_size=16)
     assert rows == [15, 15, 5]  # three, three and one of seven draws for five examples
@@ -309,7 +312,7 @@ def test_labels_are_withheld_unless_the_likelihood_is_given_them() -> None:
 
     kind = Likelihood(measure="continuous")
     evaluate(log_prob, info, x, kind=kind, context=context)
-    evaluate(log_prob, info, x, kind=kind.model_copy(update={"given": "label"}), context=context)
+    evaluate(log_prob, info, x, kind=kind.model_copy(update={"given": ("label",)}), context=context)
     assert seen[0] is None
     assert torch.equal(seen[1]["label"], torch.arange(4))
 

@@ -9,16 +9,16 @@ from flowbench.leaderboard import words
     ("facts", "said"),
     [
         (None, ""),
-        ({"measure": "discrete", "estimate": "exact"}, "exact"),
+        ({"measure": "discrete", "noise": "none", "bound": False}, "exact"),
         (
             {
-                "measure": "discrete", "estimate": "bound", "dequantization": "uniform",
-                "draws": 16, "given": "none",
+                "measure": "discrete", "dequantization": "uniform", "noise": "weights",
+                "bound": True, "draws": 16, "given": [],
             },
             "uniform bound, 16 draws",
         ),
         (
-            {"measure": "continuous", "estimate": "unbiased", "draws": 4, "given": "label"},
+            {"measure": "continuous", "noise": "estimates", "draws": 4, "given": ["label"]},
             "stochastic estimate, continuous density, 4 draws, given label",
         ),
     ],
@@ -28,9 +28,13 @@ def test_likelihoods_in_words(facts: dict[str, object] | None, said: str) -> Non
 
 
 def test_a_bound_points_to_the_worse_side() -> None:
-    assert words.sign({"estimate": "bound"}, "lower") == "≤"
-    assert words.sign({"estimate": "bound"}, "higher") == "≥"
-    assert words.sign({"estimate": "exact"}, "lower") == "="
+    bound = {"noise": "weights", "bound": True, "tolerance": None}
+    assert words.sign(bound, "lower") == "≤"
+    assert words.sign(bound, "higher") == "≥"
+    assert words.sign(bound | {"noise": "none", "bound": False}, "lower") == "="
+    assert words.sign(bound | {"noise": "estimates", "bound": False}, "lower") == "≈"
+    solved = {"noise": "none", "bound": False, "tolerance": 1e-5}
+    assert words.sign(solved, "lower") == "≈"
     assert words.sign({"device": "cpu"}, "lower") == ""
 
 

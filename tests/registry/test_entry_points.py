@@ -11,7 +11,7 @@ from flowbench.registry import PluginSelection, load_registry
 
 GOOD = """
 from flowbench.api import MetricSpec, hookimpl
-FLOWBENCH_API_VERSION = 1
+FLOWBENCH_API_VERSION = 2
 @hookimpl
 def register_metrics():
     return [MetricSpec(name="{name}", compute="m:f", unit="", direction="lower", summary="s")]
@@ -71,13 +71,13 @@ def test_two_plugins_of_one_name_are_an_error_that_names_both(install) -> None:
 @pytest.mark.parametrize(
     ("text", "cause"),
     [
-        ("FLOWBENCH_API_VERSION = 99", "is for API 99, this flowbench has API 1"),
+        ("FLOWBENCH_API_VERSION = 99", "is for API 99, this flowbench has API 2"),
         ("", "declares no FLOWBENCH_API_VERSION"),
-        ("FLOWBENCH_API_VERSION = 1", "implements none of"),
+        ("FLOWBENCH_API_VERSION = 2", "implements none of"),
         (GOOD.format(name="Bad Name"), "registers the name 'Bad Name'"),
         (GOOD.format(name="ok").replace("register_metrics", "register_metric"), "unknown hook"),
         (
-            "from flowbench.api import hookimpl\nFLOWBENCH_API_VERSION = 1\n"
+            "from flowbench.api import hookimpl\nFLOWBENCH_API_VERSION = 2\n"
             "@hookimpl\ndef register_models():\n    return ['glow']\n",
             "returned str, expected ModelSpec",
         ),

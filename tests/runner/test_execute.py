@@ -2,44 +2,84 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from types import ModuleType, SimpleNamespace
+from typing import Any, Literal, Protocol
 
 import pytest
 import torch
 
-from flowbench.api import Likelihood
+from flowbench.api import DatasetInfo, Likelihood, ModelConfig
 from flowbench.provenance import code_sha256
 from flowbench.registry import PluginSelection, Registry, load_registry
-from flowbench.runner.attempt import ORDER, ResultsDir, WorkOrder
-from flowbench.runner.execute import Execution, Outcome, _Watch
+from flowbench.runner.attempt import MODEL, ORDER, AttemptDir, ResultsDir, WorkOrder
+from flowbench.runner.execute import execute
 from flowbench.runner.load import load_job
 from flowbench.runner.plan import plan
+from flowbench.runner.setup import code_hashes
+from flowbench.runner.train import Watch
 from flowbench.runner.turnstile import Turnstile
+from flowbench.runner.under_way import Attempt
 from flowbench.suite.schema import Suite
 from flowbench.training.clock import Clock
-from flowbench.training.loop import ValidationPoint
+from flowbench.training.observer import ValidationPoint
 
 FAKES = Path(__file__).parent.parent / "fakes.py"
 TRUE_FLOAT32 = {("ieee", "ieee", "ieee")}
 
 
+class Begin(Protocol):
+    """Makes an attempt at a job of fakes."""
+
+    def __call__(self, resume: AttemptDir | None = None, **suite: Any) -> Attempt: ...
+
+
+@pytest.fixture
+def begin(fake_registry: Registry, tmp_path: Path) -> Iterator[Begin]:
+    turnstile = Turnstile(tmp_path / "locks")
+
+    def begin(resume: AttemptDir | None = None, **suite: Any) -> Attempt:
+        given = {"models": ("fake-gaussian",), "budget": "2steps", "metrics": ("fake_nll",)}
+        (job,) = plan(
+            Suite(**{"datasets": ("fake-images",), **given, **suite}), fake_registry, tmp_path
+        )
+        directory = ResultsDir(tmp_path).new_attempt(job.row.job_id)
+        order = WorkOrder(
+            job=job.row,
+            number=directory.number,
+            metrics=job.metrics,
+            resume=None if resume is None else str(resume.path),
+            device="cpu",
+            num_threads=1,
+            data_dir=str(tmp_path),
+            plugins_excluded=("flowbench",),
+            plugin_files=(str(FAKES),),
+            spawned=0.0,
+            spawned_utc="",
+        )
+        directory.write(ORDER, order.model_dump_json())
+        pulse: Any = SimpleNamespace()
+        return Attempt(order, directory, Clock(), turnstile, pulse, threading.Event())
+
+    yield begin
+    turnstile.close()
+
+
 def precisions() -> tuple[str, ...]:
     """What CUDA may compute float32 products, convolutions and recurrent networks in."""
-    cudnn = torch.backends.cudnn
+    cudnn: Any = torch.backends.cudnn
     kernels = (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn)
     return tuple(kernel.fp32_precision for kernel in kernels)
 
 
 @pytest.fixture
-def noted(fakes, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[tuple[str, ...]]]:
+def noted(fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[tuple[str, ...]]]:
     """The `precisions` under which methods of a model ran."""
     seen: dict[str, set[tuple[str, ...]]] = {}
 
     def noting(method: Callable[..., Any]) -> Callable[..., Any]:
-        def run(self, *args: Any, **kwargs: Any) -> Any:
+        def run(self: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
             mode = "training" if self.training else "evaluation"
             seen.setdefault(f"{method.__name__} in {mode}", set()).add(precisions())
             return method(self, *args, **kwargs)
@@ -51,35 +91,11 @@ def noted(fakes, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[tuple[str, ..
     return seen
 
 
-def execute(results: Path, registry: Registry, **suite: Any) -> str:
-    """Runs a job of fakes in this process; returns its id."""
-    base = {"models": ("fake-gaussian",), "datasets": ("fake-images",), "metrics": ("fake_nll",)}
-    (job,) = plan(Suite(**base, **suite), registry, results)
-    directory = ResultsDir(results).new_attempt(job.row.job_id)
-    order = WorkOrder(
-        job=job.row,
-        number=directory.number,
-        metrics=job.metrics,
-        device="cpu",
-        num_threads=1,
-        data_dir=str(results),
-        plugins_excluded=("flowbench",),
-        plugin_files=(str(FAKES),),
-        spawned=0.0,
-        spawned_utc="",
-    )
-    directory.write(ORDER, order.model_dump_json())
-    pulse: Any = SimpleNamespace()
-    turnstile = Turnstile(results / "locks")
-    Execution(order, directory, Clock(), turnstile, pulse, threading.Event()).run()
-    turnstile.close()
-    return job.row.job_id
-
-
-def test_all_but_training_steps_run_in_true_float32(fake_registry, noted, tmp_path: Path) -> None:
+def test_all_but_training_steps_run_in_true_float32(
+    begin: Begin, noted: dict[str, set[tuple[str, ...]]]
+) -> None:
     before = precisions()
-    overrides = {"fake-gaussian.training.precision": "tf32"}
-    execute(tmp_path, fake_registry, budget="2steps", overrides=overrides)
+    execute(begin(overrides={"fake-gaussian.training.precision": "tf32"}))
     assert noted == {
         "initialize in training": TRUE_FLOAT32,
         "log_prob in training": {("tf32", "tf32", "tf32")},
@@ -90,11 +106,15 @@ def test_all_but_training_steps_run_in_true_float32(fake_registry, noted, tmp_pa
 
 
 def test_a_loaded_model_is_evaluated_in_true_float32(
-    fake_registry, fake_plugins, noted, tmp_path: Path
+    begin: Begin,
+    fake_plugins: PluginSelection,
+    noted: dict[str, set[tuple[str, ...]]],
+    tmp_path: Path,
 ) -> None:
-    job_id = execute(tmp_path, fake_registry, budget="1steps")
+    attempt = begin(budget="1steps")
+    execute(attempt)
     before = precisions()
-    trained = load_job(job_id, tmp_path, data_dir=tmp_path, plugins=fake_plugins)
+    trained = load_job(attempt.job.job_id, tmp_path, data_dir=tmp_path, plugins=fake_plugins)
     noted.clear()
     trained.likelihood("test")
     trained.draw(2, seed=0)
@@ -105,14 +125,38 @@ def test_a_loaded_model_is_evaluated_in_true_float32(
     assert precisions() == before
 
 
+def test_trained_weights_are_measured_again_with_what_they_cost(begin: Begin) -> None:
+    first = begin()
+    execute(first)
+    assert (first.directory.path / MODEL).is_file()
+    again = begin(resume=first.directory)
+    execute(again)
+    same = ("steps", "examples", "skipped_steps", "weights", "best_step", "measurements")
+    assert {name: first.known.get(name) for name in same} == {
+        name: again.known.get(name) for name in same
+    }
+    assert again.known["steps"] == 2
+    spent = first.clock.ledger()["train"]
+    assert again.clock.ledger()["train"] >= spent > 0
+
+
+def test_a_failed_attempt_knows_how_far_it_came(begin: Begin) -> None:
+    attempt = begin(models=("fake-crash",))
+    with pytest.raises(ValueError, match="breaks in its loss"):
+        execute(attempt)
+    assert attempt.known["device_kind"] == "cpu"
+    assert attempt.known["num_parameters"] == 32
+    assert attempt.known["steps"] == 0
+    assert "weights" not in attempt.known
+
+
 def test_the_hash_of_the_models_code_leaves_dataset_and_metrics_out() -> None:
     registry = load_registry(PluginSelection(files=(FAKES,)))
-    order = SimpleNamespace(device="cpu", metrics=("nll",), command=())
     job = SimpleNamespace(model="fake-gaussian", dataset="two-moons")
-    execution: Any = SimpleNamespace(_order=order, _job=job, outcome=Outcome())
-    Execution._describe(execution, registry, registry.dataset("two-moons").spec.info(10))
-    assert execution.outcome.model_code_sha256 == code_sha256(["fakes"])
-    assert execution.outcome.code_sha256 != execution.outcome.model_code_sha256
+    order: Any = SimpleNamespace(job=job, metrics=("nll",))
+    code, model_code = code_hashes(registry, order)
+    assert model_code == code_sha256(["fakes"])
+    assert code != model_code
 
 
 @pytest.mark.parametrize(
@@ -124,18 +168,40 @@ def test_the_hash_of_the_models_code_leaves_dataset_and_metrics_out() -> None:
     ],
 )
 def test_curves_hold_bits_only_of_a_discrete_likelihood(
-    measure: Any, name: str, value: float
+    measure: Literal["discrete", "continuous", "noisy"],
+    name: str,
+    value: float,
+    begin: Begin,
+    fakes: ModuleType,
 ) -> None:
-    points: list[Any] = []
-    execution: Any = SimpleNamespace(note_point=points.append, checkpoint_due=None, save=None)
-    trained: Any = SimpleNamespace(
-        data=SimpleNamespace(num_dims=4), likelihood_kind=Likelihood(measure=measure)
+    class Measured(ModelConfig):
+        def likelihood(self, data: DatasetInfo) -> Likelihood:
+            return Likelihood(measure=measure)
+
+    info = DatasetInfo(
+        name="four",
+        modality="vector",
+        event_shape=(4,),
+        levels=8,
+        num_train=1,
+        num_validation=1,
+        num_test=1,
     )
-    nats = 8 * math.log(2)
+    built: Any = SimpleNamespace(model=fakes.Gaussian(Measured(), info))
     point = ValidationPoint(
-        step=1, examples=2, charged_s=1.0, progress=0.5, loss=None, raw=nats, ema=None
+        step=1,
+        examples=2,
+        charged_s=1.0,
+        progress=0.5,
+        loss=math.inf,
+        raw=8 * math.log(2),
+        ema=None,
     )
-    _Watch(execution, trained).validated(point)
-    kept = points[0].model_dump(exclude_none=True)
-    assert kept[name] == pytest.approx(value)
-    assert ("bpd" in kept) == (measure == "discrete")
+    attempt = begin()
+    Watch(attempt, built).validated(point)
+    (kept,) = attempt.directory.curve()
+    assert getattr(kept, name) == pytest.approx(value)
+    assert (kept.bpd is not None) == (measure == "discrete")
+    assert kept.loss is None
+    assert attempt.pulse.score == getattr(kept, name)
+    assert attempt.pulse.score_unit == ("bpd" if measure == "discrete" else "nats")

@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from flowbench.api import Phase, Training
-from flowbench.errors import StoreError
-from flowbench.training.optim import GuardedStep, RampedAverage, Schedule
+from flowbench.training.optim import GuardedStep, RampedAverage, Schedule, build_optimizer
 
 NAMES = ("adam", "adamw", "adamax", "sgd", "rmsprop")
 
@@ -56,15 +55,12 @@ def make_net(side: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(3, side), nn.Tanh(), nn.Linear(side, side), nn.Linear(side, 1))
 
 
-@pytest.mark.parametrize("side", [4, 128])  # at 128 one weight is too large to be packed
 @pytest.mark.parametrize(
     ("name", "plain"),
     [("adam", torch.optim.Adam), ("adamax", torch.optim.Adamax), ("rmsprop", torch.optim.RMSprop)],
 )
-def test_agrees_with_the_plain_optimizer(
-    side: int, name: str, plain: type[torch.optim.Optimizer]
-) -> None:
-    ours, theirs = make_net(side), make_net(side)
+def test_agrees_with_the_plain_optimizer(name: str, plain: type[torch.optim.Optimizer]) -> None:
+    ours, theirs = make_net(4), make_net(4)
     training = Training(
         optimizer=name, clip_norm=None, betas=(0.0 if name == "rmsprop" else 0.9, 0.99)
     )
@@ -82,22 +78,24 @@ def test_agrees_with_the_plain_optimizer(
         torch.testing.assert_close(mine, other)
 
 
-def test_steps_from_the_present_weights_without_those_that_have_no_gradient() -> None:
-    model, guarded = stepped("sgd", betas=(0.0, 0.999))
-    nn.init.ones_(model.weight)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_parameter_without_gradient_does_not_move(name: str) -> None:
+    model, guarded = stepped(name, weight_decay=0.1)  # decay and momentum would move it
     unused = model.bias.detach().clone()
-    guarded.zero_grad()
-    model.weight.sum().backward()
-    guarded(0.25)
-    assert torch.equal(model.weight, torch.full((2, 3), 0.75))
+    for _ in range(5):
+        guarded.zero_grad()
+        model.weight.square().sum().backward()
+        guarded(1e-2)
     assert torch.equal(model.bias, unused)
 
 
-def test_the_state_of_other_parameters_is_refused() -> None:
-    _, guarded = stepped("adamax")
-    many = GuardedStep(Training(optimizer="adamax"), list(make_net(128).parameters()))
-    with pytest.raises(StoreError, match="another kind of device or version"):
-        guarded.load_state_dict(many.state_dict())
+@pytest.mark.parametrize("name", NAMES)
+def test_the_state_is_the_plain_optimizers(name: str) -> None:
+    _, guarded = stepped(name)
+    model = nn.Linear(3, 2)
+    plain = build_optimizer(Training.model_validate({"optimizer": name}), list(model.parameters()))
+    plain.load_state_dict(guarded.state_dict())
+    assert plain.state_dict()["state"].keys() == {0, 1}
 
 
 def test_warmup_then_cosine() -> None:
@@ -107,6 +105,14 @@ def test_warmup_then_cosine() -> None:
     assert math.isclose(schedule.lr(0.1), 2.0)
     assert math.isclose(schedule.lr(0.55), 1.5)
     assert math.isclose(schedule.lr(1.0), 1.0)
+
+
+def test_a_warmup_shorter_than_a_step_is_left_out() -> None:
+    training = Training(lr=2.0, phases=(Phase(warmup=0.1),))
+    assert Schedule(training, step=1.0).lr(0.0) == 2.0
+    assert Schedule(training, step=0.1).lr(0.0) == 2.0
+    assert Schedule(training, step=0.01).lr(0.0) == 0.0
+    assert math.isclose(Schedule(training, step=0.01).lr(0.05), 1.0)
 
 
 def test_phases_follow_one_another() -> None:
@@ -132,7 +138,7 @@ def test_the_average_ramps_up() -> None:
     average.update()
     decay = 2 / 11  # (1 + n) / (10 + n) at n = 1
     assert math.isclose(average.model.weight.item(), 1 - decay, rel_tol=1e-6)
-    assert not average.model.weight.requires_grad
+    assert average.model.weight.requires_grad  # by which a model finds its optimizer groups
 
 
 def test_the_average_has_the_present_buffers_and_can_be_saved() -> None:

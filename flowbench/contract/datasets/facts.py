@@ -18,8 +18,8 @@ def check_facts(subject: DatasetSubject) -> Finding:
         return failed(f"levels is {spec.levels}; expected 2 or more, or None for real values")
     if min(spec.num_train, spec.num_test) < 1 or spec.num_validation == 0:
         return failed("a split without examples; leave num_validation None if there is none")
-    if ("label" in spec.context) != (spec.num_classes is not None):
-        return failed("a context 'label' and num_classes go together; give both or neither")
+    if "label" in spec.context and spec.num_classes is None:
+        return failed("the context 'label' has no num_classes; give its ContextInput one")
     if not spec.summary or not spec.licence:
         return failed("summary and licence are what a reader of a board asks first; give both")
     return passed(f"{spec.num_train:,} + {spec.num_test:,} examples of {shape}, {spec.licence}")

@@ -23,8 +23,9 @@ class Gaussian(InvertibleModel):
         self.mean = nn.Parameter(torch.zeros(data.event_shape))
         self.log_std = nn.Parameter(torch.zeros(data.event_shape))
 
-    def initialize(self, batch: Batch) -> None:
+    def initialize(self, batch: Batch, *, generator: torch.Generator) -> None:
         """Fits mean and scale to a batch."""
+        del generator
         self.mean.copy_(batch.x.mean(dim=0))
         self.log_std.copy_(batch.x.std(dim=0).log())
 

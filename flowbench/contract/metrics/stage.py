@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from flowbench import paths
-from flowbench.api.config import MetricSettings, ModelConfig, Preprocessing, UniformDequantization
+from flowbench.api.config import (
+    MetricSettings,
+    ModelConfig,
+    Preprocessing,
+    SampleSettings,
+    UniformDequantization,
+)
 from flowbench.api.data import DataSplits
 from flowbench.api.metrics import LikelihoodResult, Samples
 from flowbench.api.models import Batch, GenerativeModel
@@ -22,7 +28,8 @@ from flowbench.contract.cases import Case
 from flowbench.contract.metrics.gaussian import Gaussian
 from flowbench.data.preprocess import Preprocessor
 from flowbench.errors import ContractError
-from flowbench.evaluation.evaluate import EvaluatedModel
+from flowbench.evaluation.harness import Harness
+from flowbench.evaluation.trained import EvaluatedModel, TrainingCost
 
 SETTINGS = MetricSettings(eval_draws=2, num_samples=96, batch_size=32)
 
@@ -59,21 +66,23 @@ class Stage:
     peak_memory_bytes: int | None = 1 << 20
     peak_memory_source: str = "contract"
 
-    def likelihood(self, split: SplitName) -> LikelihoodResult:
+    def likelihood(
+        self, split: SplitName, given: tuple[str, ...] | None = None
+    ) -> LikelihoodResult:
         """The likelihoods that were set for test, or what the harness finds on another split.
 
         Raises:
-            ContractError: They are refused.
+            ContractError: They are refused; so are conditional ones, as the model sees no context.
         """
         if self.result is None:
             raise ContractError("the metric asks for likelihoods that its `needs` does not name")
-        return self.result if split == "test" else self.harness.likelihood(split)
+        if split == "test" and given is None:
+            return self.result
+        return self.harness.likelihood(split, given)
 
-    def likelihood_given(self, split: SplitName, name: Literal["label"]) -> LikelihoodResult:
-        """What the harness finds, which refuses: the stage's model sees no labels."""
-        return self.harness.likelihood_given(split, name)
-
-    def log_prob(self, x: NDArray[Any]) -> NDArray[np.float64]:
+    def log_prob(
+        self, x: NDArray[Any], context: Mapping[str, NDArray[Any]] | None = None
+    ) -> NDArray[np.float64]:
         """Log-likelihoods of raw values, by the harness.
 
         Raises:
@@ -81,17 +90,19 @@ class Stage:
         """
         if self.result is None:
             raise ContractError("the metric asks for likelihoods that its `needs` does not name")
-        return self.harness.log_prob(x)
+        return self.harness.log_prob(x, context)
 
-    def samples(self) -> Samples:
-        """The samples that were set.
+    def samples(self, num: int | None = None, settings: SampleSettings | None = None) -> Samples:
+        """The samples that were set; of another number or settings, what the harness draws.
 
         Raises:
             ContractError: They are refused.
         """
         if self.shown is None:
             raise ContractError("the metric asks for samples that its `needs` does not name")
-        return self.shown
+        if num is None and settings is None:
+            return self.shown
+        return self.harness.samples(num, settings)
 
     def preprocess(self, x: NDArray[Any], *, seed: int) -> Tensor:
         """Maps raw values to the model's space, dequantization noise at its mean.
@@ -135,10 +146,10 @@ def set_up(case: Case) -> Stage:
         torch.from_numpy(case.splits.train.x), torch.Generator().manual_seed(0)
     )
     with torch.no_grad():
-        model.initialize(Batch(x=x))
+        model.initialize(Batch(x=x), generator=torch.Generator().manual_seed(0))
     model.eval()
-    harness = EvaluatedModel(model, preprocessor, case.splits, SETTINGS, synchronize=lambda: None)
-    harness.describe_training(
+    harness = Harness(preprocessor=preprocessor, splits=case.splits, settings=SETTINGS)
+    cost = TrainingCost(
         device_name="contract",
         device_kind="cpu",
         num_devices=1,
@@ -146,13 +157,14 @@ def set_up(case: Case) -> Stage:
         charged_s=1.0,
         peak_memory=(1 << 20, "contract"),
     )
+    evaluated = EvaluatedModel(model, harness, cost)
     return Stage(
-        harness=harness,
+        harness=evaluated,
         model=model,
         config=config,
         data=case.info,
-        result=harness.likelihood("test"),
-        shown=harness.samples(),
+        result=evaluated.likelihood("test"),
+        shown=evaluated.samples(),
         splits=case.splits,
     )
 

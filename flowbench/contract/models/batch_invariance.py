@@ -10,7 +10,7 @@ from torch import Tensor
 
 from flowbench.api.models import DensityModel, InvertibleModel, Latents
 from flowbench.contract.checks import Check, Finding, skipped, within
-from flowbench.contract.models.subject import Inputs, ModelSubject, generator
+from flowbench.contract.models.subject import Inputs, ModelSubject, generator, log_prob
 from flowbench.contract.models.tolerances import STANDARD_ERRORS, relative_error, same
 
 NUM = 6
@@ -51,7 +51,7 @@ def check_order(subject: ModelSubject) -> Finding:
     if torch.equal(_log_prob(model, inputs), _log_prob(model, inputs, seed=1)):
         return _check_order(subject, lambda rows: _log_prob(model, inputs.rows(rows)))
     # Of these two estimates the parts are not all of log_prob (see the check `log_prob`).
-    is_composed = subject.kind.estimate not in ("unbiased", "elbo")
+    is_composed = subject.kind.noise != "estimates"
     if is_composed and isinstance(model, InvertibleModel):
         aux = _drawn_aux(model, inputs)
         if aux is not None:
@@ -96,7 +96,7 @@ def _log_weight(model: InvertibleModel, inputs: Inputs, aux: Latents, rows: Tens
 
 @torch.no_grad()
 def _log_prob(model: DensityModel, inputs: Inputs, seed: int = 0) -> Tensor:
-    return model.log_prob(inputs.x, inputs.context, generator=generator(seed)).values
+    return log_prob(model, inputs, generator(seed))
 
 
 CHECKS = (

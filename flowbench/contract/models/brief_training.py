@@ -11,7 +11,8 @@ from flowbench.data.preprocess import Preprocessor
 from flowbench.training.budget import Budget
 from flowbench.training.clock import Clock
 from flowbench.training.device import Device
-from flowbench.training.loop import Trainer, ValidationPoint
+from flowbench.training.loop import Trainer
+from flowbench.training.observer import ValidationPoint
 
 BATCH_SIZE = 64
 

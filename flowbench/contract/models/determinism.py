@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from flowbench.api.config import SampleSettings
 from flowbench.api.models import DensityModel, GenerativeModel
 from flowbench.contract.checks import Check, Finding, failed, passed
-from flowbench.contract.models.subject import ModelSubject, generator
+from flowbench.contract.models.subject import ModelSubject, draw, generator, log_prob
 
 NUM = 8
 
@@ -34,14 +33,13 @@ def check_determinism(subject: ModelSubject) -> Finding:
 @torch.no_grad()
 def _log_prob(subject: ModelSubject, model: DensityModel) -> Tensor:
     inputs = subject.inputs(NUM)
-    return model.log_prob(inputs.x, inputs.context, generator=generator(3)).values
+    return log_prob(model, inputs, generator(3))
 
 
 @torch.no_grad()
 def _sample(subject: ModelSubject, model: GenerativeModel, seed: int) -> Tensor:
     torch.manual_seed(0)  # so that noise from the global generator shows as an ignored seed
-    context = subject.sample_context(NUM)
-    return model.sample(NUM, context, settings=SampleSettings(), generator=generator(seed))
+    return draw(subject, model, NUM, generator(seed))
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from flowbench.api.config import SampleSettings
 from flowbench.api.models import DensityModel, GenerativeModel
 from flowbench.contract.checks import Check, Finding, failed, passed
-from flowbench.contract.models.subject import ModelSubject, generator
+from flowbench.contract.models.subject import ModelSubject, draw, generator, log_prob
 from flowbench.errors import NonFiniteLossError
 
 NUM_STEPS, LIMIT_S = 12, 8.0
@@ -36,12 +35,11 @@ def _problem(subject: ModelSubject, model: GenerativeModel) -> str | None:
         return f"{len(bad_weights)} parameters are not finite, the first is {bad_weights[0]}"
     if isinstance(model, DensityModel):
         inputs = subject.inputs(NUM_EXAMPLES)
-        values = model.log_prob(inputs.x, inputs.context, generator=generator(0)).values
+        values = log_prob(model, inputs, generator(0))
         num_bad = int((~values.isfinite()).sum())
         if num_bad:
             return f"log_prob of {num_bad} of {NUM_EXAMPLES} test examples is not finite"
-    context = subject.sample_context(NUM_EXAMPLES)
-    x = model.sample(NUM_EXAMPLES, context, settings=SampleSettings(), generator=generator(0))
+    x = draw(subject, model, NUM_EXAMPLES, generator(0))
     return None if bool(x.isfinite().all()) else "samples hold values that are not finite"
 
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from flowbench.api.models import GenerativeModel
 from flowbench.contract.checks import Check, Finding, failed, passed, skipped
-from flowbench.contract.models.subject import ModelSubject, step
+from flowbench.contract.models.subject import ModelSubject, loss, step
 
 NUM = 32
 NAMED = 3  # parameters that a message names
@@ -37,7 +37,7 @@ def _check_reached(
     batch, dead = subject.batch(NUM), 0
     for group, parameters in groups.items():
         model.zero_grad(set_to_none=True)
-        model.loss(batch, step(group)).backward()
+        loss(model, batch, step(group)).backward()
         missing = [names[id(p)] for p in parameters if p.grad is None]
         if missing:
             return failed(f"the loss of {group!r} does not reach {_named(missing)}")

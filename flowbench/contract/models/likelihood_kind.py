@@ -8,7 +8,7 @@ from flowbench.api.config import GaussianNoise, Likelihood, Preprocessing, Unifo
 from flowbench.api.models import DensityModel, InvertibleModel
 from flowbench.api.specs import DatasetInfo
 from flowbench.contract.checks import Check, Finding, failed, skipped, within
-from flowbench.contract.models.subject import Inputs, ModelSubject, generator
+from flowbench.contract.models.subject import Inputs, ModelSubject, generator, log_prob
 from flowbench.contract.models.tolerances import SAME_FLOAT32, relative_error
 from flowbench.registry.configs import undequantized
 
@@ -25,7 +25,7 @@ def check_kind(subject: ModelSubject) -> Finding:
     if problem is not None:
         return failed(problem)
     model = subject.perturbed_density()
-    words = f"{kind.measure}, {kind.dequantization} dequantization, {kind.estimate}"
+    words = f"{kind.measure}, {kind.dequantization} dequantization, noise {kind.noise}"
     if not _must_repeat(model, kind, subject.inputs(1)):
         return Finding(status="passed", detail=f"{words}; draws differ, as it says")
     return within(
@@ -47,8 +47,9 @@ def contradiction(kind: Likelihood, preprocessing: Preprocessing, info: DatasetI
         The contradiction; None if there is none.
     """
     noise, discrete = preprocessing.noise, preprocessing.support == "discrete"
-    if kind.given != "none" and kind.given not in info.context:
-        return f"the likelihood is given {kind.given!r}, which {info.name} does not have"
+    missing = [name for name in kind.given if name not in info.context]
+    if missing:
+        return f"the likelihood is given {missing[0]!r}, which {info.name} does not have"
     if isinstance(noise, GaussianNoise):
         right = kind.measure == "noisy"
         return None if right else f"under gaussian_noise the measure is 'noisy', not {_said(kind)}"
@@ -57,9 +58,12 @@ def contradiction(kind: Likelihood, preprocessing: Preprocessing, info: DatasetI
         return None if right else f"real-valued data have a 'continuous' measure, not {_said(kind)}"
     if isinstance(noise, UniformDequantization):
         right = kind.measure == "discrete" and kind.dequantization == "uniform"
-        bounds = kind.estimate in ("bound", "elbo")
-        wanted = "a 'discrete' measure with 'uniform' dequantization, estimated as 'bound'"
-        return None if right and bounds else f"uniform dequantization makes it {wanted}"
+        wanted = "a 'discrete' measure with 'uniform' dequantization, noise 'weights', a bound"
+        return (
+            None
+            if right and kind.bound and kind.noise != "none"
+            else f"uniform dequantization makes it {wanted}"
+        )
     if discrete:
         right = kind.measure == "discrete" and kind.dequantization != "uniform"
         return (
@@ -76,7 +80,7 @@ def _must_repeat(model: DensityModel, kind: Likelihood, inputs: Inputs) -> bool:
     """Whether log_prob itself has no noise; that of dequantization is the harness's."""
     if not kind.stochastic:
         return True
-    if kind.estimate in ("unbiased", "elbo") or not isinstance(model, InvertibleModel):
+    if kind.noise == "estimates" or not isinstance(model, InvertibleModel):
         return False
     return model.sample_aux(inputs.x, generator=generator(0)) is None
 
@@ -86,7 +90,7 @@ def _largest_change(model: DensityModel, inputs: Inputs) -> float:
     values = []
     for seed in (1, 2):
         torch.manual_seed(seed)  # noise from the global generator is noise all the same
-        values.append(model.log_prob(inputs.x, inputs.context, generator=generator(seed)).values)
+        values.append(log_prob(model, inputs, generator(seed)))
     return relative_error(*values)
 
 
@@ -94,8 +98,8 @@ CHECKS = (
     Check(
         name="likelihood_kind",
         asks="the declared Likelihood fits the preprocessing, and one without noise repeats itself",
-        look_at="`likelihood(data)` of the config: a stochastic log_prob is a 'bound' or an "
-        "estimate, never 'exact'; dropout and batch statistics must be off in eval mode",
+        look_at="`likelihood(data)` of the config: a stochastic log_prob has noise 'weights' or "
+        "'estimates', never 'none'; dropout and batch statistics must be off in eval mode",
         run=check_kind,
         needs=("shapes", "inputs", "finite"),
         cases=frozenset({"main", "variant", "mass"}),

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flowbench.api.config import Likelihood, SampleSettings
-from flowbench.api.models import DensityModel
+from flowbench.api.config import Likelihood
+from flowbench.api.models import DensityModel, without_info
 from flowbench.contract.checks import Check, Finding, failed, skipped, within
-from flowbench.contract.models.subject import ModelSubject, generator
+from flowbench.contract.models.subject import Inputs, ModelSubject, generator, log_prob
 from flowbench.contract.statistics import chi_square_excess
 
 NUM_STEPS, TRAIN_LIMIT_S = 150, 5.0
@@ -65,7 +65,7 @@ def check_mass(subject: ModelSubject) -> Finding:
         grid = _grid(subject, model, kind)
         total, slack = float(grid.mass.sum()), MASS_TOLERANCE + 2 * grid.error
         words = f"a grid of {grid.side} points a side"
-    if kind.estimate in ("bound", "elbo") and _has_own_noise(subject, model):
+    if kind.bound and _has_own_noise(subject, model):
         return within(max(total - 1, 0.0), slack, f"above 1, the mass being {total:.4f} ({words})")
     return within(abs(total - 1), slack, f"off 1, the mass being {total:.4f} ({words})")
 
@@ -75,7 +75,7 @@ def check_sampling(subject: ModelSubject) -> Finding:
     kind, reason = subject.kind, _too_large(subject)
     if kind is None or reason is not None:
         return skipped(reason or "the model has no likelihood")
-    if kind.estimate == "elbo":
+    if kind.bound and kind.noise == "estimates":
         return skipped("a lower bound says nothing of how often a sample is drawn")
     model = _trained(subject)
     x = _samples(subject, model)
@@ -111,14 +111,15 @@ def _grid(subject: ModelSubject, model: DensityModel, kind: Likelihood) -> Grid:
 
 @torch.no_grad()
 def _samples(subject: ModelSubject, model: DensityModel) -> Tensor:
-    settings = SampleSettings()
-    return model.sample(NUM_SAMPLES, None, settings=settings, generator=generator(7))
+    options = subject.config.sampling()
+    returned = model.sample(NUM_SAMPLES, None, settings=options, generator=generator(7))
+    return without_info("sample", model, returned)
 
 
 @torch.no_grad()
 def _has_own_noise(subject: ModelSubject, model: DensityModel) -> bool:
-    x = subject.inputs(4).x
-    a, b = (model.log_prob(x, generator=generator(seed)).values for seed in (1, 2))
+    unconditional = Inputs(x=subject.inputs(4).x, context=None)
+    a, b = (log_prob(model, unconditional, generator(seed)) for seed in (1, 2))
     return not torch.equal(a, b)
 
 
@@ -153,7 +154,7 @@ def _counted(x: Tensor, states: Tensor) -> NDArray[np.int64]:
 def _integrated(subject: ModelSubject, model: DensityModel, kind: Likelihood) -> Grid:
     low, high = _box(subject, model)
     most, fewest = SIDES[subject.info.num_dims]
-    draws = MANY_DRAWS if kind.estimate == "unbiased" else DRAWS
+    draws = MANY_DRAWS if kind.noise == "estimates" and not kind.bound else DRAWS
     draws = draws if kind.stochastic and _has_own_noise(subject, model) else 1
     wide = model.double()
     per_point = _seconds_per_point(wide, subject, draws)
@@ -214,7 +215,9 @@ def _combined(
     noise: torch.Generator,
 ) -> Tensor:
     """Log-likelihoods from several draws, as the protocol combines them, shape (B,)."""
-    values = torch.stack([model.log_prob(x, generator=noise).values.double() for _ in range(draws)])
+    unconditional = Inputs(x=x, context=None)
+    drawn = [log_prob(model, unconditional, noise).double() for _ in range(draws)]
+    values = torch.stack(drawn)
     if kind is not None and kind.importance_weighted:
         return values.logsumexp(dim=0) - math.log(draws)
     if draws == 1:

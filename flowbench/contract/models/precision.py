@@ -9,7 +9,7 @@ from torch import Tensor
 
 from flowbench.api.models import DensityModel, InvertibleModel
 from flowbench.contract.checks import Check, Finding, failed, skipped, within
-from flowbench.contract.models.subject import Inputs, ModelSubject, generator
+from flowbench.contract.models.subject import Inputs, ModelSubject, generator, log_prob
 from flowbench.contract.models.tolerances import SAME_FLOAT32, SOLVER, STANDARD_ERRORS
 
 NUM, NUM_DRAWS = 4, 32
@@ -27,7 +27,7 @@ def check_precision(subject: ModelSubject) -> Finding:
         return failed(f"a model in float64 returned {b.dtype}; take dtype and device from x")
     spread = _standard_error(a) + _standard_error(b)
     excess = (a.double().mean(0) - b.mean(0)).abs() - STANDARD_ERRORS * spread
-    allowed = SOLVER if subject.kind.estimate == "numerical" else 10 * SAME_FLOAT32
+    allowed = SOLVER if subject.kind.tolerance is not None else 10 * SAME_FLOAT32
     per_dim = float(excess.max()) / subject.info.num_dims
     return within(max(per_dim, 0.0), allowed, "nats a dim between float32 and float64")
 
@@ -35,15 +35,9 @@ def check_precision(subject: ModelSubject) -> Finding:
 @torch.no_grad()
 def _values(model: DensityModel, inputs: Inputs) -> Tensor:
     """Likelihoods, shape (draws, B); one draw suffices where there is no noise."""
-    draws = [
-        model.log_prob(inputs.x, inputs.context, generator=generator(seed)).values
-        for seed in range(2)
-    ]
+    draws = [log_prob(model, inputs, generator(seed)) for seed in range(2)]
     if not torch.equal(*draws):
-        draws += [
-            model.log_prob(inputs.x, inputs.context, generator=generator(seed)).values
-            for seed in range(2, NUM_DRAWS)
-        ]
+        draws += [log_prob(model, inputs, generator(seed)) for seed in range(2, NUM_DRAWS)]
     return torch.stack(draws)
 
 

@@ -6,10 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from flowbench.api.config import SampleSettings
 from flowbench.api.models import Latents
 from flowbench.contract.checks import Check, Finding, failed, skipped, within
-from flowbench.contract.models.subject import ModelSubject, generator
+from flowbench.contract.models.subject import ModelSubject, draw, generator
 from flowbench.contract.statistics import kolmogorov_smirnov, kolmogorov_smirnov_limit
 
 NUM_VECTORS, NUM_OTHERS = 2000, 400
@@ -24,11 +23,10 @@ def check_samples(subject: ModelSubject) -> Finding:
     if model.sample_aux(subject.inputs(1).x, generator=generator(0)) is not None:
         return skipped("the augmentation noise behind a sample is not known; see `sampling`")
     num = NUM_VECTORS if subject.info.modality == "vector" else NUM_OTHERS
-    context = subject.sample_context(num)
-    x = model.sample(num, context, settings=SampleSettings(), generator=generator(1))
+    x = draw(subject, model, num, generator(1))
     if not bool(x.isfinite().all()):
         return failed("samples hold values that are not finite")
-    given = context if subject.kind is not None and subject.kind.given != "none" else None
+    given = subject.given(subject.sample_context(num))
     latents, _ = model.to_latent(x, given)
     base = model.sample_base(
         num, temperature=1.0, generator=generator(2), device=torch.device("cpu")

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
-from flowbench.api.config import SampleSettings
 from flowbench.api.models import DensityModel, GenerativeModel, InvertibleModel
 from flowbench.contract.checks import Check, Finding, failed, passed
-from flowbench.contract.models.subject import Inputs, ModelSubject, generator, step
+from flowbench.contract.models.subject import (
+    Inputs,
+    ModelSubject,
+    draw,
+    generator,
+    loss,
+    step,
+)
 
 BATCHES = (1, 3)
 
@@ -35,8 +43,7 @@ def _problem(subject: ModelSubject, model: GenerativeModel, num: int) -> str | N
 
 def _sample_problem(subject: ModelSubject, model: GenerativeModel, num: int) -> str | None:
     with torch.no_grad():
-        context = subject.sample_context(num)
-        x = model.sample(num, context, settings=SampleSettings(), generator=generator(0))
+        x = draw(subject, model, num, generator(0))
     problem = _mismatch("sample", x, (num, *subject.info.event_shape))
     if problem is None and subject.is_discrete and x.is_floating_point():
         return f"sample returned {x.dtype}; a model of discrete support returns integers"
@@ -47,11 +54,24 @@ def _sample_problem(subject: ModelSubject, model: GenerativeModel, num: int) -> 
 
 def _density_problem(model: DensityModel, inputs: Inputs) -> str | None:
     with torch.no_grad():
-        values = model.log_prob(inputs.x, inputs.context, generator=generator(0)).values
-    problem = _mismatch("log_prob(...).values", values, (len(inputs.x),))
-    if problem is None and not values.is_floating_point():
+        returned = model.log_prob(inputs.x, inputs.context, generator=generator(0))
+    values, problem = _parts("log_prob", returned, len(inputs.x))
+    problem = problem or _mismatch("log_prob", values, (len(inputs.x),))
+    if problem is None and isinstance(values, Tensor) and not values.is_floating_point():
         return f"log_prob returned {values.dtype}; expected floating-point nats"
     return problem
+
+
+def _parts(what: str, returned: object, num: int) -> tuple[object, str | None]:
+    """A value, and what is wrong with the diagnostics beside it."""
+    if not isinstance(returned, tuple):
+        return returned, None
+    if len(returned) != 2 or not isinstance(returned[1], Mapping):
+        return None, f"{what} is a tuple; expected a tensor, or a tensor and a mapping of tensors"
+    for name, value in returned[1].items():
+        if not isinstance(value, Tensor) or value.shape not in ((), (num,)):
+            return None, f"info {name!r} of {what} is no tensor of shape () or ({num},)"
+    return returned[0], None
 
 
 def _latent_problem(model: InvertibleModel, inputs: Inputs) -> str | None:
@@ -74,7 +94,7 @@ def _loss_problem(subject: ModelSubject, model: GenerativeModel) -> str | None:
     batch = subject.batch(4)
     model.train()
     for group in model.optimizer_groups():
-        problem = _mismatch(f"loss of group {group!r}", model.loss(batch, step(group)), ())
+        problem = _mismatch(f"loss of group {group!r}", loss(model, batch, step(group)), ())
         if problem is not None:
             return problem
     model.eval()

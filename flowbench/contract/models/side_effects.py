@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from flowbench.api.config import SampleSettings
 from flowbench.api.models import DensityModel, GenerativeModel
 from flowbench.contract.checks import Check, Finding, failed, passed
-from flowbench.contract.models.subject import ModelSubject, generator, step
+from flowbench.contract.models.subject import ModelSubject, draw, generator, loss, step
 from flowbench.contract.process_state import ProcessState, seed_globals
 
 NUM = 4
@@ -57,8 +56,7 @@ def _evaluate(subject: ModelSubject, model: GenerativeModel) -> None:
     inputs = subject.inputs(NUM)
     if isinstance(model, DensityModel):
         model.log_prob(inputs.x, inputs.context, generator=generator(0))
-    context = subject.sample_context(NUM)
-    model.sample(NUM, context, settings=SampleSettings(), generator=generator(0))
+    draw(subject, model, NUM, generator(0))
 
 
 def train_once(subject: ModelSubject, model: GenerativeModel) -> None:
@@ -70,7 +68,7 @@ def train_once(subject: ModelSubject, model: GenerativeModel) -> None:
     """
     model.train()
     for group in model.optimizer_groups():
-        model.loss(subject.batch(NUM), step(group)).backward()
+        loss(model, subject.batch(NUM), step(group)).backward()
     model.eval()
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from flowbench.api.config import SampleSettings
 from flowbench.api.models import DensityModel, GenerativeModel
 from flowbench.contract.checks import Check, Finding, within
-from flowbench.contract.models.subject import ModelSubject, generator
+from flowbench.contract.models.subject import ModelSubject, draw, generator, log_prob
 from flowbench.contract.models.tolerances import SAME_FLOAT32, relative_error, same
 
 NUM = 6
@@ -31,12 +30,11 @@ def check_state(subject: ModelSubject) -> Finding:
 
 @torch.no_grad()
 def _outputs(subject: ModelSubject, model: GenerativeModel) -> list[Tensor]:
-    context = subject.sample_context(NUM)
-    x = model.sample(NUM, context, settings=SampleSettings(), generator=generator(0))
+    x = draw(subject, model, NUM, generator(0))
     if not isinstance(model, DensityModel):
         return [x.double()]
     inputs = subject.inputs(NUM)
-    values = model.log_prob(inputs.x, inputs.context, generator=generator(0)).values
+    values = log_prob(model, inputs, generator(0))
     return [x.double(), values.double()]
 
 

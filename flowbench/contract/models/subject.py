@@ -10,8 +10,16 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from flowbench.api.config import Likelihood, ModelConfig
-from flowbench.api.models import Batch, DensityModel, GenerativeModel, InvertibleModel, Step
+from flowbench.api.config import Likelihood, ModelConfig, NoLikelihood, SamplingOptions
+from flowbench.api.models import (
+    Batch,
+    DensityModel,
+    GenerativeModel,
+    InvertibleModel,
+    Step,
+    split_info,
+    without_info,
+)
 from flowbench.api.specs import DatasetInfo
 from flowbench.contract.cases import Case
 from flowbench.contract.models.brief_training import train
@@ -24,7 +32,7 @@ MadeT = TypeVar("MadeT")
 # Noise on a weight is this over the root of its fan-in: enough that no zero-initialised layer is
 # the identity any more, and so little that a deep flow stays well conditioned.
 PERTURBATION = 0.2
-PERTURBATION_SEED, BUILD_SEED, INPUT_SEED = 11, 12, 13
+PERTURBATION_SEED, BUILD_SEED, INPUT_SEED, INIT_SEED = 11, 12, 13, 14
 INIT_EXAMPLES = 64
 
 
@@ -96,7 +104,8 @@ class ModelSubject:
         """What the model says its likelihood is; None without one."""
         if not issubclass(self.model_class, DensityModel):
             return None
-        return self.config.likelihood(self.info)
+        kind = self.config.likelihood(self.info)
+        return None if isinstance(kind, NoLikelihood) else kind
 
     @property
     def is_invertible(self) -> bool:
@@ -134,12 +143,14 @@ class ModelSubject:
         split = self.case.splits.test
         raw = torch.from_numpy(split.x[:num])
         x, _ = self.preprocessor().forward(raw, generator(INPUT_SEED))
-        given = None if self.kind is None or self.kind.given == "none" else self.kind.given
-        context: dict[str, Tensor] | None = None
-        if given is not None:
-            values = torch.from_numpy(split.context[given][:num])
-            context = {given: values.to(dtype) if values.is_floating_point() else values}
-        return Inputs(x=x.to(dtype) if x.is_floating_point() else x, context=context)
+        context = {name: torch.from_numpy(v[:num]) for name, v in split.context.items()}
+        context = {k: v.to(dtype) if v.is_floating_point() else v for k, v in context.items()}
+        return Inputs(x=x.to(dtype) if x.is_floating_point() else x, context=self.given(context))
+
+    def given(self, context: Mapping[str, Tensor] | None) -> Mapping[str, Tensor] | None:
+        """What of a context the likelihood is conditioned on; None for nothing."""
+        names = () if self.kind is None else self.kind.given
+        return {name: (context or {})[name] for name in names} or None
 
     def batch(self, num: int) -> Batch:
         """A training batch."""
@@ -162,7 +173,7 @@ class ModelSubject:
         """The model after data-dependent initialisation, in eval mode."""
         model = self.construct(seed)
         with torch.no_grad():
-            model.initialize(self.batch(INIT_EXAMPLES))
+            model.initialize(self.batch(INIT_EXAMPLES), generator=generator(INIT_SEED))
         return model.eval()
 
     def perturbed(self, dtype: torch.dtype = torch.float32) -> GenerativeModel:
@@ -245,4 +256,41 @@ def step(group: str, seed: int = 0) -> Step:
     Returns:
         The step.
     """
-    return Step(index=0, progress=0.0, phase=0, group=group, generator=generator(seed))
+    progress = torch.zeros(())
+    return Step(progress=progress, phase=0, group=group, generator=generator(seed), seed=seed)
+
+
+def log_prob(model: DensityModel, inputs: Inputs, noise: torch.Generator) -> Tensor:
+    """A model's log-weights, shape (B,), without what it says beside them."""
+    return split_info(model.log_prob(inputs.x, inputs.context, generator=noise))[0]
+
+
+def loss(model: GenerativeModel, batch: Batch, at: Step) -> Tensor:
+    """A model's loss, shape ()."""
+    return without_info("loss", model, model.loss(batch, at))
+
+
+def draw(
+    subject: ModelSubject,
+    model: GenerativeModel,
+    num: int,
+    noise: torch.Generator,
+    options: SamplingOptions | None = None,
+) -> Tensor:
+    """Samples, conditioned as the harness does it.
+
+    Args:
+        subject: Gives the context.
+        model: The model.
+        num: Number B of samples.
+        noise: Source of the noise.
+        options: How; None takes the model's defaults.
+
+    Returns:
+        Samples, shape (B, *event_shape).
+    """
+    options = subject.config.sampling() if options is None else options
+    context = subject.sample_context(num)
+    return without_info(
+        "sample", model, model.sample(num, context, settings=options, generator=noise)
+    )

@@ -17,7 +17,7 @@ SOLVER = 1e-2  # where a solver's tolerance is part of the model
 
 def is_approximate(kind: Likelihood | None) -> bool:
     """Whether a solver or an estimator stands between the model and its exact value."""
-    return kind is not None and kind.estimate in ("numerical", "unbiased", "elbo")
+    return kind is not None and (kind.noise == "estimates" or kind.tolerance is not None)
 
 
 def same(kind: Likelihood | None, exact: float = SAME) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from flowbench.api.archives import ARCHIVES
+from flowbench.api.readers import ARCHIVES
 from flowbench.api.specs import DatasetSpec, RemoteFile
 from flowbench.data.library.download import check_file, fetch_file
 from flowbench.data.library.manifest import SourceFile

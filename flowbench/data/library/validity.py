@@ -68,14 +68,14 @@ def _check_context(spec: DatasetSpec, where: str, split: Split) -> None:
         raise DataError(
             f"{where}: context {sorted(split.context)}, expected {sorted(spec.context)}"
         )
-    for key, event_shape in spec.context.items():
-        expected = (len(split), *event_shape)
+    for key, given in spec.context.items():
+        expected = (len(split), *given.shape)
         if split.context[key].shape != expected:
             raise DataError(
                 f"{where}: context {key!r} of shape {split.context[key].shape}, expected {expected}"
             )
-    if "label" in split.context and spec.num_classes is not None:
-        _check_integers(f"{where}: labels", split.context["label"], spec.num_classes)
+        if given.num_classes is not None:
+            _check_integers(f"{where}: context {key!r}", split.context[key], given.num_classes)
 
 
 def _chunks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from flowbench_peers.config import FlowConfig as FlowConfig
 from flowbench_peers.normflows_flows import NormflowsRealNVP
 
-FLOWBENCH_API_VERSION = 1
+FLOWBENCH_API_VERSION = 2
 
 
 class WholeFlow(NormflowsRealNVP):

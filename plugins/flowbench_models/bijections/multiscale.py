@@ -85,7 +85,7 @@ class MultiScaleModel(InvertibleModel):
 
     flow: MultiScale
 
-    def initialize(self, batch: Batch) -> None:
+    def initialize(self, batch: Batch, *, generator: torch.Generator) -> None:
         """Initialises layer by layer from a first batch."""
         with torch.no_grad():
             self.flow.initialize(batch.x)

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flowbench.api import DatasetSpec, RemoteFile, Split, open_archive
+from flowbench.api import ContextInput, DatasetSpec, RemoteFile, Split
+from flowbench.api.readers import open_archive
 from flowbench.api.specs import SplitName
 from flowbench.data.library.content import content_hash, example_hashes
 from flowbench.data.library.manifest import read_manifest
@@ -31,8 +32,7 @@ SPEC = DatasetSpec(
     levels=256,
     num_train=200,
     num_test=30,
-    num_classes=5,
-    context={"label": ()},
+    context={"label": ContextInput(shape=(), num_classes=5)},
     files=(RemoteFile(name="a.zip"),),
     convert="unused:here",
     summary="random images",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flowbench.api import DatasetSpec, DataSplits, Split
+from flowbench.api import ContextInput, DatasetSpec, DataSplits, Split
 from flowbench.data.library.content import content_hash
 from flowbench.data.library.splits import load_splits, not_readable_yet, validation_size
 from flowbench.errors import DataError
@@ -19,13 +19,10 @@ SPEC = DatasetSpec(
     levels=16,
     num_train=200,
     num_test=20,
-    num_classes=3,
-    context={"label": ()},
+    context={"label": ContextInput(shape=(), num_classes=3)},
     summary="random images",
 )
-REAL_SPEC = dataclasses.replace(
-    SPEC, modality="vector", event_shape=(2,), levels=None, num_classes=None, context={}
-)
+REAL_SPEC = dataclasses.replace(SPEC, modality="vector", event_shape=(2,), levels=None, context={})
 
 
 def images(num: int, seed: int) -> Split:
@@ -71,7 +68,7 @@ def test_validation_is_taken_off_train() -> None:
 
 
 def test_the_validation_split_is_pinned() -> None:
-    spec = dataclasses.replace(SPEC, num_train=20, context={}, num_classes=None)
+    spec = dataclasses.replace(SPEC, num_train=20, context={})
     x = np.arange(160, dtype=np.uint8).reshape(20, 1, 2, 4) % 16
     x[:, 0, 0, 0] = np.arange(20) % 16
     x[:, 0, 0, 1] = np.arange(20) // 16
@@ -160,7 +157,7 @@ def test_shared_examples_are_found(first: str, second: str) -> None:
             dataclasses.replace(
                 good(), test=Split(x=images(20, 1).x, context={"label": np.full(20, 3)})
             ),
-            r"labels in 3\.\.3, expected integers 0\.\.2",
+            r"context 'label' in 3\.\.3, expected integers 0\.\.2",
         ),
     ],
 )

@@ -42,7 +42,7 @@ def test_mass_far_from_the_data_is_missing(trained, result) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [{"estimate": "bound"}, {"estimate": "unbiased"}, {"measure": "noisy"}]
+    "kind", [{"noise": "weights", "bound": True}, {"noise": "estimates"}, {"measure": "noisy"}]
 )
 def test_what_is_no_density_has_no_mass(trained, result, kind) -> None:
     assert measure(trained, result, gaussian, **kind).status == "unavailable"

@@ -20,7 +20,12 @@ def test_a_standard_normals_entropy(trained, result, splits, settings) -> None:
 
 def test_a_bound_also_has_an_elbo(trained, result, splits, settings) -> None:
     given = result(
-        [-1.0, -2.0], elbo=[-2.0, -4.0], measure="continuous", estimate="bound", draw_stderr=0.2
+        [-1.0, -2.0],
+        elbo=[-2.0, -4.0],
+        measure="continuous",
+        noise="weights",
+        bound=True,
+        draw_stderr=0.2,
     )
     values = {value.name: value.value for value in compute(trained(result=given), splits, settings)}
     assert values == {"nll": 1.5, "nll_elbo": 3.0, "nll_draw_stderr": 0.2}

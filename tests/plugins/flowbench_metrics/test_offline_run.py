@@ -18,7 +18,7 @@ PLUGIN = """
 import numpy as np
 from flowbench.api import DatasetSpec, DataSplits, Split, hookimpl
 
-FLOWBENCH_API_VERSION = 1
+FLOWBENCH_API_VERSION = 2
 
 def load(data_dir):
     x = np.random.default_rng(0).integers(0, 256, (60, 3, 8, 8), dtype=np.uint8)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowbench.api import Batch, DatasetInfo, Step
+from flowbench.api import Batch, ContextInput, DatasetInfo, Step
 from flowbench.registry import PluginSelection, load_registry
 from flowbench.registry.build import build_model
 from flowbench.registry.configs import configure
@@ -34,8 +34,7 @@ def _info(name: str, *event_shape: int, levels: int | None) -> DatasetInfo:
         modality="image" if image else "vector",
         event_shape=event_shape,
         levels=levels,
-        num_classes=10 if image else None,
-        context={"label": ()} if image else {},
+        context={"label": ContextInput(shape=(), num_classes=10)} if image else {},
         num_train=1000,
         num_validation=100,
         num_test=100,
@@ -126,20 +125,20 @@ def losses(case: Case) -> list[float]:
     with noise_handed_in(1):
         torch.manual_seed(2)  # of dropout, which takes no generator
         with torch.no_grad():
-            model.initialize(batch)
+            model.initialize(batch, generator=torch.Generator())
         model.train()
         groups = model.optimizer_groups()
         if not groups:
-            return [-float(model.log_prob(batch.x).values.mean())]
+            return [-float(model.log_prob(batch.x).mean())]
         ((group, parameters),) = groups.items()
         optimizer = torch.optim.Adam(parameters, lr=1e-3)
         for index in range(NUM_STEPS):
             step = Step(
-                index=index,
-                progress=index / NUM_STEPS,
+                progress=torch.tensor(index / NUM_STEPS),
                 phase=0,
                 group=group,
                 generator=torch.Generator(),
+                seed=index,
             )
             optimizer.zero_grad()
             loss = model.loss(batch, step)

@@ -41,6 +41,6 @@ def compute(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -
             split=result.split,
             num_examples=len(worst),
             stderr=stderr,
-            protocol=result.likelihood.model_dump() | {"share": SHARE},
+            protocol=result.likelihood.model_dump(mode="json") | {"share": SHARE},
         )
     ]

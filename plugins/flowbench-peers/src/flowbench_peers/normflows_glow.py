@@ -12,10 +12,12 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 import normflows as nf
+import torch
 from flowbench.api import (
     Batch,
     Context,
     DatasetInfo,
+    Ema,
     InvertibleModel,
     Latents,
     Logit,
@@ -42,7 +44,7 @@ def _training(*, batch_size: int, lr: float) -> Training:
         lr=lr,
         weight_decay=0.1,
         clip_norm=10.0,
-        ema_decay=0.99,
+        average=Ema(decay=0.99),
     )
 
 
@@ -120,8 +122,9 @@ class NormflowsGlow(InvertibleModel):
             bases.append(nf.distributions.DiagGaussian(shape, trainable=False))
         return nf.MultiscaleFlow(bases, flows, merges)
 
-    def initialize(self, batch: Batch) -> None:
+    def initialize(self, batch: Batch, *, generator: torch.Generator) -> None:
         """Normalises every actnorm from a first batch."""
+        del generator
         self.flow.inverse_and_log_det(batch.x)
 
     def latent_shapes(self) -> tuple[tuple[int, ...], ...]:

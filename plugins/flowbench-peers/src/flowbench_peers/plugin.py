@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flowbench.api import DatasetSpec, MetricSpec, ModelSpec, Paper, hookimpl
 
-FLOWBENCH_API_VERSION = 1
+FLOWBENCH_API_VERSION = 2
 
 PAPERS = {
     "nice": Paper(

@@ -92,12 +92,15 @@ class ZukoGF(ZukoFlow):
         return flow
 
 
+TOLERANCE = 1e-5  # relative, the default of zuko's adaptive solver
+
+
 class ContinuousConfig(FlowConfig):
     """Configuration of the continuous flow, whose likelihood is a solver's."""
 
     def likelihood(self, data: DatasetInfo) -> Likelihood:
         """Exact up to the tolerance of the solver."""
-        return Likelihood(measure="continuous", estimate="numerical")
+        return Likelihood(measure="continuous", tolerance=TOLERANCE)
 
 
 class ZukoCNF(ZukoFlow):

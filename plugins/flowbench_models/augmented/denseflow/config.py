@@ -336,7 +336,7 @@ class DenseFlowConfig(ModelConfig):
     def likelihood(self, data: DatasetInfo) -> Likelihood:
         """A bound: the noise of dequantization and augmentation is integrated by importance."""
         kind = "variational" if self.dequantization == "variational" else "uniform"
-        return Likelihood(measure="discrete", dequantization=kind, estimate="bound")
+        return Likelihood(measure="discrete", dequantization=kind, noise="weights", bound=True)
 
     def unsupported(self, data: DatasetInfo) -> str | None:
         """DenseFlow squeezes images of integer levels, once for each block."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from flowbench.api import (
     DatasetInfo,
@@ -13,7 +13,7 @@ from flowbench.api import (
     ModelConfig,
     Preprocessing,
     Preset,
-    SampleSettings,
+    SamplingOptions,
     Scale,
 )
 from flowbench.errors import ConfigError
@@ -21,7 +21,7 @@ from flowbench_models.autoregressive.tarflow.presets import DEQUANTIZED, PRESETS
 from flowbench_models.defaults import LARGEST_TINY
 
 
-class TarFlowSampling(BaseModel):
+class TarFlowSampling(SamplingOptions):
     """Sampling options of TarFlow (``--sample guidance=2,denoise=true``).
 
     Attributes:
@@ -33,8 +33,6 @@ class TarFlowSampling(BaseModel):
         denoise: Whether the noise that the model was trained with is taken out of its samples.
         checkpoint: Whether denoising recomputes the layers in its backward pass, for memory.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     guidance: float = Field(default=0.0, ge=0)
     guidance_schedule: Literal["constant", "linear"] = "constant"
@@ -75,6 +73,7 @@ class TarFlowConfig(ModelConfig):
     preprocessing: Preprocessing = DEQUANTIZED
 
     presets: ClassVar[Mapping[str, Preset]] = PRESETS
+    sampling: ClassVar[type[SamplingOptions]] = TarFlowSampling
 
     @model_validator(mode="after")
     def _heads_fill_the_width(self) -> TarFlowConfig:
@@ -115,48 +114,18 @@ class TarFlowConfig(ModelConfig):
             return f"a class-conditional tarflow needs labels, {data.name} has none"
         return None
 
-    def also_given(self, data: DatasetInfo) -> frozenset[Literal["label"]]:
+    def also_given(self, data: DatasetInfo) -> tuple[tuple[str, ...], ...]:
         """A class-conditional model has both densities: labels were dropped in training."""
-        return frozenset({"label"} if self.class_conditional and self.label_dropout else ())
+        return (("label",),) if self.class_conditional and self.label_dropout else ()
 
     # --- sampling ---------------------------------------------------------------------------------
 
-    def unsupported_sampling(self, settings: SampleSettings, data: DatasetInfo) -> str | None:
-        """Why an option is not known, or bears on nothing in this configuration."""
-        try:
-            self.sampling(settings, data)
-        except ConfigError as exc:
-            return str(exc)
-        return None
-
-    def sampling(self, settings: SampleSettings, data: DatasetInfo) -> TarFlowSampling:
-        """The sampling options that were given.
-
-        Args:
-            settings: The settings.
-            data: The dataset.
-
-        Returns:
-            The options.
-
-        Raises:
-            ConfigError: One is unknown, has a value that is not valid, or bears on nothing here.
-        """
-        unknown = sorted(set(settings.options) - set(TarFlowSampling.model_fields))
-        if unknown:
-            valid = ", ".join(("temperature", *TarFlowSampling.model_fields))
-            raise ConfigError(f"unknown sampling option {unknown[0]!r}; tarflow knows: {valid}")
-        try:
-            options = TarFlowSampling.model_validate(dict(settings.options))
-        except ValidationError as exc:
-            problem = exc.errors(include_url=False)[0]
-            raise ConfigError(
-                f"sampling option {problem['loc'][0]}: {problem['msg']}, got {problem['input']!r}"
-            ) from exc
-        reason = self._idle_guidance(options) or self._idle_denoising(options)
-        if reason is not None:
-            raise ConfigError(reason)
-        return options
+    def unsupported_sampling(self, options: SamplingOptions, data: DatasetInfo) -> str | None:
+        """Why an option bears on nothing in this configuration."""
+        del data
+        if not isinstance(options, TarFlowSampling):
+            return f"tarflow samples by TarFlowSampling, got {options!r}"
+        return self._idle_guidance(options) or self._idle_denoising(options)
 
     def _idle_guidance(self, options: TarFlowSampling) -> str | None:
         sharpened = options.attention_temperature != 1.0

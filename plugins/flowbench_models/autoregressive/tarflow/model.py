@@ -13,7 +13,7 @@ from flowbench.api import (
     DatasetInfo,
     InvertibleModel,
     Latents,
-    SampleSettings,
+    SamplingOptions,
     Step,
     bits_per_dim,
     report_progress,
@@ -146,7 +146,7 @@ class TarFlow(InvertibleModel):
         num: int,
         context: Context | None = None,
         *,
-        settings: SampleSettings,
+        settings: SamplingOptions,
         generator: torch.Generator,
     ) -> Tensor:
         """Draws latents and maps them to images, with guidance and denoising if asked for.
@@ -163,11 +163,11 @@ class TarFlow(InvertibleModel):
         Raises:
             ConfigError: An option is not known, or bears on nothing here.
         """
-        options = self.config.sampling(settings, self.data)
+        options = self._options(settings)
         labels = self._labels(context)
         guidance = self._guidance(options, labels)
         (z,) = self.sample_base(
-            num, temperature=settings.temperature, generator=generator, device=generator.device
+            num, temperature=options.temperature, generator=generator, device=generator.device
         )
         x = self._decode(z, labels, guidance)
         if not options.denoise:
@@ -180,6 +180,11 @@ class TarFlow(InvertibleModel):
 
         with held_fixed(self):
             return denoise(x, self.config.noise_in_model_space(self.data), log_density)
+
+    def _options(self, settings: SamplingOptions) -> TarFlowSampling:
+        if not isinstance(settings, TarFlowSampling):
+            raise ConfigError(f"tarflow samples by TarFlowSampling, got {settings!r}")
+        return settings
 
     def _guidance(self, options: TarFlowSampling, labels: Tensor | None) -> Guidance | None:
         if options.guidance == 0.0:

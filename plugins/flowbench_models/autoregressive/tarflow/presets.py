@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from flowbench.api import (
+    Ema,
     GaussianNoise,
     Phase,
     Preprocessing,
@@ -54,7 +55,7 @@ SMALL_TRAINING = Training(
     betas=(0.9, 0.95),
     weight_decay=0.1,
     clip_norm=1.0,
-    ema_decay=0.99,
+    average=Ema(decay=0.99),
 )
 
 TINY: Mapping[str, Any] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flowbench.api import Phase, Preset, Training
+from flowbench.api import Ema, Phase, Preset, Training
 from flowbench_models.defaults import LOGIT, small_training
 
 NANOFLOW_WARMUP_EPOCHS, NANOFLOW_EPOCHS = 5, 3000
@@ -52,7 +52,7 @@ def _paper_training(*, size: int, num_gpus: int, shift: bool) -> Training:
         optimizer="adamax",
         lr=1e-3,
         betas=(0.9, decay),
-        ema_decay=decay,
+        average=Ema(decay=decay),
         phases=(Phase(schedule="constant", warmup=WARMUP_EPOCHS / EPOCHS),),
         augment=("shift_tenth",) if shift else (),
         init_examples=INIT_EXAMPLES // shrinking,

@@ -60,7 +60,7 @@ def _model(dataset) -> MultiScaleModel:
 def test_first_batch_initialises_every_scale_without_gradients(dataset) -> None:
     model = _model(dataset)
     x = 3.0 + 2.0 * torch.randn(256, 1, 4, 4)
-    model.initialize(Batch(x=x))
+    model.initialize(Batch(x=x), generator=torch.Generator())
     assert all(parameter.grad is None for parameter in model.parameters())
     (first, last), _ = model.to_latent(x)
     for z in (first, last):
@@ -71,7 +71,7 @@ def test_first_batch_initialises_every_scale_without_gradients(dataset) -> None:
 
 def test_model_is_its_flow(dataset, jacobian_log_abs_det) -> None:
     model = _model(dataset)
-    model.initialize(Batch(x=3.0 + 2.0 * torch.randn(64, 1, 4, 4)))
+    model.initialize(Batch(x=3.0 + 2.0 * torch.randn(64, 1, 4, 4)), generator=torch.Generator())
     model.double()
     x = torch.randn(2, 1, 4, 4, dtype=torch.float64)
     latents, ladj = model.to_latent(x)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from flowbench.api import SampleSettings
+from flowbench.api import SamplingOptions
 from flowbench.errors import ConfigError
 from flowbench_models.coupling.nice import NICE, DiagonalScaling, NICEConfig
 
@@ -75,7 +75,7 @@ def test_temperature_scales_the_noise(dataset) -> None:
     cold, warm = (
         model.sample(
             5,
-            settings=SampleSettings(temperature=temperature),
+            settings=SamplingOptions(temperature=temperature),
             generator=torch.Generator().manual_seed(0),
         )
         for temperature in (0.5, 1.0)

@@ -90,7 +90,7 @@ def test_dequantization_alone_switches_the_preprocessing(dataset) -> None:
     assert uniform.preprocessing.noise is not None
     assert variational.likelihood(data).dequantization == "variational"
     assert uniform.likelihood(data).dequantization == "uniform"
-    assert variational.likelihood(data).estimate == uniform.likelihood(data).estimate == "bound"
+    assert variational.likelihood(data).noise == uniform.likelihood(data).noise == "weights"
     dumped = uniform.model_dump(mode="json")
     assert DenseFlowConfig.model_validate(dumped) == uniform
     assert DenseFlowConfig.model_validate({**dumped, "dequantization": "variational"}) == (

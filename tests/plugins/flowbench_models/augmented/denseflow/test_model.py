@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowbench.api import Batch, DatasetInfo, Logit, Preprocessing, SampleSettings, Scale
+from flowbench.api import Batch, DatasetInfo, Logit, Preprocessing, SamplingOptions, Scale
 from flowbench.api.config import UniformDequantization
 from flowbench.data.preprocess import Preprocessor
 from flowbench.errors import ConfigError, ShapeError
@@ -281,7 +281,7 @@ def test_encoding_a_sample_gives_a_finite_likelihood(dequantization, make_tiny) 
             )
         )
         samples = model.from_latent(latents)
-        values = model.log_prob(samples, generator=generator).values
+        values = model.log_prob(samples, generator=generator)
     assert samples.shape == (16, 1, 4, 4)
     assert values.shape == (16,)
     assert values.isfinite().all()
@@ -298,7 +298,7 @@ def test_samples_take_one_pass_and_follow_the_temperature(dataset) -> None:
     cold, warm = (
         model.sample(
             2,
-            settings=SampleSettings(temperature=temperature),
+            settings=SamplingOptions(temperature=temperature),
             generator=torch.Generator().manual_seed(0),
         )
         for temperature in (0.5, 1.0)
@@ -355,7 +355,7 @@ def test_bound_is_below_the_exact_likelihood_and_approaches_it(dataset) -> None:
     model, x = _linear_gaussian(dataset)
     with torch.no_grad():
         exact = _exact_log_prob(model, x)
-        draws = model.log_prob(x.repeat_interleave(4000, dim=0)).values.view(4, 4000)
+        draws = model.log_prob(x.repeat_interleave(4000, dim=0)).view(4, 4000)
     one_draw, many = draws.mean(dim=1), torch.from_numpy(log_mean_exp(draws.numpy()))
     assert (one_draw < exact - 0.01).all()
     relative = (draws - many[:, None]).exp()
@@ -373,7 +373,7 @@ def test_first_batch_leaves_every_actnorm_normalised(dataset) -> None:
     x = 0.3 + 0.2 * torch.randn(64, 1, 8, 8)
     noise = model.sample_aux(x, generator=torch.Generator().manual_seed(0))
     model.sample_aux = lambda *_, **__: noise  # type: ignore[method-assign]
-    model.initialize(Batch(x=x))
+    model.initialize(Batch(x=x), generator=torch.Generator())
     for hook in hooks:
         hook.remove()
     assert all(norm.initialized for norm in norms)
@@ -392,7 +392,7 @@ def test_every_parameter_receives_a_gradient(dequantization, attention, make_tin
     wide = {"width": 8, "dense_growth": 8, "dequantizer_growth": 8, "context_growth": 8}
     model = make_tiny((1, 8, 8), dequantization=dequantization, attention=attention, **wide)
     values = _values(model, _levels(8, 1, 8, 8))
-    model.log_prob(values).values.mean().backward()
+    model.log_prob(values).mean().backward()
     without = [
         name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum()
     ]
@@ -412,7 +412,7 @@ def test_checkpointing_changes_nothing(dequantization, dataset) -> None:
     losses = []
     for model in (plain, kept):
         torch.manual_seed(3)
-        losses.append(-model.log_prob(values).values.mean())
+        losses.append(-model.log_prob(values).mean())
         losses[-1].backward()
     torch.testing.assert_close(losses[0], losses[1])
     torch.testing.assert_close(dict(plain.named_buffers()), dict(kept.named_buffers()))
@@ -434,8 +434,7 @@ def test_same_generator_same_draw(make_tiny) -> None:
     model = make_tiny()
     x = _levels(4, 1, 4, 4)
     one, again, other = (
-        model.log_prob(x, generator=torch.Generator().manual_seed(seed)).values
-        for seed in (0, 0, 1)
+        model.log_prob(x, generator=torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)
     )
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
@@ -476,8 +475,8 @@ model = DenseFlow(config, data)
 optimizer = torch.optim.Adamax(model.parameters(), lr=config.training.lr)
 batch = Batch(x=torch.randint(0, 256, (2, 3, 32, 32)))
 generator = torch.Generator().manual_seed(0)
-model.initialize(batch)
-step = Step(index=0, progress=0.0, phase=0, group="all", generator=generator)
+model.initialize(batch, generator=torch.Generator())
+step = Step(progress=torch.zeros(()), phase=0, group="all", generator=generator, seed=0)
 loss = model.loss(batch, step)
 loss.backward()
 optimizer.step()

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from flowbench.api import Batch, DatasetInfo, SampleSettings, Step
+from flowbench.api import Batch, ContextInput, DatasetInfo, Step
 from flowbench.errors import ConfigError
-from flowbench_models.autoregressive.tarflow.config import TarFlowConfig
+from flowbench_models.autoregressive.tarflow.config import TarFlowConfig, TarFlowSampling
 from flowbench_models.autoregressive.tarflow.model import TarFlow
 
 NUM_CLASSES = 3
@@ -21,11 +21,10 @@ def images(*shape: int, levels: int | None = 16, classes: int = NUM_CLASSES) -> 
         modality="image",
         event_shape=shape,
         levels=levels,
-        num_classes=classes or None,
         num_train=8,
         num_validation=2,
         num_test=2,
-        context={"label": ()} if classes else {},
+        context={"label": ContextInput(shape=(), num_classes=classes)} if classes else {},
     )
 
 
@@ -54,7 +53,7 @@ def draw(model: TarFlow, num: int = 4, labels: Tensor | None = None, **options) 
     return model.sample(
         num,
         None if labels is None else {"label": labels},
-        settings=SampleSettings(options=options),
+        settings=TarFlowSampling(**options),
         generator=torch.Generator().manual_seed(2),
     )
 
@@ -138,18 +137,18 @@ def test_the_second_block_reads_the_tokens_backwards() -> None:
 def test_labels_change_the_density_and_can_be_withheld() -> None:
     model = flow(class_conditional=True)
     x = data(model, 1)
-    given = [model.log_prob(x, {"label": torch.tensor([k])}).values.item() for k in range(4)]
+    given = [model.log_prob(x, {"label": torch.tensor([k])}).item() for k in range(4)]
     assert len({round(value, 6) for value in given}) == 4
-    assert model.log_prob(x).values.item() == pytest.approx(given[NUM_CLASSES], abs=1e-12)
+    assert model.log_prob(x).item() == pytest.approx(given[NUM_CLASSES], abs=1e-12)
     blind = flow(class_conditional=False)
     label = {"label": torch.tensor([1])}
-    assert torch.equal(blind.log_prob(x).values, blind.log_prob(x, label).values)
+    assert torch.equal(blind.log_prob(x), blind.log_prob(x, label))
 
 
 def _loss(model: TarFlow, labels: Tensor, x: Tensor | None = None) -> float:
     x = data(model, len(labels)) if x is None else x
     generator = torch.Generator().manual_seed(3)
-    step = Step(index=0, progress=0.0, phase=0, group="all", generator=generator)
+    step = Step(progress=torch.zeros(()), phase=0, group="all", generator=generator, seed=0)
     return model.loss(Batch(x=x, context={"label": labels}), step).item()
 
 
@@ -160,7 +159,7 @@ def test_the_loss_withholds_the_configured_part_of_labels(dropout: float) -> Non
     withheld = torch.rand(64, generator=torch.Generator().manual_seed(3)) < dropout
     assert bool(withheld.any()) == (dropout > 0)
     x = data(model, 64)
-    given, without = model.log_prob(x, {"label": labels}).values, model.log_prob(x).values
+    given, without = model.log_prob(x, {"label": labels}), model.log_prob(x)
     expected = -torch.where(withheld, without, given).mean() / model.data.num_dims / math.log(2.0)
     assert _loss(model, labels) == pytest.approx(expected.item(), abs=1e-12)
 
@@ -274,7 +273,7 @@ def test_denoising_adds_the_variance_times_the_score(checkpoint: bool) -> None:
     noisy = draw(model)
     with torch.enable_grad():
         leaf = noisy.clone().requires_grad_()
-        (score,) = torch.autograd.grad(model.log_prob(leaf).values.sum(), leaf)
+        (score,) = torch.autograd.grad(model.log_prob(leaf).sum(), leaf)
     with torch.no_grad():
         denoised = draw(model, denoise=True, **({"checkpoint": True} if checkpoint else {}))
     torch.testing.assert_close(denoised, noisy + 0.2**2 * score)
@@ -301,7 +300,7 @@ def test_checkpointing_leaves_values_and_gradients() -> None:
     gradients = []
     for checkpointing in (False, True):
         model = flow(checkpointing=checkpointing)
-        model.log_prob(data(model)).values.sum().backward()
+        model.log_prob(data(model)).sum().backward()
         gradients.append([p.grad for p in model.parameters() if p.grad is not None])
     for plain, recomputed in zip(*gradients, strict=True):
         torch.testing.assert_close(plain, recomputed)

@@ -28,7 +28,7 @@ def test_paper_schedule_warms_up_over_five_epochs(preset, epochs) -> None:
     (phase,) = training.phases
     assert phase.warmup * epochs == pytest.approx(5)
     assert (training.optimizer, training.lr, training.weight_decay) == ("adamax", 5e-4, 5e-5)
-    assert (training.batch_size, training.init_examples, training.ema_decay) == (64, 512, None)
+    assert (training.batch_size, training.init_examples, training.average) == (64, 512, None)
     assert training.augment == ("horizontal_flip", "shift_tenth_zeros")
     assert NanoFlowConfig.presets[preset].summary.endswith(f"--budget {epochs}epochs")
 

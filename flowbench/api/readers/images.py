@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from flowbench.api.archives import Archive
+from flowbench.api.readers.archives import Archive
 from flowbench.errors import DataError
 
 if TYPE_CHECKING:

@@ -1,0 +1,134 @@
+"""What a model is measured in: its preprocessing, its data, the protocol and the device's numerics.
+
+A harness belongs to a job, not to weights: the raw and the averaged model of one training are
+scored in the same one, before anything is known of what the training will cost.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from flowbench.api.config import Likelihood, MetricSettings, NoLikelihood
+from flowbench.api.data import DataSplits, Split
+from flowbench.api.metrics import LikelihoodResult
+from flowbench.api.models import DensityModel, GenerativeModel
+from flowbench.api.specs import SplitName
+from flowbench.data.preprocess import Preprocessor
+from flowbench.errors import ContractError
+from flowbench.evaluation.likelihood import evaluate_likelihood
+
+# Each use of noise has its own stream, so that one metric's draws do not move another's.
+STREAMS = {"validation": 1, "test": 2, "train": 3, "samples": 4, "preprocess": 5, "draw": 6}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Harness:
+    """The setting in which weights of one model are evaluated and drawn from.
+
+    Attributes:
+        preprocessor: The harness's preprocessing, fitted.
+        splits: The data.
+        settings: The protocol.
+        data_sha256: Content hash of the data; empty for data that no later run can recognise.
+        data_dir: Folder of prepared data.
+        synchronize: Waits for the device.
+        tick: Called between pieces of work; may raise to stop.
+        progress: Told the part of the protocol's samples that is drawn.
+        announce: Told what a metric is doing.
+        numerics: Entered while a model is evaluated or drawn from; a worker needs none, as it keeps
+            to float32 for its whole life.
+    """
+
+    preprocessor: Preprocessor
+    splits: DataSplits
+    settings: MetricSettings
+    data_sha256: str = ""
+    data_dir: Path = Path()
+    synchronize: Callable[[], None] = lambda: None
+    tick: Callable[[], None] = lambda: None
+    progress: Callable[[float], None] = lambda _: None
+    announce: Callable[[str], None] = lambda _: None
+    numerics: Callable[[], AbstractContextManager[Any]] = nullcontext
+
+    def evaluate(
+        self,
+        model: GenerativeModel,
+        split: SplitName,
+        examples: Split | None = None,
+        *,
+        given: tuple[str, ...] | None = None,
+    ) -> LikelihoodResult:
+        """Evaluates the likelihood protocol.
+
+        Args:
+            model: The model, in eval mode.
+            split: The split, which decides the number of draws and their noise.
+            examples: Raw examples to evaluate in place of the split's own.
+            given: Context inputs that it is conditioned on; None for the likelihood itself.
+
+        Returns:
+            The likelihood of every example.
+
+        Raises:
+            ContractError: The model has no likelihood.
+        """
+        kind = likelihood_kind(model)
+        if kind is None or not isinstance(model, DensityModel):
+            raise ContractError(f"{type(model).__name__} has no likelihood to evaluate")
+        if given is not None:
+            kind = kind.model_copy(update={"given": given})
+        settings = self.settings
+        with self.numerics():
+            return evaluate_likelihood(
+                model,
+                self.preprocessor,
+                self.splits[split] if examples is None else examples,
+                name=split,
+                likelihood=kind,
+                draws=settings.eval_draws if split == "test" else settings.validation_draws,
+                generator=noise_of(model, split, settings.seed),
+                batch_size=settings.batch_size,
+                tick=self.tick,
+            )
+
+    def score(self, model: GenerativeModel) -> float:
+        """Mean negative log-likelihood on validation, for choosing among weights of one model.
+
+        Args:
+            model: The model with the weights to score, in eval mode.
+
+        Returns:
+            Nats per example; infinite if any example's likelihood is not finite.
+        """
+        mean = float(self.evaluate(model, "validation").log_prob.mean())
+        return -mean if math.isfinite(mean) else math.inf
+
+
+def likelihood_kind(model: GenerativeModel) -> Likelihood | None:
+    """What a model's likelihood is; None for a model without one."""
+    kind = model.config.likelihood(model.data) if isinstance(model, DensityModel) else None
+    return None if isinstance(kind, NoLikelihood) else kind
+
+
+def noise_of(model: GenerativeModel, stream: str, seed: int) -> torch.Generator:
+    """A source of noise on the device of a model.
+
+    Args:
+        model: The model; one without parameters and buffers is on the CPU.
+        stream: What the noise is for, of `STREAMS`.
+        seed: Seed of the protocol.
+
+    Returns:
+        The generator.
+    """
+    parameters = next(iter(model.parameters()), None)
+    anchor = parameters if parameters is not None else next(iter(model.buffers()), None)
+    device = anchor.device if anchor is not None else torch.device("cpu")
+    return torch.Generator(device).manual_seed(1_000_003 * STREAMS[stream] + seed)

@@ -1,0 +1,106 @@
+"""Samples by the protocol: labels by their training frequencies, values back on the raw scale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from flowbench.api.config import SampleSettings, sampling_options
+from flowbench.api.metrics import Samples
+from flowbench.api.models import GenerativeModel, without_info
+from flowbench.api.progress import progress_to
+from flowbench.errors import ContractError
+from flowbench.evaluation.harness import Harness, noise_of
+
+
+def draw_samples(
+    model: GenerativeModel, harness: Harness, num: int, settings: SampleSettings
+) -> Samples:
+    """Draws samples on the raw scale.
+
+    Args:
+        model: The model, in eval mode.
+        harness: Where it is measured; its ``progress`` is told how far the drawing is.
+        num: Number of samples.
+        settings: How they are drawn.
+
+    Returns:
+        The samples; labels, where the data have any, follow the training frequencies.
+    """
+    seed, size = harness.settings.seed, harness.settings.batch_size
+    generator, picks = noise_of(model, "samples", seed), np.random.default_rng(seed)
+    raws, contexts, clipped, nonfinite = [], [], 0, 0
+    for start in range(0, num, size):
+        size = min(size, num - start)
+        with progress_to(_as_part_of_all(harness, start / num, size / num)):
+            y, context = draw(model, harness, size, settings, generator, picks)
+        restored = harness.preprocessor.inverse(y)
+        raws.append(restored.raw.cpu().numpy())
+        contexts.append(context)
+        clipped += restored.num_clipped
+        nonfinite += restored.num_nonfinite
+    return Samples(
+        x=np.concatenate(raws),
+        context={k: np.concatenate([c[k] for c in contexts]) for k in contexts[0]},
+        num_clipped=clipped,
+        num_nonfinite=nonfinite,
+        temperature=settings.temperature,
+        seed=seed,
+    )
+
+
+@torch.no_grad()
+def draw(
+    model: GenerativeModel,
+    harness: Harness,
+    num: int,
+    settings: SampleSettings,
+    generator: torch.Generator,
+    picks: np.random.Generator,
+) -> tuple[Tensor, dict[str, NDArray[Any]]]:
+    """Draws samples in the model's space.
+
+    Args:
+        model: The model, in eval mode.
+        harness: Where it is measured.
+        num: Number B of samples.
+        settings: How they are drawn.
+        generator: Source of the model's noise.
+        picks: Source of the choice of training examples whose context they get.
+
+    Returns:
+        Samples, shape (B, *event_shape), and their context by name.
+
+    Raises:
+        ContractError: The model returned another shape.
+    """
+    train = harness.splits.train
+    rows = picks.integers(len(train), size=num)  # labels follow the training frequencies
+    context = {name: values[rows] for name, values in train.context.items()}
+    tensors = {k: torch.from_numpy(v).to(generator.device) for k, v in context.items()}
+    options = sampling_options(model.config, settings, model.data)
+    with harness.numerics():
+        returned = model.sample(num, tensors or None, settings=options, generator=generator)
+    y = without_info("sample", model, returned)
+    expected = (num, *model.data.event_shape)
+    if tuple(y.shape) != expected:
+        raise ContractError(
+            f"sample of {type(model).__name__} returned shape {tuple(y.shape)}; expected {expected}"
+        )
+    return y, context
+
+
+def _as_part_of_all(harness: Harness, before: float, share: float) -> Callable[[float], None]:
+    """Passes on how much of a batch is drawn, as a part of all samples."""
+
+    def report(part: float) -> None:
+        harness.tick()
+        harness.progress(before + part * share)
+
+    report(0.0)
+    return report

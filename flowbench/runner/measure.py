@@ -1,0 +1,91 @@
+"""Measuring of a trained model: its metrics, its likelihoods and samples for the record."""
+
+from __future__ import annotations
+
+import sys
+
+from flowbench.api.specs import MetricSpec, MetricValue
+from flowbench.data.library.splits import LoadedData
+from flowbench.evaluation.evaluate import compute_metric
+from flowbench.evaluation.trained import EvaluatedModel
+from flowbench.runner.attempt import GRID, LIKELIHOODS, SAMPLES
+from flowbench.runner.grid import sample_grid
+from flowbench.runner.kept_model import Trained
+from flowbench.runner.setup import Built, Ground
+from flowbench.runner.under_way import Attempt
+from flowbench.store.records import MeasurementRow
+
+
+def measure(attempt: Attempt, ground: Ground, built: Built, trained: Trained) -> None:
+    """Computes the job's metrics, and keeps likelihoods and samples.
+
+    Args:
+        attempt: The attempt.
+        ground: What the job stands on.
+        built: The model, with the weights that were chosen.
+        trained: How its training ended.
+
+    Raises:
+        Preempted: It was asked to stop.
+    """
+    model = EvaluatedModel(built.model, built.harness, trained.cost, trained.weights)
+    _compute_metrics(attempt, ground, built, model)
+    _keep_likelihoods(attempt, model)
+    _keep_samples(attempt, model, ground.data)
+
+
+def _compute_metrics(attempt: Attempt, ground: Ground, built: Built, model: EvaluatedModel) -> None:
+    """Notes each metric's values as soon as they are there."""
+    rows: tuple[MeasurementRow, ...] = ()
+    for name in attempt.order.metrics:
+        attempt.breathe()
+        attempt.now(f"measuring {name}")
+        entry = ground.registry.metric(name)
+        values, failure = compute_metric(
+            entry.spec,
+            entry.resolve(entry.spec.compute),
+            model,
+            built.harness.splits,
+            built.harness.settings,
+            attempt.turnstile.alone,
+        )
+        rows += tuple(measurement_row(entry.spec, value) for value in values)
+        attempt.note(measurements=rows)
+        if failure is not None:
+            print(f"metric {name} failed:\n{failure}", file=sys.stderr)
+
+
+def _keep_likelihoods(attempt: Attempt, model: EvaluatedModel) -> None:
+    """Keeps those of every test example, so that rows of a board can be compared in pairs."""
+    if model.likelihood_kind is None:
+        return
+    attempt.now("keeping likelihoods")
+    result = model.likelihood("test")
+    attempt.note(likelihood=result.likelihood.model_dump(mode="json"))
+    attempt.write_arrays(LIKELIHOODS, test=result.log_prob, test_elbo=result.elbo)
+
+
+def _keep_samples(attempt: Attempt, model: EvaluatedModel, data: LoadedData) -> None:
+    attempt.now("keeping samples")
+    samples = model.samples()
+    attempt.write_arrays(SAMPLES, x=samples.x, **samples.context)
+    grid = sample_grid(samples.x, data)
+    if grid is not None:
+        attempt.directory.write(GRID, grid)
+
+
+def measurement_row(spec: MetricSpec, value: MetricValue) -> MeasurementRow:
+    """A metric's value as it is stored, with how it is to be shown.
+
+    Args:
+        spec: The metric that computed it.
+        value: The value.
+
+    Returns:
+        The row.
+    """
+    fields = vars(value).copy()
+    fields["n"] = fields.pop("num_examples")
+    fields["protocol"] = dict(value.protocol)
+    shown = spec.presentation(value.name, value.unit)
+    return MeasurementRow(metric=spec.name, **fields, **shown)

@@ -1,0 +1,184 @@
+"""Set-up of a job: plugins, data and device, then the model, built and initialised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from flowbench.api.config import MetricSettings
+from flowbench.api.models import Batch, GenerativeModel
+from flowbench.api.specs import DatasetInfo
+from flowbench.data.batches import TrainBatches
+from flowbench.data.library.splits import LoadedData
+from flowbench.data.preprocess import Preprocessor
+from flowbench.errors import DataError
+from flowbench.evaluation.harness import Harness, likelihood_kind
+from flowbench.provenance import code_sha256, processor_name, provenance
+from flowbench.registry import PluginSelection, Registry, load_registry
+from flowbench.registry.build import build_model, load_dataset
+from flowbench.runner.attempt import WorkOrder
+from flowbench.runner.under_way import Attempt
+from flowbench.training.device import Device
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """What a job stands on.
+
+    Attributes:
+        registry: The loaded plugins.
+        data: The checked data.
+        device: Where it runs.
+    """
+
+    registry: Registry
+    data: LoadedData
+    device: Device
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """A model that is ready to be trained, or to take up weights.
+
+    Attributes:
+        model: The model on its device; initialised, unless an earlier attempt's state comes.
+        harness: What it is measured in, with the preprocessing that training uses too.
+    """
+
+    model: GenerativeModel
+    harness: Harness
+
+
+def open_ground(attempt: Attempt) -> Ground:
+    """Loads plugins and data, chooses the device, and notes what they are.
+
+    Args:
+        attempt: The attempt.
+
+    Returns:
+        What the job stands on.
+
+    Raises:
+        DataError: The data are not those that the job was planned with.
+    """
+    order, job = attempt.order, attempt.job
+    registry = load_registry(plugin_selection(order))
+    data = load_dataset(registry, job.dataset, order.data_dir)
+    if data.sha256 != job.dataset_sha256:
+        raise DataError(f"{job.dataset!r} changed on disk since the job was planned")
+    device = Device.select(order.device, processor_name())
+    code, model_code = code_hashes(registry, order)
+    used = ((p.source.distribution, p.source.version) for p in registry.plugins if p.cause is None)
+    attempt.note(
+        device_kind=device.kind,
+        device_name=device.name,
+        data=data_facts(data.info),
+        code_sha256=code,
+        model_code_sha256=model_code,
+        provenance={**provenance(list(order.command), used), "driver": device.driver()},
+    )
+    return Ground(registry=registry, data=data, device=device)
+
+
+def build(attempt: Attempt, ground: Ground) -> Built:
+    """Builds the model and its preprocessing, and initialises both on training data.
+
+    Args:
+        attempt: The attempt; one that goes on from another finds its state there.
+        ground: What the job stands on.
+
+    Returns:
+        The model, in its harness.
+    """
+    attempt.now("building the model")
+    job, data, device = attempt.job, ground.data, ground.device
+    torch.manual_seed(job.seed)
+    model = build_model(ground.registry, job.model, job.config, data.info)
+    model = model.to(device.torch_device)
+    preprocessor = Preprocessor(model.config.preprocessing, data.info, device.torch_device)
+    if attempt.source is None:
+        preprocessor.fit(data.splits.train)
+        _initialize(model, preprocessor, ground, job.seed)
+    kind = likelihood_kind(model)
+    attempt.note(
+        num_parameters=model.num_parameters(),
+        likelihood=None if kind is None else kind.model_dump(mode="json"),
+    )
+    harness = Harness(
+        preprocessor=preprocessor,
+        splits=data.splits,
+        settings=MetricSettings.model_validate(job.protocol),
+        data_sha256=data.sha256,
+        data_dir=Path(attempt.order.data_dir),
+        synchronize=device.synchronize,
+        tick=attempt.breathe,
+        progress=lambda part: attempt.now(f"drawing samples, {part:.0%}"),
+        announce=attempt.now,
+    )
+    return Built(model=model, harness=harness)
+
+
+def _initialize(
+    model: GenerativeModel, preprocessor: Preprocessor, ground: Ground, seed: int
+) -> None:
+    """Hands the model its first examples, once."""
+    train, device = ground.data.splits.train, ground.device
+    wanted = model.config.training.init_examples
+    size = len(train) if wanted is None else min(wanted, len(train))
+    raw, context = TrainBatches(train, size, seed, device.torch_device).next()
+    generator = device.generator(seed)
+    x, _ = preprocessor.forward(raw, generator)
+    with torch.no_grad():
+        model.initialize(Batch(x=x, context=context), generator=generator)
+
+
+def code_hashes(registry: Registry, order: WorkOrder) -> tuple[str, str]:
+    """Hashes of the code that a job runs.
+
+    Args:
+        registry: The loaded plugins.
+        order: The work order.
+
+    Returns:
+        That of core, model, dataset and metrics, and that of core and model alone.
+    """
+    model = registry.model(order.job.model).spec.model
+    modules = [model, registry.dataset(order.job.dataset).source.module]
+    modules += [registry.metric(name).spec.compute for name in order.metrics]
+    return code_sha256(modules), code_sha256([model])
+
+
+def plugin_selection(order: WorkOrder) -> PluginSelection:
+    """The plugins that the parent had loaded.
+
+    Args:
+        order: The work order.
+
+    Returns:
+        The selection.
+    """
+    return PluginSelection(
+        only=order.plugins_only,
+        exclude=order.plugins_excluded,
+        files=tuple(Path(name) for name in order.plugin_files),
+    )
+
+
+def data_facts(info: DatasetInfo) -> dict[str, Any]:
+    """The facts of a dataset that a record keeps.
+
+    Args:
+        info: The dataset.
+
+    Returns:
+        Plain data.
+    """
+    facts = {name: value for name, value in vars(info).items() if name not in ("name", "context")}
+    return {
+        **facts,
+        "event_shape": list(info.event_shape),
+        "num_classes": info.num_classes,
+    }

@@ -1,0 +1,186 @@
+"""Training of a job: from the start, from a checkpoint, or taken over once it is complete."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from typing import Any
+
+import numpy as np
+
+from flowbench.api.units import bits_per_dim
+from flowbench.data.batches import TrainBatches
+from flowbench.evaluation.harness import likelihood_kind
+from flowbench.evaluation.trained import TrainingCost
+from flowbench.runner.attempt import CHECKPOINT, CURVES, MODEL, AttemptDir
+from flowbench.runner.kept_model import COUNTS, Trained, keep_model, take_model
+from flowbench.runner.setup import Built, Ground
+from flowbench.runner.under_way import Attempt
+from flowbench.store.records import CurvePoint
+from flowbench.training.budget import Budget
+from flowbench.training.checkpoint import load_checkpoint, save_checkpoint
+from flowbench.training.loop import Trainer
+from flowbench.training.observer import ValidationPoint
+
+CHECKPOINT_EVERY_S = 300.0
+NUM_DEVICES = 1  # of a job
+
+
+def train(attempt: Attempt, ground: Ground, built: Built) -> Trained:
+    """Trains the model, keeps its weights, and leaves it in eval mode with the chosen ones.
+
+    Args:
+        attempt: The attempt.
+        ground: What the job stands on.
+        built: The model.
+
+    Returns:
+        How the training ended.
+
+    Raises:
+        Preempted: It was asked to stop; its state is kept.
+        NonFiniteLossError: It diverged.
+    """
+    source = attempt.source
+    if source is not None and (source.path / MODEL).exists():
+        return _take_over(attempt, built, source)
+    with attempt.clock.timing("setup"):
+        trainer = _trainer(attempt, ground, built)
+    if source is not None:
+        _take_up(attempt, trainer, source)
+    attempt.now("training")
+    ground.device.reset_peak_memory()
+    try:
+        trainer.run()
+    finally:  # a training that fails is recorded with the steps that it had done
+        attempt.note(
+            steps=trainer.num_steps,
+            examples=trainer.num_examples,
+            skipped_steps=trainer.num_skipped,
+        )
+    return _keep(attempt, ground, built, trainer)
+
+
+def _trainer(attempt: Attempt, ground: Ground, built: Built) -> Trainer:
+    training, device = built.model.config.training, ground.device
+
+    def stream(seed: int) -> TrainBatches:
+        train, where = ground.data.splits.train, device.torch_device
+        return TrainBatches(train, training.batch_size, seed, where, training.augment)
+
+    return Trainer(
+        built.model,
+        built.harness.preprocessor,
+        stream,
+        budget=Budget.parse(attempt.job.budget),
+        clock=attempt.clock,
+        device=device,
+        seed=attempt.job.seed,
+        validate=built.harness.score if likelihood_kind(built.model) else None,
+        observer=Watch(attempt, built),
+        num_devices=NUM_DEVICES,
+    )
+
+
+def _take_up(attempt: Attempt, trainer: Trainer, source: AttemptDir) -> None:
+    """Goes on from the checkpoint of an earlier attempt."""
+    with attempt.clock.timing("checkpoint"):
+        trainer.load_state_dict(load_checkpoint(source.path / CHECKPOINT))
+        shutil.copyfile(source.path / CURVES, attempt.directory.path / CURVES)
+
+
+def _keep(attempt: Attempt, ground: Ground, built: Built, trainer: Trainer) -> Trained:
+    """Chooses among the weights of a training, and keeps them with what they cost."""
+    weights, best_step = trainer.load_best()
+    cost = TrainingCost(
+        device_name=ground.device.name,
+        device_kind=ground.device.kind,
+        num_devices=NUM_DEVICES,
+        ledger=attempt.clock.ledger(),
+        charged_s=attempt.clock.charged_s,
+        peak_memory=ground.device.peak_memory(),
+    )
+    trained = Trained(
+        weights=weights,
+        best_step=best_step,
+        steps=trainer.num_steps,
+        examples=trainer.num_examples,
+        skipped_steps=trainer.num_skipped,
+        cost=cost,
+    )
+    attempt.note(weights=weights, best_step=best_step)
+    with attempt.clock.timing("checkpoint"):
+        path = attempt.directory.path / MODEL
+        keep_model(path, built.model, built.harness.preprocessor, trained)
+    built.model.eval()
+    return trained
+
+
+def _take_over(attempt: Attempt, built: Built, source: AttemptDir) -> Trained:
+    """Goes on with the weights of an earlier attempt, whose training is charged to this one."""
+    with attempt.clock.timing("checkpoint"):
+        trained = take_model(source.path / MODEL, built.model, built.harness.preprocessor)
+        for name in (MODEL, CURVES):
+            if (source.path / name).exists():
+                shutil.copyfile(source.path / name, attempt.directory.path / name)
+    attempt.clock.carry(trained.cost.ledger)
+    attempt.note(**{name: getattr(trained, name) for name in COUNTS})
+    return trained
+
+
+class Watch:
+    """The training loop's observer: heartbeat, learning curve and checkpoints.
+
+    Args:
+        attempt: The attempt.
+        built: The model.
+    """
+
+    def __init__(self, attempt: Attempt, built: Built) -> None:
+        self._attempt = attempt
+        self._num_dims = built.model.data.num_dims
+        kind = likelihood_kind(built.model)
+        # The density of real-valued or of noisy data has no bits per dimension.
+        self._unit = "bpd" if kind is not None and kind.measure == "discrete" else "nll"
+        self._next_save = time.monotonic() + CHECKPOINT_EVERY_S
+
+    def tick(self, step: int, progress: float) -> bool:
+        """Passes on where training stands; True asks it to stop."""
+        pulse = self._attempt.pulse
+        pulse.step, pulse.progress = step, progress
+        return self._attempt.asked_to_stop()
+
+    def validated(self, point: ValidationPoint) -> None:
+        """Adds a point to the learning curve."""
+        scores = {self._unit: self._score(point.raw), f"{self._unit}_ema": self._score(point.ema)}
+        known = [score for score in scores.values() if score is not None]
+        pulse = self._attempt.pulse
+        pulse.score = min(known, default=None)
+        pulse.score_unit = "bpd" if known and self._unit == "bpd" else "nats"
+        loss = point.loss if point.loss is not None and np.isfinite(point.loss) else None
+        row = CurvePoint(
+            step=point.step,
+            examples=point.examples,
+            charged_s=point.charged_s,
+            progress=point.progress,
+            loss=loss,
+            **scores,
+        )
+        path = self._attempt.directory.path / CURVES
+        lines = path.read_text() if path.exists() else ""
+        line = row.model_dump_json(exclude_none=True)
+        self._attempt.directory.write(CURVES, f"{lines}{line}\n")
+
+    def checkpoint_due(self) -> bool:
+        """Whether the last checkpoint is old enough."""
+        return time.monotonic() >= self._next_save
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Writes the resumable state."""
+        save_checkpoint(self._attempt.directory.path / CHECKPOINT, state)
+        self._next_save = time.monotonic() + CHECKPOINT_EVERY_S
+
+    def _score(self, nats: float | None) -> float | None:
+        if nats is None or not np.isfinite(nats):
+            return None
+        return nats if self._unit == "nll" else bits_per_dim(-nats, self._num_dims)

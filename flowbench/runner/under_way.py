@@ -1,0 +1,121 @@
+"""An attempt under way: what was asked, where it writes, who watches it, what is known of it."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from pathlib import Path
+from typing import Any, Literal, TypedDict, Unpack
+
+import numpy as np
+
+from flowbench.runner.attempt import AttemptDir, WorkOrder
+from flowbench.runner.pulse import Pulse
+from flowbench.runner.turnstile import Turnstile
+from flowbench.store.records import MeasurementRow
+from flowbench.training.clock import Clock
+from flowbench.training.observer import Preempted
+
+PAUSE_CHECK_EVERY_S = 0.25
+
+
+class Columns(TypedDict, total=False):
+    """Columns of an `AttemptRow` that the work itself fills in; the row says what they mean."""
+
+    device_kind: str
+    device_name: str
+    num_devices: int
+    steps: int
+    examples: int
+    skipped_steps: int
+    num_parameters: int
+    weights: Literal["raw", "ema"] | None
+    best_step: int
+    likelihood: dict[str, Any] | None
+    data: dict[str, Any]
+    code_sha256: str
+    model_code_sha256: str
+    provenance: dict[str, Any]
+    measurements: tuple[MeasurementRow, ...]
+
+
+class Attempt:
+    """One attempt while it runs.
+
+    Args:
+        order: What to do.
+        directory: Where to write.
+        clock: The ledger.
+        turnstile: The machine's turnstile.
+        pulse: The heartbeat.
+        stop: Set when the process is asked to stop.
+
+    Attributes:
+        known: What the record will say, as far as it is known. An attempt that fails is recorded
+            with as much as it had found out.
+    """
+
+    def __init__(
+        self,
+        order: WorkOrder,
+        directory: AttemptDir,
+        clock: Clock,
+        turnstile: Turnstile,
+        pulse: Pulse,
+        stop: threading.Event,
+    ) -> None:
+        self.order, self.job = order, order.job
+        self.directory, self.clock = directory, clock
+        self.turnstile, self.pulse = turnstile, pulse
+        self.source = None if order.resume is None else AttemptDir(Path(order.resume))
+        self.known: Columns = {}
+        self._stop = stop
+        self._next_look = 0.0
+
+    def note(self, **columns: Unpack[Columns]) -> None:
+        """Adds what is known now to what the record will say.
+
+        Args:
+            **columns: Values by column.
+        """
+        self.known.update(columns)
+
+    def now(self, doing: str) -> None:
+        """Says what is being done.
+
+        Args:
+            doing: A few words, for the heartbeat.
+        """
+        self.pulse.doing = doing
+
+    def asked_to_stop(self) -> bool:
+        """Looks at the stop flag, and waits while another job has the machine alone."""
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + PAUSE_CHECK_EVERY_S
+            before = self.clock.part
+            self.turnstile.pause_if_asked(waiting=lambda: self.clock.switch("wait"))
+            if self.clock.part == "wait":
+                self.clock.switch(before)
+        return self._stop.is_set()
+
+    def breathe(self) -> None:
+        """Between two pieces of work: stops if asked to, pauses if another job measures.
+
+        Raises:
+            Preempted: The process was asked to stop.
+        """
+        if self.asked_to_stop():
+            raise Preempted
+
+    def write_arrays(self, name: str, **arrays: Any) -> None:
+        """Writes arrays into one compressed file of the attempt's directory.
+
+        Args:
+            name: Name of the ``.npz`` file.
+            **arrays: The arrays by name.
+        """
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)
+        self.directory.write(name, buffer.getvalue())

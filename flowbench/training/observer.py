@@ -1,0 +1,53 @@
+"""Who watches a training: told how it goes, asked whether it shall stop, handed what to keep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+class Preempted(Exception):
+    """Training was asked to stop; its state can be saved and taken up again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationPoint:
+    """What one look at the validation split found.
+
+    Attributes:
+        step: Optimizer steps done.
+        examples: Training examples seen.
+        charged_s: Seconds charged so far.
+        progress: Part of the budget used.
+        loss: Mean training loss since the last look; None before the first step.
+        raw: Score of the weights, lower is better; None for a model without a likelihood.
+        ema: Score of the averaged weights.
+    """
+
+    step: int
+    examples: int
+    charged_s: float
+    progress: float
+    loss: float | None
+    raw: float | None
+    ema: float | None
+
+
+class Observer(Protocol):
+    """Who watches the loop: the worker, or a test."""
+
+    def tick(self, step: int, progress: float) -> bool:
+        """Called before each step; True asks the loop to stop."""
+        ...
+
+    def validated(self, point: ValidationPoint) -> None:
+        """Called after each look at the validation split."""
+        ...
+
+    def checkpoint_due(self) -> bool:
+        """Called after each step: whether to save now."""
+        ...
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Saves a resumable state."""
+        ...

@@ -1,0 +1,122 @@
+"""The workflows, templates and hooks call what there is, and jobs run all that `.ci/run` does."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+FORMS = sorted(set((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml")))
+SHELL = [ROOT / ".ci" / "run"]
+
+
+def _read(path: Path) -> dict[Any, Any]:
+    content = yaml.safe_load(path.read_text())
+    assert isinstance(content, dict)
+    return content
+
+
+def _jobs() -> list[Any]:
+    return [
+        pytest.param(job, id=f"{path.stem}-{name}")
+        for path in WORKFLOWS
+        for name, job in _read(path)["jobs"].items()
+    ]
+
+
+def _targets() -> set[str]:
+    return set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def _commands(job: dict[str, Any]) -> list[str]:
+    return [step["run"] for step in job["steps"] if "run" in step]
+
+
+@pytest.mark.parametrize("job", _jobs())
+def test_every_target_and_script_that_a_job_calls_exists(job: dict[str, Any]) -> None:
+    text = "\n".join(_commands(job))
+    called = set(re.findall(r"\bmake ([\w-]+)", text))
+    called |= set(re.findall(r"\bbash \.ci/run ([\w-]+)", text))
+    scripts = set(re.findall(r"\b(?:bash|python3?) ([\w./-]+)", text))
+    assert called <= _targets()
+    assert not [script for script in scripts if not (ROOT / script).is_file()]
+
+
+@pytest.mark.parametrize("job", _jobs())
+def test_every_job_ends_and_names_the_version_of_its_actions(job: dict[str, Any]) -> None:
+    assert job["timeout-minutes"] <= 90
+    uses = [step["uses"] for step in job["steps"] if "uses" in step]
+    assert not [
+        action for action in uses if not re.fullmatch(r"[\w./-]+@(v\d+|release/v\d+)", action)
+    ]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_may_write_nothing_unless_a_job_says_so(path: Path) -> None:
+    workflow = _read(path)
+    assert workflow["permissions"] == {"contents": "read"}
+    assert True in workflow, "no events"  # YAML 1.1 reads the key `on` as true
+    granted = {p for job in workflow["jobs"].values() for p in job.get("permissions", {})}
+    assert granted <= {"id-token", "pages"}
+    assert "secrets." not in path.read_text()
+
+
+def test_the_parts_of_ci_are_all_of_it() -> None:
+    """What `make test` does in one run, the jobs do in parts: check, fast tests and slow ones."""
+    recipes = dict(
+        re.findall(r"^([\w-]+):.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.M)
+    )
+    anywhere = "$(ANYWHERE)"
+    assert f'pytest -m "{anywhere}"' in recipes["test"]
+    assert f'pytest -m "not slow and {anywhere}"' in recipes["test-fast"]
+    assert f'pytest -m "slow and {anywhere}"' in recipes["test-slow"]
+    jobs = _read(ROOT / ".github" / "workflows" / "ci.yml")["jobs"]
+    run = {command for job in jobs.values() for command in _commands(job)}
+    assert {f"bash .ci/run {part}" for part in ("check", "test-fast", "test-slow", "docs")} <= run
+
+
+def test_the_fast_tests_run_on_every_python_that_is_supported() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
+    supported = {c.rpartition(" ")[2] for c in declared if re.search(r"Python :: 3\.\d+$", c)}
+    jobs = _read(ROOT / ".github" / "workflows" / "ci.yml")["jobs"]
+    assert set(jobs["test-fast"]["strategy"]["matrix"]["python"]) == supported
+
+
+@pytest.mark.parametrize("path", SHELL, ids=lambda path: path.name)
+def test_scripts_parse(path: Path) -> None:
+    bash = shutil.which("bash")
+    assert bash is not None
+    subprocess.run([bash, "-n", str(path)], check=True)
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in FORMS if path.stem != "config"], ids=lambda path: path.stem
+)
+def test_a_form_asks_something_and_repeats_no_id(path: Path) -> None:
+    form = _read(path)
+    assert {"name", "description", "body"} <= set(form)
+    kinds = {"markdown", "textarea", "input", "dropdown", "checkboxes"}
+    assert {field["type"] for field in form["body"]} <= kinds
+    ids = [field["id"] for field in form["body"]]
+    assert len(ids) == len(set(ids))
+    assert all(field["attributes"]["label"] for field in form["body"])
+
+
+def test_hooks_before_a_commit_call_installed_tools() -> None:
+    repos = _read(ROOT / ".pre-commit-config.yaml")["repos"]
+    hooks = [hook for repo in repos for hook in repo["hooks"]]
+    assert [repo["repo"] for repo in repos] == ["local"]
+    assert {hook["language"] for hook in hooks} == {"system"}
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    installed = {re.split(r"[>=<\[]", requirement)[0] for requirement in extras["dev"]}
+    assert {hook["entry"].split()[0] for hook in hooks} <= installed
