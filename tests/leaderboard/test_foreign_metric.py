@@ -13,7 +13,7 @@ from flowbench.leaderboard import boards
 from flowbench.leaderboard.render import html
 from flowbench.leaderboard.table import Board
 from flowbench.registry import PluginSelection, load_registry
-from flowbench.runner.execute import measurement_row
+from flowbench.runner.measure import measurement_row
 from flowbench.store.attempt_files import attempt_dirs
 from flowbench.store.ingest import ingest
 from flowbench.store.records import MeasurementRow
