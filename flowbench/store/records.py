@@ -68,7 +68,6 @@ class MeasurementRow(Record):
         metric: Name of the metric that computed it.
         name: Name of the value.
         value: The value; None unless ``status`` is ``ok``.
-        unit: Its unit.
         direction: Which way is better.
         status: Whether there is a value.
         reason: Why there is none.
@@ -127,6 +126,14 @@ class CurvePoint(Record):
     nll: float | None = None
     nll_ema: float | None = None
 
+    def score(self, weights: str | None) -> tuple[float, str] | None:
+        """The validation value of raw or averaged (``ema``) weights, and its unit."""
+        is_ema = weights == "ema"
+        bits, nats = (self.bpd_ema, self.nll_ema) if is_ema else (self.bpd, self.nll)
+        if bits is not None:
+            return bits, "bits/dim"
+        return None if nats is None else (nats, "nats")
+
 
 class AttemptRow(Record):
     """One try at a job, whatever became of it.
@@ -154,7 +161,6 @@ class AttemptRow(Record):
         num_parameters: Trainable parameters.
         weights: The weights that were measured: ``raw`` or ``ema``, the better on validation.
         best_step: The step they were taken at.
-        likelihood: What the likelihood is.
         data: Facts of the data: ``modality``, ``event_shape``, ``levels`` and the sizes of the
             splits, by their names in `DatasetInfo`.
         code_sha256: Hash of the code that ran: core, and plugins of model, dataset and metrics.

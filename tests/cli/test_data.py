@@ -70,7 +70,7 @@ def test_prepare_verify_and_where(flowbench: Command, tmp_path: Path) -> None:
     status, out, _ = flowbench("data", "prepare", "tiny", "--from", "given")
     assert status == 0
     assert "train 36 (of 40 published)" in out
-    assert "validation 4 (held out of train)" in out
+    assert "validation 4 (held out from train)" in out
     status, out, _ = flowbench("data", "verify", "tiny", "--json")
     facts = json.loads(out)
     assert (status, facts["verified"], facts["splits"]["test"]["count"]) == (0, True, 10)

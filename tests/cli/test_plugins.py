@@ -16,7 +16,7 @@ FLOWBENCH_API_VERSION = 2
 def register_metrics():
     return [MetricSpec(name="same", compute="m:f", unit="", direction="lower", summary="s")]
 """
-# The module of each distribution, and what is said of it.
+# The module of each distribution, and the reason shown for it.
 INSTALLED = {
     "flow-a-import": ("import nothing_of_that_name", "No module named 'nothing_of_that_name'"),
     "flow-b-api": ("FLOWBENCH_API_VERSION = 99", "is for API 99, this flowbench has API 2"),
