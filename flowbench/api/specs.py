@@ -300,7 +300,7 @@ class MetricSpec:
     scale: Scale = "linear"
     decimals: int | None = None
     needs: frozenset[Literal["likelihood", "samples", "inverse", "label"]] = frozenset()
-    modalities: frozenset[Modality] = frozenset({"image", "vector", "sequence"})
+    modalities: frozenset[Modality] = frozenset({"image", "vector", "audio", "sequence"})
     data: Literal["discrete", "continuous"] | None = None
     num_dims: int | None = None
     datasets: frozenset[str] | None = None
