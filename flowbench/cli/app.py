@@ -13,7 +13,7 @@ from flowbench.errors import FlowbenchError
 
 app = typer.Typer(
     name="flowbench",
-    help="Train normalizing flows under one budget, measure them by one protocol, compare.",
+    help="Train normalizing flows under one budget, measure them by one protocol, compare them.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -21,28 +21,28 @@ def leaderboard(
         typer.Argument(help="Suites (flowbench list suites) [default: a board of all results]."),
     ] = None,
     every: Annotated[
-        bool, typer.Option("--all", help="Every suite that has something to show.")
+        bool, typer.Option("--all", help="Write every suite that has something to show.")
     ] = False,
     formats: Annotated[
         list[str] | None,
         typer.Option(
             "--format",
-            help="html, md, latex, csv, parquet or terminal; repeatable [default: html].",
+            help="html, md, latex, csv, parquet or terminal; can be repeated [default: html].",
         ),
     ] = None,
     strict: Annotated[
         bool,
         typer.Option(
             "--strict",
-            help="Exit with 1 if a value is missing, failed, stale, of one run, or of a model "
-            "that fails its contract.",
+            help="Exit with status 1 if a value is missing, failed, stale or from a single run, or "
+            "if its model fails the contract.",
         ),
     ] = False,
     folders: Annotated[
         bool,
         typer.Option(
             "--folders",
-            help="A folder for each board: NAME/index.html; index.html lists the suites given.",
+            help="Give each board a folder of its own, NAME/index.html, and list them.",
         ),
     ] = False,
     out: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("boards"),

@@ -8,14 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from flowbench import paths
-from flowbench.cli.options import AsJson, DataDir, NoPlugins, PluginFiles, Results
+from flowbench.cli.options import AsJson, DataDir, NoPlugins, PluginFiles, Results, load_plugins
 
 
 def check(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Models, model:preset, datasets and metrics; none for all that --plugin-file has."
+            help="Models, model:preset, datasets and metrics [default: all of --plugin-file]."
         ),
     ] = None,
     everything: Annotated[
@@ -23,17 +23,17 @@ def check(
     ] = False,
     dataset: Annotated[
         str | None,
-        typer.Option(help="Check models on random data of this dataset's form."),
+        typer.Option(help="Check models on random data shaped like this dataset."),
     ] = None,
     fast: Annotated[
-        bool, typer.Option("--fast", help="Leave out the checks that train a model.")
+        bool, typer.Option("--fast", help="Skip the checks that train a model.")
     ] = False,
     limit: Annotated[
         float | None,
-        typer.Option(min=1, help="Seconds that a single check may take (120 by default)."),
+        typer.Option(min=1, help="Seconds that a single check may take [default: 120]."),
     ] = None,
     store: Annotated[
-        bool, typer.Option("--store/--no-store", help="Keep the outcome in the results.")
+        bool, typer.Option("--store/--no-store", help="Keep the outcome in the results folder.")
     ] = True,
     as_json: AsJson = False,
     results: Results = None,
@@ -50,11 +50,8 @@ def check(
         raise SuiteError("nothing to check; give names, or --all for everything (flowbench list)")
     from flowbench.contract.by_name import checks_of, keep, names_of
     from flowbench.contract.checks import LIMIT_S
-    from flowbench.registry import PluginSelection, load_registry
 
-    registry = load_registry(
-        PluginSelection.from_environment(exclude=no_plugin or (), files=plugin_file or ())
-    )
+    registry = load_plugins(plugin_file, no_plugin)
     chosen = None if everything else names or names_of(registry, plugin_file)
     reports = []
     for title, run in checks_of(

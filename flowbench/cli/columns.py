@@ -28,9 +28,6 @@ def print_columns(rows: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> 
 def text(value: Any) -> str:
     """A value as a person reads it.
 
-    Args:
-        value: The value.
-
     Returns:
         Thousands grouped, yes and no for booleans, nothing for None.
     """

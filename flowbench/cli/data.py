@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flowbench import paths
-from flowbench.cli.options import AsJson, DataDir, NoPlugins, PluginFiles
+from flowbench.cli.options import AsJson, DataDir, NoPlugins, PluginFiles, load_plugins
 
 if TYPE_CHECKING:
     from flowbench.api.specs import DatasetSpec, RemoteFile
@@ -28,18 +28,18 @@ def prepare(
     name: Name,
     from_: Annotated[
         Path | None,
-        typer.Option("--from", help="Folder with the published files that you have already."),
+        typer.Option("--from", help="Folder with published files that you already have."),
     ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
     data_dir: DataDir = None,
     plugin_file: PluginFiles = None,
     no_plugin: NoPlugins = None,
 ) -> None:
-    """Download a dataset or a metric's weights, and check it; convert a dataset once to a store."""
+    """Download and check a dataset or a metric's weights; a dataset is converted once."""
     from flowbench.registry.build import prepare_dataset
     from flowbench.registry.weights import prepare_weights, weight_files
 
-    registry = _registry(plugin_file, no_plugin)
+    registry = load_plugins(plugin_file, no_plugin)
     folder = paths.data_dir(data_dir).resolve()
     if name in weight_files(registry):
         path = prepare_weights(registry, name, folder, given=from_, offline=offline)
@@ -61,13 +61,13 @@ def verify(
     plugin_file: PluginFiles = None,
     no_plugin: NoPlugins = None,
 ) -> None:
-    """Read a whole dataset, or a file of weights, and hold it to its hash."""
+    """Read a whole dataset, or a file of weights, and compare it with its hash."""
     from flowbench.data.library.download import check_file
     from flowbench.data.library.prepared import verify_prepared
     from flowbench.errors import DataMissingError
     from flowbench.registry.build import load_dataset
 
-    registry = _registry(plugin_file, no_plugin)
+    registry = load_plugins(plugin_file, no_plugin)
     folder = paths.data_dir(data_dir).resolve()
     weights = _weights(registry, name, folder)
     if weights is not None:
@@ -94,7 +94,7 @@ def where(
     plugin_file: PluginFiles = None,
     no_plugin: NoPlugins = None,
 ) -> None:
-    """Show the folder of prepared data, or what there is of one dataset or file of weights."""
+    """Show the data folder, or what is there of one dataset or file of weights."""
     from flowbench.data.library.manifest import read_manifest
     from flowbench.data.library.prepared import prepared_folder
 
@@ -102,7 +102,7 @@ def where(
     if name is None:
         _show({"data_dir": str(folder)}, as_json)
         return
-    registry = _registry(plugin_file, no_plugin)
+    registry = load_plugins(plugin_file, no_plugin)
     weights = _weights(registry, name, folder)
     if weights is not None:
         _show(weights[1], as_json)
@@ -113,14 +113,6 @@ def where(
         return
     manifest = read_manifest(prepared_folder(spec, folder))
     _show(_facts(spec, folder, manifest), as_json)
-
-
-def _registry(plugin_file: Any, no_plugin: Any) -> Registry:
-    from flowbench.registry import PluginSelection, load_registry
-
-    return load_registry(
-        PluginSelection.from_environment(exclude=no_plugin or (), files=plugin_file or ())
-    )
 
 
 def _weights(
@@ -191,16 +183,16 @@ def _lines(key: str, value: Any) -> list[str]:
 def _split_line(name: str, split: dict[str, Any]) -> str:
     line = f"{name} {split['count']:,}"
     if split["published"] is None:
-        return f"{line} (held out of train)"
+        return f"{line} (held out from train)"
     if split["published"] == split["count"]:
         return line
     removed = split["in_other_splits"]
-    also = f"; {removed:,} left out, other splits hold them too" if removed else ""
+    also = f"; {removed:,} left out because another split has them" if removed else ""
     return f"{line} (of {split['published']:,} published{also})"
 
 
 def _source_line(source: dict[str, Any]) -> str:
     if source["sha256"] is None:
-        return f"{source['name']} as a folder: no published hash to hold it to"
-    checked = "as published" if source["published"] else "no published hash to hold it to"
+        return f"{source['name']} is a folder: no published hash to compare with"
+    checked = "as published" if source["published"] else "no published hash to compare with"
     return f"{source['name']} {source['sha256'][:16]}... {checked}"

@@ -1,4 +1,4 @@
-"""``flowbench doctor``: what this machine offers, and what is wrong with it."""
+"""``flowbench doctor``: what this machine offers, and what is wrong with the installation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 
 from flowbench import __version__, paths
-from flowbench.cli.options import Results
+from flowbench.cli.options import Results, load_plugins
 from flowbench.errors import FlowbenchError
 
 
@@ -65,9 +65,8 @@ def _cores() -> str:
 
 def _plugins() -> str:
     from flowbench.errors import PluginLoadError
-    from flowbench.registry import PluginSelection, load_registry
 
-    registry = load_registry(PluginSelection.from_environment())
+    registry = load_plugins(None, None)
     broken = [f"{p.source.label}: {p.cause}" for p in registry.plugins if p.cause]
     if broken:
         raise PluginLoadError(f"quarantined: {'; '.join(broken)}")
@@ -81,7 +80,7 @@ def _results(folder: Path) -> str:
     from flowbench.store.queries import list_attempts
 
     if not folder.exists():
-        return f"{folder} (not there yet)"
+        return f"{folder} (not created yet)"
     ResultsDir(folder).prepare()
     if not database_path(folder).exists():
         return f"{folder}, no database yet"

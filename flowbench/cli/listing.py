@@ -10,7 +10,14 @@ import typer
 
 from flowbench import paths
 from flowbench.cli.columns import print_columns
-from flowbench.cli.options import AsJson, DataDir, NoPlugins, PluginFiles
+from flowbench.cli.options import (
+    AsJson,
+    DataDir,
+    NoPlugins,
+    PluginFiles,
+    load_plugins,
+    selected_plugins,
+)
 
 if TYPE_CHECKING:
     from flowbench.registry import Registry
@@ -32,7 +39,7 @@ def list_(
 
     if kind is not None and kind not in KINDS:
         raise SuiteError(f"cannot list {kind!r}; expected one of {', '.join(KINDS)}")
-    registry = _registry(plugin_file, no_plugin)
+    registry = load_plugins(plugin_file, no_plugin)
     folder = paths.data_dir(data_dir)
     found = {name: _describe(registry, name, folder) for name in KINDS if kind in (None, name)}
     if as_json:
@@ -40,14 +47,6 @@ def list_(
         return
     for name, rows in found.items():
         _print_rows(name, rows, titled=kind is None)
-
-
-def _registry(plugin_file: Any, no_plugin: Any) -> Registry:
-    from flowbench.registry import PluginSelection, load_registry
-
-    return load_registry(
-        PluginSelection.from_environment(exclude=no_plugin or (), files=plugin_file or ())
-    )
 
 
 def _describe(registry: Registry, kind: str, data_dir: Path) -> Described:
@@ -129,11 +128,9 @@ def _print_rows(title: str, rows: Described, *, titled: bool) -> None:
 
 def show(
     name: Annotated[str, typer.Argument(help="A model, model:preset, dataset or metric.")],
-    dataset: Annotated[
-        str | None, typer.Option(help="Dataset that a model is configured for.")
-    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="Dataset to configure a model for.")] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Override: width=64; repeatable.")
+        list[str] | None, typer.Option("--set", help="Override a value: width=64; can be repeated.")
     ] = None,
     as_json: AsJson = False,
     plugin_file: PluginFiles = None,
@@ -143,7 +140,7 @@ def show(
     from flowbench.data.library.folder import is_folder
     from flowbench.suite.load import parse_settings
 
-    registry = _registry(plugin_file, no_plugin)
+    registry = load_plugins(plugin_file, no_plugin)
     bare = name.partition(":")[0]
     known = name in registry.datasets or name in registry.metrics or is_folder(name)
     if bare in registry.models or not known:
@@ -190,11 +187,10 @@ def plugins(
     as_json: AsJson = False, plugin_file: PluginFiles = None, no_plugin: NoPlugins = None
 ) -> None:
     """Show installed plugins, and why a broken one is quarantined."""
-    from flowbench.registry.entry_points import PluginSelection, load_plugins
+    from flowbench.registry import entry_points
     from flowbench.registry.registry import name_clashes
 
-    selection = PluginSelection.from_environment(exclude=no_plugin or (), files=plugin_file or ())
-    found = load_plugins(selection)
+    found = entry_points.load_plugins(selected_plugins(plugin_file, no_plugin))
     clashes = name_clashes(found)
     rows = [_describe_plugin(plugin, clashes) for plugin in found]
     if as_json:

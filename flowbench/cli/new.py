@@ -12,9 +12,9 @@ KINDS = ("model", "dataset", "metric")
 
 def new(
     kind: Annotated[str, typer.Argument(help="model, dataset or metric.")],
-    name: Annotated[str, typer.Argument(help="Its name, e.g. my-flow.")],
+    name: Annotated[str, typer.Argument(help="Its name, such as my-flow.")],
     folder: Annotated[
-        Path, typer.Option("--dir", help="Where to make the folder flowbench-NAME.")
+        Path, typer.Option("--dir", help="Folder in which to create flowbench-NAME.")
     ] = Path(),
 ) -> None:
     """Write a complete, installable, tested plugin package."""

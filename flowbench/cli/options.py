@@ -1,11 +1,14 @@
-"""Flags that several commands share."""
+"""Flags that several commands share, and what those of plugins mean."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from flowbench.registry import PluginSelection, Registry
 
 Results = Annotated[
     Path | None,
@@ -13,14 +16,42 @@ Results = Annotated[
 ]
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", help="Prepared datasets [default: FLOWBENCH_DATA or the cache]."),
+    typer.Option(
+        "--data-dir", help="Folder of prepared datasets [default: FLOWBENCH_DATA or the cache]."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PluginFiles = Annotated[
     list[Path] | None,
-    typer.Option("--plugin-file", help="Load a plugin from a Python file; repeatable."),
+    typer.Option("--plugin-file", help="Load a plugin from a Python file; can be repeated."),
 ]
 NoPlugins = Annotated[
     list[str] | None,
-    typer.Option("--no-plugin", help="Leave out a distribution or distribution:name; repeatable."),
+    typer.Option(
+        "--no-plugin", help="Leave out a distribution or distribution:name; can be repeated."
+    ),
 ]
+
+
+def selected_plugins(files: PluginFiles, excluded: NoPlugins) -> PluginSelection:
+    """The plugins that the environment and two flags select; nothing is imported yet.
+
+    Args:
+        files: What ``--plugin-file`` was given.
+        excluded: What ``--no-plugin`` was given.
+    """
+    from flowbench.registry import PluginSelection
+
+    return PluginSelection.from_environment(exclude=excluded or (), files=files or ())
+
+
+def load_plugins(files: PluginFiles, excluded: NoPlugins) -> Registry:
+    """The registry of those plugins.
+
+    Args:
+        files: What ``--plugin-file`` was given.
+        excluded: What ``--no-plugin`` was given.
+    """
+    from flowbench.registry import load_registry
+
+    return load_registry(selected_plugins(files, excluded))

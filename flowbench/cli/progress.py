@@ -34,15 +34,15 @@ class _Line:
     state: str
     heartbeat: Heartbeat | None = None
     record: AttemptRow | None = None
-    said_at: float = 0.0
+    printed_at: float = 0.0
 
 
 class ProgressDisplay:
-    """Keeps one line a job up to date.
+    """Keeps one line per job up to date.
 
     Args:
-        decisions: Jobs and what is done for each.
-        console: Where to print.
+        decisions: Each job, and whether and why it runs.
+        console: Prints the lines; its width decides what fits.
     """
 
     def __init__(self, decisions: Sequence[tuple[Job, Decision]], console: Console) -> None:
@@ -57,25 +57,25 @@ class ProgressDisplay:
         """A worker was started."""
         self._lines[job.row.job_id].state = "starting"
         threads = f"{slot.num_threads} thread{'s' if slot.num_threads > 1 else ''}"
-        self._say(f"{job.label}: started (attempt {attempt.number}, {threads})")
+        self._print_line(f"{job.label}: started (attempt {attempt.number}, {threads})")
 
     def beat(self, job: Job, heartbeat: Heartbeat) -> None:
-        """A worker says what it is doing."""
+        """A worker reports what it is doing."""
         line = self._lines[job.row.job_id]
         line.heartbeat = heartbeat
         now = time.monotonic()
         if self.live is not None:
             self.live.update(self._table())
-        elif now - line.said_at > PLAIN_EVERY_S:
-            line.said_at = now
-            self._say(f"{job.label}: {_plain(line)}")
+        elif now - line.printed_at > PLAIN_EVERY_S:
+            line.printed_at = now
+            self._print_line(f"{job.label}: {_plain(line)}")
 
     def ended(self, job: Job, record: AttemptRow) -> None:
         """An attempt has ended."""
         line = self._lines[job.row.job_id]
         line.record = record
         reason = f": {record.reason}" if record.reason else ""
-        self._say(f"{job.label}: {record.status}{reason}")
+        self._print_line(f"{job.label}: {record.status}{reason}")
         if self.live is not None:
             self.live.update(self._table())
 
@@ -83,7 +83,8 @@ class ProgressDisplay:
         """Something went wrong that does not end the run."""
         self.console.print(Text(f"warning: {message}", style="yellow"))
 
-    def _say(self, message: str) -> None:
+    def _print_line(self, message: str) -> None:
+        """Prints a line that stays, unless the live table shows the same."""
         if self.live is None:
             self.console.print(Text(message))
 
@@ -147,13 +148,13 @@ def _plain(line: _Line) -> str:
 
 @contextmanager
 def progress_display(decisions: Sequence[tuple[Job, Decision]]) -> Iterator[ProgressDisplay]:
-    """Shows a run while the block runs.
+    """Shows the progress of a run for as long as the block lasts.
 
     Args:
-        decisions: Jobs and what is done for each.
+        decisions: Each job, and whether and why it runs.
 
     Yields:
-        The display, which watches the scheduler.
+        The display, to be told of everything by the scheduler.
     """
     console = Console()
     if not console.is_terminal:

@@ -1,4 +1,4 @@
-"""``flowbench results``: what the store holds."""
+"""``flowbench results``: what was measured so far."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _likelihood(metrics: dict[str, Any]) -> str:
 
 @app.command("show")
 def show(
-    which: Annotated[str, typer.Argument(help="An attempt, a job, or the beginning of its id.")],
+    which: Annotated[str, typer.Argument(help="Id of an attempt or a job, or how it begins.")],
     results: Results = None,
 ) -> None:
     """Print one attempt's whole record as JSON."""
@@ -68,7 +68,7 @@ def show(
 
 @app.command("logs")
 def logs(
-    which: Annotated[str, typer.Argument(help="An attempt, a job, or the beginning of its id.")],
+    which: Annotated[str, typer.Argument(help="Id of an attempt or a job, or how it begins.")],
     results: Results = None,
 ) -> None:
     """Print the log of an attempt."""
@@ -95,23 +95,23 @@ def _find(results: Path, which: str) -> AttemptRow:
 def export(
     suites: Annotated[
         list[str] | None,
-        typer.Argument(help="Suites to keep whole, as text [default: every measured value]."),
+        typer.Argument(help="Suites to keep as text [default: export every measured value]."),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
             "--out",
-            help="File to write: .csv, .parquet or .json; of suites the results folder to keep "
-            "them in [default: results.csv; RESULTS/reference].",
+            help="File to write (.csv, .parquet or .json) [default: results.csv]; for suites the "
+            "folder to keep them in [default: RESULTS/reference].",
         ),
     ] = None,
     results: Results = None,
 ) -> None:
-    """Write every measured value, one row each; or keep what suites' boards show as text.
+    """Write every measured value, one row each; or keep what boards of suites show, as text.
 
-    Kept are the attempts that the boards show, and no others. They are small enough for git, and a
-    results folder of their own: flowbench leaderboard SUITE --results results/reference makes the
-    same page from them, and the other commands here read it too.
+    Only those attempts are kept, small enough for git. Their folder is a results folder of its own:
+    flowbench leaderboard SUITE --results results/reference makes the same page from it, and the
+    other commands here read it too.
     """
     folder = paths.results_dir(results)
     if suites:
@@ -132,11 +132,11 @@ def export(
 
 @app.command("query")
 def query(
-    sql: Annotated[str, typer.Argument(help="One SELECT.")],
+    sql: Annotated[str, typer.Argument(help="One SELECT statement.")],
     as_json: AsJson = False,
     results: Results = None,
 ) -> None:
-    """Run SQL that reads: tables results, jobs, attempts, measurements, curves."""
+    """Query the tables results, jobs, attempts, measurements and curves with SQL."""
     from flowbench.store import queries
     from flowbench.store.rebuild import readable
 

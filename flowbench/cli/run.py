@@ -13,7 +13,7 @@ import typer
 
 from flowbench import paths
 from flowbench.cli.columns import print_columns
-from flowbench.cli.options import DataDir, NoPlugins, PluginFiles, Results
+from flowbench.cli.options import DataDir, NoPlugins, PluginFiles, Results, selected_plugins
 
 if TYPE_CHECKING:
     from flowbench.runner.decide import Decision
@@ -30,30 +30,34 @@ def run(
         str | None, typer.Argument(help="Suite name or TOML file; flags override it.")
     ] = None,
     models: Annotated[
-        str | None, typer.Option(help="Models to run, comma-separated: glow,realnvp:small.")
+        str | None, typer.Option(help="Models, separated by commas: glow,realnvp:small.")
     ] = None,
     datasets: Annotated[str | None, typer.Option(help="Datasets [default: digits].")] = None,
     metrics: Annotated[
         str | None,
-        typer.Option(help="Metrics [default: all that apply, but for those such as fid]."),
+        typer.Option(help="Metrics [default: all that apply, except costly ones such as fid]."),
     ] = None,
     budget: Annotated[
         str | None,
-        typer.Option(help="Training budget a job: 60s, 2gpuh, 5000steps, 60s,5000steps."),
+        typer.Option(help="Training budget of each job: 60s, 2gpuh, 5000steps or 60s,5000steps."),
     ] = None,
     seeds: Annotated[str | None, typer.Option(help="Seeds: 0, 0-2 or 0,3,7.")] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Override: glow.width=64; repeatable.")
+        list[str] | None,
+        typer.Option("--set", help="Override a value: glow.width=64; can be repeated."),
     ] = None,
     eval_draws: Annotated[
-        int | None, typer.Option(help="Noise draws for each test example [default: 16].")
+        int | None, typer.Option(help="Noise draws per test example [default: 16].")
     ] = None,
     num_samples: Annotated[
-        int | None, typer.Option(help="Samples drawn for metrics of samples [default: 256].")
+        int | None,
+        typer.Option(help="Samples drawn for metrics that look at samples [default: 256]."),
     ] = None,
     sample: Annotated[
         list[str] | None,
-        typer.Option("--sample", help="Sampling: temperature=0.8,guidance=2; repeatable."),
+        typer.Option(
+            "--sample", help="Sampling settings: temperature=0.8,guidance=2; can be repeated."
+        ),
     ] = None,
     weights: Annotated[
         Path | None,
@@ -63,23 +67,26 @@ def run(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     jobs: Annotated[
-        int | None, typer.Option(help="Jobs at a time [default: one a GPU, two on a CPU].", min=1)
+        int | None,
+        typer.Option(help="Jobs to run at a time [default: one per GPU, two on a CPU].", min=1),
     ] = None,
     executor: Annotated[str, typer.Option(help="Where jobs run.")] = "local",
     rerun: Annotated[
-        str | None, typer.Option(help="Run anew what has a result: failed, stale or all.")
+        str | None, typer.Option(help="Rerun jobs that have a result: failed, stale or all.")
     ] = None,
     timeout: Annotated[
-        str, typer.Option(help="Most time an attempt may spend outside its budget.")
+        str, typer.Option(help="How long an attempt may take outside its budget.")
     ] = DEFAULT_TIMEOUT,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the jobs and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the jobs and stop there.")
+    ] = False,
     results: Results = None,
     data_dir: DataDir = None,
     plugin_file: PluginFiles = None,
     no_plugin: NoPlugins = None,
 ) -> None:
     """Train and measure models under one budget, and print their table."""
-    from flowbench.registry import PluginSelection, load_registry
+    from flowbench.registry import load_registry
     from flowbench.runner.run import RunRequest, prepare
     from flowbench.training.budget import parse_duration
 
@@ -87,8 +94,8 @@ def run(
     chosen = flags.suite(suite)
     if weights is not None:
         os.environ["FLOWBENCH_WEIGHTS"] = str(_existing(weights).resolve())  # workers inherit it
-    files = tuple(path.resolve() for path in plugin_file or ())
-    plugins = PluginSelection.from_environment(exclude=no_plugin or (), files=files)
+    files = [path.resolve() for path in plugin_file or ()]  # workers run elsewhere
+    plugins = selected_plugins(files, no_plugin)
     registry = load_registry(plugins)
     request = RunRequest(
         suite=chosen,
@@ -134,7 +141,7 @@ def _execute(prepared: PreparedRun, results: Path, suite: Suite) -> None:
         try:
             records = prepared.scheduler(display).run(prepared.decisions)
         except KeyboardInterrupt:
-            display.warn("interrupted; run the same command to go on from the checkpoints")
+            display.warn("interrupted; run the same command again to continue from the checkpoints")
             raise typer.Exit(130) from None
     display.console.print(
         terminal_table(results, [job.row.job_id for job, _ in prepared.decisions], suite)

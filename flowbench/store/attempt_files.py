@@ -33,7 +33,6 @@ class AttemptContents:
     """Everything one attempt left behind, in its directory or in the store.
 
     Attributes:
-        record: The record.
         curves: Validations during training, in order.
         samples_png: A grid of samples, if the model can draw any.
         log_prob: Log-likelihood of each test example in nats, shape (N,), if it has one.
@@ -48,14 +47,7 @@ class AttemptContents:
 
 
 def attempt_dirs(results: Path) -> Iterator[Path]:
-    """All attempt directories with a record, in a fixed order.
-
-    Args:
-        results: The results folder.
-
-    Yields:
-        The directories, sorted by job and attempt.
-    """
+    """All attempt directories with a record, sorted by job and attempt."""
     for record in sorted((results / "runs").glob(f"*/*/{RECORD}")):
         yield record.parent
 
@@ -120,14 +112,7 @@ def _read_log_prob(path: Path) -> NDArray[np.float64]:
 
 
 def first_line(exc: Exception) -> str:
-    """What is wrong with something that cannot be read.
-
-    Args:
-        exc: What was raised.
-
-    Returns:
-        One line; of a validation, the first problem and where it is.
-    """
+    """Why something could not be read, in one line: of a validation its first problem."""
     if isinstance(exc, ValidationError):
         first = exc.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])

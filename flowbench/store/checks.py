@@ -38,7 +38,6 @@ class CheckRow(Record):
         name: Its name; of a model with the preset, if one was named.
         status: ``skipped`` if no check could be run.
         plugin: The distribution that registers it.
-        plugin_version: Its version.
         flowbench_version: That of the contract.
         code_sha256: Hash of the code that was checked: the core's and that of the part's plugin;
             of a model, attempts carry the same as ``model_code_sha256``.
@@ -112,15 +111,7 @@ def write_check(results: Path, row: CheckRow) -> None:
 
 
 def load_checks(connection: Connection, results: Path) -> int:
-    """Brings all outcomes of a results folder into an open database.
-
-    Args:
-        connection: A writing connection.
-        results: The results folder.
-
-    Returns:
-        How many there are.
-    """
+    """Brings all outcomes of a results folder into an open database, and counts them."""
     rows = list(_read_all(results))
     for row in rows:
         _replace(connection, row)
@@ -129,9 +120,6 @@ def load_checks(connection: Connection, results: Path) -> int:
 
 def latest_checks(results: Path) -> list[CheckRow]:
     """The last outcome of every part that was checked.
-
-    Args:
-        results: The results folder.
 
     Returns:
         The outcomes, by kind and name; none if there is no database yet.

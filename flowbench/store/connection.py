@@ -26,10 +26,12 @@ LOCK_WAIT_S = 10.0
 
 # The oldest format that has all we store: every DuckDB since 1.0 opens it.
 _STORAGE_VERSION = "v1.0.0"
+# DuckDB would fetch and load extensions when a query seems to need one.
 _NO_DOWNLOADS = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
 }
+# Options that an SQL text cannot take back, for texts that the user wrote.
 _SANDBOX = {"enable_external_access": "false", "lock_configuration": "true"}
 
 # DuckDB tells these apart by text alone.
@@ -44,9 +46,6 @@ _DAMAGED = re.compile(
 
 def database_path(results: Path) -> Path:
     """Where the database of a results folder is.
-
-    Args:
-        results: The results folder.
 
     Returns:
         The path of the DuckDB file, which need not exist.
@@ -89,7 +88,6 @@ def reading(
     """Opens the database for reading.
 
     Args:
-        results: The results folder.
         sandbox: Cut the connection off from files, network and settings, for SQL from the user.
         wait_s: How long to wait for a writing process to let go of it.
 
@@ -110,9 +108,6 @@ def reading(
 
 def migrate(results: Path) -> int:
     """Brings the database of a results folder to the current schema.
-
-    Args:
-        results: The results folder.
 
     Returns:
         The version of the schema.
@@ -174,7 +169,7 @@ def _connect(path: Path, *, read_only: bool, options: dict[str, str], wait_s: fl
     import duckdb
 
     deadline = time.monotonic() + wait_s
-    pause_s = 0.02
+    pause_s = 0.02  # doubles: a writer holds the lock for milliseconds, or for a long ingest
     while True:
         try:
             return duckdb.connect(str(path.absolute()), read_only=read_only, config=dict(options))
@@ -195,12 +190,12 @@ def _locked(exc: Exception, path: Path, wait_s: float) -> str:
 
 
 def _explain(exc: Exception, path: Path) -> str:
-    said = str(exc).strip().splitlines()[0] if str(exc).strip() else type(exc).__name__
-    if _DAMAGED.search(said):
+    message = str(exc).strip().splitlines()[0] if str(exc).strip() else type(exc).__name__
+    if _DAMAGED.search(message):
         return (
-            f"{path} is damaged ({said}); run `flowbench store rebuild`, "
+            f"{path} is damaged ({message}); run `flowbench store rebuild`, "
             "which recreates it from the attempts' own records and keeps the damaged file"
         )
-    if "permission denied" in said.lower() or "read-only file system" in said.lower():
-        return f"cannot open {path}: {said}; check its permissions or choose another --results"
-    return f"{path}: {said}"
+    if "permission denied" in message.lower() or "read-only file system" in message.lower():
+        return f"cannot open {path}: {message}; check its permissions or choose another --results"
+    return f"{path}: {message}"

@@ -78,11 +78,7 @@ SELECT (?::VARCHAR[])[owner + 1], list(value ORDER BY place) FROM flat GROUP BY 
 
 
 def log_problem(problem: str) -> None:
-    """Reports a problem to the log ``flowbench.store``.
-
-    Args:
-        problem: One line.
-    """
+    """Reports a problem, one line, to the log ``flowbench.store``."""
     logging.getLogger("flowbench.store").warning("%s", problem)
 
 
@@ -105,7 +101,6 @@ def load(connection: Connection, attempt_dirs: Iterable[Path], *, report: Report
     """Brings attempts into an open database.
 
     Args:
-        connection: A writing connection.
         attempt_dirs: Directories of attempts that have ended.
         report: Told of what cannot be read.
 
@@ -126,12 +121,7 @@ def load(connection: Connection, attempt_dirs: Iterable[Path], *, report: Report
 
 
 def load_kept(connection: Connection, kept: Iterable[AttemptContents]) -> None:
-    """Brings attempts that are kept as text into an open database, but for those that it has.
-
-    Args:
-        connection: A writing connection.
-        kept: The attempts.
-    """
+    """Brings attempts that are kept as text into an open database that lacks them."""
     there = stored_ids(connection)
     missing = (contents for contents in kept if contents.record.attempt_id not in there)
     _write(connection, [_Staged.of(contents) for contents in missing])
@@ -170,6 +160,8 @@ class _Staged:
 
 @dataclass(frozen=True)
 class _Batch:
+    """Attempts that were read, and what could not be."""
+
     staged: list[_Staged]
     problems: list[str]
 

@@ -36,7 +36,7 @@ class _Line(Record):
 
 
 def thinned(points: Sequence[Point]) -> Sequence[Point]:
-    """Every so many points of a curve, so that what is left can be drawn.
+    """Leaves out points of a curve evenly, so that what is left can be drawn.
 
     Args:
         points: The points in order.
@@ -77,11 +77,7 @@ def keep(results: Path, name: str, attempts: Iterable[AttemptContents]) -> Path:
 
 
 def has_kept(results: Path) -> bool:
-    """Whether a results folder has attempts that are kept as text.
-
-    Args:
-        results: The results folder.
-    """
+    """Whether a results folder has attempts that are kept as text."""
     return any(_files(results))
 
 
@@ -89,7 +85,6 @@ def kept_attempts(results: Path, report: Callable[[str], None]) -> Iterator[Atte
     """Reads all attempts that a results folder keeps as text.
 
     Args:
-        results: The results folder.
         report: Told, in one line each, of lines that cannot be read; they are left out.
 
     Yields:

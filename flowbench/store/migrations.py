@@ -138,7 +138,6 @@ def migrate(connection: Connection, path: Path) -> None:
     """Brings a database to the current schema, each step in a transaction of its own.
 
     Args:
-        connection: A writing connection.
         path: Where the database is, for messages.
     """
     if not connection.execute("SHOW TABLES").fetchall():

@@ -1,6 +1,6 @@
-"""Takes the places of one machine out of what attempts and checks tell.
+"""Takes the folders of one machine out of records of attempts and checks.
 
-Places are known by the form of a path and not by where this process runs: a run may have had
+Folders are told by the form of a path and not by where this process runs: a run may have had
 another home, and the same record gives the same text wherever it is read. Paths are POSIX paths.
 """
 
@@ -27,7 +27,7 @@ _FLAGS_OF_FOLDERS = frozenset({"--results", "--data-dir", "--weights"})
 
 
 def portable_text(text: str) -> str:
-    """Names places as any machine has them.
+    """Writes marks in place of folders, so that the text means the same on any machine.
 
     Args:
         text: A log or a reason.
@@ -50,29 +50,22 @@ def portable_command(command: Sequence[str]) -> list[str]:
     Returns:
         The parts that mean the same elsewhere.
     """
-    said: list[str] = []
+    kept: list[str] = []
     for part in command:
         flag, equals, value = part.partition("=") if part.startswith("--") else ("", "", part)
         if not PurePosixPath(value).is_absolute():
-            said.append(part)
+            kept.append(part)
         elif flag in _FLAGS_OF_FOLDERS:
             continue
-        elif not flag and said and said[-1] in _FLAGS_OF_FOLDERS:
-            said.pop()
+        elif not flag and kept and kept[-1] in _FLAGS_OF_FOLDERS:
+            kept.pop()
         else:
-            said.append(f"{flag}{equals}{_name(value)}")
-    return said
+            kept.append(f"{flag}{equals}{_name(value)}")
+    return kept
 
 
 def portable_record(record: AttemptRow) -> AttemptRow:
-    """What an attempt tells, without places on the machine that it ran on.
-
-    Args:
-        record: The record.
-
-    Returns:
-        The record with the same values.
-    """
+    """A record with the same values, without folders of the machine that it was made on."""
     return record.model_copy(
         update={
             "reason": _text(record.reason),
@@ -84,14 +77,7 @@ def portable_record(record: AttemptRow) -> AttemptRow:
 
 
 def portable_check(check: CheckRow) -> CheckRow:
-    """What a check tells, without places on the machine that it ran on.
-
-    Args:
-        check: The outcome.
-
-    Returns:
-        The outcome; a plugin file goes by its name.
-    """
+    """An outcome without folders of the machine; a plugin file goes by its name."""
     checks = tuple(
         {key: portable_text(v) if isinstance(v, str) else v for key, v in one.items()}
         for one in check.checks

@@ -29,11 +29,8 @@ def _struct(row: type[Record], **columns: str) -> str:
     """SQL of a struct with the fields of a record, so that DuckDB writes the record's JSON itself.
 
     Args:
-        row: The record.
-        columns: Where each field comes from; ``rest`` is the table of those not named.
-
-    Returns:
-        The SQL.
+        row: The class of the record.
+        columns: Where a field comes from, by its name; ``rest`` is the table of all others.
     """
     table = columns.pop("rest")
     fields = (f"'{name}': {columns.get(name, f'{table}.{name}')}" for name in row.model_fields)
@@ -96,7 +93,6 @@ class QueryResult:
 
     Attributes:
         columns: Names of the columns.
-        rows: The rows.
     """
 
     columns: tuple[str, ...]
@@ -107,11 +103,10 @@ def list_attempts(results: Path, job_ids: Sequence[str] | None = None) -> list[d
     """All attempts, as ``flowbench results list --json`` prints them.
 
     Args:
-        results: The results folder.
         job_ids: Only attempts at these jobs; None lists all.
 
     Returns:
-        One object an attempt, oldest first.
+        One object per attempt, oldest first.
     """
     with reading(results) as connection:
         chosen = _ALL if job_ids is None else _OF_JOBS
@@ -119,13 +114,10 @@ def list_attempts(results: Path, job_ids: Sequence[str] | None = None) -> list[d
 
 
 def summary(record: AttemptRow) -> dict[str, Any]:
-    """One attempt in the form of ``results list --json``.
-
-    Args:
-        record: The attempt.
+    """One attempt as ``results list --json`` prints it.
 
     Returns:
-        A flat object; ``metrics`` maps the name of each value to the value and what it is.
+        A flat object; its ``metrics`` has value, unit, split, protocol and so on by name.
     """
     job = record.job
     return {
@@ -153,14 +145,13 @@ def find_attempt(results: Path, which: str) -> AttemptContents:
     """One attempt in full.
 
     Args:
-        results: The results folder.
         which: An attempt id, a job id (its last attempt), or the unambiguous beginning of one.
 
     Returns:
-        All that the store has of it.
+        Record, curves, samples and per-example likelihoods.
 
     Raises:
-        StoreError: No attempt or more than one job goes by that name.
+        StoreError: No attempt has that name, or more than one job begins with it.
     """
     with reading(results) as connection:
         found = connection.execute(_MATCHING, {"which": which}).fetchall() if which else []
@@ -169,7 +160,9 @@ def find_attempt(results: Path, which: str) -> AttemptContents:
         if not jobs:
             raise StoreError(f"there is no job or attempt {which!r} (flowbench results list)")
         if len(jobs) > 1:
-            raise StoreError(f"{which!r} fits {len(jobs)} jobs: {', '.join(jobs[:5])}; write more")
+            raise StoreError(
+                f"{which!r} fits {len(jobs)} jobs: {', '.join(jobs[:5])}; give more of the id"
+            )
         return contents(connection, [found[-1][0]])[0]
 
 
@@ -177,11 +170,10 @@ def standing_attempts(results: Path, job_ids: Sequence[str] | None = None) -> li
     """The attempt that stands for each job: the last that ended well, else the last.
 
     Args:
-        results: The results folder.
         job_ids: Only these jobs; None takes all.
 
     Returns:
-        One record a job.
+        One record per job.
     """
     with reading(results) as connection:
         return records(connection, job_ids, chosen=_STANDING)
@@ -191,11 +183,10 @@ def attempt_contents(results: Path, attempt_ids: Sequence[str]) -> list[AttemptC
     """Attempts in full, with curves, samples and per-example likelihoods.
 
     Args:
-        results: The results folder.
-        attempt_ids: Which.
+        attempt_ids: The attempts wanted.
 
     Returns:
-        Those of them that the store has.
+        Those of them that the store has, oldest first.
     """
     with reading(results) as connection:
         return contents(connection, attempt_ids)
@@ -205,8 +196,7 @@ def per_example(results: Path, attempt_ids: Sequence[str]) -> dict[str, NDArray[
     """Test log-likelihoods, example by example.
 
     Args:
-        results: The results folder.
-        attempt_ids: Which.
+        attempt_ids: The attempts wanted.
 
     Returns:
         Log-likelihoods in nats, shape (N,), of those attempts that have them.
@@ -216,14 +206,7 @@ def per_example(results: Path, attempt_ids: Sequence[str]) -> dict[str, NDArray[
 
 
 def stored_ids(connection: Connection) -> set[str]:
-    """The ids of all attempts.
-
-    Args:
-        connection: An open database.
-
-    Returns:
-        The ids.
-    """
+    """The ids of all attempts in the database."""
     return {attempt_id for (attempt_id,) in connection.execute(_ALL).fetchall()}
 
 
@@ -233,7 +216,6 @@ def records(
     """Reads records back as they were written.
 
     Args:
-        connection: An open database.
         ids: The parameter ``$ids`` of ``chosen``.
         chosen: SQL that selects attempt ids.
 
@@ -249,7 +231,6 @@ def contents(connection: Connection, ids: Sequence[str]) -> list[AttemptContents
     """Reads attempts in full.
 
     Args:
-        connection: An open database.
         ids: Attempt ids.
 
     Returns:
@@ -277,7 +258,6 @@ def likelihoods(connection: Connection, ids: Sequence[str]) -> dict[str, NDArray
     """Per-example test log-likelihoods.
 
     Args:
-        connection: An open database.
         ids: Attempt ids.
 
     Returns:
@@ -294,7 +274,6 @@ def query(results: Path, sql: str) -> QueryResult:
     """Runs one SELECT written by the user, cut off from files, network and settings.
 
     Args:
-        results: The results folder.
         sql: One statement that reads.
 
     Returns:
@@ -319,15 +298,14 @@ def query(results: Path, sql: str) -> QueryResult:
             columns = tuple(column[0] for column in cursor.description or ())
             return QueryResult(columns=columns, rows=tuple(cursor.fetchall()))
         except duckdb.Error as exc:
-            said = " ".join(str(exc).split("\n\nLINE")[0].split())
-            raise StoreError(f"the query was refused: {said}") from exc
+            reason = " ".join(str(exc).split("\n\nLINE")[0].split())  # without the quoted text
+            raise StoreError(f"the query was refused: {reason}") from exc
 
 
 def export(results: Path, out: Path) -> Path:
     """Writes every measured value with its job and attempt, one row each.
 
     Args:
-        results: The results folder.
         out: File to write; its suffix (.csv, .parquet, .json) names the format.
 
     Returns:

@@ -59,7 +59,6 @@ def rebuild(results: Path, *, report: Report = log_problem) -> Rebuilt:
     as text comes last, since it is less than what a directory or the database has of an attempt.
 
     Args:
-        results: The results folder.
         report: Told, in one line each, of what cannot be read.
 
     Returns:
@@ -91,13 +90,12 @@ def rebuild(results: Path, *, report: Report = log_problem) -> Rebuilt:
 
 @contextmanager
 def readable(results: Path, *, report: Report = log_problem) -> Iterator[Path]:
-    """A results folder to read from, with a database for the moment if it has but kept attempts.
+    """A results folder to read from; one with kept attempts alone gets a temporary database.
 
     So reference results need no database, and one that was left beside them does not hide newer
     text: without ``runs/`` there is nothing else that it could be made from.
 
     Args:
-        results: The results folder.
         report: Told, in one line each, of what cannot be read.
 
     Yields:

@@ -68,7 +68,6 @@ class MeasurementRow(Record):
         metric: Name of the metric that computed it.
         name: Name of the value.
         value: The value; None unless ``status`` is ``ok``.
-        unit: Its unit.
         direction: Which way is better.
         status: Whether there is a value.
         reason: Why there is none.
@@ -154,7 +153,6 @@ class AttemptRow(Record):
         num_parameters: Trainable parameters.
         weights: The weights that were measured: ``raw`` or ``ema``, the better on validation.
         best_step: The step they were taken at.
-        likelihood: What the likelihood is.
         data: Facts of the data: ``modality``, ``event_shape``, ``levels`` and the sizes of the
             splits, by their names in `DatasetInfo`.
         code_sha256: Hash of the code that ran: core, and plugins of model, dataset and metrics.

@@ -34,14 +34,7 @@ class Verified:
 
 
 def verify(results: Path) -> Verified:
-    """Compares every attempt's directory with what the database has of it.
-
-    Args:
-        results: The results folder.
-
-    Returns:
-        What differs; nothing in an intact store.
-    """
+    """Compares every attempt's directory, and what is kept as text, with the database."""
     differences: list[str] = []
     compared: set[str] = set()
     directories = attempt_dirs(results)

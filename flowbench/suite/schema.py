@@ -56,12 +56,12 @@ class BoardColumn(_Table):
 
     Attributes:
         header: Heading.
-        detail: Muted second part of the heading.
-        dataset: The data.
-        metric: Name of the value.
-        better: Which way is better.
-        per: What values are divided by.
-        decimals: Decimals of its values.
+        detail: Second part of the heading, shown muted.
+        dataset: Id of the data set that its values were measured on.
+        metric: Name of a measured value.
+        better: Which way the best value of the column is looked for.
+        per: What values are divided by, such as 1e6 for millions.
+        decimals: Decimals shown.
     """
 
     header: str
@@ -129,7 +129,7 @@ class Suite(BaseModel):
     def _something_to_show(self) -> Self:
         mirrors = self.board is not None and self.board.published
         if not mirrors and not (self.models and self.datasets):
-            raise ValueError("a suite needs at least 1 of models and datasets")
+            raise ValueError("a suite needs at least one model and one dataset")
         return self
 
     def models_on(self, dataset: str) -> tuple[str, ...]:

@@ -37,9 +37,6 @@ def convert(files: Mapping[str, Path]) -> Iterator[tuple[SplitName, Split]]:
 def read_idx(path: Path) -> NDArray[np.uint8]:
     """Reads an array of unsigned bytes in idx format, gzipped or not.
 
-    Args:
-        path: The file.
-
     Returns:
         The array.
 

@@ -51,10 +51,10 @@ def test_strict_names_what_is_not_to_be_trusted(
     assert call(monkeypatch, *asked) == 0
     capsys.readouterr()
     assert call(monkeypatch, *asked, "--strict") == 1
-    said = capsys.readouterr().err.splitlines()
-    assert "denseflow-1 / GLOW: contract ×" in said
-    assert "denseflow-1 / Real NVP / CIFAR-10: n=1" in said
-    assert "denseflow-1 / Real NVP / CelebA: × out of memory" in said
+    problems = capsys.readouterr().err.splitlines()
+    assert "denseflow-1 / GLOW: contract ×" in problems
+    assert "denseflow-1 / Real NVP / CIFAR-10: n=1" in problems
+    assert "denseflow-1 / Real NVP / CelebA: × out of memory" in problems
 
 
 def test_folders_give_each_board_a_page_that_leads_back(
@@ -97,17 +97,21 @@ def test_kept_results_are_read_without_a_database(
     assert call(monkeypatch, "results", "export", "denseflow-1", *from_store, *to_kept) == 0
     capsys.readouterr()
 
-    def said(*arguments: str) -> str:
+    def printed(*arguments: str) -> str:
         assert call(monkeypatch, "results", *arguments, "--results", str(kept)) == 0
         return capsys.readouterr().out
 
-    listed = json.loads(said("list", "--json"))
+    listed = json.loads(printed("list", "--json"))
     assert len(listed) == 12
     first = next(one["name"] for one in listed if one["status"] == "ok")
-    assert json.loads(said("show", first))["attempt_id"] == first
-    assert "left no log" in said("logs", first)
-    assert json.loads(said("query", "select count(*) as n from attempts", "--json")) == [{"n": 12}]
-    assert said("export", "--out", str(tmp_path / "all.csv")).strip() == str(tmp_path / "all.csv")
+    assert json.loads(printed("show", first))["attempt_id"] == first
+    assert "left no log" in printed("logs", first)
+    assert json.loads(printed("query", "select count(*) as n from attempts", "--json")) == [
+        {"n": 12}
+    ]
+    assert printed("export", "--out", str(tmp_path / "all.csv")).strip() == str(
+        tmp_path / "all.csv"
+    )
     assert [path.name for path in kept.iterdir()] == ["kept"]
 
 

@@ -10,28 +10,20 @@ from pathlib import Path
 import pytest
 
 from flowbench.cli.app import main
+from tests.cli.command import Command
 
 FAKES = str(Path(__file__).parent.parent / "fakes.py")
 FAKE = ("--plugin-file", FAKES, "--no-plugin", "flowbench")
 
 
 @pytest.fixture
-def flowbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
-    """Runs a command in an empty folder; returns exit status, output and errors."""
+def flowbench(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Command:
+    """Runs a command in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FLOWBENCH_DATA", str(tmp_path / "data"))
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["flowbench", *arguments])
-        try:
-            main()
-            status = 0
-        except SystemExit as exc:
-            status = exc.code if isinstance(exc.code, int) else int(exc.code is not None)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
+    return Command(monkeypatch, capsys)
 
 
 def run_fakes(*more: str) -> tuple[str, ...]:
@@ -73,7 +65,9 @@ def run_fakes(*more: str) -> tuple[str, ...]:
         (("store", "verify"), "results"),
     ],
 )
-def test_bad_input_is_one_clear_line(flowbench, arguments, message: str) -> None:
+def test_bad_input_is_one_clear_line(
+    flowbench: Command, arguments: tuple[str, ...], message: str
+) -> None:
     status, out, err = flowbench(*arguments)
     assert status == 1, out
     assert err.startswith("error: ")
@@ -81,7 +75,7 @@ def test_bad_input_is_one_clear_line(flowbench, arguments, message: str) -> None
     assert message in err
 
 
-def test_a_malformed_suite_names_its_file(flowbench, tmp_path: Path) -> None:
+def test_a_malformed_suite_names_its_file(flowbench: Command, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text("models = [\n")
     status, _, err = flowbench("run", "mine.toml")
     assert status == 1
@@ -89,21 +83,23 @@ def test_a_malformed_suite_names_its_file(flowbench, tmp_path: Path) -> None:
     assert "not valid TOML" in err
 
 
-def test_a_plugin_that_raises_at_import_is_one_clear_line(flowbench, tmp_path: Path) -> None:
+def test_a_plugin_that_raises_at_import_is_one_clear_line(
+    flowbench: Command, tmp_path: Path
+) -> None:
     (tmp_path / "raises.py").write_text("raise RuntimeError('boom')\n")
     status, _, err = flowbench("list", "--plugin-file", "raises.py")
     assert status == 1
     assert err == "error: plugin file 'raises.py' does not load: RuntimeError: boom\n"
 
 
-def test_lists_are_json_with_names(flowbench) -> None:
+def test_lists_are_json_with_names(flowbench: Command) -> None:
     for kind in ("models", "datasets", "metrics", "suites"):
         status, out, _ = flowbench("list", kind, "--json")
         assert status == 0
         assert all(row["name"] for row in json.loads(out))
 
 
-def test_show_counts_parameters_without_data(flowbench) -> None:
+def test_show_counts_parameters_without_data(flowbench: Command) -> None:
     status, out, _ = flowbench("show", "glow:512ch", "--dataset", "cifar10", "--json")
     shown = json.loads(out)
     assert status == 0
@@ -111,19 +107,19 @@ def test_show_counts_parameters_without_data(flowbench) -> None:
     assert {"name", "preset", "config", "likelihood", "paper"} <= set(shown)
 
 
-def test_show_takes_overrides(flowbench) -> None:
+def test_show_takes_overrides(flowbench: Command) -> None:
     _, out, _ = flowbench("show", "fake-gaussian", "--set", "width=9", "--json", *FAKE)
     assert json.loads(out)["config"]["width"] == 9
 
 
-def test_a_dry_run_writes_nothing(flowbench, tmp_path: Path) -> None:
+def test_a_dry_run_writes_nothing(flowbench: Command, tmp_path: Path) -> None:
     status, out, _ = flowbench(*run_fakes("--dry-run"))
     assert status == 0
     assert "not run yet" in out
     assert not list(tmp_path.iterdir())
 
 
-def test_sampling_options_are_separated_by_commas(flowbench) -> None:
+def test_sampling_options_are_separated_by_commas(flowbench: Command) -> None:
     given = ("--sample", "guidance=2,denoise=true", "--sample", "temperature=0.9", "--dry-run")
     status, out, _ = flowbench("run", "--models", "tarflow:tiny-gen,tarflow:tiny,glow", *given)
     assert status == 0
@@ -154,7 +150,7 @@ def results(finished: Path, tmp_path: Path) -> str:
     return str(shutil.copytree(finished, tmp_path / "results"))
 
 
-def test_results_list_has_the_promised_keys(flowbench, results: str) -> None:
+def test_results_list_has_the_promised_keys(flowbench: Command, results: str) -> None:
     _, out, _ = flowbench("results", "list", "--json", "--results", results)
     rows = {row["model"]: row for row in json.loads(out)}
     promised = "job_id attempt model preset dataset seed status reason device budget steps started"
@@ -165,7 +161,7 @@ def test_results_list_has_the_promised_keys(flowbench, results: str) -> None:
     assert value["n"] == 60
 
 
-def test_results_list_and_logs_for_people(flowbench, results: str) -> None:
+def test_results_list_and_logs_for_people(flowbench: Command, results: str) -> None:
     _, out, _ = flowbench("results", "list", "--results", results)
     assert "fake-crash" in out
     job = next(line.split()[0] for line in out.splitlines() if line.startswith("fake-crash"))
@@ -175,7 +171,7 @@ def test_results_list_and_logs_for_people(flowbench, results: str) -> None:
     assert json.loads(record)["status"] == "crashed"
 
 
-def test_results_export_and_query(flowbench, results: str, tmp_path: Path) -> None:
+def test_results_export_and_query(flowbench: Command, results: str, tmp_path: Path) -> None:
     out_file = tmp_path / "all.csv"
     status, _, _ = flowbench("results", "export", "--out", str(out_file), "--results", results)
     assert status == 0
@@ -188,7 +184,7 @@ def test_results_export_and_query(flowbench, results: str, tmp_path: Path) -> No
     assert err.startswith("error: ")
 
 
-def test_a_store_can_be_rebuilt_after_damage(flowbench, results: str) -> None:
+def test_a_store_can_be_rebuilt_after_damage(flowbench: Command, results: str) -> None:
     (Path(results) / "flowbench.duckdb").write_bytes(b"damage" * 999)
     status, _, err = flowbench("results", "list", "--results", results)
     assert status == 1
@@ -200,13 +196,13 @@ def test_a_store_can_be_rebuilt_after_damage(flowbench, results: str) -> None:
     assert flowbench("store", "migrate", "--results", results)[0] == 0
 
 
-def test_doctor_is_content_here(flowbench, results: str) -> None:
+def test_doctor_is_content_here(flowbench: Command, results: str) -> None:
     status, out, _ = flowbench("doctor", "--results", results)
     assert status == 0, out
     assert "2 attempts" in out
 
 
-def test_the_board_is_one_file_and_the_same_bytes_again(flowbench, results: str) -> None:
+def test_the_board_is_one_file_and_the_same_bytes_again(flowbench: Command, results: str) -> None:
     pages = []
     for out in ("one", "two"):
         status, printed, _ = flowbench("leaderboard", "--results", results, "--out", out)
@@ -219,7 +215,7 @@ def test_the_board_is_one_file_and_the_same_bytes_again(flowbench, results: str)
     assert 'http-equiv="Content-Security-Policy"' in text
 
 
-def test_a_finished_run_is_reused(flowbench, results: str) -> None:
+def test_a_finished_run_is_reused(flowbench: Command, results: str) -> None:
     status, out, _ = flowbench(*run_fakes("--budget", "20steps", "--results", results))
     assert status == 0
     assert "fake-gaussian" in out

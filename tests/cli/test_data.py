@@ -6,13 +6,15 @@ import gzip
 import json
 import struct
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from flowbench.cli.app import main
+from tests.cli.command import Command
 
 PLUGIN = """
 import gzip
@@ -44,7 +46,9 @@ def register_metrics():
 
 
 @pytest.fixture
-def flowbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+def flowbench(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Iterator[Command]:
     """Runs a command with a plugin that has one dataset to prepare."""
     plugin = tmp_path / "tiny_data.py"
     plugin.write_text(PLUGIN)
@@ -54,22 +58,11 @@ def flowbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FLOWBENCH_DATA", str(tmp_path / "data"))
     monkeypatch.delitem(sys.modules, "tiny_data", raising=False)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["flowbench", *arguments, "--plugin-file", str(plugin)])
-        try:
-            main()
-            status = 0
-        except SystemExit as exc:
-            status = exc.code if isinstance(exc.code, int) else int(exc.code is not None)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    yield call
+    yield Command(monkeypatch, capsys, ("--plugin-file", str(plugin)))
     sys.modules.pop("tiny_data", None)
 
 
-def test_prepare_verify_and_where(flowbench, tmp_path: Path) -> None:
+def test_prepare_verify_and_where(flowbench: Command, tmp_path: Path) -> None:
     status, out, _ = flowbench("data", "where", "tiny", "--json")
     facts = json.loads(out)
     assert (status, facts["ready"]) == (0, False)
@@ -77,7 +70,7 @@ def test_prepare_verify_and_where(flowbench, tmp_path: Path) -> None:
     status, out, _ = flowbench("data", "prepare", "tiny", "--from", "given")
     assert status == 0
     assert "train 36 (of 40 published)" in out
-    assert "validation 4 (held out of train)" in out
+    assert "validation 4 (held out from train)" in out
     status, out, _ = flowbench("data", "verify", "tiny", "--json")
     facts = json.loads(out)
     assert (status, facts["verified"], facts["splits"]["test"]["count"]) == (0, True, 10)
@@ -86,14 +79,14 @@ def test_prepare_verify_and_where(flowbench, tmp_path: Path) -> None:
     }
 
 
-def test_the_data_dir_flag_wins(flowbench, tmp_path: Path) -> None:
+def test_the_data_dir_flag_wins(flowbench: Command, tmp_path: Path) -> None:
     other = str(tmp_path / "other")
     assert flowbench("data", "prepare", "tiny", "--from", "given", "--data-dir", other)[0] == 0
     assert (tmp_path / "other" / "tiny" / "manifest.json").is_file()
     assert not (tmp_path / "data").exists()
 
 
-def test_what_is_missing_is_one_line(flowbench) -> None:
+def test_what_is_missing_is_one_line(flowbench: Command) -> None:
     status, _, err = flowbench("data", "prepare", "tiny")
     assert status == 1
     assert err.startswith("error: dataset 'tiny': rows.gz are needed by hand; ask at example.org")
@@ -103,7 +96,7 @@ def test_what_is_missing_is_one_line(flowbench) -> None:
     assert "run: flowbench data prepare tiny" in err
 
 
-def test_a_run_without_its_data_starts_nothing(flowbench, tmp_path: Path) -> None:
+def test_a_run_without_its_data_starts_nothing(flowbench: Command, tmp_path: Path) -> None:
     status, _, err = flowbench(
         "run", "--models", "glow", "--datasets", "tiny", "--budget", "1steps"
     )
@@ -112,14 +105,14 @@ def test_a_run_without_its_data_starts_nothing(flowbench, tmp_path: Path) -> Non
     assert not (tmp_path / "results" / "runs").exists()
 
 
-def test_what_needs_no_preparation_says_so(flowbench) -> None:
+def test_what_needs_no_preparation_says_so(flowbench: Command) -> None:
     assert flowbench("data", "prepare", "digits")[1] == "digits needs no preparation\n"
     facts = json.loads(flowbench("data", "verify", "digits", "--json")[1])
     assert facts["verified"]
     assert json.loads(flowbench("data", "where", "digits", "--json")[1])["ready"]
 
 
-def test_weights_have_a_place_and_are_verified(flowbench, tmp_path: Path) -> None:
+def test_weights_have_a_place_and_are_verified(flowbench: Command, tmp_path: Path) -> None:
     known = json.loads(flowbench("data", "where", "net-weights", "--json")[1])
     assert (known["ready"], known["file"]) == (False, str(tmp_path / "data" / "weights" / "n.pth"))
     status, _, err = flowbench("data", "verify", "net-weights")
@@ -136,9 +129,9 @@ def test_weights_have_a_place_and_are_verified(flowbench, tmp_path: Path) -> Non
     assert "SHA-256" in err
 
 
-def test_the_list_shows_size_licence_and_whether_it_is_ready(flowbench) -> None:
-    def tiny() -> dict:
-        rows = json.loads(flowbench("list", "datasets", "--json")[1])
+def test_the_list_shows_size_licence_and_whether_it_is_ready(flowbench: Command) -> None:
+    def tiny() -> dict[str, Any]:
+        rows: list[dict[str, Any]] = json.loads(flowbench("list", "datasets", "--json")[1])
         return next(row for row in rows if row["name"] == "tiny")
 
     before = tiny()
@@ -148,7 +141,7 @@ def test_the_list_shows_size_licence_and_whether_it_is_ready(flowbench) -> None:
     assert tiny()["ready"]
 
 
-def test_a_folder_of_images_is_a_dataset(flowbench, tmp_path: Path) -> None:
+def test_a_folder_of_images_is_a_dataset(flowbench: Command, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     for number in range(30):
         pixels = np.random.default_rng(number).integers(0, 256, (9, 9, 3), dtype=np.uint8)
@@ -161,7 +154,7 @@ def test_a_folder_of_images_is_a_dataset(flowbench, tmp_path: Path) -> None:
     assert json.loads(flowbench("data", "where", name, "--json")[1])["ready"]
 
 
-def test_a_truncated_idx_file_is_one_line(flowbench, tmp_path: Path) -> None:
+def test_a_truncated_idx_file_is_one_line(flowbench: Command, tmp_path: Path) -> None:
     header = bytes((0, 0, 8, 1)) + struct.pack(">i", 5)
     (tmp_path / "given" / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(header))
     status, _, err = flowbench("data", "prepare", "mnist", "--from", "given")

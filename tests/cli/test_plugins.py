@@ -16,7 +16,7 @@ FLOWBENCH_API_VERSION = 2
 def register_metrics():
     return [MetricSpec(name="same", compute="m:f", unit="", direction="lower", summary="s")]
 """
-# The module of each distribution, and what is said of it.
+# The module of each distribution, and the reason shown for it.
 INSTALLED = {
     "flow-a-import": ("import nothing_of_that_name", "No module named 'nothing_of_that_name'"),
     "flow-b-api": ("FLOWBENCH_API_VERSION = 99", "is for API 99, this flowbench has API 2"),
@@ -38,7 +38,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         folder.mkdir()
         (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
         (folder / "entry_points.txt").write_text(f"[flowbench]\nmain = {module}\n")
-    return {**os.environ, "PYTHONPATH": str(site), "FLOWBENCH_IMPORT_LIMIT": "0.5"}
+    path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
+    return {**os.environ, "PYTHONPATH": path, "FLOWBENCH_IMPORT_LIMIT": "0.5"}
 
 
 def _flowbench(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:

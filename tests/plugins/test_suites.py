@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flowbench.registry import PluginSelection, load_registry
+from flowbench.registry import PluginSelection, Registry, load_registry
 from flowbench.registry.configs import configure
 from flowbench.suite.find import find_suite, shipped_suites
 from flowbench.suite.load import load_suite
@@ -13,12 +13,12 @@ RUNNING = [name for name in shipped_suites() if load_suite(find_suite(name)).mod
 
 
 @pytest.fixture(scope="module")
-def registry() -> object:
+def registry() -> Registry:
     return load_registry(PluginSelection())
 
 
 @pytest.mark.parametrize("name", RUNNING)
-def test_every_row_resolves(registry, name: str) -> None:  # type: ignore[no-untyped-def]
+def test_every_row_resolves(registry: Registry, name: str) -> None:
     suite = load_suite(find_suite(name))
     for dataset in suite.datasets:
         info = registry.dataset(dataset).spec.info(num_validation=0)

@@ -138,7 +138,7 @@ def png(seed: int = 0) -> bytes:
 def log_prob(bpd: float, seed: int = 0, num: int = 360) -> np.ndarray[Any, Any]:
     """Per-example log-likelihoods whose mean is that of a bpd."""
     noise = np.random.default_rng(seed).normal(0.0, 8.0, size=num)
-    return -bpd * NUM_DIMS * np.log(2.0) + noise - noise.mean()
+    return np.asarray(-bpd * NUM_DIMS * np.log(2.0) + noise - noise.mean())
 
 
 def write(

@@ -119,8 +119,8 @@ def test_verify_names_what_is_kept_and_not_stored(attempt: AttemptContents, tmp_
     rebuild(tmp_path)
     other = AttemptContents(record=make.attempt(make.job("nice")))
     keep(tmp_path, "some", [attempt, other])
-    (said,) = verify(tmp_path).differences
-    assert said.startswith(other.record.attempt_id)
+    (difference,) = verify(tmp_path).differences
+    assert difference.startswith(other.record.attempt_id)
 
 
 def test_the_directory_of_an_attempt_goes_before_what_is_kept_of_it(

@@ -38,9 +38,9 @@ PLACES = [
 
 @pytest.mark.parametrize(("told", "expected"), PLACES)
 def test_places_have_the_names_of_any_machine(told: str, expected: str | None) -> None:
-    said = portable_text(told)
-    assert said == (told.replace("/scratch/ada", "...") if expected is None else expected)
-    assert portable_text(said) == said
+    portable = portable_text(told)
+    assert portable == (told.replace("/scratch/ada", "...") if expected is None else expected)
+    assert portable_text(portable) == portable
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_verify_names_what_is_kept_and_differs_from_what_is_stored(results: Path
     other = replace(stored, record=lost.model_copy(update={"steps": 99}), samples_png=make.png(1))
     keep(results, "some", [other])
     differences = verify(results).differences
-    assert [said.partition(";")[0] for said in differences] == [
+    assert [difference.partition(";")[0] for difference in differences] == [
         f"{lost.attempt_id}: the database has other {part}" for part in ("record", "samples")
     ]
 

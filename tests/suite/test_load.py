@@ -28,7 +28,7 @@ def test_overrides_are_flattened(tmp_path: Path) -> None:
     [
         ("models = [", "not valid TOML"),
         ('models = ["a"]\nbuget = "1s"', "unknown key 'buget'"),
-        ("models = []", "at least 1"),
+        ("models = []", "at least one"),
         ('models = ["a"]\n[protocol]\neval_draws = 0', "protocol.eval_draws: .* got 0"),
     ],
 )

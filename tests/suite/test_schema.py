@@ -31,5 +31,5 @@ def test_other_suites_run_every_model_on_every_data_set() -> None:
 
 @pytest.mark.parametrize("empty", [{"models": ()}, {"models": ("a",), "datasets": ()}])
 def test_a_suite_without_a_published_table_must_run_something(empty: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="at least 1 of models and datasets"):
+    with pytest.raises(ValueError, match="at least one model and one dataset"):
         Suite.model_validate(empty)

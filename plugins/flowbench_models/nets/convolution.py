@@ -9,8 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flowbench_models.nets.cpu_linear import linear
-
 
 class Conditioner(nn.Module):
     """A network from the elements that pass to the parameters of those that are transformed."""
@@ -54,30 +52,26 @@ def full_precision(x: Tensor) -> AbstractContextManager[object]:
     return torch.autocast(device_type, enabled=False)
 
 
-def convolve(h: Tensor, weight: Tensor, bias: Tensor | None, *, rectify: bool = False) -> Tensor:
+def convolve(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Convolves with zero padding, so that height and width stay what they are.
 
-    A 1x1 convolution is a matrix product over channels. On channels-last data it needs no copy, and
-    as such is faster on a CPU than as a convolution, small ones two to three times.
+    A 1x1 convolution is computed as the matrix product over channels that it is: on channels-last
+    data that needs no copy.
 
     Args:
         h: Shape (B, C, H, W), fastest channels-last.
         weight: Shape (C_out, C, k, k), k odd.
         bias: Shape (C_out,); None adds nothing.
-        rectify: Whether the result goes through a ReLU; here, because only here it is known to be
-            no view, which autograd would copy on writing in place.
 
     Returns:
         Shape (B, C_out, H, W), channels-last.
     """
     kernel_size = weight.shape[-1]
     if kernel_size > 1:
-        out = F.conv2d(h, weight, bias, padding=kernel_size // 2)
-        return out.relu_() if rectify else out
+        return F.conv2d(h, weight, bias, padding=kernel_size // 2)
     batch, channels, height, width = h.shape
     rows = h.permute(0, 2, 3, 1).reshape(-1, channels)  # (B * H * W, C)
-    out = linear(rows, weight.flatten(1), bias)
-    out = out.relu_() if rectify else out
+    out = F.linear(rows, weight.flatten(1), bias)
     return out.view(batch, height, width, -1).permute(0, 3, 1, 2)
 
 

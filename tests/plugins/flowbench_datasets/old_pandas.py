@@ -38,11 +38,11 @@ class Index:
 class RangeIndex(Index): ...
 
 
-def _new_Index(cls: type, facts: dict[str, Any]) -> Index:
+def _new_Index(cls: type[Index], facts: dict[str, Any]) -> Index:
     return cls(facts)
 
 
-HOMES = {
+HOMES: dict[str, list[Any]] = {
     "pandas.core.frame": [DataFrame],
     "pandas.core.internals": [BlockManager],
     "pandas.indexes.base": [Index, _new_Index],
@@ -56,8 +56,11 @@ def pickle_frame(values: np.ndarray, columns: list[str]) -> bytes:
         Index({"data": np.array(columns, dtype=object), "name": None}),
         RangeIndex({"name": None, "start": 0, "step": 1, "stop": len(values)}),
     ]
-    first = {"values": values[:, :1].T.copy(), "mgr_locs": slice(0, 1, 1)}
-    rest = {"values": values[:, 1:].T.copy(), "mgr_locs": np.arange(1, len(columns))}
+    first: dict[str, Any] = {"values": values[:, :1].T.copy(), "mgr_locs": slice(0, 1, 1)}
+    rest: dict[str, Any] = {
+        "values": values[:, 1:].T.copy(),
+        "mgr_locs": np.arange(1, len(columns)),
+    }
     blocks = [first, rest]
     state = (
         axes,

@@ -41,7 +41,8 @@ def test_test_crops_do_not_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_crops_are_pieces_of_the_photographs() -> None:
     splits = load(Path("unused"))
     photograph = natural_patches._photograph("china.jpg")
-    assert (photograph.shape, photograph.dtype) == ((3, 427, 640), np.uint8)
+    assert photograph.shape == (3, 427, 640)
+    assert photograph.dtype == np.uint8
     windows = sliding_window_view(photograph, (SIZE, SIZE), axis=(1, 2))
     assert np.array_equal(splits.train.x[0], windows[:, 0, 0])
     first_test_column = STRIPS[0][1]

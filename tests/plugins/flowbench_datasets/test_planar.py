@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flowbench.api import DataSplits
 from flowbench.data.library.content import content_hash
 from flowbench_datasets import planar
 from flowbench_datasets.planar import Points
@@ -31,6 +32,7 @@ WITH_DENSITY = [
 ]
 
 Density = Callable[[Points], Points]
+Loader = Callable[[Path], DataSplits]
 
 
 def grid(step: float = 0.1, half: float = 5.6) -> Points:
@@ -39,7 +41,7 @@ def grid(step: float = 0.1, half: float = 5.6) -> Points:
 
 
 @pytest.mark.parametrize("loader", LOADERS)
-def test_loading_twice_gives_the_same_points(loader: Callable) -> None:
+def test_loading_twice_gives_the_same_points(loader: Loader) -> None:
     splits = loader(Path("unused"))
     assert content_hash(splits) == content_hash(loader(Path("unused")))
     assert splits.train.x.dtype == np.float32
@@ -47,7 +49,7 @@ def test_loading_twice_gives_the_same_points(loader: Callable) -> None:
 
 @pytest.mark.parametrize(("name", "loader", "log_density"), WITH_DENSITY)
 def test_densities_integrate_to_one_and_have_the_stated_entropy(
-    name: str, loader: Callable, log_density: Density
+    name: str, loader: Loader, log_density: Density
 ) -> None:
     step = 0.1
     points = grid(step)
@@ -61,15 +63,17 @@ def test_densities_integrate_to_one_and_have_the_stated_entropy(
 
 
 @pytest.mark.parametrize(("name", "loader", "log_density"), WITH_DENSITY)
-def test_points_follow_their_density(name: str, loader: Callable, log_density: Density) -> None:
+def test_points_follow_their_density(name: str, loader: Loader, log_density: Density) -> None:
     points = loader(Path("unused")).train.x.astype(np.float64)
     log_p = log_density(points)
     stderr = log_p.std() / math.sqrt(len(log_p))
     assert abs(-log_p.mean() - STATED_ENTROPY[name]) < 4 * stderr + 6e-4
-    observed, x_edges, y_edges = np.histogram2d(*points.T, bins=14, range=[[-5.6, 5.6]] * 2)
+    observed, x_edges, y_edges = np.histogram2d(
+        points[:, 0], points[:, 1], bins=14, range=[[-5.6, 5.6]] * 2
+    )
     fine = grid()
     weights = np.exp(log_density(fine)) * 0.1**2
-    expected, *_ = np.histogram2d(*fine.T, bins=[x_edges, y_edges], weights=weights)
+    expected, *_ = np.histogram2d(fine[:, 0], fine[:, 1], bins=[x_edges, y_edges], weights=weights)
     expected = expected * len(points)
     spread = np.sqrt(np.maximum(expected, 1.0))
     assert (np.abs(observed - expected) < 5 * spread + 1).all()

@@ -61,7 +61,15 @@ def test_the_datasets_that_need_no_download() -> None:
         ("bsds300", (63,), None, 1_000_000, 50_000, 250_000, None),
     ],
 )
-def test_published_facts(name, shape, levels, train, validation, test, classes) -> None:
+def test_published_facts(
+    name: str,
+    shape: tuple[int, ...],
+    levels: int | None,
+    train: int,
+    validation: int | None,
+    test: int,
+    classes: int | None,
+) -> None:
     spec = SPECS[name]
     assert (spec.event_shape, spec.levels, spec.num_classes) == (shape, levels, classes)
     assert (spec.num_train, spec.num_validation, spec.num_test) == (train, validation, test)

@@ -12,6 +12,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,14 +93,20 @@ def celeba64(folder: Path) -> Small:
 
 def celeba64_5bit(folder: Path) -> Small:
     small, files = celeba64(folder)
-    facts = {"name": CELEBA64_5BIT.name, "levels": 32, "convert": CELEBA64_5BIT.convert}
+    facts: dict[str, Any] = {
+        "name": CELEBA64_5BIT.name,
+        "levels": 32,
+        "convert": CELEBA64_5BIT.convert,
+    }
     return dataclasses.replace(small, **facts), files
 
 
 def tabular(name: str, folder: Path, member: str, data: bytes, counts: list[int]) -> Small:
     spec = next(spec for spec in TABULAR if spec.name == name)
     files = contents(test_tabular.archive(folder, {member: data}))
-    sizes = dict(zip(("num_train", "num_validation", "num_test"), counts, strict=True))
+    sizes: dict[str, Any] = dict(
+        zip(("num_train", "num_validation", "num_test"), counts, strict=True)
+    )
     return dataclasses.replace(spec, **sizes), files
 
 

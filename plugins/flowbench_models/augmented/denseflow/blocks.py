@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, cast
+from functools import partial
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-from flowbench_models.augmented.denseflow.networks import DenseBlock, PlainConv2d
+from flowbench_models.augmented.denseflow.networks import DenseBlock, PlainConv2d, run_checkpointed
 from flowbench_models.bijections.base import (
     Bijection,
     Composition,
     ElementwiseMap,
-    empty_parameters,
+    HalfCoupling,
     sum_event_dims,
 )
 from flowbench_models.bijections.channels import (
@@ -26,7 +26,6 @@ from flowbench_models.bijections.channels import (
     fold_mixings,
     mix_channels,
 )
-from flowbench_models.nets.checkpointing import run_checkpointed
 from flowbench_models.nets.convolution import Conditioner, full_precision
 
 
@@ -44,47 +43,15 @@ class BoundedAffine(ElementwiseMap):
 
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Maps data to latent; see `ElementwiseMap.forward`."""
-        z, log_scale = _BoundedAffine.apply(x, parameters)
-        return z, log_scale
+        raw, shift = parameters.chunk(2, dim=1)
+        log_scale = 2.0 * torch.tanh(0.5 * raw)
+        return torch.addcmul(shift, log_scale.exp(), x), log_scale
 
     def inverse(self, z: Tensor, parameters: Tensor) -> Tensor:
         """Maps latent to data."""
         raw, shift = parameters.chunk(2, dim=1)
-        return (z - shift) * (-_log_scale(raw)).exp()
-
-
-def _log_scale(raw: Tensor) -> Tensor:
-    return (0.5 * raw).tanh_() * 2.0
-
-
-class _BoundedAffine(torch.autograd.Function):
-    r"""`BoundedAffine` with a backward pass of a third of the operations that autograd would take.
-
-    .. math:: g_x = e^s g_z, \qquad g_t = g_z, \qquad g_{\hat s} = (1 - s^2 / 4)(g_s + x\, g_x)
-
-    with g for gradients.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        raw, shift = parameters.chunk(2, dim=1)
-        log_scale = _log_scale(raw)
-        scale = log_scale.exp()
-        ctx.save_for_backward(x, log_scale, scale)
-        return torch.addcmul(shift, scale, x), log_scale
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_z: Tensor, grad_log: Tensor) -> tuple[Tensor, Tensor]:
-        x, log_scale, scale = ctx.saved_tensors
-        grad = empty_parameters(log_scale)
-        grad_raw, grad_shift = grad.chunk(2, dim=1)
-        grad_shift.copy_(grad_z)
-        grad_x = grad_z * scale
-        of_log_scale = torch.addcmul(grad_log, grad_x, x)
-        slope = of_log_scale * log_scale
-        torch.addcmul(of_log_scale, slope, log_scale, value=-0.25, out=grad_raw)
-        return grad_x, grad
+        log_scale = 2.0 * torch.tanh(0.5 * raw)
+        return (z - shift) * (-log_scale).exp()
 
 
 class ChannelGaussian(Bijection):
@@ -110,63 +77,6 @@ class ChannelGaussian(Bijection):
         return self.mean.view(1, -1, 1, 1) + z * self.log_std.view(1, -1, 1, 1).exp()
 
 
-class SwapCoupling(Bijection):
-    r"""Coupling of channels that also swaps its halves, :math:`(x_a, x_b) \mapsto (z_b, x_a)`.
-
-    Of an odd number of channels the first half gets the rest.
-
-    Args:
-        law: What happens to each transformed element.
-        conditioner: Maps x_a of shape (B, C_a, H, W) to (B, num_parameters * C_b, H, W).
-        checkpointing: Whether the conditioner's activations are recomputed in the backward pass.
-    """
-
-    def __init__(
-        self, law: ElementwiseMap, conditioner: Conditioner, *, checkpointing: bool = False
-    ) -> None:
-        super().__init__()
-        self.law = law
-        self.conditioner = conditioner
-        self.checkpointing = checkpointing
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps data of shape (B, C, H, W) to latent; see `Bijection.forward`."""
-        z, log_derivative = self.couple(x)
-        return z, sum_event_dims(log_derivative)
-
-    def couple(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """As ``forward``, with the ladj not summed yet.
-
-        Args:
-            x: Data, shape (B, C, H, W).
-
-        Returns:
-            z, and log dz/dx of each transformed element, shape (B, C_b, H, W), in nats.
-        """
-        num_transformed = x.shape[1] // 2
-        passing, transformed = torch.split(
-            x, [x.shape[1] - num_transformed, num_transformed], dim=1
-        )
-        transformed, log_derivative = self.law(transformed, self._condition(passing))
-        return torch.cat((transformed, passing), dim=1), log_derivative
-
-    def inverse(self, z: Tensor) -> Tensor:
-        """Maps latent to data."""
-        num_transformed = z.shape[1] // 2
-        transformed, passing = torch.split(
-            z, [num_transformed, z.shape[1] - num_transformed], dim=1
-        )
-        transformed = self.law.inverse(transformed, self._condition(passing))
-        return torch.cat((passing, transformed), dim=1)
-
-    def _condition(self, passing: Tensor) -> Tensor:
-        if self.checkpointing and self.training:
-            parameters = run_checkpointed(self.conditioner, passing)
-        else:
-            parameters = self.conditioner(passing)
-        return parameters.to(passing.dtype)
-
-
 class FlowModule(Composition):
     """One invertible module: actnorm, 1x1 convolution, coupling with a swap of halves.
 
@@ -179,7 +89,7 @@ class FlowModule(Composition):
         https://arxiv.org/abs/2106.04627, section 3.2 and figure 2.
     """
 
-    def __init__(self, num_channels: int, coupling: SwapCoupling) -> None:
+    def __init__(self, num_channels: int, coupling: HalfCoupling) -> None:
         super().__init__([ActNorm(num_channels), FullConv1x1(num_channels), coupling])
 
     @property
@@ -193,9 +103,9 @@ class FlowModule(Composition):
         return cast(FullConv1x1, self.bijections[1])
 
     @property
-    def coupling(self) -> SwapCoupling:
+    def coupling(self) -> HalfCoupling:
         """The coupling."""
-        return cast(SwapCoupling, self.bijections[2])
+        return cast(HalfCoupling, self.bijections[2])
 
 
 class FlowUnit(Composition):
@@ -203,10 +113,12 @@ class FlowUnit(Composition):
 
     Args:
         modules: The modules, in the order from data to latent.
+        checkpointing: Whether the couplings' networks are recomputed in the backward pass.
     """
 
-    def __init__(self, modules: Iterable[FlowModule]) -> None:
+    def __init__(self, modules: Iterable[FlowModule], *, checkpointing: bool = False) -> None:
         super().__init__(modules)
+        self.checkpointing = checkpointing
 
     def flow_modules(self) -> list[FlowModule]:
         """The modules, in order."""
@@ -220,9 +132,13 @@ class FlowUnit(Composition):
         for module, matrix, offset in zip(modules, mixings.matrices, mixings.offsets, strict=True):
             with full_precision(x):
                 x = mix_channels(x, matrix, offset)
-            x, log_derivative = module.coupling.couple(x)
+            x, log_derivative = module.coupling.couple(x, self._network(module))
             ladj = ladj + sum_event_dims(log_derivative)
         return x, ladj
+
+    def _network(self, module: FlowModule) -> Callable[[Tensor], Tensor]:
+        net = module.coupling.conditioner
+        return partial(run_checkpointed, net) if self.checkpointing and self.training else net
 
 
 HIDDEN_FACTOR = 4

@@ -20,11 +20,11 @@ from flowbench_models.augmented.denseflow.blocks import (
     FlowUnit,
     LevelScaling,
     NoiseNet,
-    SwapCoupling,
     VariationalDequantizer,
 )
 from flowbench_models.augmented.denseflow.config import DenseFlowConfig
 from flowbench_models.augmented.denseflow.networks import FusionNet, PlainConvNet
+from flowbench_models.bijections.base import HalfCoupling
 from flowbench_models.bijections.channels import FactorOut, Squeeze
 from flowbench_models.defaults import require_supported
 from flowbench_models.nets.convolution import Conditioner, ZeroConv2d
@@ -248,17 +248,16 @@ def _augmentation(config: DenseFlowConfig, earlier: Sequence[int]) -> CrossUnitC
 
 
 def _unit(config: DenseFlowConfig, num_channels: int, num_modules: int) -> FlowUnit:
-    return FlowUnit(
+    modules = (
         FlowModule(
             num_channels,
-            SwapCoupling(
-                BoundedAffine(),
-                _coupling_net(config, num_channels),
-                checkpointing=config.checkpointing,
+            HalfCoupling(
+                BoundedAffine(), _coupling_net(config, num_channels), swap=False, exchange=True
             ),
         )
         for _ in range(num_modules)
     )
+    return FlowUnit(modules, checkpointing=config.checkpointing)
 
 
 def _coupling_net(config: DenseFlowConfig, num_channels: int) -> Conditioner:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
 from flowbench_models.nets.convolution import Conditioner, convolve, full_precision
 
@@ -41,7 +45,8 @@ class PlainConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Maps (B, num_inputs, H, W) to (B, num_outputs, H, W)."""
-        return convolve(input, self.weight, self.bias, rectify=self.rectify)
+        out = convolve(input, self.weight, self.bias)
+        return out.relu() if self.rectify else out
 
 
 class PlainConvNet(Conditioner):
@@ -313,7 +318,7 @@ class FusionNet(Conditioner):
         """Maps (B, num_inputs, H, W) to (B, num_outputs, H, W)."""
         h = self.input(h)
         features = self.norm(torch.cat([branch(h) for branch in self.branches], dim=1))
-        return self._project(self._drop(features.relu_()))
+        return self._project(self._drop(features.relu()))
 
     def _project(self, h: Tensor) -> Tensor:
         """The last two 1x1 convolutions; with nothing between them, one where that is less work."""
@@ -327,3 +332,62 @@ class FusionNet(Conditioner):
 
     def _drop(self, h: Tensor) -> Tensor:
         return F.dropout2d(h, self.dropout, self.training) if self.dropout else h
+
+
+def run_checkpointed(net: nn.Module, h: Tensor) -> Tensor:
+    """Runs a network without keeping its activations for the backward pass.
+
+    Values, gradients and batch-norm statistics are those of a plain run. Only a network without
+    batch norms can be compiled so: `torch.compile` refuses the context that keeps their statistics.
+
+    Args:
+        net: The network.
+        h: Its input.
+
+    Returns:
+        ``net(h)``.
+    """
+    out: Tensor
+    if not torch.is_grad_enabled():
+        out = net(h)
+    elif not _batch_norms(net):
+        out = checkpoint(net, h, use_reentrant=False)
+    else:
+        out = checkpoint(
+            net, h, use_reentrant=False, context_fn=lambda: (nullcontext(), frozen_statistics(net))
+        )
+    return out
+
+
+@contextmanager
+def frozen_statistics(net: nn.Module) -> Iterator[None]:
+    """Keeps batch norms in training mode from moving their running statistics a second time.
+
+    They still run as before, so that a recomputation saves the same tensors.
+
+    Args:
+        net: Where they are.
+
+    Yields:
+        Nothing.
+    """
+    norms = _batch_norms(net)
+    momenta = [norm.momentum for norm in norms]
+    counts = [_count(norm).clone() for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum, count in zip(norms, momenta, counts, strict=True):
+            norm.momentum = momentum
+            _count(norm).copy_(count)
+
+
+def _batch_norms(net: nn.Module) -> list[_BatchNorm]:
+    return [module for module in net.modules() if isinstance(module, _BatchNorm)]
+
+
+def _count(norm: _BatchNorm) -> Tensor:
+    """Number of batches seen, which grows whatever the momentum."""
+    return cast(Tensor, norm.num_batches_tracked)

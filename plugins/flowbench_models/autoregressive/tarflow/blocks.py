@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from flowbench_models.autoregressive.tarflow.config import TarFlowConfig
 from flowbench_models.autoregressive.tarflow.sampling import Guidance
 from flowbench_models.autoregressive.tarflow.transformer import TokenDecoder, TokenTransformer
-from flowbench_models.bijections.base import half_sizes, sum_event_dims
 
 Tick = Callable[[float], None]
 
@@ -136,8 +135,9 @@ class CouplingBlock(FlowBlock):
     ) -> None:
         super().__init__()
         self.swap = swap
-        self._first, _ = half_sizes(token_dims, swap=False)
-        num_read, num_moved = half_sizes(token_dims, swap=swap)
+        second = token_dims // 2
+        self._first = token_dims - second
+        num_read, num_moved = (second, self._first) if swap else (self._first, second)
         num_parameters = num_moved * (1 if config.volume_preserving else 2)
         self.net = _network(config, num_read, num_parameters, num_tokens, num_classes)
 
@@ -190,7 +190,7 @@ def _normalise(x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
     if parameters.shape[-1] == x.shape[-1]:
         return x - parameters, x.new_zeros(len(x))
     log_scale, mean = parameters.chunk(2, dim=-1)
-    return (x - mean) * (-log_scale).exp(), -sum_event_dims(log_scale)
+    return (x - mean) * (-log_scale).exp(), -log_scale.sum(dim=(1, 2))
 
 
 def _restore_(z: Tensor, parameters: Tensor) -> Tensor:

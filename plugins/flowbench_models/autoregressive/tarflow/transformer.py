@@ -1,133 +1,19 @@
-r"""A pre-norm transformer over tokens, run over whole sequences or token by token."""
+"""The transformer of a flow block, run over whole sequences or, for sampling, token by token."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint as recompute
 
-from flowbench_models.nets.checkpointing import run_checkpointed
 from flowbench_models.nets.cpu_linear import PackedLinear, linear
 
-RUN = 64  # queries at a time: fewer make small products, more compute what is masked
-
-LONGEST = 512  # tokens; their probabilities take as much memory as a hidden layer of the perceptron
-
-
-def attend(heads: Tensor, *, causal: bool) -> Tensor:
-    """Mixes the values of tokens.
-
-    Args:
-        heads: Queries, keys and values, shape (B, N, 3, heads, d).
-        causal: Whether a token attends only to itself and to those before it.
-
-    Returns:
-        Mixed values, shape (B, N, heads, d).
-    """
-    if causal and RUN < heads.shape[1] <= LONGEST and _in_runs(heads):
-        mixed: Tensor = _CausalAttention.apply(heads)
-        return mixed
-    q, k, v = heads.permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, N, d)
-    return F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2)
-
-
-def _in_runs(heads: Tensor) -> bool:
-    return heads.device.type == "cpu" and heads.dtype in (torch.float32, torch.float64)
-
-
-class _CausalAttention(torch.autograd.Function):
-    """Causal attention, run by run; the first run takes what is left over of the tokens."""
-
-    @staticmethod
-    def forward(ctx: Any, heads: Tensor) -> Tensor:
-        batch, num, _, num_heads, dims = heads.shape
-        q, k, v = heads.permute(2, 0, 3, 1, 4).reshape(3, batch * num_heads, num, dims).unbind(0)
-        unseen = heads.new_full((RUN, RUN), -torch.inf).triu(1)
-        mixed = torch.empty_like(v)
-        kept = []
-        for start, stop in _runs(num):
-            size = stop - start
-            logits = _product(q[:, start:stop], k[:, :stop].mT, scale=dims**-0.5)
-            logits[:, :, start:].add_(unseen[:size, :size])
-            probabilities = logits.softmax(dim=-1)
-            mixed[:, start:stop] = torch.bmm(probabilities, v[:, :stop])
-            kept.append(probabilities)
-        ctx.save_for_backward(q, k, v, *kept)
-        return mixed.view(batch, num_heads, num, dims).transpose(1, 2)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        q, k, v, *kept = ctx.saved_tensors
-        batch, num, num_heads, dims = grad.shape
-        scale = dims**-0.5
-        grad = grad.transpose(1, 2).reshape(v.shape)  # (B heads, N, d), as q, k and v are
-        result: Tensor = v.new_zeros(3, *v.shape)
-        to_q, to_k, to_v = result.unbind(0)
-        for (start, stop), probabilities in zip(_runs(num), kept, strict=True):
-            own = grad[:, start:stop]
-            # Of a softmax: p (g - sum p g), with g the gradient of its value.
-            weighted = torch.bmm(own, v[:, :stop].mT).mul_(probabilities)
-            of_logits = torch.addcmul(
-                weighted, probabilities, weighted.sum(dim=-1, keepdim=True), value=-1
-            )
-            to_q[:, start:stop] = _product(of_logits, k[:, :stop], scale=scale)
-            to_k[:, :stop].baddbmm_(of_logits.mT, q[:, start:stop], alpha=scale)
-            to_v[:, :stop].baddbmm_(probabilities.mT, own)
-        return result.view(3, batch, num_heads, num, dims).permute(1, 3, 0, 2, 4)
-
-
-def _runs(num: int) -> list[tuple[int, int]]:
-    """First query of each run, and the one after its last."""
-    return list(pairwise([0, *range(num % RUN or RUN, num + 1, RUN)]))
-
-
-def _product(a: Tensor, b: Tensor, *, scale: float) -> Tensor:
-    """A batch of products, scaled as they are made."""
-    product: Tensor = torch.baddbmm(a.new_empty(1, 1, 1), a, b, beta=0, alpha=scale)
-    return product
-
-
 EXPANSION = 4  # hidden channels of the perceptron over those of a token
-
-
-class Transformer(nn.Module):
-    r"""A stack of `TransformerLayer`; no norm follows the last.
-
-    Args:
-        width: Channels of a token.
-        num_layers: Layers.
-        head_dim: Channels of an attention head.
-        causal: Whether a token attends only to itself and to those before it.
-    """
-
-    def __init__(self, width: int, num_layers: int, *, head_dim: int, causal: bool) -> None:
-        super().__init__()
-        self._layers = nn.ModuleList(
-            TransformerLayer(width, head_dim=head_dim, causal=causal) for _ in range(num_layers)
-        )
-
-    def __iter__(self) -> Iterator[TransformerLayer]:
-        return (cast(TransformerLayer, layer) for layer in self._layers)
-
-    def forward(self, h: Tensor, *, checkpoint: bool = False) -> Tensor:
-        """Runs all tokens at once.
-
-        Args:
-            h: Tokens, shape (B, N, width).
-            checkpoint: Whether layers are recomputed in the backward pass.
-
-        Returns:
-            Tokens, shape (B, N, width).
-        """
-        for layer in self:
-            h = run_checkpointed(layer, h) if checkpoint else layer(h)
-        return h
+EMBEDDING_STD = 1e-2  # of positions and classes at the start, as released
 
 
 class TransformerLayer(nn.Module):
@@ -157,18 +43,48 @@ class TransformerLayer(nn.Module):
 
         Under autocast the tokens stay in float32, and so do the norms and the softmax.
         """
-        heads = _apply(self.qkv, self.attention_norm(h))
-        heads = heads.view(*heads.shape[:-1], 3, -1, self.head_dim)
-        mixed = attend(heads, causal=self.causal)  # (B, N, heads, head_dim)
-        h = h + _apply(self.projection, mixed.flatten(2))
+        heads = _apply(self.qkv, self.attention_norm(h)).unflatten(-1, (3, -1, self.head_dim))
+        q, k, v = heads.permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, N, head_dim)
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        h = h + _apply(self.projection, mixed.transpose(1, 2).flatten(2))
         return h + _apply(self.contract, F.gelu(_apply(self.expand, self.mlp_norm(h))))
 
 
-def _apply(layer: nn.Linear, h: Tensor) -> Tensor:
-    return linear(h, layer.weight, layer.bias)
+class Transformer(nn.Module):
+    """A stack of `TransformerLayer`; no norm follows the last.
 
+    Args:
+        width: Channels of a token.
+        num_layers: Layers.
+        head_dim: Channels of an attention head.
+        causal: Whether a token attends only to itself and to those before it.
+    """
 
-EMBEDDING_STD = 1e-2  # of positions and classes at the start, as released
+    def __init__(self, width: int, num_layers: int, *, head_dim: int, causal: bool) -> None:
+        super().__init__()
+        self._layers = nn.ModuleList(
+            TransformerLayer(width, head_dim=head_dim, causal=causal) for _ in range(num_layers)
+        )
+
+    def __iter__(self) -> Iterator[TransformerLayer]:
+        return (cast(TransformerLayer, layer) for layer in self._layers)
+
+    def forward(self, h: Tensor, *, checkpoint: bool = False) -> Tensor:
+        """Runs all tokens at once.
+
+        Args:
+            h: Tokens, shape (B, N, width).
+            checkpoint: Whether layers are recomputed in the backward pass.
+
+        Returns:
+            Tokens, shape (B, N, width).
+        """
+        for layer in self:
+            if checkpoint and torch.is_grad_enabled():
+                h = recompute(layer, h, use_reentrant=False)
+            else:
+                h = layer(h)
+        return h
 
 
 class TokenTransformer(nn.Module):
@@ -254,8 +170,8 @@ class TokenTransformer(nn.Module):
 class TokenDecoder:
     """Runs a causal `TokenTransformer` one token at a time; serves one batch of sequences once.
 
-    Keys and values have buffers of the full length, and the weights are laid out for products with
-    few rows once, so that a token costs a dozen calls a layer. Nothing can be differentiated.
+    The keys and values of all tokens so far are kept, in buffers of the full length. Nothing can be
+    differentiated.
 
     Args:
         net: The network.
@@ -291,9 +207,9 @@ class TokenDecoder:
         Returns:
             Their parameters, shape (R, out_dims).
         """
-        h = self._embed(x).add_(self._positions[position])
+        h = self._embed(x) + self._positions[position]
         if self._label is not None:
-            h.add_(self._label)
+            h = h + self._label
         for layer in self._layers:
             h = layer.step(h, position)
         return self._read_out(h)
@@ -305,39 +221,29 @@ class _LayerDecoder:
     def __init__(
         self, layer: TransformerLayer, num_rows: int, length: int, temperature: Tensor | None
     ) -> None:
-        width = layer.projection.in_features
-        num_heads = width // layer.head_dim
+        width, head_dim = layer.projection.in_features, layer.head_dim
         self._qkv = PackedLinear(layer.qkv, num_rows)
         self._projection = PackedLinear(layer.projection, num_rows)
         self._expand = PackedLinear(layer.expand, num_rows)
         self._contract = PackedLinear(layer.contract, num_rows)
-        self._attention_norm, self._mlp_norm = _norm(layer.attention_norm), _norm(layer.mlp_norm)
-        self._heads = (num_rows, 3, num_heads, layer.head_dim)
-        self._cache = layer.qkv.weight.new_empty(2, num_rows, num_heads, length, layer.head_dim)
-        self._keys, self._values = self._cache.flatten(1, 2).unbind(0)  # (R heads, N, head_dim)
-        scale = layer.head_dim**-0.5
-        sharpness = None if temperature is None else temperature.reciprocal().view(-1, 1, 1)
-        self._scale = scale if sharpness is None else scale * sharpness
+        self._attention_norm, self._mlp_norm = layer.attention_norm, layer.mlp_norm
+        self._heads = (num_rows, 3, width // head_dim, head_dim)
+        self._cache = layer.qkv.weight.new_empty(2, num_rows, width // head_dim, length, head_dim)
+        # A temperature differs by row, and the kernel's scale does not: it goes into the query.
+        self._sharpness = None if temperature is None else temperature.reciprocal().view(-1, 1, 1)
 
     def step(self, h: Tensor, position: int) -> Tensor:
-        mixed = self._attend(F.layer_norm(h, *self._attention_norm), position)
-        h = self._projection(mixed).add_(h)
-        hidden = F.gelu(self._expand(F.layer_norm(h, *self._mlp_norm)))
-        return self._contract(hidden).add_(h)
+        h = h + self._projection(self._attend(self._attention_norm(h), position))
+        return h + self._contract(F.gelu(self._expand(self._mlp_norm(h))))
 
     def _attend(self, h: Tensor, position: int) -> Tensor:
-        qkv = self._qkv(h).view(self._heads)
-        self._cache.select(3, position).copy_(qkv.narrow(1, 1, 2).transpose(0, 1))
-        query = qkv.select(1, 0) * self._scale  # (R, heads, head_dim)
-        if query.device.type != "cpu":
-            keys, values = self._cache.narrow(3, 0, position + 1).unbind(0)
-            mixed = F.scaled_dot_product_attention(query.unsqueeze(2), keys, values, scale=1.0)
-            return mixed.flatten(1)
-        # torch's fused kernel for CPUs is made for many queries; for one, two products are faster.
-        keys, values = (seen.narrow(1, 0, position + 1) for seen in (self._keys, self._values))
-        logits = torch.bmm(query.reshape(len(keys), 1, -1), keys.transpose(1, 2))
-        return torch.bmm(logits.softmax(dim=-1), values).view(h.shape)
+        query, *key_and_value = self._qkv(h).view(self._heads).unbind(1)  # (R, heads, head_dim)
+        self._cache[:, :, :, position] = torch.stack(key_and_value)
+        keys, values = self._cache[:, :, :, : position + 1]
+        if self._sharpness is not None:
+            query = query * self._sharpness
+        return F.scaled_dot_product_attention(query.unsqueeze(2), keys, values).flatten(1)
 
 
-def _norm(norm: nn.LayerNorm) -> tuple[tuple[int, ...], Tensor, Tensor, float]:
-    return norm.normalized_shape, norm.weight.detach(), norm.bias.detach(), norm.eps
+def _apply(layer: nn.Linear, h: Tensor) -> Tensor:
+    return linear(h, layer.weight, layer.bias)

@@ -9,6 +9,7 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from flowbench.api import DatasetInfo
 from flowbench_models.bijections.base import (
@@ -33,7 +34,6 @@ from flowbench_models.bijections.channels import (
 from flowbench_models.bijections.multiscale import MultiScale, MultiScaleModel
 from flowbench_models.coupling.glow.config import GlowConfig
 from flowbench_models.defaults import require_supported
-from flowbench_models.nets.checkpointing import run_checkpointed
 from flowbench_models.nets.convolution import (
     Conditioner,
     Kernel,
@@ -164,8 +164,8 @@ class GlowSteps(Composition):
         self, net: GlowConvNet, kernels: Sequence[Kernel]
     ) -> Callable[[Tensor], Tensor]:
         run = partial(net.run, kernels)
-        if self.checkpointing and self.training:
-            return partial(run_checkpointed, net, run=run)
+        if self.checkpointing and self.training and torch.is_grad_enabled():
+            return partial(checkpoint, run, use_reentrant=False)
         return run
 
 
@@ -202,7 +202,7 @@ class ActNormConv2d(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         """Maps (B, num_inputs, H, W) to (B, num_outputs, H, W)."""
         ((weight, bias),) = self.fold([self])
-        return convolve(h, weight, bias, rectify=True)
+        return convolve(h, weight, bias).relu()
 
     def initialize(self, h: Tensor) -> Tensor:
         """Sets the normalisation from a first batch; returns the rectified output."""
@@ -276,7 +276,7 @@ class GlowConvNet(Conditioner):
             Parameters, shape (B, num_outputs, H, W).
         """
         for weight, bias in kernels[:-1]:
-            h = self._drop(convolve(h, weight, bias, rectify=True))
+            h = self._drop(convolve(h, weight, bias).relu())
         weight, bias = kernels[-1]
         return convolve(h, weight, bias)
 

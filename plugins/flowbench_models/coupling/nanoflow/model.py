@@ -290,7 +290,7 @@ class SharedEstimator(nn.Module):
             Hidden features, shape (B, width, H, W).
         """
         for weight, bias in kernels:
-            h = self._drop(convolve(h, weight, bias, rectify=True))
+            h = self._drop(convolve(h, weight, bias).relu())
         return h
 
     def initialize(self, h: Tensor, indication: FlowIndication | None) -> Tensor:

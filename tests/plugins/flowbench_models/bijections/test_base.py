@@ -101,13 +101,18 @@ def test_sigmoid_scale_stays_below_one() -> None:
     assert (SigmoidAffine()(x, 50 * torch.randn(4, 2))[1] <= 0).all()
 
 
-def test_sigmoid_scale_is_finite_and_inverts_far_from_the_start() -> None:
-    law, x = SigmoidAffine(), torch.ones(1, 1)
-    for raw in (-200.0, -40.0, 40.0):
-        z, log_derivative = law(x, torch.tensor([[0.0, raw]]))
-        assert log_derivative.isfinite().all()
-        assert log_derivative.item() == pytest.approx(max(min(raw + 2.0, 0.0), -87.34), abs=0.01)
-        torch.testing.assert_close(law.inverse(z, torch.tensor([[0.0, raw]])), x)
+@pytest.mark.parametrize("raw", [-80.0, -40.0, 40.0])
+def test_sigmoid_scale_inverts_far_from_the_start(raw: float) -> None:
+    law, x, parameters = SigmoidAffine(), torch.ones(1, 1), torch.tensor([[0.0, raw]])
+    z, log_derivative = law(x, parameters)
+    assert log_derivative.item() == pytest.approx(min(raw + 2.0, 0.0), abs=1e-5)
+    torch.testing.assert_close(law.inverse(z, parameters), x)
+
+
+def test_log_of_a_sigmoid_scale_is_finite_where_the_scale_is_zero() -> None:
+    z, log_derivative = SigmoidAffine()(torch.ones(1, 1), torch.tensor([[0.0, -200.0]]))
+    assert z.item() == 0.0
+    assert log_derivative.item() == -198.0
 
 
 def test_tanh_affine_without_gain_preserves_volume() -> None:
@@ -122,15 +127,33 @@ laws = pytest.mark.parametrize("make_law", LAWS_COUPLING.values(), ids=LAWS_COUP
 
 @laws
 @pytest.mark.parametrize("swap", [False, True])
+@pytest.mark.parametrize("exchange", [False, True])
 @pytest.mark.parametrize("num_dims", [2, 5])
 def test_half_coupling_of_vectors_is_a_bijection(
-    make_law, swap, num_dims, assert_is_bijection, perturb
+    make_law, swap, exchange, num_dims, assert_is_bijection, perturb
 ) -> None:
     law = make_law()
     num_conditioning, num_transformed = half_sizes(num_dims, swap=swap)
     net = MLP(num_conditioning, (8,), law.num_parameters * num_transformed)
-    coupling = perturb(HalfCoupling(law, net, swap=swap))
+    coupling = perturb(HalfCoupling(law, net, swap=swap, exchange=exchange))
     assert_is_bijection(coupling, torch.randn(3, num_dims, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("swap", "exchange", "order"),
+    [
+        (False, False, [0, 1, 2, 3, 4]),
+        (True, False, [0, 1, 2, 3, 4]),
+        (False, True, [3, 4, 0, 1, 2]),
+        (True, True, [3, 4, 0, 1, 2]),
+    ],
+)
+def test_fresh_half_coupling_at_most_exchanges_the_halves(swap, exchange, order) -> None:
+    num_passing, num_transformed = half_sizes(5, swap=swap)
+    net = MLP(num_passing, (8,), num_transformed)
+    x = torch.randn(3, 5)
+    z, _ = HalfCoupling(Shift(), net, swap=swap, exchange=exchange)(x)
+    assert torch.equal(z, x[:, order])
 
 
 @laws

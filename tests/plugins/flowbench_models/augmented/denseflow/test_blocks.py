@@ -15,11 +15,10 @@ from flowbench_models.augmented.denseflow.blocks import (
     FlowUnit,
     LevelScaling,
     NoiseNet,
-    SwapCoupling,
     VariationalDequantizer,
 )
 from flowbench_models.augmented.denseflow.networks import PlainConvNet
-from flowbench_models.bijections.base import Composition
+from flowbench_models.bijections.base import Composition, HalfCoupling
 from flowbench_models.bijections.channels import ActNorm, FullConv1x1
 
 
@@ -53,10 +52,10 @@ def test_density_is_the_gaussians(perturb) -> None:
     torch.testing.assert_close(standard + ladj, expected)
 
 
-def _coupling(num_channels: int) -> SwapCoupling:
+def _coupling(num_channels: int) -> HalfCoupling:
     transformed = num_channels // 2
     net = PlainConvNet(num_channels - transformed, 2 * transformed, width=3)
-    return SwapCoupling(BoundedAffine(), net)
+    return HalfCoupling(BoundedAffine(), net, swap=False, exchange=True)
 
 
 def _unit(num_channels: int, num_modules: int = 2) -> FlowUnit:
