@@ -234,16 +234,16 @@ def likelihood_as_version_2(facts: Mapping[str, Any]) -> dict[str, Any]:
         facts: A stored likelihood, or the protocol of a measurement that holds one among others.
 
     Returns:
-        The facts, with ``estimate`` and a ``given`` of one name replaced; others as they were.
+        The facts, with ``estimate`` and a ``given`` of one name replaced; the rest as it was.
     """
     changed = dict(facts)
-    estimate = changed.pop("estimate", None)
-    if estimate is None:
-        return changed
-    changed |= _ESTIMATES_OF_VERSION_1[estimate]
-    given = changed.get("given", "none")
+    estimate, given = changed.pop("estimate", None), changed.get("given")
+    if estimate is not None:
+        changed |= _ESTIMATES_OF_VERSION_1[estimate]
     if isinstance(given, str):
         changed["given"] = [] if given == "none" else [given]
+    elif given is not None:
+        changed["given"] = list(given)  # as JSON has it
     return changed
 
 
