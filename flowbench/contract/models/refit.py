@@ -36,8 +36,8 @@ def _problem(model: GenerativeModel, batches: Sequence[Batch]) -> str | None:
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
     with torch.no_grad():
         model.refit(batches, generator=generator(0))
-    for name, value in model.named_parameters():
-        if not torch.equal(value, before[name]):
+    for name, parameter in model.named_parameters():
+        if not torch.equal(parameter, before[name]):
             return f"refit changed the parameter {name!r}"
     for name, value in model.named_buffers():
         if value.is_floating_point() and not bool(value.isfinite().all()):
