@@ -88,8 +88,7 @@ def cases_of_forms(forms: Sequence[DatasetInfo]) -> list[list[Case]]:
         Groups of one case each; the probability is summed up on the smallest form, where it is
         small enough.
     """
-    roles: list[Role] = ["main", *(["variant"] * (len(forms) - 1))]
-    groups = [[case_of(form, role)] for form, role in zip(forms, roles, strict=True)]
+    groups = [[case_of(form, "variant" if turn else "main")] for turn, form in enumerate(forms)]
     smallest = min(forms, key=lambda form: form.num_dims)
     return [*groups, [case_of(smallest, "mass")]]
 
