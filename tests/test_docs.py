@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from flowbench import api
+from flowbench.contract import check_model
+from flowbench.registry import PluginSelection, load_registry
 from flowbench.registry.entry_points import HOOKS
 
 ROOT = Path(__file__).parent.parent
@@ -108,3 +110,26 @@ def test_the_site_holds_what_the_specs_and_commands_say(site: Path) -> None:
 def test_a_built_page_asks_nobody_for_anything(site: Path) -> None:
     loads = re.compile(r"<(?:script|img|iframe|link)[^>]*(?:src|href)=\"?https?://", re.IGNORECASE)
     assert not [path for path in site.rglob("*.html") if loads.search(path.read_text())]
+
+
+def test_the_plugin_in_contributing_keeps_the_contract(tmp_path: Path) -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    file = tmp_path / "my_flow.py"
+    file.write_text(code)
+    try:
+        registry = load_registry(PluginSelection(exclude=("flowbench",), files=(file,)))
+        report = check_model(registry, "myflow", slow=False)
+    finally:
+        sys.modules.pop("my_flow", None)
+    assert report.status == "passed", "\n".join(report.lines())
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"])
+def test_pages_beside_the_site_link_to_what_there_is(page: str) -> None:
+    text = (ROOT / page).read_text()
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", text)
+    assert not [link for link in links if not (ROOT / link).exists()]
+    commands = re.findall(r"\bmake ([a-z-]+)", text)
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    assert set(commands) <= set(targets)

@@ -215,7 +215,8 @@ class GenerativeModel(nn.Module):
             generator: Source of all noise, on the batches' device.
         """
         norms = [module for module in self.modules() if isinstance(module, _BatchNorm)]
-        if not norms:
+        groups = tuple(self.optimizer_groups())
+        if not norms or not groups:
             return
         was_training, momenta = self.training, [norm.momentum for norm in norms]
         self.eval()
@@ -223,11 +224,11 @@ class GenerativeModel(nn.Module):
             norm.reset_running_stats()
             norm.momentum = None  # a plain average over the batches
             norm.train()
-        group = next(iter(self.optimizer_groups()), "all")
         for batch in batches:
             progress = torch.zeros((), device=batch.x.device)
-            step = Step(progress=progress, phase=0, group=group, generator=generator, seed=0)
-            self.loss(batch, step)
+            for group in groups:  # a layer may be reached by the loss of one group alone
+                step = Step(progress=progress, phase=0, group=group, generator=generator, seed=0)
+                self.loss(batch, step)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         self.train(was_training)

@@ -302,7 +302,7 @@ class MetricSpec:
         role: What it is on a board. A ``quality`` is what models are compared for: it has a
             ranked column and plots of its own. A ``cost`` is the price of using a model: ranked,
             and an axis that qualities are plotted against. A ``count`` says how much went into a
-            result, and is no contest. A ``witness`` vouches for a run, and stands in the details.
+            result, and is no contest. A ``witness`` tells more of a run, in its details alone.
         scale: How an axis shows it; ``log`` for what spans orders of magnitude and is never 0.
         decimals: Decimals of a column; None for three significant digits of a typical value.
         needs: What the model must offer: ``likelihood``, ``samples``, ``inverse``; or what the data

@@ -10,6 +10,9 @@ from typing import TypeVar
 
 LN2 = math.log(2.0)
 
+LIKELIHOOD_UNITS = ("bits/dim", "nats")
+"""Units of a likelihood, as values are stored in them."""
+
 Number = TypeVar("Number")  # float, numpy.ndarray or torch.Tensor: all carry `/`, `-` and `*`
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flowbench import paths
+from flowbench.api.units import LIKELIHOOD_UNITS
 from flowbench.cli.columns import print_columns
 from flowbench.cli.options import AsJson, Results
 
@@ -50,11 +51,10 @@ def list_(as_json: AsJson = False, results: Results = None) -> None:
 
 
 def _likelihood(metrics: dict[str, Any]) -> str:
-    for name in ("bpd", "nll"):
-        value = metrics.get(name, {}).get("value")
-        if value is not None:
-            return f"{value:.4f} {metrics[name]['unit']}"
-    return ""
+    """The first value that is a likelihood, by its unit."""
+    found = (m for m in metrics.values() if m["unit"] in LIKELIHOOD_UNITS)
+    measured = next((m for m in found if m["value"] is not None), None)
+    return f"{measured['value']:.4f} {measured['unit']}" if measured else ""
 
 
 @app.command("show")

@@ -6,8 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flowbench.leaderboard.build import problems
     from flowbench.leaderboard.keep import keep_suites
-    from flowbench.leaderboard.mirror import problems
     from flowbench.leaderboard.publish import (
         FORMATS,
         boards,
@@ -34,5 +34,5 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = {"keep_suites": "keep", "problems": "mirror"}.get(name, "publish")
+    module = {"keep_suites": "keep", "problems": "build"}.get(name, "publish")
     return getattr(importlib.import_module(f"{__name__}.{module}"), name)

@@ -1,230 +1,259 @@
-"""Lays the store's records out as boards: one for each data set and budget.
-
-A board's columns are what was measured, likelihoods first, then costs; its rows are methods, the
-best first.
-"""
+"""The one builder: from a frame and its runs to a board, whoever laid the frame out."""
 
 from __future__ import annotations
 
 import math
-import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
 
-from flowbench.api.specs import Direction, is_main_value
 from flowbench.leaderboard import numbers, words
-from flowbench.leaderboard.cells import our_cell, our_places
+from flowbench.leaderboard.cells import budget_share, compared, our_cell, percent, text_cell
+from flowbench.leaderboard.citations import citation
 from flowbench.leaderboard.details import details
-from flowbench.leaderboard.evidence import Method, Source, hardware, methods, values
+from flowbench.leaderboard.evidence import Method, Source, hardware, usual_hardware, values
+from flowbench.leaderboard.frame import Frame, FrameCell, FrameRow, common_budget
 from flowbench.leaderboard.notes import Notes
-from flowbench.leaderboard.ranking import Place
-from flowbench.leaderboard.rows import contract_of, latency_s
-from flowbench.leaderboard.table import Board, Cell, Column, Group, Row
-from flowbench.store.records import AttemptRow
+from flowbench.leaderboard.printed import placed, rank_published
+from flowbench.leaderboard.ranking import Contender, Place, rank
+from flowbench.leaderboard.table import Board, Cell, Cost, Group, Row
 
-MAX_COLUMNS = 6  # beside the method: what fits a laptop's width with the rail
+_MAX_BADGES = 2
 
-# What a column is called, what stands under it if not the unit, and whether its best is worth a
-# mark: costs are the price of a result, not a contest.
-_LAYOUT = {
-    "bpd": ("Bits per dim", "test", True),
-    "nll": ("NLL", "nats, test", True),
-    "nll_noisy": ("NLL, noisy", "nats, test", True),
-    "fid": ("FID", "", True),
-    "fd-digits-cnn": ("FD", "digits-cnn", True),
-    "c2st": ("C2ST", "", True),
-    "params": ("Parameters", "", False),
-    "device_hours": ("Device-hours", "", False),
-    "sampling_latency": ("Latency", None, True),
-    "sampling_throughput": ("Throughput", None, True),
-    "steps": ("Steps", "", False),
-}
-_TITLES = {"bits/dim": "Bits per dimension", "nats": "Negative log-likelihood"}
+Places = Mapping[tuple[tuple[str, ...], int], Place]
+"""Places by the contest and the row's number in the frame."""
 
 
-def build_boards(source: Source) -> list[Board]:
-    """Lays out a board for each data set and budget.
+def build(frame: Frame, source: Source) -> Board:
+    """Fills a frame with the values of its runs.
 
     Args:
-        source: Records, and what is needed to compare them.
+        frame: What belongs where.
+        source: What is needed to compare and to explain the values.
+    """
+    return _Builder(frame, source).board()
+
+
+class _Builder:
+    """What the parts of one board share."""
+
+    def __init__(self, frame: Frame, source: Source) -> None:
+        self._frame, self._source, self._notes = frame, source, Notes()
+        self._usual = usual_hardware(frame.records)
+        self._theirs, self._ours = self._places()
+
+    def board(self) -> Board:
+        frame = self._frame
+        rows = {
+            number: self._row(number, f"row-{index}")
+            for index, number in enumerate(self._order(), start=1)
+        }
+        groups = (
+            Group(
+                name=name,
+                rows=tuple(row for n, row in rows.items() if frame.rows[n].group == name),
+                printed=frame.groups_printed and bool(name),
+            )
+            for name in frame.groups
+        )
+        return Board(
+            slug=frame.slug,
+            suite=frame.suite,
+            title=frame.title,
+            description=frame.description,
+            facts=tuple(self._facts(list(rows.values()))),
+            columns=frame.columns,
+            groups=tuple(groups),
+            notes=self._notes.letters(),
+            budget=common_budget(frame.records),
+            row_header=frame.row_header,
+            group_header=frame.group_header,
+            shared_unit=frame.shared_unit,
+            layout=frame.layout,
+            source=frame.source,
+        )
+
+    def _order(self) -> list[int]:
+        """The rows in order: the best first, or as they are."""
+        rows, column = self._frame.rows, self._frame.columns[0]
+        sign = -1.0 if column.direction == "higher" else 1.0
+
+        def order(number: int) -> tuple[bool, float, str, int]:
+            place = self._ours.get((rows[number].cells[0].contest, number))
+            mean = place.mean if place else None
+            value = math.inf if mean is None else sign * mean
+            return (mean is None, value, rows[number].label, number)
+
+        numbers_ = range(len(rows))
+        return sorted(numbers_, key=order) if self._frame.best_first else list(numbers_)
+
+    # --- places ---
+
+    def _places(self) -> tuple[Places, Places]:
+        """The published values' places, and ours: models that fail their contract have none."""
+        contests: dict[tuple[str, ...], dict[int, FrameCell]] = defaultdict(dict)
+        for number, row in enumerate(self._frame.rows):
+            for cell in row.cells:
+                contests[cell.contest][number] = cell
+        theirs: dict[tuple[tuple[str, ...], int], Place] = {}
+        ours: dict[tuple[tuple[str, ...], int], Place] = {}
+        for contest, cells in contests.items():
+            direction = next(iter(cells.values())).direction
+            printed = {str(n): (c.published, c.theirs) for n, c in cells.items() if c.published}
+            for key, place in rank_published(printed, direction).items():
+                theirs[contest, int(key)] = place
+            sound: list[Contender] = []
+            failing: list[Contender] = []
+            for number, cell in cells.items():
+                if cell.method and cell.ours and not cell.is_text:
+                    fails = self._source.fails_contract(cell.method)
+                    one = cell.method.contender(str(number), cell.ours.name)
+                    (failing if fails else sound).append(one)
+            for place in rank(sound, direction) + rank(failing, "none"):
+                ours[contest, int(place.row)] = place
+        return theirs, ours
+
+    # --- rows and cells ---
+
+    def _row(self, number: int, key: str) -> Row:
+        asked, source = self._frame.rows[number], self._source
+        methods = asked.methods
+        badges = dict.fromkeys(b for method in methods.values() for b in source.badges(method))
+        shown = {
+            dataset: details(method, source.contents, self._frame.metrics)
+            for dataset, method in methods.items()
+        }
+        row = Row(
+            key=key,
+            name=asked.label,
+            mark=asked.mark,
+            sub="; ".join(self._about(asked, methods)),
+            badges=tuple(badges)[:_MAX_BADGES],
+            cells=tuple(self._cells(number, asked)),
+            others=tuple(list(shown.items())[1:]),
+            own=asked.own,
+            model=next((cell.model for cell in asked.cells if cell.model), ""),
+            citation=citation(asked.bib),
+            published_parameters=asked.published_parameters,
+        )
+        first = next(iter(methods.values()), None)
+        if first is None:
+            return row
+        return replace(
+            row,
+            details=next(iter(shown.values())),
+            contract=source.contract_of(first),
+            num_parameters=first.first.num_parameters,
+            costs=tuple(_costs(first)),
+        )
+
+    def _about(self, asked: FrameRow, methods: Mapping[str, Method]) -> Iterator[str]:
+        """What sets a row apart, its likelihood, and hardware that most others did not have."""
+        if asked.about:
+            yield asked.about
+        for method in list(methods.values())[:1]:
+            yield from filter(None, (words.likelihood(method.first.likelihood),))
+            machine = hardware(method.first)
+            if machine is not None and machine != self._usual:
+                yield machine
+
+    def _cells(self, number: int, row: FrameRow) -> Iterator[Cell]:
+        told: set[str] = set()  # runs that failed as a whole say so once
+        for asked, column in zip(row.cells, self._frame.columns, strict=True):
+            printed = asked.published
+            place = self._theirs.get((asked.contest, number))
+            if printed is not None and place is not None:
+                printed = placed(printed, place, asked.direction, self._notes)
+            cell = self._our_cell(number, asked, told)
+            yield replace(
+                compared(cell, printed, asked),
+                dataset="" if column.dataset else asked.dataset,
+                metric="" if column.metric == asked.metric else asked.metric,
+                model=asked.model,
+            )
+
+    def _our_cell(self, number: int, asked: FrameCell, told: set[str]) -> Cell:
+        if asked.method is None or asked.ours is None:
+            return Cell()
+        if asked.is_text:
+            return text_cell(asked.method)
+        cell = our_cell(
+            asked,
+            self._ours[asked.contest, number],
+            self._notes,
+            first=asked.method.key not in told,
+            struck=self._source.fails_contract(asked.method),
+        )
+        if cell.value or cell.words:
+            told.add(asked.method.key)
+        return cell
+
+    # --- counts ---
+
+    def _facts(self, rows: Sequence[Row]) -> Iterator[str]:
+        frame, cells = self._frame, [cell for row in rows for cell in row.cells]
+        records = frame.records
+        published = sum(cell.published is not None for cell in cells)
+        if published:
+            done = sum(any(cell.value for cell in row.cells) for row in rows)
+            yield words.count(published, "published value")
+            yield f"{sum(bool(cell.value) for cell in cells)} reproduced"
+            yield f"{done} of {words.count(len(rows), 'row')} with a value of ours"
+        else:
+            yield words.count(len(rows), frame.noun)
+            yield words.count(len(records), "run")
+        failed = sum(r.status not in ("ok", "skipped") for r in records)
+        if failed:
+            yield f"{failed} failed"
+        if frame.waiting:
+            yield f"{words.count(frame.waiting, 'model')} not run yet"
+        shares = [share for cell in cells if cell.budget_share and (share := budget_share(cell))]
+        if shares:
+            yield f"median budget share {percent(median(shares))}"
+        if frame.left_out:
+            yield f"{words.count(frame.left_out, 'run')} of other budgets or hardware not shown"
+
+
+def _costs(method: Method) -> Iterator[Cost]:
+    """What using a row's model costs, where lower is better: of the first run that has it."""
+    names = dict.fromkeys(name for record in method.records for name in values(record))
+    for name in names:
+        found = (values(record).get(name) for record in method.records)
+        m = next((m for m in found if m is not None and m.value is not None), None)
+        if m is None or m.value is None or (m.role, m.direction) != ("cost", "lower"):
+            continue
+        factor, unit = numbers.scale(m.unit)
+        axis = words.lower_first(words.with_unit(m.short or name, unit, " in "))
+        yield Cost(metric=name, axis=axis, scale=m.scale or "linear", value=m.value / factor)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What keeps a board from being taken at its word; see `problems`."""
+
+    row: str
+    column: str
+    text: str
+
+
+def problems(board: Board) -> list[Problem]:
+    """All that a strict reader would not accept of our part of a board.
 
     Returns:
-        The boards, by data set and budget.
+        Cells that a model could fill and that are empty, failed, of a single run, of a model that
+        fails its contract, or made by code that has been replaced.
     """
-    by_board: dict[tuple[str, str], list[AttemptRow]] = defaultdict(list)
-    for record in source.records:
-        by_board[record.job.dataset, record.job.budget].append(record)
-    return [_board(source, records) for _, records in sorted(by_board.items())]
-
-
-def _board(source: Source, records: Sequence[AttemptRow]) -> Board:
-    rows = methods(records, source.log_prob)
-    columns = [_column(rows, name) for name in _chosen_names(rows)]
-    failing = frozenset(method.key for method in rows if source.fails_contract(method))
-    places = {column.key: _places(rows, column, failing) for column in columns}
-    rows = _best_first(rows, places[columns[0].key], columns[0].direction)
-    notes = Notes()
-    usual = _usual_hardware(records)
-    table = tuple(
-        Row(
-            key=f"row-{index}",
-            name=method.name,
-            sub=_sub(method, usual),
-            badges=source.badges(method),
-            cells=tuple(_cells(method, columns, places, notes, failing)),
-            details=details(method, source.contents),
-            model=method.name,
-            contract=contract_of(source, method),
-            num_parameters=method.first.num_parameters,
-            latency_s=latency_s(method),
-        )
-        for index, method in enumerate(rows, start=1)
-    )
-    job = records[0].job
-    return Board(
-        slug=_slug(f"{job.dataset}-{job.budget}"),
-        title=f"{_TITLES.get(columns[0].unit, columns[0].label)} on {job.dataset}",
-        description=_description(records),
-        facts=_facts(rows, records),
-        columns=tuple(columns),
-        groups=(Group(name="", rows=table),),
-        notes=notes.letters(),
-        budget=job.budget,
-    )
-
-
-# --- columns --------------------------------------------------------------------------------------
-
-
-def _chosen_names(rows: Sequence[Method]) -> list[str]:
-    """Names of the columns: known ones in the order of the layout, others as they come."""
-    main: dict[str, None] = {}
-    for record in (record for method in rows for record in method.records):
-        for name, m in values(record).items():
-            if m.value is not None and is_main_value(m.metric, name):
-                main[name] = None
-    known = [name for name in _LAYOUT if name in main][:MAX_COLUMNS]
-    others = sorted(name for name in main if name not in _LAYOUT)
-    # A metric that the layout does not know may be the one that matters: it goes after the
-    # likelihoods, and as many are shown as there is room for.
-    room = MAX_COLUMNS - len(known)
-    lead = [name for name in known if name in ("bpd", "nll")]
-    chosen = [*lead, *others[:room], *(name for name in known if name not in lead)]
-    return chosen or ["bpd"]
-
-
-def _column(rows: Sequence[Method], name: str) -> Column:
-    found = [
-        m
-        for method in rows
-        for record in method.records
-        if (m := values(record).get(name)) is not None and m.value is not None
-    ]
-    record = rows[0].first
-    stored = Counter((m.unit, m.direction) for m in found).most_common(1)
-    unit, direction = stored[0][0] if stored else ("", "lower")
-    factor, shown = numbers.scale(unit)
-    label, detail, ranked = _LAYOUT.get(name, (name.replace("_", " "), None, True))
-    return Column(
-        key=f"{record.job.dataset}/{name}",
-        label=label,
-        detail=shown if detail is None else detail,
-        dataset=record.job.dataset,
-        metric=name,
-        unit=shown,
-        direction=direction if ranked else "none",
-        decimals=numbers.decimals_for([m.value / factor for m in found if m.value], shown),
-    )
-
-
-# --- places ---------------------------------------------------------------------------------------
-
-
-def _places(rows: Sequence[Method], column: Column, failing: frozenset[str]) -> dict[str, Place]:
-    entries = [method.entry(method.key, column.metric) for method in rows]
-    return our_places(entries, column.direction, failing)
-
-
-def _cells(
-    method: Method,
-    columns: Sequence[Column],
-    places: Mapping[str, Mapping[str, Place]],
-    notes: Notes,
-    failing: frozenset[str],
-) -> Iterator[Cell]:
-    for index, column in enumerate(columns):
-        yield our_cell(
-            method,
-            column.metric,
-            places[column.key][method.key],
-            notes,
-            decimals=column.decimals,
-            ranked=column.direction != "none",
-            first=index == 0,
-            struck=method.key in failing,
-        )
-
-
-def _best_first(
-    rows: Sequence[Method], places: Mapping[str, Place], direction: Direction
-) -> list[Method]:
-    sign = -1.0 if direction == "higher" else 1.0
-
-    def order(method: Method) -> tuple[bool, float, str, str]:
-        mean = places[method.key].mean
-        return (mean is None, math.inf if mean is None else sign * mean, method.name, method.key)
-
-    return sorted(rows, key=order)
-
-
-# --- words of a row and a board -------------------------------------------------------------------
-
-
-def _usual_hardware(records: Sequence[AttemptRow]) -> str | None:
-    """What most runs ran on; rows say only what differs from it."""
-    counts = Counter(said for r in records if (said := hardware(r)))
-    return min(counts, key=lambda said: (-counts[said], said), default=None)
-
-
-def _sub(method: Method, usual: str | None) -> str:
-    record = method.first
-    parts = [f"{key}={value}" for key, value in sorted(record.job.overrides.items())]
-    parts.append(words.likelihood(record.likelihood))
-    machine = hardware(record)
-    if machine is not None and machine != usual:
-        parts.append(machine)
-    return "; ".join(part for part in parts if part)
-
-
-def _facts(rows: Sequence[Method], records: Sequence[AttemptRow]) -> tuple[str, ...]:
-    failed = sum(r.status not in ("ok", "skipped") for r in records)
-    counted = [_count(len(rows), "method"), _count(len(records), "run")]
-    return (*counted, f"{failed} failed") if failed else tuple(counted)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
-
-
-def _description(records: Sequence[AttemptRow]) -> str:
-    """One paragraph on what is compared, and how."""
-    job = records[0].job
-    facts = next((r.data for r in records if r.data), {})
-    shape = words.shape(facts.get("event_shape", ()))
-    data = f"{job.dataset} ({shape})" if shape else job.dataset
-    machines = sorted({said for r in records if (said := hardware(r))})
-    usual = _usual_hardware(records)
-    where = f" on {usual}" if usual else ""
-    tests = facts.get("num_test")
-    on = f"{tests:,} test examples" if isinstance(tests, int) else "test data"
-    text = (
-        f"Every method was trained on {data} for {words.budget(job.budget)}{where}, then measured "
-        f"on the same {on}, which nothing before had used."
-    )
-    if len(machines) > 1 and words.is_time_like(job.budget):
-        text += " Rows that ran on other hardware say so, and are not ranked with the rest."
-    return text
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.") or "board"
+    found = []
+    for row in board.rows:
+        badges = [badge for badge in row.badges if badge in ("contract ×", "stale")]
+        found += [Problem(row.name, "", badge) for badge in badges]
+        failed = {cell.model for cell in row.cells if cell.words}
+        for column, cell in zip(board.columns, row.cells, strict=True):
+            if cell.words:
+                found.append(Problem(row.name, column.label, cell.words))
+            elif cell.interval == "n=1":
+                found.append(Problem(row.name, column.label, "n=1"))
+            elif cell.model and not cell.value and cell.model not in failed:
+                found.append(Problem(row.name, column.label, "no value"))
+    return found

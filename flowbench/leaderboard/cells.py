@@ -1,147 +1,115 @@
-"""Our part of a cell: a value over seeds with its interval and place, or words in its place."""
+"""A cell: our value over seeds or words in its place, and how it compares with the paper's."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from statistics import fmean
+from dataclasses import replace
 
-from flowbench.api.specs import Direction
 from flowbench.leaderboard import numbers, words
-from flowbench.leaderboard.evidence import Method, measured_value
+from flowbench.leaderboard.evidence import Method, device_hours, hardware
+from flowbench.leaderboard.frame import FrameCell
 from flowbench.leaderboard.notes import Notes
-from flowbench.leaderboard.ranking import Entry, Place, rank
-from flowbench.leaderboard.table import Cell
-from flowbench.store.records import AttemptRow, MeasurementRow
-
-_SECONDS_AN_HOUR = 3600.0
+from flowbench.leaderboard.ranking import Place
+from flowbench.leaderboard.table import Cell, Published
 
 
-def our_places(
-    entries: Sequence[Entry], direction: Direction, unranked: frozenset[str]
-) -> dict[str, Place]:
-    """Ranks entries of ours.
+def our_cell(asked: FrameCell, place: Place, notes: Notes, *, first: bool, struck: bool) -> Cell:
+    """Our part of a cell, without the published one.
 
     Args:
-        entries: One entry a row.
-        direction: Which way is better.
-        unranked: Rows that must have no place, since their model fails its contract.
-
-    Returns:
-        The place of each row.
-    """
-    contest = [entry for entry in entries if entry.row not in unranked]
-    places = rank(contest, direction) + rank([e for e in entries if e.row in unranked], "none")
-    return {place.row: place for place in places}
-
-
-def our_cell(
-    method: Method,
-    name: str,
-    place: Place,
-    notes: Notes,
-    *,
-    decimals: int,
-    ranked: bool,
-    first: bool,
-    struck: bool = False,
-    per: float = 1.0,
-    remark: str = "",
-) -> Cell:
-    """Lays out our part of a cell.
-
-    Args:
-        method: The runs.
-        name: Name of the value.
-        place: Its place in the column.
+        asked: What belongs into it; it has runs.
+        place: Its place in the contest.
         notes: The board's notes.
-        decimals: Decimals of the column.
-        ranked: Whether the column is a contest.
-        first: The row's first cell, which says what became of runs that failed as a whole.
+        first: The first cell of these runs, which says what became of those that failed as a whole.
         struck: The model fails its contract.
-        per: What values are divided by.
-        remark: What else a note on the value has to say.
-
-    Returns:
-        The cell, without a published part.
     """
-    if place.mean is None:
-        # A run that failed as a whole says so once, in the first column.
+    method, ours = asked.method, asked.ours
+    if method is None or ours is None:
+        return Cell()
+    measured = method.measured(ours.name)
+    if place.mean is None or measured is None:
         whole = place.status in {r.status for r in method.records}
-        said = words.status(place.status) if first or not whole else ""
-        return Cell(words=said, status=place.status if said else "none", model=method.name)
-    measured = _measured(method, name)
-    factor = numbers.scale(measured.unit)[0] * per
+        text = words.status(place.status) if first or not whole else ""
+        return Cell(words=text, status=place.status if text else "none")
+    factor = numbers.scale(measured.unit)[0] * ours.per
     mean = place.mean / factor
     half = None if place.half_width is None else place.half_width / factor
-    said = " ".join(part for part in (note_on(place, first=first), remark) if part)
+    interval = "n=1" if half is None else numbers.interval(half, asked.decimals)
     return Cell(
-        value=numbers.number(mean, decimals),
+        value=numbers.number(mean, asked.decimals),
         sign=words.sign(measured.protocol, measured.direction),
-        interval=_interval(measured, half, decimals),
+        interval="" if measured.split is None else interval,  # what does not vary with the seed
         status="ok",
-        rank=place.label if ranked else "",
+        rank="" if asked.direction == "none" else place.label,
         best=place.best,
         unlike=bool(place.unlike),
         struck=struck,
-        note=notes.letter(said),
+        note=notes.letter(" ".join(filter(None, (_note(place, first=first), _apart(asked))))),
         mean=mean,
         half_width=half,
         n=place.n,
         device_hours=device_hours(method.records),
-        model=method.name,
     )
 
 
-def device_hours(records: Sequence[AttemptRow]) -> float | None:
-    """What training cost.
-
-    Args:
-        records: Runs.
-
-    Returns:
-        Mean device-hours of those that ended well; None if none did.
-    """
-    hours = [r.charged_s * r.num_devices / _SECONDS_AN_HOUR for r in records if r.status == "ok"]
-    return fmean(hours) if hours and max(hours) > 0 else None
+def text_cell(method: Method) -> Cell:
+    """Our part of a cell of text: the hardware."""
+    machine = hardware(method.first)
+    return Cell(value=machine, status="ok") if machine else Cell()
 
 
-def _measured(method: Method, name: str) -> MeasurementRow:
-    """The measurement that says what a cell's value is."""
-    found = (measured_value(record, name) for record in method.records if record.status == "ok")
-    return next(m for m in found if m is not None and m.value is not None)
+def compared(cell: Cell, published: Published | None, asked: FrameCell) -> Cell:
+    """Both parts of a cell, with what lies between them."""
+    cell = replace(cell, published=published)
+    if published is None or asked.method is None or cell.mean is None:
+        return cell
+    if published.value is not None and not asked.apart:
+        gap = cell.mean - published.value
+        difference = numbers.signed(gap, asked.decimals)
+        cell = replace(cell, difference=difference, difference_value=gap)
+    share = budget_share(cell)
+    on_gpus = all(r.device_kind == "cuda" for r in asked.method.records if r.status == "ok")
+    # Hours of a CPU are no share of hours of a GPU; and a cost is not what the budget bought.
+    if share is None or not on_gpus or asked.role != "quality":
+        return cell
+    return replace(cell, budget_share=percent(share))
 
 
-def _interval(measured: MeasurementRow, half: float | None, decimals: int) -> str:
-    """The spread over seeds, of values that vary with the seed: those measured on data."""
-    if measured.split is None:
-        return ""
-    return "n=1" if half is None else numbers.interval(half, decimals)
+def budget_share(cell: Cell) -> float | None:
+    """Our device-hours as a share of the paper's; None where either is not known."""
+    paper = cell.published.device_hours if cell.published else None
+    return None if paper is None or cell.device_hours is None else cell.device_hours / paper
 
 
-def note_on(place: Place, *, first: bool) -> str:
-    """What a reader must know of a value of ours.
+def percent(share: float) -> str:
+    """A share in per cent, e.g. ``"0.8 %"``."""
+    value = 100 * share
+    if value < 0.01:
+        return f"<0.01{numbers.NO_BREAK}%"
+    decimals = 0 if value >= 10 else 1 if value >= 0.1 else 2
+    return f"{value:,.{decimals}f}{numbers.NO_BREAK}%"
 
-    Args:
-        place: Its place.
-        first: The row's first cell.
 
-    Returns:
-        Sentences; empty if there is nothing to know.
-    """
-    said = []
+def _note(place: Place, *, first: bool) -> str:
+    """What a reader must know of a value of ours, in sentences."""
+    sentences = []
     if place.unlike:
         apart = "; ".join(f"{fact} is {here}, not {there}" for fact, here, there in place.unlike)
-        said.append(f"Not ranked with the others: {apart}.")
+        sentences.append(f"Not ranked with the others: {apart}.")
     if place.failed and first:
-        counts = Counter(place.failed)
-        lost = ", ".join(
-            f"{count} {words.status(status).lstrip('×– ')}"
-            for status, count in sorted(counts.items())
-        )
-        said.append(f"Mean of {place.n} of {place.n + len(place.failed)} runs; {lost}.")
+        counts = sorted(Counter(place.failed).items())
+        lost = ", ".join(f"{n} {words.status(status).lstrip('×– ')}" for status, n in counts)
+        sentences.append(f"Mean of {place.n} of {place.n + len(place.failed)} runs; {lost}.")
     if place.by_examples:
-        said.append(
+        sentences.append(
             "Tied with the best by test sampling only: one run each, compared example by example."
         )
-    return " ".join(said)
+    return " ".join(sentences)
+
+
+def _apart(asked: FrameCell) -> str:
+    """Why our value must not be held against the printed one."""
+    if asked.published is None or not asked.apart:
+        return ""
+    facts = (f"our {fact} is {ours}, the paper’s is {theirs}" for fact, ours, theirs in asked.apart)
+    return f"Not compared with the published value: {'; '.join(facts)}."

@@ -77,7 +77,9 @@ def _values(method: Method) -> Iterator[tuple[str, str, str]]:
             continue
         factor, unit = numbers.scale(had[0].unit)
         scaled = [m.value / factor for m in had if m.value is not None]
-        decimals = numbers.decimals_for(scaled, unit)
+        decimals = had[0].decimals
+        if decimals is None:
+            decimals = numbers.decimals_for(scaled, unit)
         half = half_width(scaled)
         text = " ".join(
             part
@@ -121,22 +123,15 @@ def _curve(contents: AttemptContents) -> Curve | None:
     Points are thinned before those without a value are left out, as they are where a curve is kept
     as text.
     """
-    shown = thinned(contents.curves)
-    suffix = "_ema" if contents.record.weights == "ema" else ""
-    for name, unit in (("bpd", "bits/dim"), ("nll", "nats")):
-        points = [
-            (point.charged_s, value)
-            for point in shown
-            if (value := getattr(point, name + suffix)) is not None
-        ]
-        if points:
-            return Curve(
-                seed=contents.record.job.seed,
-                unit=unit,
-                points=tuple(points),
-                devices=contents.record.num_devices,
-            )
-    return None
+    record = contents.record
+    scores = [(p.charged_s, p.score(record.weights)) for p in thinned(contents.curves)]
+    units = [score[1] for _, score in scores if score is not None]
+    if not units:
+        return None
+    points = ((seconds, score[0]) for seconds, score in scores if score and score[1] == units[0])
+    return Curve(
+        seed=record.job.seed, unit=units[0], points=tuple(points), devices=record.num_devices
+    )
 
 
 def _ledger(method: Method) -> tuple[tuple[str, float], ...]:

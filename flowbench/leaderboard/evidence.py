@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from statistics import fmean
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flowbench.api.specs import MetricSpec
 from flowbench.api.units import bits_per_dim
 from flowbench.leaderboard import words
-from flowbench.leaderboard.ranking import Entry, Like, Run
+from flowbench.leaderboard.ranking import Contender, Like, Outcome
 from flowbench.store.attempt_files import AttemptContents
 from flowbench.store.checks import CheckRow
 from flowbench.store.records import AttemptRow, MeasurementRow
@@ -24,7 +26,9 @@ from flowbench.store.records import AttemptRow, MeasurementRow
 # model's own choice on validation.
 _MAY_DIFFER = frozenset({"noise", "bound", "tolerance", "dequantization", "draws", "weights"})
 CheckedCode = Literal["same", "other", "unsure"]
+_OF_CODE = {"same": "", "other": " (other code)", "unsure": " (perhaps other code)"}
 _SAME = 1e-6  # relative; a mean over examples may be summed in another order
+_SECONDS_AN_HOUR = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +41,8 @@ class Source:
         contents: Attempts in full by id, where the board shows details.
         checks: The last outcome of each model's contract check, by model or ``model:preset``.
         newest_code: Hash of the code that last ran each model on each data set.
+        metrics: Metrics that are installed, by name, in order: they say how values are shown in
+            records made before that was kept with them.
     """
 
     records: Sequence[AttemptRow] = ()
@@ -44,6 +50,11 @@ class Source:
     contents: Mapping[str, AttemptContents] = field(default_factory=dict)
     checks: Mapping[str, CheckRow] = field(default_factory=dict)
     newest_code: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    metrics: Mapping[str, MetricSpec] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        presented = tuple(_presented(record, self.metrics) for record in self.records)
+        object.__setattr__(self, "records", presented)
 
     @cached_property
     def by_model(self) -> Mapping[tuple[str, str], Sequence[AttemptRow]]:
@@ -54,25 +65,16 @@ class Source:
         return found
 
     def check_of(self, method: Method) -> CheckRow | None:
-        """The contract check of a row's model.
-
-        Args:
-            method: The row's runs.
-
-        Returns:
-            The outcome for its preset, else for the model; None if it was never checked.
-        """
+        """The contract check of a row's preset, else of its model; None if there was none."""
         return self.checks.get(method.name) or self.checks.get(method.first.job.model)
 
-    def checked_code(self, method: Method) -> CheckedCode:
-        """Whether the last contract check of a row's model was of the code that ran.
+    def contract_of(self, method: Method) -> str:
+        """That check in words, with whether it was of the code that ran."""
+        check = self.check_of(method)
+        return words.contract(check) + ("" if check is None else _OF_CODE[self._checked(method)])
 
-        Args:
-            method: The row's runs.
-
-        Returns:
-            ``unsure`` where a run does not say what code it was, or the runs differ in it.
-        """
+    def _checked(self, method: Method) -> CheckedCode:
+        """Which code was checked; ``unsure`` where runs do not say theirs, or differ in it."""
         check = self.check_of(method)
         ended_well = [r for r in method.records if r.status == "ok"]
         ran = {r.model_code_sha256 for r in ended_well or method.records}
@@ -86,36 +88,58 @@ class Source:
         """Whether a row's model failed its last contract check, and not in other code."""
         check = self.check_of(method)
         failed = check is not None and check.status == "failed"
-        return failed and self.checked_code(method) != "other"
+        return failed and self._checked(method) != "other"
 
     def badges(self, method: Method) -> tuple[str, ...]:
-        """Short warnings about a row.
-
-        Args:
-            method: The row's runs.
-
-        Returns:
-            At most two: on the contract, and on the code that ran.
-        """
+        """Short warnings about a row, at most two: on the contract, and on the code that ran."""
         codes = {r.code_sha256 for r in method.records if r.status == "ok"}
         newest = self.newest_code.get((method.first.job.model, method.first.job.dataset))
-        said = ["contract ×"] if self.fails_contract(method) else []
+        found = ["contract ×"] if self.fails_contract(method) else []
         if newest is not None and codes and newest not in codes:
-            said.append("stale")
+            found.append("stale")
         elif len(codes) > 1:
-            said.append("mixed code")
-        return tuple(said)
+            found.append("mixed code")
+        return tuple(found)
+
+
+def _presented(record: AttemptRow, metrics: Mapping[str, MetricSpec]) -> AttemptRow:
+    """A record whose every value says how it is shown, in the order of the metrics.
+
+    Records made before that was kept have it from the metric, if that is installed.
+    """
+    if all(m.role is not None for m in record.measurements):
+        return record
+    order = {name: place for place, name in enumerate(metrics)}
+    found = sorted(record.measurements, key=lambda m: order.get(m.metric, len(order)))
+    return record.model_copy(
+        update={"measurements": tuple(_present(m, metrics.get(m.metric)) for m in found)}
+    )
+
+
+def _present(measured: MeasurementRow, spec: MetricSpec | None) -> MeasurementRow:
+    if measured.role is not None:
+        return measured
+    if spec is None:
+        spec = _guess(measured)
+    return measured.model_copy(update=spec.presentation(measured.name, measured.unit))
+
+
+def _guess(measured: MeasurementRow) -> MetricSpec:
+    """What a metric that is not installed may have been, by unit and direction of its value."""
+    unit, direction = measured.unit, measured.direction
+    is_price = unit in ("s", "ms", "h", "bytes") or unit.endswith("/s")
+    return MetricSpec(
+        name=measured.metric,
+        compute="",
+        unit=unit,
+        direction=direction,
+        summary="",
+        role="count" if direction == "none" else "cost" if is_price else "quality",
+    )
 
 
 def newest_code(records: Sequence[AttemptRow]) -> dict[tuple[str, str], str]:
-    """The code that last ran each model on each data set, whose code is part of what ran.
-
-    Args:
-        records: Attempts.
-
-    Returns:
-        Hashes by model and data set.
-    """
+    """The hash of the code that last ran each model on each data set: data are part of it."""
     ran = sorted((r for r in records if r.status == "ok"), key=lambda r: (r.started, r.attempt_id))
     return {(r.job.model, r.job.dataset): r.code_sha256 for r in ran if r.code_sha256 is not None}
 
@@ -149,27 +173,7 @@ class Method:
         """Whether a single run ended well; only then are test examples compared one by one."""
         return sum(record.status == "ok" for record in self.records) == 1
 
-    def runs(self, name: str) -> list[tuple[Like, Run]]:
-        """Each run's part in a column, with what it can be ranked with.
-
-        Args:
-            name: Name of the value.
-
-        Returns:
-            Pairs for the runs that failed, and for those where the value was measured or tried.
-        """
-        pairs = []
-        for record in self.records:
-            measured = measured_value(record, name)
-            if record.status != "ok":
-                pairs.append((like(record, measured), Run(value=None, status=record.status)))
-            elif measured is not None:
-                examples = per_example(record, measured, self.log_prob.get(record.attempt_id))
-                run = Run(value=measured.value, status=measured.status, examples=examples)
-                pairs.append((like(record, measured), run))
-        return pairs
-
-    def entry(self, row: str, name: str) -> Entry:
+    def contender(self, row: str, name: str) -> Contender:
         """The row's part in a column.
 
         Args:
@@ -177,31 +181,44 @@ class Method:
             name: Name of the value.
 
         Returns:
-            Its entry; of runs that are not alike, the largest group of like ones stands for it.
+            An outcome for each run that failed, or where the value was measured or tried. Of runs
+            that are not alike, the largest group of like ones stands for the row.
         """
-        pairs = self.runs(name)
-        counts = Counter(like for like, run in pairs if run.value is not None)
+        pairs = list(self._outcomes(name))
+        counts = Counter(like for like, one in pairs if one.value is not None)
         chosen = min(counts, key=lambda like: (-counts[like], like.facts), default=Like())
-        runs = tuple(
-            run
-            if run.value is None or like == chosen
-            else Run(value=None, status="measured otherwise")
-            for like, run in pairs
+        outcomes = tuple(
+            one
+            if one.value is None or like == chosen
+            else Outcome(value=None, status="measured otherwise")
+            for like, one in pairs
         )
-        return Entry(row=row, like=chosen, runs=runs)
+        return Contender(row=row, like=chosen, outcomes=outcomes)
+
+    def _outcomes(self, name: str) -> Iterator[tuple[Like, Outcome]]:
+        for record in self.records:
+            measured = measured_value(record, name)
+            if record.status != "ok":
+                yield like(record, measured), Outcome(value=None, status=record.status)
+            elif measured is not None:
+                examples = per_example(record, measured, self.log_prob.get(record.attempt_id))
+                one = Outcome(value=measured.value, status=measured.status, examples=examples)
+                yield like(record, measured), one
+
+    def measured(self, name: str) -> MeasurementRow | None:
+        """The first value of a name among runs that ended well; None if none has one."""
+        found = (measured_value(r, name) for r in self.records if r.status == "ok")
+        return next((m for m in found if m is not None and m.value is not None), None)
 
 
 def methods(
     records: Sequence[AttemptRow], log_prob: Mapping[str, NDArray[np.float64]]
 ) -> list[Method]:
-    """Gathers runs into rows.
+    """Gathers runs into rows, sorted by what they share.
 
     Args:
         records: The attempt that stands for each job.
-        log_prob: Per-example test log-likelihoods, by attempt id.
-
-    Returns:
-        One method for each row, sorted by key.
+        log_prob: Per-example test log-likelihoods in nats, by attempt id.
     """
     rows: dict[tuple[str, str], list[AttemptRow]] = defaultdict(list)
     for record in records:
@@ -239,37 +256,43 @@ def _speed(record: AttemptRow) -> str:
 
 
 def hardware(record: AttemptRow) -> str | None:
-    """What a run ran on.
-
-    Args:
-        record: The run.
-
-    Returns:
-        Its hardware in words; None if it never got that far.
-    """
+    """What a run ran on, in words; None if it never got that far."""
     return words.hardware(
         record.device_name, record.device_kind, record.num_devices, record.num_threads
     )
 
 
+def usual_hardware(records: Iterable[AttemptRow]) -> str | None:
+    """What most runs ran on; None if none got that far."""
+    counts = Counter(name for r in records if (name := hardware(r)))
+    return min(counts, key=lambda name: (-counts[name], name), default=None)
+
+
+def device_hours(records: Sequence[AttemptRow]) -> float | None:
+    """Mean device-hours of the runs that ended well; None if none did."""
+    hours = [r.charged_s * r.num_devices / _SECONDS_AN_HOUR for r in records if r.status == "ok"]
+    return fmean(hours) if hours and max(hours) > 0 else None
+
+
 def values(record: AttemptRow) -> dict[str, MeasurementRow]:
-    """All values of a run by name, with those that every record has without a metric.
-
-    Args:
-        record: The run.
-
-    Returns:
-        The values; of two splits that on test.
-    """
-    counted = {"steps": record.steps if record.status == "ok" else None}
-    counted["params"] = record.num_parameters
-    own = {
-        name: MeasurementRow(metric=name, name=name, value=count, unit="", direction="none")
-        for name, count in counted.items()
-        if count is not None
+    """All values of a run by name, of two splits that on test; then its own counts."""
+    ended_well = record.status == "ok"
+    counts = {
+        "num_parameters": _count("num_parameters", "Parameters", record.num_parameters),
+        "steps": _count("steps", "Steps", record.steps if ended_well else None),
     }
     measured = record.values_by_name()
-    return measured | {name: m for name, m in own.items() if name not in measured}
+    labels = {m.label for m in measured.values()}  # a metric may have measured the same
+    return measured | {
+        name: m for name, m in counts.items() if m.value is not None and m.label not in labels
+    }
+
+
+def _count(name: str, label: str, value: float | None, **fields: Any) -> MeasurementRow:
+    """A count that every record has, without a metric."""
+    shown = {"label": label, "short": label, "role": "count", "scale": "log"}
+    given = {"unit": "", "direction": "none", **shown, **fields}
+    return MeasurementRow(metric=name, name=name, value=value, **given)
 
 
 def measured_value(record: AttemptRow, name: str) -> MeasurementRow | None:
@@ -285,28 +308,21 @@ def measured_value(record: AttemptRow, name: str) -> MeasurementRow | None:
     """
     if name not in ("num_devices", "train_hours"):
         return values(record).get(name)
-    counts = {"num_devices": float(record.num_devices), "train_hours": record.charged_s / 3600.0}
-    unavailable = name == "num_devices" and record.device_kind == "cpu"
-    return MeasurementRow(
-        metric=name,
-        name=name,
-        value=None if unavailable or not record.charged_s else counts[name],
-        unit="h" if name == "train_hours" else "",
-        direction="none",
-        status="unavailable" if unavailable or not record.charged_s else "ok",
-        reason="trained on CPU" if unavailable else None,
-    )
+    on_cpu = name == "num_devices" and record.device_kind == "cpu"
+    if on_cpu or not record.charged_s:
+        reason = "trained on CPU" if on_cpu else None
+        return _count(name, name, None, status="unavailable", reason=reason)
+    if name == "num_devices":
+        return _count(name, "GPUs", float(record.num_devices))
+    return _count(name, "Hours", record.charged_s / _SECONDS_AN_HOUR, unit="h")
 
 
 def like(record: AttemptRow, measured: MeasurementRow | None) -> Like:
-    """Everything that a value must share with another to be ranked with it.
+    """Everything that a run's value must share with another to be ranked with it.
 
     Args:
         record: The run.
         measured: The value; None for a run that failed.
-
-    Returns:
-        The facts.
     """
     job = record.job
     facts: dict[str, Any] = {

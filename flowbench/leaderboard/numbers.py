@@ -10,6 +10,8 @@ import math
 from collections.abc import Sequence
 from statistics import median
 
+from flowbench.api.units import LIKELIHOOD_UNITS
+
 MINUS = "\u2212"
 NO_BREAK = "\u00a0"
 
@@ -19,22 +21,21 @@ SCIENTIFIC = -1
 _SMALL = 1e-3
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _LIKELIHOOD_DECIMALS = 3
-_LIKELIHOOD_UNITS = ("bits/dim", "nats")
 _MEBIBYTE = 2.0**20
 
 
 def decimals_for(values: Sequence[float], unit: str) -> int:
-    """Decimals of a column.
+    """Decimals of a column whose metric leaves them open.
 
     Args:
-        values: All values of the column.
-        unit: Their unit.
+        values: All values of the column, in the unit that is shown.
+        unit: That unit.
 
     Returns:
-        Three for likelihoods, none for counts, otherwise what gives the typical value three
-        significant digits; `SCIENTIFIC` where that would take too many.
+        3 for likelihoods, 0 for counts, else what gives the typical value three significant
+        digits; `SCIENTIFIC` where that would take too many.
     """
-    if unit in _LIKELIHOOD_UNITS:
+    if unit in LIKELIHOOD_UNITS:
         return _LIKELIHOOD_DECIMALS
     sizes = [abs(value) for value in values if value]
     if not sizes or all(value == int(value) for value in values):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
+from math import prod
 
 from flowbench.api.specs import Direction
 from flowbench.leaderboard.notes import Notes
-from flowbench.leaderboard.ranking import Entry, Like, Place, Run, rank
+from flowbench.leaderboard.ranking import Contender, Like, Outcome, Place, rank
 from flowbench.leaderboard.table import Kind, Published
 from flowbench.suite.published import PublishedTable, PublishedValue
 
@@ -35,7 +37,7 @@ def published(
         device_hours: What the paper says the training cost.
 
     Returns:
-        The paper's part of a cell, not ranked yet.
+        The paper's part of a cell, without a place.
     """
     number = float(value.value) if _NUMBER.fullmatch(value.value) else None
     text = value.value
@@ -60,34 +62,22 @@ def published(
 def rank_published(
     cells: Mapping[str, tuple[Published, Like]], direction: Direction
 ) -> dict[str, Place]:
-    """Ranks the printed values of one column among their like.
+    """Ranks the printed values of one column among their like, by row.
 
-    Args:
-        cells: Values with what they share with their like, by row.
-        direction: Which way is better.
-
-    Returns:
-        The places of those that are numbers, by row.
+    Words and blanks have no place.
     """
-    entries = [
-        Entry(row=row, like=like, runs=(Run(value=cell.value),))
+    contenders = [
+        Contender(row=row, like=like, outcomes=(Outcome(value=cell.value),))
         for row, (cell, like) in cells.items()
         if cell.value is not None
     ]
-    return {place.row: place for place in rank(entries, direction)}
+    return {place.row: place for place in rank(contenders, direction)}
 
 
 def placed(cell: Published, place: Place, direction: Direction, notes: Notes) -> Published:
     """A printed value with its place.
 
-    Args:
-        cell: The value.
-        place: Its place.
-        direction: Which way is better.
-        notes: The board's notes.
-
-    Returns:
-        The value; what is unlike most others has a note that says what sets them apart.
+    What is unlike most others of its column has a note that says what sets them apart.
     """
     if direction == "none":
         return cell
@@ -102,23 +92,15 @@ def placed(cell: Published, place: Place, direction: Direction, notes: Notes) ->
 
 
 def costs(table: PublishedTable) -> dict[tuple[str, str, str], float]:
-    """What the trainings of a table cost, where it says.
-
-    Args:
-        table: A table with numbers of GPUs and hours.
+    """What the trainings of a table cost, where it states devices and hours.
 
     Returns:
-        GPU-hours by method id, variant and data set.
+        Device-hours by method id, variant and data set.
     """
-    found: dict[tuple[int, str], dict[str, PublishedValue]] = {}
+    found: dict[tuple[str, str, str], dict[str, float]] = defaultdict(dict)
     for value in table.values:
-        if value.metric in ("gpus", "duration_h") and value.qualifier in ("", "~"):
-            found.setdefault((value.row_order, value.dataset), {})[value.metric] = value
-    return {
-        (pair["gpus"].model_plugin, pair["gpus"].variant, pair["gpus"].dataset): float(
-            pair["gpus"].value
-        )
-        * float(pair["duration_h"].value)
-        for pair in found.values()
-        if len(pair) == 2
-    }
+        metric = table.metric(value.metric)
+        if metric.states in ("devices", "hours") and value.qualifier in ("", "~"):
+            training = (value.model_plugin, value.variant, value.dataset)
+            found[training][metric.states] = float(value.value) * metric.per
+    return {training: prod(parts.values()) for training, parts in found.items() if len(parts) == 2}

@@ -10,12 +10,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flowbench.api.specs import MetricSpec
 from flowbench.errors import LeaderboardError
-from flowbench.leaderboard.build import build_boards
+from flowbench.leaderboard.build import build
 from flowbench.leaderboard.evidence import Source, methods, newest_code
-from flowbench.leaderboard.mirror import suite_board
+from flowbench.leaderboard.from_published import frame_of_published
+from flowbench.leaderboard.from_records import frames_of_records
+from flowbench.leaderboard.from_suite import frame_of_suite
 from flowbench.leaderboard.standing import chosen_runs
 from flowbench.leaderboard.table import Board
+from flowbench.registry.entry_points import PluginSelection, load_plugins
 from flowbench.store import queries
 from flowbench.store.checks import latest_checks
 from flowbench.store.connection import database_path
@@ -35,15 +39,12 @@ _RUNS = "runs"  # attempts without a database are a store to be rebuilt, not an 
 def boards(
     results: Path, job_ids: Sequence[str] | None = None, *, with_details: bool = False
 ) -> list[Board]:
-    """Lays out what a results folder holds.
+    """Lays out what a results folder holds: a board for each data set and budget.
 
     Args:
         results: The results folder.
         job_ids: Only these jobs; None takes all.
         with_details: Load curves and samples too.
-
-    Returns:
-        One board for each data set and budget.
 
     Raises:
         LeaderboardError: There are no such jobs in the store.
@@ -52,7 +53,25 @@ def boards(
         source = read_source(folder, job_ids)
         if not source.records:
             raise LeaderboardError(f"no attempts to show in {results}; start with `flowbench run`")
-        return build_boards(_completed(folder, source, source.records, with_details=with_details))
+        source = _completed(folder, source, source.records, with_details=with_details)
+        return boards_of_records(source)
+
+
+def boards_of_records(source: Source) -> list[Board]:
+    """A board for each data set and budget that there are records of."""
+    return [build(frame, source) for frame in frames_of_records(source)]
+
+
+def board_of_suite(suite: Suite, source: Source) -> Board:
+    """The board of a suite that mirrors a published table or names its columns.
+
+    Args:
+        suite: The suite.
+        source: Records, and what is needed to compare them; there may be none.
+    """
+    mirrors = suite.board is not None and suite.board.published
+    frame = frame_of_published(suite, source) if mirrors else frame_of_suite(suite, source)
+    return build(frame, source)
 
 
 def suite_boards(
@@ -62,7 +81,7 @@ def suite_boards(
 
     Args:
         results: The results folder; it need not exist for suites that mirror published tables.
-        suites: The suites.
+        suites: Which.
         with_details: Load curves and samples too.
         skip_empty: Leave out suites that have nothing to show.
 
@@ -95,8 +114,8 @@ def suite_boards(
 
 def _boards_of(suite: Suite, source: Source, runs: Sequence[AttemptRow]) -> list[Board]:
     if suite.board is not None:
-        return [suite_board(suite, source)]
-    found = build_boards(replace(source, records=runs))
+        return [board_of_suite(suite, source)]
+    found = boards_of_records(replace(source, records=runs))
     if len(found) == 1:
         title = suite.title or found[0].title
         return [replace(found[0], slug=suite.name, suite=suite.name, title=title)]
@@ -112,14 +131,25 @@ def read_source(results: Path, job_ids: Sequence[str] | None = None) -> Source:
     Args:
         results: A results folder with a database.
         job_ids: Only these jobs; None takes all.
-
-    Returns:
-        The attempts that stand for their jobs, and the checks of models.
     """
     records = [portable_record(r) for r in queries.standing_attempts(results, job_ids)]
     models = (check for check in latest_checks(results) if check.kind == "model")
-    checks = {check.name: portable_check(check) for check in models}
-    return Source(records=records, checks=checks, newest_code=newest_code(records))
+    return Source(
+        records=records,
+        checks={check.name: portable_check(check) for check in models},
+        newest_code=newest_code(records),
+        metrics=_installed_metrics() if any(map(_lacks_presentation, records)) else {},
+    )
+
+
+def _lacks_presentation(record: AttemptRow) -> bool:
+    return any(m.role is None for m in record.measurements)
+
+
+def _installed_metrics() -> dict[str, MetricSpec]:
+    """Specs by name, in order; plugins that clash or do not load keep no board from being made."""
+    specs = (spec for plugin in load_plugins(PluginSelection()) for spec in plugin.specs)
+    return {spec.name: spec for spec in specs if isinstance(spec, MetricSpec)}
 
 
 def _completed(
@@ -151,15 +181,12 @@ def _without_garbage_collection() -> Iterator[None]:
 def terminal_table(
     results: Path, job_ids: Sequence[str] | None = None, suite: Suite | None = None
 ) -> RenderableType:
-    """The boards of a results folder for the terminal.
+    """The boards of a results folder, as a rich console prints them.
 
     Args:
         results: The results folder.
         job_ids: Only these jobs; None takes all.
         suite: Show this suite's own board, if it says how that looks.
-
-    Returns:
-        Something that a rich console prints.
     """
     from flowbench.leaderboard.render import terminal
 
@@ -199,7 +226,9 @@ def write_boards(
     """Writes boards.
 
     One board in HTML is ``index.html``; of several each has its own page, and ``index.html`` lists
-    them. With folders each board is ``<name>/index.html``, however many there are.
+    them. With folders each board is ``<name>/index.html``, however many there are, and pages have
+    twins in Markdown for who reads them in a repository: ``<name>/board.md`` and ``index.md``. A
+    file that would not change is left as it is.
 
     Args:
         found: The boards.
@@ -214,6 +243,8 @@ def write_boards(
         LeaderboardError: A format is not known, or the folder cannot be written.
     """
     check_formats(formats)
+    if folders and "html" in formats:
+        formats = tuple(dict.fromkeys((*formats, "md")))
     site = _Site(alone=len(found) == 1 and not folders, folders=folders)
     pages: dict[str, str | bytes] = {}
     for name in formats:
@@ -231,11 +262,8 @@ def write_boards(
 def check_formats(formats: Sequence[str]) -> None:
     """Refuses a format that boards cannot be written in.
 
-    Args:
-        formats: Names that should be in `FORMATS`.
-
     Raises:
-        LeaderboardError: One is not.
+        LeaderboardError: One is not in `FORMATS`.
     """
     unknown = sorted(set(formats) - set(FORMATS))
     if unknown:
@@ -261,6 +289,8 @@ class _Site:
 
     def beside(self, board: Board, suffix: str) -> str:
         """A board's file, from its own page."""
+        if suffix == FORMATS["md"] and self.folders:
+            return "board.md"
         is_first = suffix == FORMATS["html"] and (self.alone or self.folders)
         return f"{'index' if is_first else board.slug}{suffix}"
 
@@ -280,7 +310,11 @@ def _render(found: Sequence[Board], name: str, site: _Site) -> dict[str, str | b
         "csv": csv.render,
         "parquet": parquet.render,
     }
-    return {site.file(board, FORMATS[name]): renderers[name](board) for board in found}
+    pages = {site.file(board, FORMATS[name]): renderers[name](board) for board in found}
+    if name == "md" and site.folders:
+        named = [(site.file(board, FORMATS["md"]), board) for board in found]
+        pages["index.md"] = markdown.render_index(named)
+    return pages
 
 
 def _render_html(
@@ -301,9 +335,12 @@ def _render_html(
 
 def _write(path: Path, content: str | bytes) -> Path:
     """Writes a file so that a reader sees all of it or what was there before."""
+    new = content.encode() if isinstance(content, str) else content
+    if path.is_file() and path.read_bytes() == new:
+        return path
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".board-") as folder:
         part = Path(folder) / path.name
-        part.write_bytes(content.encode() if isinstance(content, str) else content)
+        part.write_bytes(new)
         part.replace(path)
     return path

@@ -1,20 +1,19 @@
-r"""Ranks the entries of one column. Pure: numbers in, places out.
+r"""Ranks the contenders of one column. Pure: numbers in, places out.
 
 The rules, in the order in which they apply:
 
-1. *Like with like.* Entries are ranked together only if all that bears on the number is alike:
+1. *Like with like.* Contenders are ranked together only if all that bears on the number is alike:
    data, measure, conditioning, protocol, budget and, where time is the budget, the hardware. `Like`
-   holds those facts. The largest group of like entries is ranked; the others keep their values and
+   holds those facts. The largest group of its like is ranked; the others keep their values and
    have no place.
-2. *Over seeds.* An entry's value is the mean over its n runs that ended well, with the interval
+2. *Over seeds.* A contender's value is the mean over its n runs that ended well, with the interval
    :math:`\pm t_{0.975,\,n-1}\, s / \sqrt n`. One run has no such interval, and says so.
-3. *Places.* An entry's place is one more than the number of entries with a strictly better mean.
-4. *Ties.* An entry ties with the best iff the 95 % interval of their difference contains 0: Welch's
-   interval where both have several runs; where one has a single run, the interval for one more
-   draw from the other's runs; where both have a single run, the paired interval over test examples,
-   which knows nothing of the seed and is marked so. Every entry is held against the best alone, so
-   ties never chain.
-5. *Failures are entries.* They have a status in place of a value, and no place.
+3. *Places.* A place is one more than the number of contenders with a strictly better mean.
+4. *Ties.* Two tie iff the 95 % interval of their difference contains 0: Welch's interval where both
+   have several runs; where one has a single run, the interval for one more draw from the other's
+   runs; where both have a single run, the paired interval over test examples, which knows nothing
+   of the seed and is marked so. Each is held against the best alone, so ties never chain.
+5. *Failures take part.* They have a status in place of a value, and no place.
 
 References:
     Welch (1947), The generalization of Student's problem when several different population
@@ -25,7 +24,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, variance
 
@@ -49,21 +48,11 @@ class Like:
 
     @classmethod
     def of(cls, **facts: object) -> Like:
-        """Builds it from named facts; those that are None do not bear on the number.
-
-        Args:
-            facts: The facts.
-
-        Returns:
-            The sorted pairs.
-        """
+        """Builds it from named facts; those that are None do not bear on the number."""
         return cls(tuple(sorted((k, str(v)) for k, v in facts.items() if v is not None)))
 
     def unlike(self, other: Like) -> tuple[tuple[str, str, str], ...]:
         """What keeps two values apart.
-
-        Args:
-            other: What the other value shares with its like.
 
         Returns:
             Triples of the fact, how it is here and how it is there; ``"–"`` where it is not.
@@ -77,8 +66,8 @@ class Like:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
-    """One seed's part in an entry.
+class Outcome:
+    """What one seed came to.
 
     Attributes:
         value: The measured value; None if there is none.
@@ -93,50 +82,50 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One row's part in a column.
+class Contender:
+    """What one row brings to a contest.
 
     Attributes:
         row: The row's key.
         like: What it can be ranked with.
-        runs: Its runs, one a seed.
+        outcomes: One for each seed.
     """
 
     row: str
     like: Like
-    runs: tuple[Run, ...]
+    outcomes: tuple[Outcome, ...]
 
     @property
     def values(self) -> tuple[float, ...]:
-        """The values of the runs that have one."""
-        return tuple(run.value for run in self.runs if run.value is not None)
+        """The values of the seeds that have one."""
+        return tuple(one.value for one in self.outcomes if one.value is not None)
 
     @property
     def status(self) -> str:
-        """``ok`` if any run has a value, else the commonest reason why none has."""
-        if self.values or not self.runs:
+        """``ok`` if any seed has a value, else the commonest reason why none has."""
+        if self.values or not self.outcomes:
             return "ok" if self.values else "none"
-        counts = Counter(run.status for run in self.runs)
+        counts = Counter(one.status for one in self.outcomes)
         return min(counts, key=lambda status: (-counts[status], status))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """What becomes of an entry.
+    """What becomes of a contender.
 
     Attributes:
         row: The row's key.
         status: ``ok`` if there is a value.
-        mean: Mean over the runs with a value.
+        mean: Mean over the seeds with a value.
         half_width: Half the 95 % interval over seeds; None unless n > 1.
-        n: Runs with a value.
-        failed: Statuses of the runs without one.
-        rank: One more than the number of better means among like entries; None if unranked.
-        best: It is the best or ties with it, and at least two entries compete.
+        n: Seeds with a value.
+        failed: Statuses of the seeds without one.
+        rank: One more than the number of better means among its like; None if unranked.
+        best: It is the best or ties with it, and at least two compete.
         tied: It shares that with another.
         by_examples: The tie was judged by test examples, and knows nothing of other seeds.
         unlike: What keeps it from being ranked, if it has a value and is not alike: triples of the
-            fact, how it is here and how it is among the ranked entries.
+            fact, how it is here and how it is among those ranked.
     """
 
     row: str
@@ -159,108 +148,70 @@ class Place:
         return "1=" if self.tied else str(self.rank)
 
 
-def rank(entries: Sequence[Entry], direction: Direction) -> tuple[Place, ...]:
-    """Ranks the entries of a column.
+def rank(contenders: Sequence[Contender], direction: Direction) -> tuple[Place, ...]:
+    """Ranks the contenders of a column.
 
     Args:
-        entries: One entry a row.
+        contenders: One for each row.
         direction: Which way is better; with ``none`` nothing is ranked.
 
     Returns:
-        The place of each entry, in the order given.
+        The place of each, in the order given.
     """
-    contest = _Contest.among(entries, direction)
-    return tuple(_place(entry, contest) for entry in entries)
+    like = _largest_group(contenders) if direction != "none" else None
+    group = [one for one in contenders if one.values and one.like == like]
+    best = _best(group, direction)
+    means = [fmean(one.values) for one in group]
+    gaps = {} if best is None else {one.row: difference(one, best) for one in group}
+    ties = {row: gap for row, gap in gaps.items() if gap.contains_zero}
 
-
-@dataclass(frozen=True, kw_only=True)
-class _Contest:
-    """What decides places: the entries that compete, and how each stands to the best of them."""
-
-    direction: Direction
-    like: Like | None
-    means: tuple[float, ...]
-    best: str | None
-    ties: Mapping[str, Difference]
-
-    @classmethod
-    def among(cls, entries: Sequence[Entry], direction: Direction) -> _Contest:
-        like = _largest_group(entries) if direction != "none" else None
-        group = [entry for entry in entries if entry.values and entry.like == like]
-        best = _best(group, direction)
-        gaps = {} if best is None else {entry.row: difference(entry, best) for entry in group}
-        return cls(
-            direction=direction,
-            like=like,
-            means=tuple(fmean(entry.values) for entry in group),
-            best=None if best is None else best.row,
-            ties={row: gap for row, gap in gaps.items() if gap.contains_zero},
+    def place(one: Contender) -> Place:
+        failed = tuple(sorted(outcome.status for outcome in one.outcomes if outcome.value is None))
+        if not one.values:
+            return Place(row=one.row, status=one.status, failed=failed)
+        mean, competes = fmean(one.values), one.row in gaps
+        tie = ties.get(one.row)
+        return Place(
+            row=one.row,
+            status="ok",
+            mean=mean,
+            half_width=half_width(one.values),
+            n=len(one.values),
+            failed=failed,
+            rank=1 + sum(better_than(m, mean, direction) for m in means) if competes else None,
+            best=tie is not None and len(group) > 1,
+            tied=tie is not None and len(ties) > 1,
+            by_examples=tie is not None and tie.by_examples and one is not best,
+            unlike=() if competes or like is None else one.like.unlike(like),
         )
 
-
-def _place(entry: Entry, contest: _Contest) -> Place:
-    failed = tuple(sorted(run.status for run in entry.runs if run.value is None))
-    if not entry.values:
-        return Place(row=entry.row, status=entry.status, failed=failed)
-    mean = fmean(entry.values)
-    competes = contest.like is not None and entry.like == contest.like
-    tie = contest.ties.get(entry.row) if competes else None
-    better = sum(better_than(other, mean, contest.direction) for other in contest.means)
-    return Place(
-        row=entry.row,
-        status="ok",
-        mean=mean,
-        half_width=half_width(entry.values),
-        n=len(entry.values),
-        failed=failed,
-        rank=1 + better if competes else None,
-        best=tie is not None and len(contest.means) > 1,
-        tied=tie is not None and len(contest.ties) > 1,
-        by_examples=tie is not None and tie.by_examples and entry.row != contest.best,
-        unlike=() if competes or contest.like is None else entry.like.unlike(contest.like),
-    )
+    return tuple(map(place, contenders))
 
 
-def _largest_group(entries: Sequence[Entry]) -> Like | None:
-    counts = Counter(entry.like for entry in entries if entry.values)
+def _largest_group(contenders: Sequence[Contender]) -> Like | None:
+    counts = Counter(one.like for one in contenders if one.values)
     # Between groups of one size the facts decide, so that row order never does.
     return min(counts, key=lambda like: (-counts[like], like.facts), default=None)
 
 
-def _best(group: Sequence[Entry], direction: Direction) -> Entry | None:
-    """The entry with the best mean; of equal means that with the tightest interval."""
+def _best(group: Sequence[Contender], direction: Direction) -> Contender | None:
+    """The one with the best mean; of equal means that with the tightest interval."""
     sign = -1.0 if direction == "higher" else 1.0
 
-    def order(entry: Entry) -> tuple[float, float, str]:
-        width = half_width(entry.values)
-        return (sign * fmean(entry.values), math.inf if width is None else width, entry.row)
+    def order(one: Contender) -> tuple[float, float, str]:
+        width = half_width(one.values)
+        return (sign * fmean(one.values), math.inf if width is None else width, one.row)
 
     return min(group, key=order, default=None)
 
 
 def better_than(value: float, other: float, direction: Direction) -> bool:
-    """Whether a value is strictly better than another.
-
-    Args:
-        value: The one.
-        other: The other.
-        direction: Which way is better.
-
-    Returns:
-        True if it is; never with ``none``.
-    """
+    """Whether a value is strictly better than another; never so with ``none``."""
     return (direction == "lower" and value < other) or (direction == "higher" and value > other)
 
 
 def half_width(values: Sequence[float]) -> float | None:
-    """Half the 95 % t-interval of a mean.
-
-    Args:
-        values: Independent values.
-
-    Returns:
-        Half its width; None for fewer than two values.
-    """
+    """Half the 95 % t-interval of the mean of independent values; None for fewer than two."""
     n = len(values)
     if n < 2:
         return None
@@ -269,7 +220,7 @@ def half_width(values: Sequence[float]) -> float | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """The difference of two entries' means, with its 95 % interval.
+    """The difference of two contenders' means, with its 95 % interval.
 
     Attributes:
         mean: The first's mean less the second's.
@@ -287,12 +238,8 @@ class Difference:
         return abs(self.mean) <= self.half_width
 
 
-def difference(a: Entry, b: Entry) -> Difference:
-    """Compares two entries that both have values.
-
-    Args:
-        a: The one.
-        b: The other.
+def difference(a: Contender, b: Contender) -> Difference:
+    """Compares two contenders that both have values.
 
     Returns:
         Their difference; without any knowledge of the spread only equal means count as equal.
@@ -309,8 +256,8 @@ def difference(a: Entry, b: Entry) -> Difference:
     return Difference(mean=mean, half_width=t_quantile(n - 1) * spread)
 
 
-def _examples(entry: Entry) -> NDArray[np.float64] | None:
-    return next((run.examples for run in entry.runs if run.value is not None), None)
+def _examples(one: Contender) -> NDArray[np.float64] | None:
+    return next((outcome.examples for outcome in one.outcomes if outcome.value is not None), None)
 
 
 def _welch(a: Sequence[float], b: Sequence[float]) -> float:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
-from flowbench.leaderboard.cells import device_hours
-from flowbench.leaderboard.evidence import Method, Source, methods
+from flowbench.leaderboard.evidence import Method, Source, device_hours, methods
 from flowbench.store.records import AttemptRow
 from flowbench.suite.schema import Suite
 
@@ -15,22 +14,24 @@ Pair = tuple[str, str]
 """A data set and what runs on it, ``name`` or ``name:preset``."""
 
 
-def overrides_of(suite: Suite, model: str) -> dict[str, Any]:
-    """What a suite sets on top of a model's preset.
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """The runs that a board shows.
 
-    Args:
-        suite: The suite.
-        model: Name of the model.
-
-    Returns:
-        Values by dotted key, without the model's name.
+    Attributes:
+        methods: The runs, by data set and model.
+        left_out: How many other results there are.
+        waiting: How many models have none yet, counted for each data set.
     """
-    prefix = f"{model}."
-    return {
-        key.removeprefix(prefix): value
-        for key, value in suite.overrides.items()
-        if key.startswith(prefix)
-    }
+
+    methods: Mapping[Pair, Method]
+    left_out: int
+    waiting: int
+
+    @property
+    def records(self) -> list[AttemptRow]:
+        """All of them."""
+        return [record for method in self.methods.values() for record in method.records]
 
 
 def matching(suite: Suite, source: Source, pair: Pair) -> list[AttemptRow]:
@@ -46,7 +47,12 @@ def matching(suite: Suite, source: Source, pair: Pair) -> list[AttemptRow]:
     """
     dataset, choice = pair
     model, _, preset = choice.partition(":")
-    wanted = overrides_of(suite, model)
+    prefix = f"{model}."
+    wanted = {
+        key.removeprefix(prefix): value
+        for key, value in suite.overrides.items()
+        if key.startswith(prefix)
+    }
     return [
         record
         for record in source.by_model.get((dataset, model), ())
@@ -57,16 +63,10 @@ def matching(suite: Suite, source: Source, pair: Pair) -> list[AttemptRow]:
 def chosen_runs(suite: Suite, source: Source) -> list[AttemptRow]:
     """The runs that a suite's board shows.
 
-    Args:
-        suite: The suite.
-        source: All records.
-
-    Returns:
-        Records; of a suite that does not say how its board looks, all of the budget to show.
+    Of a suite that does not say how its board looks, these are all of the budget to show.
     """
     if suite.board is not None:
-        methods_by_pair, _ = choose(suite, source, suite_pairs(suite))
-        return [record for method in methods_by_pair.values() for record in method.records]
+        return choose(suite, source, suite_pairs(suite)).records
     found = {pair: matching(suite, source, pair) for pair in suite_pairs(suite)}
     budgets = _budgets(found)
     records = {r.attempt_id: r for rows in found.values() for r in rows}
@@ -74,18 +74,11 @@ def chosen_runs(suite: Suite, source: Source) -> list[AttemptRow]:
 
 
 def suite_pairs(suite: Suite) -> list[Pair]:
-    """All that a suite runs, seeds apart.
-
-    Args:
-        suite: The suite.
-
-    Returns:
-        Pairs of a data set and what runs on it.
-    """
+    """All that a suite runs, seeds apart."""
     return [(name, model) for name in suite.datasets for model in suite.models_on(name)]
 
 
-def choose(suite: Suite, source: Source, pairs: Iterable[Pair]) -> tuple[dict[Pair, Method], int]:
+def choose(suite: Suite, source: Source, pairs: Iterable[Pair]) -> Chosen:
     """Chooses the runs that a board shows.
 
     A board shows one budget where it can: of several the one that most of its pairs have, then the
@@ -97,9 +90,6 @@ def choose(suite: Suite, source: Source, pairs: Iterable[Pair]) -> tuple[dict[Pa
         suite: The suite.
         source: All records.
         pairs: What the board has room for.
-
-    Returns:
-        The runs by pair, and how many other results there are that are not shown.
     """
     found = {pair: matching(suite, source, pair) for pair in dict.fromkeys(pairs)}
     order = _budgets(found)
@@ -112,7 +102,7 @@ def choose(suite: Suite, source: Source, pairs: Iterable[Pair]) -> tuple[dict[Pa
         rows = methods([r for r in records if r.job.budget == first], source.log_prob)
         chosen[pair] = max(rows, key=_weight)
         left_out += len(records) - len(chosen[pair].records)
-    return chosen, left_out
+    return Chosen(methods=chosen, left_out=left_out, waiting=len(found) - len(chosen))
 
 
 def _budgets(found: Mapping[Pair, Sequence[AttemptRow]]) -> list[str]:

@@ -12,12 +12,56 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from flowbench.api.specs import Direction
+from flowbench.api.specs import Direction, Role, Scale
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Kind = Literal["number", "text", "check", "stars"]
 """What a column's cells are; checks are ``✓`` and ``×``, stars ``★`` out of five."""
+
+FIELDS: dict[str, type] = {
+    "board": str,
+    "group": str,
+    "method": str,
+    "mark": str,
+    "about": str,
+    "model": str,
+    "badges": str,
+    "column": str,
+    "dataset": str,
+    "metric": str,
+    "unit": str,
+    "direction": str,
+    "published_sign": str,
+    "published": str,
+    "published_value": float,
+    "published_rank": str,
+    "published_best": bool,
+    "published_unlike": bool,
+    "published_device_hours": float,
+    "published_note": str,
+    "published_remark": str,
+    "sign": str,
+    "value": str,
+    "interval": str,
+    "words": str,
+    "status": str,
+    "rank": str,
+    "best": bool,
+    "unlike": bool,
+    "struck": bool,
+    "mean": float,
+    "half_width": float,
+    "n": int,
+    "device_hours": float,
+    "note": str,
+    "difference": str,
+    "budget_share": str,
+}
+"""Names and types of what `Board.to_frame` says of a cell, in order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +74,12 @@ class Column:
         detail: Muted second part of the heading, such as the size of images.
         dataset: The data; empty where each row has its own.
         metric: Name of the value; empty where each row has its own.
+        title: The quantity in a title, e.g. ``Bits per dimension``; empty if it has no name.
+        axis: The quantity along an axis, with its unit, e.g. ``NLL, nats``.
         unit: Unit that the cells are written in; empty for a pure number.
-        direction: Which way is better.
+        direction: Which way is better; ``none`` for what is no contest.
+        role: What it is: plots are of qualities, against costs.
+        scale: How an axis shows it.
         decimals: Decimals of each value of ours; published ones stay as printed.
         kind: What its cells are.
     """
@@ -41,10 +89,19 @@ class Column:
     detail: str = ""
     dataset: str
     metric: str
+    title: str = ""
+    axis: str = ""
     unit: str
     direction: Direction
+    role: Role = "quality"
+    scale: Scale = "linear"
     decimals: int
     kind: Kind = "number"
+
+    @property
+    def is_quality(self) -> bool:
+        """Whether it is what methods are compared for, as a number."""
+        return self.role == "quality" and self.direction != "none" and self.kind == "number"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,6 +299,23 @@ class Details:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What it costs to use a row's model, by one measure.
+
+    Attributes:
+        metric: Name of the value.
+        axis: What an axis calls it, with its unit: ``latency in ms``.
+        scale: How an axis shows it.
+        value: The value, in that unit.
+    """
+
+    metric: str
+    axis: str
+    scale: Scale
+    value: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """A row.
 
@@ -260,7 +334,7 @@ class Row:
         citation: The method's paper.
         num_parameters: Trainable parameters of ours.
         published_parameters: The paper's count.
-        latency_s: Seconds to draw one sample of ours, median.
+        costs: What using ours costs, lower being better, the most telling first.
     """
 
     key: str
@@ -277,7 +351,7 @@ class Row:
     citation: Citation | None = None
     num_parameters: float | None = None
     published_parameters: float | None = None
-    latency_s: float | None = None
+    costs: tuple[Cost, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -355,3 +429,73 @@ class Board:
     def rows(self) -> Iterator[Row]:
         """All rows in order."""
         return (row for group in self.groups for row in group.rows)
+
+    @property
+    def cells(self) -> list[Cell]:
+        """All cells, row by row."""
+        return [cell for row in self.rows for cell in row.cells]
+
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether any cell has a published value."""
+        return any(cell.published for cell in self.cells)
+
+    @property
+    def has_ours(self) -> bool:
+        """Whether anything of it was tried here."""
+        return any(cell.value or cell.words for cell in self.cells)
+
+    @property
+    def noun(self) -> str:
+        """What its rows are, in the singular."""
+        return "value" if self.layout == "list" else "method"
+
+    def to_frame(self) -> pd.DataFrame:
+        """All cells as a table of pandas: a line a cell, as shown and in full precision.
+
+        Returns:
+            A column for each of `FIELDS`, in that order; what a cell does not have is missing.
+        """
+        import pandas as pd
+
+        kinds = {str: "string", float: "Float64", int: "Int64", bool: "boolean"}
+        lines = list(self._lines())
+        return pd.DataFrame(
+            {
+                name: pd.array([line[name] for line in lines], dtype=kinds[kind])
+                for name, kind in FIELDS.items()
+            }
+        )
+
+    def _lines(self) -> Iterator[dict[str, object]]:
+        notes = dict(self.notes)
+        for group in self.groups:
+            for row in group.rows:
+                about = {
+                    "board": self.slug,
+                    "group": group.name,
+                    "method": row.name,
+                    "mark": row.mark,
+                    "about": row.sub,
+                    "badges": ", ".join(row.badges),
+                }
+                for column, cell in zip(self.columns, row.cells, strict=True):
+                    yield about | _line(column, cell, notes)
+
+
+def _line(column: Column, cell: Cell, notes: dict[str, str]) -> dict[str, object]:
+    published = cell.published or Published(text="")
+    theirs = vars(published) | {"note": notes.get(published.note, "")}
+    return (
+        vars(cell)
+        | {f"published_{name}": value for name, value in theirs.items()}
+        | {
+            "published": published.text,
+            "column": f"{column.label} {column.detail}".strip(),
+            "dataset": cell.dataset or column.dataset,
+            "metric": cell.metric or column.metric,
+            "unit": column.unit,
+            "direction": column.direction,
+            "note": notes.get(cell.note, ""),
+        }
+    )

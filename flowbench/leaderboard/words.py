@@ -8,6 +8,7 @@ from typing import Any
 
 from flowbench.api.specs import Direction
 from flowbench.leaderboard.numbers import NO_BREAK
+from flowbench.store.checks import CheckRow
 
 _STATUS = {
     "timeout": "× timed out",
@@ -177,3 +178,51 @@ def better(direction: Direction) -> str:
         ``"lower is better"``, ``"higher is better"`` or nothing.
     """
     return "" if direction == "none" else f"{direction} is better"
+
+
+def contract(check: CheckRow | None) -> str:
+    """The outcome of a contract check in words.
+
+    Args:
+        check: The outcome; None if there was no check.
+
+    Returns:
+        E.g. ``"10 checks passed, 4 skipped"``, ``"failed: inverse, ladj"``.
+    """
+    if check is None:
+        return "not checked here (flowbench check)"
+    outcomes = [str(one.get("status")) for one in check.checks]
+    failed = [str(one["name"]) for one in check.checks if one.get("status") == "failed"]
+    if check.status == "failed" and failed:
+        return f"failed: {', '.join(failed)}"
+    if "passed" not in outcomes:
+        return check.status
+    passed = f"{count(outcomes.count('passed'), 'check')} passed"
+    skipped = outcomes.count("skipped")
+    return f"{passed}, {skipped} skipped" if skipped else passed
+
+
+def count(number: int, noun: str) -> str:
+    """A number of things, e.g. ``"1 run"``, ``"3 runs"``."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def with_unit(name: str, unit: str, joint: str) -> str:
+    """A quantity with its unit, unless its name says it.
+
+    Args:
+        name: The quantity, e.g. ``"NLL"``.
+        unit: Its unit as it is shown, e.g. ``"nats/dim"``.
+        joint: What joins them.
+
+    Returns:
+        E.g. ``"NLL, nats per dim"``; ``"Bits per dim"`` as it is for ``bits/dim``.
+    """
+    spelt = unit.replace("/", " per ")
+    said = {"h": "hours"}.get(unit, spelt) in name.lower()
+    return name if not unit or said else f"{name}{joint}{spelt}"
+
+
+def lower_first(text: str) -> str:
+    """A text as it stands within a sentence: names in capitals stay as they are."""
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text

@@ -119,7 +119,8 @@ def load_plugins(selection: PluginSelection) -> list[Plugin]:
         selection: Which plugins to load.
 
     Returns:
-        All of them, the broken ones with their cause, ordered by distribution and name.
+        All of them, the broken ones with their cause: those that ship with flowbench, then by
+        distribution and name.
 
     Raises:
         UnknownNameError: The selection names a plugin that is not installed.
@@ -127,7 +128,10 @@ def load_plugins(selection: PluginSelection) -> list[Plugin]:
             quarantined.
         SuiteError: ``FLOWBENCH_IMPORT_LIMIT`` is no number of seconds.
     """
-    found = sorted(_installed(), key=lambda pair: pair[0].label)
+    # What ships with flowbench comes first in every list and on every board.
+    found = sorted(
+        _installed(), key=lambda pair: (pair[0].distribution != "flowbench", pair[0].label)
+    )
     _check_known(selection, [source for source, _ in found])
     limit_s = import_limit_s()
     plugins = [

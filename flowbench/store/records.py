@@ -126,6 +126,14 @@ class CurvePoint(Record):
     nll: float | None = None
     nll_ema: float | None = None
 
+    def score(self, weights: str | None) -> tuple[float, str] | None:
+        """The validation value of raw or averaged (``ema``) weights, and its unit."""
+        is_ema = weights == "ema"
+        bits, nats = (self.bpd_ema, self.nll_ema) if is_ema else (self.bpd, self.nll)
+        if bits is not None:
+            return bits, "bits/dim"
+        return None if nats is None else (nats, "nats")
+
 
 class AttemptRow(Record):
     """One try at a job, whatever became of it.

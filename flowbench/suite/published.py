@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import csv
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from flowbench.api.specs import Direction
+from flowbench.api.specs import Direction, Role, Scale
 from flowbench.errors import SuiteError, UnknownNameError, unknown_name
 from flowbench.suite.find import SUITE_FOLDERS
 
@@ -58,6 +58,31 @@ class PublishedValue(_Data):
     value: str
     qualifier: str
     note: str
+
+
+class PublishedMetric(_Data):
+    """What the values of one name are, beyond strings.
+
+    Attributes:
+        label: What a title calls it; empty if it needs no name there.
+        short: The same along an axis.
+        unit: Its unit.
+        role: What it is on a board, as in `MetricSpec`.
+        scale: How an axis shows it.
+        ours: Name of the value of ours that stands beside it, where a suite names no other.
+        states: What it tells of a training: the number of ``parameters``, of ``devices``, or the
+            ``hours`` it took.
+        per: What such a number counts, e.g. 1e6 for millions.
+    """
+
+    label: str = ""
+    short: str = ""
+    unit: str = ""
+    role: Role = "quality"
+    scale: Scale = "linear"
+    ours: str = ""
+    states: Literal["", "parameters", "devices", "hours"] = ""
+    per: float = 1.0
 
 
 class PublishedColumn(_Data):
@@ -123,17 +148,15 @@ class PublishedPaper(_Data):
 
     Attributes:
         id: Lower-case id.
-        title: Title.
-        authors: Authors, the first ones.
-        venue: Where it appeared.
-        year: When.
-        arxiv: Its arXiv id.
+        short: What boards call it, where they list the tables of papers.
+        authors: The first ones, separated by commas.
         bib: BibTeX key.
         source: What the values were taken from.
     """
 
     id: str
     title: str
+    short: str = ""
     authors: str = ""
     venue: str = ""
     year: int | None = None
@@ -162,6 +185,7 @@ class PublishedTable(_Data):
         columns: The columns of a grid.
         rows: The rows in order.
         values: All values, in file order.
+        metrics: What values are, by name; those that are not named are qualities without a unit.
     """
 
     id: str
@@ -180,44 +204,24 @@ class PublishedTable(_Data):
     columns: tuple[PublishedColumn, ...] = ()
     rows: tuple[PublishedRow, ...]
     values: tuple[PublishedValue, ...]
+    metrics: Mapping[str, PublishedMetric] = Field(default_factory=dict)
+
+    def metric(self, name: str) -> PublishedMetric:
+        """What the values of a name are."""
+        return self.metrics.get(name, PublishedMetric())
 
     def cell(self, row: PublishedRow, column: PublishedColumn) -> PublishedValue | None:
-        """The value in a cell of a grid.
-
-        Args:
-            row: The row.
-            column: The column.
-
-        Returns:
-            The value; None where the paper leaves the cell blank.
-        """
+        """The value in a cell of a grid; None where the paper leaves it blank."""
         return self.named(row, column, row.metric or column.metric)
 
     def spread(self, row: PublishedRow, column: PublishedColumn) -> PublishedValue | None:
-        """What a cell prints after its value as ±.
-
-        Args:
-            row: The row.
-            column: The column.
-
-        Returns:
-            The half-width; None without one.
-        """
+        """The half-width that a cell prints after its value as ±; None without one."""
         return self.named(row, column, column.plus_minus) if column.plus_minus else None
 
     def named(
         self, row: PublishedRow, column: PublishedColumn, metric: str
     ) -> PublishedValue | None:
-        """A value of some name that stands in a cell.
-
-        Args:
-            row: The row.
-            column: The column.
-            metric: The name.
-
-        Returns:
-            The value; None without one.
-        """
+        """The value of some name that stands in a cell; None without one."""
         dataset = row.dataset if self.dataset_from_row else column.dataset
         for value in self.values:
             if (
@@ -230,13 +234,7 @@ class PublishedTable(_Data):
 
 
 def published_table(name: str) -> PublishedTable:
-    """A published table with its values.
-
-    Args:
-        name: Its id.
-
-    Returns:
-        The table.
+    """The published table of an id, with its values.
 
     Raises:
         UnknownNameError: There is no such table.
@@ -250,19 +248,12 @@ def published_table(name: str) -> PublishedTable:
 
 
 def published_tables() -> dict[str, PublishedTable]:
-    """All published tables.
-
-    Returns:
-        The tables by id, in the order of ``tables.toml``.
-    """
+    """All published tables by id, in the order of ``tables.toml``."""
     return dict(_load(published_folder()))
 
 
 def published_folder() -> Path:
     """Where the published values are: in a checkout, or in an installed wheel.
-
-    Returns:
-        The folder.
 
     Raises:
         SuiteError: There is none.
@@ -297,18 +288,21 @@ def load_tables(folder: Path) -> dict[str, PublishedTable]:
     with (folder / VALUES).open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
     papers = {paper["id"]: paper for paper in layout["paper"]}
-    tables = {table["id"]: _table(table, papers, lines) for table in layout["table"]}
+    metrics = layout.get("metric", {})
+    tables = {table["id"]: _table(table, papers, metrics, lines) for table in layout["table"]}
     homeless = sorted({line["table"] for line in lines} - tables.keys())
     if homeless:
         raise SuiteError(f"{folder / VALUES}: no table {homeless[0]!r} in {TABLES}")
     return tables
 
 
-def _table(table: dict[str, Any], papers: dict[str, Any], lines: Iterable[Any]) -> PublishedTable:
+def _table(
+    table: dict[str, Any], papers: dict[str, Any], metrics: dict[str, Any], lines: Iterable[Any]
+) -> PublishedTable:
     values = [line for line in lines if line["table"] == table["id"]]
     try:
         found = PublishedTable.model_validate(
-            {**table, "paper": papers[table["paper"]], "values": values}
+            {**table, "paper": papers[table["paper"]], "values": values, "metrics": metrics}
         )
     except ValidationError as exc:
         problem = exc.errors(include_url=False)[0]

@@ -11,24 +11,29 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from flowbench.api.config import Ema, Training
-from flowbench.api.models import Batch, GenerativeModel, Step, WithInfo, without_info
+from flowbench.api.models import Batch, GenerativeModel, Step, without_info
 from flowbench.data.batches import TrainBatches
 from flowbench.data.preprocess import Preprocessor
-from flowbench.errors import NonFiniteLossError
+from flowbench.errors import NonFiniteLossError, StoreError
 from flowbench.training.budget import Budget, Spent
 from flowbench.training.checkpoint import rng_state, set_rng_state
 from flowbench.training.clock import Clock
+from flowbench.training.compiled import compiled_loss
 from flowbench.training.device import DelayedFlag, Device, InFlight
 from flowbench.training.observer import Observer, Preempted, ValidationPoint
 from flowbench.training.optim import GuardedStep, RampedAverage, Schedule
+from flowbench.training.refit import Refit
 
 # Where on the way the validation split is looked at: early often, because curves bend early.
 VALIDATE_AT = (0.0, 0.02, 0.05, *(i / 20 for i in range(2, 20)))
-CALIBRATION_BATCHES = 20  # for batch-norm statistics of averaged weights
+CHECKPOINT_FORMAT = 2
+
+Validate = Callable[[GenerativeModel], float]
 
 
 @dataclass
@@ -46,6 +51,11 @@ def _average(model: GenerativeModel, training: Training) -> RampedAverage[Genera
     if isinstance(average, Ema) and average.decay is not None:
         return RampedAverage(model, average.decay)
     return None
+
+
+def _host_seed(seed: int, step: int) -> int:
+    """Seed of a step's draws on the host: a function of both, so a resumed run has the same."""
+    return int(np.random.SeedSequence((seed, step)).generate_state(1)[0])
 
 
 class Trainer:
@@ -75,7 +85,7 @@ class Trainer:
         clock: Clock,
         device: Device,
         seed: int,
-        validate: Callable[[GenerativeModel], float] | None,
+        validate: Validate | None,
         observer: Observer,
         num_devices: int = 1,
     ) -> None:
@@ -83,25 +93,26 @@ class Trainer:
         self.model = model
         self.best: Best | None = None
         self.num_steps = 0
-        self._preprocessor, self._stream = preprocessor, stream
+        self._preprocessor = preprocessor
         self._batches = stream(seed)
-        self._calibration: list[Batch] = []
+        self._refit = Refit(preprocessor, stream, device)
         self._budget, self._clock, self._device = budget, clock, device
         self._validate_model, self._observer = validate, observer
         self._num_devices = num_devices
         self._training = training
-        self._schedule = Schedule(training)
-        self._generator = device.generator(seed)
+        self._schedule = Schedule(training, self._progress_of_a_step())
+        self._seed, self._generator = seed, device.generator(seed)
         self._steps = {
             name: GuardedStep(training, parameters)
             for name, parameters in model.optimizer_groups().items()
         }
         self._average = _average(model, training)
-        self._loss: Callable[[Batch, Step], WithInfo] = model.loss
+        self._loss = compiled_loss(model) if training.compile else model.loss
         self._compile_pending = training.compile
         self._num_looks = 0
         zero = torch.zeros((), device=device.torch_device)
-        self._loss_sum, self._skipped, self._streak = zero.clone(), zero.clone(), zero.clone()
+        self._loss_sum, self._skipped = zero.clone(), zero.clone()
+        self._streaks = [zero.clone() for _ in self._steps]  # bad steps in a row of each group
         self._steps_since_look = 0
 
     @property
@@ -116,12 +127,19 @@ class Trainer:
 
     def progress(self) -> float:
         """Part of the budget that is used."""
+        return self._progress(self._clock.charged_s, self.num_steps, self._batches.examples_seen)
+
+    def _progress_of_a_step(self) -> float:
+        """What one step adds to the progress by its count alone; its time is not known before."""
+        return self._progress(0.0, 1, self._training.batch_size)
+
+    def _progress(self, charged_s: float, steps: int, examples: int) -> float:
         spent = Spent(
-            charged_s=self._clock.charged_s,
+            charged_s=charged_s,
             num_devices=self._num_devices,
-            steps=self.num_steps,
-            examples=self._batches.examples_seen,
-            epochs=self._batches.examples_seen / self.model.data.num_train,
+            steps=steps,
+            examples=examples,
+            epochs=examples / self.model.data.num_train,
         )
         return self._budget.progress(spent)
 
@@ -149,7 +167,7 @@ class Trainer:
                 raise Preempted
             self._step(progress)
             in_flight.step_queued()
-            self._give_up_if_lost(streaks.push(self._streak))
+            self._give_up_if_lost(streaks.push(self._longest_streak()))
             if self._observer.checkpoint_due():
                 self.save()
         self._device.synchronize()
@@ -158,20 +176,20 @@ class Trainer:
         self._clock.switch("data")
         raw, context = self._batches.next()
         self._clock.switch("compile" if self._compile_pending else "train")
-        if self._compile_pending:
-            self._loss = torch.compile(self.model.loss)
         x, _ = self._preprocessor.forward(raw, self._generator)
         batch = Batch(x=x, context=context)
         lr, phase = self._schedule.lr(progress), self._schedule.phase(progress)
-        for group, guarded in self._steps.items():
+        where, seed = self._device.torch_device, _host_seed(self._seed, self.num_steps)
+        for index, group in enumerate(self._steps):
             step = Step(
-                progress=torch.tensor(progress, device=self._device.torch_device),
+                progress=torch.full((), progress, device=where),  # a copy to it would be waited for
                 phase=phase,
                 group=group,
-                generator=self._generator,
-                seed=self.num_steps,
+                # No graph takes a generator. The device's own was seeded with the job's seed.
+                generator=None if self._training.compile else self._generator,
+                seed=seed,
             )
-            self._optimize(guarded, batch, step, lr)
+            self._optimize(index, batch, step, lr)
             self.model.after_step(step)
         if self._average is not None:
             self._average.update()
@@ -182,22 +200,33 @@ class Trainer:
             self._clock.switch("train")
             self._compile_pending = False
 
-    def _optimize(self, guarded: GuardedStep, batch: Batch, step: Step, lr: float) -> None:
+    def _optimize(self, index: int, batch: Batch, step: Step, lr: float) -> None:
+        guarded = self._steps[step.group]
         guarded.zero_grad()
         with self._device.autocast(self._training.precision):
             loss = without_info("loss", self.model, self._loss(batch, step))
         loss.backward()
         bad = guarded(lr)
-        self._streak = (self._streak + bad) * bad
+        self._streaks[index] = (self._streaks[index] + bad) * bad
         self._skipped += bad
         self._loss_sum += loss.detach()
+
+    def _longest_streak(self) -> Tensor:
+        return self._streaks[0] if len(self._streaks) == 1 else torch.stack(self._streaks).max()
 
     def _give_up_if_lost(self, streak: float | None) -> None:
         if streak is not None and streak >= self._training.max_nonfinite:
             raise NonFiniteLossError(
-                f"no finite gradient in {int(streak)} steps in a row, up to step {self.num_steps}; "
-                "try a lower learning rate, gradient clipping or a longer warm-up"
+                f"no finite gradient in {int(streak)} steps in a row{self._lost_group()}, up to "
+                f"step {self.num_steps}; try a lower learning rate, gradient clipping or a longer "
+                "warm-up"
             )
+
+    def _lost_group(self) -> str:
+        if len(self._streaks) == 1:
+            return ""
+        longest = max(range(len(self._streaks)), key=lambda i: float(self._streaks[i]))
+        return f" of group {list(self._steps)[longest]!r}"
 
     # --- validation -------------------------------------------------------------------------------
 
@@ -212,16 +241,9 @@ class Trainer:
         self._device.synchronize()
         charged = self._clock.charged_s
         with self._clock.timing("eval"):
-            raw = self._score(self.model)
-            if raw is not None:
-                self._keep_if_best(raw, "raw", self.model)
-            ema = None
+            raw, ema = self._score(self.model, "raw"), None
             if self._average is not None and self.num_steps:
-                averaged = self._average.model
-                self._refit(averaged)
-                ema = self._score(averaged)
-                if ema is not None:
-                    self._keep_if_best(ema, "ema", averaged)
+                ema = self._score(self._average.model, "ema")
             self._observer.validated(
                 ValidationPoint(
                     step=self.num_steps,
@@ -234,12 +256,15 @@ class Trainer:
                 )
             )
 
-    def _score(self, model: GenerativeModel) -> float | None:
+    def _score(self, model: GenerativeModel, weights: Literal["raw", "ema"]) -> float | None:
+        """Scores weights with what is estimated from data fitted to them; keeps them if best."""
         if self._validate_model is None:
             return None
         model.eval()
-        with torch.no_grad(), self._device.numerics("float32"):
-            score = self._validate_model(model)
+        with self._refit.while_scored(model):
+            with torch.no_grad(), self._device.numerics("float32"):
+                score = self._validate_model(model)
+            self._keep_if_best(score, weights, model)
         model.train()
         return score
 
@@ -260,20 +285,6 @@ class Trainer:
             state = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
             self.best = Best(score, self.num_steps, weights, state)
 
-    def _refit(self, model: GenerativeModel) -> None:
-        """Has what the model estimates from data fit the averaged weights."""
-        with torch.no_grad(), self._device.numerics("float32"):
-            model.refit(self._calibration_batches(), generator=self._device.generator(0))
-
-    def _calibration_batches(self) -> list[Batch]:
-        if not self._calibration:
-            generator, stream = self._device.generator(0), self._stream(0)
-            for _ in range(CALIBRATION_BATCHES):
-                raw, context = stream.next()
-                x, _ = self._preprocessor.forward(raw, generator)
-                self._calibration.append(Batch(x=x, context=context))
-        return self._calibration
-
     # --- results and checkpoints ------------------------------------------------------------------
 
     def load_best(self) -> tuple[Literal["raw", "ema"], int]:
@@ -287,11 +298,9 @@ class Trainer:
             self.model.load_state_dict(self.best.state)
             return self.best.weights, self.best.step
         if self._average is not None and self.num_steps:
-            averaged = self._average.model
-            self._refit(averaged)
-            self.model.load_state_dict(averaged.state_dict())
-            return "ema", self.num_steps
-        return "raw", self.num_steps
+            self.model.load_state_dict(self._average.model.state_dict())
+        self._refit(self.model)
+        return "raw" if self._average is None or not self.num_steps else "ema", self.num_steps
 
     def save(self) -> None:
         """Hands the full resumable state to the observer."""
@@ -314,10 +323,11 @@ class Trainer:
             "batches": self._batches.state(),
             "generator": self._generator.get_state(),
             "rng": rng_state(self._device.kind),
+            "format": CHECKPOINT_FORMAT,
             "num_steps": self.num_steps,
             "num_looks": self._num_looks,
             "steps_since_look": self._steps_since_look,
-            "counters": torch.stack([self._loss_sum, self._skipped, self._streak]).cpu(),
+            "counters": torch.stack([self._loss_sum, self._skipped, *self._streaks]).cpu(),
             "best": None if best is None else vars(best),
             "ledger": self._clock.ledger(),
         }
@@ -327,7 +337,15 @@ class Trainer:
 
         Args:
             state: What `state_dict` returned.
+
+        Raises:
+            StoreError: Another version of flowbench wrote it.
         """
+        if state.get("format") != CHECKPOINT_FORMAT:
+            raise StoreError(
+                "the checkpoint was written by another version of flowbench; run the job anew "
+                "(--rerun failed)"
+            )
         self.model.load_state_dict(state["model"])
         if self._average is not None:
             self._average.load_state_dict(state["average"])
@@ -340,6 +358,6 @@ class Trainer:
         self.num_steps, self._num_looks = state["num_steps"], state["num_looks"]
         self._steps_since_look = state["steps_since_look"]
         counters = state["counters"].to(self._device.torch_device)
-        self._loss_sum, self._skipped, self._streak = (c.clone() for c in counters)
+        self._loss_sum, self._skipped, *self._streaks = (c.clone() for c in counters)
         self.best = None if state["best"] is None else Best(**state["best"])
         self._clock.carry(state["ledger"])

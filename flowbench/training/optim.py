@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from flowbench.api.config import Phase, Training
-from flowbench.errors import StoreError
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
@@ -43,9 +42,12 @@ class Schedule:
 
     Args:
         training: The settings.
+        step: What one step adds to the progress at least. A warm-up that is shorter than a step is
+            left out: it would set the rate of that whole step to 0.
     """
 
-    def __init__(self, training: Training) -> None:
+    def __init__(self, training: Training, step: float = 0.0) -> None:
+        self._step = step
         self._phases = training.phases
         self._lr = training.lr
         self._ends = [sum(p.share for p in self._phases[: i + 1]) for i in range(len(self._phases))]
@@ -75,10 +77,14 @@ class Schedule:
         phase = self._phases[index]
         begin = self._ends[index] - phase.share
         local = min(max((progress - begin) / phase.share, 0.0), 1.0)
-        return (phase.lr or self._lr) * _shape(phase, local)
+        warms_up = self._step / phase.share < phase.warmup
+        return (phase.lr or self._lr) * _shape(phase, local, warms_up)
 
 
-def _shape(phase: Phase, local: float) -> float:
+def _shape(phase: Phase, local: float, warms_up: bool) -> float:
+    """Part of the peak rate at a part of a phase."""
+    if local < phase.warmup and not warms_up:
+        return 1.0
     if local < phase.warmup:
         return local / phase.warmup
     if phase.schedule == "constant":
@@ -148,17 +154,8 @@ class GuardedStep:
 
         Args:
             state: What `state_dict` returned.
-
-        Raises:
-            StoreError: It is of other parameters.
         """
-        try:
-            self._optimizer.load_state_dict(state)
-        except ValueError as exc:
-            raise StoreError(
-                "the checkpoint's optimizer steps other parameters than the model has, as those of "
-                "older versions of flowbench do; run the job anew (--rerun failed)"
-            ) from exc
+        self._optimizer.load_state_dict(state)
 
 
 class RampedAverage(Generic[ModelT]):
@@ -178,7 +175,7 @@ class RampedAverage(Generic[ModelT]):
         self._decay = decay
         self._updates = 0
         self._source = model
-        self._model = copy.deepcopy(model).requires_grad_(False)
+        self._model = copy.deepcopy(model)  # it names the same optimizer groups
         self._current: list[Tensor] = [p.detach() for p in model.parameters()]
         self._averaged: list[Tensor] = list(self._model.parameters())
 

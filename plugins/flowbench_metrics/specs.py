@@ -71,7 +71,7 @@ GPU_HOURS = MetricSpec(
     direction="lower",
     summary="GPUs times the hours of training that the budget was charged",
     label="GPU-hours",
-    role="count",
+    role="witness",
     scale="log",
 )
 
@@ -94,7 +94,7 @@ PEAK_MEMORY = MetricSpec(
     direction="lower",
     summary="Most memory that training held",
     label="Peak memory",
-    role="cost",
+    role="witness",
     scale="log",
     closed_forms="flowbench_metrics.closed_forms:PEAK_MEMORY",
 )
@@ -240,7 +240,7 @@ FLOPS = MetricSpec(
     summary="Floating-point operations of a training step, and of a sample",
     label="FLOPs of a training step",
     short="FLOPs",
-    role="count",
+    role="witness",
     scale="log",
     needs=frozenset({"samples"}),
 )
@@ -253,7 +253,7 @@ NUM_FUNCTION_EVALUATIONS = MetricSpec(
     summary="How often a solver evaluates its vector field for one likelihood",
     label="Function evaluations",
     short="NFE",
-    role="count",
+    role="witness",
     needs=frozenset({"likelihood"}),
 )
 

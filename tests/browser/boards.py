@@ -10,6 +10,7 @@ from flowbench.leaderboard.table import (
     Cell,
     Citation,
     Column,
+    Cost,
     Curve,
     Details,
     Failure,
@@ -30,7 +31,7 @@ LONG = "x" * 10_000
 COLUMNS = tuple(
     Column(
         key=f"{name}/bpd", label=label, detail=size, dataset=name, metric="bpd", unit="bits/dim",
-        direction="lower", decimals=2,
+        title="Bits per dimension", axis="bits per dim", direction="lower", decimals=2,
     )
     for name, label, size in (
         ("cifar10", "CIFAR-10", "32×32"),
@@ -109,8 +110,12 @@ def _row(number: int, samples: int, every: int) -> Row:
         contract="14 checks passed" if reproduced else "",
         num_parameters=1e6 * (1 + number) if reproduced else None,
         published_parameters=4e6 * (1 + number) if number % 2 else None,
-        latency_s=0.002 * (1 + number) if reproduced else None,
+        costs=(_latency(number),) if reproduced else (),
     )
+
+
+def _latency(number: int) -> Cost:
+    return Cost(metric="latency", axis="latency in ms", scale="log", value=2.0 * (1 + number))
 
 
 def _cells(number: int, *, reproduced: bool) -> Iterator[Cell]:

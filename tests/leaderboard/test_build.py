@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flowbench.leaderboard.build import Source, build_boards
-from flowbench.leaderboard.rows import contract_words
+from flowbench.leaderboard import words
+from flowbench.leaderboard.evidence import Source
+from flowbench.leaderboard.publish import boards_of_records
 from flowbench.leaderboard.table import Board, Row
 from flowbench.store.records import AttemptRow
 from flowbench.suite.load import parse_settings
@@ -16,7 +17,7 @@ from tests.store import attempts as make
 
 
 def board(*records: AttemptRow, log_prob: dict[str, np.ndarray] | None = None) -> Board:
-    (only,) = build_boards(Source(records=records, log_prob=log_prob or {}))
+    (only,) = boards_of_records(Source(records=records, log_prob=log_prob or {}))
     return only
 
 
@@ -50,9 +51,9 @@ def test_columns_are_likelihoods_then_costs() -> None:
 
 
 def test_a_metric_of_a_plugin_gets_a_column_while_there_is_room() -> None:
-    values = (make.measured("fid", 12.3, ""), make.measured("bpd", 2.0, "bits/dim"))
+    values = (make.measured("bpd", 2.0, "bits/dim"), make.measured("fid", 12.3, ""))
     found = board(make.attempt(measurements=values))
-    assert [c.metric for c in found.columns] == ["bpd", "fid", "params", "steps"]
+    assert [c.metric for c in found.columns] == ["bpd", "fid", "num_parameters", "steps"]
 
 
 def test_a_row_with_one_run_says_so() -> None:
@@ -150,7 +151,7 @@ def test_other_data_and_other_draws_are_rows_of_their_own() -> None:
 
 
 def test_each_data_set_and_budget_has_a_board() -> None:
-    found = build_boards(
+    found = boards_of_records(
         Source(
             records=[
                 run("a", 0, 2.0),
@@ -251,19 +252,19 @@ def test_a_check_of_other_code_is_said_to_be_so_and_does_not_bar(
     code = [None if letter is None else letter * 64 for letter in ran]
     records = [run("glow", s, 2.0, model_code_sha256=sha) for s, sha in enumerate(code)]
     checks = {"glow": mirrored.check("glow", status)}
-    (found,) = build_boards(Source(records=records, checks=checks))
+    (found,) = boards_of_records(Source(records=records, checks=checks))
     (row,) = found.rows
-    words = {"passed": "1 check passed", "failed": "failed: ladj"}[status]
-    assert row.contract == words + suffix
+    outcome = {"passed": "1 check passed", "failed": "failed: ladj"}[status]
+    assert row.contract == outcome + suffix
     assert ("contract ×" in row.badges) == (bars and status == "failed")
     assert row.cells[0].struck == (bars and status == "failed")
 
 
 def test_the_contract_is_said_in_words() -> None:
     passed = mirrored.check("glow", "passed")
-    assert contract_words(passed) == "1 check passed"
+    assert words.contract(passed) == "1 check passed"
     outcomes = ["passed"] * 3 + ["skipped"] * 2
     some = passed.model_copy(update={"checks": tuple({"status": one} for one in outcomes)})
-    assert contract_words(some) == "3 checks passed, 2 skipped"
-    assert contract_words(mirrored.check("glow")) == "failed: ladj"
-    assert contract_words(None) == "not checked here (flowbench check)"
+    assert words.contract(some) == "3 checks passed, 2 skipped"
+    assert words.contract(mirrored.check("glow")) == "failed: ladj"
+    assert words.contract(None) == "not checked here (flowbench check)"

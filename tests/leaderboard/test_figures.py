@@ -115,26 +115,39 @@ def test_many_points_label_the_front_and_the_leading_row_alone() -> None:
 
 def test_curves_in_a_shared_frame_end_where_their_values_say() -> None:
     other = figures.Series(x=[0.0, 4.0], y=[2.4, 2.0])
-    frame = figures.CurveFrame.around([LINE, other], name="f")
-    svg = frame.draw([other], "One", devices=2)
-    (line,) = elements(svg, "polyline")
-    last = line.get("points", "").split()[-1].split(",")
-    width, height = 360 - 38 - 16, frame.height - 8 - 46
-    low, high = frame.y
-    assert float(last[0]) == pytest.approx(width, abs=0.1)
-    assert float(last[1]) == pytest.approx(height * (high - 2.0) / (high - low), abs=0.1)
-    assert ET.fromstring(frame.symbol).get("id") == "f"
-    said = [text.text for text in elements(svg, "text")]
-    assert "0.0022" in said  # 4 s on 2 devices, in hours
+    shown = [
+        figures.Panel(series=[LINE], title="One"),
+        figures.Panel(series=[other, other], title="Two", devices=2),
+    ]
+    symbols, drawn = figures.panels(shown, name="f", height=174)
+    low, high = robust([LINE.y, other.y])
+    for svg, series in zip(drawn, (LINE, other), strict=True):
+        paths = [e.get("d", "").split() for e in elements(svg, "path")]
+        assert len(paths) == len(shown[drawn.index(svg)].series)
+        x, y = float(paths[-1][-2]), float(paths[-1][-1])
+        assert x == pytest.approx(38 + (360 - 38 - 16) * series.x[-1] / 4.0, abs=0.1)
+        depth = 174 - 8 - 46
+        assert y == pytest.approx(8 + depth * (high - series.y[-1]) / (high - low), abs=0.1)
+    page = f'<svg xmlns="http://www.w3.org/2000/svg">{symbols}{"".join(drawn)}</svg>'
+    ids = {e.get("id") for e in ET.fromstring(page).iter() if e.get("id")}
+    assert {"f", "f-devices-1", "f-devices-2"} <= ids
+    used = {e.get("href", "")[1:] for e in elements(page, "use") if e.get("href", "") != ""}
+    used |= {
+        clip[5:-1] for e in ET.fromstring(page).iter() if (clip := e.get("clip-path")) is not None
+    }
+    assert used <= ids
+    assert ">0.0022<" in symbols  # 4 s on 2 devices, in hours
+    assert next(elements(drawn[0], "title")).text == "One"
 
 
 def test_the_papers_value_is_a_line_or_is_said_to_lie_below() -> None:
-    frame = figures.CurveFrame.around([LINE], name="f")
-    inside = frame.draw([LINE], "One", paper=2.45)
-    assert [e.get("stroke-dasharray") for e in elements(inside, "line")] == ["3 3"]
-    below = frame.draw([LINE], "One", paper=1.0)
-    assert not list(elements(below, "line"))
-    assert "paper: 1, below ↓" in [text.text for text in elements(below, "text")]
+    shown = [figures.Panel(series=[LINE], title="", paper=paper) for paper in (2.45, 1.0, 9.0)]
+    _, (inside, below, above) = figures.panels(shown, name="f")
+    dashes = [[e.get("stroke-dasharray") for e in elements(svg, "path")] for svg in (inside, below)]
+    assert dashes == [[None, "3,3"], [None]]
+    assert [text.text for text in elements(inside, "text")] == ["paper"]
+    assert [text.text for text in elements(below, "text")] == ["paper: 1, below ↓"]
+    assert not list(elements(above, "text"))
 
 
 def test_every_colour_is_a_token() -> None:

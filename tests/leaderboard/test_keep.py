@@ -22,8 +22,9 @@ from tests.store import attempts as make
 CHECKOUT = SUITE_FOLDERS[0].parent
 REFERENCE, PAGES = CHECKOUT / "results" / "reference", CHECKOUT / "leaderboards"
 FORMATS = ("html", "md", "latex", "csv", "parquet")
-TEXT = ("html", "md", "csv")  # what git shows as text
+TEXT = ("html", "csv")  # pages, which bring their twins in Markdown, and tables
 SUITES = ("denseflow-1", "digits")
+PAIR = ("index.html", "board.md")
 
 
 @pytest.fixture
@@ -137,5 +138,29 @@ def test_the_pages_in_the_repository_are_those_of_the_kept_results(tmp_path: Pat
     kept = {path.stem for path in (REFERENCE / "kept").glob("*.jsonl")}
     shown = tuple(path.parent.name for path in sorted(PAGES.glob("*/index.html")))
     assert {"digits", "natural-patches", "toy-2d"} <= kept <= set(shown)
-    for path, content in pages(REFERENCE, tmp_path, shown, TEXT).items():
+    made = pages(REFERENCE, tmp_path, shown, TEXT)
+    assert {"index.md", "digits/board.md"} <= set(made)
+    for path, content in made.items():
         assert (PAGES / path).read_bytes() == content, f"{path} is not of these results"
+
+
+def test_only_files_that_change_are_written(results: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = pages(results, out, formats=("html",))
+    assert set(first) == {
+        "index.html", "index.md", *(f"{name}/{file}" for name in SUITES for file in PAIR)
+    }  # fmt: skip
+    (out / "digits" / "board.md").write_text("stale")
+    before = {path: (out / path).stat().st_mtime_ns for path in first}
+    assert pages(results, out, formats=("html",)) == first
+    after = {path: (out / path).stat().st_mtime_ns for path in first}
+    assert {path for path in first if after[path] != before[path]} == {"digits/board.md"}
+
+
+def test_the_twin_of_a_page_says_the_same(results: Path, tmp_path: Path) -> None:
+    found = pages(results, tmp_path / "out", formats=("html",))
+    listed = found["index.md"].decode()
+    assert "](denseflow-1/board.md)" in listed
+    assert "](digits/board.md)" in listed
+    assert b'href="board.md"' in found["digits/index.html"]
+    assert "2.98" in found["denseflow-1/board.md"].decode()

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from flowbench.errors import SuiteError
+from flowbench.leaderboard import problems
 from flowbench.leaderboard.evidence import Source, newest_code
-from flowbench.leaderboard.mirror import problems, suite_board
+from flowbench.leaderboard.publish import board_of_suite
 from flowbench.leaderboard.table import Board, Cell, Row
 from flowbench.store.checks import CheckRow
 from flowbench.store.records import AttemptRow
@@ -22,7 +23,7 @@ def board(
     *records: AttemptRow, name: str = "denseflow-1", checks: dict[str, CheckRow] | None = None
 ) -> Board:
     source = Source(records=records, checks=checks or {}, newest_code=newest_code(records))
-    return suite_board(mirrored.suite(name), source)
+    return board_of_suite(mirrored.suite(name), source)
 
 
 @pytest.fixture(scope="module")
@@ -308,11 +309,11 @@ def test_a_suite_that_names_a_row_wrongly_is_an_error() -> None:
     rows = {**suite.board.rows, "Reel NVP": {"cifar10": "glow"}}
     changed = suite.model_copy(update={"board": suite.board.model_copy(update={"rows": rows})})
     with pytest.raises(SuiteError, match="did you mean 'Real NVP'"):
-        suite_board(changed, Source())
+        board_of_suite(changed, Source())
     unlike = suite.board.unlike[0].model_copy(update={"columns": ("cifar",)})
     layout = suite.board.model_copy(update={"unlike": (unlike,)})
     with pytest.raises(SuiteError, match="column 'cifar'"):
-        suite_board(suite.model_copy(update={"board": layout}), Source())
+        board_of_suite(suite.model_copy(update={"board": layout}), Source())
 
 
 def test_the_order_of_records_does_not_matter() -> None:

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy import stats
 
+from flowbench.api.specs import Direction
 from flowbench.leaderboard.ranking import (
-    Entry,
+    Contender,
     Like,
+    Outcome,
     Place,
-    Run,
     better_than,
     difference,
     half_width,
@@ -25,13 +27,21 @@ from flowbench.leaderboard.ranking import (
 LIKE = Like.of(measure="discrete")
 
 
-def entry(row: str, values: Sequence[float | None], like: Like = LIKE, **run: object) -> Entry:
-    runs = tuple(Run(value=v, status="ok" if v is not None else "diverged", **run) for v in values)  # type: ignore[arg-type]
-    return Entry(row=row, like=like, runs=runs)
+def contender(
+    row: str,
+    values: Sequence[float | None],
+    like: Like = LIKE,
+    examples: NDArray[np.float64] | None = None,
+) -> Contender:
+    outcomes = tuple(
+        Outcome(value=v, status="diverged" if v is None else "ok", examples=examples)
+        for v in values
+    )
+    return Contender(row=row, like=like, outcomes=outcomes)
 
 
-def places(entries: Sequence[Entry], direction: str = "lower") -> dict[str, Place]:
-    return {place.row: place for place in rank(entries, direction)}  # type: ignore[arg-type]
+def places(contenders: Sequence[Contender], direction: Direction = "lower") -> dict[str, Place]:
+    return {place.row: place for place in rank(contenders, direction)}
 
 
 # --- intervals ------------------------------------------------------------------------------------
@@ -52,7 +62,7 @@ def test_the_interval_of_a_mean_is_students() -> None:
 def test_the_interval_of_a_difference_is_welchs() -> None:
     a, b = [2.01, 2.04, 2.02], [2.10, 2.02, 2.07, 2.06]
     low, high = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
-    found = difference(entry("a", a), entry("b", b))
+    found = difference(contender("a", a), contender("b", b))
     assert found.mean - found.half_width == pytest.approx(low)
     assert found.mean + found.half_width == pytest.approx(high)
 
@@ -61,8 +71,8 @@ def test_two_single_runs_are_compared_example_by_example() -> None:
     rng = np.random.default_rng(0)
     hard = rng.normal(0.0, 5.0, size=400)  # what both find hard cancels
     a, b = 2.0 + hard, 2.05 + hard + rng.normal(0.0, 0.1, size=400)
-    first = entry("a", [float(a.mean())], examples=a)
-    second = entry("b", [float(b.mean())], examples=b)
+    first = contender("a", [float(a.mean())], examples=a)
+    second = contender("b", [float(b.mean())], examples=b)
     low, high = stats.ttest_rel(a, b).confidence_interval(0.95)
     found = difference(first, second)
     assert found.by_examples
@@ -71,14 +81,16 @@ def test_two_single_runs_are_compared_example_by_example() -> None:
 
 
 def test_single_runs_without_examples_tie_only_if_equal() -> None:
-    found = places([entry("a", [2.0]), entry("b", [2.0]), entry("c", [2.000001])])
+    found = places([contender("a", [2.0]), contender("b", [2.0]), contender("c", [2.000001])])
     assert [found[row].best for row in "abc"] == [True, True, False]
 
 
 def test_a_single_run_is_held_against_one_more_draw_of_the_others() -> None:
     several, n = [2.00, 2.01, 2.02], 3
     spread = stats.t.ppf(0.975, 2) * np.std(several, ddof=1) * math.sqrt(1 + 1 / n)
-    assert difference(entry("a", [2.05]), entry("b", several)).half_width == pytest.approx(spread)
+    assert difference(contender("a", [2.05]), contender("b", several)).half_width == pytest.approx(
+        spread
+    )
 
 
 # --- ties -----------------------------------------------------------------------------------------
@@ -86,7 +98,7 @@ def test_a_single_run_is_held_against_one_more_draw_of_the_others() -> None:
 
 def test_ties_are_not_chained() -> None:
     steps = [2.00, 2.03, 2.06]
-    wide = [entry(f"{mean}", [mean - 0.02, mean, mean + 0.02]) for mean in steps]
+    wide = [contender(f"{mean}", [mean - 0.02, mean, mean + 0.02]) for mean in steps]
     assert difference(wide[0], wide[1]).contains_zero
     assert difference(wide[1], wide[2]).contains_zero
     assert not difference(wide[0], wide[2]).contains_zero
@@ -95,7 +107,7 @@ def test_ties_are_not_chained() -> None:
 
 
 def test_one_value_alone_is_no_contest() -> None:
-    found = places([entry("a", [2.0, 2.1]), entry("b", [None])])
+    found = places([contender("a", [2.0, 2.1]), contender("b", [None])])
     assert not found["a"].best
     assert found["a"].label == "1"
 
@@ -104,12 +116,12 @@ def test_one_value_alone_is_no_contest() -> None:
 
 
 def test_a_failed_entry_is_shown_as_failed_and_has_no_place() -> None:
-    found = places([entry("a", [2.0]), entry("b", [None, None])])
+    found = places([contender("a", [2.0]), contender("b", [None, None])])
     assert (found["b"].status, found["b"].label, found["b"].mean) == ("diverged", "–", None)
 
 
 def test_a_mean_over_the_survivors_says_who_is_missing() -> None:
-    found = places([entry("a", [2.0, None, 2.2])])
+    found = places([contender("a", [2.0, None, 2.2])])
     assert (found["a"].n, found["a"].failed) == (2, ("diverged",))
     assert found["a"].mean == pytest.approx(2.1)
 
@@ -117,9 +129,9 @@ def test_a_mean_over_the_survivors_says_who_is_missing() -> None:
 # --- like with like -------------------------------------------------------------------------------
 
 
-def test_unlike_entries_keep_their_values_and_no_place() -> None:
+def test_unlike_contenders_keep_their_values_and_no_place() -> None:
     other = Like.of(measure="continuous")
-    found = places([entry("a", [2.0]), entry("b", [2.1]), entry("c", [1.0], other)])
+    found = places([contender("a", [2.0]), contender("b", [2.1]), contender("c", [1.0], other)])
     assert found["c"].rank is None
     assert not found["c"].best
     assert found["c"].mean == 1.0
@@ -133,7 +145,7 @@ def test_facts_that_are_none_do_not_bear() -> None:
 
 
 def test_without_a_direction_nothing_is_ranked() -> None:
-    found = places([entry("a", [1.0]), entry("b", [2.0])], "none")
+    found = places([contender("a", [1.0]), contender("b", [2.0])], "none")
     assert all(place.rank is None and not place.best for place in found.values())
     assert not any(place.unlike for place in found.values())
 
@@ -143,38 +155,40 @@ def test_without_a_direction_nothing_is_ranked() -> None:
 values = st.lists(st.none() | st.floats(-10, 10).map(lambda x: round(x, 2)), min_size=1, max_size=4)
 columns = st.lists(
     st.tuples(values, st.sampled_from([LIKE, Like.of(measure="continuous")])), max_size=7
-).map(lambda rows: [entry(f"row{i}", v, like) for i, (v, like) in enumerate(rows)])
-directions = st.sampled_from(["lower", "higher"])
+).map(lambda rows: [contender(f"row{i}", v, like) for i, (v, like) in enumerate(rows)])
+directions: st.SearchStrategy[Direction] = st.sampled_from(["lower", "higher"])
 
 
 @given(columns, directions, st.randoms())
 def test_the_order_of_rows_does_not_matter(
-    entries: list[Entry], direction: str, shuffle: random.Random
+    contenders: list[Contender], direction: Direction, shuffle: random.Random
 ) -> None:
-    before = places(entries, direction)
-    shuffled = list(entries)
+    before = places(contenders, direction)
+    shuffled = list(contenders)
     shuffle.shuffle(shuffled)
     assert places(shuffled, direction) == before
 
 
 @given(columns, directions)
-def test_a_better_mean_never_ranks_worse(entries: list[Entry], direction: str) -> None:
-    ranked = [p for p in places(entries, direction).values() if p.rank is not None]
+def test_a_better_mean_never_ranks_worse(contenders: list[Contender], direction: Direction) -> None:
+    ranked = [p for p in places(contenders, direction).values() if p.rank is not None]
     for a in ranked:
         for b in ranked:
             assert a.mean is not None
             assert b.mean is not None
             assert a.rank is not None
             assert b.rank is not None
-            if better_than(a.mean, b.mean, direction):  # type: ignore[arg-type]
+            if better_than(a.mean, b.mean, direction):
                 assert a.rank < b.rank
             elif a.mean == b.mean:
                 assert a.rank == b.rank
 
 
 @given(columns, directions)
-def test_the_best_is_first_and_marked_iff_it_competes(entries: list[Entry], direction: str) -> None:
-    ranked = [p for p in places(entries, direction).values() if p.rank is not None]
+def test_the_best_is_first_and_marked_iff_it_competes(
+    contenders: list[Contender], direction: Direction
+) -> None:
+    ranked = [p for p in places(contenders, direction).values() if p.rank is not None]
     first = [p for p in ranked if p.rank == 1]
     assert bool(first) == bool(ranked)
     assert all(p.best == (len(ranked) > 1) for p in first)
@@ -182,28 +196,30 @@ def test_the_best_is_first_and_marked_iff_it_competes(entries: list[Entry], dire
 
 
 @given(columns, directions)
-def test_only_like_entries_share_a_ranking(entries: list[Entry], direction: str) -> None:
-    found = places(entries, direction)
-    assert len({e.like for e in entries if found[e.row].rank is not None}) <= 1
-    for e in entries:
+def test_only_like_contenders_share_a_ranking(
+    contenders: list[Contender], direction: Direction
+) -> None:
+    found = places(contenders, direction)
+    assert len({e.like for e in contenders if found[e.row].rank is not None}) <= 1
+    for e in contenders:
         place = found[e.row]
         assert (place.mean is None) == (not e.values)
-        assert place.n + len(place.failed) == len(e.runs)
+        assert place.n + len(place.failed) == len(e.outcomes)
         assert (place.rank is None) == (place.mean is None or bool(place.unlike))
 
 
 @given(columns)
-def test_directions_mirror_each_other(entries: list[Entry]) -> None:
+def test_directions_mirror_each_other(contenders: list[Contender]) -> None:
     mirrored = [
-        Entry(
+        Contender(
             row=e.row,
             like=e.like,
-            runs=tuple(
-                Run(value=None if run.value is None else -run.value, status=run.status)
-                for run in e.runs
+            outcomes=tuple(
+                Outcome(value=None if one.value is None else -one.value, status=one.status)
+                for one in e.outcomes
             ),
         )
-        for e in entries
+        for e in contenders
     ]
-    one, other = places(entries, "lower"), places(mirrored, "higher")
+    one, other = places(contenders, "lower"), places(mirrored, "higher")
     assert {r: p.label for r, p in one.items()} == {r: p.label for r, p in other.items()}

@@ -56,16 +56,17 @@ def measured(
 
 def measurements(bpd: float, *, parameters: int = 123_456) -> tuple[MeasurementRow, ...]:
     """What the built-in metrics say of an image model on a CPU."""
-    no_gpu = "trained on CPU"
+    unavailable = {"status": "unavailable", "reason": "trained on CPU"}
+    count, witness = {"role": "count", "split": None}, {"role": "witness", "split": None}
     return (
         measured("bpd", bpd, "bits/dim", n=360, stderr=0.011),
         measured("bpd_elbo", bpd + 0.01, "bits/dim", metric="bpd", n=360, stderr=0.011),
-        measured("params", parameters, "", "none", split=None),
-        measured("device_hours", 0.0167, "h", split=None),
-        measured("gpu_hours", None, "h", status="unavailable", reason=no_gpu, split=None),
+        measured("params", parameters, "", "none", label="Parameters", **count),
+        measured("device_hours", 0.0167, "h", **count),
+        measured("gpu_hours", None, "h", **witness, **unavailable),
         measured("sampling_latency", 0.0053, "s", n=20, split=None),
         measured("sampling_throughput", 12_345.6, "1/s", "higher", n=20, split=None),
-        measured("peak_memory", 412 * 2**20, "bytes", split=None),
+        measured("peak_memory", 412 * 2**20, "bytes", **witness),
     )
 
 

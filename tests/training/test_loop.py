@@ -2,25 +2,26 @@ from __future__ import annotations
 
 import math
 import time
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
-from flowbench.api import GenerativeModel
+from flowbench.api import Batch, DatasetInfo, GenerativeModel, ModelConfig, Step
 from flowbench.data.batches import TrainBatches
 from flowbench.data.library.splits import LoadedData
 from flowbench.data.preprocess import Preprocessor
-from flowbench.errors import NonFiniteLossError
+from flowbench.errors import NonFiniteLossError, StoreError
 from flowbench.registry import Registry
 from flowbench.registry.build import build_model, load_dataset
 from flowbench.registry.configs import configure
 from flowbench.training.budget import Budget
 from flowbench.training.clock import Clock
 from flowbench.training.device import Device
-from flowbench.training.loop import VALIDATE_AT, Trainer
+from flowbench.training.loop import VALIDATE_AT, Trainer, Validate
 from flowbench.training.observer import Preempted, ValidationPoint
+from tests.fakes import Gan, Gaussian
 
 
 class Watcher:
@@ -49,29 +50,47 @@ def data(fake_registry: Registry) -> LoadedData:
     return load_dataset(fake_registry, "fake-images", ".")
 
 
+def configuration(
+    registry: Registry, data: LoadedData, name: str, training: dict[str, Any]
+) -> ModelConfig:
+    overrides = {f"training.{key}": value for key, value in training.items()}
+    return configure(registry, name, data.info, overrides).config
+
+
 def make(
     registry: Registry,
     data: LoadedData,
     name: str = "fake-gaussian",
     budget: str = "40steps",
     watcher: Watcher | None = None,
-    validate: Any = None,
+    validate: Validate | None = None,
     **training: Any,
 ) -> Trainer:
+    """A trainer of one of the fakes."""
     torch.manual_seed(0)
-    overrides = {f"training.{key}": value for key, value in training.items()}
-    configured = configure(registry, name, data.info, overrides)
-    model = build_model(registry, name.partition(":")[0], configured.config.model_dump(), data.info)
-    preprocessor = Preprocessor(model.config.preprocessing, data.info)
-    device = Device("cpu", "a CPU", None)
+    config = configuration(registry, data, name, training)
+    model = build_model(registry, name.partition(":")[0], config.model_dump(), data.info)
+    return train_of(model, data, budget, watcher, validate)
+
+
+def train_of(
+    model: GenerativeModel,
+    data: LoadedData,
+    budget: str = "40steps",
+    watcher: Watcher | None = None,
+    validate: Validate | None = None,
+    seed: int = 1,
+) -> Trainer:
+    """A trainer of a model."""
+    split, size = data.splits.train, model.config.training.batch_size
     return Trainer(
         model,
-        preprocessor,
-        lambda seed: TrainBatches(data.splits.train, model.config.training.batch_size, seed, "cpu"),
+        Preprocessor(model.config.preprocessing, data.info),
+        lambda seed: TrainBatches(split, size, seed, "cpu"),
         budget=Budget.parse(budget),
         clock=Clock(),
-        device=device,
-        seed=1,
+        device=Device("cpu", "a CPU", None),
+        seed=seed,
         validate=validate,
         observer=watcher or Watcher(),
     )
@@ -85,19 +104,25 @@ def weights(model: GenerativeModel) -> torch.Tensor:
     ("budget", "steps"),
     [("7steps", 7), ("33examples", 3), ("1epochs", 12), ("5epochs,4steps", 4)],
 )
-def test_ends_at_the_budget(fake_registry, data, budget: str, steps: int) -> None:
+def test_ends_at_the_budget(
+    fake_registry: Registry, data: LoadedData, budget: str, steps: int
+) -> None:
     trainer = make(fake_registry, data, budget=budget)
     trainer.run()
     assert trainer.num_steps == steps
 
 
-def test_a_time_budget_overshoots_by_at_most_a_step(fake_registry, data) -> None:
+def test_a_time_budget_overshoots_by_at_most_a_step(
+    fake_registry: Registry, data: LoadedData
+) -> None:
     trainer = make(fake_registry, data, name="fake-slow", budget="0.3s")
     trainer.run()
     assert 0.3 <= trainer._clock.charged_s < 0.3 + 3 * 0.06
 
 
-def test_training_lowers_the_loss_and_is_reproducible(fake_registry, data) -> None:
+def test_training_lowers_the_loss_and_is_reproducible(
+    fake_registry: Registry, data: LoadedData
+) -> None:
     watcher = Watcher()
     first = make(fake_registry, data, budget="200steps", watcher=watcher)
     first.run()
@@ -111,7 +136,7 @@ def test_training_lowers_the_loss_and_is_reproducible(fake_registry, data) -> No
 @pytest.mark.parametrize("name", ["fake-gaussian", "fake-gaussian:averaged", "fake-gan"])
 @pytest.mark.parametrize("optimizer", ["adam", "adamax"])
 def test_a_resumed_run_equals_one_that_was_never_stopped(
-    fake_registry, data, name: str, optimizer: str
+    fake_registry: Registry, data: LoadedData, name: str, optimizer: str
 ) -> None:
     whole = make(fake_registry, data, name=name, optimizer=optimizer)
     whole.run()
@@ -126,7 +151,7 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(
     assert torch.equal(weights(whole.model), weights(resumed.model))
 
 
-def test_the_clock_carries_over_a_resume(fake_registry, data) -> None:
+def test_the_clock_carries_over_a_resume(fake_registry: Registry, data: LoadedData) -> None:
     watcher = Watcher(stop_at=20)
     stopped = make(fake_registry, data, watcher=watcher)
     with pytest.raises(Preempted):
@@ -137,7 +162,9 @@ def test_the_clock_carries_over_a_resume(fake_registry, data) -> None:
     assert resumed._clock.ledger()["train"] >= spent > 0
 
 
-def test_divergence_gives_up_after_the_stated_number(fake_registry, data) -> None:
+def test_divergence_gives_up_after_the_stated_number(
+    fake_registry: Registry, data: LoadedData
+) -> None:
     trainer = make(fake_registry, data, name="fake-diverge", budget="1000steps", max_nonfinite=5)
     with pytest.raises(NonFiniteLossError, match="in 5 steps in a row"):
         trainer.run()
@@ -145,16 +172,83 @@ def test_divergence_gives_up_after_the_stated_number(fake_registry, data) -> Non
     assert weights(trainer.model).isfinite().all()
 
 
-def test_both_optimizer_groups_step(fake_registry, data) -> None:
-    trainer = make(fake_registry, data, name="fake-gan")
-    critic = trainer.model.critic.weight.clone()
+class LostCritic(Gan):
+    """The gradient of one of two groups is never finite."""
+
+    def loss(self, batch: Batch, step: Step) -> Tensor:
+        return super().loss(batch, step) * (math.nan if step.group == "critic" else 1.0)
+
+
+def test_a_group_that_is_lost_ends_the_training_though_others_step(
+    fake_registry: Registry, data: LoadedData
+) -> None:
+    config = configuration(fake_registry, data, "fake-gan", {"max_nonfinite": 5})
+    trainer = train_of(LostCritic(config, data.info), data, budget="1000steps")
+    with pytest.raises(NonFiniteLossError, match=r"in 5 steps in a row of group 'critic'"):
+        trainer.run()
+    assert trainer.num_steps == 5
+
+
+@pytest.mark.parametrize("budget", ["1steps", "1examples", "0.05epochs", "1steps,1h"])
+def test_a_single_step_moves_the_weights(
+    fake_registry: Registry, data: LoadedData, budget: str
+) -> None:
+    trainer = make(fake_registry, data, budget=budget)
+    before = weights(trainer.model)
     trainer.run()
-    assert not torch.equal(trainer.model.critic.weight, critic)
-    assert trainer.model.shift.abs().sum() > 0
+    assert trainer.num_steps == 1
+    assert not torch.equal(weights(trainer.model), before)
+
+
+class Noting(Gaussian):
+    """Keeps the steps that it is given."""
+
+    def __init__(self, config: ModelConfig, data: DatasetInfo) -> None:
+        super().__init__(config, data)
+        self.steps: list[Step] = []
+
+    def loss(self, batch: Batch, step: Step) -> Tensor:
+        self.steps.append(step)
+        return super().loss(batch, step)
+
+
+def test_each_step_has_a_seed_and_its_progress_as_a_tensor(
+    fake_registry: Registry, data: LoadedData
+) -> None:
+    config = configuration(fake_registry, data, "fake-gaussian", {})
+    models = [Noting(config, data.info) for _ in range(3)]
+    for model, seed in zip(models, (1, 1, 2), strict=True):
+        train_of(model, data, "4steps", seed=seed).run()
+    first, again, other = ([step.seed for step in model.steps] for model in models)
+    assert first == again
+    assert len({*first, *other}) == 8
+    assert [step.progress.item() for step in models[0].steps] == [0.0, 0.25, 0.5, 0.75]
+    assert all(isinstance(step.generator, torch.Generator) for step in models[0].steps)
+
+
+def test_a_checkpoint_of_another_version_is_refused(
+    fake_registry: Registry, data: LoadedData
+) -> None:
+    trainer = make(fake_registry, data)
+    state = trainer.state_dict()
+    del state["format"]  # version 1 had none
+    with pytest.raises(StoreError, match="another version of flowbench; run the job anew"):
+        trainer.load_state_dict(state)
+
+
+def test_both_optimizer_groups_step(fake_registry: Registry, data: LoadedData) -> None:
+    trainer = make(fake_registry, data, name="fake-gan")
+    before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+    trainer.run()
+    assert {"critic.weight", "shift"} <= before.keys()
+    for name, parameter in trainer.model.named_parameters():
+        assert name == "critic.bias" or not torch.equal(parameter, before[name])
     assert trainer.load_best() == ("raw", 40)
 
 
-def test_the_best_on_validation_is_kept_and_named(fake_registry, data) -> None:
+def test_the_best_on_validation_is_kept_and_named(
+    fake_registry: Registry, data: LoadedData
+) -> None:
     scores = iter([3.0, 1.0, *[2.0] * 100])
     watcher = Watcher()
     trainer = make(
@@ -166,7 +260,9 @@ def test_the_best_on_validation_is_kept_and_named(fake_registry, data) -> None:
     assert trainer.load_best() == ("raw", watcher.points[1].step)
 
 
-def test_averaged_weights_are_scored_beside_the_raw(fake_registry, data) -> None:
+def test_averaged_weights_are_scored_beside_the_raw(
+    fake_registry: Registry, data: LoadedData
+) -> None:
     def prefer_average(model: GenerativeModel) -> float:
         return 2.0 if model is trainer.model else 1.0
 
@@ -179,7 +275,7 @@ def test_averaged_weights_are_scored_beside_the_raw(fake_registry, data) -> None
     assert watcher.points[-1].ema == 1.0
 
 
-def test_validation_is_not_charged(fake_registry, data) -> None:
+def test_validation_is_not_charged(fake_registry: Registry, data: LoadedData) -> None:
     def slow(model: GenerativeModel) -> float:
         time.sleep(0.02)
         return 0.0
@@ -191,73 +287,117 @@ def test_validation_is_not_charged(fake_registry, data) -> None:
     assert ledger["train"] < ledger["eval"]
 
 
-def test_validation_leaves_the_model_in_training_mode(fake_registry, data) -> None:
-    modes = []
-    trainer = make(fake_registry, data, validate=lambda model: modes.append(model.training) or 1.0)
+def test_validation_leaves_the_model_in_training_mode(
+    fake_registry: Registry, data: LoadedData
+) -> None:
+    modes: list[bool] = []
+
+    def look(model: GenerativeModel) -> float:
+        modes.append(model.training)
+        return 1.0
+
+    trainer = make(fake_registry, data, validate=look)
     trainer.run()
     assert not any(modes)
     assert trainer.model.training
 
 
-def test_batch_norm_statistics_belong_to_the_averaged_weights(fake_registry, data, fakes) -> None:
-    calibrated = []
+class WithNorm(Gaussian):
+    """Sees its batches through a batch norm, whose statistics hardly move in training."""
+
+    def __init__(self, config: ModelConfig, data: DatasetInfo) -> None:
+        super().__init__(config, data)
+        self.norm = nn.BatchNorm1d(data.num_dims, momentum=1e-6)
+
+    def loss(self, batch: Batch, step: Step) -> Tensor:
+        self.norm(batch.x.flatten(1))
+        return super().loss(batch, step) + 0.0 * self.norm.weight.sum()
+
+
+class GanWithNorms(Gan):
+    """Each group's loss reaches a batch norm of its own."""
+
+    def __init__(self, config: ModelConfig, data: DatasetInfo) -> None:
+        super().__init__(config, data)
+        names = ("critic", "generator")
+        self.norms = nn.ModuleDict({n: nn.BatchNorm1d(1, momentum=1e-6) for n in names})
+        self.seen: set[str] = set()
+
+    def loss(self, batch: Batch, step: Step) -> Tensor:
+        self.seen.add(step.group)
+        self.norms[step.group](batch.x.flatten(1).mean(1, keepdim=True))
+        return super().loss(batch, step)
+
+
+def means_of(data: LoadedData) -> Tensor:
+    return torch.as_tensor(data.splits.train.x).float().flatten(1).mean(0) + 0.5
+
+
+@pytest.mark.parametrize("name", ["fake-gaussian", "fake-gaussian:averaged"])
+def test_batch_norm_statistics_fit_the_weights_that_are_scored_and_kept(
+    fake_registry: Registry, data: LoadedData, name: str
+) -> None:
+    scored: list[Tensor] = []
 
     def look(model: GenerativeModel) -> float:
-        calibrated.append(model.norm.running_mean.clone())
-        return 1.0
+        assert isinstance(model, WithNorm)
+        scored.append(model.norm.running_mean.clone())
+        return 1.0 / len(scored)  # the last is the best
 
-    trainer = make(fake_registry, data, "fake-gaussian:averaged", validate=look)
-    model = _with_batch_norm(fakes, trainer.model)
-    trainer = make_for(model, trainer)
-    trainer._validate_model = look
+    model = WithNorm(configuration(fake_registry, data, name, {}), data.info)
+    trainer = train_of(model, data, validate=look)
     trainer.run()
-    # The last look is at the averaged model, whose statistics are those of the training data.
-    raw = torch.as_tensor(data.splits.train.x).float().flatten(1) + 0.5
-    assert torch.allclose(calibrated[-1], raw.mean(0), atol=0.2)
+    assert all(torch.allclose(means, means_of(data), atol=0.2) for means in scored)
+    assert model.norm.running_mean.abs().max() < 0.1  # training goes on from its own statistics
+    trainer.load_best()
+    torch.testing.assert_close(model.norm.running_mean, scored[-1])
 
 
-def test_batch_norm_statistics_are_re_estimated_without_tf32(fake_registry, data, fakes) -> None:
+def test_batch_norms_of_several_groups_are_refitted(
+    fake_registry: Registry, data: LoadedData
+) -> None:
+    config = configuration(fake_registry, data, "fake-gan", {"average": {"decay": 0.9}})
+    model = GanWithNorms(config, data.info)
+    trainer = train_of(model, data)
+    trainer.run()
+    assert trainer.load_best() == ("ema", 40)
+    for norm in model.norms.values():
+        torch.testing.assert_close(
+            norm.running_mean, means_of(data).mean().reshape(1), atol=0.2, rtol=0.0
+        )
+    assert model.seen == {"critic", "generator"}
+
+
+def test_whether_weights_are_scored_moves_no_noise_of_training(
+    fake_registry: Registry, data: LoadedData
+) -> None:
+    config = configuration(fake_registry, data, "fake-gaussian:averaged", {})
+    models = [WithNorm(config, data.info) for _ in range(2)]
+    train_of(models[0], data).run()
+    train_of(models[1], data, validate=lambda _: 1.0).run()
+    assert torch.equal(weights(models[0]), weights(models[1]))
+
+
+def test_batch_norm_statistics_are_re_estimated_without_tf32(
+    fake_registry: Registry, data: LoadedData
+) -> None:
     seen: dict[str, set[str]] = {"training": set(), "re-estimation": set()}
 
-    def note(norm: torch.nn.BatchNorm1d, _: Any) -> None:
+    def note(norm: nn.Module, _: Any) -> None:
         precision = torch.backends.cudnn.conv.fp32_precision
         seen["training" if norm.momentum is not None else "re-estimation"].add(precision)
 
-    base = make(fake_registry, data, "fake-gaussian:averaged", precision="tf32")
-    model = _with_batch_norm(fakes, base.model)
+    tf32 = {"precision": "tf32"}
+    config = configuration(fake_registry, data, "fake-gaussian:averaged", tf32)
+    model = WithNorm(config, data.info)
     model.norm.register_forward_pre_hook(note)
-    make_for(model, base).run()
+    train_of(model, data, validate=lambda _: 1.0).run()
     assert seen == {"training": {"tf32"}, "re-estimation": {"ieee"}}
 
 
-def _with_batch_norm(fakes: ModuleType, model: GenerativeModel) -> GenerativeModel:
-    class WithNorm(fakes.Gaussian):
-        def __init__(self, config, data):
-            super().__init__(config, data)
-            self.norm = torch.nn.BatchNorm1d(data.num_dims, momentum=1e-6)
-
-        def loss(self, batch, step):
-            self.norm(batch.x.flatten(1))
-            return super().loss(batch, step) + 0.0 * self.norm.weight.sum()
-
-    return WithNorm(model.config, model.data)
-
-
-def make_for(model: GenerativeModel, other: Trainer) -> Trainer:
-    return Trainer(
-        model,
-        other._preprocessor,
-        other._stream,
-        budget=other._budget,
-        clock=Clock(),
-        device=other._device,
-        seed=1,
-        validate=lambda _: 1.0,
-        observer=Watcher(),
-    )
-
-
-def test_progress_never_reaches_one_before_the_last_step(fake_registry, data) -> None:
+def test_progress_never_reaches_one_before_the_last_step(
+    fake_registry: Registry, data: LoadedData
+) -> None:
     watcher = Watcher()
     trainer = make(fake_registry, data, budget="10steps", watcher=watcher, validate=lambda _: 1.0)
     trainer.run()
@@ -266,8 +406,10 @@ def test_progress_never_reaches_one_before_the_last_step(fake_registry, data) ->
     assert math.isclose(watcher.points[0].progress, 0.0)
 
 
-def test_an_interrupt_in_the_middle_of_a_validation_is_saved_too(fake_registry, data) -> None:
-    looks = []
+def test_an_interrupt_in_the_middle_of_a_validation_is_saved_too(
+    fake_registry: Registry, data: LoadedData
+) -> None:
+    looks: list[int] = []
 
     def interrupted(model: GenerativeModel) -> float:
         looks.append(1)

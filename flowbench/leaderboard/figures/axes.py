@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from flowbench.api.specs import Scale
 from flowbench.leaderboard.figures.labels import text_width
 from flowbench.leaderboard.figures.svg import MUTED, RULE, TEXT_PX, WIDTH
 
@@ -30,18 +31,7 @@ _STEPS = ((1, 1.5, 2, 3, 4, 5, 6, 8), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,))
 def new_axes(
     height: int, *, left: int = LEFT, right: int = RIGHT, top: int = 8, bottom: int = BOTTOM
 ) -> tuple[Figure, Axes]:
-    """An empty plot as wide as the page's rail.
-
-    Args:
-        height: In pixels.
-        left: Left margin.
-        right: Right margin.
-        top: Top margin.
-        bottom: Bottom margin.
-
-    Returns:
-        The figure and its axes.
-    """
+    """An empty plot as wide as the page's rail; its height and margins are in pixels."""
     figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72)
     FigureCanvasSVG(figure)
     figure.patch.set_visible(False)
@@ -56,47 +46,45 @@ def new_axes(
     return figure, axes
 
 
-def title_x(axes: Axes, said: str) -> None:
-    """Names the horizontal axis at its right end.
-
-    Args:
-        axes: The axes.
-        said: The name.
-    """
+def title_x(axes: Axes, name: str) -> None:
+    """Names the horizontal axis at its right end."""
     axes.annotate(
-        said, (1.0, 0.0), xycoords="axes fraction", xytext=(0, -30), textcoords="offset points",
+        name, (1.0, 0.0), xycoords="axes fraction", xytext=(0, -30), textcoords="offset points",
         ha="right", va="bottom", color=MUTED, fontsize=TEXT_PX, annotation_clip=False,
     )  # fmt: skip
 
 
-def title_y(axes: Axes, said: str) -> None:
-    """Names the vertical axis above it, from the figure's left edge.
-
-    Args:
-        axes: The axes.
-        said: The name.
-    """
+def title_y(axes: Axes, name: str) -> None:
+    """Names the vertical axis above it, from the figure's left edge."""
     axes.annotate(
-        said, (0.0, 1.0), xycoords="figure fraction", xytext=(0, -11), textcoords="offset points",
+        name, (0.0, 1.0), xycoords="figure fraction", xytext=(0, -11), textcoords="offset points",
         ha="left", va="bottom", color=MUTED, fontsize=TEXT_PX, annotation_clip=False,
     )  # fmt: skip
 
 
-def log_scale_x(axes: Axes, xs: Sequence[float]) -> None:
-    """Makes the horizontal axis logarithmic, with plain labels.
+def set_scale(axes: Axes, which: Literal["x", "y"], scale: Scale, values: Sequence[float]) -> None:
+    """Fits an axis around values, with plain labels.
 
     Args:
         axes: The axes.
-        xs: All positions, greater than 0.
+        which: The axis.
+        scale: How it shows values; on ``log`` all are greater than 0.
+        values: All positions.
     """
-    low, high = math.log10(min(xs)), math.log10(max(xs))
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    if scale == "linear":
+        axes.set(**{f"{which}lim": padded(values)})
+        axis.set_major_locator(MaxNLocator(_MAX_TICKS, steps=[1, 2, 5, 10]))
+        return
+    low, high = math.log10(min(values)), math.log10(max(values))
     pad = max(0.08 * (high - low), 0.15)
-    axes.set_xscale("log")
-    axes.set_xlim(10 ** (low - pad), 10 ** (high + pad))
-    ticks = _log_ticks(*axes.get_xlim(), room=WIDTH * axes.get_position().width)
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: plain(x)))
+    limits = (10 ** (low - pad), 10 ** (high + pad))
+    axes.set(**{f"{which}scale": "log", f"{which}lim": limits})
+    box = axes.get_window_extent()
+    room = box.width if which == "x" else box.height
+    axis.set_major_locator(FixedLocator(_log_ticks(*limits, room=room)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda x, _: plain(x)))
 
 
 def _log_ticks(low: float, high: float, room: float) -> list[float]:
@@ -119,14 +107,7 @@ def _have_room(ticks: Sequence[float], scale: float) -> bool:
 
 
 def plain(x: float) -> str:
-    """A round number as people write it.
-
-    Args:
-        x: The number.
-
-    Returns:
-        E.g. ``"0.02"``, ``"10,000"``, ``"2 M"``.
-    """
+    """A round number as people write it, e.g. ``"0.02"``, ``"10,000"``, ``"2 M"``."""
     for size, unit in _LARGE:
         if x >= size:
             return f"{x / size:g}{unit}"

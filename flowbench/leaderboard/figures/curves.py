@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from flowbench.leaderboard.figures.axes import BOTTOM, LEFT, new_axes, plain, robust, title_x
+from flowbench.leaderboard.figures.axes import BOTTOM, new_axes, plain, robust, title_x
 from flowbench.leaderboard.figures.labels import spread
 from flowbench.leaderboard.figures.svg import (
     ACCENT,
+    INK,
     LINE,
     MUTED,
-    NAMESPACE,
     TEXT_PX,
     WIDTH,
     as_image,
     draw,
+    element,
     finish,
+    part_gid,
     settings,
+    take_parts,
     text,
 )
 
@@ -33,7 +36,9 @@ _TOP = 8
 _TWO_SCALES = 46  # bottom margin with a second line of numbers under the axis
 _LABEL_GAP = 12
 _RIGHT = 16  # half of the number under the end of the axis
-_LINES_OF_NUMBERS = (15, 28, 41)  # baselines below the axis
+_HOURS_BELOW, _TITLE_BELOW = -28, -41  # baselines under the axis, below the seconds
+_PANEL_HEIGHT = 174
+_TWO_NUMBERS = "charged seconds, and below them device-hours"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,127 +106,96 @@ def _end_labels(axes: Axes, labelled: Sequence[Series], height: int) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CurveFrame:
-    """Axes that many small figures share, drawn once: their curves can be compared by eye.
+class Panel:
+    """What one of many small figures shows.
 
     Attributes:
-        symbol: The ``symbol`` element that each of them shows.
-        name: Its id.
-        x: Limits of the horizontal axis, in charged seconds.
-        y: Limits of the vertical axis.
-        ticks: Where the horizontal axis has numbers.
-        height: Of each figure, in pixels.
+        series: Its curves.
+        title: For those who cannot see it.
+        devices: How many devices each run had.
+        paper: The published value, which is dashed where it lies within the axes.
     """
 
-    symbol: str
-    name: str
-    x: tuple[float, float]
-    y: tuple[float, float]
-    ticks: tuple[float, ...]
-    height: int
-
-    @classmethod
-    def around(cls, series: Sequence[Series], *, name: str, height: int = 174) -> CurveFrame:
-        """Draws the axes around all curves.
-
-        Args:
-            series: Every curve that will be drawn.
-            name: Id of the symbol, and prefix of the ids in it.
-            height: Of each figure, in pixels.
-
-        Returns:
-            The frame.
-        """
-        with settings():
-            figure, axes = _axes(series, height, _RIGHT, _TWO_SCALES)
-            root = draw(figure, name)
-        symbol = ET.Element(f"{{{NAMESPACE}}}symbol", id=name, viewBox=f"0 0 {WIDTH} {height}")
-        symbol.extend(root)
-        left, right = axes.get_xlim()
-        return cls(
-            symbol=text(symbol),
-            name=name,
-            x=(left, right),
-            y=axes.get_ylim(),
-            ticks=tuple(float(t) for t in axes.get_xticks() if left <= t <= right),
-            height=height,
-        )
-
-    def draw(
-        self, series: Sequence[Series], title: str, *, devices: int = 1, paper: float | None = None
-    ) -> str:
-        """Draws some of the curves, against charged seconds and against device-hours.
-
-        Args:
-            series: The curves.
-            title: For those who cannot see it.
-            devices: How many devices each run had.
-            paper: The published value, which is dashed where it lies within the axes.
-
-        Returns:
-            An ``svg`` element that needs the symbol on the same page.
-        """
-        root = ET.Element(f"{{{NAMESPACE}}}svg", viewBox=f"0 0 {WIDTH} {self.height}")
-        as_image(root, self.height, title)
-        ET.SubElement(root, f"{{{NAMESPACE}}}use", href=f"#{self.name}")
-        root.extend(self._numbers(devices))
-        root.extend(self._paper(paper))
-        # An inner svg cuts off what leaves it.
-        box = {"x": str(LEFT), "y": str(_TOP)}
-        box |= {"width": str(self._width), "height": str(self._depth)}
-        inner = ET.SubElement(root, f"{{{NAMESPACE}}}svg", box)
-        inner.extend(self._line(s) for s in series)
-        return text(root)
-
-    @property
-    def _width(self) -> int:
-        return WIDTH - LEFT - _RIGHT
-
-    @property
-    def _depth(self) -> int:
-        return self.height - _TOP - _TWO_SCALES
-
-    def _across(self, x: float) -> float:
-        return self._width * (x - self.x[0]) / (self.x[1] - self.x[0])
-
-    def _down(self, y: float) -> float:
-        return self._depth * (self.y[1] - y) / (self.y[1] - self.y[0])
-
-    def _line(self, s: Series) -> ET.Element:
-        points = " ".join(
-            f"{self._across(x):.1f},{self._down(y):.1f}" for x, y in zip(s.x, s.y, strict=True)
-        )
-        line = {"points": points, "class": "stroke-accent", "fill": "none", "stroke-width": "1.25"}
-        return ET.Element(f"{{{NAMESPACE}}}polyline", line)
-
-    def _numbers(self, devices: int) -> Iterator[ET.Element]:
-        """Device-hours under the seconds, and what the two lines of numbers are."""
-        for tick in self.ticks:
-            hours = plain(tick * devices / 3600)
-            yield _words(hours, LEFT + self._across(tick), self._below(1), "middle")
-        said = "charged seconds, and below them device-hours"
-        yield _words(said, WIDTH - _RIGHT, self._below(2), "end")
-
-    def _below(self, line: int) -> float:
-        return _TOP + self._depth + _LINES_OF_NUMBERS[line]
-
-    def _paper(self, value: float | None) -> Iterator[ET.Element]:
-        if value is None:
-            return
-        right = float(WIDTH - _RIGHT)
-        if value < self.y[0]:
-            # At the top, where a curve that comes down leaves room.
-            yield _words(f"paper: {value:g}, below ↓", right, _TOP + 10, "end")
-        elif value <= self.y[1]:
-            y = _TOP + self._down(value)
-            ends = {"x1": str(LEFT), "x2": str(right), "y1": f"{y:.1f}", "y2": f"{y:.1f}"}
-            look = {"class": "stroke-ink", "stroke-dasharray": "3 3"}
-            yield ET.Element(f"{{{NAMESPACE}}}line", ends | look)
-            yield _words("paper", right, y - 4, "end")
+    series: Sequence[Series]
+    title: str
+    devices: int = 1
+    paper: float | None = None
 
 
-def _words(said: str, x: float, y: float, anchor: str) -> ET.Element:
-    place = {"x": f"{x:.1f}", "y": f"{y:.1f}", "text-anchor": anchor, "class": "fill-muted"}
-    element = ET.Element(f"{{{NAMESPACE}}}text", place)
-    element.text = said
-    return element
+def panels(
+    found: Sequence[Panel], *, name: str, height: int = _PANEL_HEIGHT
+) -> tuple[str, list[str]]:
+    """Draws many small figures in axes that all share, so that curves can be compared by eye.
+
+    All are drawn in one figure, which is then taken apart: the axes are there once, as a symbol.
+
+    Args:
+        found: What each shows, against charged seconds and against device-hours.
+        name: Id of the symbol, and prefix of all ids.
+        height: Of each figure, in pixels.
+
+    Returns:
+        ``symbol`` elements, and an ``svg`` element for each that needs them on the same page.
+    """
+    with settings():
+        every = [s for panel in found for s in panel.series]
+        figure, axes = _axes(every, height, _RIGHT, _TWO_SCALES)
+        for devices in {panel.devices for panel in found}:
+            _draw_hours(axes, devices)
+        for number, panel in enumerate(found):
+            for s in panel.series:
+                axes.plot(s.x, s.y, color=ACCENT, linewidth=1.25, gid=part_gid(f"panel-{number}"))
+            _draw_paper(axes, panel.paper, part_gid(f"panel-{number}"))
+        root = draw(figure, name)
+    parts = take_parts(root)
+    symbols = {name: list(root)}
+    symbols |= {f"{name}-{part}": some for part, some in parts.items() if "devices" in part}
+    drawn = []
+    for number, panel in enumerate(found):
+        svg = element("svg", viewBox=f"0 0 {WIDTH} {height}")
+        as_image(svg, height, panel.title)
+        svg.append(element("use", href=f"#{name}"))
+        svg.append(element("use", href=f"#{name}-devices-{panel.devices}"))
+        svg.extend(parts.get(f"panel-{number}", ()))
+        drawn.append(text(svg))
+    return "".join(text(_symbol(key, some, height)) for key, some in symbols.items()), drawn
+
+
+def _symbol(name: str, content: Sequence[ET.Element], height: int) -> ET.Element:
+    symbol = element("symbol", id=name, viewBox=f"0 0 {WIDTH} {height}")
+    symbol.extend(content)
+    return symbol
+
+
+def _draw_hours(axes: Axes, devices: int) -> None:
+    """Device-hours under the seconds, and what the two lines of numbers are."""
+    gid, (left, right) = part_gid(f"devices-{devices}"), axes.get_xlim()
+    for tick in (float(t) for t in axes.get_xticks() if left <= t <= right):
+        _write(axes, plain(tick * devices / 3600), (tick, 0.0), (0, _HOURS_BELOW), "center", gid)
+    _write(axes, _TWO_NUMBERS, (right, 0.0), (0, _TITLE_BELOW), "right", gid)
+
+
+def _draw_paper(axes: Axes, value: float | None, gid: str) -> None:
+    low, high = axes.get_ylim()
+    right = axes.get_xlim()[1]
+    if value is not None and value < low:
+        # At the top, where a curve that comes down leaves room.
+        _write(axes, f"paper: {value:g}, below ↓", (right, 1.0), (0, -10), "right", gid)
+    elif value is not None and value <= high:
+        axes.axhline(value, color=INK, linewidth=1, linestyle=(0, (3, 3)), gid=gid)
+        _write(axes, "paper", (right, (value - low) / (high - low)), (0, 4), "right", gid)
+
+
+def _write(
+    axes: Axes,
+    words: str,
+    at: tuple[float, float],
+    offset: tuple[float, float],
+    align: Literal["center", "right"],
+    gid: str,
+) -> None:
+    """Writes at a position in seconds, and in parts of the axes' height."""
+    axes.annotate(
+        words, at, xycoords=("data", "axes fraction"), xytext=offset, textcoords="offset points",
+        ha=align, va="baseline", color=MUTED, fontsize=TEXT_PX, annotation_clip=False, gid=gid,
+    )  # fmt: skip

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
-from matplotlib.ticker import MaxNLocator
-
+from flowbench.api.specs import Scale
 from flowbench.leaderboard.figures.axes import (
     BOTTOM,
     LEFT,
-    log_scale_x,
     new_axes,
-    padded,
+    set_scale,
     title_x,
     title_y,
 )
@@ -81,6 +79,8 @@ def scatter(
     title: str,
     x_title: str,
     y_title: str,
+    x_scale: Scale = "log",
+    y_scale: Scale = "linear",
     height: int = 310,
     higher_is_better: bool = False,
 ) -> str:
@@ -92,6 +92,8 @@ def scatter(
         title: For those who cannot see it.
         x_title: The cost.
         y_title: The quality.
+        x_scale: How the cost is shown.
+        y_scale: How the quality is shown; ``log`` if all of it is greater than 0.
         height: In pixels.
         higher_is_better: Which way quality goes.
 
@@ -101,9 +103,8 @@ def scatter(
     best = front([p for p in points if p.kind == "reproduced"], higher_is_better=higher_is_better)
     with settings():
         figure, axes = new_axes(height, right=12, top=_TOP)
-        log_scale_x(axes, [p.x for p in points])
-        axes.set_ylim(*padded([y for p in points for y in _ends(p)]))
-        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        set_scale(axes, "x", x_scale, [p.x for p in points])
+        set_scale(axes, "y", y_scale, [y for p in points for y in _ends(p)])
         _draw_front(axes, best)
         _draw_leaders(axes, points)
         _draw_points(axes, points)

@@ -9,6 +9,7 @@ where it was drawn.
 from __future__ import annotations
 
 import io
+import re
 import warnings
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Iterator
@@ -31,7 +32,8 @@ _TOKENS = {
     INK: "ink", MUTED: "muted", LINE: "line", RULE: "rule", ACCENT: "accent", PAGE: "background",
 }  # fmt: skip
 
-_ROWS = "rows:"
+_ROWS, _PART = "rows:", "part:"
+_COORDINATE = re.compile(r"-?[0-9]+\.[0-9]+")
 
 _RC: Any = {
     "text.parse_math": False,
@@ -53,6 +55,34 @@ def gid_of(rows: Iterable[str]) -> str:
         The gid; in the page each marker has its row's key as ``data-row``.
     """
     return _ROWS + " ".join(rows)
+
+
+def part_gid(name: str) -> str:
+    """The gid of what `take_parts` takes out of a figure under a name."""
+    return _PART + name
+
+
+def take_parts(root: ET.Element) -> dict[str, list[ET.Element]]:
+    """Takes the parts that have a name out of a figure, in order of drawing.
+
+    Curves are given to a tenth of a pixel: there may be hundreds of them on a page.
+    """
+    parts: dict[str, list[ET.Element]] = {}
+    for parent in list(root.iter()):
+        for child in list(parent):
+            name = child.attrib.pop("data-part", None)
+            if name is not None:
+                parent.remove(child)
+                parts.setdefault(name, []).append(child)
+                for path in child.iter(f"{{{NAMESPACE}}}path"):
+                    line = " ".join(path.get("d", "").split())
+                    path.set("d", _COORDINATE.sub(lambda m: f"{float(m[0]):.1f}", line))
+    return parts
+
+
+def element(tag: str, **attributes: str) -> ET.Element:
+    """An empty element of SVG."""
+    return ET.Element(f"{{{NAMESPACE}}}{tag}", attributes)
 
 
 @contextmanager
@@ -109,33 +139,19 @@ def draw(figure: Figure, prefix: str) -> ET.Element:
 
 
 def as_image(root: ET.Element, height: int, title: str, description: str = "") -> None:
-    """Makes an element an image with a name.
-
-    Args:
-        root: The ``svg`` element.
-        height: In pixels.
-        title: Its name.
-        description: What it shows.
-    """
+    """Makes an ``svg`` element an image with a name, as high as so many pixels."""
     root.attrib.pop("version", None)
     size = {"width": str(WIDTH), "height": str(height)}
     root.attrib.update(size | {"role": "img", "class": "figure"})
     for place, (tag, said) in enumerate((("title", title), ("desc", description))):
         if said:
-            element = ET.Element(f"{{{NAMESPACE}}}{tag}")
-            element.text = said
-            root.insert(place, element)
+            named = element(tag)
+            named.text = said
+            root.insert(place, named)
 
 
 def text(root: ET.Element) -> str:
-    """Writes an element.
-
-    Args:
-        root: The element.
-
-    Returns:
-        Its text, with SVG as the default namespace.
-    """
+    """Writes an element, with SVG as the default namespace."""
     ET.register_namespace("", NAMESPACE)
     return ET.tostring(root, encoding="unicode")
 
@@ -167,6 +183,8 @@ def _style_as_attributes(element: ET.Element) -> None:
 
 def _gid_as_attributes(element: ET.Element) -> None:
     gid = element.get("id", "")
+    if gid.startswith(_PART):
+        element.set("data-part", element.attrib.pop("id").removeprefix(_PART))
     if not gid.startswith(_ROWS):
         return
     del element.attrib["id"]

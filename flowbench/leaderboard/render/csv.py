@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
-
-from flowbench.leaderboard.render.records import FIELDS, Value, records
-from flowbench.leaderboard.table import Board
+from flowbench.leaderboard.table import FIELDS, Board
 
 # What a spreadsheet would take for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def render(board: Board) -> str:
-    """Writes a board as CSV.
-
-    Args:
-        board: The board.
-
-    Returns:
-        The text, with a header line.
-    """
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(FIELDS), lineterminator="\n")
-    writer.writeheader()
-    for record in records(board):
-        writer.writerow({name: _text(value) for name, value in record.items()})
-    return stream.getvalue()
-
-
-def _text(value: Value) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else ""
-    if isinstance(value, float):
-        return repr(value)
-    return "" if value is None else _inert(str(value))
+    """Writes a board as CSV with a header line."""
+    frame = board.to_frame()
+    for name, kind in FIELDS.items():
+        if kind is bool:
+            frame[name] = frame[name].map({True: "yes", False: ""})
+        elif kind is str:
+            frame[name] = frame[name].map(_inert)
+    return str(frame.to_csv(index=False, lineterminator="\n"))
 
 
 def _inert(value: str) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from flowbench.leaderboard import words
+from flowbench.leaderboard.render.index import INDEX_INTRO, sections
 from flowbench.leaderboard.table import Board, Cell, Column, Group, Published, Row
 
 # All that Markdown or the HTML inside it gives a meaning to.
@@ -31,6 +32,20 @@ def render(board: Board) -> str:
     for group in board.groups:
         lines += _group(board, group)
     lines += _below(board)
+    return "\n".join(lines) + "\n"
+
+
+def render_index(boards: Sequence[tuple[str, Board]]) -> str:
+    """Writes the list of several boards, each with its file name, by paper."""
+    lines = ["# Boards", "", escape(INDEX_INTRO)]
+    for paper, some in sections(boards).items():
+        lines += ["", f"## {escape(paper)}", ""]
+        lines += [_line(["Board", "Table", "Rows", "Published", "Reproduced", "Best reproduced"])]
+        lines += [_line(["---", "---", "---:", "---:", "---:", "---"])]
+        for board in some:
+            link = f"[{escape(board.title)}]({board.file})"
+            counts = [str(board.rows), str(board.published or ""), str(board.reproduced or "")]
+            lines += [_line([link, escape(board.about), *counts, escape(board.leader)])]
     return "\n".join(lines) + "\n"
 
 

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
 from flowbench.leaderboard import words
-from flowbench.leaderboard.table import Board, Cell, Column, Published, Row
-from flowbench.leaderboard.table import Group as TableGroup
+from flowbench.leaderboard.table import Board, Column, Row
 from flowbench.leaderboard.words import printable
 
 _UNBOUNDED = 10_000  # columns of text; for measuring
 
 
 def render(boards: Sequence[Board]) -> RenderableType:
-    """Lays boards out for a terminal.
-
-    Args:
-        boards: The boards.
-
-    Returns:
-        Something that ``rich.print`` prints.
-    """
+    """Lays boards out as something that ``rich.print`` prints."""
     parts: list[RenderableType] = []
     for board in boards:
         parts += [_Fitted(board), *_notes(board), Text("")]
@@ -35,17 +28,14 @@ class _Fitted:
     """A board with as many of its columns, from the left, as the terminal is wide."""
 
     def __init__(self, board: Board) -> None:
-        self._board = board
+        self._board, self._lines = board, list(_lines(board))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        columns = self._board.columns
+        columns, unbounded = self._board.columns, options.update(max_width=_UNBOUNDED)
         for shown in range(len(columns), 0, -1):
-            table = _table(self._board, shown)
-            unbounded = options.update(max_width=_UNBOUNDED)
-            if (
-                shown == 1
-                or table.__rich_measure__(console, unbounded).maximum <= options.max_width
-            ):
+            table = _table(self._board, self._lines, shown)
+            width = table.__rich_measure__(console, unbounded).maximum
+            if shown == 1 or width <= options.max_width:
                 yield table
                 break
         if shown < len(columns):
@@ -53,7 +43,16 @@ class _Fitted:
             yield Text(f"not shown in this width: {printable(left_out)}", "dim")
 
 
-def _table(board: Board, shown: int) -> Table:
+def _lines(board: Board) -> Iterator[list[Text]]:
+    """The cells of each row, from the table that all flat formats are made of."""
+    cells = board.to_frame().to_dict("records")
+    letters = {text: letter for letter, text in board.notes}
+    width = len(board.columns)
+    for start in range(0, len(cells), width):
+        yield [_cell(cell, letters) for cell in cells[start : start + width]]
+
+
+def _table(board: Board, lines: Sequence[Sequence[Text]], shown: int) -> Table:
     budget = f" · {words.budget(board.budget)}" if board.budget else ""
     table = Table(
         title=Text(printable(board.title + budget), "bold"),
@@ -68,19 +67,19 @@ def _table(board: Board, shown: int) -> Table:
     for column in board.columns[:shown]:
         right = column.kind == "number" and board.layout == "grid"
         table.add_column(_header(column), justify="right" if right else "left", no_wrap=True)
+    left = iter(lines)
     for index, group in enumerate(board.groups):
+        name = Text(printable(group.name))
         if index and not group.printed:
             table.add_row()  # the paper only rules the blocks apart
-        _add_group(table, board, group, shown)
+        if group.name and group.printed and not board.group_header:
+            name.stylize("bold")
+            table.add_row(name)
+        for row in group.rows:
+            table.add_row(
+                *([name] if board.group_header else []), _method(row), *next(left)[:shown]
+            )
     return table
-
-
-def _add_group(table: Table, board: Board, group: TableGroup, shown: int) -> None:
-    if group.name and group.printed and not board.group_header:
-        table.add_row(Text(printable(group.name), "bold"))
-    for row in group.rows:
-        lead = [Text(printable(group.name))] if board.group_header else []
-        table.add_row(*lead, _method(row), *(_cell(cell) for cell in row.cells[:shown]))
 
 
 def _header(column: Column) -> Text:
@@ -99,41 +98,37 @@ def _method(row: Row) -> Text:
     return name
 
 
-def _cell(cell: Cell) -> Text:
-    lines = [part for part in (_published(cell.published), _ours(cell)) if part]
-    return Text("\n").join(lines)
+def _cell(cell: Mapping[str, Any], letters: Mapping[str, str]) -> Text:
+    theirs, ours = _published(cell, letters), _ours(cell, letters)
+    return Text("\n").join(part for part in (theirs, ours) if part)
 
 
-def _published(cell: Published | None) -> Text:
+def _published(cell: Mapping[str, Any], letters: Mapping[str, str]) -> Text:
     """The letter of a note comes first, so that values of a column end together."""
-    if cell is None:
-        return Text()
-    text = Text(f"{cell.note} " if cell.note else "", "yellow")
-    text.append(printable(cell.line), "dim" if cell.unlike else "bold" if cell.best else "")
-    return text
+    letter = letters.get(cell["published_note"], "")
+    look = "dim" if cell["published_unlike"] else "bold" if cell["published_best"] else ""
+    text = Text(f"{letter} " if letter else "", "yellow")
+    return text.append(printable(cell["published_sign"] + cell["published"]), look)
 
 
-def _ours(cell: Cell) -> Text:
-    if not cell.value:
-        return Text(printable(cell.words), "red" if cell.words.startswith("×") else "dim")
-    text = Text(f"{cell.sign} " if cell.sign else "", "dim")
-    marked = "dim strike" if cell.struck else "dim" if cell.unlike else "cyan"
-    text.append(printable(cell.value), "bold cyan" if cell.best else marked)
-    if cell.interval:
-        text.append(f" {cell.interval}", "yellow" if cell.interval == "n=1" else "dim")
-    for beside in (cell.difference, cell.budget_share):
+def _ours(cell: Mapping[str, Any], letters: Mapping[str, str]) -> Text:
+    if not cell["value"]:
+        return Text(printable(cell["words"]), "red" if cell["words"].startswith("×") else "dim")
+    look = "dim strike" if cell["struck"] else "dim" if cell["unlike"] else "cyan"
+    text = Text(f"{cell['sign']} " if cell["sign"] else "", "dim")
+    text.append(printable(cell["value"]), "bold cyan" if cell["best"] else look)
+    if cell["interval"]:
+        text.append(f" {cell['interval']}", "yellow" if cell["interval"] == "n=1" else "dim")
+    for beside in (cell["difference"], cell["budget_share"]):
         text.append(f"  {beside}" if beside else "", "dim")
-    if cell.note:
-        text.append(f" {cell.note}", "yellow")
-    return text
+    letter = letters.get(cell["note"], "")
+    return text.append(f" {letter}" if letter else "", "yellow")
 
 
 def _notes(board: Board) -> list[Text]:
     lines = [Text(printable(f"{letter}  {text}"), "dim") for letter, text in board.notes]
     for row in board.rows:
         for failure in row.details.failures:
-            said = f"{row.name}: {failure.title}" + (
-                f", {failure.reason}" if failure.reason else ""
-            )
-            lines.append(Text(printable(said), "red"))
+            reason = f", {failure.reason}" if failure.reason else ""
+            lines.append(Text(printable(f"{row.name}: {failure.title}{reason}"), "red"))
     return lines

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import itemgetter
-from typing import Any
 
-from flowbench.leaderboard import figures, words
+from flowbench.leaderboard import figures
 from flowbench.leaderboard.render.html.columns import headings, style
 from flowbench.leaderboard.render.html.environment import render_page
-from flowbench.leaderboard.render.html.panel import Part, frames, max_samples, parts
+from flowbench.leaderboard.render.html.panel import Part, draw_curves, max_samples, parts
 from flowbench.leaderboard.render.html.plots import plots
 from flowbench.leaderboard.render.html.rows import (
     STATUSES,
     GroupView,
     RowView,
     group_views,
-    has_ours,
-    is_mirrored,
-    noun,
     row_ids,
 )
+from flowbench.leaderboard.render.index import INDEX_INTRO, sections
 from flowbench.leaderboard.table import Board
 
-_OWN_BOARDS = "flowbench"
 _IN_RAIL = 2  # plots beside the table; the others stand below it
 _FACT = re.compile(r"(\D*?)([0-9][0-9.,]*(?:\s?%)?)(.*)", re.DOTALL)
 
@@ -65,12 +60,12 @@ def render(
     """
     groups = group_views(board)
     drawn = plots(board, row_ids(board))
-    shared, most = frames(board), max_samples(board)
+    curves, most = draw_curves(board), max_samples(board)
     content = {
         "board": board,
         "headings": headings(board),
         "groups": groups,
-        "mirrored": is_mirrored(board),
+        "mirrored": board.is_mirrored,
         "statuses": _statuses(groups),
         "facts": [_fact(text) for text in board.facts],
         "shape": figures.path,
@@ -78,15 +73,15 @@ def render(
         "downloads": downloads,
         "rail": drawn[:_IN_RAIL],
         "further": drawn[_IN_RAIL:],
-        "frames": shared.values(),
+        "frames": curves.symbols,
         "panels": [
             (group, view, found)
             for group in groups
             for view in group.rows
-            if _worth_opening(view, found := parts(board, view, shared, most))
+            if _worth_opening(view, found := parts(view, curves, most))
         ],
         "ways": _ways(board),
-        "noun": noun(board),
+        "noun": board.noun,
         "has": _parts_of_cells(board),
         "there": _marks(board),
     }
@@ -94,49 +89,8 @@ def render(
 
 
 def render_index(boards: Sequence[tuple[str, Board]]) -> str:
-    """Writes the list of several boards, by paper.
-
-    Args:
-        boards: File name and board of each.
-
-    Returns:
-        The page.
-    """
-    sections: dict[str, list[tuple[str, Board]]] = {}
-    for file, board in boards:
-        paper = board.source.paper if board.source else _OWN_BOARDS
-        sections.setdefault(paper, []).append((file, board))
-    content: dict[str, Any] = {
-        "sections": sections,
-        "counts_of": _counts,
-        "leader": _leader,
-    }
-    return render_page("index.html.j2", content)
-
-
-def _counts(board: Board) -> Mapping[str, int]:
-    """How many rows a board has, how many of its cells hold what, and how many rows failed."""
-    cells = [cell for row in board.rows for cell in row.cells]
-    return {
-        "rows": len(list(board.rows)),
-        "published": sum(cell.published is not None for cell in cells),
-        "reproduced": sum(bool(cell.value) for cell in cells),
-        "failed": sum(any(c.words.startswith("×") for c in row.cells) for row in board.rows),
-    }
-
-
-def _leader(board: Board) -> str:
-    """The best reproduced value of a board's first column, with its method; of ties the first."""
-    tied = [
-        (mean, row)
-        for row in board.rows
-        if row.cells and row.cells[0].best and (mean := row.cells[0].mean) is not None
-    ]
-    if not tied:
-        return ""
-    is_higher_better = board.columns[0].direction == "higher"
-    _, row = sorted(tied, key=itemgetter(0), reverse=is_higher_better)[0]
-    return f"{words.printable(row.name)} {row.cells[0].text}"
+    """Writes the list of several boards, each with its file name, by paper."""
+    return render_page("index.html.j2", {"intro": INDEX_INTRO, "sections": sections(boards)})
 
 
 def _fact(text: str) -> Fact:
@@ -154,7 +108,7 @@ def _statuses(groups: Sequence[GroupView]) -> list[tuple[str, str]]:
 
 def _parts_of_cells(board: Board) -> list[tuple[str, str]]:
     """The parts of cells that a reader can hide."""
-    cells = [cell for row in board.rows for cell in row.cells]
+    cells = board.cells
     found = {
         "interval": ("interval", any(c.interval for c in cells)),
         "difference": ("difference", any(c.difference for c in cells)),
@@ -166,7 +120,7 @@ def _parts_of_cells(board: Board) -> list[tuple[str, str]]:
 
 def _ways(board: Board) -> list[str]:
     """The numbers that rows can be ranked by."""
-    cells = [cell for row in board.rows for cell in row.cells]
+    cells = board.cells
     found = {
         "published": any(cell.published for cell in cells),
         "reproduced": any(cell.value for cell in cells),
@@ -177,10 +131,10 @@ def _ways(board: Board) -> list[str]:
 
 def _marks(board: Board) -> set[str]:
     """The marks that a board has, so that its key explains these and no others."""
-    cells = [cell for row in board.rows for cell in row.cells]
+    cells = board.cells
     papers = [cell.published for cell in cells if cell.published]
     found = {
-        "ours": has_ours(board),
+        "ours": board.has_ours,
         "best": any(cell.best for cell in cells) or any(p.best for p in papers),
         "unlike": any(cell.unlike for cell in cells) or any(p.unlike for p in papers),
         "remark": any(p.remark for p in papers),

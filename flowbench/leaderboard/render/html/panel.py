@@ -10,10 +10,20 @@ from markupsafe import Markup
 from flowbench.leaderboard import figures, numbers, words
 from flowbench.leaderboard.render.html.rows import RowView
 from flowbench.leaderboard.render.html.samples import address, limit
-from flowbench.leaderboard.table import Board, Curve, Details, Row
+from flowbench.leaderboard.table import Board, Details, Row
 
-Frames = Mapping[tuple[str, str], figures.CurveFrame]
-"""The axes that curves share, by data set and unit."""
+
+@dataclass(frozen=True, kw_only=True)
+class CurvesOfRows:
+    """The learning curves of all rows, in axes that those of one data set and unit share.
+
+    Attributes:
+        symbols: What the drawings have in common.
+        drawings: Of each row and data set that has curves, by the row's key and the data set.
+    """
+
+    symbols: Markup
+    drawings: Mapping[tuple[str, str], Markup]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,58 +68,59 @@ class Part:
     config: str
 
 
-def frames(board: Board) -> dict[tuple[str, str], figures.CurveFrame]:
-    """Draws the axes of learning curves, shared by all rows of a data set.
-
-    Args:
-        board: The board.
-
-    Returns:
-        Frames by data set and unit.
-    """
-    found: dict[tuple[str, str], list[figures.Series]] = {}
+def draw_curves(board: Board) -> CurvesOfRows:
+    """Draws the learning curves of all rows."""
+    found: dict[tuple[str, str], dict[tuple[str, str], figures.Panel]] = {}
     for row in board.rows:
         for _, details in _all_details(row):
-            for curve in details.curves:
-                found.setdefault((details.dataset, curve.unit), []).append(_series(curve))
-    return {
-        key: figures.CurveFrame.around(series, name=f"frame-{number}")
-        for number, (key, series) in enumerate(sorted(found.items()))
-    }
+            if details.curves:
+                unit = details.curves[0].unit
+                shared = found.setdefault((details.dataset, unit), {})
+                shared[row.key, details.dataset] = _panel(board, row, details, unit)
+    symbols = ""
+    drawings: dict[tuple[str, str], Markup] = {}
+    for number, (_, shared) in enumerate(sorted(found.items())):
+        symbol, drawn = figures.panels(list(shared.values()), name=f"frame-{number}")
+        symbols += symbol
+        drawings |= {key: Markup(svg) for key, svg in zip(shared, drawn, strict=True)}
+    # Drawn by us; the XML writer escapes their texts.
+    return CurvesOfRows(symbols=Markup(symbols), drawings=drawings)
+
+
+def _panel(board: Board, row: Row, details: Details, unit: str) -> figures.Panel:
+    return figures.Panel(
+        series=[
+            figures.Series(x=[x for x, _ in curve.points], y=[y for _, y in curve.points])
+            for curve in details.curves
+            if curve.unit == unit
+        ],
+        title=f"Learning curve of {words.printable(row.name)}",
+        devices=details.curves[0].devices,
+        paper=_paper(board, row, details.dataset, unit),
+    )
 
 
 def max_samples(board: Board) -> int:
-    """How large each row's samples may be.
-
-    Args:
-        board: The board.
-
-    Returns:
-        Bytes.
-    """
+    """How many bytes each row's samples may have."""
     return limit(
         sum(details.samples is not None for row in board.rows for _, details in _all_details(row))
     )
 
 
-def parts(board: Board, view: RowView, shared: Frames, most: int) -> list[Part]:
-    """What the panel of a row shows.
+def parts(view: RowView, curves: CurvesOfRows, most: int) -> list[Part]:
+    """What the panel of a row shows: one part for each data set that it ran on.
 
     Args:
-        board: The board.
         view: The row.
-        shared: Axes of the learning curves.
+        curves: The learning curves of all rows.
         most: Bytes of samples.
-
-    Returns:
-        One part for each data set that it ran on.
     """
     several = bool(view.row.others)
     return [
         Part(
             dataset=dataset or details.dataset if several else "",
             details=details,
-            curve=_curve(board, view.row, details, shared),
+            curve=curves.drawings.get((view.row.key, details.dataset), Markup("")),
             ledger=list(_ledger(details)),
             total=numbers.duration(sum(s for _, s in details.ledger)),
             samples=address(details.samples.png, most) if details.samples else "",
@@ -124,27 +135,6 @@ def parts(board: Board, view: RowView, shared: Frames, most: int) -> list[Part]:
 def _all_details(row: Row) -> Iterator[tuple[str, Details]]:
     yield "", row.details
     yield from row.others
-
-
-def _series(curve: Curve) -> figures.Series:
-    return figures.Series(x=[x for x, _ in curve.points], y=[y for _, y in curve.points])
-
-
-def _curve(board: Board, row: Row, details: Details, shared: Frames) -> Markup:
-    if not details.curves:
-        return Markup("")
-    first = details.curves[0]
-    frame = shared[details.dataset, first.unit]
-    same = [c for c in details.curves if c.unit == first.unit]
-    # Drawn by us; the XML writer escapes its texts.
-    return Markup(
-        frame.draw(
-            [_series(curve) for curve in same],
-            f"Learning curve of {words.printable(row.name)}",
-            devices=first.devices,
-            paper=_paper(board, row, details.dataset, first.unit),
-        )
-    )
 
 
 def _paper(board: Board, row: Row, dataset: str, unit: str) -> float | None:

@@ -12,23 +12,24 @@ from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
+from flowbench.api.specs import Scale
 from flowbench.leaderboard import figures, words
 from flowbench.leaderboard.numbers import NO_BREAK
-from flowbench.leaderboard.table import Board, Cell, Column, Row
+from flowbench.leaderboard.table import Board, Cell, Row
 
 _SPREAD = 1.2  # a cost that varies less than this is no axis
 _MAX_LABELLED = 8  # curves that can be told apart by labels at their ends
 _MAX_LABEL = 24
 _ROUND = 3  # the shape of a board without groups
-_COSTS = re.compile(
-    r"(params|gpus?|duration|channels|khz|device_hours|gpu_hours|steps|peak_memory|sampling_)"
-)
-_QUALITIES = re.compile(r"(bpd|nll|ll_|fid|kid|sliced_wasserstein|mmd|c2st)")
-# Fréchet distances carry the network and the number of samples in their names.
-_DISTANCES = re.compile(r"(fid|kid|fad|fd)(?![a-z])|sliced_wasserstein|mmd|energy_distance")
 
-_Cost = Callable[[Row, Cell], tuple[float | None, float | None]]
-"""What a cell of a row cost: ours, and the paper's."""
+
+@dataclass(frozen=True, kw_only=True)
+class _Axis:
+    """A cost to plot against: what it is called, and what a cell of a row cost us and the paper."""
+
+    name: str
+    scale: Scale
+    of: Callable[[Row, Cell], tuple[float | None, float | None]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,37 +55,35 @@ def plots(board: Board, ids: Mapping[str, str]) -> list[Plot]:
     Args:
         board: The board.
         ids: Ids of the rows on the page, by their keys.
-
-    Returns:
-        The plots.
     """
     quality = _quality(board)
     if quality is None or board.layout == "list":
         return []
-    distances = (i for i, c in enumerate(board.columns) if _DISTANCES.match(c.metric))
-    distance = next(distances, quality)
     drawn = [
-        _against(board, ids, quality, "device-hours", _hours),
+        _against(board, ids, quality, _HOURS),
         _curves(board),
         _groups(board, ids, quality),
-        _against(board, ids, quality, "parameters", _parameters),
-        _against(board, ids, distance, "latency in ms", _latency(board)),
+        _against(board, ids, quality, _PARAMETERS),
     ]
+    price = _price(board)
+    if price is not None:
+        metric = board.columns[quality].metric
+        others = [i for i, c in enumerate(board.columns) if c.is_quality and c.metric != metric]
+        drawn += [
+            _against(board, ids, place, price, n) for n, place in enumerate(others or [quality])
+        ]
     return [plot for plot in drawn if plot is not None]
 
 
 def _quality(board: Board) -> int | None:
-    """The column that plots are about: a likelihood or distance if there is one, never a cost."""
+    """The column that plots are about: the quality with most values, ours before the paper's."""
     found = {
         i: (
-            bool(_QUALITIES.match(column.metric)),
             sum(row.cells[i].mean is not None for row in board.rows),
             sum(_published(row.cells[i]) is not None for row in board.rows),
         )
         for i, column in enumerate(board.columns)
-        if column.direction != "none"
-        and column.kind == "number"
-        and not _COSTS.match(column.metric)
+        if column.is_quality
     }
     return max(found, key=lambda i: (found[i], -i), default=None)
 
@@ -110,16 +109,23 @@ def _parameters(row: Row, cell: Cell) -> tuple[float | None, float | None]:
     return row.num_parameters, row.published_parameters
 
 
-def _latency(board: Board) -> _Cost:
-    """Milliseconds as the table says them; where it has no such column, the row's own."""
-    places = [i for i, c in enumerate(board.columns) if c.metric == "sampling_latency"]
+_HOURS = _Axis(name="device-hours", scale="log", of=_hours)
+_PARAMETERS = _Axis(name="parameters", scale="log", of=_parameters)
 
-    def cost(row: Row, cell: Cell) -> tuple[float | None, float | None]:
+
+def _price(board: Board) -> _Axis | None:
+    """The first cost that the rows have: as the table says it, else each row's own."""
+    first = next((cost for row in board.rows for cost in row.costs), None)
+    if first is None:
+        return None
+    places = [i for i, column in enumerate(board.columns) if column.metric == first.metric]
+
+    def price(row: Row, cell: Cell) -> tuple[float | None, float | None]:
         if places:
             return row.cells[places[0]].mean, None
-        return None if row.latency_s is None else 1e3 * row.latency_s, None
+        return next((c.value for c in row.costs if c.metric == first.metric), None), None
 
-    return cost
+    return _Axis(name=first.axis, scale=first.scale, of=price)
 
 
 def _published(cell: Cell) -> float | None:
@@ -131,7 +137,7 @@ def _published(cell: Cell) -> float | None:
 
 
 def _against(
-    board: Board, ids: Mapping[str, str], place: int, said: str, cost: _Cost
+    board: Board, ids: Mapping[str, str], place: int, cost: _Axis, number: int = 0
 ) -> Plot | None:
     column = board.columns[place]
     points = list(_points(board, ids, place, cost))
@@ -139,24 +145,28 @@ def _against(
     if len(points) < 2 or max(xs) <= _SPREAD * min(xs):
         return None
     quality, data = _names(board, place)
+    axis = words.printable(cost.name)
+    name = re.sub(r"[^a-z]+", "-", axis.split()[0].lower()) + (f"-{number}" if number else "")
     svg = figures.scatter(
         points,
-        prefix=f"plot-{said.split()[0]}",
-        title=f"{quality} against {said}, {data}",
-        x_title=f"{said}, log scale",
-        y_title=_axis(column),
+        prefix=f"plot-{name}",
+        title=f"{quality} against {axis}, {data}",
+        x_title=f"{axis}, log scale" if cost.scale == "log" else axis,
+        y_title=words.printable(column.axis or column.label),
+        x_scale=cost.scale,
+        y_scale=column.scale if all(p.y > (p.half_width or 0) for p in points) else "linear",
         higher_is_better=column.direction == "higher",
     )
     return Plot(
-        name=f"{board.slug}-{said.split()[0]}",
-        heading=f"{quality} against {said}",
+        name=f"{board.slug}-{name}",
+        heading=f"{quality} against {axis}",
         caption=_explained(data, {p.kind for p in points}, points),
         svg=Markup(svg),
     )
 
 
 def _points(
-    board: Board, ids: Mapping[str, str], place: int, cost: _Cost
+    board: Board, ids: Mapping[str, str], place: int, cost: _Axis
 ) -> Iterator[figures.Point]:
     labels, cells = _labels(board), _cells(board, place)
     for number, group in enumerate(board.groups):
@@ -164,7 +174,7 @@ def _points(
             cell = cells.get(row.key)
             if cell is None:
                 continue
-            ours, theirs = cost(row, cell)
+            ours, theirs = cost.of(row, cell)
             base = figures.Point(
                 row=ids[row.key], label=labels[row.key], x=1.0, y=0.0, lead=row.own,
                 group=number if len(board.groups) > 1 else _ROUND,
@@ -195,19 +205,12 @@ def _cut(label: str) -> str:
 def _names(board: Board, place: int) -> tuple[str, str]:
     """A column's quantity and its data, in words: as printed where the column is named for it."""
     column = board.columns[place]
-    quantity = words.printable(_axis(column))
+    quantity = words.printable(column.axis or column.label)
     by_data = (
         board.shared_unit and len({c.dataset for c in board.columns}) == len(board.columns) > 1
     )
     data = f"{column.label} {column.detail}".strip() if by_data else _dataset(board, place)
     return quantity[:1].upper() + quantity[1:], words.printable(data)
-
-
-def _axis(column: Column) -> str:
-    named = {"bpd": "bits per dim", "nll": "NLL, nats", "ll_nats_per_dim": "LL, nats per dim"}
-    if _DISTANCES.match(column.metric) and column.detail:
-        return f"{column.label}, {column.detail}"
-    return named.get(column.metric) or column.label
 
 
 def _explained(data: str, kinds: set[str], points: list[figures.Point]) -> Markup:
@@ -250,7 +253,10 @@ def _groups(board: Board, ids: Mapping[str, str], place: int) -> Plot | None:
         return None
     quality, data = _names(board, place)
     svg = figures.strips(
-        found, prefix="plot-groups", title=f"{quality} by group, {data}", x_title=_axis(column)
+        found,
+        prefix="plot-groups",
+        title=f"{quality} by group, {data}",
+        x_title=words.printable(column.axis or column.label),
     )
     marks = "Stroke: published."
     if any(strip.reproduced for strip in found):

@@ -107,7 +107,7 @@ def group_views(board: Board) -> list[GroupView]:
             group=group,
             number=number,
             headed=bool(group.name) and group.printed and not board.group_header,
-            tally=_tally(group, noun(board), reproduced=has_ours(board)),
+            tally=_tally(group, board.noun, reproduced=board.has_ours),
             rows=tuple(
                 RowView(
                     row=row,
@@ -121,18 +121,6 @@ def group_views(board: Board) -> list[GroupView]:
         )
         for number, group in enumerate(board.groups)
     ]
-
-
-def is_mirrored(board: Board) -> bool:
-    """Whether a board shows published values beside ours.
-
-    Args:
-        board: The board.
-
-    Returns:
-        True if any cell has a published value.
-    """
-    return any(cell.published for row in board.rows for cell in row.cells)
 
 
 def row_ids(board: Board) -> dict[str, str]:
@@ -156,30 +144,6 @@ def row_ids(board: Board) -> dict[str, str]:
         taken.add(name)
         ids[row.key] = name
     return ids
-
-
-def has_ours(board: Board) -> bool:
-    """Whether anything of a board was tried here.
-
-    Args:
-        board: The board.
-
-    Returns:
-        True if any cell has a value of ours, or words in its place.
-    """
-    return any(cell.value or cell.words for row in board.rows for cell in row.cells)
-
-
-def noun(board: Board) -> str:
-    """What a board's rows are.
-
-    Args:
-        board: The board.
-
-    Returns:
-        A word in the singular.
-    """
-    return "value" if board.layout == "list" else "method"
 
 
 def _tally(group: Group, what: str, *, reproduced: bool) -> str:

@@ -1,0 +1,44 @@
+"""The compiled form of a model's loss."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import torch
+from torch._dynamo.exc import TorchDynamoException
+
+from flowbench.api.models import Batch, GenerativeModel, Step, WithInfo
+from flowbench.errors import TrainingError
+
+Loss = Callable[[Batch, Step], WithInfo]
+
+
+def compiled_loss(model: GenerativeModel) -> Loss:
+    """Compiles a model's loss when it is first called.
+
+    As one graph where the configuration says that it can be; else in parts, and the log says why.
+
+    Args:
+        model: The model.
+
+    Returns:
+        The loss. Steps must come without a generator, which no graph can take.
+    """
+    config, name = model.config, type(model).__name__
+    if not config.full_graph:
+        why = config.full_graph_reason or "its configuration does not say why"
+        print(f"the loss of {name} is compiled in parts, not as one graph: {why}", file=sys.stderr)
+    compiled: Loss = torch.compile(model.loss, fullgraph=config.full_graph)
+
+    def loss(batch: Batch, step: Step) -> WithInfo:
+        try:
+            return compiled(batch, step)
+        except TorchDynamoException as exc:
+            cause = next(line for line in (*str(exc).splitlines(), type(exc).__name__) if line)
+            raise TrainingError(
+                f"the loss of {name} cannot be compiled: {cause.strip()}; set training.compile="
+                "false, or declare full_graph = False with the reason"
+            ) from exc
+
+    return loss
