@@ -15,7 +15,7 @@ NUM = 4
 def check_process(subject: ModelSubject) -> Finding:
     """Settings stay as they are; only training may draw from the global generators."""
     before = ProcessState.take()
-    model = subject.construct()
+    model = subject.construct().eval()  # dropout takes no generator
     seed_globals()  # another state than a plugin that seeds them would leave
     inherited = ProcessState.take()
     subject.initialize(model)
