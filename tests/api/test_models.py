@@ -125,3 +125,13 @@ def test_parameters_are_counted_and_the_count_can_be_overridden() -> None:
     assert (model.num_parameters(), model.num_parameters_training()) == (3, 3)
     model.shift.requires_grad_(False)
     assert model.num_parameters() == 0
+
+
+class NeverFitting(ModelConfig):
+    def unsupported(self, data: DatasetInfo) -> str | None:
+        return f"needs images, {data.name} has none"
+
+
+def test_a_model_refuses_data_that_its_configuration_does_not_fit() -> None:
+    with pytest.raises(ConfigError, match="needs images, v has none"):
+        Shift(NeverFitting(), DATA)

@@ -28,7 +28,6 @@ from flowbench_models.autoregressive.tarflow.blocks import (
 )
 from flowbench_models.autoregressive.tarflow.config import TarFlowConfig, TarFlowSampling
 from flowbench_models.autoregressive.tarflow.sampling import Guidance, denoise, held_fixed
-from flowbench_models.defaults import require_supported
 
 PRIOR_RATE = 0.1  # at which the prior of a volume-preserving flow follows its latents, as released
 
@@ -63,7 +62,6 @@ class TarFlow(InvertibleModel):
 
     def __init__(self, config: TarFlowConfig, data: DatasetInfo) -> None:
         super().__init__(config, data)
-        require_supported(config, data)
         self.num_classes = (data.num_classes or 0) if config.class_conditional else 0
         channels, height, width = data.event_shape
         patch = config.patch_size
