@@ -19,8 +19,9 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, h: Tensor) -> Tensor:
-        qkv = self.qkv(self.norm(h)).unflatten(-1, (3, -1, HEAD_DIM)).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(*qkv, is_causal=True)
+        heads = self.qkv(self.norm(h)).unflatten(-1, (3, -1, HEAD_DIM))
+        q, k, v = heads.permute(2, 0, 3, 1, 4).unbind(0)
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         out: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
         return out
 
@@ -83,7 +84,8 @@ class Model(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
         z = F.unfold(x, self.patch, stride=self.patch).transpose(1, 2)
         log_determinants = x.new_zeros(len(x))
-        for block in self.blocks:
+        for module in self.blocks:
+            block: Any = module
             z = z.flip(1) if block.backwards else z
             log_scale, mean = block.parameters_of(z)
             z = (z - mean) * (-log_scale).exp()
