@@ -103,7 +103,8 @@ class Normed(Shift):
         self.drop, self.norm = nn.Dropout(0.5), nn.BatchNorm1d(3)
 
     def loss(self, batch: Batch, step: Step) -> Tensor:
-        return self.norm(self.drop(batch.x)).sum()
+        total: Tensor = self.norm(self.drop(batch.x)).sum()
+        return total
 
 
 def test_refit_averages_the_statistics_of_all_batches_and_nothing_else() -> None:

@@ -9,8 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from flowbench.api import Batch, Context, DatasetInfo, InvertibleModel, Latents
-from flowbench.errors import ShapeError
+from flowbench.api import Batch, Context, DatasetInfo, InvertibleModel, Latents, ShapeError
 from flowbench_models.augmented.denseflow.blocks import (
     BoundedAffine,
     ChannelGaussian,

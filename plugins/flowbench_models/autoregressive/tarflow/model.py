@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from flowbench.api import (
     Batch,
+    ConfigError,
     Context,
     DatasetInfo,
     InvertibleModel,
@@ -19,7 +20,6 @@ from flowbench.api import (
     report_progress,
     standard_normal_log_prob,
 )
-from flowbench.errors import ConfigError
 from flowbench_models.autoregressive.tarflow.blocks import (
     AutoregressiveBlock,
     CouplingBlock,
