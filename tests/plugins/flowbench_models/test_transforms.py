@@ -112,8 +112,7 @@ ABSTRACT = {InvertibleConv1x1}
 
 
 def _subclasses(base: type[Any]) -> Iterator[type[Any]]:
-    subclasses: list[type[Any]] = base.__subclasses__()
-    for subclass in subclasses:
+    for subclass in base.__subclasses__():
         if subclass.__module__.startswith("flowbench_models."):
             yield subclass
             yield from _subclasses(subclass)
@@ -143,8 +142,8 @@ def _goes_through_every_transform(function: Callable[[Tensor], Outputs], x: Tens
     jacobians = torch.autograd.functional.jacobian(function, x)
     torch.testing.assert_close(jacrev(function)(x), jacobians)
     direction = torch.randn_like(x)
-    pair: Any = jvp(function, (x,), (direction,))
-    primal, tangents = pair
+    forward: Any = jvp(function, (x,), (direction,))
+    primal, tangents = forward
     torch.testing.assert_close(primal, plain)
     for tangent, jacobian in zip(tangents, jacobians, strict=True):
         moved = jacobian.flatten(tangent.ndim) @ direction.flatten()
@@ -178,6 +177,7 @@ def test_an_inverse_goes_through_every_transform(kind: type[Bijection], perturb:
 @pytest.mark.parametrize("kind", LAWS, ids=lambda kind: kind.__name__)
 def test_a_law_goes_through_every_transform(kind: type[ElementwiseMap], perturb: Perturb) -> None:
     law = _settled(LAWS[kind](), perturb)
+    assert isinstance(law, ElementwiseMap)
     parameters = torch.randn(1, 4 * law.num_parameters, dtype=torch.float64)
     x = torch.randn(2, 4, dtype=torch.float64)
     for function, argument in (
