@@ -173,13 +173,14 @@ class _Builder:
         failed = sum(r.status not in ("ok", "skipped") for r in records)
         if failed:
             yield f"{failed} failed"
-        if frame.waiting:
-            yield f"{words.count(frame.waiting, 'model')} not run yet"
+        if frame.chosen and frame.chosen.waiting:
+            yield f"{words.count(frame.chosen.waiting, 'model')} not run yet"
         shares = [share for cell in cells if cell.budget_share and (share := budget_share(cell))]
         if shares:
             yield f"median budget share {percent(median(shares))}"
-        if frame.left_out:
-            yield f"{words.count(frame.left_out, 'run')} of other budgets or hardware not shown"
+        if frame.chosen and frame.chosen.left_out:
+            left_out = words.count(frame.chosen.left_out, "run")
+            yield f"{left_out} of other budgets or hardware not shown"
 
 
 def _costs(method: Method) -> Iterator[Cost]:

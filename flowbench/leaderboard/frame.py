@@ -14,6 +14,7 @@ from flowbench.api.specs import Direction, Role
 from flowbench.leaderboard import numbers, words
 from flowbench.leaderboard.evidence import Method, hardware
 from flowbench.leaderboard.ranking import Like
+from flowbench.leaderboard.standing import Chosen
 from flowbench.leaderboard.table import Board, Column, Published, Row
 from flowbench.store.records import AttemptRow, MeasurementRow
 from flowbench.suite.schema import OurValue
@@ -91,8 +92,7 @@ class Frame:
         noun: What a row is.
         best_first: Rows are sorted by the first column; otherwise they stay in order.
         metrics: What the command of a row measures; None for what its runs were asked for.
-        waiting: How many models have no runs yet.
-        left_out: How many runs there are besides those shown.
+        chosen: How the runs were chosen, where there were others.
     """
 
     board: Board
@@ -100,8 +100,7 @@ class Frame:
     noun: str = "method"
     best_first: bool = False
     metrics: Sequence[str] | None = None
-    waiting: int = 0
-    left_out: int = 0
+    chosen: Chosen | None = None
 
     @property
     def records(self) -> list[AttemptRow]:

@@ -78,8 +78,7 @@ def frame_of_published(suite: Suite, source: Source) -> Frame:
         ),
     )
     rows = [replace(row, cells=tuple(map(filled, row.cells))) for row in rows]
-    counts = {"waiting": chosen.waiting, "left_out": chosen.left_out}
-    return Frame(board=board, rows=rows, metrics=suite.metrics, **counts)
+    return Frame(board=board, rows=rows, metrics=suite.metrics, chosen=chosen)
 
 
 def _capital(text: str) -> str:

@@ -43,8 +43,7 @@ def frame_of_suite(suite: Suite, source: Source) -> Frame:
         row_header="Model",
         shared_unit=shared_unit(columns),
     )
-    counts = {"waiting": chosen.waiting, "left_out": chosen.left_out}
-    return Frame(board=board, rows=rows, noun="model", metrics=suite.metrics, **counts)
+    return Frame(board=board, rows=rows, noun="model", metrics=suite.metrics, chosen=chosen)
 
 
 def _column(asked: BoardColumn, chosen: Chosen) -> Column:
