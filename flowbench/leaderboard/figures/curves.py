@@ -165,7 +165,7 @@ def _draw_paper(axes: Axes, value: float | None, part: str) -> None:
         below = f"paper: {value:g}, below ↓"
         write(axes, below, (right, 1.0), (0, -10), ha="right", **look)
     elif value is not None and value <= high:
-        dashes = {"color": svg.INK, "linewidth": 1, "linestyle": (0, (3, 3))}
+        dashes: dict[str, Any] = {"color": svg.INK, "linewidth": 1, "linestyle": (0, (3, 3))}
         axes.axhline(value, gid=look["gid"], **dashes)
         at = (right, (value - low) / (high - low))
         write(axes, "paper", at, (0, 4), ha="right", **look)

@@ -143,7 +143,11 @@ def _draw_points(axes: Axes, points: Sequence[Point]) -> None:
         xs = [x for x, _, _ in bars for _ in range(3)]
         ys = [y for _, low, high in bars for y in (low, high, math.nan)]
         axes.plot(xs, ys, color=look["color"], linewidth=1, zorder=look["zorder"])
-        marks = {"markersize": 6, "markeredgewidth": 1.1, "gid": svg.gid_of(p.row for p in some)}
+        marks: dict[str, Any] = {
+            "markersize": 6,
+            "markeredgewidth": 1.1,
+            "gid": svg.gid_of(p.row for p in some),
+        }
         axes.plot([p.x for p in some], [p.y for p in some], marker(group), **marks, **look)
 
 

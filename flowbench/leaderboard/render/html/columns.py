@@ -31,14 +31,7 @@ class Heading:
 
 
 def headings(board: Board) -> list[Heading]:
-    """The headings of a board.
-
-    Args:
-        board: The board.
-
-    Returns:
-        One for each column.
-    """
+    """The headings of a board's columns."""
     two_lines = not board.shared_unit and any(map(_below, board.columns))
     return [
         Heading(column=column, number=f"c{i}", below=_below(column), two_lines=two_lines)
@@ -52,14 +45,7 @@ def _below(column: Column) -> str:
 
 
 def style(board: Board) -> str:
-    """Rules that give each column the room of its longest number.
-
-    Args:
-        board: The board.
-
-    Returns:
-        Style rules.
-    """
+    """Style rules that give each column the room of its longest number."""
     rules = []
     for i, cells in enumerate(zip(*(row.cells for row in board.rows), strict=True), start=1):
         found = [head for cell in cells for head in numbers_of(cell)]
@@ -69,14 +55,7 @@ def style(board: Board) -> str:
 
 
 def numbers_of(cell: Cell) -> Iterator[str]:
-    """The numbers of a cell that line up with those above and below.
-
-    Args:
-        cell: The cell.
-
-    Yields:
-        The published and the reproduced number, if there are any.
-    """
+    """The published and the reproduced number, which line up with those above and below."""
     for text in (cell.published.text if cell.published else "", cell.value):
         head, _ = split(text)
         if head:
@@ -104,13 +83,6 @@ def _width(number: str) -> float:
 
 
 def decimals(number: str) -> tuple[int, bool]:
-    """The decimals of a printed number.
-
-    Args:
-        number: The number.
-
-    Returns:
-        How many, and whether there is a point.
-    """
+    """How many decimals a printed number has, and whether there is a point."""
     _, point, fraction = number.partition(".")
     return len(fraction), bool(point)

@@ -103,28 +103,27 @@ def _statuses(groups: Sequence[GroupView]) -> list[tuple[str, str]]:
     """What rows can be filtered by, if it tells any of them apart."""
     views = [view for group in groups for view in group.rows]
     counts = {key: sum(key in view.statuses for view in views) for key in STATUSES}
-    return [(key, said) for key, said in STATUSES.items() if 0 < counts[key] < len(views)]
+    return [(key, label) for key, label in STATUSES.items() if 0 < counts[key] < len(views)]
 
 
 def _parts_of_cells(board: Board) -> list[tuple[str, str]]:
     """The parts of cells that a reader can hide."""
     cells = board.cells
     found = {
-        "interval": ("interval", any(c.interval for c in cells)),
-        "difference": ("difference", any(c.difference for c in cells)),
-        "budget": ("share of the paper’s budget", any(c.budget_share for c in cells)),
-        "likelihood": ("second line of methods", any(row.sub for row in board.rows)),
+        ("interval", "interval"): any(c.interval for c in cells),
+        ("difference", "difference"): any(c.difference for c in cells),
+        ("budget", "share of the paper’s budget"): any(c.budget_share for c in cells),
+        ("likelihood", "second line of methods"): any(row.sub for row in board.rows),
     }
-    return [(key, said) for key, (said, there) in found.items() if there]
+    return [part for part, there in found.items() if there]
 
 
 def _ways(board: Board) -> list[str]:
     """The numbers that rows can be ranked by."""
-    cells = board.cells
     found = {
-        "published": any(cell.published for cell in cells),
-        "reproduced": any(cell.value for cell in cells),
-        "difference": any(cell.difference for cell in cells),
+        "published": board.is_mirrored,
+        "reproduced": any(cell.value for cell in board.cells),
+        "difference": any(cell.difference for cell in board.cells),
     }
     return [way for way, there in found.items() if there]
 
@@ -132,11 +131,12 @@ def _ways(board: Board) -> list[str]:
 def _marks(board: Board) -> set[str]:
     """The marks that a board has, so that its key explains these and no others."""
     cells = board.cells
+    both = [*cells, *(cell.published for cell in cells if cell.published)]
     papers = [cell.published for cell in cells if cell.published]
     found = {
         "ours": board.has_ours,
-        "best": any(cell.best for cell in cells) or any(p.best for p in papers),
-        "unlike": any(cell.unlike for cell in cells) or any(p.unlike for p in papers),
+        "best": any(one.best for one in both),
+        "unlike": any(one.unlike for one in both),
         "remark": any(p.remark for p in papers),
         "about": any(p.sign == "~" for p in papers),
         "arrow": any(heading.two_lines and heading.below for heading in headings(board)),
