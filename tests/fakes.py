@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from flowbench.api import (
     Batch,
+    Context,
     ContextInput,
     DatasetInfo,
     DatasetSpec,
@@ -24,6 +25,7 @@ from flowbench.api import (
     DensityModel,
     GenerativeModel,
     InvertibleModel,
+    Latents,
     Likelihood,
     MetricSettings,
     MetricSpec,
@@ -40,6 +42,7 @@ from flowbench.api import (
     Training,
     UniformDequantization,
     hookimpl,
+    split_info,
 )
 
 FLOWBENCH_API_VERSION = 2
@@ -79,11 +82,16 @@ class Gaussian(InvertibleModel):
     def initialize(self, batch: Batch, *, generator: torch.Generator) -> None:
         self.mean.copy_(batch.x.mean(0))
 
-    def to_latent(self, x, context=None, *, aux=None):
+    def loss(self, batch: Batch, step: Step) -> Tensor:
+        return split_info(super().loss(batch, step))[0]
+
+    def to_latent(
+        self, x: Tensor, context: Context | None = None, *, aux: Latents | None = None
+    ) -> tuple[Latents, Tensor]:
         z = (x - self.mean) * torch.exp(-self.log_std)
         return (z,), -self.log_std.sum().expand(len(x))
 
-    def from_latent(self, latents, context=None):
+    def from_latent(self, latents: Latents, context: Context | None = None) -> Tensor:
         return latents[0] * torch.exp(self.log_std) + self.mean
 
 
@@ -135,20 +143,28 @@ class Gan(GenerativeModel):
         self.shift = nn.Parameter(torch.zeros(data.event_shape))
         self.critic = nn.Linear(data.num_dims, 1)
 
-    def optimizer_groups(self):
+    def optimizer_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"critic": list(self.critic.parameters()), "generator": [self.shift]}
 
     def loss(self, batch: Batch, step: Step) -> Tensor:
         fake = self._draw(len(batch.x), step.generator)
-        score = self.critic(fake.flatten(1)).mean()
+        score: Tensor = self.critic(fake.flatten(1)).mean()
         if step.group == "generator":
             return -score
-        return score - self.critic(batch.x.flatten(1)).mean()
+        truth: Tensor = self.critic(batch.x.flatten(1)).mean()
+        return score - truth
 
-    def sample(self, num, context=None, *, settings: SamplingOptions, generator):
+    def sample(
+        self,
+        num: int,
+        context: Context | None = None,
+        *,
+        settings: SamplingOptions,
+        generator: torch.Generator,
+    ) -> Tensor:
         return self._draw(num, generator)
 
-    def _draw(self, num: int, generator: torch.Generator) -> Tensor:
+    def _draw(self, num: int, generator: torch.Generator | None) -> Tensor:
         noise = torch.randn(num, *self.data.event_shape, generator=generator)
         return noise + self.shift
 
@@ -171,7 +187,9 @@ class LinearGaussianLatent(DensityModel):
         super().__init__(config, data)
         self.unused = nn.Parameter(torch.zeros(1))
 
-    def log_prob(self, x, context=None, *, generator=None):
+    def log_prob(
+        self, x: Tensor, context: Context | None = None, *, generator: torch.Generator | None = None
+    ) -> Tensor:
         noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
         z = x / 2 + noise
         joint = _normal(z) + _normal(x - z)
@@ -205,7 +223,9 @@ def load_vectors(data_dir: Path) -> DataSplits:
 # --- metrics --------------------------------------------------------------------------------------
 
 
-def compute_nll(trained: TrainedModel, data: DataSplits, settings: MetricSettings):
+def compute_nll(
+    trained: TrainedModel, data: DataSplits, settings: MetricSettings
+) -> list[MetricValue]:
     result = trained.likelihood("test")
     return [
         MetricValue(
@@ -220,11 +240,15 @@ def compute_nll(trained: TrainedModel, data: DataSplits, settings: MetricSetting
     ]
 
 
-def compute_failure(trained: TrainedModel, data: DataSplits, settings: MetricSettings):
+def compute_failure(
+    trained: TrainedModel, data: DataSplits, settings: MetricSettings
+) -> list[MetricValue]:
     raise RuntimeError("this metric breaks")
 
 
-def compute_nan(trained: TrainedModel, data: DataSplits, settings: MetricSettings):
+def compute_nan(
+    trained: TrainedModel, data: DataSplits, settings: MetricSettings
+) -> list[MetricValue]:
     return [MetricValue(name="fake_nan", value=math.nan, unit="", direction="lower")]
 
 
@@ -242,7 +266,7 @@ def _model(name: str, cls: type, config: str = "GaussianConfig") -> ModelSpec:
 
 
 @hookimpl
-def register_models():
+def register_models() -> list[ModelSpec]:
     return [
         _model("fake-gaussian", Gaussian),
         _model("fake-crash", Crash),
@@ -257,7 +281,7 @@ def register_models():
 
 
 @hookimpl
-def register_datasets():
+def register_datasets() -> list[DatasetSpec]:
     return [
         DatasetSpec(
             name="fake-images",
@@ -284,7 +308,7 @@ def register_datasets():
 
 
 @hookimpl
-def register_metrics():
+def register_metrics() -> list[MetricSpec]:
     return [
         MetricSpec(
             name=name,

@@ -32,7 +32,10 @@ if TYPE_CHECKING:
         UniformDequantization,
     )
     from flowbench.api.data import (
+        Artifact,
         DataSplits,
+        Manifold,
+        Ragged,
         Split,
     )
     from flowbench.api.hooks import (
@@ -89,7 +92,7 @@ _HOMES = {
         "NoLikelihood NoTemperature Phase Preprocessing Preset SampleSettings "
         "SamplingOptions Scale Standardise Training UniformDequantization"
     ),
-    "flowbench.api.data": "DataSplits Split",
+    "flowbench.api.data": "Artifact DataSplits Manifold Ragged Split",
     "flowbench.api.hooks": "API_VERSION hookimpl",
     "flowbench.api.metrics": "LikelihoodResult Samples TrainedModel",
     "flowbench.api.models": (
@@ -108,6 +111,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split
 
 __all__ = [
     "API_VERSION",
+    "Artifact",
     "Batch",
     "ClosedForm",
     "ConfigError",
@@ -129,6 +133,7 @@ __all__ = [
     "Likelihood",
     "LikelihoodResult",
     "Logit",
+    "Manifold",
     "MetricSettings",
     "MetricSpec",
     "MetricValue",
@@ -142,6 +147,7 @@ __all__ = [
     "PhaseStart",
     "Preprocessing",
     "Preset",
+    "Ragged",
     "RemoteFile",
     "SampleSettings",
     "Samples",

@@ -43,6 +43,10 @@ def refuse_not_yet(field: str, is_set: bool, until_then: str) -> None:
 class UniformDequantization(Frozen):
     r"""Adds :math:`u \sim U[0, 1)` to integers: a bound on the discrete likelihood.
 
+    Example:
+        >>> Preprocessing(noise=UniformDequantization(), bijections=(Scale(low=-1),)).noise
+        UniformDequantization(kind='uniform_dequantization')
+
     References:
         Theis et al. (2016), A note on the evaluation of generative models,
         https://arxiv.org/abs/1511.01844, section 3.1.
@@ -57,6 +61,11 @@ class GaussianNoise(Frozen):
     Attributes:
         sigma: Standard deviation. For data of K levels in the papers' units, where the levels
             span [-1, 1]; for real-valued data in the data's own unit.
+
+    Example:
+        >>> noisy = Preprocessing(noise=GaussianNoise(sigma=0.05))
+        >>> noisy.noise
+        GaussianNoise(kind='gaussian_noise', sigma=0.05)
 
     References:
         Zhai et al. (2024), Normalizing Flows are Capable Generative Models,
@@ -75,6 +84,10 @@ class Scale(Frozen):
         high: Image of K (the end of the dequantized range), or of the top level K - 1 if
             ``closed``.
         closed: Whether ``high`` is the image of the top level itself.
+
+    Example:
+        >>> Scale(low=-1.0, high=1.0).high
+        1.0
     """
 
     kind: Literal["scale"] = "scale"
@@ -92,6 +105,10 @@ class Scale(Frozen):
 class Logit(Frozen):
     r"""Maps [0, 1] to the real line, :math:`y = \mathrm{logit}(\alpha + (1 - 2\alpha) x)`.
 
+    Example:
+        >>> Logit(alpha=1e-6).alpha
+        1e-06
+
     References:
         Dinh et al. (2017), Density estimation using Real NVP,
         https://arxiv.org/abs/1605.08803, section 4.1 (there 0.05 + 0.9 x).
@@ -107,6 +124,10 @@ class Standardise(Frozen):
     Attributes:
         per: One pair of numbers for each event dim, for each channel (the first event axis), or
             one for all.
+
+    Example:
+        >>> Preprocessing(bijections=(Standardise(per="dim"),)).bijections
+        (Standardise(kind='standardise', per='dim'),)
     """
 
     kind: Literal["standardise"] = "standardise"
@@ -126,6 +147,11 @@ class Preprocessing(Frozen):
         noise: Stochastic step, on raw values.
         bijections: Applied in order, after the noise.
         context: How conditioning inputs are standardised, by their names. Not yet.
+
+    Example:
+        >>> images = Preprocessing(noise=UniformDequantization(), bijections=(Scale(), Logit()))
+        >>> [step.kind for step in images.bijections]
+        ['scale', 'logit']
     """
 
     support: Literal["continuous", "discrete"] = "continuous"
@@ -234,16 +260,16 @@ def likelihood_as_version_2(facts: Mapping[str, Any]) -> dict[str, Any]:
         facts: A stored likelihood, or the protocol of a measurement that holds one among others.
 
     Returns:
-        The facts, with ``estimate`` and a ``given`` of one name replaced; others as they were.
+        The facts, with ``estimate`` and a ``given`` of one name replaced; the rest as it was.
     """
     changed = dict(facts)
-    estimate = changed.pop("estimate", None)
-    if estimate is None:
-        return changed
-    changed |= _ESTIMATES_OF_VERSION_1[estimate]
-    given = changed.get("given", "none")
+    estimate, given = changed.pop("estimate", None), changed.get("given")
+    if estimate is not None:
+        changed |= _ESTIMATES_OF_VERSION_1[estimate]
     if isinstance(given, str):
         changed["given"] = [] if given == "none" else [given]
+    elif given is not None:
+        changed["given"] = list(given)  # as JSON has it
     return changed
 
 
@@ -262,6 +288,10 @@ class Phase(Frozen):
         final_lr_ratio: Final learning rate as a part of the peak.
         groups: Optimizer groups that step in this phase; None takes all. Not yet.
         restart: Whether moments, average and best weights start anew with this phase. Not yet.
+
+    Example:
+        >>> Training(phases=(Phase(share=0.9), Phase(share=0.1, lr=2e-5))).phases[1].lr
+        2e-05
     """
 
     share: float = Field(default=1.0, gt=0, le=1)
@@ -287,6 +317,10 @@ class Group(Frozen):
         lr_scale: Factor on the learning rate.
         betas: In place of those of `Training`; None keeps them.
         weight_decay: Likewise.
+
+    Example:
+        >>> Group(every=5, lr_scale=0.1).every
+        5
     """
 
     every: int = Field(default=1, ge=1)
@@ -326,6 +360,10 @@ class LastK(Frozen):
     Attributes:
         count: How many.
         every: Optimizer steps between two of them.
+
+    Example:
+        >>> LastK(count=10, every=500).count
+        10
     """
 
     count: int = Field(ge=2)
@@ -358,6 +396,10 @@ class Training(Frozen):
         window: Length of the segments that longer training examples are cut to. Not yet.
         max_nonfinite: Steps in a row without a finite gradient before the run counts as diverged.
         compile: Compile the loss with `torch.compile`.
+
+    Example:
+        >>> Training(batch_size=128, lr=2e-3, clip_norm=1.0, average=Ema(decay=0.99)).optimizer
+        'adam'
     """
 
     batch_size: int = Field(default=64, ge=1)
@@ -416,6 +458,10 @@ class SampleSettings(Frozen):
     Attributes:
         temperature: Scale of the base distribution's noise.
         options: Settings of the model's `SamplingOptions`; any other is refused.
+
+    Example:
+        >>> SampleSettings(temperature=0.8, options={"guidance": 1.5}).options["guidance"]
+        1.5
     """
 
     temperature: float = Field(default=1.0, gt=0)
@@ -466,6 +512,10 @@ class MetricSettings(Frozen):
             and which noise an example gets, not what is estimated.
         seed: Seed of all noise in evaluation.
         sample: How samples are drawn.
+
+    Example:
+        >>> MetricSettings(eval_draws=64, seed=1).num_samples
+        256
     """
 
     eval_draws: int = Field(default=16, ge=1)
@@ -489,6 +539,10 @@ class Preset:
         source: Whether a paper or this project chose the configuration.
         assumptions: What neither paper nor released code settles, and what was taken.
         tuning_trials: Configurations that were tried before this one was chosen.
+
+    Example:
+        >>> Preset(summary="small", values={"width": 32, "training": {"lr": 1e-3}}).source
+        'ours'
     """
 
     summary: str
@@ -510,6 +564,16 @@ class ModelConfig(Frozen):
         full_graph_reason: Why it cannot (a solver, a random series).
         preprocessing: How raw data reach the model.
         training: How it is trained.
+
+    Example:
+        >>> class MyConfig(ModelConfig):
+        ...     width: int = Field(default=64, ge=1)
+        ...     presets: ClassVar = {
+        ...         "small": Preset(summary="for laptops"),
+        ...         "large": Preset(summary="for a GPU", values={"width": 512}),
+        ...     }
+        >>> MyConfig(width=128, training={"lr": 0.01}).training.lr
+        0.01
     """
 
     presets: ClassVar[Mapping[str, Preset]] = {"default": Preset(summary="the field defaults")}

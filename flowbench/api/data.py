@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowbench.api.specs import SplitName
+from flowbench.errors import DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ragged:
+    """Examples of different lengths, one after the other. Not yet: no split takes them.
+
+    Attributes:
+        values: Raw values of all examples, shape (C, T_1 + ... + T_N).
+        lengths: Length T_i of each example, shape (N,).
+
+    Example:
+        >>> clips = Ragged(values=np.zeros((1, 5), np.float32), lengths=np.array([3, 2]))
+        >>> len(clips)
+        2
+    """
+
+    values: NDArray[Any]
+    lengths: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.lengths)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,13 +40,22 @@ class Split:
 
     Attributes:
         x: Raw values, shape (N, *event_shape): an integer dtype with values ``0..K-1``, or floats.
-            May be memory-mapped.
+            May be memory-mapped. `Ragged` examples are refused until they can be trained on.
         context: Conditioning inputs by name, each of shape (N, *context_shape); ``label`` holds
             int64 class indices.
+
+    Example:
+        >>> images = Split(x=np.zeros((4, 1, 8, 8), np.uint8), context={"label": np.arange(4)})
+        >>> len(images), images.take(np.array([2, 0])).context["label"]
+        (4, array([2, 0]))
     """
 
     x: NDArray[Any]
     context: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.x, Ragged):
+            raise DataError("Ragged: not yet; cut the examples to one length")
 
     def __len__(self) -> int:
         return len(self.x)
@@ -52,6 +83,12 @@ class DataSplits:
         validation: Validation examples.
         validation_of_train: The harness took the validation examples off the training split as it
             was published; statistics of that split are over both.
+
+    Example:
+        >>> points = Split(x=np.zeros((10, 2), np.float32))
+        >>> splits = DataSplits(train=points, test=points.take(np.arange(3)))
+        >>> len(splits["test"])
+        3
     """
 
     train: Split
@@ -64,3 +101,53 @@ class DataSplits:
         if split is None:
             raise KeyError("validation: this dataset has none; the harness makes it on loading")
         return split
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifold:
+    """Where data lie that are no vectors; densities are with respect to its own volume. Not yet.
+
+    Attributes:
+        dim: Dimension d of the manifold itself.
+        volume: Its volume, in the d-dimensional measure.
+        sample_uniform: Draws points, shape (N, *event_shape), given N and a source of randomness.
+        contains: Whether points (N, *event_shape) lie on it, shape (N,).
+
+    Example:
+        >>> def on_circle(num: int, rng: np.random.Generator):
+        ...     angle = rng.uniform(0, 2 * np.pi, num)
+        ...     return np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        >>> circle = Manifold(
+        ...     dim=1,
+        ...     volume=2 * np.pi,
+        ...     sample_uniform=on_circle,
+        ...     contains=lambda x: np.isclose(np.linalg.norm(x, axis=1), 1.0),
+        ... )
+        >>> circle.contains(circle.sample_uniform(3, np.random.default_rng(0))).all()
+        np.True_
+    """
+
+    dim: int
+    volume: float
+    sample_uniform: Callable[[int, np.random.Generator], NDArray[Any]]
+    contains: Callable[[NDArray[Any]], NDArray[np.bool_]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """One sample as people look at or listen to it. Not yet: images are shown as a grid.
+
+    Attributes:
+        name: Its name, e.g. ``clip-3``.
+        media_type: E.g. ``audio/wav`` or ``image/png``.
+        content: The file.
+        thumbnail: A small PNG image that stands for it; None for none.
+
+    Example:
+        >>> Artifact(name="clip-3", media_type="audio/wav", content=b"RIFF").thumbnail
+    """
+
+    name: str
+    media_type: str
+    content: bytes
+    thumbnail: bytes | None = None

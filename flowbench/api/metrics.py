@@ -30,6 +30,15 @@ class LikelihoodResult:
         num_dims: Number D of raw values in one example.
         split: The split.
         info: Means of the model's diagnostics.
+
+    Example:
+        >>> values = np.array([-1.0, -3.0])
+        >>> result = LikelihoodResult(
+        ...     log_prob=values, elbo=values, draw_stderr=None, num_dims=2, split="test",
+        ...     likelihood=Likelihood(measure="continuous"),
+        ... )
+        >>> float(-result.log_prob.mean())
+        2.0
     """
 
     log_prob: NDArray[np.float64]
@@ -52,6 +61,14 @@ class Samples:
         num_nonfinite: Values that were not finite.
         temperature: Scale of the base noise.
         seed: Seed that they were drawn from.
+
+    Example:
+        >>> drawn = Samples(
+        ...     x=np.zeros((5, 2)), context={}, num_clipped=0, num_nonfinite=0,
+        ...     temperature=1.0, seed=0,
+        ... )
+        >>> len(drawn.x)
+        5
     """
 
     x: NDArray[Any]
@@ -63,7 +80,13 @@ class Samples:
 
 
 class TrainedModel(Protocol):
-    """A trained model in its harness."""
+    """A trained model in its harness.
+
+    Example:
+        >>> def mean_of_samples(trained: TrainedModel, data, settings):  # a metric's `compute`
+        ...     value = float(trained.samples().x.mean())
+        ...     return [MetricValue(name="mean", value=value, unit="", direction="none")]
+    """
 
     model: GenerativeModel
     config: ModelConfig

@@ -42,6 +42,10 @@ class Batch:
         x: Values in the model's space, shape (B, *event_shape); int64 levels for a model of
             discrete support.
         context: Conditioning inputs by name, each (B, *context_shape).
+
+    Example:
+        >>> Batch(x=torch.zeros(8, 2), context={"label": torch.zeros(8, dtype=torch.int64)}).x.shape
+        torch.Size([8, 2])
     """
 
     x: Tensor
@@ -60,6 +64,11 @@ class Step:
         generator: Source of all the noise that the step needs, on the batch's device; None means
             the device's default generator, which the harness has seeded.
         seed: A seed for draws on the host (a random series' length), another one for each step.
+
+    Example:
+        >>> step = Step(progress=torch.tensor(0.5), phase=0, group="all", generator=None, seed=7)
+        >>> 1.0 - step.progress  # a tensor: what depends on it is not frozen by compiling
+        tensor(0.5000)
     """
 
     progress: Tensor
@@ -84,6 +93,12 @@ def split_info(returned: WithInfo) -> tuple[Tensor, Info]:
 
     Returns:
         The tensor, and the diagnostics; empty where there are none.
+
+    Example:
+        >>> split_info(torch.tensor([1.0]))
+        (tensor([1.]), {})
+        >>> split_info((torch.tensor([1.0]), {"num_function_evaluations": torch.tensor(26.0)}))[1]
+        {'num_function_evaluations': tensor(26.)}
     """
     return (returned, {}) if isinstance(returned, Tensor) else returned
 
@@ -122,6 +137,14 @@ class PhaseStart:
         generator: Source of all noise, on the model's device.
         tick: To be called between pieces of long work; may raise to stop. All of it is charged to
             the budget.
+
+    Example:
+        >>> noise = torch.Generator()
+        >>> start = PhaseStart(
+        ...     phase=1, averaged=None, batches=iter(()), generator=noise, tick=lambda: None
+        ... )
+        >>> start.phase
+        1
     """
 
     phase: int
@@ -138,6 +161,18 @@ class GenerativeModel(nn.Module):
         config: The model's configuration.
         data: Facts of the dataset; the constructor sees no data, and runs on the meta device if it
             can: ``flowbench show`` then counts the parameters of any size without memory.
+
+    Example:
+        >>> class Noise(GenerativeModel):  # what a GAN's generator is, without the network
+        ...     def sample(self, num, context=None, *, settings, generator):
+        ...         return settings.temperature * torch.randn(num, 2, generator=generator)
+        >>> data = DatasetInfo(
+        ...     name="ring", modality="vector", event_shape=(2,), levels=None,
+        ...     num_train=3600, num_validation=400, num_test=1000,
+        ... )
+        >>> model = Noise(ModelConfig(), data)
+        >>> model.sample(3, settings=SamplingOptions(), generator=torch.Generator()).shape
+        torch.Size([3, 2])
     """
 
     config: ModelConfig
@@ -293,7 +328,19 @@ class GenerativeModel(nn.Module):
 
 
 class DensityModel(GenerativeModel):
-    """A model with a log-density."""
+    """A model with a log-density.
+
+    Example:
+        >>> class StandardNormal(DensityModel):
+        ...     def log_prob(self, x, context=None, *, generator=None):
+        ...         return standard_normal_log_prob((x,))
+        >>> data = DatasetInfo(
+        ...     name="ring", modality="vector", event_shape=(2,), levels=None,
+        ...     num_train=3600, num_validation=400, num_test=1000,
+        ... )
+        >>> StandardNormal(ModelConfig(), data).log_prob(torch.zeros(1, 2))  # -ln(2 pi)
+        tensor([-1.8379])
+    """
 
     def log_prob(
         self, x: Tensor, context: Context | None = None, *, generator: torch.Generator | None = None
@@ -333,6 +380,20 @@ class InvertibleModel(DensityModel):
     puts the scaling of conditional split priors into ladj, so that every latent is standard normal
     (or whatever ``base_log_prob`` says). An augmented flow draws explicit noise in ``sample_aux``
     and maps (x, aux) to latents; its ladj is that of the joint map.
+
+    Example:
+        >>> class Doubled(InvertibleModel):
+        ...     def to_latent(self, x, context=None, *, aux=None):
+        ...         return (2 * x,), x.new_full((len(x),), 2 * math.log(2))
+        ...
+        ...     def from_latent(self, latents, context=None):
+        ...         return latents[0] / 2
+        >>> data = DatasetInfo(
+        ...     name="ring", modality="vector", event_shape=(2,), levels=None,
+        ...     num_train=3600, num_validation=400, num_test=1000,
+        ... )
+        >>> Doubled(ModelConfig(), data).log_prob(torch.zeros(1, 2))  # ln(4) - ln(2 pi)
+        tensor([-0.4516])
     """
 
     def latent_shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -466,6 +527,10 @@ def standard_normal_log_prob(tensors: Sequence[Tensor]) -> Tensor:
 
     Returns:
         Log-density, shape (B,), in nats.
+
+    Example:
+        >>> standard_normal_log_prob((torch.zeros(2, 3), torch.zeros(2, 1)))  # -4 ln(2 pi) / 2
+        tensor([-3.6758, -3.6758])
     """
     num_dims = sum(z[0].numel() for z in tensors)
     # Summed axis by axis: flattening a channels-last latent would copy it.

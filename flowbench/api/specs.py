@@ -28,7 +28,12 @@ WEIGHTS_FOLDER = "weights"
 
 @dataclass(frozen=True, kw_only=True)
 class Paper:
-    """Where a model, dataset or metric comes from."""
+    """Where a model, dataset or metric comes from.
+
+    Example:
+        >>> Paper(title="Glow", authors="Kingma, Dhariwal", year=2018, arxiv="1807.03039").year
+        2018
+    """
 
     title: str
     authors: str = ""
@@ -86,6 +91,15 @@ class DatasetInfo:
         num_validation: Validation examples.
         num_test: Test examples.
         context: Conditioning inputs by name; ``label`` holds the class.
+
+    Example:
+        >>> digits = DatasetInfo(
+        ...     name="digits", modality="image", event_shape=(1, 8, 8), levels=17,
+        ...     num_train=1257, num_validation=180, num_test=360,
+        ...     context={"label": ContextInput(shape=(), num_classes=10)},
+        ... )
+        >>> digits.num_dims, digits.num_classes
+        (64, 10)
     """
 
     name: str
@@ -121,6 +135,14 @@ class ModelSpec:
         paper: Where it was published.
         forms: Forms of data that the contract checks it on, small ones; empty takes the contract's
             own forms of its modalities.
+
+    Example:
+        >>> spec = ModelSpec(
+        ...     name="myflow", model="my_flow:MyFlow", config="my_flow:MyConfig",
+        ...     modalities=frozenset({"vector"}), summary="affine couplings",
+        ... )
+        >>> spec.forms
+        ()
     """
 
     name: str
@@ -145,6 +167,9 @@ class RemoteFile:
         content_sha256: Hash of what a gzip file holds; a copy that was packed anew, as
             distributions do, is the same file by it.
         size_bytes: Its size; None if unknown.
+
+    Example:
+        >>> RemoteFile(name="a.zip", url="https://example.org/a.zip", size_bytes=1 << 20).sha256
     """
 
     name: str
@@ -189,6 +214,14 @@ class DatasetSpec:
         licence: Licence or terms of the data.
         notes: What a reader of a number on this dataset must know.
         paper: Where it was published.
+
+    Example:
+        >>> ring = DatasetSpec(
+        ...     name="ring", modality="vector", event_shape=(2,), levels=None,
+        ...     num_train=4000, num_test=1000, load="my_data:load", summary="a noisy circle",
+        ... )
+        >>> ring.info(num_validation=400).num_train
+        3600
     """
 
     name: str
@@ -287,6 +320,14 @@ class MetricSpec:
         closed_forms: Reference to a sequence of `ClosedForm`: values worked out by hand, which the
             contract compares; None where none can be.
         paper: Where it was published.
+
+    Example:
+        >>> worst = MetricSpec(
+        ...     name="worst_nll", compute="my_data:worst_nll", unit="nats", direction="lower",
+        ...     summary="of the worst test example", needs=frozenset({"likelihood"}),
+        ... )
+        >>> sorted(worst.invariances)
+        ['batch_size', 'order']
     """
 
     name: str
@@ -300,7 +341,7 @@ class MetricSpec:
     scale: Scale = "linear"
     decimals: int | None = None
     needs: frozenset[Literal["likelihood", "samples", "inverse", "label"]] = frozenset()
-    modalities: frozenset[Modality] = frozenset({"image", "vector", "sequence"})
+    modalities: frozenset[Modality] = frozenset({"image", "vector", "audio", "sequence"})
     data: Literal["discrete", "continuous"] | None = None
     num_dims: int | None = None
     datasets: frozenset[str] | None = None
@@ -369,6 +410,11 @@ class ClosedForm:
         samples: Raw samples, shape (N, *event_shape).
         test: Raw test examples, shape (N, *event_shape).
         tolerance: Largest relative error.
+
+    Example:
+        >>> mean_of_two = ClosedForm(log_prob=[-1.0, -3.0], expected=2.0)
+        >>> mean_of_two.tolerance
+        1e-06
     """
 
     expected: float
@@ -408,6 +454,10 @@ class MetricValue:
         num_examples: How many examples or repeats the value is a mean (or quantile) of.
         stderr: Standard error of the value over those examples.
         protocol: Everything else that two values must share to be compared.
+
+    Example:
+        >>> MetricValue(name="nll", value=1.2, unit="nats", direction="lower").status
+        'ok'
     """
 
     name: str

@@ -25,6 +25,10 @@ def bits_per_dim(log_prob_nats: Number, num_dims: int) -> Number:
 
     Returns:
         Bits per dimension, of the same shape and type.
+
+    Example:
+        >>> bits_per_dim(-2 * LN2, num_dims=4)
+        0.5
     """
     return -log_prob_nats / (num_dims * LN2)  # type: ignore[operator,no-any-return]
 
@@ -38,5 +42,9 @@ def nats_from_bits_per_dim(bits: Number, num_dims: int) -> Number:
 
     Returns:
         Log-likelihood in nats, summed over event dims.
+
+    Example:
+        >>> round(nats_from_bits_per_dim(bits_per_dim(-7.0, num_dims=4), num_dims=4), 9)
+        -7.0
     """
     return -bits * (num_dims * LN2)  # type: ignore[operator,no-any-return]

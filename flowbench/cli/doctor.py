@@ -81,7 +81,7 @@ def _results(folder: Path) -> str:
 
     if not folder.exists():
         return f"{folder} (not created yet)"
-    ResultsDir(folder).prepare()
+    ResultsDir(folder).ensure_writable()
     if not database_path(folder).exists():
         return f"{folder}, no database yet"
     return f"{folder}, {len(list_attempts(folder))} attempts"

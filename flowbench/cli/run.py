@@ -18,7 +18,7 @@ from flowbench.cli.options import DataDir, NoPlugins, PluginFiles, Results, sele
 if TYPE_CHECKING:
     from flowbench.runner.decide import Decision
     from flowbench.runner.plan import Job
-    from flowbench.runner.run import PreparedRun
+    from flowbench.runner.run import ReadyRun
     from flowbench.store.records import AttemptRow
     from flowbench.suite.schema import Suite
 
@@ -87,7 +87,7 @@ def run(
 ) -> None:
     """Train and measure models under one budget, and print their table."""
     from flowbench.registry import load_registry
-    from flowbench.runner.run import RunRequest, prepare
+    from flowbench.runner.run import RunRequest, get_ready
     from flowbench.training.budget import parse_duration
 
     flags = _Flags(models, datasets, metrics, budget, seeds, set_, eval_draws, num_samples, sample)
@@ -109,11 +109,11 @@ def run(
         timeout_s=parse_duration(timeout, "--timeout"),
         command=("flowbench", *sys.argv[1:]),
     )
-    prepared = prepare(request, registry, dry_run=dry_run)
+    ready = get_ready(request, registry, dry_run=dry_run)
     if dry_run:
-        _print_plan(prepared)
+        _print_plan(ready)
         return
-    _execute(prepared, request.results, chosen)
+    _execute(ready, request.results, chosen)
 
 
 def _existing(path: Path) -> Path:
@@ -124,29 +124,29 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _execute(prepared: PreparedRun, results: Path, suite: Suite) -> None:
+def _execute(ready: ReadyRun, results: Path, suite: Suite) -> None:
     from flowbench.cli.progress import progress_display
     from flowbench.leaderboard import terminal_table
 
-    for missing in prepared.unprepared:
+    for missing in ready.unprepared:
         print(f"skipped: {', '.join(missing.models)}: {missing.error}", file=sys.stderr)
-    if not prepared.decisions:
+    if not ready.decisions:
         raise typer.Exit(1)
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
-    with progress_display(prepared.decisions) as display:
+    with progress_display(ready.decisions) as display:
         try:
-            records = prepared.scheduler(display).run(prepared.decisions)
+            records = ready.scheduler(display).run(ready.decisions)
         except KeyboardInterrupt:
             display.warn("interrupted; run the same command again to continue from the checkpoints")
             raise typer.Exit(130) from None
     display.console.print(
-        terminal_table(results, [job.row.job_id for job, _ in prepared.decisions], suite)
+        terminal_table(results, [job.row.job_id for job, _ in ready.decisions], suite)
     )
-    _print_failures(prepared.decisions, records)
+    _print_failures(ready.decisions, records)
     _print_unavailable(records.values(), suite.metrics or ())
     if not _succeeded(records):
         raise typer.Exit(1)
@@ -181,7 +181,7 @@ def _print_unavailable(records: Iterable[AttemptRow], asked: Sequence[str]) -> N
         print(f"{status}: {metric}: {reason}", file=sys.stderr)
 
 
-def _print_plan(prepared: PreparedRun) -> None:
+def _print_plan(ready: ReadyRun) -> None:
     from flowbench.runner.estimate import estimate
 
     rows = [
@@ -194,13 +194,13 @@ def _print_plan(prepared: PreparedRun) -> None:
             "action": decision.action,
             "why": decision.why,
         }
-        for job, decision in prepared.decisions
+        for job, decision in ready.decisions
     ]
     if rows:
         print_columns(rows, rows[0])
-    for missing in prepared.unprepared:
+    for missing in ready.unprepared:
         print(f"skipped: {', '.join(missing.models)}: {missing.error}")
-    print(estimate(prepared))
+    print(estimate(ready))
 
 
 def _one_of(

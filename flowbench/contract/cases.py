@@ -6,7 +6,7 @@ random: blurred levels for images, a mixture of two Gaussians near the origin fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -78,6 +78,21 @@ def _context(info: DatasetInfo, num: int, rng: np.random.Generator) -> dict[str,
     return context
 
 
+def cases_of_forms(forms: Sequence[DatasetInfo]) -> list[list[Case]]:
+    """Cases of the forms that a model's spec names, in the place of the contract's own.
+
+    Args:
+        forms: The forms; the first is checked most thoroughly.
+
+    Returns:
+        Groups of one case each; the probability is summed up on the smallest form, where it is
+        small enough.
+    """
+    groups = [[case_of(form, "variant" if turn else "main")] for turn, form in enumerate(forms)]
+    smallest = min(forms, key=lambda form: form.num_dims)
+    return [*groups, [case_of(smallest, "mass")]]
+
+
 def case_of(info: DatasetInfo, role: Role = "main") -> Case:
     """A case of a dataset's form, filled with random data and few examples.
 
@@ -129,8 +144,13 @@ CASES: Mapping[Modality, tuple[tuple[Case, ...], ...]] = {
         (_case("mass", "vector", 2),),
         (_case("mass", "vector", 1),),
     ),
+    "audio": (
+        (_case("main", "audio", 1, 64), _case("main", "audio", 1, 256)),
+        (_case("mass", "audio", 1, 2),),
+    ),
     "sequence": (
         (_case("main", "sequence", 1, 64), _case("main", "sequence", 1, 256)),
         (_case("mass", "sequence", 1, 2),),
     ),
+    "manifold": (),  # no data on manifolds can be registered yet
 }

@@ -50,7 +50,7 @@ def check_metric(
 
 def _cases(spec: MetricSpec) -> list[Case]:
     """The first case of each modality that the metric is defined for."""
-    first = [CASES[modality][0][0] for modality in ("vector", "image", "sequence")]
+    first = [CASES[modality][0][0] for modality in ("vector", "image", "audio", "sequence")]
     wanted = {"discrete": False, "continuous": True}
     return [
         case

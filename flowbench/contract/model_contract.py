@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from flowbench.api.specs import DatasetSpec, ModelSpec
-from flowbench.contract.cases import CASES, Case, case_of
+from flowbench.contract.cases import CASES, Case, case_of, cases_of_forms
 from flowbench.contract.checks import (
     LIMIT_S,
     PLUGIN_ERRORS,
@@ -95,6 +95,8 @@ def _configuration(status: Status, case: str, detail: str) -> CheckResult:
 
 
 def _groups(registry: Registry, spec: ModelSpec) -> list[list[Case]]:
+    if spec.forms:
+        return cases_of_forms(spec.forms)
     groups: list[list[Case]] = []
     for modality in sorted(spec.modalities):
         for group in CASES[modality]:

@@ -42,9 +42,6 @@ DRAWS = {"horizontal_flip": 1, **dict.fromkeys(SHIFTS, 2)}
 def num_draws(augment: Sequence[Augmentation]) -> int:
     """How many numbers are drawn for an example.
 
-    Args:
-        augment: The changes.
-
     Returns:
         Their number; 0 without changes.
     """

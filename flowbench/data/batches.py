@@ -33,7 +33,6 @@ class TrainBatches:
     """An endless, shuffled, resumable stream of training batches.
 
     Args:
-        split: The training split.
         batch_size: Examples in every batch.
         seed: Seed of the order and of the augmentation.
         device: Where batches are needed.
@@ -143,7 +142,6 @@ def eval_batches(split: Split, batch_size: int, device: torch.device | str) -> I
     """Every example exactly once, in order; the last batch may be short.
 
     Args:
-        split: The split.
         batch_size: Examples in every batch but the last.
         device: Where batches are needed.
 
@@ -231,9 +229,6 @@ class _Order:
 
     def take(self, num: int) -> tuple[Tensor, Tensor | None]:
         """The next examples, over as many epochs as they span.
-
-        Args:
-            num: How many.
 
         Returns:
             Their positions, and what was drawn for them, shape (num, num_draws).

@@ -21,7 +21,6 @@ def scale_per_level(step: Scale, levels: int) -> float:
     """What one level becomes under a scale.
 
     Args:
-        step: The scale.
         levels: Number K of levels.
 
     Returns:
@@ -32,10 +31,6 @@ def scale_per_level(step: Scale, levels: int) -> float:
 
 def check_steps(config: Preprocessing, info: DatasetInfo) -> None:
     """Refuses steps that do not fit one another or the data.
-
-    Args:
-        config: The steps.
-        info: Facts of the dataset.
 
     Raises:
         ConfigError: The first step that does not fit.

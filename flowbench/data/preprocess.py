@@ -53,8 +53,6 @@ class Preprocessor:
     """Maps raw values to a model's space and back.
 
     Args:
-        config: The steps.
-        info: Facts of the dataset.
         device: Where tensors are worked on.
         dtype: float32, or float64 for tests and reference values.
 

@@ -37,9 +37,6 @@ def take_rows(values: NDArray[Any], rows: NDArray[np.int64], pin: bool = False) 
 def tensor_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """The type that values have once they are in a tensor.
 
-    Args:
-        dtype: Their type.
-
     Returns:
         The same, natively ordered; unsigned integers that torch lacks operations for become int32
         or int64.

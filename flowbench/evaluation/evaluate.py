@@ -24,8 +24,6 @@ def not_applicable(
     """Why a metric is not defined for a dataset or a kind of model.
 
     Args:
-        spec: The metric.
-        data: The dataset.
         model: The model's class, where it is known already.
 
     Returns:
@@ -62,11 +60,7 @@ def compute_metric(
     """Computes one metric; whatever goes wrong becomes a value that says so.
 
     Args:
-        spec: The metric.
         compute: The function that computes it.
-        trained: The trained model.
-        splits: The data.
-        settings: The protocol.
         exclusive: Pauses the machine's other jobs, for metrics that are timed.
 
     Returns:
@@ -114,7 +108,6 @@ def requested_metrics(
     Args:
         specs: All metrics by name.
         names: What the suite names; None takes all defaults that apply.
-        data: The dataset.
 
     Returns:
         Metric names, in order of registration or as named.

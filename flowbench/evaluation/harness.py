@@ -34,11 +34,7 @@ class Harness:
 
     Attributes:
         preprocessor: The harness's preprocessing, fitted.
-        splits: The data.
-        settings: The protocol.
         data_sha256: Content hash of the data; empty for data that no later run can recognise.
-        data_dir: Folder of prepared data.
-        synchronize: Waits for the device.
         tick: Called between pieces of work; may raise to stop.
         progress: Told the part of the protocol's samples that is drawn.
         announce: Told what a metric is doing.
@@ -123,10 +119,6 @@ def noise_of(model: GenerativeModel, stream: str, seed: int) -> torch.Generator:
     Args:
         model: The model; one without parameters and buffers is on the CPU.
         stream: What the noise is for, of `STREAMS`.
-        seed: Seed of the protocol.
-
-    Returns:
-        The generator.
     """
     parameters = next(iter(model.parameters()), None)
     anchor = parameters if parameters is not None else next(iter(model.buffers()), None)

@@ -53,9 +53,6 @@ def evaluate_likelihood(
 
     Args:
         model: The model, in eval mode.
-        preprocessor: The harness's preprocessing.
-        split: Raw examples.
-        name: Which split they are.
         likelihood: What the model's ``log_prob`` amounts to.
         draws: Noise draws for each example; a deterministic likelihood takes one.
         generator: Source of all noise, on the model's device.

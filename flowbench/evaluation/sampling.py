@@ -26,8 +26,6 @@ def draw_samples(
     Args:
         model: The model, in eval mode.
         harness: Where it is measured; its ``progress`` is told how far the drawing is.
-        num: Number of samples.
-        settings: How they are drawn.
 
     Returns:
         The samples; labels, where the data have any, follow the training frequencies.
@@ -67,9 +65,7 @@ def draw(
 
     Args:
         model: The model, in eval mode.
-        harness: Where it is measured.
         num: Number B of samples.
-        settings: How they are drawn.
         generator: Source of the model's noise.
         picks: Source of the choice of training examples whose context they get.
 

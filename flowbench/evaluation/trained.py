@@ -27,9 +27,7 @@ class TrainingCost:
     """What a training took, for the metrics that report it.
 
     Attributes:
-        device_name: Device model.
         device_kind: ``cpu``, ``cuda`` or ``mps``.
-        num_devices: Devices that were held.
         ledger: Seconds of each part of the clock.
         charged_s: Seconds charged to the budget.
         peak_memory: Most bytes held in training, None where they cannot be read, and what they
@@ -52,7 +50,6 @@ class EvaluatedModel:
     Args:
         model: The model, in eval mode on its device.
         harness: What it is measured in.
-        cost: What its training took.
         weights: Which weights they are: the better on validation; None without a training.
     """
 
@@ -157,7 +154,6 @@ class EvaluatedModel:
 
         Args:
             x: Raw values, shape (N, *event_shape).
-            seed: Seed of the noise.
 
         Returns:
             Values in the model's space, shape (N, *event_shape), on its device.
@@ -168,10 +164,6 @@ class EvaluatedModel:
 
     def draw(self, num: int, *, seed: int) -> Tensor:
         """Draws samples in the model's space, and waits for the device.
-
-        Args:
-            num: Number of samples.
-            seed: Seed of the noise.
 
         Returns:
             Samples, shape (num, *event_shape).

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -163,19 +164,30 @@ def _nest(key: str, value: Any) -> dict[str, Any]:
 
 def _check_key(name: str, cls: type[BaseModel], key: str) -> None:
     path = name
-    fields: type[BaseModel] | None = cls
+    models: tuple[type[BaseModel], ...] = (cls,)
     for part in key.split("."):
-        if fields is None:
+        if not models:
             raise ConfigError(
                 f"{path!r} is a value, it has no key {part!r} (flowbench show {name})"
             )
-        if part not in fields.model_fields:
-            hint = did_you_mean(part, fields.model_fields)
+        fields = {n: f for model in models for n, f in model.model_fields.items()}
+        if part not in fields:
+            hint = did_you_mean(part, fields)
             raise ConfigError(f"unknown key {part!r} of {path!r}; {hint}(flowbench show {name})")
-        annotation: Any = fields.model_fields[part].annotation
-        nested = isinstance(annotation, type) and issubclass(annotation, BaseModel)
-        fields = annotation if nested else None
+        annotation: Any = fields[part].annotation
+        if get_origin(annotation) is Mapping:
+            return  # its keys are the user's; the values are validated with the rest
+        models = _models(annotation)
         path = f"{path}.{part}"
+
+
+def _models(annotation: Any) -> tuple[type[BaseModel], ...]:
+    """The configurations that a field may hold; none for a value or a sequence."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return (annotation,)
+    if get_origin(annotation) not in (Union, UnionType, Annotated):
+        return ()
+    return tuple(model for part in get_args(annotation) for model in _models(part))
 
 
 def _validate(name: str, cls: type[ModelConfig], values: dict[str, Any]) -> ModelConfig:
@@ -183,6 +195,17 @@ def _validate(name: str, cls: type[ModelConfig], values: dict[str, Any]) -> Mode
         return cls.model_validate(values)
     except ValidationError as exc:
         problem = exc.errors(include_url=False)[0]
-        key = ".".join([name, *(str(part) for part in problem["loc"])])
+        key = ".".join([name, *_keys(cls, problem["loc"])])
         message = problem["msg"].removeprefix("Value error, ")
         raise ConfigError(f"{key}: {message}, got {problem['input']!r}") from exc
+
+
+def _keys(cls: type[BaseModel], location: Iterable[str | int]) -> Iterator[str]:
+    """A location of pydantic's as a user writes it: without the members of unions."""
+    models: tuple[type[BaseModel], ...] = (cls,)
+    for part in location:
+        fields = {n: f for model in models for n, f in model.model_fields.items()}
+        if len(models) > 1 and part not in fields:
+            continue  # which member of a union it is
+        yield str(part)
+        models = _models(fields[str(part)].annotation) if part in fields else ()

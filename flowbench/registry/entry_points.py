@@ -263,8 +263,7 @@ def collect_specs(module: ModuleType) -> tuple[Spec, ...]:
     """
     version = getattr(module, VERSION_NAME, None)
     if version != hooks.API_VERSION:
-        given = f"declares no {VERSION_NAME}" if version is None else f"is for API {version}"
-        raise PluginLoadError(f"{given}, this flowbench has API {hooks.API_VERSION}")
+        raise PluginLoadError(_other_version(version))
     manager = pluggy.PluginManager(hooks.PROJECT)
     manager.add_hookspecs(hooks)
     manager.register(module)
@@ -276,6 +275,18 @@ def collect_specs(module: ModuleType) -> tuple[Spec, ...]:
     if not specs:
         raise PluginLoadError(f"implements none of {', '.join(HOOKS)} (is @hookimpl missing?)")
     return tuple(specs)
+
+
+def _other_version(version: object) -> str:
+    given = f"declares no {VERSION_NAME}" if version is None else f"is for API {version}"
+    said = f"{given}, this flowbench has API {hooks.API_VERSION}"
+    if version == 1:
+        said += (
+            ": log_prob returns a tensor in place of a Density, initialize takes a generator, "
+            "Likelihood(estimate) is noise, bound and tolerance, num_classes is in context; change "
+            f"these, then set {VERSION_NAME} = 2 (docs/version-2.md)"
+        )
+    return said
 
 
 def _checked(spec: object, kind: type[Spec], hook: str) -> Spec:

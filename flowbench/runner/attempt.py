@@ -39,17 +39,10 @@ class WorkOrder(BaseModel):
     """What a worker is to do.
 
     Attributes:
-        job: The job.
-        number: Number of the attempt.
-        metrics: Metrics to measure.
         resume: Attempt directory to go on from.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        num_threads: CPU threads.
         cores: Cores to stay on; None leaves it to the system.
-        data_dir: Where prepared datasets are.
         plugins_only: Plugins to load, None for all.
-        plugins_excluded: Plugins not to load.
-        plugin_files: Plugin files to load.
         spawned: Monotonic time at which the worker was started.
         spawned_utc: The same as a date.
         command: The command line that asked for the job.
@@ -77,12 +70,9 @@ class Heartbeat(BaseModel):
     """What a worker is doing.
 
     Attributes:
-        pid: Its process.
         part: Part of the clock that runs.
         doing: The same in words, with the metric or file at hand.
-        charged_s: Seconds charged so far.
         progress: Part of the budget used.
-        step: Optimizer steps done.
         steps_per_s: Recent step rate; None before training.
         score: Latest validation score.
         score_unit: ``bpd`` or ``nats``.
@@ -104,11 +94,7 @@ class Heartbeat(BaseModel):
 
 
 class AttemptDir:
-    """One attempt's directory.
-
-    Args:
-        path: The directory.
-    """
+    """One attempt's directory."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -119,20 +105,11 @@ class AttemptDir:
         return int(self.path.name)
 
     def write(self, name: str, data: bytes | str) -> None:
-        """Writes a file whole.
-
-        Args:
-            name: Its name.
-            data: Its content.
-        """
+        """Writes a file whole."""
         write_atomically(self.path / name, data)
 
     def order(self) -> WorkOrder:
-        """Reads what is to be done.
-
-        Returns:
-            The work order.
-        """
+        """Reads what is to be done."""
         return WorkOrder.model_validate_json((self.path / ORDER).read_bytes())
 
     def heartbeat(self) -> Heartbeat | None:
@@ -158,11 +135,7 @@ class AttemptDir:
             return None
 
     def write_record(self, record: AttemptRow) -> None:
-        """Writes the attempt's row, which ends the attempt.
-
-        Args:
-            record: The row.
-        """
+        """Writes the attempt's row, which ends the attempt."""
         self.write(RECORD, record.model_dump_json(indent=1))
 
     def stop_status(self) -> AttemptStatus | None:
@@ -178,11 +151,7 @@ class AttemptDir:
         return "timeout" if text == "timeout" else "killed" if text == "killed" else "preempted"
 
     def log_tail(self) -> str:
-        """The end of the worker's log.
-
-        Returns:
-            The last lines.
-        """
+        """The end of the worker's log."""
         try:
             with (self.path / LOG).open("rb") as file:
                 file.seek(0, os.SEEK_END)
@@ -205,17 +174,13 @@ class AttemptDir:
 
 
 class ResultsDir:
-    """A results folder.
-
-    Args:
-        path: The folder.
-    """
+    """A results folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.runs = path / "runs"
 
-    def prepare(self) -> None:
+    def ensure_writable(self) -> None:
         """Makes the folder, and checks that it can be written.
 
         Raises:
@@ -234,9 +199,6 @@ class ResultsDir:
 
     def attempts(self, job_id: str) -> list[AttemptDir]:
         """All attempts at a job.
-
-        Args:
-            job_id: The job.
 
         Returns:
             Their directories, oldest first.
@@ -258,14 +220,7 @@ class ResultsDir:
                 yield from self.attempts(folder.name)
 
     def new_attempt(self, job_id: str) -> AttemptDir:
-        """Makes the directory of a job's next attempt; two processes never get the same.
-
-        Args:
-            job_id: The job.
-
-        Returns:
-            The new directory.
-        """
+        """Makes the directory of a job's next attempt; two processes never get the same."""
         folder = self.runs / job_id
         folder.mkdir(parents=True, exist_ok=True)
         number = max((a.number for a in self.attempts(job_id)), default=0) + 1
@@ -279,24 +234,12 @@ class ResultsDir:
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
-    """Writes a file under a temporary name, then renames it.
-
-    Args:
-        path: Where it shall lie.
-        data: Its content.
-    """
+    """Writes a file under a temporary name, then renames it."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     partial.write_bytes(data.encode() if isinstance(data, str) else data)
     partial.replace(path)
 
 
 def canonical_json(value: Any) -> str:
-    """JSON that is equal for equal content, whatever the order of its keys.
-
-    Args:
-        value: Plain data.
-
-    Returns:
-        The text.
-    """
+    """JSON that is equal for equal content, whatever the order of its keys."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -1,4 +1,4 @@
-"""What is to be done for a job, given the attempts that there are."""
+"""Decides what to do for a job, from the attempts at it so far."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ class Machine:
 
     Attributes:
         device_kind: ``cpu``, ``cuda`` or ``mps``.
-        device_name: Device model.
         num_threads: CPU threads of a worker.
     """
 
@@ -71,14 +70,10 @@ def decide(
     """Chooses between running, resuming and reusing.
 
     Args:
-        job: The job.
         attempts: Its attempts, oldest first.
         machine: What this run's results are comparable on.
         code_sha256: Hash of the code that would run.
         rerun: What the user wants anew.
-
-    Returns:
-        The decision.
     """
     if job.unsupported is not None:
         return Decision(action="skip", why=job.unsupported)

@@ -22,7 +22,6 @@ def describe_model(
     """Describes a configured model; its parameters are counted on the meta device where it can be.
 
     Args:
-        registry: The loaded plugins.
         choice: ``name`` or ``name:preset``.
         dataset: The dataset that it is configured for; None takes the first that it can run on.
         overrides: Values by dotted key.

@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-from flowbench.runner.run import PreparedRun
+from flowbench.runner.run import ReadyRun
 from flowbench.training.budget import Budget
 
 _SECONDS_AN_HOUR = 3600.0
+_TRAINING = ("run", "resume")
 
 
-def estimate(prepared: PreparedRun) -> str:
+def estimate(run: ReadyRun) -> str:
     """The cost of a run in one line.
-
-    Args:
-        prepared: The run.
 
     Returns:
         How many jobs start, how many are cached, and the training time that the budget allows them;
         a budget in steps, examples or epochs says nothing of time.
     """
-    starting = [job for job, decision in prepared.decisions if decision.action in _TRAINING]
-    evaluated = sum(decision.action == "evaluate" for _, decision in prepared.decisions)
-    cached = sum(decision.action == "reuse" for _, decision in prepared.decisions)
-    left = len(prepared.decisions) - len(starting) - evaluated - cached
+    starting = [job for job, decision in run.decisions if decision.action in _TRAINING]
+    evaluated = sum(decision.action == "evaluate" for _, decision in run.decisions)
+    cached = sum(decision.action == "reuse" for _, decision in run.decisions)
+    left = len(run.decisions) - len(starting) - evaluated - cached
     counts = {"to train": len(starting), "to evaluate": evaluated, "cached": cached, "left": left}
-    said = ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "no jobs"
+    text = ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "no jobs"
     if starting:
-        said += f"; {_time([job.row.budget for job in starting], prepared.options.device)}"
-    waiting = sum(len(missing.models) * missing.num_seeds for missing in prepared.unprepared)
+        text += f"; {_time([job.row.budget for job in starting], run.options.device)}"
+    waiting = sum(len(missing.models) * missing.num_seeds for missing in run.unprepared)
     if waiting:
-        budgets = [prepared.unprepared[0].budget] * waiting
-        said += f"\n{waiting} more wait for their data; {_time(budgets, prepared.options.device)}"
-    return said
-
-
-_TRAINING = ("run", "resume")
+        budgets = [run.unprepared[0].budget] * waiting
+        text += f"\n{waiting} more wait for their data; {_time(budgets, run.options.device)}"
+    return text
 
 
 def _time(budgets: list[str], device: str) -> str:

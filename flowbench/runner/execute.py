@@ -15,9 +15,6 @@ from flowbench.runner.under_way import Attempt
 def execute(attempt: Attempt) -> None:
     """Does the whole job; ``attempt.known`` holds what is known, however it ends.
 
-    Args:
-        attempt: The attempt.
-
     Raises:
         Preempted: It was asked to stop.
         DataError: The data are not those that the job was planned with.

@@ -19,10 +19,7 @@ class Trained:
     Attributes:
         weights: Which weights were chosen.
         best_step: The step that they are from.
-        steps: Optimizer steps done.
-        examples: Training examples seen.
         skipped_steps: Steps without a finite gradient.
-        cost: What it took.
     """
 
     weights: Literal["raw", "ema"]
@@ -42,10 +39,7 @@ def keep_model(
     """Writes the weights of a model.
 
     Args:
-        path: The file.
         model: The model with the chosen weights.
-        preprocessor: Its preprocessing.
-        trained: How its training ended.
     """
     state = {
         "model": model.state_dict(),
@@ -62,10 +56,6 @@ def take_model(path: Path, model: GenerativeModel, preprocessor: Preprocessor) -
     Args:
         path: A file of `keep_model`.
         model: The model, built from the same configuration.
-        preprocessor: Its preprocessing.
-
-    Returns:
-        How its training ended.
 
     Raises:
         StoreError: The file is missing or damaged.

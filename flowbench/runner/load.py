@@ -29,9 +29,7 @@ def load_job(
 
     Args:
         job_id: The job, as ``flowbench results list`` shows it.
-        results: The results folder.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        data_dir: Where prepared datasets are.
         plugins: Which plugins to load; by default all, as the command line does.
 
     Returns:

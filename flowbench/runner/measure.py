@@ -20,10 +20,8 @@ def measure(attempt: Attempt, ground: Ground, built: Built, trained: Trained) ->
     """Computes the job's metrics, and keeps likelihoods and samples.
 
     Args:
-        attempt: The attempt.
         ground: What the job stands on.
         built: The model, with the weights that were chosen.
-        trained: How its training ended.
 
     Raises:
         Preempted: It was asked to stop.
@@ -75,15 +73,7 @@ def _keep_samples(attempt: Attempt, model: EvaluatedModel, data: LoadedData) -> 
 
 
 def measurement_row(spec: MetricSpec, value: MetricValue) -> MeasurementRow:
-    """A metric's value as it is stored, with how it is to be shown.
-
-    Args:
-        spec: The metric that computed it.
-        value: The value.
-
-    Returns:
-        The row.
-    """
+    """A metric's value as it is stored, with how it is to be shown."""
     fields = vars(value).copy()
     fields["n"] = fields.pop("num_examples")
     fields["protocol"] = dict(value.protocol)

@@ -32,8 +32,6 @@ class Job:
 
     Attributes:
         row: What is asked for.
-        info: Facts of its data.
-        metrics: What to measure.
         retry: Those of them that may have been unavailable for want of weights which are here now.
         modules: Modules of the plugins that it uses, for the hash of the code.
         unsupported: Why it cannot run; None if it can.
@@ -55,11 +53,6 @@ class Job:
 def plan(suite: Suite, registry: Registry, data_dir: Path) -> list[Job]:
     """Resolves every job of a suite; nothing has started when anything is wrong.
 
-    Args:
-        suite: What to run.
-        registry: The loaded plugins.
-        data_dir: Where prepared datasets are.
-
     Returns:
         The jobs: datasets outermost, then seeds, then models, so that early results compare models.
     """
@@ -74,7 +67,6 @@ class Unprepared:
     """A dataset that is not on this machine, and what would run on it.
 
     Attributes:
-        dataset: Its name.
         models: What would run on it.
         num_seeds: How often each would.
         budget: Canonical text of the budget.
@@ -92,11 +84,6 @@ def plan_prepared(
     suite: Suite, registry: Registry, data_dir: Path
 ) -> tuple[list[Job], list[Unprepared]]:
     """Resolves every job whose data are here.
-
-    Args:
-        suite: What to run.
-        registry: The loaded plugins.
-        data_dir: Where prepared datasets are.
 
     Returns:
         The jobs in the order of `plan`, and the datasets that are not prepared.

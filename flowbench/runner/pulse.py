@@ -17,12 +17,7 @@ INTERVAL_S = 1.0
 
 
 class Pulse:
-    """Writes heartbeats until it is stopped.
-
-    Args:
-        directory: Where to.
-        clock: The job's ledger.
-    """
+    """Writes heartbeats until it is stopped."""
 
     def __init__(self, directory: AttemptDir, clock: Any) -> None:
         self._directory = directory

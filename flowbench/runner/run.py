@@ -25,16 +25,10 @@ class RunRequest:
     """What ``flowbench run`` was asked.
 
     Attributes:
-        suite: What to run.
-        results: The results folder.
-        data_dir: Where prepared datasets are.
-        plugins: Which plugins to load.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         num_jobs: Jobs at a time; None takes the executor's default.
-        executor: Where jobs run.
         rerun: What to run anew.
         timeout_s: Seconds that an attempt may spend outside its budget.
-        command: The command line.
     """
 
     suite: Suite
@@ -50,14 +44,11 @@ class RunRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreparedRun:
+class ReadyRun:
     """Decisions for all jobs, and what carries them out.
 
     Attributes:
         decisions: Jobs in order, and what to do for each.
-        results: The results folder.
-        executor: Where workers run.
-        options: What all jobs share.
         unprepared: Datasets whose jobs are skipped, since they are not on this machine.
     """
 
@@ -70,21 +61,16 @@ class PreparedRun:
     def scheduler(self, observer: RunObserver) -> Scheduler:
         """The scheduler of this run.
 
-        Args:
-            observer: Who watches.
-
         Returns:
             The scheduler; its ``run`` takes the decisions.
         """
         return Scheduler(self.results, self.executor, self.options, observer)
 
 
-def prepare(request: RunRequest, registry: Registry, *, dry_run: bool = False) -> PreparedRun:
+def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False) -> ReadyRun:
     """Checks everything that can be checked before any job starts.
 
     Args:
-        request: What was asked.
-        registry: The loaded plugins.
         dry_run: Change nothing on disk.
 
     Returns:
@@ -110,7 +96,7 @@ def prepare(request: RunRequest, registry: Registry, *, dry_run: bool = False) -
     results = ResultsDir(request.results)
     busy: dict[str, str] = {}
     if not dry_run:
-        results.prepare()
+        results.ensure_writable()
         ingest(results.path, [])  # a database that does not open is found out now
         busy = {j.row.job_id: why for j in jobs if (why := recover(j, results)) is not None}
     machine = Machine(
@@ -126,7 +112,7 @@ def prepare(request: RunRequest, registry: Registry, *, dry_run: bool = False) -
         command=request.command,
     )
     decisions = [(job, _decide(job, results, machine, request.rerun, busy)) for job in jobs]
-    return PreparedRun(
+    return ReadyRun(
         decisions=decisions,
         results=results,
         executor=executor,
@@ -151,9 +137,6 @@ def build_executor(name: str, device: Device, num_jobs: int | None) -> Executor:
         name: ``local``.
         device: The kind of device that jobs run on.
         num_jobs: Jobs at a time; None takes the executor's default.
-
-    Returns:
-        The executor.
 
     Raises:
         SuiteError: There is no executor of that name.

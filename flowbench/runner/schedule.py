@@ -41,10 +41,7 @@ class RunOptions:
 
     Attributes:
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        data_dir: Where prepared datasets are.
-        plugins: Which plugins workers load.
         timeout_s: Seconds that an attempt may spend outside its budget.
-        command: The command line.
     """
 
     device: str
@@ -88,14 +85,7 @@ class _Active:
 
 
 class Scheduler:
-    """Runs decisions to their records.
-
-    Args:
-        results: The results folder.
-        executor: Where workers run.
-        options: What all jobs share.
-        observer: Who watches.
-    """
+    """Runs decisions to their records."""
 
     def __init__(
         self,
@@ -268,10 +258,6 @@ class Scheduler:
 def recover(job: Job, results: ResultsDir) -> str | None:
     """Records attempts whose process is gone without a word, e.g. after a power cut.
 
-    Args:
-        job: The job.
-        results: The results folder.
-
     Returns:
         Why the job must be left alone, if another run is at work on it; else None.
     """
@@ -302,17 +288,7 @@ def _is_alive(attempt: AttemptDir) -> bool:
 
 
 def obituary(job: Job, attempt: AttemptDir, status: AttemptStatus, reason: str) -> AttemptRow:
-    """The record of an attempt that wrote none, from its last heartbeat.
-
-    Args:
-        job: The job.
-        attempt: The attempt.
-        status: How it ended.
-        reason: Why.
-
-    Returns:
-        The record.
-    """
+    """The record of an attempt that wrote none, from its last heartbeat."""
     bare = _bare_record(job, attempt.number, status, reason)
     heartbeat = attempt.heartbeat()
     known = {"log_tail": attempt.log_tail()}

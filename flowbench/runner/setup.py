@@ -26,13 +26,7 @@ from flowbench.training.device import Device
 
 @dataclass(frozen=True, kw_only=True)
 class Ground:
-    """What a job stands on.
-
-    Attributes:
-        registry: The loaded plugins.
-        data: The checked data.
-        device: Where it runs.
-    """
+    """What a job stands on."""
 
     registry: Registry
     data: LoadedData
@@ -54,9 +48,6 @@ class Built:
 
 def open_ground(attempt: Attempt) -> Ground:
     """Loads plugins and data, chooses the device, and notes what they are.
-
-    Args:
-        attempt: The attempt.
 
     Returns:
         What the job stands on.
@@ -138,10 +129,6 @@ def _initialize(
 def code_hashes(registry: Registry, order: WorkOrder) -> tuple[str, str]:
     """Hashes of the code that a job runs.
 
-    Args:
-        registry: The loaded plugins.
-        order: The work order.
-
     Returns:
         That of core, model, dataset and metrics, and that of core and model alone.
     """
@@ -152,14 +139,7 @@ def code_hashes(registry: Registry, order: WorkOrder) -> tuple[str, str]:
 
 
 def plugin_selection(order: WorkOrder) -> PluginSelection:
-    """The plugins that the parent had loaded.
-
-    Args:
-        order: The work order.
-
-    Returns:
-        The selection.
-    """
+    """The plugins that the parent had loaded."""
     return PluginSelection(
         only=order.plugins_only,
         exclude=order.plugins_excluded,
@@ -168,14 +148,7 @@ def plugin_selection(order: WorkOrder) -> PluginSelection:
 
 
 def data_facts(info: DatasetInfo) -> dict[str, Any]:
-    """The facts of a dataset that a record keeps.
-
-    Args:
-        info: The dataset.
-
-    Returns:
-        Plain data.
-    """
+    """The facts of a dataset that a record keeps."""
     facts = {name: value for name, value in vars(info).items() if name not in ("name", "context")}
     return {
         **facts,

@@ -30,9 +30,7 @@ def train(attempt: Attempt, ground: Ground, built: Built) -> Trained:
     """Trains the model, keeps its weights, and leaves it in eval mode with the chosen ones.
 
     Args:
-        attempt: The attempt.
         ground: What the job stands on.
-        built: The model.
 
     Returns:
         How the training ended.
@@ -129,12 +127,7 @@ def _take_over(attempt: Attempt, built: Built, source: AttemptDir) -> Trained:
 
 
 class Watch:
-    """The training loop's observer: heartbeat, learning curve and checkpoints.
-
-    Args:
-        attempt: The attempt.
-        built: The model.
-    """
+    """The training loop's observer: heartbeat, learning curve and checkpoints."""
 
     def __init__(self, attempt: Attempt, built: Built) -> None:
         self._attempt = attempt

@@ -1,8 +1,8 @@
 """Machine-wide exclusion: one job measures latency while the others pause between steps.
 
 Two advisory file locks, released by the operating system when a process dies. Every job holds
-``slots`` shared while it works. Who measures takes ``gate`` alone, then ``slots`` alone; the others
-notice the closed gate at their next step, let go of ``slots`` and wait at the gate.
+``room`` shared while it works. Whoever measures takes ``gate`` alone, then ``room`` alone; the
+others notice the closed gate at their next step, leave the ``room`` and wait at the gate.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Turnstile:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         self._gate = os.open(folder / "gate.lock", flags, 0o600)
-        self._slots = os.open(folder / "slots.lock", flags, 0o600)
+        self._room = os.open(folder / "room.lock", flags, 0o600)
         self._pass(self._gate)
 
     def pause_if_asked(self, waiting: Callable[[], object] = lambda: None) -> bool:
@@ -43,7 +43,7 @@ class Turnstile:
             fcntl.flock(self._gate, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             waiting()
-            fcntl.flock(self._slots, fcntl.LOCK_UN)
+            fcntl.flock(self._room, fcntl.LOCK_UN)
             self._pass(self._gate)
             return True
         fcntl.flock(self._gate, fcntl.LOCK_UN)
@@ -51,22 +51,22 @@ class Turnstile:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Holds the machine within a block; entering waits until all others have paused."""
-        fcntl.flock(self._slots, fcntl.LOCK_UN)  # two that wait for each other's slot never meet
+        """Gives this process the machine to itself; entering waits until all other jobs pause."""
+        fcntl.flock(self._room, fcntl.LOCK_UN)  # or two would wait for each other to leave
         fcntl.flock(self._gate, fcntl.LOCK_EX)
-        fcntl.flock(self._slots, fcntl.LOCK_EX)
+        fcntl.flock(self._room, fcntl.LOCK_EX)
         try:
             yield
         finally:
-            fcntl.flock(self._slots, fcntl.LOCK_SH)
+            fcntl.flock(self._room, fcntl.LOCK_SH)
             fcntl.flock(self._gate, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Leaves the turnstile."""
         os.close(self._gate)
-        os.close(self._slots)
+        os.close(self._room)
 
     def _pass(self, gate: int) -> None:
         fcntl.flock(gate, fcntl.LOCK_SH)
-        fcntl.flock(self._slots, fcntl.LOCK_SH)
+        fcntl.flock(self._room, fcntl.LOCK_SH)
         fcntl.flock(gate, fcntl.LOCK_UN)

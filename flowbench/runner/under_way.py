@@ -44,11 +44,6 @@ class Attempt:
     """One attempt while it runs.
 
     Args:
-        order: What to do.
-        directory: Where to write.
-        clock: The ledger.
-        turnstile: The machine's turnstile.
-        pulse: The heartbeat.
         stop: Set when the process is asked to stop.
 
     Attributes:
@@ -74,11 +69,7 @@ class Attempt:
         self._next_look = 0.0
 
     def note(self, **columns: Unpack[Columns]) -> None:
-        """Adds what is known now to what the record will say.
-
-        Args:
-            **columns: Values by column.
-        """
+        """Adds what is known now to what the record will say."""
         self.known.update(columns)
 
     def now(self, doing: str) -> None:
@@ -114,7 +105,6 @@ class Attempt:
 
         Args:
             name: Name of the ``.npz`` file.
-            **arrays: The arrays by name.
         """
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays)

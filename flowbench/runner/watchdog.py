@@ -18,7 +18,6 @@ class Verdict:
     """Why a worker must be stopped.
 
     Attributes:
-        status: What to record.
         reason: Why, in one line.
         gently: Whether it can still be asked; a silent worker cannot.
     """
@@ -41,7 +40,6 @@ def judge(
     Args:
         heartbeat: Its latest heartbeat, None before the first.
         now: Monotonic time.
-        spawned: When it was started.
         limit_s: Charged seconds that it may use; None under a budget without a time limit.
         uncharged_limit_s: Seconds that it may spend on all else: start, evaluation, files.
 

@@ -20,8 +20,6 @@ class Spent:
     Attributes:
         charged_s: Seconds charged by the clock.
         num_devices: Devices that were held for them.
-        steps: Optimizer steps.
-        examples: Training examples.
         epochs: Passes over the train split.
     """
 
@@ -37,10 +35,7 @@ class Budget:
     """Limits on training; the first that is reached ends it.
 
     Attributes:
-        seconds: Charged seconds.
         gpu_hours: Devices times charged hours; an error on a CPU.
-        steps: Optimizer steps.
-        examples: Training examples.
         epochs: Passes over the train split.
     """
 
@@ -53,12 +48,6 @@ class Budget:
     @classmethod
     def parse(cls, text: str) -> Budget:
         """Parses ``60s``, ``2gpuh``, ``5000steps`` or several joined by commas.
-
-        Args:
-            text: The budget.
-
-        Returns:
-            The limits.
 
         Raises:
             SuiteError: The text is malformed, or names one limit twice.
@@ -139,11 +128,7 @@ def parse_duration(text: str, flag: str) -> float:
     """Parses a duration such as ``90s`` or ``2h``.
 
     Args:
-        text: The duration.
         flag: Name of the flag, for the error.
-
-    Returns:
-        Seconds.
 
     Raises:
         SuiteError: The text is malformed.

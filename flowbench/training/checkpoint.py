@@ -16,7 +16,6 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Writes a state under a temporary name, then renames it.
 
     Args:
-        path: Where it shall lie.
         state: Tensors, numbers, texts and containers of them.
     """
     partial = path.with_suffix(path.suffix + ".part")
@@ -32,9 +31,6 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
     Args:
         path: A file of `save_checkpoint`.
-
-    Returns:
-        The state.
 
     Raises:
         StoreError: The file is missing or damaged, or holds more than plain data.

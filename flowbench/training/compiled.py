@@ -19,9 +19,6 @@ def compiled_loss(model: GenerativeModel) -> Loss:
 
     As one graph where the configuration says that it can be; else in parts, and the log says why.
 
-    Args:
-        model: The model.
-
     Returns:
         The loss. Steps must come without a generator, which no graph can take.
     """

@@ -28,7 +28,6 @@ class Device:
     """One device that a job runs on.
 
     Args:
-        kind: What it is.
         name: Its model, e.g. ``NVIDIA H100``; decides what may be compared under a time budget.
         backend: `torch.cuda` or `torch.mps`, or a fake of them; None on a CPU.
     """
@@ -46,9 +45,6 @@ class Device:
         Args:
             requested: ``auto``, ``cpu``, ``cuda`` or ``mps``.
             cpu_name: Model name of the processor.
-
-        Returns:
-            The device.
 
         Raises:
             SuiteError: It is not there.
@@ -120,14 +116,7 @@ class Device:
         return done.stdout.split("\n")[0].strip() or None
 
     def generator(self, seed: int) -> torch.Generator:
-        """A seeded source of noise on this device.
-
-        Args:
-            seed: The seed.
-
-        Returns:
-            The generator.
-        """
+        """A seeded source of noise on this device."""
         return torch.Generator(self.torch_device).manual_seed(seed)
 
     def autocast(self, precision: Precision) -> AbstractContextManager[Any]:
@@ -135,9 +124,6 @@ class Device:
 
         Args:
             precision: ``bfloat16`` casts where torch holds it safe.
-
-        Returns:
-            A context manager.
         """
         if precision != "bfloat16":
             return nullcontext()
@@ -171,7 +157,6 @@ class InFlight:
     """Lets the host run at most two steps ahead of the device.
 
     Args:
-        device: The device.
         most: Steps that may be queued.
     """
 
@@ -231,9 +216,6 @@ def available_kinds() -> list[Kind]:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on the device or on the host.
-
-    Args:
-        error: What was raised.
 
     Returns:
         True for torch's own out-of-memory error, Python's, and the CPU allocator's.

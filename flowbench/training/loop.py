@@ -65,13 +65,10 @@ class Trainer:
         model: The model, initialised and on its device.
         preprocessor: The harness's preprocessing, fitted.
         stream: Makes the endless stream of raw training batches of a seed.
-        budget: When to stop.
         clock: The ledger; the caller has charged what went before.
-        device: Where the model is.
         seed: Seed of batches and noise.
         validate: Scores a model on the validation split, lower is better; None where the model has
             no likelihood.
-        observer: Who watches.
         num_devices: Devices that the job holds.
     """
 

@@ -15,9 +15,6 @@ class ValidationPoint:
     """What one look at the validation split found.
 
     Attributes:
-        step: Optimizer steps done.
-        examples: Training examples seen.
-        charged_s: Seconds charged so far.
         progress: Part of the budget used.
         loss: Mean training loss since the last look; None before the first step.
         raw: Score of the weights, lower is better; None for a model without a likelihood.

@@ -17,10 +17,6 @@ ModelT = TypeVar("ModelT", bound=nn.Module)
 def build_optimizer(training: Training, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     """Builds the optimizer of one parameter group.
 
-    Args:
-        training: The settings.
-        parameters: What it steps.
-
     Returns:
         The optimizer, fused where torch has such a form.
     """
@@ -41,7 +37,6 @@ class Schedule:
     """Learning rate and phase as functions of the budget's progress.
 
     Args:
-        training: The settings.
         step: What one step adds to the progress at least. A warm-up that is shorter than a step is
             left out: it would set the rate of that whole step to 0.
     """
@@ -69,9 +64,6 @@ class Schedule:
 
         Args:
             progress: Part of the budget used.
-
-        Returns:
-            The rate.
         """
         index = self.phase(progress)
         phase = self._phases[index]
@@ -103,7 +95,6 @@ class GuardedStep:
 
     Args:
         training: The settings, among them the largest global gradient norm.
-        parameters: What it steps.
     """
 
     def __init__(self, training: Training, parameters: list[nn.Parameter]) -> None:
@@ -119,9 +110,6 @@ class GuardedStep:
 
     def __call__(self, lr: float) -> Tensor:
         """Clips, guards and steps.
-
-        Args:
-            lr: Learning rate.
 
         Returns:
             1 if the gradient was not finite, else 0; shape (), on the device.

@@ -26,7 +26,6 @@ class Refit:
     Args:
         preprocessor: The harness's preprocessing, fitted.
         stream: Makes the stream of raw training batches of a seed.
-        device: Where the model is.
     """
 
     def __init__(

@@ -127,11 +127,11 @@ def _in_place(product: Any) -> Callable[..., int]:
 
 
 def _attention(q: Any, k: Any, v: Any, *_: Any, **__: Any) -> int:
-    return int(sdpa_flop_count(q, k, v))  # type: ignore[no-untyped-call]
+    return int(sdpa_flop_count(q, k, v))
 
 
 def _attention_backward(grad: Any, q: Any, k: Any, v: Any, *_: Any, **__: Any) -> int:
-    return int(sdpa_backward_flop_count(grad, q, k, v))  # type: ignore[no-untyped-call]
+    return int(sdpa_backward_flop_count(grad, q, k, v))
 
 
 def _devices(x: Tensor) -> list[torch.device]:

@@ -28,7 +28,7 @@ from flowbench_metrics.extractors import shared_network
 from flowbench_metrics.feature_specs import FD_INCEPTION
 from flowbench_metrics.fidelity import FrechetMetric, inception_layer
 from tests.benchmarks.ratios import Ratio, argument_parser, take_turns
-from tests.plugins.flowbench_metrics.conftest import FakeTrained
+from tests.plugins.flowbench_metrics.fakes import FakeTrained
 from tests.plugins.flowbench_metrics.images import image_info, images, samples_of, splits_of
 from tests.plugins.flowbench_metrics.inception import write_random_inception
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from flowbench.api import Batch
-from flowbench.api.models import DensityModel
+from flowbench.api.models import DensityModel, split_info
 from flowbench.api.units import bits_per_dim
 from flowbench.data.batches import TrainBatches
 from flowbench.data.library.splits import LoadedData
@@ -89,7 +89,7 @@ def bare_loop(model: DensityModel, preprocessor: Preprocessor, data: LoadedData)
             index = torch.randint(len(x_train), (training.batch_size,), generator=generator)
             x, _ = preprocessor.forward(x_train[index], generator)
             optimizer.zero_grad(set_to_none=True)
-            log_prob = model.log_prob(x, generator=generator)
+            log_prob, _ = split_info(model.log_prob(x, generator=generator))
             bits_per_dim(log_prob, model.data.num_dims).mean().backward()
             if training.clip_norm is not None:
                 torch.nn.utils.clip_grad_norm_(parameters, training.clip_norm)

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from flowbench.api import Batch, DatasetInfo, ModelConfig, Step
-from flowbench.api.models import GenerativeModel
+from flowbench.api.models import GenerativeModel, split_info
 from flowbench.data.preprocess import Preprocessor
 from flowbench.training.optim import GuardedStep
 from flowbench_models.augmented.denseflow.config import DenseFlowConfig
@@ -84,7 +84,7 @@ def our_step(model: GenerativeModel, raw: Tensor) -> Run:
     def run() -> None:
         guarded.zero_grad()
         batch = Batch(x=preprocessor.forward(raw, generator)[0])
-        model.loss(batch, step).backward()
+        split_info(model.loss(batch, step))[0].backward()
         guarded(training.lr)
 
     return run

@@ -7,6 +7,7 @@ published or released at least once.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import ClassVar
 
 import numpy as np
@@ -314,7 +315,7 @@ class LogOfZero(Flow):
         return -super().log_prob(batch.x).mean()
 
 
-@mutant("finite")
+@mutant("training")
 class ExplodesInTraining(Flow):
     num_steps = 0
 
@@ -347,6 +348,43 @@ class AccumulatorOfDefaultType(Flow):
         total = torch.zeros(len(x))
         total += ladj
         return latents, total
+
+
+# --- compiling, accumulating, refitting -----------------------------------------------------------
+
+
+@mutant("full_graph")
+class ReadsProgressOnTheHost(Flow):
+    def loss(self, batch: Batch, step: Step) -> Tensor:
+        return super().loss(batch, step) * (2.0 if step.progress > 0.5 else 1.0)
+
+
+class NoReasonConfig(FlowConfig):
+    full_graph: ClassVar = False
+
+
+@mutant("full_graph", NoReasonConfig)
+class NotOneGraphAndNoReason(Flow):
+    pass
+
+
+@mutant("accumulation")
+class ChangesABufferThatItsGraphHolds(Flow):
+    def __init__(self, config: ModelConfig, data: DatasetInfo) -> None:
+        super().__init__(config, data)
+        self.register_buffer("weight", torch.ones(()))
+
+    def loss(self, batch: Batch, step: Step) -> Tensor:
+        if self.training:
+            self.weight.mul_(0.999)
+        return super().loss(batch, step) * self.weight
+
+
+@mutant("refit")
+class RefitsAParameter(Flow):
+    def refit(self, batches: Iterable[Batch], *, generator: torch.Generator) -> None:
+        for batch in batches:
+            self.layers[0].net[0].bias.add_(batch.x.mean())
 
 
 # --- training and state ---------------------------------------------------------------------------
@@ -430,6 +468,13 @@ class SetsTheDefaultDtype(Flow):
         values = super().log_prob(x)
         torch.set_default_dtype(torch.float64)
         return values
+
+
+@mutant("process_state")
+class InitialisesFromTheGlobalGenerator(Flow):
+    def initialize(self, batch: Batch, *, generator: torch.Generator) -> None:
+        super().initialize(batch, generator=generator)
+        self.mean.add_(0.1 * torch.randn(self.mean.shape))
 
 
 @mutant("process_state")

@@ -7,6 +7,7 @@ the one thing that its name says.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -293,6 +294,22 @@ class Gan(GenerativeModel):
         return self.generate(noise).view(num, *self.data.event_shape)
 
 
+class SevenConfig(FlowConfig):
+    def unsupported(self, data: DatasetInfo) -> str | None:
+        return None if data.num_dims == 7 else "made for 7 dims, a form that no contract thinks of"
+
+
+SEVEN = DatasetInfo(
+    name="seven",
+    modality="audio",
+    event_shape=(1, 7),
+    levels=None,
+    num_train=1,
+    num_validation=1,
+    num_test=1,
+)
+
+
 def spec(name: str, model: type, config: type, *modalities: str) -> ModelSpec:
     return ModelSpec(
         name=name,
@@ -311,6 +328,7 @@ SOUND = [
     spec("sound-latent", LatentVariable, LatentConfig),
     spec("sound-categorical", Categorical, CategoricalConfig, "image"),
     spec("sound-gan", Gan, GanConfig),
+    replace(spec("sound-seven", Flow, SevenConfig, "audio"), forms=(SEVEN,)),
 ]
 
 

@@ -75,6 +75,16 @@ def test_a_model_is_checked_on_the_form_of_a_dataset(registry: Registry) -> None
     assert report.status == "passed"
 
 
+def test_a_model_is_checked_on_the_forms_that_its_spec_names(registry: Registry) -> None:
+    report = check_model(registry, "sound-seven")
+    assert report.status == "passed", "\n".join(report.lines())
+    assert {result.case for result in report.results} == {"1x7 audio, real-valued"}
+    passed = {result.name for result in report.results if result.status == "passed"}
+    assert {"jacobian", "training", "full_graph"} <= passed
+    (mass,) = [result for result in report.results if result.name == "mass"]
+    assert "too many for quadrature" in mass.detail
+
+
 def test_a_model_without_a_case_is_not_called_sound(registry: Registry) -> None:
     report = check_model(registry, "sound-augmented", dataset="sound-images")
     assert report.status == "skipped"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from flowbench.api.config import Augmentation
 from flowbench.data.augment import augmented, num_draws, shifted
 
 
@@ -46,7 +47,9 @@ def test_each_image_of_a_batch_moves_by_itself() -> None:
         ("shift_tenth_zeros", 32, 3, (3.2 - 2.5) / 6.4),
     ],
 )
-def test_shifts_are_those_of_the_released_code(kind, size, largest, share_of_largest) -> None:
+def test_shifts_are_those_of_the_released_code(
+    kind: Augmentation, size: int, largest: int, share_of_largest: float
+) -> None:
     num = 20_000
     x = torch.arange(size).view(1, 1, 1, size).expand(num, 1, size, size)
     draws = torch.rand(num, 2, generator=torch.Generator().manual_seed(0))
@@ -58,7 +61,7 @@ def test_shifts_are_those_of_the_released_code(kind, size, largest, share_of_lar
 
 def test_changes_follow_one_another_and_take_draws_of_their_own() -> None:
     x = torch.arange(8).view(1, 1, 1, 8)
-    both = ("horizontal_flip", "shift")
+    both: tuple[Augmentation, ...] = ("horizontal_flip", "shift")
     assert num_draws(both) == 3
     right = augmented(x, torch.tensor([[0.1, 0.5, 0.99]]), both)
     assert right.flatten().tolist() == [7, 6, 5, 4, 3, 2, 1, 0]  # 4 % of 8 is less than a pixel

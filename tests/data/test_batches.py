@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from flowbench.api import Split
+from flowbench.api.config import Augmentation
 from flowbench.data import batches
 from flowbench.data.batches import TrainBatches, eval_batches
 from flowbench.data.rows import take_rows
@@ -127,7 +128,7 @@ def streamed(
 def test_a_checkpoint_knows_what_was_handed_out_and_not_what_lies_ready(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, done: int
 ) -> None:
-    augment = ("horizontal_flip",)
+    augment: tuple[Augmentation, ...] = ("horizontal_flip",)
     resident = TrainBatches(numbered(10), 4, 3, CPU, augment=augment)
     stream = streamed(numbered(10), tmp_path, monkeypatch, augment=augment)
     for _ in range(done):

@@ -8,9 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from flowbench.api import (
+    Context,
     ContextInput,
     DataSplits,
     DensityModel,
@@ -20,6 +21,7 @@ from flowbench.api import (
     ModelConfig,
     Preprocessing,
     SampleSettings,
+    SamplingOptions,
     Split,
     UniformDequantization,
     report_progress,
@@ -60,11 +62,20 @@ class Uniform(DensityModel):
         super().__init__(config, INFO)
         self.anchor = nn.Parameter(torch.zeros(1))
 
-    def log_prob(self, x, context=None, *, generator=None):
+    def log_prob(
+        self, x: Tensor, context: Context | None = None, *, generator: torch.Generator | None = None
+    ) -> Tensor:
         plain = torch.full((len(x),), -2 * math.log(LEVELS), dtype=torch.float64)
         return plain if context is None else plain + context["label"]
 
-    def sample(self, num, context=None, *, settings, generator):
+    def sample(
+        self,
+        num: int,
+        context: Context | None = None,
+        *,
+        settings: SamplingOptions,
+        generator: torch.Generator,
+    ) -> Tensor:
         report_progress(0.5)
         return torch.ones(num, 2)
 

@@ -9,7 +9,7 @@ import torch
 
 from flowbench.api.config import MetricSettings, ModelConfig, Preprocessing
 from flowbench.api.data import DataSplits
-from flowbench.api.specs import MetricSpec
+from flowbench.api.specs import DatasetInfo, MetricSpec
 from flowbench.data.preprocess import Preprocessor
 from flowbench.evaluation.evaluate import not_applicable, requested_metrics
 from flowbench.evaluation.harness import Harness
@@ -22,11 +22,11 @@ SPEC = MetricSpec(name="m", compute="", unit="", direction="none", summary="")
 
 
 @pytest.fixture
-def info(fake_registry: Registry):
+def info(fake_registry: Registry) -> DatasetInfo:
     return load_dataset(fake_registry, "fake-vectors", ".").info
 
 
-def test_all_that_apply_are_the_defaults(info) -> None:
+def test_all_that_apply_are_the_defaults(info: DatasetInfo) -> None:
     specs = {
         "plain": SPEC,
         "opt-in": replace(SPEC, default=False),
@@ -39,7 +39,7 @@ def test_all_that_apply_are_the_defaults(info) -> None:
     assert requested_metrics(specs, ["opt-in"], info) == ["opt-in"]
 
 
-def test_what_does_not_apply_says_why(info) -> None:
+def test_what_does_not_apply_says_why(info: DatasetInfo) -> None:
     assert not_applicable(replace(SPEC, num_dims=3), info) == (
         "m is defined for 3 dims, fake-vectors has 2"
     )

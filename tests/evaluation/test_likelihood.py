@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from flowbench.api import (
+    Context,
     DatasetInfo,
     DensityModel,
+    Info,
     Likelihood,
+    LikelihoodResult,
     Logit,
     ModelConfig,
     Preprocessing,
@@ -28,6 +34,9 @@ from flowbench.api.models import LOG_2PI
 from flowbench.data.preprocess import Preprocessor
 from flowbench.errors import ShapeError
 from flowbench.evaluation.likelihood import evaluate_likelihood, log_mean_exp
+from tests.fakes import LatentConfig, LinearGaussianLatent
+
+LogProb = Callable[[Tensor, Context | None, torch.Generator | None], Tensor]
 
 DEQUANTIZED = Likelihood(measure="discrete", dequantization="uniform", noise="weights", bound=True)
 
@@ -59,34 +68,38 @@ def vector_info(dims: int) -> DatasetInfo:
 class Closed(DensityModel):
     """A density given by a function of (x, context, generator)."""
 
-    def __init__(self, config: ModelConfig, data: DatasetInfo, function) -> None:
+    def __init__(self, config: ModelConfig, data: DatasetInfo, function: LogProb) -> None:
         super().__init__(config, data)
         self.function = function
         self.anchor = nn.Parameter(torch.zeros(1))
 
-    def log_prob(self, x, context=None, *, generator=None):
+    def log_prob(
+        self, x: Tensor, context: Context | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Info]:
         return self.function(x, context, generator), {"nfe": torch.tensor(7.0)}
 
 
 class CountsRows(Closed):
     """Notes how many rows a pass has."""
 
-    def log_prob(self, x, context=None, *, generator=None):
+    def log_prob(
+        self, x: Tensor, context: Context | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Info]:
         values, _ = super().log_prob(x, context, generator=generator)
         return values, {"rows": torch.full((len(x),), float(len(x)))}
 
 
 def evaluate(
-    function,
-    info,
-    x,
-    preprocessing=None,
-    kind=DEQUANTIZED,
-    draws=1,
-    context=None,
-    batch_size=64,
-    model_class=Closed,
-):
+    function: LogProb,
+    info: DatasetInfo,
+    x: NDArray[Any],
+    preprocessing: Preprocessing | None = None,
+    kind: Likelihood = DEQUANTIZED,
+    draws: int = 1,
+    context: Mapping[str, NDArray[Any]] | None = None,
+    batch_size: int = 64,
+    model_class: type[Closed] = Closed,
+) -> LikelihoodResult:
     config = ModelConfig(preprocessing=preprocessing or Preprocessing())
     preprocessor = Preprocessor(config.preprocessing, info, dtype=torch.float64)
     split = Split(x=x, context=context or {})
@@ -103,20 +116,21 @@ def evaluate(
     )
 
 
-def integers(info: DatasetInfo, num: int = 64) -> np.ndarray:
+def integers(info: DatasetInfo, num: int = 64) -> NDArray[np.uint8]:
+    assert info.levels is not None
     rng = np.random.default_rng(0)
     return rng.integers(0, info.levels, size=(num, *info.event_shape)).astype(np.uint8)
 
 
 # The base density of each preprocessing's image that makes the model uniform on raw values.
-def uniform_on(low: float, high: float):
+def uniform_on(low: float, high: float) -> LogProb:
     return lambda x, *_: torch.full((len(x),), -math.log(high - low) * x[0].numel())
 
 
-def logistic_of(alpha: float):
+def logistic_of(alpha: float) -> LogProb:
     """Density of logit(alpha + (1 - 2 alpha) u) for uniform u."""
 
-    def log_prob(y: Tensor, *_) -> Tensor:
+    def log_prob(y: Tensor, *_: object) -> Tensor:
         log_sigmoid = nn.functional.logsigmoid
         per_dim = log_sigmoid(y) + log_sigmoid(-y) - math.log(1 - 2 * alpha)
         return per_dim.flatten(1).sum(1)
@@ -145,7 +159,9 @@ UNIFORMS = [
 
 @pytest.mark.parametrize("levels", [2, 17, 256])
 @pytest.mark.parametrize(("preprocessing", "density"), UNIFORMS)
-def test_a_uniform_model_has_exactly_log2_k_bits(preprocessing, density, levels: int) -> None:
+def test_a_uniform_model_has_exactly_log2_k_bits(
+    preprocessing: Preprocessing, density: Callable[[int], LogProb], levels: int
+) -> None:
     info = image_info(levels)
     result = evaluate(density(levels), info, integers(info), preprocessing, draws=4)
     bits = bits_per_dim(result.log_prob, result.num_dims)
@@ -157,7 +173,7 @@ def test_a_gaussian_has_its_entropy() -> None:
     info, std = vector_info(3), 2.5
     x = np.random.default_rng(0).normal(0, std, size=(40_000, 3)).astype(np.float32)
 
-    def log_prob(z: Tensor, *_) -> Tensor:
+    def log_prob(z: Tensor, *_: object) -> Tensor:
         return (-0.5 * ((z / std) ** 2 + LOG_2PI) - math.log(std)).sum(1)
 
     kind = Likelihood(measure="continuous")
@@ -171,7 +187,7 @@ def test_standardising_changes_the_density_by_its_ladj() -> None:
     info = vector_info(2)
     x = np.random.default_rng(0).normal([1.0, -5.0], [2.0, 0.1], size=(4000, 2)).astype(np.float32)
 
-    def log_prob(z: Tensor, *_) -> Tensor:
+    def log_prob(z: Tensor, *_: object) -> Tensor:
         return (-0.5 * (z**2 + LOG_2PI)).sum(1)
 
     kind = Likelihood(measure="continuous")
@@ -190,7 +206,7 @@ def test_a_discretised_logistic_is_approached_by_its_dequantized_bound() -> None
     cdf = 1 / (1 + np.exp(-edges))
     exact = np.log(cdf[1] - cdf[0]).reshape(len(x), -1).sum(1)
 
-    def log_prob(y: Tensor, *_) -> Tensor:
+    def log_prob(y: Tensor, *_: object) -> Tensor:
         z = (y - mean) / scale
         return (-z - 2 * nn.functional.softplus(-z) - math.log(scale)).flatten(1).sum(1)
 
@@ -203,13 +219,15 @@ def test_a_discretised_logistic_is_approached_by_its_dequantized_bound() -> None
     assert gaps[2] < 0.02
 
 
-def test_the_importance_weighted_bound_approaches_the_exact_likelihood(fakes) -> None:
+def test_the_importance_weighted_bound_approaches_the_exact_likelihood() -> None:
     info = vector_info(2)
     x = np.random.default_rng(1).normal(0, 2**0.5, size=(500, 2)).astype(np.float32)
     exact = (-0.25 * x.astype(np.float64) ** 2 - 0.5 * math.log(4 * math.pi)).sum(1)
-    model = fakes.LinearGaussianLatent(fakes.LatentConfig(), info)
+    model = LinearGaussianLatent(LatentConfig(), info)
     kind = Likelihood(measure="continuous", noise="weights", bound=True)
-    log_prob = lambda x, context, generator: model.log_prob(x, generator=generator)  # noqa: E731
+
+    def log_prob(x: Tensor, _: object, generator: torch.Generator | None) -> Tensor:
+        return model.log_prob(x, generator=generator)
 
     def gap(draws: int) -> float:
         result = evaluate(log_prob, info, x, kind=kind, draws=draws)
@@ -227,7 +245,7 @@ def test_estimator_noise_does_not_raise_an_unbiased_estimate() -> None:
     info = vector_info(2)
     x = np.zeros((400, 2), np.float32)
 
-    def noisy(z: Tensor, context, generator) -> Tensor:
+    def noisy(z: Tensor, _: object, generator: torch.Generator | None) -> Tensor:
         return -3.0 + 2.0 * torch.randn(len(z), generator=generator, dtype=z.dtype)
 
     unbiased = Likelihood(measure="continuous", noise="estimates")
@@ -258,7 +276,7 @@ def test_a_pass_takes_as_many_draws_as_its_rows_allow() -> None:
     info = vector_info(1)
     rows: list[int] = []
 
-    def log_prob(z: Tensor, given, generator) -> Tensor:
+    def log_prob(z: Tensor, _: object, generator: torch.Generator | None) -> Tensor:
         rows.append(len(z))
         return z[:, 0] + torch.rand(len(z), generator=generator)
 
@@ -275,7 +293,7 @@ def test_where_memory_runs_out_passes_shrink_and_the_estimate_is_that_of_smaller
     info = image_info(4)
     x = integers(info, 50)
 
-    def fits(most: int):
+    def fits(most: int) -> LogProb:
         def log_prob(z: Tensor, *_: object) -> Tensor:
             if len(z) > most:
                 raise torch.OutOfMemoryError("too many rows")
@@ -283,9 +301,9 @@ def test_where_memory_runs_out_passes_shrink_and_the_estimate_is_that_of_smaller
 
         return log_prob
 
-    with pytest.warns(UserWarning, match="64 rows in a pass .* passes of 16") as said:
+    with pytest.warns(UserWarning, match="64 rows in a pass .* passes of 16") as warned:
         halved = evaluate(fits(20), info, x, draws=4, batch_size=64)
-    assert len(said) == 1
+    assert len(warned) == 1
     small = evaluate(fits(1000), info, x, draws=4, batch_size=16)
     assert np.array_equal(halved.log_prob, small.log_prob)
     with pytest.raises(torch.OutOfMemoryError, match="too many rows"):
@@ -304,9 +322,9 @@ def test_diagnostics_are_means_over_rows() -> None:
 def test_labels_are_withheld_unless_the_likelihood_is_given_them() -> None:
     info = vector_info(1)
     x, context = np.zeros((4, 1), np.float32), {"label": np.arange(4)}
-    seen = []
+    seen: list[Context | None] = []
 
-    def log_prob(z: Tensor, given, *_) -> Tensor:
+    def log_prob(z: Tensor, given: Context | None, _: object) -> Tensor:
         seen.append(given)
         return z[:, 0]
 
@@ -314,6 +332,7 @@ def test_labels_are_withheld_unless_the_likelihood_is_given_them() -> None:
     evaluate(log_prob, info, x, kind=kind, context=context)
     evaluate(log_prob, info, x, kind=kind.model_copy(update={"given": ("label",)}), context=context)
     assert seen[0] is None
+    assert seen[1] is not None
     assert torch.equal(seen[1]["label"], torch.arange(4))
 
 

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import pytest
 
+from flowbench.api import DatasetInfo, Ema
 from flowbench.data.library.splits import validation_size
 from flowbench.errors import ConfigError, UnknownNameError
 from flowbench.registry import Registry
 from flowbench.registry.configs import configure
 
 
-def info(registry: Registry, name: str):
+def info(registry: Registry, name: str) -> DatasetInfo:
     spec = registry.dataset(name).spec
     return spec.info(validation_size(spec))
 
@@ -26,9 +27,26 @@ def test_overrides_reach_nested_fields_and_keep_their_neighbours(fake_registry: 
     assert (got.training.lr, got.training.batch_size, got.width) == (0.5, 16, 9)
 
 
+@pytest.mark.parametrize("preset", ["images", "averaged"])
+def test_an_average_is_set_by_its_decay(fake_registry: Registry, preset: str) -> None:
+    data = info(fake_registry, "fake-images")
+    key = "training.average.decay"
+    got = configure(fake_registry, f"fake-gaussian:{preset}", data, {key: 0.99}).config
+    assert got.training.average == Ema(decay=0.99)
+    with pytest.raises(ConfigError, match=r"fake-gaussian\.training\.average\.decay: .* got 2"):
+        configure(fake_registry, f"fake-gaussian:{preset}", data, {key: 2})
+
+
+def test_what_comes_later_is_refused_by_its_name(fake_registry: Registry) -> None:
+    data = info(fake_registry, "fake-images")
+    with pytest.raises(ConfigError, match=r"training\.groups: not yet; all groups"):
+        configure(fake_registry, "fake-gaussian", data, {"training.groups.critic.every": 2})
+
+
 @pytest.mark.parametrize(
     ("key", "message"),
     [
+        ("training.average.rate", "unknown key 'rate' of 'fake-gaussian.training.average'"),
         ("widht", "unknown key 'widht' of 'fake-gaussian'; did you mean 'width'?"),
         ("training.rate", "unknown key 'rate' of 'fake-gaussian.training'"),
         ("width.x", "is a value, it has no key 'x'"),

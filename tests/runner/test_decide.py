@@ -1,19 +1,27 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flowbench.registry import Registry
 from flowbench.runner.attempt import CHECKPOINT, MODEL, AttemptDir, ResultsDir
-from flowbench.runner.decide import Decision, Machine, decide
+from flowbench.runner.decide import Decision, Machine, Rerun, decide
 from flowbench.runner.plan import Job, plan
-from flowbench.store.records import AttemptRow, MeasurementRow
+from flowbench.store.records import AttemptRow, AttemptStatus, MeasurementRow
 from flowbench.suite.schema import Suite
 
 MACHINE = Machine(device_kind="cpu", device_name="a CPU", num_threads=1)
 CODE = "c0de"
+
+Leave = Callable[..., AttemptDir]
+"""Leaves an attempt behind: its status, its files, and what its record says besides."""
+
+Decided = Callable[..., Decision]
+"""What is decided for the job, or for another, under a ``--rerun``."""
 
 
 @pytest.fixture(scope="module")
@@ -26,16 +34,16 @@ def job(fake_registry: Registry) -> Job:
 
 
 @pytest.fixture
-def leave(job: Job, tmp_path: Path):
+def leave(job: Job, tmp_path: Path) -> Leave:
     """Leaves an attempt behind, as a worker would."""
 
     def make(
-        status: str,
+        status: AttemptStatus,
         *files: str,
         metrics: tuple[str, ...] = ("fake_nll",),
         value: float | None = 1.0,
-        **fields,
-    ):
+        **fields: Any,
+    ) -> AttemptDir:
         attempt = ResultsDir(tmp_path).new_attempt(job.row.job_id)
         for name in files:
             (attempt.path / name).touch()
@@ -50,7 +58,7 @@ def leave(job: Job, tmp_path: Path):
             )
             for m in metrics
         )
-        facts = {
+        facts: dict[str, Any] = {
             "device_kind": "cpu",
             "device_name": "a CPU",
             "num_threads": 1,
@@ -76,19 +84,19 @@ def leave(job: Job, tmp_path: Path):
 
 
 @pytest.fixture
-def decided(job: Job, tmp_path: Path):
-    def make(rerun: str | None = None, code: str = CODE, job: Job = job) -> Decision:
+def decided(job: Job, tmp_path: Path) -> Decided:
+    def make(rerun: Rerun | None = None, code: str = CODE, job: Job = job) -> Decision:
         attempts = ResultsDir(tmp_path).attempts(job.row.job_id)
         return decide(job, attempts, MACHINE, code, rerun)
 
     return make
 
 
-def test_a_new_job_runs(decided) -> None:
+def test_a_new_job_runs(decided: Decided) -> None:
     assert decided().action == "run"
 
 
-def test_a_done_job_is_reused_unless_all_is_asked_for(leave, decided) -> None:
+def test_a_done_job_is_reused_unless_all_is_asked_for(leave: Leave, decided: Decided) -> None:
     leave("ok")
     assert decided().action == "reuse"
     assert not decided().stale
@@ -96,20 +104,24 @@ def test_a_done_job_is_reused_unless_all_is_asked_for(leave, decided) -> None:
     assert decided("all").action == "run"
 
 
-def test_a_result_of_other_code_is_stale(leave, decided) -> None:
+def test_a_result_of_other_code_is_stale(leave: Leave, decided: Decided) -> None:
     leave("ok")
     assert decided(code="other").stale
     assert decided("stale", code="other").action == "run"
 
 
-def test_under_a_time_budget_another_machine_is_another_result(leave, decided, job: Job) -> None:
+def test_under_a_time_budget_another_machine_is_another_result(
+    leave: Leave, decided: Decided, job: Job
+) -> None:
     leave("ok", num_threads=2)
     assert decided().action == "run"
     by_steps = replace(job, row=job.row.model_copy(update={"budget": "5steps"}))
     assert decided(job=by_steps).action == "reuse"
 
 
-def test_missing_metrics_are_measured_on_the_trained_weights(leave, decided) -> None:
+def test_missing_metrics_are_measured_on_the_trained_weights(
+    leave: Leave, decided: Decided
+) -> None:
     attempt = leave("ok", MODEL, metrics=())
     decision = decided()
     assert decision.action == "evaluate"
@@ -118,7 +130,7 @@ def test_missing_metrics_are_measured_on_the_trained_weights(leave, decided) -> 
 
 
 def test_a_metric_that_lacked_weights_is_measured_once_they_are_here(
-    leave, decided, job: Job
+    leave: Leave, decided: Decided, job: Job
 ) -> None:
     leave("ok", MODEL, value=None)
     assert decided().action == "reuse"
@@ -129,7 +141,9 @@ def test_a_metric_that_lacked_weights_is_measured_once_they_are_here(
 
 
 @pytest.mark.parametrize("status", ["timeout", "oom", "diverged", "crashed"])
-def test_a_failure_stands_until_it_is_asked_for(leave, decided, status: str) -> None:
+def test_a_failure_stands_until_it_is_asked_for(
+    leave: Leave, decided: Decided, status: AttemptStatus
+) -> None:
     leave(status, CHECKPOINT)
     assert decided().action == "leave"
     assert "because" in decided().why
@@ -140,23 +154,25 @@ def test_a_failure_stands_until_it_is_asked_for(leave, decided, status: str) -> 
 @pytest.mark.parametrize(
     ("files", "action"), [((), "run"), ((CHECKPOINT,), "resume"), ((MODEL,), "evaluate")]
 )
-def test_an_interrupted_job_goes_on_where_it_was(leave, decided, status, files, action) -> None:
+def test_an_interrupted_job_goes_on_where_it_was(
+    leave: Leave, decided: Decided, status: AttemptStatus, files: tuple[str, ...], action: str
+) -> None:
     leave(status, *files)
     assert decided().action == action
 
 
-def test_a_later_failure_does_not_hide_an_earlier_result(leave, decided) -> None:
+def test_a_later_failure_does_not_hide_an_earlier_result(leave: Leave, decided: Decided) -> None:
     leave("ok")
     leave("crashed")
     assert decided().action == "reuse"
 
 
-def test_what_cannot_run_is_skipped_with_its_reason(decided, job: Job) -> None:
+def test_what_cannot_run_is_skipped_with_its_reason(decided: Decided, job: Job) -> None:
     decision = decided(job=replace(job, unsupported="needs images"))
     assert (decision.action, decision.why) == ("skip", "needs images")
 
 
-def test_a_damaged_record_counts_as_none(leave, decided) -> None:
-    attempt: AttemptDir = leave("ok")
+def test_a_damaged_record_counts_as_none(leave: Leave, decided: Decided) -> None:
+    attempt = leave("ok")
     attempt.write("record.json", "{")
     assert decided().action == "run"

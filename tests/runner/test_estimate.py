@@ -12,14 +12,14 @@ from flowbench.runner.decide import Decision
 from flowbench.runner.estimate import estimate
 from flowbench.runner.executors.local import LocalExecutor
 from flowbench.runner.plan import Unprepared, plan
-from flowbench.runner.run import PreparedRun
+from flowbench.runner.run import ReadyRun
 from flowbench.runner.schedule import RunOptions
 from flowbench.suite.schema import Suite
 
 
-def prepared(
+def ready_run(
     registry: Registry, budget: str, *actions: Any, device: str = "cpu", missing: int = 0
-) -> PreparedRun:
+) -> ReadyRun:
     suite = Suite(models=("fake-gaussian",), datasets=("fake-images",), budget=budget)
     (job,) = plan(suite, registry, Path())
     far = Unprepared(
@@ -29,7 +29,7 @@ def prepared(
         budget=budget,
         error=DataMissingError("dataset 'far' is not prepared"),
     )
-    return PreparedRun(
+    return ReadyRun(
         decisions=[(job, Decision(action=action, why="")) for action in actions],
         results=ResultsDir(Path()),
         executor=LocalExecutor("cpu", (), 1),
@@ -41,7 +41,7 @@ def prepared(
 
 
 def test_a_budget_of_time_bounds_the_training(fake_registry: Registry) -> None:
-    run = prepared(fake_registry, "30min", "run", "resume", "reuse", "evaluate", "skip")
+    run = ready_run(fake_registry, "30min", "run", "resume", "reuse", "evaluate", "skip")
     assert estimate(run) == (
         "2 to train, 1 to evaluate, 1 cached, 1 left; "
         "at most 1 device-hours of training (evaluation comes on top)"
@@ -61,11 +61,11 @@ def test_a_budget_of_time_bounds_the_training(fake_registry: Registry) -> None:
 def test_estimates_say_what_they_know(
     fake_registry: Registry, budget: str, device: str, said: str
 ) -> None:
-    assert said in estimate(prepared(fake_registry, budget, "run", device=device))
+    assert said in estimate(ready_run(fake_registry, budget, "run", device=device))
 
 
 def test_jobs_that_wait_for_data_are_counted_apart(fake_registry: Registry) -> None:
-    said = estimate(prepared(fake_registry, "1h", "reuse", missing=3))
+    said = estimate(ready_run(fake_registry, "1h", "reuse", missing=3))
     assert said.splitlines() == [
         "1 cached",
         "6 more wait for their data; at most 6 device-hours of training (evaluation comes on top)",

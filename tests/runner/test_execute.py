@@ -140,6 +140,19 @@ def test_trained_weights_are_measured_again_with_what_they_cost(begin: Begin) ->
     assert again.clock.ledger()["train"] >= spent > 0
 
 
+@pytest.mark.slow  # torch's own compiler runs
+def test_a_compiled_training_is_charged_for_compiling_and_reproducible(begin: Begin) -> None:
+    overrides = {"fake-gaussian.training.compile": True}
+    attempts = [begin(overrides=overrides, budget="3steps") for _ in range(2)]
+    for attempt in attempts:
+        execute(attempt)
+    first, again = attempts
+    assert first.known["steps"] == 3
+    assert first.known["measurements"] == again.known["measurements"]
+    ledger = first.clock.ledger()
+    assert ledger["compile"] > ledger["train"] > 0
+
+
 def test_a_failed_attempt_knows_how_far_it_came(begin: Begin) -> None:
     attempt = begin(models=("fake-crash",))
     with pytest.raises(ValueError, match="breaks in its loss"):

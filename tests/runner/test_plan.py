@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,12 +17,16 @@ from flowbench.suite.schema import Suite
 HERE = Path()
 
 
-def suite(**changes) -> Suite:
-    base = {"models": ("fake-gaussian",), "datasets": ("fake-images",), "budget": "5steps"}
+def suite(**changes: Any) -> Suite:
+    base: dict[str, Any] = {
+        "models": ("fake-gaussian",),
+        "datasets": ("fake-images",),
+        "budget": "5steps",
+    }
     return Suite(**{**base, **changes})
 
 
-def ids(registry: Registry, **changes) -> set[str]:
+def ids(registry: Registry, **changes: Any) -> set[str]:
     return {job.row.job_id for job in plan(suite(**changes), registry, HERE)}
 
 
@@ -49,7 +55,9 @@ def test_jobs_are_models_by_datasets_by_seeds(fake_registry: Registry) -> None:
         {"protocol": {"eval_draws": 3}},
     ],
 )
-def test_whatever_is_asked_differently_is_another_job(fake_registry, changes) -> None:
+def test_whatever_is_asked_differently_is_another_job(
+    fake_registry: Registry, changes: dict[str, Any]
+) -> None:
     assert not ids(fake_registry) & ids(fake_registry, **changes)
 
 
@@ -63,7 +71,9 @@ def test_whatever_is_asked_differently_is_another_job(fake_registry, changes) ->
         {"name": "other", "title": "T"},
     ],
 )
-def test_the_same_request_in_other_words_is_the_same_job(fake_registry, changes) -> None:
+def test_the_same_request_in_other_words_is_the_same_job(
+    fake_registry: Registry, changes: dict[str, Any]
+) -> None:
     assert ids(fake_registry) == ids(fake_registry, **changes)
 
 
@@ -90,14 +100,14 @@ def test_a_job_named_twice_runs_once(fake_registry: Registry) -> None:
         ({"overrides": {"fake-gaussian": 5}}, SuiteError, "write model.key=value"),
     ],
 )
-def test_nothing_is_planned_when_anything_is_wrong(fake_registry, changes, error, message) -> None:
+def test_nothing_is_planned_when_anything_is_wrong(
+    fake_registry: Registry, changes: dict[str, Any], error: type[Exception], message: str
+) -> None:
     with pytest.raises(error, match=message):
         plan(suite(**changes), fake_registry, HERE)
 
 
 def test_a_dataset_that_cannot_be_read_says_so(fake_registry: Registry) -> None:
-    from dataclasses import replace
-
     entry = fake_registry.dataset("fake-images")
     unread = replace(entry, spec=replace(entry.spec, load=None))
     registry = replace(fake_registry, datasets={"fake-images": unread})
@@ -108,8 +118,6 @@ def test_a_dataset_that_cannot_be_read_says_so(fake_registry: Registry) -> None:
 def test_datasets_that_are_not_prepared_are_set_apart(
     fake_registry: Registry, tmp_path: Path
 ) -> None:
-    from dataclasses import replace
-
     entry = fake_registry.dataset("fake-images")
     remote = replace(entry, spec=replace(entry.spec, name="far", convert="tests.fakes:convert"))
     registry = replace(fake_registry, datasets={**fake_registry.datasets, "far": remote})
@@ -146,7 +154,7 @@ keys = st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5),
 
 
 @given(keys)
-def test_job_id_does_not_depend_on_key_order(config: dict) -> None:
+def test_job_id_does_not_depend_on_key_order(config: dict[str, Any]) -> None:
     asked = {"model": "m", "dataset": "d", "seed": 0, "config": config}
     shuffled = {"config": dict(reversed(config.items())), "seed": 0, "dataset": "d", "model": "m"}
     assert job_id(asked) == job_id(shuffled)

@@ -9,8 +9,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,9 +23,19 @@ from flowbench.contract.by_name import keep
 from flowbench.errors import StoreError
 from flowbench.registry import PluginSelection, Registry, load_registry
 from flowbench.runner import schedule
-from flowbench.runner.attempt import CHECKPOINT, MODEL, ORDER, AttemptDir, ResultsDir
+from flowbench.runner.attempt import (
+    CHECKPOINT,
+    MODEL,
+    ORDER,
+    AttemptDir,
+    Heartbeat,
+    ResultsDir,
+)
+from flowbench.runner.decide import Decision
+from flowbench.runner.executors.base import Slot
 from flowbench.runner.load import load_job
-from flowbench.runner.run import PreparedRun, RunRequest, prepare
+from flowbench.runner.plan import Job
+from flowbench.runner.run import ReadyRun, RunRequest, get_ready
 from flowbench.runner.schedule import Scheduler
 from flowbench.store.checks import latest_checks
 from flowbench.store.queries import list_attempts
@@ -39,20 +52,20 @@ class Quiet:
         self.warnings: list[str] = []
         self.beats: list[tuple[str, int]] = []
 
-    def started(self, job, attempt, slot) -> None: ...
+    def started(self, job: Job, attempt: AttemptDir, slot: Slot) -> None: ...
 
-    def beat(self, job, heartbeat) -> None:
+    def beat(self, job: Job, heartbeat: Heartbeat) -> None:
         self.beats.append((job.row.model, heartbeat.step))
 
-    def ended(self, job, record) -> None: ...
+    def ended(self, job: Job, record: AttemptRow) -> None: ...
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)
 
 
-def prepared(
-    results: Path, registry: Registry, plugins: PluginSelection, rerun=None, **suite
-) -> PreparedRun:
+def ready_run(
+    results: Path, registry: Registry, plugins: PluginSelection, **suite: Any
+) -> ReadyRun:
     base = {"datasets": ("fake-images",), "budget": "20steps"}
     request = RunRequest(
         suite=Suite(**{**base, **suite}),
@@ -62,22 +75,24 @@ def prepared(
         device="cpu",
         num_jobs=2,
         executor="local",
-        rerun=rerun,
+        rerun=None,
         timeout_s=600,
         command=("flowbench", "run"),
     )
-    return prepare(request, registry)
+    return get_ready(request, registry)
 
 
-def run(results: Path, registry: Registry, plugins: PluginSelection, **suite) -> list[AttemptRow]:
-    ready = prepared(results, registry, plugins, **suite)
+def run(
+    results: Path, registry: Registry, plugins: PluginSelection, **suite: Any
+) -> list[AttemptRow]:
+    ready = ready_run(results, registry, plugins, **suite)
     records = ready.scheduler(Quiet()).run(ready.decisions)
     return [records[job.row.job_id] for job, _ in ready.decisions]
 
 
 @pytest.fixture(scope="module")
 def outcome(
-    fake_registry, fake_plugins, tmp_path_factory: pytest.TempPathFactory
+    fake_registry: Registry, fake_plugins: PluginSelection, tmp_path_factory: pytest.TempPathFactory
 ) -> SimpleNamespace:
     """One run of models that end in every way."""
     results = tmp_path_factory.mktemp("results")
@@ -91,7 +106,8 @@ def outcome(
 
 
 def attempt_of(outcome: SimpleNamespace, name: str) -> AttemptDir:
-    return outcome.folder.attempts(outcome.records[name].job.job_id)[-1]
+    attempts: list[AttemptDir] = outcome.folder.attempts(outcome.records[name].job.job_id)
+    return attempts[-1]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +121,9 @@ def attempt_of(outcome: SimpleNamespace, name: str) -> AttemptDir:
         ("fake-die", "killed", "the worker was killed by signal 9"),
     ],
 )
-def test_every_end_has_its_status_and_reason(outcome, name, status, reason) -> None:
+def test_every_end_has_its_status_and_reason(
+    outcome: SimpleNamespace, name: str, status: str, reason: str | None
+) -> None:
     record = outcome.records[name]
     if name == "fake-diverge":  # fewer steps than it takes to give up
         assert record.status == "ok"
@@ -115,17 +133,17 @@ def test_every_end_has_its_status_and_reason(outcome, name, status, reason) -> N
     assert reason is None or reason in record.reason
 
 
-def test_the_traceback_of_a_crash_is_kept(outcome) -> None:
+def test_the_traceback_of_a_crash_is_kept(outcome: SimpleNamespace) -> None:
     assert "this model breaks in its loss" in outcome.records["fake-crash"].log_tail
     assert "Traceback" in attempt_of(outcome, "fake-crash").log_tail()
 
 
-def test_the_store_has_every_attempt(outcome) -> None:
+def test_the_store_has_every_attempt(outcome: SimpleNamespace) -> None:
     stored = {row["model"]: row["status"] for row in list_attempts(outcome.results)}
     assert stored == {name: record.status for name, record in outcome.records.items()}
 
 
-def test_a_finished_attempt_is_complete(outcome) -> None:
+def test_a_finished_attempt_is_complete(outcome: SimpleNamespace) -> None:
     attempt = attempt_of(outcome, "fake-gaussian")
     names = {path.name for path in attempt.path.iterdir()}
     assert {"record.json", "curves.jsonl", "likelihoods.npz", "samples.npz", "samples.png"} <= names
@@ -136,7 +154,7 @@ def test_a_finished_attempt_is_complete(outcome) -> None:
     assert len(attempt.curve()) > 2
 
 
-def test_the_record_says_what_ran_and_on_what(outcome) -> None:
+def test_the_record_says_what_ran_and_on_what(outcome: SimpleNamespace) -> None:
     record = outcome.records["fake-gaussian"]
     assert record.steps == 20
     assert record.num_parameters == 32
@@ -147,7 +165,9 @@ def test_the_record_says_what_ran_and_on_what(outcome) -> None:
     assert record.likelihood["draws"] == 16
 
 
-def test_a_check_of_the_same_code_has_the_hash_of_the_record(outcome, tmp_path: Path) -> None:
+def test_a_check_of_the_same_code_has_the_hash_of_the_record(
+    outcome: SimpleNamespace, tmp_path: Path
+) -> None:
     registry = load_registry(PluginSelection(files=(FAKES,)))
     keep(
         registry,
@@ -158,7 +178,7 @@ def test_a_check_of_the_same_code_has_the_hash_of_the_record(outcome, tmp_path: 
     assert outcome.records["fake-gaussian"].model_code_sha256 == check.code_sha256
 
 
-def test_the_ledger_covers_the_wall_time(outcome) -> None:
+def test_the_ledger_covers_the_wall_time(outcome: SimpleNamespace) -> None:
     record = outcome.records["fake-gaussian"]
     assert sum(record.ledger.values()) == pytest.approx(record.wall_s)
     assert record.ledger["other"] < 0.02 * record.wall_s
@@ -166,7 +186,7 @@ def test_the_ledger_covers_the_wall_time(outcome) -> None:
     assert record.charged_s == pytest.approx(charged)
 
 
-def test_a_failed_metric_costs_the_others_nothing(outcome) -> None:
+def test_a_failed_metric_costs_the_others_nothing(outcome: SimpleNamespace) -> None:
     values = {m.name: m for m in outcome.records["fake-gaussian"].measurements}
     assert values["fake_nll"].status == "ok"
     assert (values["fake_nll"].label, values["fake_nll"].role) == ("fake nll", "quality")
@@ -175,14 +195,16 @@ def test_a_failed_metric_costs_the_others_nothing(outcome) -> None:
     assert (values["fake_nan"].value, values["fake_nan"].status) == (None, "failed")
 
 
-def test_a_model_without_a_likelihood_says_so(outcome) -> None:
+def test_a_model_without_a_likelihood_says_so(outcome: SimpleNamespace) -> None:
     values = {m.name: m for m in outcome.records["fake-gan"].measurements}
     assert values["fake_nll"].status == "unavailable"
     assert "no likelihood" in values["fake_nll"].reason
 
 
-def test_a_second_run_reuses_what_is_done(outcome, fake_registry, fake_plugins) -> None:
-    ready = prepared(
+def test_a_second_run_reuses_what_is_done(
+    outcome: SimpleNamespace, fake_registry: Registry, fake_plugins: PluginSelection
+) -> None:
+    ready = ready_run(
         outcome.results, fake_registry, fake_plugins, models=("fake-gaussian", "fake-crash")
     )
     assert [d.action for _, d in ready.decisions] == ["reuse", "leave"]
@@ -192,7 +214,9 @@ def test_a_second_run_reuses_what_is_done(outcome, fake_registry, fake_plugins) 
     assert len(list_attempts(outcome.results)) == before
 
 
-def test_a_trained_model_comes_back(outcome, fake_plugins) -> None:
+def test_a_trained_model_comes_back(
+    outcome: SimpleNamespace, fake_plugins: PluginSelection
+) -> None:
     job = outcome.records["fake-gaussian"].job
     trained = load_job(job.job_id, outcome.results, data_dir=Path(), plugins=fake_plugins)
     measured = np.load(attempt_of(outcome, "fake-gaussian").path / "likelihoods.npz")["test"]
@@ -201,7 +225,7 @@ def test_a_trained_model_comes_back(outcome, fake_plugins) -> None:
     assert not trained.model.training
 
 
-def test_loading_what_is_not_there(outcome, fake_plugins) -> None:
+def test_loading_what_is_not_there(outcome: SimpleNamespace, fake_plugins: PluginSelection) -> None:
     outside = f"../runs/{outcome.records['fake-gaussian'].job.job_id}"
     for name in ("x", outside):
         with pytest.raises(StoreError, match="unknown job"):
@@ -212,10 +236,10 @@ def test_loading_what_is_not_there(outcome, fake_plugins) -> None:
 
 
 def test_an_interrupt_saves_and_the_next_run_goes_on(
-    fake_registry, fake_plugins, tmp_path: Path
+    fake_registry: Registry, fake_plugins: PluginSelection, tmp_path: Path
 ) -> None:
     suite = {"models": ("fake-slow",), "budget": "120steps", "metrics": ("fake_nll",)}
-    ready = prepared(tmp_path, fake_registry, fake_plugins, **suite)
+    ready = ready_run(tmp_path, fake_registry, fake_plugins, **suite)
     observer = Quiet()
     interrupt_when(lambda: any(step >= 5 for _, step in observer.beats))
     with pytest.raises(KeyboardInterrupt):
@@ -223,14 +247,14 @@ def test_an_interrupt_saves_and_the_next_run_goes_on(
     (first,) = list_attempts(tmp_path)
     assert first["status"] == "preempted"
     assert 0 < first["steps"] < 120
-    ready = prepared(tmp_path, fake_registry, fake_plugins, **suite)
+    ready = ready_run(tmp_path, fake_registry, fake_plugins, **suite)
     assert [d.action for _, d in ready.decisions] == ["resume"]
     (record,) = ready.scheduler(Quiet()).run(ready.decisions).values()
     assert (record.status, record.steps, record.number) == ("ok", 120, 2)
     assert record.ledger["train"] >= 120 * 0.05
 
 
-def interrupt_when(condition) -> None:
+def interrupt_when(condition: Callable[[], bool]) -> None:
     """Sends this process the signal of Ctrl-C as soon as a condition holds."""
 
     def wait() -> None:
@@ -243,50 +267,52 @@ def interrupt_when(condition) -> None:
 
 
 def test_a_worker_past_its_budget_is_stopped(
-    fake_registry, fake_plugins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fake_registry: Registry,
+    fake_plugins: PluginSelection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("flowbench.runner.watchdog.GRACE_S", 0.5)
     monkeypatch.setattr(schedule, "KILL_AFTER_S", 0.5)
     (record,) = run(tmp_path, fake_registry, fake_plugins, models=("fake-hang",), budget="0.5s")
     assert record.status == "timeout"
+    assert record.reason is not None
     assert "of a budget of" in record.reason
 
 
 def test_an_attempt_whose_process_is_gone_is_recorded(
-    fake_registry, fake_plugins, tmp_path: Path
+    fake_registry: Registry, fake_plugins: PluginSelection, tmp_path: Path
 ) -> None:
-    ready = prepared(tmp_path, fake_registry, fake_plugins, models=("fake-gaussian",))
+    ready = ready_run(tmp_path, fake_registry, fake_plugins, models=("fake-gaussian",))
     (job, _), folder = ready.decisions[0], ResultsDir(tmp_path)
     attempt = folder.new_attempt(job.row.job_id)
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     attempt.write("heartbeat.json", json.dumps({"pid": dead.pid, "step": 7, "beat": 0.0}))
-    again = prepared(tmp_path, fake_registry, fake_plugins, models=("fake-gaussian",))
+    again = ready_run(tmp_path, fake_registry, fake_plugins, models=("fake-gaussian",))
     assert again.decisions[0][1].action == "run"
     (stored,) = list_attempts(tmp_path)
     assert (stored["status"], stored["steps"]) == ("killed", 7)
 
 
 def test_an_attempt_that_is_running_elsewhere_is_left_alone(
-    fake_registry, fake_plugins, tmp_path: Path
+    fake_registry: Registry, fake_plugins: PluginSelection, tmp_path: Path
 ) -> None:
-    ready = prepared(tmp_path, fake_registry, fake_plugins, models=("fake-gaussian",))
+    ready = ready_run(tmp_path, fake_registry, fake_plugins, models=("fake-gaussian",))
     attempt = ResultsDir(tmp_path).new_attempt(ready.decisions[0][0].row.job_id)
     attempt.write("heartbeat.json", json.dumps({"pid": os.getpid(), "step": 7, "beat": 0.0}))
-    again = prepared(tmp_path, fake_registry, fake_plugins, models=("fake-gaussian",))
+    again = ready_run(tmp_path, fake_registry, fake_plugins, models=("fake-gaussian",))
     decision = again.decisions[0][1]
     assert decision.action == "leave"
     assert "another run is at work on it" in decision.why
 
 
 def test_what_cannot_run_is_stored_with_its_reason(
-    fake_registry, fake_plugins, tmp_path: Path
+    fake_registry: Registry, fake_plugins: PluginSelection, tmp_path: Path
 ) -> None:
-    from dataclasses import replace
-
-    ready = prepared(tmp_path, fake_registry, fake_plugins, models=("fake-gaussian",))
+    ready = ready_run(tmp_path, fake_registry, fake_plugins, models=("fake-gaussian",))
     job, _ = ready.decisions[0]
-    skipped = [(replace(job, unsupported="x"), schedule.Decision(action="skip", why="needs audio"))]
+    skipped = [(replace(job, unsupported="x"), Decision(action="skip", why="needs audio"))]
     for _ in range(2):
         Scheduler(ready.results, ready.executor, ready.options, Quiet()).run(skipped)
     (stored,) = list_attempts(tmp_path)
@@ -294,17 +320,17 @@ def test_what_cannot_run_is_stored_with_its_reason(
 
 
 def test_a_results_folder_that_cannot_be_written(
-    fake_registry, fake_plugins, tmp_path: Path
+    fake_registry: Registry, fake_plugins: PluginSelection, tmp_path: Path
 ) -> None:
     blocked = tmp_path / "file"
     blocked.touch()
     with pytest.raises(StoreError, match=r"cannot write to the results folder .*--results DIR"):
-        prepared(blocked, fake_registry, fake_plugins, models=("fake-gaussian",))
+        ready_run(blocked, fake_registry, fake_plugins, models=("fake-gaussian",))
 
 
 def test_a_corrupt_database_is_found_before_any_job_starts(
-    fake_registry, fake_plugins, tmp_path: Path
+    fake_registry: Registry, fake_plugins: PluginSelection, tmp_path: Path
 ) -> None:
     (tmp_path / "flowbench.duckdb").write_bytes(b"not a database" * 1000)
     with pytest.raises(StoreError, match="rebuild"):
-        prepared(tmp_path, fake_registry, fake_plugins, models=("fake-gaussian",))
+        ready_run(tmp_path, fake_registry, fake_plugins, models=("fake-gaussian",))

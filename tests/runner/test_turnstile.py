@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def wait_for(path: Path) -> None:
 
 
 @pytest.fixture
-def stepper(tmp_path: Path):
+def stepper(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen([sys.executable, "-c", STEPPER, str(tmp_path)])
     wait_for(tmp_path / "ready")
     yield process
@@ -42,7 +43,9 @@ def stepper(tmp_path: Path):
     process.wait(timeout=20)
 
 
-def test_the_others_pause_while_one_measures(stepper, tmp_path: Path) -> None:
+def test_the_others_pause_while_one_measures(
+    stepper: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
     turnstile = Turnstile(tmp_path)
     with turnstile.alone():
         begin = time.monotonic()
@@ -54,7 +57,9 @@ def test_the_others_pause_while_one_measures(stepper, tmp_path: Path) -> None:
     turnstile.close()
 
 
-def test_a_process_that_dies_lets_the_others_go_on(stepper, tmp_path: Path) -> None:
+def test_a_process_that_dies_lets_the_others_go_on(
+    stepper: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
     turnstile = Turnstile(tmp_path)
     stepper.kill()
     stepper.wait()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from flowbench.runner.attempt import Heartbeat
-from flowbench.runner.watchdog import SILENCE_S, judge
+from flowbench.runner.watchdog import SILENCE_S, Verdict, judge
 
 SPAWNED = 1000.0
 
@@ -12,7 +12,9 @@ def beat(part: str, charged_s: float, at: float) -> Heartbeat:
     return Heartbeat(pid=1, part=part, charged_s=charged_s, beat=at)
 
 
-def verdict(heartbeat: Heartbeat | None, now: float, limit_s: float | None = 60.0):
+def verdict(
+    heartbeat: Heartbeat | None, now: float, limit_s: float | None = 60.0
+) -> Verdict | None:
     return judge(heartbeat, now=now, spawned=SPAWNED, limit_s=limit_s, uncharged_limit_s=100.0)
 
 

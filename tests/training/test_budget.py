@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,8 +10,8 @@ from flowbench.errors import SuiteError
 from flowbench.training.budget import Budget, Spent, parse_duration
 
 
-def spent(**changes) -> Spent:
-    base = {"charged_s": 0.0, "num_devices": 1, "steps": 0, "examples": 0, "epochs": 0.0}
+def spent(**changes: float) -> Spent:
+    base: dict[str, Any] = dict(charged_s=0.0, num_devices=1, steps=0, examples=0, epochs=0.0)
     return Spent(**{**base, **changes})
 
 

@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowbench.training.clock import CHARGED, PARTS, Clock
+from flowbench.training.clock import CHARGED, PARTS, Clock, Part
 
 
 class FakeTime:
@@ -57,7 +57,7 @@ def test_it_survives_resume() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(PARTS), st.floats(0, 10)), max_size=30))
-def test_parts_sum_to_the_wall_time(switches) -> None:
+def test_parts_sum_to_the_wall_time(switches: list[tuple[Part, float]]) -> None:
     time = FakeTime()
     clock = Clock(time)
     for part, seconds in switches:

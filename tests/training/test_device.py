@@ -56,8 +56,15 @@ def test_at_most_two_steps_are_in_flight(cuda: Device) -> None:
     in_flight = InFlight(cuda)
     for _ in range(4):
         in_flight.step_queued()
-    calls = cuda._backend.calls
-    assert calls == ["record 1", "record 2", "record 3", "wait 1", "record 4", "wait 2"]
+    assert cuda._backend is not None
+    assert cuda._backend.calls == [
+        "record 1",
+        "record 2",
+        "record 3",
+        "wait 1",
+        "record 4",
+        "wait 2",
+    ]
 
 
 def test_a_cpu_has_nothing_in_flight() -> None:
@@ -96,11 +103,12 @@ def test_a_missing_device_is_one_clear_line() -> None:
 
 def test_tf32_only_where_asked_for() -> None:
     device = Device("cpu", "a CPU", None)
+    cudnn: Any = torch.backends.cudnn
     before = torch.backends.cuda.matmul.fp32_precision
     with device.numerics("float32"):
         assert torch.backends.cuda.matmul.fp32_precision == "ieee"
-        assert torch.backends.cudnn.conv.fp32_precision == "ieee"
-        assert torch.backends.cudnn.rnn.fp32_precision == "ieee"
+        assert cudnn.conv.fp32_precision == "ieee"
+        assert cudnn.rnn.fp32_precision == "ieee"
     with device.numerics("tf32"):
         assert torch.backends.cuda.matmul.fp32_precision == "tf32"
     assert torch.backends.cuda.matmul.fp32_precision == before

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from flowbench.api import Batch, ModelConfig
 from flowbench.data.batches import TrainBatches
@@ -37,6 +37,7 @@ class Moving(Gaussian):
 
     def __init__(self, data: LoadedData, does: Callable[[Moving, list[Batch]], object]) -> None:
         super().__init__(ModelConfig(), data.info)
+        self.scale: Tensor
         self.register_buffer("scale", torch.ones(()))
         self._does = does
 

@@ -28,6 +28,15 @@ class Archive:
     Attributes:
         path: The archive or folder.
         names: Paths of its files inside it, with forward slashes, sorted.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> (folder / "notes.txt").write_bytes(b"two words")
+        9
+        >>> with open_archive(folder) as archive:
+        ...     archive.names, archive.read("notes.txt")
+        (('notes.txt',), b'two words')
     """
 
     path: Path

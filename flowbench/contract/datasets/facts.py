@@ -5,7 +5,8 @@ from __future__ import annotations
 from flowbench.contract.checks import Check, Finding, failed, passed
 from flowbench.contract.datasets.subject import DatasetSubject
 
-AXES = {"image": 3, "vector": 1, "sequence": 2}  # of one example: (C, H, W), (D,), (C, T)
+# Of one example: (C, H, W), (D,), (C, T). No data on a manifold can be registered yet.
+AXES = {"image": 3, "vector": 1, "audio": 2, "sequence": 2}
 
 
 def check_facts(subject: DatasetSubject) -> Finding:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from flowbench.contract.models import (
+    accumulation,
     batch_invariance,
+    compilation,
     construction,
     determinism,
     finite,
@@ -12,6 +14,7 @@ from flowbench.contract.models import (
     likelihood_kind,
     mass,
     precision,
+    refit,
     round_trip,
     samples,
     sampling_options,
@@ -33,10 +36,13 @@ CHECKS = (
     *round_trip.CHECKS,
     *batch_invariance.CHECKS,
     *gradients.CHECKS,
+    *accumulation.CHECKS,
+    *refit.CHECKS,
     *state.CHECKS,
     *samples.CHECKS,
     *sampling_options.CHECKS,
     *mass.CHECKS,
+    *compilation.CHECKS,
 )
 
 __all__ = ["CHECKS"]

@@ -253,7 +253,7 @@ CHECKS = (
         look_at="normalising constants of the base distribution, a bound that is declared 'exact', "
         "importance weights without their proposal's density",
         run=check_mass,
-        needs=("finite", "likelihood_kind", "log_prob", "jacobian", "order"),
+        needs=("training", "likelihood_kind", "log_prob", "jacobian", "order"),
         slow=True,
         cases=frozenset({"mass"}),
     ),

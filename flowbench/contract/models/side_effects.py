@@ -13,20 +13,22 @@ NUM = 4
 
 
 def check_process(subject: ModelSubject) -> Finding:
-    """Settings stay as they are; evaluating and sampling leave the global generators alone."""
+    """Settings stay as they are; only training may draw from the global generators."""
     before = ProcessState.take()
-    model = subject.build()
-    train_once(subject, model)
+    model = subject.construct().eval()  # dropout takes no generator
     seed_globals()  # another state than a plugin that seeds them would leave
     inherited = ProcessState.take()
+    subject.initialize(model)
     _evaluate(subject, model)
+    moved = inherited.advanced_generators()
+    train_once(subject, model)
     changed = before.changed_settings()
     if changed:
         return failed("; ".join(changed))
-    moved = inherited.advanced_generators()
     if moved:
         return failed(
-            f"log_prob or sample drew from or seeded {' and '.join(moved)} global generator"
+            "initialize, log_prob or sample drew from or seeded "
+            f"{' and '.join(moved)} global generator"
         )
     return passed("settings and global generators are as they were")
 

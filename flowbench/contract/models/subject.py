@@ -172,9 +172,14 @@ class ModelSubject:
     def build(self, seed: int = BUILD_SEED) -> GenerativeModel:
         """The model after data-dependent initialisation, in eval mode."""
         model = self.construct(seed)
+        self.initialize(model)
+        return model
+
+    def initialize(self, model: GenerativeModel) -> None:
+        """Data-dependent initialisation, as the harness does it; leaves the model in eval mode."""
         with torch.no_grad():
             model.initialize(self.batch(INIT_EXAMPLES), generator=generator(INIT_SEED))
-        return model.eval()
+        model.eval()
 
     def perturbed(self, dtype: torch.dtype = torch.float32) -> GenerativeModel:
         """The model with noise on every weight, so that nothing is trivial at its start.

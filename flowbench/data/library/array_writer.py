@@ -15,13 +15,7 @@ CHUNK_BYTES = 1 << 24
 
 
 class ArrayWriter:
-    """Appends examples to one array.
-
-    Args:
-        path: The ``.npy`` file.
-        dtype: Type of its values.
-        event_shape: Shape of an example.
-    """
+    """Appends examples to one array."""
 
     def __init__(self, path: Path, dtype: np.dtype[Any], event_shape: tuple[int, ...]) -> None:
         self._file: IO[bytes] = path.open("wb")

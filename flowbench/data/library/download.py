@@ -36,14 +36,10 @@ def fetch_file(
     at once wait for each other.
 
     Args:
-        file: The file.
         folder: Where it shall lie; made if need be.
         offline: Refuse to use the network.
         how_to: Where a person gets a file that has no address.
         retry: The command that the messages name, e.g. ``"flowbench data prepare mnist"``.
-
-    Returns:
-        Its path.
 
     Raises:
         DataError: It cannot be had, or what came is not that file; the message says what to do.
@@ -61,10 +57,6 @@ def fetch_file(
 
 def check_file(file: RemoteFile, path: Path) -> str:
     """Holds a file to its published size and hash.
-
-    Args:
-        file: What it must be.
-        path: Where it lies.
 
     Returns:
         SHA-256 of its bytes.

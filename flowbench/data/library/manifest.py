@@ -17,7 +17,6 @@ class Stamp(BaseModel):
     """What tells cheaply that a file has not changed.
 
     Attributes:
-        size_bytes: Its size.
         modified: Its time of change, seconds since 1970.
     """
 
@@ -54,7 +53,6 @@ class PreparedSplit(BaseModel):
     """One split as it was prepared.
 
     Attributes:
-        count: Examples.
         published: Examples that the source has for it; None for a validation split that the harness
             took off train.
         in_other_splits: Examples left out because their bytes are also in a split that is kept
@@ -75,10 +73,7 @@ class Manifest(BaseModel):
 
     Attributes:
         format: Format of the folder, `FORMAT`.
-        name: The dataset's id.
         flowbench: Version that prepared it.
-        prepared: When, UTC.
-        event_shape: Shape of an example.
         dtype: NumPy type of the values.
         splits: The splits; the values of each lie in ``<split>_x.npy``, a conditioning input in
             ``<split>_<name>.npy``.
@@ -110,9 +105,6 @@ class Manifest(BaseModel):
 def read_manifest(folder: Path) -> Manifest | None:
     """Reads the manifest of a prepared dataset.
 
-    Args:
-        folder: Where it lies.
-
     Returns:
         The manifest; None if nothing is prepared there, or in another format.
 
@@ -136,7 +128,6 @@ def array_file(split: SplitName, name: str) -> str:
     """Name of the file of one array.
 
     Args:
-        split: The split.
         name: ``x`` or the name of a conditioning input.
 
     Returns:

@@ -52,12 +52,8 @@ def prepare(
     Args:
         spec: What the dataset must be.
         converter: The function that ``spec.convert`` refers to.
-        data_dir: Folder of prepared data.
         given: Folder with files that the user has.
         offline: Refuse to use the network.
-
-    Returns:
-        The manifest.
 
     Raises:
         DataError: A file cannot be had, or the data are not what the spec says.

@@ -25,10 +25,6 @@ _MEND = "remove the folder and prepare the dataset again (flowbench data prepare
 def prepared_folder(spec: DatasetSpec, data_dir: Path) -> Path:
     """Where a dataset lies once it is prepared.
 
-    Args:
-        spec: The dataset.
-        data_dir: Folder of prepared data.
-
     Returns:
         The folder, which may not exist.
     """
@@ -37,10 +33,6 @@ def prepared_folder(spec: DatasetSpec, data_dir: Path) -> Path:
 
 def is_ready(spec: DatasetSpec, data_dir: Path) -> bool:
     """Whether a dataset can be loaded now.
-
-    Args:
-        spec: The dataset.
-        data_dir: Folder of prepared data.
 
     Returns:
         True for a dataset that needs no preparation, or has had it.
@@ -61,7 +53,6 @@ def open_prepared(spec: DatasetSpec, data_dir: Path) -> tuple[Manifest, DataSpli
 
     Args:
         spec: What the dataset must be.
-        data_dir: Folder of prepared data.
 
     Returns:
         The manifest and the splits.
@@ -85,13 +76,6 @@ def verify_prepared(spec: DatasetSpec, data_dir: Path) -> Manifest:
     """Reads a prepared dataset as a whole and holds it to its content hash.
 
     Files that were copied, and so have other times, are stamped anew if their content is right.
-
-    Args:
-        spec: The dataset.
-        data_dir: Folder of prepared data.
-
-    Returns:
-        The manifest.
 
     Raises:
         DataMissingError: It is not prepared.
@@ -120,7 +104,6 @@ def prepared_spec(spec: DatasetSpec, manifest: Manifest) -> DatasetSpec:
 
     Args:
         spec: The dataset as published.
-        manifest: What was prepared.
 
     Returns:
         The spec that the prepared splits fulfil.
@@ -139,7 +122,6 @@ def prepare_command(spec: DatasetSpec, data_dir: Path, *, by_hand: bool = False)
     """The command that prepares a dataset.
 
     Args:
-        spec: The dataset.
         data_dir: Folder of prepared data; named, so that what is kept there is found again.
         by_hand: The user gives the files, even if they could be downloaded.
 

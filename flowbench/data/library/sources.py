@@ -29,10 +29,6 @@ class FoundFile:
 def downloads_folder(spec: DatasetSpec, data_dir: Path) -> Path:
     """Where the published files of a dataset are kept.
 
-    Args:
-        spec: The dataset.
-        data_dir: Folder of prepared data.
-
     Returns:
         The folder; datasets of one collection share it.
     """
@@ -45,7 +41,6 @@ def find_files(
     """Gets every file of a dataset, and checks it.
 
     Args:
-        spec: The dataset.
         data_dir: Folder of prepared data, where downloads go.
         given: Folder with files that the user has, or the one file that is wanted. With it, nothing
             is downloaded.

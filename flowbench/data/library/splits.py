@@ -46,9 +46,6 @@ class LoadedData:
 def validation_size(spec: DatasetSpec) -> int:
     """Number of validation examples, known without any data.
 
-    Args:
-        spec: The dataset.
-
     Returns:
         The dataset's own number, else a tenth of the training examples but at most 10,000.
     """
@@ -64,9 +61,6 @@ def load_splits(spec: DatasetSpec, loader: Loader, data_dir: Path) -> LoadedData
         spec: What the dataset must be.
         loader: The function that ``spec.load`` refers to.
         data_dir: Folder of downloaded data.
-
-    Returns:
-        The checked data.
 
     Raises:
         DataError: The data are not what the spec says, or a split holds an example of another.
@@ -94,10 +88,6 @@ def load_prepared(spec: DatasetSpec, data_dir: Path) -> LoadedData:
 
     Args:
         spec: What the dataset must be.
-        data_dir: Folder of prepared data.
-
-    Returns:
-        The data, memory-mapped.
 
     Raises:
         DataMissingError: It is not prepared.
@@ -116,9 +106,6 @@ def not_readable_yet(spec: DatasetSpec) -> DataError:
 
     Args:
         spec: A spec without ``load``.
-
-    Returns:
-        The error, ready to be raised.
     """
     return DataError(
         f"dataset {spec.name!r} cannot be loaded yet: flowbench knows its facts (shape, levels, "

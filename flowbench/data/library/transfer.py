@@ -71,9 +71,6 @@ def one_at_a_time(path: Path, doing: str) -> Iterator[None]:
 def human_bytes(num_bytes: float) -> str:
     """A size as a person reads it.
 
-    Args:
-        num_bytes: The size.
-
     Returns:
         E.g. ``"4.2 MB"``, in powers of 1000.
     """

@@ -22,7 +22,6 @@ def check_split(
 
     Args:
         spec: What the dataset must be.
-        name: Which split it is.
         split: What the loader gave.
         num_examples: How many examples it must have; None if any number will do.
 

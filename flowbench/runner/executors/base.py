@@ -52,12 +52,4 @@ class Executor(ABC):
 
     @abstractmethod
     def launch(self, attempt: AttemptDir, slot: Slot) -> Handle:
-        """Starts the worker of an attempt whose work order is written.
-
-        Args:
-            attempt: The attempt.
-            slot: Where it runs.
-
-        Returns:
-            The running worker.
-        """
+        """Starts the worker of an attempt whose work order is written."""

@@ -40,15 +40,7 @@ class LocalExecutor(Executor):
         return self._slots
 
     def launch(self, attempt: AttemptDir, slot: Slot) -> _ProcessGroup:
-        """Starts a worker whose output goes to the attempt's log.
-
-        Args:
-            attempt: The attempt.
-            slot: Where it runs.
-
-        Returns:
-            The running worker.
-        """
+        """Starts a worker whose output goes to the attempt's log."""
         environment = {**os.environ, "OMP_NUM_THREADS": str(slot.num_threads), **slot.environment}
         command = [sys.executable, "-m", "flowbench.runner.worker", str(attempt.path)]
         with (attempt.path / LOG).open("ab") as log:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowbench_models.nets.convolution import Conditioner
@@ -180,15 +179,19 @@ class SigmoidAffine(ElementwiseMap):
 
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Maps data to latent; see `ElementwiseMap.forward`."""
-        shift, raw = parameters.chunk(2, dim=1)
-        logit = raw + self.offset
-        # The log of a sigmoid that underflows would be -inf; this one is the logit there.
-        return (x + shift) * logit.sigmoid(), F.logsigmoid(logit)
+        shift, scale = self._shift_and_scale(parameters)
+        return (x + shift) * scale, scale.log()
 
     def inverse(self, z: Tensor, parameters: Tensor) -> Tensor:
         """Maps latent to data."""
+        shift, scale = self._shift_and_scale(parameters)
+        return z / scale - shift
+
+    def _shift_and_scale(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
         shift, raw = parameters.chunk(2, dim=1)
-        return z / (raw + self.offset).sigmoid() - shift
+        scale = (raw + self.offset).sigmoid()
+        # Kept off 0, so that it has a log and an inverse. (logsigmoid would lose channels-last.)
+        return shift, scale.clamp_min(torch.finfo(scale.dtype).tiny)
 
 
 def half_sizes(num_channels: int, *, swap: bool) -> tuple[int, int]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from flowbench.data.library.content import content_hash, example_hashes
 
 
 def splits(**changes: Split) -> DataSplits:
-    parts = {
+    parts: dict[str, Any] = {
         "train": Split(
             x=np.arange(24, dtype=np.uint8).reshape(4, 6),
             context={"label": np.arange(4), "mel": np.zeros((4, 2), np.float32)},
@@ -42,7 +43,7 @@ def test_the_hash_ignores_how_values_lie_in_memory(tmp_path: Path) -> None:
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
     fortran = np.asfortranarray(plain.train.x)
     swapped_label = plain.train.context["label"].astype(">i8")
-    context = dict(reversed(plain.train.context.items()))
+    context = dict(reversed(list(plain.train.context.items())))
     for x in (mapped, fortran):
         assert content_hash(splits(train=Split(x=x, context=context))) == content_hash(plain)
     swapped = Split(x=mapped, context={**context, "label": swapped_label})

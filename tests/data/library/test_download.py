@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import multiprocessing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,8 +21,8 @@ def published(web: Web) -> None:
     web.files["a.bin"] = BODY
 
 
-def remote(web: Web, body: bytes = BODY, **changes) -> RemoteFile:
-    known = {"sha256": hashlib.sha256(body).hexdigest(), "size_bytes": len(body)}
+def remote(web: Web, body: bytes = BODY, **changes: Any) -> RemoteFile:
+    known: dict[str, Any] = {"sha256": hashlib.sha256(body).hexdigest(), "size_bytes": len(body)}
     return RemoteFile(**{"name": "a.bin", "url": web.url("a.bin"), **known, **changes})
 
 
@@ -29,7 +30,7 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir() if not path.name.endswith(".lock")}
 
 
-def refused(file: RemoteFile, folder: Path, **options) -> str:
+def refused(file: RemoteFile, folder: Path, **options: Any) -> str:
     with pytest.raises(DataError) as caught:
         fetch_file(file, folder, retry="flowbench data prepare x", **options)
     assert "\n" not in str(caught.value)
@@ -95,7 +96,9 @@ def test_all_bytes_were_here_but_not_yet_checked(web: Web, tmp_path: Path) -> No
         ({"size_bytes": 7}, "256,000 bytes, a.bin has 7"),
     ],
 )
-def test_a_wrong_hash_leaves_nothing(web: Web, tmp_path: Path, changes, message: str) -> None:
+def test_a_wrong_hash_leaves_nothing(
+    web: Web, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
     with pytest.raises(DataError, match=f"what http.*a.bin gave has {message}.*it was removed"):
         fetch_file(remote(web, **changes), tmp_path)
     assert names(tmp_path) == set()

@@ -8,7 +8,7 @@ from PIL import Image
 
 from flowbench.data.library.folder import folder_converter, folder_spec
 from flowbench.data.library.prepare import prepare
-from flowbench.data.library.splits import load_prepared
+from flowbench.data.library.splits import LoadedData, load_prepared
 from flowbench.errors import ConfigError, DataError
 
 
@@ -26,7 +26,7 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def load(name: str, data_dir: Path):
+def load(name: str, data_dir: Path) -> LoadedData:
     spec = folder_spec(name)
     prepare(spec, folder_converter(name), data_dir)
     return load_prepared(spec, data_dir)

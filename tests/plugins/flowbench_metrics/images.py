@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from flowbench.api import DatasetInfo, DataSplits, Samples, Split
 from flowbench.errors import DataMissingError
-from flowbench_metrics.extractors import Extractor, Weights
+from flowbench_metrics.extractors import Extractor, Network, Weights
 
 
 def image_info(channels: int = 1, size: int = 2, levels: int = 256) -> DatasetInfo:
@@ -27,7 +28,10 @@ def image_info(channels: int = 1, size: int = 2, levels: int = 256) -> DatasetIn
     )
 
 
-def images(num: int, seed: int, info: DatasetInfo, low: int = 0, high: int | None = None) -> Any:
+def images(
+    num: int, seed: int, info: DatasetInfo, low: int = 0, high: int | None = None
+) -> NDArray[np.uint8]:
+    assert info.levels is not None
     rng = np.random.default_rng(seed)
     return rng.integers(low, high or info.levels, (num, *info.event_shape)).astype(np.uint8)
 
@@ -36,7 +40,9 @@ def samples_of(x: np.ndarray) -> Samples:
     return Samples(x=x, context={}, num_clipped=0, num_nonfinite=0, temperature=1.0, seed=0)
 
 
-def splits_of(train: np.ndarray, test: np.ndarray, validation: np.ndarray | None = None):
+def splits_of(
+    train: NDArray[Any], test: NDArray[Any], validation: NDArray[Any] | None = None
+) -> DataSplits:
     held_out = train[:0] if validation is None else validation
     return DataSplits(
         train=Split(x=train),
@@ -66,7 +72,7 @@ class Pixels(Extractor):
     def images(self, raw: Tensor, info: DatasetInfo) -> Tensor:
         return raw
 
-    def network(self, weights: Weights, device: torch.device):
+    def network(self, weights: Weights, device: torch.device) -> Network:
         def features(x: Tensor) -> tuple[Tensor, ...]:
             self.num_images += len(x)
             return (x.flatten(1).double(),)

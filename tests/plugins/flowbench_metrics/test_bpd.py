@@ -6,14 +6,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from flowbench.api import DatasetInfo, DataSplits, LikelihoodResult, MetricSettings, ModelConfig
+from flowbench.api.specs import SplitName
 from flowbench_metrics.bpd import compute, compute_given_label
+from tests.plugins.flowbench_metrics.fakes import BuildResult, FakeTrained
 
 
 def by_name(values: list[Any]) -> dict[str, Any]:
     return {value.name: value for value in values}
 
 
-def test_a_uniform_model_of_256_levels_has_8_bits(trained, result, splits, settings) -> None:
+def test_a_uniform_model_of_256_levels_has_8_bits(
+    trained: type[FakeTrained], result: BuildResult, splits: DataSplits, settings: MetricSettings
+) -> None:
     log_prob = np.full(10, -12 * math.log(256))
     values = by_name(compute(trained(result=result(log_prob, num_dims=12)), splits, settings))
     assert values["bpd"].value == pytest.approx(8.0, rel=1e-12)
@@ -22,14 +27,18 @@ def test_a_uniform_model_of_256_levels_has_8_bits(trained, result, splits, setti
     assert (values["bpd"].split, values["bpd"].num_examples) == ("test", 10)
 
 
-def test_mean_and_standard_error_of_two_examples(trained, result, splits, settings) -> None:
+def test_mean_and_standard_error_of_two_examples(
+    trained: type[FakeTrained], result: BuildResult, splits: DataSplits, settings: MetricSettings
+) -> None:
     log_prob = -3 * math.log(2) * np.array([1.0, 4.0])  # 1 and 4 bits/dim
     values = by_name(compute(trained(result=result(log_prob)), splits, settings))
     assert values["bpd"].value == pytest.approx(2.5)
     assert values["bpd"].stderr == pytest.approx(1.5)  # half the difference
 
 
-def test_the_bound_and_its_draws(trained, result, splits, settings) -> None:
+def test_the_bound_and_its_draws(
+    trained: type[FakeTrained], result: BuildResult, splits: DataSplits, settings: MetricSettings
+) -> None:
     given = result(
         [-2.0, -4.0],
         elbo=[-3.0, -5.0],
@@ -48,13 +57,17 @@ def test_the_bound_and_its_draws(trained, result, splits, settings) -> None:
     assert values["bpd"].protocol["draws"] == 16
 
 
-def test_one_draw_has_no_draw_error(trained, result, splits, settings) -> None:
+def test_one_draw_has_no_draw_error(
+    trained: type[FakeTrained], result: BuildResult, splits: DataSplits, settings: MetricSettings
+) -> None:
     assert "bpd_draw_stderr" not in by_name(
         compute(trained(result=result([-1.0, -2.0])), splits, settings)
     )
 
 
-def test_noisy_data_have_no_bpd(trained, result, splits, settings) -> None:
+def test_noisy_data_have_no_bpd(
+    trained: type[FakeTrained], result: BuildResult, splits: DataSplits, settings: MetricSettings
+) -> None:
     given = result([-2.0, -4.0], measure="noisy")
     values = by_name(compute(trained(result=given), splits, settings))
     assert (values["bpd"].status, values["bpd"].value) == ("unavailable", None)
@@ -63,14 +76,20 @@ def test_noisy_data_have_no_bpd(trained, result, splits, settings) -> None:
     assert values["nll_noisy"].unit == "nats"
 
 
-def test_a_density_of_continuous_data_has_no_bpd(trained, result, splits, settings) -> None:
+def test_a_density_of_continuous_data_has_no_bpd(
+    trained: type[FakeTrained], result: BuildResult, splits: DataSplits, settings: MetricSettings
+) -> None:
     (value,) = compute(trained(result=result([-2.0], measure="continuous")), splits, settings)
     assert (value.status, value.value) == ("unavailable", None)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_likelihood_that_is_not_finite_is_a_failure(
-    bad, trained, result, splits, settings
+    bad: float,
+    trained: type[FakeTrained],
+    result: BuildResult,
+    splits: DataSplits,
+    settings: MetricSettings,
 ) -> None:
     given = result([-2.0, bad, -1.0])
     value = by_name(compute(trained(result=given), splits, settings))["bpd"]
@@ -78,32 +97,39 @@ def test_a_likelihood_that_is_not_finite_is_a_failure(
     assert "1 of 3 test examples" in value.reason
 
 
-def test_one_example_has_no_standard_error(trained, result, splits, settings) -> None:
+def test_one_example_has_no_standard_error(
+    trained: type[FakeTrained], result: BuildResult, splits: DataSplits, settings: MetricSettings
+) -> None:
     value = by_name(compute(trained(result=result([-2.0])), splits, settings))["bpd"]
     assert value.value == pytest.approx(2 / (3 * math.log(2)))
     assert value.stderr is None
 
 
-class SeesLabels:
+class ConfigWithLabels(ModelConfig):
+    """Of a model that can be given the label."""
+
+    def also_given(self, data: DatasetInfo) -> tuple[tuple[str, ...], ...]:
+        return (("label",),)
+
+
+class SeesLabels(FakeTrained):
     """A model whose likelihood without the label no one may ask for."""
 
-    data = None
-
-    def __init__(self, given: Any, also: tuple[tuple[str, ...], ...] = (("label",),)) -> None:
-        self.given, self.also = given, also
-        self.config = self
-
-    def also_given(self, data: object) -> tuple[tuple[str, ...], ...]:
-        return self.also
-
-    def likelihood(self, split: str, given: tuple[str, ...] | None = None) -> Any:
+    def likelihood(
+        self, split: SplitName, given: tuple[str, ...] | None = None
+    ) -> LikelihoodResult:
         assert (split, given) == ("test", ("label",))
-        return self.given
+        assert self.result is not None
+        return self.result
 
 
-def test_given_the_label_every_value_says_so(result, splits, settings) -> None:
+def test_given_the_label_every_value_says_so(
+    result: BuildResult, splits: DataSplits, settings: MetricSettings
+) -> None:
     given = result([-2.0, -4.0], elbo=[-3.0, -5.0], draw_stderr=0.3, given=("label",))
-    values = by_name(compute_given_label(SeesLabels(given), splits, settings))
+    values = by_name(
+        compute_given_label(SeesLabels(config=ConfigWithLabels(), result=given), splits, settings)
+    )
     unit = 3 * math.log(2)
     assert values["bpd_given_label"].value == pytest.approx(3.0 / unit)
     assert values["bpd_elbo_given_label"].value == pytest.approx(4.0 / unit)
@@ -111,13 +137,19 @@ def test_given_the_label_every_value_says_so(result, splits, settings) -> None:
     assert [value.protocol["given"] for value in values.values()] == [["label"]] * 3
 
 
-def test_given_the_label_noisy_data_have_an_nll(result, splits, settings) -> None:
+def test_given_the_label_noisy_data_have_an_nll(
+    result: BuildResult, splits: DataSplits, settings: MetricSettings
+) -> None:
     given = result([-2.0, -4.0], measure="noisy", given=("label",))
-    values = by_name(compute_given_label(SeesLabels(given), splits, settings))
+    values = by_name(
+        compute_given_label(SeesLabels(config=ConfigWithLabels(), result=given), splits, settings)
+    )
     assert values["bpd_given_label"].status == "unavailable"
     assert values["nll_noisy_given_label"].value == pytest.approx(3.0)
 
 
-def test_a_model_that_sees_no_labels_has_no_such_column(splits, settings) -> None:
-    (value,) = compute_given_label(SeesLabels(None, ()), splits, settings)
+def test_a_model_that_sees_no_labels_has_no_such_column(
+    splits: DataSplits, settings: MetricSettings
+) -> None:
+    (value,) = compute_given_label(FakeTrained(), splits, settings)
     assert (value.name, value.status, value.value) == ("bpd_given_label", "unavailable", None)

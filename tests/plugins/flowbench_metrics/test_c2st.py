@@ -7,6 +7,7 @@ import pytest
 
 from flowbench.api import MetricSettings
 from flowbench_metrics.c2st import compute, held_out_accuracy
+from tests.plugins.flowbench_metrics.fakes import FakeTrained
 from tests.plugins.flowbench_metrics.images import samples_of, splits_of
 
 RNG = np.random.default_rng(0)
@@ -25,7 +26,7 @@ def test_the_best_classifier_of_two_gaussians() -> None:
     assert given == pytest.approx(best, abs=0.03)
 
 
-def test_the_value_and_its_error(trained) -> None:
+def test_the_value_and_its_error(trained: type[FakeTrained]) -> None:
     x = RNG.normal(size=(50, 2))
     given = trained(samples=samples_of(x + 100.0))
     (value,) = compute(given, splits_of(x, x), MetricSettings())
@@ -33,7 +34,7 @@ def test_the_value_and_its_error(trained) -> None:
     assert {"folds": 5, "num_each": 50}.items() <= value.protocol.items()
 
 
-def test_too_few_and_not_finite(trained) -> None:
+def test_too_few_and_not_finite(trained: type[FakeTrained]) -> None:
     x = RNG.normal(size=(4, 2))
     (value,) = compute(trained(samples=samples_of(x)), splits_of(x, x), MetricSettings())
     assert (value.status, value.value) == ("unavailable", None)

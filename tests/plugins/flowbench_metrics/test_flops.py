@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from flowbench.api import GenerativeModel, MetricSettings, ModelConfig
+from flowbench.api import DataSplits, GenerativeModel, MetricSettings, ModelConfig
 from flowbench_metrics.flops import compute
-from tests.plugins.flowbench_metrics.conftest import INFO
+from tests.plugins.flowbench_metrics.fakes import INFO, FakeTrained
 
 NUM_TRAIN = 8  # fewer than a batch: the step is of all of them
 
@@ -29,16 +29,21 @@ class TwoLayers(GenerativeModel):
     def loss(self, batch: Any, step: Any) -> torch.Tensor:
         x = batch.x.float()
         if step.group == "last":
-            return self.second(torch.ones(len(x), 5)).mean()
-        return self.second(torch.relu(self.norm(self.first(x)))).mean()
+            h = torch.ones(len(x), 5)
+        else:
+            h = torch.relu(self.norm(self.first(x)))
+        loss: torch.Tensor = self.second(h).mean()
+        return loss
 
 
-def measured(trained, splits, model) -> dict[str, Any]:
+def measured(
+    trained: type[FakeTrained], splits: DataSplits, model: GenerativeModel
+) -> dict[str, Any]:
     given = trained(model=model, on_draw=lambda num: torch.ones(num, 7) @ torch.ones(7, 11))
     return {v.name: v for v in compute(given, splits, MetricSettings())}
 
 
-def test_a_step_and_a_sample_by_hand(trained, splits) -> None:
+def test_a_step_and_a_sample_by_hand(trained: type[FakeTrained], splits: DataSplits) -> None:
     values = measured(trained, splits, TwoLayers())
     n = NUM_TRAIN
     forward = 2 * n * (3 * 5 + 5 * 1)
@@ -61,13 +66,15 @@ class Attention(GenerativeModel):
         return mixed.sum()
 
 
-def test_attention_counts(trained, splits) -> None:
+def test_attention_counts(trained: type[FakeTrained], splits: DataSplits) -> None:
     product = 2 * 2 * 3 * 3 * 4  # two heads, N x N x d multiply-adds
     backward = 5 * product  # the logits again, and the gradients of both factors of both products
     assert measured(trained, splits, Attention())["flops"].value == 2 * product + backward
 
 
-def test_products_that_are_added_in_place_count(trained, splits) -> None:
+def test_products_that_are_added_in_place_count(
+    trained: type[FakeTrained], splits: DataSplits
+) -> None:
     def draw(num: int) -> torch.Tensor:
         torch.zeros(2, 3, 5).baddbmm_(torch.ones(2, 3, 4), torch.ones(2, 4, 5))
         return torch.zeros(3, 5).addmm_(torch.ones(3, 4), torch.ones(4, 5))
@@ -77,7 +84,7 @@ def test_products_that_are_added_in_place_count(trained, splits) -> None:
     assert values["flops_per_sample"] == 2 * (2 + 1) * 3 * 4 * 5
 
 
-def test_counting_changes_nothing(trained, splits) -> None:
+def test_counting_changes_nothing(trained: type[FakeTrained], splits: DataSplits) -> None:
     model = TwoLayers().eval()
     before = {k: v.clone() for k, v in model.state_dict().items()}
     state = torch.get_rng_state()
@@ -88,7 +95,9 @@ def test_counting_changes_nothing(trained, splits) -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_a_model_without_parameters_has_no_step(trained, splits) -> None:
+def test_a_model_without_parameters_has_no_step(
+    trained: type[FakeTrained], splits: DataSplits
+) -> None:
     class Nothing(GenerativeModel):
         def __init__(self) -> None:
             super().__init__(ModelConfig(), INFO)
@@ -98,6 +107,6 @@ def test_a_model_without_parameters_has_no_step(trained, splits) -> None:
 
 
 @pytest.mark.parametrize("name", ["flops", "flops_per_sample"])
-def test_units(trained, splits, name: str) -> None:
+def test_units(trained: type[FakeTrained], splits: DataSplits, name: str) -> None:
     value = measured(trained, splits, TwoLayers())[name]
     assert (value.unit, value.direction) == ("FLOP", "lower")

@@ -17,7 +17,8 @@ def by_torch_fidelity(x: np.ndarray, y: np.ndarray) -> float:
 
 def like_inception(num: int, dims: int, gain: float) -> np.ndarray:
     mixing = np.random.default_rng(1).normal(size=(dims, dims)) / np.sqrt(dims)
-    return np.maximum(gain * RNG.normal(size=(num, dims)) @ mixing + 0.3, 0).astype(np.float32)
+    x: np.ndarray = np.maximum(gain * RNG.normal(size=(num, dims)) @ mixing + 0.3, 0)
+    return x.astype(np.float32)
 
 
 def test_gaussians_with_diagonal_covariances() -> None:

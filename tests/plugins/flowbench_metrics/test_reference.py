@@ -2,27 +2,38 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from flowbench.api import TrainedModel
+from flowbench.api.specs import SplitName
 from flowbench_metrics import reference as module
 from flowbench_metrics.extractors import Weights
 from flowbench_metrics.frechet import moments
 from flowbench_metrics.reference import Reference, evenly, read_moments, write_moments
+from tests.plugins.flowbench_metrics.fakes import FakeTrained
 from tests.plugins.flowbench_metrics.images import Pixels, image_info, images, splits_of
 
 INFO = image_info()
 TRAIN, HELD_OUT, TEST = images(30, 0, INFO), images(6, 1, INFO), images(9, 2, INFO)
 
 
-def reference(given, split="train", held_out=HELD_OUT, pixels=None, sha256="cd" * 32) -> Reference:
+def reference(
+    given: TrainedModel,
+    split: SplitName = "train",
+    held_out: NDArray[Any] | None = HELD_OUT,
+    pixels: Pixels | None = None,
+    sha256: str = "cd" * 32,
+) -> Reference:
     data = splits_of(TRAIN, TEST, held_out)
     weights = Weights(Path("unused"), sha256)
     return Reference(given, data, split, pixels or Pixels(), weights)
 
 
-def test_what_was_held_out_of_train_counts_as_train(trained) -> None:
+def test_what_was_held_out_of_train_counts_as_train(trained: type[FakeTrained]) -> None:
     seen = reference(trained(data=INFO))
     both = np.concatenate([TRAIN, HELD_OUT]).reshape(-1, 4).astype(float)
     assert len(seen) == 36
@@ -32,7 +43,7 @@ def test_what_was_held_out_of_train_counts_as_train(trained) -> None:
 
 
 def test_a_large_split_is_summed_up_batch_by_batch(
-    trained, monkeypatch: pytest.MonkeyPatch
+    trained: type[FakeTrained], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_KEPT", 10)
     seen = reference(trained(data=INFO))
@@ -47,7 +58,9 @@ def test_pieces_at_even_distances() -> None:
     assert [len(p) for p in evenly(parts, 12)] == [5, 7]
 
 
-def test_moments_outlive_the_process_that_took_them(trained, tmp_path: Path) -> None:
+def test_moments_outlive_the_process_that_took_them(
+    trained: type[FakeTrained], tmp_path: Path
+) -> None:
     given = trained(data=INFO, data_sha256="ef" * 32, data_dir=tmp_path)
     first, again = Pixels(), Pixels()
     taken = reference(given, pixels=first).moments("pixels")
@@ -70,8 +83,10 @@ def test_moments_outlive_the_process_that_took_them(trained, tmp_path: Path) -> 
         {"name": "other-pixels"},
     ],
 )
-def test_whatever_changes_the_moments_changes_their_file(trained, tmp_path: Path, change) -> None:
-    facts = {"data": INFO, "data_sha256": "ef" * 32, "data_dir": tmp_path}
+def test_whatever_changes_the_moments_changes_their_file(
+    trained: type[FakeTrained], tmp_path: Path, change: dict[str, Any]
+) -> None:
+    facts: dict[str, Any] = {"data": INFO, "data_sha256": "ef" * 32, "data_dir": tmp_path}
     reference(trained(**facts)).moments("pixels")
     of_model = {k: v for k, v in change.items() if k in ("data_sha256", "device_kind")}
     of_network = {k: v for k, v in change.items() if k in ("library", "dtype", "name")}
@@ -84,7 +99,9 @@ def test_whatever_changes_the_moments_changes_their_file(trained, tmp_path: Path
     assert len(list((tmp_path / "statistics").iterdir())) == 2
 
 
-def test_data_without_a_hash_leave_nothing_on_disk(trained, tmp_path: Path) -> None:
+def test_data_without_a_hash_leave_nothing_on_disk(
+    trained: type[FakeTrained], tmp_path: Path
+) -> None:
     reference(trained(data=INFO, data_dir=tmp_path)).moments("pixels")
     assert list(tmp_path.iterdir()) == []
 

@@ -1,36 +1,59 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
-from flowbench.api import GenerativeModel, MetricSettings, ModelConfig
+from flowbench.api import (
+    DataSplits,
+    GenerativeModel,
+    Latents,
+    MetricSettings,
+    MetricValue,
+    ModelConfig,
+    TrainedModel,
+)
 from flowbench.errors import NotInvertibleError
 from flowbench_metrics.roundtrip_error import compute
+from tests.plugins.flowbench_metrics.fakes import Doubling, FakeTrained
 
 
-def values_of(given, splits, settings):
+def values_of(
+    given: TrainedModel, splits: DataSplits, settings: MetricSettings
+) -> dict[str, MetricValue]:
     return {value.name: value for value in compute(given, splits, settings)}
 
 
-def test_an_exact_inverse_has_no_error(trained, splits, settings) -> None:
+def test_an_exact_inverse_has_no_error(
+    trained: type[FakeTrained], splits: DataSplits, settings: MetricSettings
+) -> None:
     values = values_of(trained(), splits, settings)
     assert [value.value for value in values.values()] == [0.0, 0.0, 0.0]
     assert values["roundtrip_error"].num_examples == 4
     assert values["roundtrip_error"].protocol == {"space": "model", "dtype": "float64"}
 
 
-def test_an_inverse_that_is_off_by_a_constant(trained, doubling, splits, settings) -> None:
-    values = values_of(trained(model=doubling(offset=0.25)), splits, settings)
+def test_an_inverse_that_is_off_by_a_constant(
+    trained: type[FakeTrained],
+    splits: DataSplits,
+    settings: MetricSettings,
+) -> None:
+    values = values_of(trained(model=Doubling(offset=0.25)), splits, settings)
     assert values["roundtrip_error"].value == pytest.approx(0.25)
     assert values["roundtrip_error_mean"].value == pytest.approx(0.25)
     expected = np.median(0.25 * 3**0.5 / np.linalg.norm(splits.test.x, axis=1))
     assert values["roundtrip_error_relative"].value == pytest.approx(expected)
 
 
-def test_the_main_value_is_the_worst_of_all_batches(trained, doubling, splits) -> None:
-    class OffOnce(doubling):
-        def from_latent(self, latents, context=None):
+def test_the_main_value_is_the_worst_of_all_batches(
+    trained: type[FakeTrained], splits: DataSplits
+) -> None:
+    class OffOnce(Doubling):
+        def from_latent(self, latents: Latents, context: Any = None) -> Tensor:
             x = super().from_latent(latents).clone()
             x[latents[0] == 2 * 77.0] += 0.5
             return x
@@ -45,19 +68,27 @@ def test_the_main_value_is_the_worst_of_all_batches(trained, doubling, splits) -
     assert values["roundtrip_error_relative"].value == 0.0
 
 
-def test_num_samples_test_examples_are_taken(trained, splits) -> None:
+def test_num_samples_test_examples_are_taken(
+    trained: type[FakeTrained], splits: DataSplits
+) -> None:
     values = values_of(trained(), splits, MetricSettings(num_samples=2))
     assert values["roundtrip_error"].num_examples == 2
 
 
-def test_augmented_flows_get_their_noise(trained, doubling, splits, settings) -> None:
-    seen = []
+def test_augmented_flows_get_their_noise(
+    trained: type[FakeTrained],
+    splits: DataSplits,
+    settings: MetricSettings,
+) -> None:
+    seen: list[Tensor] = []
 
-    class Augmented(doubling):
-        def sample_aux(self, x, *, generator):
+    class Augmented(Doubling):
+        def sample_aux(self, x: Tensor, *, generator: Any) -> Latents:
             return (torch.randn(len(x), 2, generator=generator),)
 
-        def to_latent(self, x, context=None, *, aux=None):
+        def to_latent(
+            self, x: Tensor, context: Any = None, *, aux: Any = None
+        ) -> tuple[Latents, Tensor]:
             seen.append(aux[0])
             return super().to_latent(x)
 
@@ -67,38 +98,49 @@ def test_augmented_flows_get_their_noise(trained, doubling, splits, settings) ->
     assert torch.equal(seen[0], seen[1])
 
 
-def test_values_that_are_not_finite_are_a_failure(trained, doubling, splits, settings) -> None:
-    (value,) = compute(trained(model=doubling(offset=float("inf"))), splits, settings)
+def test_values_that_are_not_finite_are_a_failure(
+    trained: type[FakeTrained],
+    splits: DataSplits,
+    settings: MetricSettings,
+) -> None:
+    (value,) = compute(trained(model=Doubling(offset=float("inf"))), splits, settings)
     assert (value.status, value.value) == ("failed", None)
-    assert "4 of 4 test examples" in value.reason
+    assert "4 of 4 test examples" in str(value.reason)
 
 
-def test_a_failed_inverse_says_why(trained, doubling, splits, settings) -> None:
-    class Stuck(doubling):
-        def from_latent(self, latents, context=None):
+def test_a_failed_inverse_says_why(
+    trained: type[FakeTrained],
+    splits: DataSplits,
+    settings: MetricSettings,
+) -> None:
+    class Stuck(Doubling):
+        def from_latent(self, latents: Latents, context: Any = None) -> Tensor:
             raise NotInvertibleError("no convergence in 100 steps")
 
     (value,) = compute(trained(model=Stuck()), splits, settings)
     assert (value.status, value.value) == ("unavailable", None)
-    assert "no convergence in 100 steps" in value.reason
+    assert "no convergence in 100 steps" in str(value.reason)
 
 
-def test_a_model_without_an_inverse(trained, splits, settings) -> None:
+def test_a_model_without_an_inverse(
+    trained: type[FakeTrained], splits: DataSplits, settings: MetricSettings
+) -> None:
     given = trained()
     given.model = GenerativeModel(ModelConfig(), given.data)
     (value,) = compute(given, splits, settings)
     assert value.status == "unavailable"
 
 
-def test_test_examples_are_preprocessed_with_the_protocols_seed(trained, splits, settings) -> None:
-    given, seen = trained(), []
+def test_test_examples_are_preprocessed_with_the_protocols_seed(
+    trained: type[FakeTrained], splits: DataSplits, settings: MetricSettings
+) -> None:
+    seen: list[tuple[NDArray[Any], int]] = []
 
-    def preprocess(x, *, seed):
+    def preprocess(x: NDArray[Any], *, seed: int) -> Tensor:
         seen.append((x, seed))
         return torch.from_numpy(x)
 
-    given.preprocess = preprocess
-    compute(given, splits, settings)
+    compute(trained(preprocess=preprocess), splits, settings)
     ((x, seed),) = seen
     assert np.array_equal(x, splits.test.x)
     assert seed == 5

@@ -9,6 +9,7 @@ from flowbench.api import MetricSettings, MetricSpec, SampleSettings
 from flowbench_metrics.feature_specs import FD_VGG16
 from flowbench_metrics.fidelity import FrechetMetric
 from flowbench_metrics.specs import ALL
+from tests.plugins.flowbench_metrics.fakes import Clock, FakeTrained
 from tests.plugins.flowbench_metrics.images import Pixels, image_info, images, samples_of, splits_of
 
 OF_VECTORS = [spec for spec in ALL if "samples" in spec.needs and "vector" in spec.modalities]
@@ -19,7 +20,9 @@ EXPECTED = {"sample": {"temperature": 0.8, "options": {"guidance": 1.5}}, "weigh
 
 
 @pytest.mark.parametrize("spec", OF_VECTORS, ids=lambda spec: spec.name)
-def test_a_value_of_samples_says_how_they_were_drawn(trained, clock, spec: MetricSpec) -> None:
+def test_a_value_of_samples_says_how_they_were_drawn(
+    trained: type[FakeTrained], clock: Clock, spec: MetricSpec
+) -> None:
     def on_draw(num: int) -> None:
         clock.now += 0.01 * num
 
@@ -34,7 +37,7 @@ def test_a_value_of_samples_says_how_they_were_drawn(trained, clock, spec: Metri
         assert EXPECTED.items() <= value.protocol.items(), value.name
 
 
-def test_so_does_a_value_of_images(trained) -> None:
+def test_so_does_a_value_of_images(trained: type[FakeTrained]) -> None:
     info = image_info()
     x = images(40, 0, info)
     metric = FrechetMetric(FD_VGG16, Pixels(), "pixels", min_samples=4)

@@ -4,12 +4,18 @@ import itertools
 
 import pytest
 
+from flowbench.api import DataSplits, MetricSettings
 from flowbench_metrics import sampling_latency
 from flowbench_metrics.sampling_latency import compute
+from tests.plugins.flowbench_metrics.fakes import Clock, FakeTrained
 
 
 def test_median_and_p95_of_known_times(
-    trained, splits, settings, clock, monkeypatch: pytest.MonkeyPatch
+    trained: type[FakeTrained],
+    splits: DataSplits,
+    settings: MetricSettings,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     warmup = itertools.repeat(1.0, sampling_latency.WARMUP)
     times = itertools.chain(warmup, (0.001 * k for k in range(1, 51)))  # 1 to 50 ms
@@ -30,26 +36,33 @@ def test_median_and_p95_of_known_times(
     assert median.protocol["num_threads"] >= 1
 
 
-def test_every_draw_has_its_own_seed_and_is_synchronised(trained, splits, settings, clock) -> None:
+def test_every_draw_has_its_own_seed_and_is_synchronised(
+    trained: type[FakeTrained], splits: DataSplits, settings: MetricSettings, clock: Clock
+) -> None:
     given = trained(on_draw=lambda _: None)
     compute(given, splits, settings)
     assert given.seeds == list(range(5, 5 + sampling_latency.WARMUP + sampling_latency.REPEATS))
     assert given.num_synchronized == 2 * len(given.seeds)
 
 
-def test_a_slow_sampler_has_no_p95(trained, splits, settings, clock) -> None:
+def test_a_slow_sampler_has_no_p95(
+    trained: type[FakeTrained], splits: DataSplits, settings: MetricSettings, clock: Clock
+) -> None:
     def on_draw(num: int) -> None:
         clock.now += 10.0
 
     given = trained(on_draw=on_draw)
     median, p95 = compute(given, splits, settings)
-    assert (median.value, median.num_examples, median.stderr) == (pytest.approx(10_000.0), 1, None)
+    assert median.value == pytest.approx(10_000.0)
+    assert (median.num_examples, median.stderr) == (1, None)
     assert (p95.status, p95.value) == ("unavailable", None)
-    assert "1 draws in the time limit" in p95.reason
+    assert "1 draws in the time limit" in str(p95.reason)
     assert len(given.seeds) == 2  # one to warm up, one timed
 
 
-def test_the_limit_is_kept(trained, splits, settings, clock) -> None:
+def test_the_limit_is_kept(
+    trained: type[FakeTrained], splits: DataSplits, settings: MetricSettings, clock: Clock
+) -> None:
     def on_draw(num: int) -> None:
         clock.now += 0.25
 

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
+from flowbench.api import DataSplits, MetricSettings, MetricValue, TrainedModel
 from flowbench_metrics import sampling_throughput
 from flowbench_metrics.sampling_throughput import compute
+from tests.plugins.flowbench_metrics.fakes import Clock, FakeTrained, number
 
 
-def costing(clock, fixed_s: float, each_s: float):
+def costing(clock: Clock, fixed_s: float, each_s: float) -> Callable[[int], None]:
     """A sampler whose batch of n takes fixed_s + n each_s: twice the batch is never worse."""
 
     def on_draw(num: int) -> None:
@@ -16,11 +20,15 @@ def costing(clock, fixed_s: float, each_s: float):
     return on_draw
 
 
-def values_of(given, splits, settings):
+def values_of(
+    given: TrainedModel, splits: DataSplits, settings: MetricSettings
+) -> dict[str, MetricValue]:
     return {value.name: value for value in compute(given, splits, settings)}
 
 
-def test_the_batch_doubles_while_that_pays(trained, splits, settings, clock) -> None:
+def test_the_batch_doubles_while_that_pays(
+    trained: type[FakeTrained], splits: DataSplits, settings: MetricSettings, clock: Clock
+) -> None:
     given = trained(on_draw=costing(clock, 0.016, 0.001))
     values = values_of(given, splits, settings)
     # B / (16 + B) per ms: 1/17, 1/9, 1/5, 1/3, 1/2, 2/3, 4/5, 8/9 and 16/17; 64 -> 128 gains
@@ -34,7 +42,9 @@ def test_the_batch_doubles_while_that_pays(trained, splits, settings, clock) -> 
     assert values["sampling_throughput"].unit == "samples/s"
 
 
-def test_a_sampler_that_gains_nothing_stays_at_one(trained, splits, settings, clock) -> None:
+def test_a_sampler_that_gains_nothing_stays_at_one(
+    trained: type[FakeTrained], splits: DataSplits, settings: MetricSettings, clock: Clock
+) -> None:
     def on_draw(num: int) -> None:
         clock.now += 0.010 * num**1.1
 
@@ -44,7 +54,9 @@ def test_a_sampler_that_gains_nothing_stays_at_one(trained, splits, settings, cl
     assert values["sampling_throughput_latency_p95"].value == pytest.approx(10.0)
 
 
-def test_a_slow_sampler_stops_early(trained, splits, settings, clock) -> None:
+def test_a_slow_sampler_stops_early(
+    trained: type[FakeTrained], splits: DataSplits, settings: MetricSettings, clock: Clock
+) -> None:
     given = trained(on_draw=costing(clock, 20.0, 0.0))
     values = values_of(given, splits, settings)
     assert len(given.seeds) == 2
@@ -53,7 +65,9 @@ def test_a_slow_sampler_stops_early(trained, splits, settings, clock) -> None:
     assert values["sampling_throughput_latency_p95"].status == "unavailable"
 
 
-def test_time_is_bounded(trained, splits, settings, clock) -> None:
+def test_time_is_bounded(
+    trained: type[FakeTrained], splits: DataSplits, settings: MetricSettings, clock: Clock
+) -> None:
     start = clock.now
     values = values_of(trained(on_draw=costing(clock, 0.1, 0.0)), splits, settings)
     limit = sampling_throughput.SEARCH_LIMIT_S + sampling_throughput.FINAL_LIMIT_S
@@ -61,7 +75,9 @@ def test_time_is_bounded(trained, splits, settings, clock) -> None:
     assert values["sampling_throughput_batch"].protocol["search_stopped_by"] == "time"
 
 
-def test_full_memory_ends_the_search(trained, splits, settings, clock) -> None:
+def test_full_memory_ends_the_search(
+    trained: type[FakeTrained], splits: DataSplits, settings: MetricSettings, clock: Clock
+) -> None:
     def on_draw(num: int) -> None:
         if num > 8:
             raise torch.OutOfMemoryError("out of memory")
@@ -74,7 +90,11 @@ def test_full_memory_ends_the_search(trained, splits, settings, clock) -> None:
 
 
 def test_the_largest_batch_ends_the_search(
-    trained, splits, settings, clock, monkeypatch: pytest.MonkeyPatch
+    trained: type[FakeTrained],
+    splits: DataSplits,
+    settings: MetricSettings,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sampling_throughput, "MAX_BATCH", 16)
     values = values_of(trained(on_draw=costing(clock, 0.001, 0.0)), splits, settings)
@@ -82,7 +102,9 @@ def test_the_largest_batch_ends_the_search(
     assert values["sampling_throughput_batch"].protocol["search_stopped_by"] == "size"
 
 
-def test_the_error_of_a_varying_sampler(trained, splits, settings, clock) -> None:
+def test_the_error_of_a_varying_sampler(
+    trained: type[FakeTrained], splits: DataSplits, settings: MetricSettings, clock: Clock
+) -> None:
     given = trained()
 
     def on_draw(num: int) -> None:
@@ -92,4 +114,5 @@ def test_the_error_of_a_varying_sampler(trained, splits, settings, clock) -> Non
     value = values_of(given, splits, settings)["sampling_throughput"]
     # Of 20 times, half are 10 and half 30 ms: mean 20, sample deviation 10 sqrt(20 / 19).
     assert value.num_examples == 20
-    assert value.stderr / value.value == pytest.approx(0.5 * (20 / 19) ** 0.5 / 20**0.5)
+    assert value.stderr is not None
+    assert value.stderr / number(value) == pytest.approx(0.5 * (20 / 19) ** 0.5 / 20**0.5)

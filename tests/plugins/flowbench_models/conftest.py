@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,16 @@ from torch import Tensor, nn
 from flowbench.api import Batch, DatasetInfo, DensityModel, InvertibleModel, Step
 from flowbench.data.preprocess import Preprocessor
 from flowbench.evaluation.likelihood import log_mean_exp
+from tests.plugins.flowbench_models.fixtures import (
+    AssertBoundTightens,
+    AssertIsBijection,
+    JacobianLogAbsDet,
+    MakeDataset,
+    ModuleT,
+    Perturb,
+    TrainOn,
+    tensor,
+)
 
 NUM_DRAWS = 64
 
@@ -38,7 +49,7 @@ def _dataset(*event_shape: int, levels: int | None = 17) -> DatasetInfo:
     )
 
 
-def _perturb(module: nn.Module, std: float = 0.2) -> nn.Module:
+def _perturb(module: ModuleT, std: float = 0.2) -> ModuleT:
     """Moves parameters off their initial values, so that no zero-initialised layer is trivial."""
     with torch.no_grad():
         for parameter in module.parameters():
@@ -46,11 +57,11 @@ def _perturb(module: nn.Module, std: float = 0.2) -> nn.Module:
     return module.double()
 
 
-def _jacobian_log_abs_det(function: object, x: Tensor) -> Tensor:
+def _jacobian_log_abs_det(function: Callable[[Tensor], Any], x: Tensor) -> Tensor:
     """log |det dz/dx| of each example by automatic differentiation, shape (B,)."""
 
     def flat(event: Tensor) -> Tensor:
-        z = function(event.view(1, *x.shape[1:]))  # type: ignore[operator]
+        z = function(event.view(1, *x.shape[1:]))
         parts = z if isinstance(z, tuple) else (z,)
         return torch.cat([part.flatten() for part in parts])
 
@@ -59,22 +70,22 @@ def _jacobian_log_abs_det(function: object, x: Tensor) -> Tensor:
 
 
 @pytest.fixture
-def dataset():
+def dataset() -> MakeDataset:
     return _dataset
 
 
 @pytest.fixture
-def perturb():
+def perturb() -> Perturb:
     return _perturb
 
 
 @pytest.fixture
-def jacobian_log_abs_det():
+def jacobian_log_abs_det() -> JacobianLogAbsDet:
     return _jacobian_log_abs_det
 
 
 @pytest.fixture
-def assert_is_bijection():
+def assert_is_bijection() -> AssertIsBijection:
     """Holds a bijection to its contract: shapes, dtype, round trip, and ladj by the Jacobian."""
 
     def check(bijection: nn.Module, x: Tensor) -> None:
@@ -98,7 +109,7 @@ def _train_on(model: InvertibleModel, x: Tensor, num_steps: int) -> None:
     losses = []
     for _ in range(num_steps):
         optimizer.zero_grad()
-        loss = model.loss(batch, step)
+        loss = tensor(model.loss(batch, step))
         loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
@@ -115,7 +126,7 @@ def _assert_bound_tightens(model: DensityModel, raw: Tensor) -> None:
     for _ in range(NUM_DRAWS):
         x, ladj = preprocessor.forward(raw, generator)
         x = x.to(dtype) if x.is_floating_point() else x
-        draws.append(model.log_prob(x, generator=generator).double() + ladj.double())
+        draws.append(tensor(model.log_prob(x, generator=generator)).double() + ladj.double())
     log_weights = torch.stack(draws, dim=1).numpy()  # (B, draws)
     bounds = []
     for k in (1, 2, 4, 8, 16, 32, NUM_DRAWS):
@@ -128,10 +139,10 @@ def _assert_bound_tightens(model: DensityModel, raw: Tensor) -> None:
 
 
 @pytest.fixture
-def train_on():
+def train_on() -> TrainOn:
     return _train_on
 
 
 @pytest.fixture
-def assert_bound_tightens():
+def assert_bound_tightens() -> AssertBoundTightens:
     return _assert_bound_tightens

@@ -9,10 +9,11 @@ from flowbench.api import Batch, SamplingOptions
 from flowbench.errors import ConfigError
 from flowbench_models import histogram
 from flowbench_models.histogram import Histogram, HistogramConfig
+from tests.plugins.flowbench_models.fixtures import MakeDataset
 
 
 @pytest.fixture
-def fitted(dataset) -> Histogram:
+def fitted(dataset: MakeDataset) -> Histogram:
     model = Histogram(HistogramConfig(pseudo_count=0.5), dataset(1, 1, 2, levels=3))
     model.initialize(
         Batch(x=torch.tensor([[0, 2], [0, 1], [1, 2]]).view(3, 1, 1, 2)),
@@ -35,13 +36,15 @@ def test_probabilities_of_all_images_sum_to_one(fitted) -> None:
     torch.testing.assert_close(fitted.log_prob(every_image).exp().sum().item(), 1.0)
 
 
-def test_unfitted_histogram_is_uniform(dataset) -> None:
+def test_unfitted_histogram_is_uniform(dataset: MakeDataset) -> None:
     model = Histogram(HistogramConfig(), dataset(1, 2, 2, levels=17))
     values = model.log_prob(torch.zeros(1, 1, 2, 2, dtype=torch.int64))
     torch.testing.assert_close(values.item(), -4 * math.log(17))
 
 
-def test_counting_in_parts_counts_everything_once(dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counting_in_parts_counts_everything_once(
+    dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     batch = Batch(x=torch.randint(0, 17, (50, 1, 4, 4)))
     whole, parts = (Histogram(HistogramConfig(), dataset(1, 4, 4)) for _ in range(2))
     whole.initialize(batch, generator=torch.Generator())
@@ -66,6 +69,6 @@ def test_it_is_fitted_on_the_whole_train_split_and_has_nothing_to_train(fitted) 
     assert list(fitted.parameters()) == []
 
 
-def test_real_values_cannot_be_counted(dataset) -> None:
+def test_real_values_cannot_be_counted(dataset: MakeDataset) -> None:
     with pytest.raises(ConfigError, match="integer levels"):
         Histogram(HistogramConfig(), dataset(2, levels=None))

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from flowbench.api import API_VERSION, DensityModel, ModelConfig
+from flowbench.api import API_VERSION, DensityModel, ModelConfig, ModelSpec
 from flowbench_models.plugin import FLOWBENCH_API_VERSION, register_models
 
 SPECS = {spec.name: spec for spec in register_models()}
@@ -30,7 +30,7 @@ def test_listing_models_imports_no_torch() -> None:
 
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
-def test_references_resolve_to_a_model_and_its_configuration(spec) -> None:
+def test_references_resolve_to_a_model_and_its_configuration(spec: ModelSpec) -> None:
     model, config = _resolve(spec.model), _resolve(spec.config)
     assert isinstance(model, type)
     assert issubclass(model, DensityModel)
@@ -39,7 +39,7 @@ def test_references_resolve_to_a_model_and_its_configuration(spec) -> None:
 
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
-def test_every_model_but_the_baseline_cites_its_paper(spec) -> None:
+def test_every_model_but_the_baseline_cites_its_paper(spec: ModelSpec) -> None:
     assert (spec.paper is None) == (spec.name == "histogram")
     if spec.paper is not None:
         assert spec.paper.arxiv in spec.paper.bibtex

@@ -13,9 +13,10 @@ from flowbench_models.bijections.channels import (
     mix_channels,
 )
 from flowbench_models.coupling.nice import interleaved_order
+from tests.plugins.flowbench_models.fixtures import AssertIsBijection, Perturb
 
 
-def test_is_a_bijection(assert_is_bijection) -> None:
+def test_is_a_bijection(assert_is_bijection: AssertIsBijection) -> None:
     assert_is_bijection(Squeeze(), torch.randn(2, 3, 2, 4, dtype=torch.float64))
 
 
@@ -30,7 +31,9 @@ def test_output_is_channels_last() -> None:
 
 
 @pytest.mark.parametrize("shape", [(4, 3), (4, 3, 2, 4), (4, 5, 3, 2)])
-def test_is_a_bijection_of_actnorm(shape, assert_is_bijection, perturb) -> None:
+def test_is_a_bijection_of_actnorm(
+    shape: tuple[int, ...], assert_is_bijection: AssertIsBijection, perturb: Perturb
+) -> None:
     x = torch.randn(shape, dtype=torch.float64)
     assert_is_bijection(perturb(ActNorm(shape[1])), x)
 
@@ -63,7 +66,7 @@ def test_constant_channel_stays_finite() -> None:
     assert torch.isfinite(ActNorm(2).initialize(torch.ones(8, 2))).all()
 
 
-def test_affine_form_is_the_map_itself(perturb) -> None:
+def test_affine_form_is_the_map_itself(perturb: Perturb) -> None:
     norms = [perturb(ActNorm(3)) for _ in range(2)]
     x = torch.randn(5, 3, dtype=torch.float64)
     _, scales, offsets = ActNorm.as_affine(norms)
@@ -76,7 +79,9 @@ convolutions = pytest.mark.parametrize("make", [PLUConv1x1, FullConv1x1])
 
 @convolutions
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_convolution_is_a_bijection(make, channels, assert_is_bijection, perturb) -> None:
+def test_convolution_is_a_bijection(
+    make, channels: int, assert_is_bijection: AssertIsBijection, perturb: Perturb
+) -> None:
     x = torch.randn(3, channels, 2, 3, dtype=torch.float64)
     assert_is_bijection(perturb(make(channels)), x)
 
@@ -90,7 +95,7 @@ def test_convolution_starts_as_a_rotation(make) -> None:
 
 
 @convolutions
-def test_inverse_matrix_inverts(make, perturb) -> None:
+def test_inverse_matrix_inverts(make, perturb: Perturb) -> None:
     convolution = perturb(make(5))
     product = make.matrices([convolution])[0][0] @ convolution.inverse_matrix()
     torch.testing.assert_close(product, torch.eye(5, dtype=torch.float64))
@@ -102,7 +107,9 @@ def test_parameters_are_counted_as_released(make, expected) -> None:
 
 
 @pytest.mark.parametrize("shape", [(2, 4), (2, 4, 2, 3)])
-def test_permutation_is_a_bijection(shape, assert_is_bijection) -> None:
+def test_permutation_is_a_bijection(
+    shape: tuple[int, ...], assert_is_bijection: AssertIsBijection
+) -> None:
     assert_is_bijection(Permutation([2, 0, 3, 1]), torch.randn(shape, dtype=torch.float64))
 
 
@@ -112,7 +119,7 @@ def test_interleaved_order_puts_even_positions_first() -> None:
 
 
 @pytest.mark.parametrize("kind", [FullConv1x1, PLUConv1x1])
-def test_folded_maps_equal_actnorm_then_convolution(kind, perturb) -> None:
+def test_folded_maps_equal_actnorm_then_convolution(kind, perturb: Perturb) -> None:
     norms, convolutions = [ActNorm(3) for _ in range(2)], [kind(3) for _ in range(2)]
     perturb(torch.nn.ModuleList([*norms, *convolutions]))
     mixings = fold_mixings(norms, convolutions)

@@ -7,6 +7,7 @@ from flowbench_models.bijections.base import Composition
 from flowbench_models.bijections.channels import ActNorm, FactorOut, Squeeze
 from flowbench_models.bijections.multiscale import MultiScale, MultiScaleModel
 from flowbench_models.nets.convolution import ZeroConv2d
+from tests.plugins.flowbench_models.fixtures import JacobianLogAbsDet, MakeDataset, Perturb
 
 
 def _two_scales() -> MultiScale:
@@ -15,7 +16,9 @@ def _two_scales() -> MultiScale:
     return MultiScale([first, second], [FactorOut(ZeroConv2d(2, 4))])
 
 
-def test_all_latents_together_are_a_bijection_of_the_data(perturb, jacobian_log_abs_det) -> None:
+def test_all_latents_together_are_a_bijection_of_the_data(
+    perturb: Perturb, jacobian_log_abs_det: JacobianLogAbsDet
+) -> None:
     flow = perturb(_two_scales())
     x = torch.randn(2, 1, 4, 8, dtype=torch.float64)
     latents, ladj = flow(x)
@@ -34,7 +37,7 @@ def test_split_without_prior_hands_out_the_second_half() -> None:
     assert torch.equal(FactorOut().inverse(kept, latent), x)
 
 
-def test_density_of_a_split_is_that_of_its_conditional_gaussian(perturb) -> None:
+def test_density_of_a_split_is_that_of_its_conditional_gaussian(perturb: Perturb) -> None:
     prior = perturb(ZeroConv2d(1, 2, 1))
     x = torch.randn(5, 2, 1, 1, dtype=torch.float64)
     kept, latent, ladj = FactorOut(prior)(x)
@@ -50,14 +53,14 @@ def test_initialisation_normalises_every_scale() -> None:
     assert all(bool(norm.initialized) for norm in flow.modules() if isinstance(norm, ActNorm))
 
 
-def _model(dataset) -> MultiScaleModel:
+def _model(dataset: MakeDataset) -> MultiScaleModel:
     model = MultiScaleModel(ModelConfig(), dataset(1, 4, 4))
     scales = [Composition([Squeeze(), ActNorm(4)]), Composition([Squeeze(), ActNorm(8)])]
     model.flow = MultiScale(scales, [FactorOut()])
     return model
 
 
-def test_first_batch_initialises_every_scale_without_gradients(dataset) -> None:
+def test_first_batch_initialises_every_scale_without_gradients(dataset: MakeDataset) -> None:
     model = _model(dataset)
     x = 3.0 + 2.0 * torch.randn(256, 1, 4, 4)
     model.initialize(Batch(x=x), generator=torch.Generator())
@@ -69,7 +72,7 @@ def test_first_batch_initialises_every_scale_without_gradients(dataset) -> None:
         torch.testing.assert_close(std, torch.ones_like(std), rtol=0, atol=1e-4)
 
 
-def test_model_is_its_flow(dataset, jacobian_log_abs_det) -> None:
+def test_model_is_its_flow(dataset: MakeDataset, jacobian_log_abs_det: JacobianLogAbsDet) -> None:
     model = _model(dataset)
     model.initialize(Batch(x=3.0 + 2.0 * torch.randn(64, 1, 4, 4)), generator=torch.Generator())
     model.double()

@@ -7,6 +7,12 @@ from pydantic import ValidationError
 from flowbench.api import SamplingOptions
 from flowbench.errors import ConfigError
 from flowbench_models.coupling.nice import NICE, DiagonalScaling, NICEConfig
+from tests.plugins.flowbench_models.fixtures import (
+    AssertIsBijection,
+    JacobianLogAbsDet,
+    MakeDataset,
+    Perturb,
+)
 
 
 def _preset(name: str) -> NICEConfig:
@@ -23,7 +29,7 @@ def _preset(name: str) -> NICEConfig:
     ],
 )
 def test_paper_presets_have_the_counts_of_the_released_configurations(
-    preset, shape, count, dataset
+    preset: str, shape: tuple[int, ...], count: int, dataset: MakeDataset
 ) -> None:
     with torch.device("meta"):
         model = NICE(_preset(preset), dataset(*shape, levels=256))
@@ -31,7 +37,7 @@ def test_paper_presets_have_the_counts_of_the_released_configurations(
 
 
 @pytest.fixture(params=[(1, 2, 3), (2,), (5,)], ids=str)
-def tiny(request: pytest.FixtureRequest, dataset, perturb) -> NICE:
+def tiny(request: pytest.FixtureRequest, dataset: MakeDataset, perturb: Perturb) -> NICE:
     return perturb(NICE(NICEConfig(hidden_layers=(1, 0, 2), width=6), dataset(*request.param)))
 
 
@@ -42,7 +48,9 @@ def test_latents_and_data_map_to_each_other(tiny) -> None:
     torch.testing.assert_close(tiny.from_latent(latents), x, rtol=0, atol=1e-6)
 
 
-def test_ladj_is_the_sum_of_log_scales_and_that_of_the_jacobian(tiny, jacobian_log_abs_det) -> None:
+def test_ladj_is_the_sum_of_log_scales_and_that_of_the_jacobian(
+    tiny, jacobian_log_abs_det: JacobianLogAbsDet
+) -> None:
     x = torch.randn(2, *tiny.data.event_shape, dtype=torch.float64)
     _, ladj = tiny.to_latent(x)
     expected = jacobian_log_abs_det(lambda event: tiny.to_latent(event)[0], x)
@@ -52,7 +60,7 @@ def test_ladj_is_the_sum_of_log_scales_and_that_of_the_jacobian(tiny, jacobian_l
 
 
 @pytest.mark.parametrize("prior", ["logistic", "gaussian"])
-def test_prior_is_a_density_and_its_samples_follow_it(prior, dataset) -> None:
+def test_prior_is_a_density_and_its_samples_follow_it(prior: str, dataset: MakeDataset) -> None:
     model = NICE(NICEConfig(prior=prior), dataset(2))
     axis = torch.linspace(-25, 25, 1001)
     zeros = torch.zeros_like(axis)
@@ -70,7 +78,7 @@ def test_prior_is_a_density_and_its_samples_follow_it(prior, dataset) -> None:
     torch.testing.assert_close(below.item(), expected.item(), rtol=0, atol=0.02)
 
 
-def test_temperature_scales_the_noise(dataset) -> None:
+def test_temperature_scales_the_noise(dataset: MakeDataset) -> None:
     model = NICE(NICEConfig(), dataset(2))
     cold, warm = (
         model.sample(
@@ -83,26 +91,28 @@ def test_temperature_scales_the_noise(dataset) -> None:
     torch.testing.assert_close(2.0 * cold, warm)
 
 
-def test_uniform_start_bounds_every_parameter_of_the_networks(dataset) -> None:
+def test_uniform_start_bounds_every_parameter_of_the_networks(dataset: MakeDataset) -> None:
     model = NICE(NICEConfig(init_bound=0.01), dataset(1, 4, 4))
     for coupling in list(model.flow.bijections)[1:-1]:
         for parameter in coupling.parameters():
             assert 0 < parameter.abs().max() <= 0.01
 
 
-def test_one_dim_cannot_be_split(dataset) -> None:
+def test_one_dim_cannot_be_split(dataset: MakeDataset) -> None:
     with pytest.raises(ConfigError, match="at least 2 dims"):
         NICE(NICEConfig(), dataset(1))
 
 
 @pytest.mark.parametrize("hidden_layers", [(1,), (2, -1)])
-def test_couplings_that_cannot_work_are_refused(hidden_layers) -> None:
+def test_couplings_that_cannot_work_are_refused(hidden_layers: int) -> None:
     with pytest.raises(ValidationError, match="at least two couplings"):
         NICEConfig(hidden_layers=hidden_layers)
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (1, 28, 28), (3, 64, 64), (2,), (43,)])
-def test_default_preset_runs_on_images_and_vectors(shape, dataset) -> None:
+def test_default_preset_runs_on_images_and_vectors(
+    shape: tuple[int, ...], dataset: MakeDataset
+) -> None:
     data = dataset(*shape, levels=256 if len(shape) == 3 else None)
     config = _preset(NICEConfig.default_preset(data))
     assert config.unsupported(data) is None
@@ -110,9 +120,9 @@ def test_default_preset_runs_on_images_and_vectors(shape, dataset) -> None:
 
 
 @pytest.mark.parametrize("name", NICEConfig.presets)
-def test_every_preset_is_a_valid_configuration(name) -> None:
+def test_every_preset_is_a_valid_configuration(name: str) -> None:
     _preset(name)
 
 
-def test_is_a_bijection(assert_is_bijection, perturb) -> None:
+def test_is_a_bijection(assert_is_bijection: AssertIsBijection, perturb: Perturb) -> None:
     assert_is_bijection(perturb(DiagonalScaling(5)), torch.randn(3, 5, dtype=torch.float64))

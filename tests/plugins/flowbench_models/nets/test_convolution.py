@@ -9,7 +9,9 @@ from flowbench_models.nets.convolution import convolve, full_precision
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("kernel", [1, 3])
-def test_equals_a_padded_convolution_in_value_and_gradient(kernel, memory_format) -> None:
+def test_equals_a_padded_convolution_in_value_and_gradient(
+    kernel: int, memory_format: torch.memory_format
+) -> None:
     h = torch.randn(2, 3, 5, 4, dtype=torch.float64).contiguous(memory_format=memory_format)
     weight = torch.randn(6, 3, kernel, kernel, dtype=torch.float64)
     bias = torch.randn(6, dtype=torch.float64)
@@ -27,7 +29,7 @@ def test_equals_a_padded_convolution_in_value_and_gradient(kernel, memory_format
 
 
 @pytest.mark.parametrize("kernel", [1, 3])
-def test_channels_last_data_stay_channels_last(kernel) -> None:
+def test_channels_last_data_stay_channels_last(kernel: int) -> None:
     h = torch.randn(2, 3, 4, 4).contiguous(memory_format=torch.channels_last)
     out = convolve(h, torch.randn(6, 3, kernel, kernel), None)
     assert out.is_contiguous(memory_format=torch.channels_last)

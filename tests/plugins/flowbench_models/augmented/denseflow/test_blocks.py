@@ -20,6 +20,7 @@ from flowbench_models.augmented.denseflow.blocks import (
 from flowbench_models.augmented.denseflow.networks import PlainConvNet
 from flowbench_models.bijections.base import Composition, HalfCoupling
 from flowbench_models.bijections.channels import ActNorm, FullConv1x1
+from tests.plugins.flowbench_models.fixtures import AssertIsBijection, JacobianLogAbsDet, Perturb
 
 
 def test_inverse_and_derivative() -> None:
@@ -38,11 +39,11 @@ def test_scale_is_bounded_and_starts_at_one() -> None:
     torch.testing.assert_close(log_scale, torch.tensor([[2.0, -2.0, 0.0]]))
 
 
-def test_is_a_bijection(perturb, assert_is_bijection) -> None:
+def test_is_a_bijection(perturb: Perturb, assert_is_bijection: AssertIsBijection) -> None:
     assert_is_bijection(perturb(ChannelGaussian(3)), torch.randn(2, 3, 2, 2, dtype=torch.float64))
 
 
-def test_density_is_the_gaussians(perturb) -> None:
+def test_density_is_the_gaussians(perturb: Perturb) -> None:
     layer = perturb(ChannelGaussian(2))
     x = torch.randn(3, 2, 2, 2, dtype=torch.float64)
     z, ladj = layer(x)
@@ -63,7 +64,9 @@ def _unit(num_channels: int, num_modules: int = 2) -> FlowUnit:
 
 
 @pytest.mark.parametrize("num_channels", [4, 5])
-def test_coupling_is_a_bijection(num_channels, perturb, assert_is_bijection) -> None:
+def test_coupling_is_a_bijection(
+    num_channels: int, perturb: Perturb, assert_is_bijection: AssertIsBijection
+) -> None:
     x = torch.randn(2, num_channels, 2, 3, dtype=torch.float64)
     assert_is_bijection(perturb(_coupling(num_channels)), x)
 
@@ -76,12 +79,14 @@ def test_fresh_coupling_only_swaps_the_halves() -> None:
 
 
 @pytest.mark.parametrize("num_channels", [4, 5])
-def test_unit_is_a_bijection(num_channels, perturb, assert_is_bijection) -> None:
+def test_unit_is_a_bijection(
+    num_channels: int, perturb: Perturb, assert_is_bijection: AssertIsBijection
+) -> None:
     x = torch.randn(2, num_channels, 2, 3, dtype=torch.float64)
     assert_is_bijection(perturb(_unit(num_channels)), x)
 
 
-def test_folded_unit_equals_its_modules_one_after_the_other(perturb) -> None:
+def test_folded_unit_equals_its_modules_one_after_the_other(perturb: Perturb) -> None:
     unit = perturb(_unit(4))
     x = torch.randn(2, 4, 3, 2, dtype=torch.float64)
     torch.testing.assert_close(unit(x), Composition(unit.flow_modules())(x))
@@ -103,7 +108,9 @@ def test_first_batch_normalises_every_actnorm() -> None:
     ("num_inputs", "growth", "count"),
     [(12, 10, 6_212), (24, 10, 22_772), (120, 10, 528_500), (382, 10, 5_285_372)],
 )
-def test_noise_networks_have_the_counts_of_the_released_code(num_inputs, growth, count) -> None:
+def test_noise_networks_have_the_counts_of_the_released_code(
+    num_inputs: int, growth: int, count: int
+) -> None:
     with torch.device("meta"):
         net = NoiseNet(num_inputs, growth)
     assert sum(p.numel() for p in net.parameters()) == count
@@ -134,7 +141,7 @@ def test_fresh_coupling_adds_the_noise_itself() -> None:
 
 
 @pytest.mark.parametrize("only_last", [False, True])
-def test_which_representations_condition_the_noise(only_last, perturb) -> None:
+def test_which_representations_condition_the_noise(only_last: bool, perturb: Perturb) -> None:
     first, last = torch.randn(2, 1, 2, 2).double(), torch.randn(2, 3, 2, 2).double()
     net = perturb(NoiseNet(3 if only_last else 4, 2))
     coupling = CrossUnitCoupling(net, only_last=only_last)
@@ -150,7 +157,7 @@ def test_which_representations_condition_the_noise(only_last, perturb) -> None:
     assert not torch.equal(added(current, first, last + 1.0), before)
 
 
-def _block(num_units: int, perturb) -> DenseFlowBlock:
+def _block(num_units: int, perturb: Perturb) -> DenseFlowBlock:
     """Units of 1x1 convolutions on 2, 3, ... channels."""
     units = [FullConv1x1(2 + index) for index in range(num_units)]
     seen = [2 + sum(2 + j for j in range(index)) for index in range(num_units - 1)]
@@ -159,7 +166,9 @@ def _block(num_units: int, perturb) -> DenseFlowBlock:
 
 
 @pytest.mark.parametrize("num_units", [1, 2, 4])
-def test_joint_ladj_of_data_and_noise(num_units, perturb, jacobian_log_abs_det) -> None:
+def test_joint_ladj_of_data_and_noise(
+    num_units: int, perturb: Perturb, jacobian_log_abs_det: JacobianLogAbsDet
+) -> None:
     block = _block(num_units, perturb)
     joint = torch.randn(2, 1 + num_units, 2, 2, dtype=torch.float64)
 
@@ -174,14 +183,14 @@ def test_joint_ladj_of_data_and_noise(num_units, perturb, jacobian_log_abs_det) 
 
 
 @pytest.mark.parametrize("num_units", [1, 2, 4])
-def test_inverse_needs_no_noise(num_units, perturb) -> None:
+def test_inverse_needs_no_noise(num_units: int, perturb: Perturb) -> None:
     block = _block(num_units, perturb)
     x = torch.randn(2, 2, 2, 2, dtype=torch.float64)
     noises = [torch.randn(2, 1, 2, 2, dtype=torch.float64) for _ in range(num_units - 1)]
     torch.testing.assert_close(block.inverse(block(x, noises)[0]), x)
 
 
-def test_units_without_noise_between_them_follow_one_another(perturb) -> None:
+def test_units_without_noise_between_them_follow_one_another(perturb: Perturb) -> None:
     units = [FullConv1x1(3), FullConv1x1(3)]
     block = perturb(DenseFlowBlock(units, [], growth=1))
     x = torch.randn(2, 3, 2, 2, dtype=torch.float64)
@@ -191,7 +200,7 @@ def test_units_without_noise_between_them_follow_one_another(perturb) -> None:
 
 
 @pytest.mark.parametrize("alpha", [None, 0.05])
-def test_is_a_bijection_of_levels(alpha, assert_is_bijection) -> None:
+def test_is_a_bijection_of_levels(alpha: float, assert_is_bijection: AssertIsBijection) -> None:
     assert_is_bijection(LevelScaling(17, alpha), 17.0 * torch.rand(3, 2, 3, 3).double())
 
 
@@ -210,7 +219,7 @@ def test_logit_is_finite_at_both_ends() -> None:
     torch.testing.assert_close(z[0, 1], -z[0, 0])
 
 
-def _dequantizer(perturb) -> VariationalDequantizer:
+def _dequantizer(perturb: Perturb) -> VariationalDequantizer:
     dequantizer = VariationalDequantizer(
         1, levels=17, steps=2, width=3, depth=1, growth=2, context_growth=2
     )
@@ -225,7 +234,9 @@ def test_size_is_that_of_the_released_code() -> None:
     assert sum(p.numel() for p in dequantizer.parameters()) == 2_395_784
 
 
-def test_ladj_is_that_of_the_map_from_noise(perturb, jacobian_log_abs_det) -> None:
+def test_ladj_is_that_of_the_map_from_noise(
+    perturb: Perturb, jacobian_log_abs_det: JacobianLogAbsDet
+) -> None:
     dequantizer = _dequantizer(perturb)
     x = torch.randint(0, 17, (1, 1, 4, 4)).double()
     noise = torch.randn(3, 4, 2, 2, dtype=torch.float64)
@@ -241,7 +252,7 @@ def test_ladj_is_that_of_the_map_from_noise(perturb, jacobian_log_abs_det) -> No
     torch.testing.assert_close(ladj, expected, rtol=0, atol=1e-8)
 
 
-def test_noise_depends_on_the_levels(perturb) -> None:
+def test_noise_depends_on_the_levels(perturb: Perturb) -> None:
     dequantizer = _dequantizer(perturb)
     noise = torch.randn(1, 4, 2, 2, dtype=torch.float64)
     low, _ = dequantizer(torch.zeros(1, 1, 4, 4).double(), noise)

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from flowbench_models.augmented.denseflow.config import DenseFlowConfig
+from tests.plugins.flowbench_models.fixtures import MakeDataset
 
 
 def _config(**changes: Any) -> DenseFlowConfig:
@@ -21,7 +22,7 @@ def _preset(name: str) -> DenseFlowConfig:
     [("74-10", 400, 20, 312_800), ("74-10-imagenet64", 10, 1, 400_360)],
 )
 def test_paper_schedule_warms_up_over_5000_steps_then_fine_tunes(
-    preset, epochs, fine_tuning, steps
+    preset: str, epochs: int, fine_tuning, steps: int
 ) -> None:
     training = _preset(preset).training
     first, second = training.phases
@@ -34,7 +35,7 @@ def test_paper_schedule_warms_up_over_5000_steps_then_fine_tunes(
     ("preset", "augment"),
     [("74-10", ("horizontal_flip", "shift")), ("74-10-celeba64", ("horizontal_flip",))],
 )
-def test_training_images_are_changed_as_in_the_released_code(preset, augment) -> None:
+def test_training_images_are_changed_as_in_the_released_code(preset: str, augment) -> None:
     assert _preset(preset).training.augment == augment
 
 
@@ -48,7 +49,7 @@ def test_training_images_are_changed_as_in_the_released_code(preset, augment) ->
         ("ablation-4", "310epochs"),
     ],
 )
-def test_summary_gives_the_whole_run(preset, budget) -> None:
+def test_summary_gives_the_whole_run(preset: str, budget: str) -> None:
     assert DenseFlowConfig.presets[preset].summary.endswith(f"--budget {budget}")
 
 
@@ -59,7 +60,7 @@ def test_summary_gives_the_whole_run(preset, budget) -> None:
         ("ablation-no-attention", {"attention": ("faithful", "none")}),
     ],
 )
-def test_switches_of_the_text_change_one_thing(preset, changed) -> None:
+def test_switches_of_the_text_change_one_thing(preset: str, changed) -> None:
     base, other = _preset("45-6-imagenet32").model_dump(), _preset(preset).model_dump()
     assert {key: (base[key], other[key]) for key in base if base[key] != other[key]} == changed
 
@@ -72,18 +73,18 @@ def test_papers_models_attend_as_released_and_small_ones_as_usual() -> None:
 
 
 @pytest.mark.parametrize("preset", ["ablation-1", "ablation-2", "ablation-3"])
-def test_unpublished_width_is_named_as_an_assumption(preset) -> None:
+def test_unpublished_width_is_named_as_an_assumption(preset: str) -> None:
     facts = DenseFlowConfig.presets[preset]
     assert facts.source == "paper"
     assert any("512" in assumption for assumption in facts.assumptions)
 
 
 @pytest.mark.parametrize("name", DenseFlowConfig.presets)
-def test_every_preset_is_a_valid_configuration(name) -> None:
+def test_every_preset_is_a_valid_configuration(name: str) -> None:
     _preset(name)
 
 
-def test_dequantization_alone_switches_the_preprocessing(dataset) -> None:
+def test_dequantization_alone_switches_the_preprocessing(dataset: MakeDataset) -> None:
     data = dataset(1, 4, 4)
     variational, uniform = _config(), _config(dequantization="uniform")
     assert variational.preprocessing.support == "discrete"
@@ -108,7 +109,7 @@ def test_dequantization_alone_switches_the_preprocessing(dataset) -> None:
         ({"checkpointing": True, "training": {"compile": True}}, "does not go with checkpointing"),
     ],
 )
-def test_contradictions_are_refused(changes, message) -> None:
+def test_contradictions_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         _config(**changes)
 
@@ -118,5 +119,5 @@ def test_networks_without_batch_norms_are_compiled_and_checkpointed() -> None:
     assert _config(coupling="convolutional", **both).training.compile
 
 
-def test_real_values_are_refused(dataset) -> None:
+def test_real_values_are_refused(dataset: MakeDataset) -> None:
     assert "real values" in (_config().unsupported(dataset(1, 4, 4, levels=None)) or "")

@@ -17,6 +17,13 @@ from flowbench.evaluation.likelihood import log_mean_exp
 from flowbench_models.augmented.denseflow.config import DenseFlowConfig
 from flowbench_models.augmented.denseflow.model import DenseFlow
 from flowbench_models.bijections.channels import ActNorm, FullConv1x1, random_rotation
+from tests.plugins.flowbench_models.fixtures import (
+    AssertBoundTightens,
+    JacobianLogAbsDet,
+    MakeDataset,
+    Perturb,
+    TrainOn,
+)
 
 LEVELS = 17
 
@@ -74,7 +81,7 @@ def _noises(model: DenseFlow, flat: Tensor) -> tuple[Tensor, ...]:
 
 
 @pytest.fixture
-def make_tiny(dataset, perturb):
+def make_tiny(dataset: MakeDataset, perturb: Perturb):
     """A perturbed model in float64 and eval mode, its running statistics moved off 0 and 1.
 
     With ``rotations`` the 1x1 convolutions are left as they start: moved, they may be so badly
@@ -123,14 +130,16 @@ def _values(model: DenseFlow, x: Tensor) -> Tensor:
         ("ablation-no-attention", 75_020_522 - 45 * 7_128),
     ],
 )
-def test_paper_presets_have_the_papers_parameter_counts(preset, count, dataset) -> None:
+def test_paper_presets_have_the_papers_parameter_counts(
+    preset: str, count: int, dataset: MakeDataset
+) -> None:
     with torch.device("meta"):
         model = DenseFlow(_preset(preset), dataset(3, 32, 32, levels=256))
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == count
 
 
 @pytest.mark.parametrize("preset", ["74-10-imagenet32", "74-10-imagenet64", "74-10-celeba64"])
-def test_size_does_not_depend_on_the_resolution(preset, dataset) -> None:
+def test_size_does_not_depend_on_the_resolution(preset: str, dataset: MakeDataset) -> None:
     size = int(preset[-2:])
     with torch.device("meta"):
         model = DenseFlow(_preset(preset), dataset(3, size, size, levels=256))
@@ -139,7 +148,7 @@ def test_size_does_not_depend_on_the_resolution(preset, dataset) -> None:
     assert counts == [48_061_410, 46_453_404, 33_736_080, 616, 2_395_784]
 
 
-def test_74_10_has_74_modules_and_308_channels_at_the_top(dataset) -> None:
+def test_74_10_has_74_modules_and_308_channels_at_the_top(dataset: MakeDataset) -> None:
     with torch.device("meta"):
         model = DenseFlow(_preset("74-10"), dataset(3, 32, 32, levels=256))
     assert sum(len(unit.bijections) for block in model.blocks for unit in block.units) == 74
@@ -147,13 +156,17 @@ def test_74_10_has_74_modules_and_308_channels_at_the_top(dataset) -> None:
 
 
 @pytest.mark.parametrize(("shape", "reason"), [((2,), "images"), ((3, 6, 4), "divisible by 4")])
-def test_what_does_not_fit_is_refused_with_a_reason(shape, reason, dataset) -> None:
+def test_what_does_not_fit_is_refused_with_a_reason(
+    shape: tuple[int, ...], reason: str, dataset: MakeDataset
+) -> None:
     with pytest.raises(ConfigError, match=reason):
         DenseFlow(_config(), dataset(*shape))
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (1, 28, 28), (3, 64, 64), (3, 256, 256)])
-def test_default_preset_runs_on_images_of_any_size(shape, dataset) -> None:
+def test_default_preset_runs_on_images_of_any_size(
+    shape: tuple[int, ...], dataset: MakeDataset
+) -> None:
     data = dataset(*shape)
     config = _preset(DenseFlowConfig.default_preset(data))
     assert config.unsupported(data) is None
@@ -163,7 +176,7 @@ def test_default_preset_runs_on_images_of_any_size(shape, dataset) -> None:
 
 @every_variant
 def test_variational_ladj_is_that_of_the_map_from_noise(
-    variant, make_tiny, jacobian_log_abs_det
+    variant, make_tiny, jacobian_log_abs_det: JacobianLogAbsDet
 ) -> None:
     model = make_tiny(**variant)
     x = _levels(1, 1, 4, 4)
@@ -181,7 +194,7 @@ def test_variational_ladj_is_that_of_the_map_from_noise(
 
 @every_variant
 def test_uniform_ladj_is_that_of_the_map_from_data_and_noise(
-    variant, make_tiny, jacobian_log_abs_det
+    variant, make_tiny, jacobian_log_abs_det: JacobianLogAbsDet
 ) -> None:
     changes = {key: value for key, value in variant.items() if key != "logit_alpha"}
     model = make_tiny(dequantization="uniform", **changes)
@@ -209,7 +222,9 @@ def _dequantized(model: DenseFlow, x: Tensor, aux: tuple[Tensor, ...]) -> Tensor
 
 @every_variant
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-6), (torch.float32, 1e-4)])
-def test_latents_and_data_map_to_each_other(variant, dtype, tolerance, make_tiny) -> None:
+def test_latents_and_data_map_to_each_other(
+    variant, dtype: torch.dtype, tolerance: float, make_tiny
+) -> None:
     model = make_tiny((3, 8, 4), rotations=True, **variant).to(dtype)
     x = _levels(3, 3, 8, 4)
     aux = model.sample_aux(x, generator=None)
@@ -251,7 +266,9 @@ def test_samples_that_are_not_finite_are_integers_out_of_range(make_tiny) -> Non
 
 @both_dequantizations
 @pytest.mark.parametrize("num_steps", [100, pytest.param(400, marks=pytest.mark.slow)])
-def test_trained_model_still_inverts(dequantization, num_steps, dataset, train_on) -> None:
+def test_trained_model_still_inverts(
+    dequantization: str, num_steps: int, dataset: MakeDataset, train_on: TrainOn
+) -> None:
     config = _config(dequantization=dequantization, modules=(1, 1), split_prior="conditional")
     model = DenseFlow(config, dataset(1, 4, 4))
     values = _values(model, _levels(32, 1, 4, 4) // 4)
@@ -270,7 +287,7 @@ def test_trained_model_still_inverts(dequantization, num_steps, dataset, train_o
 
 
 @both_dequantizations
-def test_encoding_a_sample_gives_a_finite_likelihood(dequantization, make_tiny) -> None:
+def test_encoding_a_sample_gives_a_finite_likelihood(dequantization: str, make_tiny) -> None:
     model = make_tiny(dequantization=dequantization)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -287,7 +304,7 @@ def test_encoding_a_sample_gives_a_finite_likelihood(dequantization, make_tiny) 
     assert values.isfinite().all()
 
 
-def test_samples_take_one_pass_and_follow_the_temperature(dataset) -> None:
+def test_samples_take_one_pass_and_follow_the_temperature(dataset: MakeDataset) -> None:
     config = _config(
         dequantization="uniform",
         preprocessing=Preprocessing(
@@ -314,7 +331,7 @@ def test_wrong_noise_is_refused(make_tiny) -> None:
 
 @both_dequantizations
 def test_bound_does_not_decrease_in_the_number_of_draws(
-    dequantization, make_tiny, assert_bound_tightens
+    dequantization: str, make_tiny, assert_bound_tightens: AssertBoundTightens
 ) -> None:
     assert_bound_tightens(make_tiny(dequantization=dequantization), _levels(6, 1, 4, 4))
 
@@ -351,7 +368,7 @@ def _exact_log_prob(model: DenseFlow, x: Tensor) -> Tensor:
     return marginal.log_prob(x.flatten(1))
 
 
-def test_bound_is_below_the_exact_likelihood_and_approaches_it(dataset) -> None:
+def test_bound_is_below_the_exact_likelihood_and_approaches_it(dataset: MakeDataset) -> None:
     model, x = _linear_gaussian(dataset)
     with torch.no_grad():
         exact = _exact_log_prob(model, x)
@@ -364,7 +381,7 @@ def test_bound_is_below_the_exact_likelihood_and_approaches_it(dataset) -> None:
     assert ((many - exact).abs() < 4.0 * error).all()
 
 
-def test_first_batch_leaves_every_actnorm_normalised(dataset) -> None:
+def test_first_batch_leaves_every_actnorm_normalised(dataset: MakeDataset) -> None:
     config = _config(units=(3, 1), modules=(2, 2), dequantization="uniform")
     model = DenseFlow(config, dataset(1, 8, 8))
     norms = [module for module in model.modules() if isinstance(module, ActNorm)]
@@ -388,7 +405,9 @@ def test_first_batch_leaves_every_actnorm_normalised(dataset) -> None:
 
 @both_dequantizations
 @pytest.mark.parametrize("attention", ["standard", "faithful"])
-def test_every_parameter_receives_a_gradient(dequantization, attention, make_tiny) -> None:
+def test_every_parameter_receives_a_gradient(
+    dequantization: str, attention: str, make_tiny
+) -> None:
     wide = {"width": 8, "dense_growth": 8, "dequantizer_growth": 8, "context_growth": 8}
     model = make_tiny((1, 8, 8), dequantization=dequantization, attention=attention, **wide)
     values = _values(model, _levels(8, 1, 8, 8))
@@ -400,7 +419,7 @@ def test_every_parameter_receives_a_gradient(dequantization, attention, make_tin
 
 
 @both_dequantizations
-def test_checkpointing_changes_nothing(dequantization, dataset) -> None:
+def test_checkpointing_changes_nothing(dequantization: str, dataset: MakeDataset) -> None:
     data = dataset(1, 8, 8)
     plain = DenseFlow(_config(dequantization=dequantization, dropout=0.2), data)
     kept = DenseFlow(_config(dequantization=dequantization, dropout=0.2, checkpointing=True), data)
@@ -441,7 +460,9 @@ def test_same_generator_same_draw(make_tiny) -> None:
 
 
 @both_dequantizations
-def test_bfloat16_networks_leave_the_flow_in_float32(dequantization, dataset) -> None:
+def test_bfloat16_networks_leave_the_flow_in_float32(
+    dequantization: str, dataset: MakeDataset
+) -> None:
     model = DenseFlow(_config(dequantization=dequantization), dataset(1, 8, 8))
     values = _values(model, _levels(4, 1, 8, 8))
     with torch.autocast("cpu", dtype=torch.bfloat16):

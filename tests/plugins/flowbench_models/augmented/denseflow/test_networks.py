@@ -21,6 +21,7 @@ from flowbench_models.augmented.denseflow.networks import (
     segment_means,
 )
 from flowbench_models.nets.convolution import Conditioner
+from tests.plugins.flowbench_models.fixtures import Perturb
 
 
 def test_equals_a_convolution_with_relu() -> None:
@@ -54,7 +55,9 @@ def test_network_starts_at_zero_and_has_glows_topology() -> None:
         (64, 64, 4, 16, 108_128),  # and half size
     ],
 )
-def test_size_is_that_of_the_released_code(num_inputs, num_outputs, depth, growth, count) -> None:
+def test_size_is_that_of_the_released_code(
+    num_inputs: int, num_outputs: int, depth: int, growth: int, count: int
+) -> None:
     block = DenseBlock(num_inputs, num_outputs, depth=depth, growth=growth)
     assert sum(p.numel() for p in block.parameters()) == count
 
@@ -189,7 +192,7 @@ def test_standard_form_commutes_with_moving_positions() -> None:
 
 
 @pytest.mark.parametrize(("size", "count"), [((4, 4), 4), ((3, 3), 3), ((1, 1), 1), ((1, 2), 2)])
-def test_landmarks_divide_the_tokens(size, count) -> None:
+def test_landmarks_divide_the_tokens(size: int, count: int) -> None:
     attention = _attention("faithful")
     assert attention._count(torch.zeros(1, math.prod(size), 3)) == count
     assert attention(torch.randn(2, 5, *size, dtype=torch.float64)).isfinite().all()
@@ -227,7 +230,7 @@ def _net(**changes: object) -> FusionNet:
 @pytest.mark.parametrize(
     ("channels", "count"), [(12, 1_569_716), (62, 1_573_366), (308, 1_591_324)]
 )
-def test_paper_networks_have_the_counts_of_the_released_code(channels, count) -> None:
+def test_paper_networks_have_the_counts_of_the_released_code(channels: int, count: int) -> None:
     net = FusionNet(
         channels // 2,
         channels,
@@ -242,20 +245,22 @@ def test_paper_networks_have_the_counts_of_the_released_code(channels, count) ->
 
 
 @pytest.mark.parametrize("attention", ["standard", "faithful", None])
-def test_output_starts_at_zero(attention) -> None:
+def test_output_starts_at_zero(attention: str) -> None:
     out = _net(attention=attention)(torch.randn(2, 3, 4, 4))
     torch.testing.assert_close(out, torch.zeros(2, 4, 4, 4))
 
 
 @pytest.mark.parametrize("num_outputs", [2, 40])
-def test_last_two_convolutions_are_one_where_that_is_less_work(num_outputs, perturb) -> None:
+def test_last_two_convolutions_are_one_where_that_is_less_work(
+    num_outputs: int, perturb: Perturb
+) -> None:
     settings = {"width": 6, "depth": 1, "growth": 2, "head_width": 2, "num_landmarks": 4}
     net = perturb(FusionNet(3, num_outputs, attention="standard", **settings))
     h = torch.randn(2, 12, 4, 4, dtype=torch.float64)
     torch.testing.assert_close(net._project(h), net.output(net.fuse(h)))
 
 
-def test_without_attention_only_near_positions_matter(perturb) -> None:
+def test_without_attention_only_near_positions_matter(perturb: Perturb) -> None:
     h = torch.zeros(1, 3, 5, 5, dtype=torch.float64)
     far = h.clone()
     far[..., 4, 4] = 1.0
@@ -264,7 +269,7 @@ def test_without_attention_only_near_positions_matter(perturb) -> None:
         assert bool((net(far)[..., 0, 0] != net(h)[..., 0, 0]).any()) is moved
 
 
-def test_evaluation_uses_running_statistics(perturb) -> None:
+def test_evaluation_uses_running_statistics(perturb: Perturb) -> None:
     net = perturb(_net())
     h = torch.randn(8, 3, 4, 4, dtype=torch.float64)
     net(h)
@@ -272,7 +277,7 @@ def test_evaluation_uses_running_statistics(perturb) -> None:
     torch.testing.assert_close(net(h)[:2], net(h[:2]))
 
 
-def test_dropout_acts_in_training_alone(perturb) -> None:
+def test_dropout_acts_in_training_alone(perturb: Perturb) -> None:
     net = perturb(_net(dropout=0.5))
     h = torch.randn(8, 3, 4, 4, dtype=torch.float64)
     assert not torch.equal(net(h), net(h))

@@ -8,7 +8,7 @@ from flowbench.api import SampleSettings
 from flowbench.api.config import sampling_options, unsupported_sampling
 from flowbench.data.library.splits import validation_size
 from flowbench.errors import ConfigError
-from flowbench.registry import PluginSelection, load_registry
+from flowbench.registry import PluginSelection, Registry, load_registry
 from flowbench.registry.configs import configure
 from flowbench.runner.describe import describe_model
 from flowbench_models.autoregressive.tarflow.config import TarFlowConfig
@@ -29,18 +29,20 @@ def registry():
     return load_registry(PluginSelection())
 
 
-def configured(registry, preset: str, dataset: str, **overrides: Any) -> TarFlowConfig:
+def configured(registry: Registry, preset: str, dataset: str, **overrides: Any) -> TarFlowConfig:
     spec = registry.dataset(dataset).spec
     info = spec.info(validation_size(spec))
     return configure(registry, f"tarflow:{preset}", info, overrides).config
 
 
 @pytest.mark.parametrize(("preset", "dataset", "count"), COUNTS)
-def test_published_models_have_their_parameters(registry, preset, dataset, count) -> None:
+def test_published_models_have_their_parameters(
+    registry: Registry, preset: str, dataset: str, count: int
+) -> None:
     assert describe_model(registry, f"tarflow:{preset}", dataset, {})["num_parameters"] == count
 
 
-def test_the_likelihood_of_each_kind_of_preset(registry) -> None:
+def test_the_likelihood_of_each_kind_of_preset(registry: Registry) -> None:
     kinds = {
         preset: describe_model(registry, f"tarflow:{preset}", dataset, {})["likelihood"]["measure"]
         for preset, dataset in (("imagenet64", "imagenet64"), ("mnist", "mnist"))
@@ -86,14 +88,14 @@ def test_published_models_have_their_noise_and_training(name: str) -> None:
     ("dataset", "preset"),
     [("digits", "tiny"), ("natural-patches", "small"), ("mnist", "small")],
 )
-def test_default_presets(registry, dataset: str, preset: str) -> None:
+def test_default_presets(registry: Registry, dataset: str, preset: str) -> None:
     spec = registry.dataset(dataset).spec
     info = spec.info(validation_size(spec))
     assert TarFlowConfig.default_preset(info) == preset
     assert TarFlowConfig(**dict(TarFlowConfig.presets[preset].values)).unsupported(info) is None
 
 
-def test_the_noise_can_be_switched(registry) -> None:
+def test_the_noise_can_be_switched(registry: Registry) -> None:
     gaussian = {"kind": "gaussian_noise", "sigma": 0.3}
     noisy = configured(registry, "tiny", "digits", **{"preprocessing.noise": gaussian})
     assert noisy.preprocessing.noise.sigma == 0.3
@@ -112,7 +114,9 @@ def test_the_noise_can_be_switched(registry) -> None:
         ({}, "two-moons", "needs images (C, H, W)"),
     ],
 )
-def test_what_does_not_fit_is_said(registry, values, dataset, message) -> None:
+def test_what_does_not_fit_is_said(
+    registry: Registry, values: dict[str, Any], dataset: str, message: str
+) -> None:
     spec = registry.dataset(dataset).spec
     reason = TarFlowConfig(**values).unsupported(spec.info(validation_size(spec)))
     assert message in (reason or "")
@@ -137,7 +141,9 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("preset", "options", "message"), REFUSED)
-def test_options_that_do_nothing_are_refused_beforehand(registry, preset, options, message) -> None:
+def test_options_that_do_nothing_are_refused_beforehand(
+    registry: Registry, preset: str, options, message: str
+) -> None:
     spec = registry.dataset("digits").spec
     info = spec.info(validation_size(spec))
     config = configured(registry, preset, "digits")
@@ -145,7 +151,7 @@ def test_options_that_do_nothing_are_refused_beforehand(registry, preset, option
     assert message in (unsupported_sampling(config, settings, info) or "")
 
 
-def test_options_that_apply_are_taken(registry) -> None:
+def test_options_that_apply_are_taken(registry: Registry) -> None:
     spec = registry.dataset("digits").spec
     info = spec.info(validation_size(spec))
     options = {"guidance": 2, "guidance_schedule": "linear", "denoise": True, "checkpoint": True}
@@ -153,7 +159,7 @@ def test_options_that_apply_are_taken(registry) -> None:
     assert sampling_options(config, SampleSettings(options=options), info).guidance == 2.0
 
 
-def test_noise_in_the_models_space(registry) -> None:
+def test_noise_in_the_models_space(registry: Registry) -> None:
     """17 levels span [-1, 1] in steps of 1/8 if the scale is closed, of 2/17 if it is not."""
     spec = registry.dataset("digits").spec
     info = spec.info(validation_size(spec))
@@ -166,7 +172,7 @@ def test_noise_in_the_models_space(registry) -> None:
         configured(registry, "tiny", "digits").noise_in_model_space(info)
 
 
-def test_only_a_model_trained_both_ways_has_a_density_given_the_label(registry) -> None:
+def test_only_a_model_trained_both_ways_has_a_density_given_the_label(registry: Registry) -> None:
     spec = registry.dataset("digits").spec
     info = spec.info(validation_size(spec))
     assert configured(registry, "tiny", "digits").also_given(info) == ()

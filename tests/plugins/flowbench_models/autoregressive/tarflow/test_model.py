@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ def images(*shape: int, levels: int | None = 16, classes: int = NUM_CLASSES) -> 
     )
 
 
-def flow(shape: tuple[int, ...] = (2, 4, 6), *, perturb: float = 0.05, **values) -> TarFlow:
+def flow(shape: tuple[int, ...] = (2, 4, 6), *, perturb: float = 0.05, **values: Any) -> TarFlow:
     """A float64 flow whose read-outs are no longer zero."""
     torch.manual_seed(0)
     given = {"patch_size": 2, "width": 8, "head_dim": 4, "blocks": 3, "layers": 2, **values}

@@ -27,6 +27,14 @@ from flowbench_models.coupling.glow.model import (
 )
 from flowbench_models.coupling.nanoflow.config import NanoFlowConfig
 from flowbench_models.nets.convolution import ZeroConv2d
+from tests.plugins.flowbench_models.fixtures import (
+    AssertBoundTightens,
+    AssertIsBijection,
+    JacobianLogAbsDet,
+    MakeDataset,
+    Perturb,
+    TrainOn,
+)
 
 
 def _preset(name: str, **changes: object) -> GlowConfig:
@@ -47,7 +55,9 @@ def _count(preset: str, data: DatasetInfo) -> int:
         ("large", 287_488_560),  # 287.489 M
     ],
 )
-def test_paper_presets_have_the_papers_parameter_counts(preset, count, dataset) -> None:
+def test_paper_presets_have_the_papers_parameter_counts(
+    preset: str, count: int, dataset: MakeDataset
+) -> None:
     assert _count(preset, dataset(3, 32, 32, levels=256)) == count
 
 
@@ -56,7 +66,7 @@ def test_paper_presets_have_the_papers_parameter_counts(preset, count, dataset) 
     [("512ch", 32, 3, 32), ("imagenet32", 32, 3, 48), ("imagenet64", 64, 4, 48)],
 )
 def test_counts_of_affine_presets_have_their_closed_form(
-    preset, size, levels, steps, dataset
+    preset: str, size: int, levels: int, steps: int, dataset: MakeDataset
 ) -> None:
     width, channels = 512, [12 * 2**level for level in range(levels)]
     of_nets = [
@@ -79,7 +89,7 @@ def test_counts_of_affine_presets_have_their_closed_form(
     ],
 )
 def test_paper_presets_train_as_the_released_code(
-    preset, batch_size, init_examples, epoch_steps
+    preset: str, batch_size: int, init_examples, epoch_steps
 ) -> None:
     training = _preset(preset).training
     assert (training.optimizer, training.lr) == ("adamax", 1e-3)
@@ -94,7 +104,7 @@ def test_paper_presets_train_as_the_released_code(
 
 
 @pytest.mark.parametrize("preset", ["256ch", "large"])
-def test_presets_compared_in_nanoflow_train_as_it_does(preset) -> None:
+def test_presets_compared_in_nanoflow_train_as_it_does(preset: str) -> None:
     assert (
         _preset(preset).training
         == NanoFlowConfig.model_validate(NanoFlowConfig.presets["k32"].values).training
@@ -102,7 +112,7 @@ def test_presets_compared_in_nanoflow_train_as_it_does(preset) -> None:
 
 
 @pytest.fixture(params=["affine-plu", "affine-full", "additive-plu"])
-def tiny(request: pytest.FixtureRequest, dataset, perturb) -> Glow:
+def tiny(request: pytest.FixtureRequest, dataset: MakeDataset, perturb: Perturb) -> Glow:
     coupling, permutation = request.param.split("-")
     config = GlowConfig(levels=2, steps=2, width=3, coupling=coupling, permutation=permutation)
     return perturb(Glow(config, dataset(1, 4, 8)), std=0.1)
@@ -118,7 +128,9 @@ def test_latents_and_data_map_to_each_other(tiny) -> None:
 
 @pytest.mark.parametrize("coupling", ["affine", "additive"])
 @pytest.mark.parametrize("num_steps", [100, pytest.param(400, marks=pytest.mark.slow)])
-def test_training_keeps_the_inverse(coupling, num_steps, dataset, train_on) -> None:
+def test_training_keeps_the_inverse(
+    coupling: str, num_steps: int, dataset: MakeDataset, train_on: TrainOn
+) -> None:
     config = GlowConfig(levels=2, steps=2, width=8, coupling=coupling)
     model = Glow(config, dataset(1, 4, 8))
     x = torch.rand(32, 1, 4, 8) - 0.5
@@ -131,11 +143,15 @@ def test_training_keeps_the_inverse(coupling, num_steps, dataset, train_on) -> N
         )
 
 
-def test_bound_does_not_decrease_in_the_number_of_draws(tiny, assert_bound_tightens) -> None:
+def test_bound_does_not_decrease_in_the_number_of_draws(
+    tiny, assert_bound_tightens: AssertBoundTightens
+) -> None:
     assert_bound_tightens(tiny, torch.randint(0, 17, (6, 1, 4, 8)))
 
 
-def test_ladj_is_that_of_the_joint_map_to_all_latents(tiny, jacobian_log_abs_det) -> None:
+def test_ladj_is_that_of_the_joint_map_to_all_latents(
+    tiny, jacobian_log_abs_det: JacobianLogAbsDet
+) -> None:
     x = torch.randn(2, 1, 4, 8, dtype=torch.float64)
     _, ladj = tiny.to_latent(x)
     expected = jacobian_log_abs_det(lambda event: tiny.to_latent(event)[0], x)
@@ -156,7 +172,7 @@ def test_encoding_a_sample_gives_back_its_noise(tiny) -> None:
     assert tiny.log_prob(x).isfinite().all()
 
 
-def test_first_batch_leaves_every_actnorm_normalised(dataset) -> None:
+def test_first_batch_leaves_every_actnorm_normalised(dataset: MakeDataset) -> None:
     model = Glow(GlowConfig(levels=2, steps=3, width=8), dataset(1, 8, 8))
     x = 5.0 + 2.0 * torch.randn(64, 1, 8, 8)
     seen: list[torch.Tensor] = []
@@ -172,7 +188,7 @@ def test_first_batch_leaves_every_actnorm_normalised(dataset) -> None:
         torch.testing.assert_close(std, torch.ones_like(std), rtol=0, atol=1e-3)
 
 
-def test_fresh_model_is_a_rotation_of_standardised_data(dataset) -> None:
+def test_fresh_model_is_a_rotation_of_standardised_data(dataset: MakeDataset) -> None:
     # With couplings at their start only actnorm, rotations and sigmoid(2) change volumes.
     model = Glow(GlowConfig(levels=1, steps=1, width=4, coupling="additive"), dataset(1, 4, 4))
     x = torch.randn(5, 1, 4, 4)
@@ -181,7 +197,7 @@ def test_fresh_model_is_a_rotation_of_standardised_data(dataset) -> None:
     torch.testing.assert_close(latents[0].flatten(1).norm(dim=1), x.flatten(1).norm(dim=1))
 
 
-def test_temperature_scales_the_noise(dataset) -> None:
+def test_temperature_scales_the_noise(dataset: MakeDataset) -> None:
     model = Glow(GlowConfig(levels=2, steps=1, width=4), dataset(1, 4, 4))  # linear as yet
     cold, warm = (
         model.sample(
@@ -194,7 +210,9 @@ def test_temperature_scales_the_noise(dataset) -> None:
     torch.testing.assert_close(2.0 * cold, warm)
 
 
-def test_gradients_reach_all_but_the_weights_of_the_top_prior(dataset, perturb) -> None:
+def test_gradients_reach_all_but_the_weights_of_the_top_prior(
+    dataset: MakeDataset, perturb: Perturb
+) -> None:
     model = perturb(Glow(GlowConfig(levels=2, steps=1, width=8), dataset(1, 4, 8)))
     model.log_prob(torch.randn(4, 1, 4, 8, dtype=torch.float64)).mean().backward()
     dead = {
@@ -218,7 +236,7 @@ def _saved_numbers(model: Glow, x: torch.Tensor) -> tuple[torch.Tensor, int]:
     return loss, sum(sizes)
 
 
-def test_checkpointing_changes_memory_alone(dataset, perturb) -> None:
+def test_checkpointing_changes_memory_alone(dataset: MakeDataset, perturb: Perturb) -> None:
     sizes = {"levels": 2, "steps": 3, "width": 32, "dropout": 0.2}
     plain, kept = (
         Glow(GlowConfig(**sizes, checkpointing=checkpointing), dataset(1, 16, 16))
@@ -236,7 +254,7 @@ def test_checkpointing_changes_memory_alone(dataset, perturb) -> None:
         torch.testing.assert_close(one.grad, other.grad)
 
 
-def test_bfloat16_networks_leave_the_flow_in_float32(dataset) -> None:
+def test_bfloat16_networks_leave_the_flow_in_float32(dataset: MakeDataset) -> None:
     model = Glow(GlowConfig(levels=2, steps=1, width=4), dataset(1, 4, 4))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         latents, ladj = model.to_latent(torch.randn(4, 1, 4, 4))
@@ -244,24 +262,28 @@ def test_bfloat16_networks_leave_the_flow_in_float32(dataset) -> None:
 
 
 @pytest.mark.parametrize(("shape", "reason"), [((2,), "images"), ((3, 12, 16), "divisible by 8")])
-def test_what_does_not_fit_is_refused_with_a_reason(shape, reason, dataset) -> None:
+def test_what_does_not_fit_is_refused_with_a_reason(
+    shape: tuple[int, ...], reason: str, dataset: MakeDataset
+) -> None:
     with pytest.raises(ConfigError, match=reason):
         Glow(GlowConfig(), dataset(*shape))
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (1, 28, 28), (3, 64, 64), (3, 256, 256)])
-def test_default_preset_runs_on_images_of_any_size(shape, dataset) -> None:
+def test_default_preset_runs_on_images_of_any_size(
+    shape: tuple[int, ...], dataset: MakeDataset
+) -> None:
     data = dataset(*shape)
     config = _preset(GlowConfig.default_preset(data))
     assert config.unsupported(data) is None
 
 
 @pytest.mark.parametrize("name", GlowConfig.presets)
-def test_every_preset_is_a_valid_configuration(name) -> None:
+def test_every_preset_is_a_valid_configuration(name: str) -> None:
     _preset(name)
 
 
-def _steps(mixing, num_steps: int = 3, law: type[ElementwiseMap] = SigmoidAffine) -> GlowSteps:
+def _steps(mixing: str, num_steps: int = 3, law: type[ElementwiseMap] = SigmoidAffine) -> GlowSteps:
     return GlowSteps(
         GlowStep(
             ActNorm(3),
@@ -273,20 +295,22 @@ def _steps(mixing, num_steps: int = 3, law: type[ElementwiseMap] = SigmoidAffine
 
 
 @pytest.fixture(params=[PLUConv1x1, FullConv1x1])
-def steps(request: pytest.FixtureRequest, perturb) -> GlowSteps:
+def steps(request: pytest.FixtureRequest, perturb: Perturb) -> GlowSteps:
     return perturb(_steps(request.param), std=0.1)
 
 
-def test_steps_are_a_bijection_of_odd_channels(steps, assert_is_bijection) -> None:
+def test_steps_are_a_bijection_of_odd_channels(
+    steps: int, assert_is_bijection: AssertIsBijection
+) -> None:
     assert_is_bijection(steps, torch.randn(2, 3, 2, 4, dtype=torch.float64))
 
 
-def test_steps_together_equal_steps_one_after_the_other(steps) -> None:
+def test_steps_together_equal_steps_one_after_the_other(steps: int) -> None:
     x = torch.randn(2, 3, 2, 4, dtype=torch.float64)
     torch.testing.assert_close(steps(x), Composition(steps.steps())(x), check_stride=False)
 
 
-def test_gradients_of_steps_together_equal_those_one_after_the_other(steps) -> None:
+def test_gradients_of_steps_together_equal_those_one_after_the_other(steps: int) -> None:
     x = torch.randn(2, 3, 2, 4, dtype=torch.float64)
     parameters = list(steps.parameters())
     together, apart = (
@@ -297,7 +321,7 @@ def test_gradients_of_steps_together_equal_those_one_after_the_other(steps) -> N
 
 
 def test_additive_steps_together_equal_steps_one_after_the_other(
-    perturb, assert_is_bijection
+    perturb: Perturb, assert_is_bijection: AssertIsBijection
 ) -> None:
     steps = perturb(_steps(PLUConv1x1, law=Shift), std=0.1)
     x = torch.randn(2, 3, 2, 4, dtype=torch.float64)
@@ -331,7 +355,9 @@ def test_initialisation_leaves_every_actnorm_normalised() -> None:
 
 
 @pytest.mark.parametrize("kernel", [1, 3])
-def test_folded_actnorm_equals_convolution_then_actnorm_then_relu(kernel, perturb) -> None:
+def test_folded_actnorm_equals_convolution_then_actnorm_then_relu(
+    kernel: int, perturb: Perturb
+) -> None:
     layer = perturb(ActNormConv2d(3, 4, kernel))
     h = torch.randn(2, 3, 5, 4, dtype=torch.float64)
     apart, _ = layer.norm(F.conv2d(h, layer.weight, padding=kernel // 2))
@@ -367,7 +393,7 @@ def test_network_has_one_convolution_for_each_kernel_and_a_zero_output() -> None
     assert torch.equal(net.initialize(torch.randn(4, 3, 4, 4)), torch.zeros(4, 6, 4, 4))
 
 
-def test_dropout_acts_in_training_alone(perturb) -> None:
+def test_dropout_acts_in_training_alone(perturb: Perturb) -> None:
     net, h = perturb(GlowConvNet(2, 2, width=16, dropout=0.5)), torch.randn(1, 2, 3, 3).double()
     assert not torch.equal(net(h), net(h))
     net.eval()

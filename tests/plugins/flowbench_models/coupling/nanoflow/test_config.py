@@ -4,6 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from flowbench_models.coupling.nanoflow.config import NanoFlowConfig
+from tests.plugins.flowbench_models.fixtures import MakeDataset
 
 
 def _preset(name: str) -> NanoFlowConfig:
@@ -16,14 +17,16 @@ def test_fewer_gates_than_layers_are_refused() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (1, 28, 28), (3, 64, 64), (3, 256, 256)])
-def test_default_preset_runs_on_images_of_any_size(shape, dataset) -> None:
+def test_default_preset_runs_on_images_of_any_size(
+    shape: tuple[int, ...], dataset: MakeDataset
+) -> None:
     data = dataset(*shape)
     config = _preset(NanoFlowConfig.default_preset(data))
     assert config.unsupported(data) is None
 
 
 @pytest.mark.parametrize(("preset", "epochs"), [("k32", 3000), ("alt", 600)])
-def test_paper_schedule_warms_up_over_five_epochs(preset, epochs) -> None:
+def test_paper_schedule_warms_up_over_five_epochs(preset: str, epochs: int) -> None:
     training = _preset(preset).training
     (phase,) = training.phases
     assert phase.warmup * epochs == pytest.approx(5)
@@ -34,5 +37,5 @@ def test_paper_schedule_warms_up_over_five_epochs(preset, epochs) -> None:
 
 
 @pytest.mark.parametrize("name", NanoFlowConfig.presets)
-def test_every_preset_is_a_valid_configuration(name) -> None:
+def test_every_preset_is_a_valid_configuration(name: str) -> None:
     _preset(name)

@@ -20,6 +20,13 @@ from flowbench_models.coupling.nanoflow.model import (
     fold_projections,
 )
 from flowbench_models.nets.convolution import ZeroConv2d
+from tests.plugins.flowbench_models.fixtures import (
+    AssertBoundTightens,
+    JacobianLogAbsDet,
+    MakeDataset,
+    Perturb,
+    TrainOn,
+)
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "nanoflow": {"embedding": 1},
@@ -58,13 +65,15 @@ def _steps(model: NanoFlow, level: int) -> NanoFlowSteps:
         ("alt-k48", 10_319_184),
     ],
 )
-def test_paper_presets_have_the_papers_parameter_counts(preset, count, dataset) -> None:
+def test_paper_presets_have_the_papers_parameter_counts(
+    preset: str, count: int, dataset: MakeDataset
+) -> None:
     with torch.device("meta"):
         model = NanoFlow(_preset(preset), dataset(3, 32, 32, levels=256))
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == count
 
 
-def test_parts_of_the_paper_model_have_their_counts(dataset) -> None:
+def test_parts_of_the_paper_model_have_their_counts(dataset: MakeDataset) -> None:
     with torch.device("meta"):
         model = NanoFlow(_preset("k32"), dataset(3, 32, 32, levels=256))
     scales = [_steps(model, level) for level in range(3)]
@@ -83,7 +92,7 @@ def test_parts_of_the_paper_model_have_their_counts(dataset) -> None:
 
 
 @pytest.fixture(params=VARIANTS.values(), ids=VARIANTS.keys())
-def tiny(request: pytest.FixtureRequest, dataset, perturb) -> NanoFlow:
+def tiny(request: pytest.FixtureRequest, dataset: MakeDataset, perturb: Perturb) -> NanoFlow:
     return perturb(NanoFlow(_config(**request.param), dataset(1, 4, 8)))
 
 
@@ -95,7 +104,9 @@ def test_latents_and_data_map_to_each_other(tiny) -> None:
         torch.testing.assert_close(tiny.from_latent(latents), x, rtol=tolerance, atol=tolerance)
 
 
-def test_ladj_is_that_of_the_joint_map_to_all_latents(tiny, jacobian_log_abs_det) -> None:
+def test_ladj_is_that_of_the_joint_map_to_all_latents(
+    tiny, jacobian_log_abs_det: JacobianLogAbsDet
+) -> None:
     x = torch.randn(2, 1, 4, 8, dtype=torch.float64)
     _, ladj = tiny.to_latent(x)
     expected = jacobian_log_abs_det(lambda event: tiny.to_latent(event)[0], x)
@@ -117,7 +128,9 @@ def test_encoding_a_sample_gives_back_its_noise(tiny) -> None:
 
 
 @pytest.mark.parametrize("num_steps", [100, pytest.param(400, marks=pytest.mark.slow)])
-def test_training_keeps_the_inverse(num_steps, dataset, train_on) -> None:
+def test_training_keeps_the_inverse(
+    num_steps: int, dataset: MakeDataset, train_on: TrainOn
+) -> None:
     model = NanoFlow(_config(), dataset(1, 4, 8))
     x = torch.rand(32, 1, 4, 8) - 0.5
     train_on(model, x, num_steps)
@@ -129,12 +142,14 @@ def test_training_keeps_the_inverse(num_steps, dataset, train_on) -> None:
         )
 
 
-def test_bound_does_not_decrease_in_the_number_of_draws(tiny, assert_bound_tightens) -> None:
+def test_bound_does_not_decrease_in_the_number_of_draws(
+    tiny, assert_bound_tightens: AssertBoundTightens
+) -> None:
     assert_bound_tightens(tiny, torch.randint(0, 17, (6, 1, 4, 8)))
 
 
 def test_steps_of_a_scale_share_one_estimator_but_differ_by_their_indication(
-    dataset, perturb
+    dataset: MakeDataset, perturb: Perturb
 ) -> None:
     model = perturb(NanoFlow(_config(levels=1), dataset(1, 4, 4)))
     steps = _steps(model, 0)
@@ -150,7 +165,7 @@ def test_steps_of_a_scale_share_one_estimator_but_differ_by_their_indication(
     torch.testing.assert_close(same, first)
 
 
-def test_embeddings_grow_with_the_scale_and_start_as_noise(dataset) -> None:
+def test_embeddings_grow_with_the_scale_and_start_as_noise(dataset: MakeDataset) -> None:
     model = NanoFlow(_config(embedding=3), dataset(1, 16, 16))
     for level, size in enumerate((8, 4)):
         for indication in _steps(model, level).indications:
@@ -160,7 +175,7 @@ def test_embeddings_grow_with_the_scale_and_start_as_noise(dataset) -> None:
             assert indication.embedding.std() > 0.5
 
 
-def test_first_step_initialises_the_shared_actnorms(dataset) -> None:
+def test_first_step_initialises_the_shared_actnorms(dataset: MakeDataset) -> None:
     model = NanoFlow(_config(levels=1, steps=3, width=8), dataset(1, 8, 8))
     steps = _steps(model, 0)
     seen: list[torch.Tensor] = []
@@ -179,7 +194,7 @@ def test_first_step_initialises_the_shared_actnorms(dataset) -> None:
     assert all(m.initialized for m in model.modules() if isinstance(m, ActNorm))
 
 
-def test_first_batch_leaves_every_step_normalised(dataset) -> None:
+def test_first_batch_leaves_every_step_normalised(dataset: MakeDataset) -> None:
     model = NanoFlow(_config(steps=3, width=8), dataset(1, 8, 8))
     seen: list[torch.Tensor] = []
     norms = [norm for level in range(2) for norm in _steps(model, level).norms]
@@ -204,7 +219,7 @@ def test_gradients_reach_all_but_the_weights_of_the_top_prior(tiny) -> None:
     assert dead == {f"{top[0]}.net.weight"}
 
 
-def test_gates_without_a_layer_have_no_effect(dataset, perturb) -> None:
+def test_gates_without_a_layer_have_no_effect(dataset: MakeDataset, perturb: Perturb) -> None:
     model = perturb(NanoFlow(_config(gate_rows=6), dataset(1, 4, 8)))
     model.log_prob(torch.randn(4, 1, 4, 8, dtype=torch.float64)).sum().backward()
     for indication in _steps(model, 0).indications:
@@ -212,7 +227,7 @@ def test_gates_without_a_layer_have_no_effect(dataset, perturb) -> None:
         assert not indication.gates.grad[2:].any()
 
 
-def test_temperature_scales_the_noise(dataset) -> None:
+def test_temperature_scales_the_noise(dataset: MakeDataset) -> None:
     model = NanoFlow(_config(), dataset(1, 4, 4))  # fresh couplings and priors are linear
     cold, warm = (
         model.sample(
@@ -225,7 +240,7 @@ def test_temperature_scales_the_noise(dataset) -> None:
     torch.testing.assert_close(2.0 * cold, warm)
 
 
-def test_bfloat16_networks_leave_the_flow_in_float32(dataset) -> None:
+def test_bfloat16_networks_leave_the_flow_in_float32(dataset: MakeDataset) -> None:
     model = NanoFlow(_config(), dataset(1, 4, 4))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         latents, ladj = model.to_latent(torch.randn(4, 1, 4, 4))
@@ -233,19 +248,21 @@ def test_bfloat16_networks_leave_the_flow_in_float32(dataset) -> None:
 
 
 @pytest.mark.parametrize(("shape", "reason"), [((2,), "images"), ((3, 12, 16), "divisible by 8")])
-def test_what_does_not_fit_is_refused_with_a_reason(shape, reason, dataset) -> None:
+def test_what_does_not_fit_is_refused_with_a_reason(
+    shape: tuple[int, ...], reason: str, dataset: MakeDataset
+) -> None:
     with pytest.raises(ConfigError, match=reason):
         NanoFlow(NanoFlowConfig(), dataset(*shape))
 
 
-def _estimator(perturb) -> tuple[SharedEstimator, list[FlowIndication]]:
+def _estimator(perturb: Perturb) -> tuple[SharedEstimator, list[FlowIndication]]:
     estimator = SharedEstimator(3, width=4, hidden_kernels=(3, 1, 3))
     indications = [FlowIndication((2, 4, 4), gate_rows=3, width=4) for _ in range(2)]
     perturb(torch.nn.ModuleList([estimator, *indications]))
     return estimator, indications
 
 
-def test_folded_network_equals_convolution_norm_gate_relu(perturb) -> None:
+def test_folded_network_equals_convolution_norm_gate_relu(perturb: Perturb) -> None:
     estimator, indications = _estimator(perturb)
     h = torch.randn(2, 3, 4, 4, dtype=torch.float64)
     for kernels, indication in zip(estimator.fold(indications, 2), indications, strict=True):
@@ -263,7 +280,7 @@ def test_without_indications_all_steps_share_their_kernels() -> None:
     assert first is second
 
 
-def test_fresh_gates_are_open(perturb) -> None:
+def test_fresh_gates_are_open(perturb: Perturb) -> None:
     estimator = SharedEstimator(3, width=4, hidden_kernels=(3, 1))
     indication = FlowIndication((2, 4, 4), gate_rows=6, width=4)
     (gated,) = estimator.fold([indication], 1)
@@ -301,14 +318,14 @@ def test_only_the_first_step_initialises_the_shared_norms() -> None:
     torch.testing.assert_close(h, estimator(kernels, second))
 
 
-def test_initialising_runs_through_the_gates(perturb) -> None:
+def test_initialising_runs_through_the_gates(perturb: Perturb) -> None:
     estimator, indications = _estimator(perturb)
     h = torch.randn(2, 3, 4, 4, dtype=torch.float64)
     out = estimator.initialize(h, indications[0])
     torch.testing.assert_close(out, estimator(estimator.fold(indications, 2)[0], h))
 
 
-def test_shared_projection_is_folded_once(perturb) -> None:
+def test_shared_projection_is_folded_once(perturb: Perturb) -> None:
     projection, other = ZeroConv2d(2, 3, 1), ZeroConv2d(2, 3, 1)
     perturb(torch.nn.ModuleList([projection, other]))
     first, second = fold_projections([projection, projection])
@@ -318,7 +335,7 @@ def test_shared_projection_is_folded_once(perturb) -> None:
     torch.testing.assert_close(separate[1], ZeroConv2d.fold([other])[0])
 
 
-def test_dropout_acts_in_training_alone(perturb) -> None:
+def test_dropout_acts_in_training_alone(perturb: Perturb) -> None:
     estimator = perturb(SharedEstimator(3, width=8, hidden_kernels=(3, 1), dropout=0.5))
     (kernels,) = estimator.fold([], 1)
     h = torch.randn(4, 3, 4, 4, dtype=torch.float64)

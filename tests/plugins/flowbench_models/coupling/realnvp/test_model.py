@@ -8,6 +8,12 @@ from flowbench.api import Batch, SamplingOptions, Step
 from flowbench.errors import ConfigError
 from flowbench_models.coupling.realnvp.config import RealNVPConfig
 from flowbench_models.coupling.realnvp.model import BatchNorm, RealNVP, checkerboard_mask
+from tests.plugins.flowbench_models.fixtures import (
+    AssertIsBijection,
+    JacobianLogAbsDet,
+    MakeDataset,
+    Perturb,
+)
 
 
 def _preset(name: str) -> RealNVPConfig:
@@ -18,13 +24,17 @@ def _preset(name: str) -> RealNVPConfig:
     ("preset", "size", "count"),
     [("cifar10", 32, 19_609_545), ("imagenet32", 32, 46_220_359), ("imagenet64", 64, 96_363_237)],
 )
-def test_paper_presets_have_the_counts_of_the_released_code(preset, size, count, dataset) -> None:
+def test_paper_presets_have_the_counts_of_the_released_code(
+    preset: str, size: int, count: int, dataset: MakeDataset
+) -> None:
     with torch.device("meta"):
         model = RealNVP(_preset(preset), dataset(3, size, size, levels=256))
     assert sum(p.numel() for p in model.parameters()) == count
 
 
-def _tiny(norm: str, shape: tuple[int, ...], dataset, perturb, network="resnet") -> RealNVP:
+def _tiny(
+    norm: str, shape: tuple[int, ...], dataset: MakeDataset, perturb: Perturb, network="resnet"
+) -> RealNVP:
     config = RealNVPConfig(scales=2, couplings=3, width=3, blocks=1, norm=norm, network=network)
     model = perturb(RealNVP(config, dataset(*shape)))
     model.initialize(
@@ -41,7 +51,9 @@ every_shape = pytest.mark.parametrize("shape", [(1, 4, 6), (3, 2, 2), (2,), (5,)
 
 @every_norm
 @every_shape
-def test_latents_and_data_map_to_each_other(norm, shape, dataset, perturb) -> None:
+def test_latents_and_data_map_to_each_other(
+    norm, shape: tuple[int, ...], dataset: MakeDataset, perturb: Perturb
+) -> None:
     model = _tiny(norm, shape, dataset, perturb)
     x = torch.randn(3, *shape, dtype=torch.float64)
     latents, _ = model.to_latent(x)
@@ -51,7 +63,13 @@ def test_latents_and_data_map_to_each_other(norm, shape, dataset, perturb) -> No
 
 @every_norm
 @every_shape
-def test_ladj_is_that_of_the_joint_map(norm, shape, dataset, perturb, jacobian_log_abs_det) -> None:
+def test_ladj_is_that_of_the_joint_map(
+    norm,
+    shape: tuple[int, ...],
+    dataset: MakeDataset,
+    perturb: Perturb,
+    jacobian_log_abs_det: JacobianLogAbsDet,
+) -> None:
     model = _tiny(norm, shape, dataset, perturb)
     x = torch.randn(2, *shape, dtype=torch.float64)
     _, ladj = model.to_latent(x)
@@ -59,7 +77,9 @@ def test_ladj_is_that_of_the_joint_map(norm, shape, dataset, perturb, jacobian_l
     torch.testing.assert_close(ladj, expected, rtol=0, atol=1e-5)
 
 
-def test_image_flow_of_perceptrons_is_a_bijection(dataset, perturb, jacobian_log_abs_det) -> None:
+def test_image_flow_of_perceptrons_is_a_bijection(
+    dataset: MakeDataset, perturb: Perturb, jacobian_log_abs_det: JacobianLogAbsDet
+) -> None:
     model = _tiny("act", (1, 4, 6), dataset, perturb, network="mlp")
     x = torch.randn(2, 1, 4, 6, dtype=torch.float64)
     latents, ladj = model.to_latent(x)
@@ -68,13 +88,15 @@ def test_image_flow_of_perceptrons_is_a_bijection(dataset, perturb, jacobian_log
     torch.testing.assert_close(ladj, expected, rtol=0, atol=1e-5)
 
 
-def test_evaluation_does_not_depend_on_the_rest_of_the_batch(dataset, perturb) -> None:
+def test_evaluation_does_not_depend_on_the_rest_of_the_batch(
+    dataset: MakeDataset, perturb: Perturb
+) -> None:
     model = _tiny("batch", (1, 4, 4), dataset, perturb)
     x = torch.randn(4, 1, 4, 4, dtype=torch.float64)
     torch.testing.assert_close(model.log_prob(x)[:1], model.log_prob(x[:1]))
 
 
-def test_last_diagonal_of_each_block_is_factored_out(dataset) -> None:
+def test_last_diagonal_of_each_block_is_factored_out(dataset: MakeDataset) -> None:
     # Identity couplings: what is factored out are the off-diagonal corners of each 2x2 block.
     model = RealNVP(RealNVPConfig(scales=2, width=2, blocks=1), dataset(1, 4, 4))
     with torch.no_grad():
@@ -89,7 +111,7 @@ def test_last_diagonal_of_each_block_is_factored_out(dataset) -> None:
     assert kept.flatten().tolist() == [0, 2, 8, 10, 5, 7, 13, 15]
 
 
-def test_density_in_two_dims_integrates_to_one(dataset, perturb) -> None:
+def test_density_in_two_dims_integrates_to_one(dataset: MakeDataset, perturb: Perturb) -> None:
     model = _tiny("act", (2,), dataset, perturb)
     axis = torch.linspace(-30, 30, 600, dtype=torch.float64)
     grid = torch.cartesian_prod(axis, axis)
@@ -99,14 +121,16 @@ def test_density_in_two_dims_integrates_to_one(dataset, perturb) -> None:
 
 @every_norm
 @every_shape
-def test_every_parameter_receives_a_gradient(norm, shape, dataset) -> None:
+def test_every_parameter_receives_a_gradient(
+    norm, shape: tuple[int, ...], dataset: MakeDataset
+) -> None:
     model = RealNVP(RealNVPConfig(width=3, blocks=1, norm=norm), dataset(*shape))
     step = Step(progress=torch.zeros(()), phase=0, group="all", generator=torch.Generator(), seed=0)
     model.loss(Batch(x=torch.randn(4, *shape)), step).backward()
     assert all(p.grad is not None for p in model.parameters())
 
 
-def test_samples_have_the_datas_shape(dataset) -> None:
+def test_samples_have_the_datas_shape(dataset: MakeDataset) -> None:
     model = RealNVP(RealNVPConfig(width=3, blocks=1), dataset(1, 4, 4))
     samples = model.sample(3, settings=SamplingOptions(), generator=torch.Generator())
     assert samples.shape == (3, 1, 4, 4)
@@ -116,13 +140,17 @@ def test_samples_have_the_datas_shape(dataset) -> None:
     ("shape", "reason"),
     [((1,), "at least 2 dims"), ((3, 7, 8), "divisible by 2"), ((1, 80), "images")],
 )
-def test_what_does_not_fit_is_refused_with_a_reason(shape, reason, dataset) -> None:
+def test_what_does_not_fit_is_refused_with_a_reason(
+    shape: tuple[int, ...], reason: str, dataset: MakeDataset
+) -> None:
     with pytest.raises(ConfigError, match=reason):
         RealNVP(RealNVPConfig(), dataset(*shape))
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (1, 28, 28), (3, 64, 64), (2,), (43,)])
-def test_default_preset_runs_on_images_and_vectors(shape, dataset) -> None:
+def test_default_preset_runs_on_images_and_vectors(
+    shape: tuple[int, ...], dataset: MakeDataset
+) -> None:
     data = dataset(*shape, levels=256 if len(shape) == 3 else None)
     config = _preset(RealNVPConfig.default_preset(data))
     assert config.unsupported(data) is None
@@ -130,7 +158,7 @@ def test_default_preset_runs_on_images_and_vectors(shape, dataset) -> None:
 
 
 @pytest.mark.parametrize("name", RealNVPConfig.presets)
-def test_every_preset_is_a_valid_configuration(name) -> None:
+def test_every_preset_is_a_valid_configuration(name: str) -> None:
     _preset(name)
 
 
@@ -141,11 +169,15 @@ def _settled(norm: BatchNorm) -> BatchNorm:
 
 
 @pytest.mark.parametrize("shape", [(4, 3), (4, 3, 2, 4)])
-def test_is_a_bijection_in_evaluation(shape, assert_is_bijection) -> None:
+def test_is_a_bijection_in_evaluation(
+    shape: tuple[int, ...], assert_is_bijection: AssertIsBijection
+) -> None:
     assert_is_bijection(_settled(BatchNorm(3)), torch.randn(shape, dtype=torch.float64))
 
 
-def test_masked_norm_is_a_bijection_and_leaves_the_rest_alone(assert_is_bijection) -> None:
+def test_masked_norm_is_a_bijection_and_leaves_the_rest_alone(
+    assert_is_bijection: AssertIsBijection,
+) -> None:
     mask = checkerboard_mask(2, 4, even=True)
     norm, x = _settled(BatchNorm(3, mask)), torch.randn(4, 3, 2, 4, dtype=torch.float64)
     assert_is_bijection(norm, x)

@@ -1,0 +1,265 @@
+"""Every bijection goes through the transforms of `torch.func` and can be differentiated twice."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.func import jacrev, jvp, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+import flowbench_models
+from flowbench.api import InvertibleModel, Latents
+from flowbench.registry import PluginSelection, load_registry
+from flowbench.registry.build import build_model
+from flowbench.registry.configs import configure
+from flowbench_models.augmented.denseflow.blocks import (
+    BoundedAffine,
+    ChannelGaussian,
+    FlowModule,
+    FlowUnit,
+    LevelScaling,
+    VariationalDequantizer,
+)
+from flowbench_models.augmented.denseflow.networks import PlainConvNet
+from flowbench_models.bijections.base import (
+    Bijection,
+    Composition,
+    ElementwiseMap,
+    HalfCoupling,
+    Shift,
+    SigmoidAffine,
+)
+from flowbench_models.bijections.channels import (
+    ActNorm,
+    FullConv1x1,
+    InvertibleConv1x1,
+    Permutation,
+    PLUConv1x1,
+    Squeeze,
+)
+from flowbench_models.coupling.glow.model import GlowConvNet, GlowStep, GlowSteps, TopPrior
+from flowbench_models.coupling.nanoflow.config import NanoFlowConfig
+from flowbench_models.coupling.nanoflow.model import NanoFlowSteps
+from flowbench_models.coupling.nice import DiagonalScaling
+from flowbench_models.coupling.realnvp.model import (
+    BatchNorm,
+    MaskedCoupling,
+    TanhAffine,
+    checkerboard_mask,
+)
+from flowbench_models.nets.convolution import ZeroConv2d
+from tests.plugins.flowbench_models.loss_curves import PLANAR, SMALL
+
+# torch imports its own scripts for forward-mode derivatives.
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")
+
+SHAPE = (4, 2, 2)
+
+
+def _step() -> GlowStep:
+    coupling = HalfCoupling(SigmoidAffine(), GlowConvNet(2, 4, width=3), swap=False)
+    return GlowStep(ActNorm(4), PLUConv1x1(4), coupling)
+
+
+def _module() -> FlowModule:
+    net = PlainConvNet(2, 4, width=3)
+    return FlowModule(4, HalfCoupling(BoundedAffine(), net, swap=False, exchange=True))
+
+
+def _nanoflow() -> NanoFlowSteps:
+    return NanoFlowSteps(NanoFlowConfig(steps=2, width=3), SHAPE, level=0)
+
+
+BIJECTIONS: dict[type[Bijection], Callable[[], Bijection]] = {
+    ActNorm: lambda: ActNorm(4),
+    BatchNorm: lambda: BatchNorm(4),
+    ChannelGaussian: lambda: ChannelGaussian(4),
+    Composition: lambda: Composition([ActNorm(4), FullConv1x1(4)]),
+    FlowModule: _module,
+    FlowUnit: lambda: FlowUnit([_module(), _module()]),
+    FullConv1x1: lambda: FullConv1x1(4),
+    GlowStep: _step,
+    GlowSteps: lambda: GlowSteps([_step(), _step()]),
+    HalfCoupling: lambda: HalfCoupling(Shift(), ZeroConv2d(2, 2), swap=True),
+    LevelScaling: lambda: LevelScaling(17, alpha=0.05),
+    MaskedCoupling: lambda: MaskedCoupling(
+        TanhAffine(0.5), ZeroConv2d(4, 8), checkerboard_mask(2, 2, even=True)
+    ),
+    NanoFlowSteps: _nanoflow,
+    PLUConv1x1: lambda: PLUConv1x1(4),
+    Permutation: lambda: Permutation([2, 0, 3, 1]),
+    Squeeze: Squeeze,
+    TopPrior: lambda: TopPrior(4),
+}
+OF_VECTORS: dict[type[Bijection], Callable[[], Bijection]] = {
+    DiagonalScaling: lambda: DiagonalScaling(4)
+}
+LAWS: dict[type[ElementwiseMap], Callable[[], ElementwiseMap]] = {
+    BoundedAffine: BoundedAffine,
+    Shift: Shift,
+    SigmoidAffine: SigmoidAffine,
+    TanhAffine: lambda: TanhAffine(0.5),
+}
+ABSTRACT = {InvertibleConv1x1}
+
+
+def _subclasses(base: type) -> Iterator[type]:
+    for subclass in base.__subclasses__():
+        if subclass.__module__.startswith("flowbench_models."):
+            yield subclass
+            yield from _subclasses(subclass)
+
+
+def test_every_bijection_and_every_law_is_here() -> None:
+    for module in pkgutil.walk_packages(flowbench_models.__path__, "flowbench_models."):
+        importlib.import_module(module.name)
+    assert set(_subclasses(Bijection)) - ABSTRACT == {*BIJECTIONS, *OF_VECTORS}
+    assert set(_subclasses(ElementwiseMap)) == set(LAWS)
+
+
+# --- what each has to go through ------------------------------------------------------------------
+
+Outputs = tuple[Tensor, ...]
+
+
+def _batch_of_one(function: Callable[[Tensor], Outputs]) -> Callable[[Tensor], Outputs]:
+    """The function of one example."""
+    return lambda event: tuple(output.squeeze(0) for output in function(event.unsqueeze(0)))
+
+
+def _goes_through_every_transform(function: Callable[[Tensor], Outputs], x: Tensor) -> None:
+    """Holds a function of batches to its own values and derivatives, found in the plain way."""
+    plain = function(x)
+    torch.testing.assert_close(vmap(_batch_of_one(function))(x), plain)
+    jacobians = torch.autograd.functional.jacobian(function, x)
+    torch.testing.assert_close(jacrev(function)(x), jacobians)
+    direction = torch.randn_like(x)
+    primal, tangents = jvp(function, (x,), (direction,))
+    torch.testing.assert_close(primal, plain)
+    for tangent, jacobian in zip(tangents, jacobians, strict=True):
+        moved = jacobian.flatten(tangent.ndim) @ direction.flatten()
+        torch.testing.assert_close(tangent, moved)
+    leaf = x.clone().requires_grad_()
+    assert torch.autograd.gradgradcheck(function, leaf, fast_mode=True, atol=1e-4)
+
+
+def _settled(module: nn.Module, perturb: Callable[[nn.Module], nn.Module]) -> nn.Module:
+    return perturb(module).eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("kind", [*BIJECTIONS, *OF_VECTORS], ids=lambda kind: kind.__name__)
+def test_a_bijection_goes_through_every_transform(
+    kind: type[Bijection], perturb: Callable[[nn.Module], nn.Module]
+) -> None:
+    make = {**BIJECTIONS, **OF_VECTORS}[kind]
+    bijection = _settled(make(), perturb)
+    shape = (2, 4) if kind in OF_VECTORS else (2, *SHAPE)
+    scale = 17.0 if kind is LevelScaling else 1.0
+    _goes_through_every_transform(bijection, scale * torch.rand(shape, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("kind", [*BIJECTIONS, *OF_VECTORS], ids=lambda kind: kind.__name__)
+def test_an_inverse_goes_through_every_transform(
+    kind: type[Bijection], perturb: Callable[[nn.Module], nn.Module]
+) -> None:
+    make = {**BIJECTIONS, **OF_VECTORS}[kind]
+    bijection = _settled(make(), perturb)
+    shape = (2, 4) if kind in OF_VECTORS else (2, *SHAPE)
+    z = torch.rand(shape, dtype=torch.float64)
+    _goes_through_every_transform(lambda value: (bijection.inverse(value),), z)
+
+
+@pytest.mark.parametrize("kind", LAWS, ids=lambda kind: kind.__name__)
+def test_a_law_goes_through_every_transform(
+    kind: type[ElementwiseMap], perturb: Callable[[nn.Module], nn.Module]
+) -> None:
+    law = _settled(LAWS[kind](), perturb)
+    assert isinstance(law, ElementwiseMap)
+    parameters = torch.randn(1, 4 * law.num_parameters, dtype=torch.float64)
+    x = torch.randn(2, 4, dtype=torch.float64)
+    for function, argument in (
+        (lambda value: law(value, parameters.expand(len(value), -1)), x),
+        (lambda values: law(x[:1].expand(len(values), -1), values), parameters),
+    ):
+        _goes_through_every_transform(function, argument)
+
+
+def test_a_dequantizer_goes_through_every_transform_of_its_noise(
+    perturb: Callable[[nn.Module], nn.Module],
+) -> None:
+    dequantizer = _settled(
+        VariationalDequantizer(1, levels=17, steps=1, width=2, depth=1, growth=2, context_growth=2),
+        perturb,
+    )
+    levels = torch.randint(17, (1, 1, 4, 4)).double()
+    noise = torch.randn(2, 4, 2, 2, dtype=torch.float64)
+    _goes_through_every_transform(
+        lambda value: dequantizer(levels.expand(len(value), -1, -1, -1), value), noise
+    )
+
+
+MODELS: dict[str, tuple[str, Any, dict[str, Any]]] = {
+    "nice": ("nice", PLANAR, {"width": 8}),
+    "realnvp": ("realnvp", PLANAR, {"width": 8, "couplings": 2}),
+    "realnvp of images": (
+        "realnvp",
+        SMALL,
+        {"network": "resnet", "norm": "batch", "width": 4, "blocks": 1, "scales": 2},
+    ),
+    "glow": ("glow", SMALL, {"levels": 2, "steps": 1, "width": 4}),
+    "nanoflow": ("nanoflow", SMALL, {"levels": 2, "steps": 1, "width": 4}),
+    "denseflow": (
+        "denseflow",
+        SMALL,
+        {
+            "units": [2, 1],
+            "modules": [1, 1],
+            "width": 4,
+            "dense_growth": 2,
+            "dequantization": "uniform",
+            "logit_alpha": None,
+        },
+    ),
+    "tarflow": ("tarflow", SMALL, {"blocks": 2, "layers": 1, "width": 8, "head_dim": 4}),
+    "tarflow, couplings": (
+        "tarflow",
+        SMALL,
+        {"blocks": 2, "layers": 1, "width": 8, "head_dim": 4, "block": "coupling"},
+    ),
+}
+# Attention's fused kernels have no second derivative and no forward-mode one; the plain one has.
+NEEDS_PLAIN_ATTENTION = {"denseflow", "tarflow", "tarflow, couplings"}
+
+REGISTRY = load_registry(PluginSelection(only=("flowbench",)))
+
+
+@pytest.mark.parametrize("case", MODELS)
+def test_the_density_of_a_model_goes_through_every_transform(
+    case: str, perturb: Callable[[nn.Module], nn.Module]
+) -> None:
+    name, data, overrides = MODELS[case]
+    config = configure(REGISTRY, name, data, overrides).config
+    model = _settled(build_model(REGISTRY, name, config.model_dump(), data), perturb)
+    assert isinstance(model, InvertibleModel)
+    x = torch.rand(2, *data.event_shape, dtype=torch.float64)
+    noises = model.sample_aux(x[:1], generator=torch.Generator().manual_seed(0))
+
+    def log_prob(value: Tensor) -> Outputs:
+        aux: Latents | None = None
+        if noises is not None:
+            aux = tuple(noise.expand(len(value), *noise.shape[1:]) for noise in noises)
+        latents, ladj = model.to_latent(value, aux=aux)
+        return (model.base_log_prob(latents) + ladj,)
+
+    plain: AbstractContextManager[object] = nullcontext()
+    if case in NEEDS_PLAIN_ATTENTION:
+        plain = sdpa_kernel(SDPBackend.MATH)
+    with plain:
+        _goes_through_every_transform(log_prob, x)

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from flowbench.cli.app import app
+from flowbench.runner.attempt import ResultsDir
+
+
+@pytest.mark.slow  # torch's own compiler runs
+def test_a_paper_model_trains_compiled(tmp_path: Path) -> None:
+    command = ["run", "--models", "glow:tiny", "--datasets", "digits", "--budget", "20steps"]
+    command += ["--set", "glow.training.compile=true", "--metrics", "bpd"]
+    done = CliRunner().invoke(app, [*command, "--results", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    (attempt,) = ResultsDir(tmp_path).all_attempts()
+    record = attempt.record()
+    assert record is not None
+    assert (record.status, record.steps, record.skipped_steps) == ("ok", 20, 0)
+    assert record.ledger["compile"] > record.ledger["train"] > 0
+    (bpd,) = [m for m in record.measurements if m.name == "bpd"]
+    assert bpd.value is not None
+    assert bpd.value < 4.0  # bits of 17 levels
