@@ -1,10 +1,9 @@
-"""How columns stand on a page: their headings, and the room that makes decimal points meet."""
+"""How columns stand on a page: the room that makes decimal points meet."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from flowbench.leaderboard.table import Board, Cell, Column
 
@@ -13,33 +12,8 @@ _NUMBER = re.compile(r"([-\u2212<]?[0-9][0-9,]*(?:\.[0-9]+)?|[-\u2212<]?\.[0-9]+
 _RANGE = re.compile(r"\s*[-–/=×0-9]")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Heading:
-    """A column's heading.
-
-    Attributes:
-        column: The column.
-        number: Its class on the page, ``c1`` for the first.
-        below: What stands under the label: unit and direction, where columns differ in them.
-        two_lines: Columns differ, so that every heading keeps a second line.
-    """
-
-    column: Column
-    number: str
-    below: str
-    two_lines: bool
-
-
-def headings(board: Board) -> list[Heading]:
-    """The headings of a board's columns."""
-    two_lines = not board.shared_unit and any(map(_below, board.columns))
-    return [
-        Heading(column=column, number=f"c{i}", below=_below(column), two_lines=two_lines)
-        for i, column in enumerate(board.columns, start=1)
-    ]
-
-
-def _below(column: Column) -> str:
+def below(column: Column) -> str:
+    """What stands under a heading: unit and direction, where columns differ in them."""
     arrow = {"lower": "↓", "higher": "↑"}.get(column.direction, "")
     return " ".join(part for part in (column.detail, arrow) if part)
 

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from markupsafe import Markup
 
@@ -175,7 +176,7 @@ def _points(
             cell = cells[row.key]
             ours, theirs = cost.of(row, cell)
             shape = number if len(board.groups) > 1 else _ROUND
-            label = {"row": ids[row.key], "label": labels[row.key], "lead": row.own}
+            label: dict[str, Any] = {"row": ids[row.key], "label": labels[row.key], "lead": row.own}
             if ours and cell.mean is not None:
                 kind: figures.Kind = "unranked" if cell.unlike or cell.struck else "reproduced"
                 yield figures.Point(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from flowbench.api.specs import Direction
@@ -15,7 +15,6 @@ from flowbench.leaderboard.table import Board, Cell, Group, Row
 _SHORT = {"× out of memory": "× oom", "– unavailable": "– n/a", "× timed out": "× time"}
 _SPOKEN = {"✓": "yes", "×": "no"}
 _MAX_ID = 40
-_FEW = 3  # where more than one row in three is the paper's own, none stands out
 
 STATUSES = {
     "reproduced": "reproduced",
@@ -51,65 +50,6 @@ class CellView:
     short: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class RowView:
-    """A row on the page.
-
-    Attributes:
-        row: The row.
-        id: Its id, made of its name, so that links survive another order.
-        own: It stands out as the paper's own, among others' rows.
-        statuses: Keys of `STATUSES` that hold for it.
-        cells: Its cells.
-    """
-
-    row: Row
-    id: str
-    own: bool
-    statuses: tuple[str, ...]
-    cells: Sequence[CellView]
-
-
-@dataclass(frozen=True, kw_only=True)
-class GroupView:
-    """A group on the page.
-
-    Attributes:
-        group: The group.
-        number: Its place, which gives its shape.
-        headed: Its name stands above its rows.
-        tally: How many methods, and how many of them reproduced.
-        rows: Its rows.
-    """
-
-    group: Group
-    number: int
-    headed: bool
-    tally: str
-    rows: tuple[RowView, ...]
-
-
-def group_views(board: Board) -> list[GroupView]:
-    """Lays out all rows, by group."""
-    ids, cells, rows = row_ids(board), _cell_views(board), list(board.rows)
-    few = _FEW * sum(row.own for row in rows) <= len(rows)
-
-    def view(row: Row) -> RowView:
-        own, statuses = row.own and few, tuple(_statuses(row))
-        return RowView(row=row, id=ids[row.key], own=own, statuses=statuses, cells=cells[row.key])
-
-    return [
-        GroupView(
-            group=group,
-            number=number,
-            headed=bool(group.name) and group.printed and not board.group_header,
-            tally=_tally(group, board),
-            rows=tuple(map(view, group.rows)),
-        )
-        for number, group in enumerate(board.groups)
-    ]
-
-
 def row_ids(board: Board) -> dict[str, str]:
     """An id for each row, by its key: its name in plain letters, numbered where names repeat."""
     taken: set[str] = set()
@@ -126,14 +66,16 @@ def row_ids(board: Board) -> dict[str, str]:
     return ids
 
 
-def _tally(group: Group, board: Board) -> str:
+def tally(group: Group, board: Board) -> str:
+    """How many rows a group has, and how many of them have a value of ours."""
     count = words.count(len(group.rows), board.noun)
     done = sum(any(cell.value for cell in row.cells) for row in group.rows)
     mirrored = any(cell.published for row in group.rows for cell in row.cells)
     return f"{count}, {done} reproduced" if mirrored and board.has_ours else count
 
 
-def _statuses(row: Row) -> Iterator[str]:
+def statuses(row: Row) -> list[str]:
+    """What a row can be filtered by: keys of `STATUSES`."""
     cells, printed = row.cells, [cell.published for cell in row.cells if cell.published]
     has_value = any(cell.value for cell in cells)
     holds = {
@@ -144,10 +86,10 @@ def _statuses(row: Row) -> Iterator[str]:
         "one": any(cell.interval == "n=1" for cell in cells),
         "unranked": any(c.unlike or c.struck for c in cells) or any(p.unlike for p in printed),
     }
-    return (name for name, there in holds.items() if there)
+    return [name for name, there in holds.items() if there]
 
 
-def _cell_views(board: Board) -> dict[str, list[CellView]]:
+def cell_views(board: Board) -> dict[str, list[CellView]]:
     """The cells of each row, by the row's key."""
     rows = list(board.rows)
     views: dict[str, list[CellView]] = {row.key: [] for row in rows}
