@@ -36,7 +36,11 @@ def render_page(template: str, content: dict[str, Any], *, style: str = "") -> s
     sheet, early = _joined("css") + style, _early()
     script = f'"use strict";\n(() => {{\n{_joined("js", scripts)}}})();\n'
     # All of it our own text; `early` runs before anything is painted.
-    shell: dict[str, str] = {"style": Markup(sheet), "early": Markup(early), "script": Markup(script)}
+    shell: dict[str, str] = {
+        "style": Markup(sheet),
+        "early": Markup(early),
+        "script": Markup(script),
+    }
     shell["policy"] = _policy(sheet, early, script)
     return _environment().get_template(template).render(content | {"shell": shell})
 
