@@ -78,7 +78,8 @@ RINGS = {
     ),
     "Data and metrics": (
         "DatasetSpec ContextInput RemoteFile Split DataSplits Ragged Manifold Artifact MetricSpec "
-        "MetricValue ClosedForm MetricSettings TrainedModel LikelihoodResult Samples DataError"
+        "MetricValue ClosedForm MetricSettings TrainedModel LikelihoodResult Samples DataError "
+        "DataMissingError"
     ),
 }
 READERS = "Archive open_archive read_images center_square"

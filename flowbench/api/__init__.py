@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from flowbench.errors import (
         ConfigError,
         DataError,
+        DataMissingError,
         NotInvertibleError,
         ShapeError,
     )
@@ -105,7 +106,7 @@ _HOMES = {
         "Paper RemoteFile"
     ),
     "flowbench.api.units": "bits_per_dim nats_from_bits_per_dim",
-    "flowbench.errors": "ConfigError DataError NotInvertibleError ShapeError",
+    "flowbench.errors": "ConfigError DataError DataMissingError NotInvertibleError ShapeError",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
@@ -118,6 +119,7 @@ __all__ = [
     "Context",
     "ContextInput",
     "DataError",
+    "DataMissingError",
     "DataSplits",
     "DatasetInfo",
     "DatasetSpec",

@@ -162,6 +162,9 @@ class GenerativeModel(nn.Module):
         data: Facts of the dataset; the constructor sees no data, and runs on the meta device if it
             can: ``flowbench show`` then counts the parameters of any size without memory.
 
+    Raises:
+        ConfigError: The configuration does not fit the data; ``config.unsupported`` says why.
+
     Example:
         >>> class Noise(GenerativeModel):  # what a GAN's generator is, without the network
         ...     def sample(self, num, context=None, *, settings, generator):
@@ -191,6 +194,9 @@ class GenerativeModel(nn.Module):
 
     def __init__(self, config: ModelConfig, data: DatasetInfo) -> None:
         super().__init__()
+        reason = config.unsupported(data)
+        if reason is not None:
+            raise ConfigError(reason)
         self.config = config
         self.data = data
 

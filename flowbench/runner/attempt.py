@@ -27,10 +27,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from flowbench.errors import StoreError
+from flowbench.runner.executors.base import LOG
 from flowbench.store.records import AttemptRow, AttemptStatus, CurvePoint, JobRow
 
 RECORD, HEARTBEAT, ORDER, STOP = "record.json", "heartbeat.json", "job.json", "stop"
-CURVES, CHECKPOINT, MODEL, LOG = "curves.jsonl", "checkpoint.pt", "model.pt", "log.txt"
+CURVES, CHECKPOINT, MODEL = "curves.jsonl", "checkpoint.pt", "model.pt"
 LIKELIHOODS, SAMPLES, GRID = "likelihoods.npz", "samples.npz", "samples.png"
 LOG_TAIL_BYTES = 4000
 

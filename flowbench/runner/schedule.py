@@ -149,7 +149,7 @@ class Scheduler:
         attempt = self._results.new_attempt(job.row.job_id)
         order = self._order(job, decision, attempt, slot)
         attempt.write(ORDER, order.model_dump_json(indent=1))
-        handle = self._executor.launch(attempt, slot)
+        handle = self._executor.launch(attempt.path, slot)
         self._active.append(_Active(job, attempt, order, slot, handle))
         self._observer.started(job, attempt, slot)
 

@@ -8,49 +8,29 @@ steps are in flight, and whether a gradient was finite is decided on the device.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from flowbench.api.config import Ema, Training
 from flowbench.api.models import Batch, GenerativeModel, Step, without_info
 from flowbench.data.batches import TrainBatches
 from flowbench.data.preprocess import Preprocessor
 from flowbench.errors import NonFiniteLossError, StoreError
 from flowbench.training.budget import Budget, Spent
 from flowbench.training.checkpoint import rng_state, set_rng_state
+from flowbench.training.choice import Choice, Validate, Weights
 from flowbench.training.clock import Clock
 from flowbench.training.compiled import compiled_loss
 from flowbench.training.device import DelayedFlag, Device, InFlight
 from flowbench.training.observer import Observer, Preempted, ValidationPoint
-from flowbench.training.optim import GuardedStep, RampedAverage, Schedule
+from flowbench.training.optim import GuardedStep, Schedule
 from flowbench.training.refit import Refit
 
 # Where on the way the validation split is looked at: early often, because curves bend early.
 VALIDATE_AT = (0.0, 0.02, 0.05, *(i / 20 for i in range(2, 20)))
 CHECKPOINT_FORMAT = 2
-
-Validate = Callable[[GenerativeModel], float]
-
-
-@dataclass
-class Best:
-    """The weights that scored best on validation so far."""
-
-    score: float
-    step: int
-    weights: Literal["raw", "ema"]
-    state: dict[str, Tensor]
-
-
-def _average(model: GenerativeModel, training: Training) -> RampedAverage[GenerativeModel] | None:
-    average = training.average
-    if isinstance(average, Ema) and average.decay is not None:
-        return RampedAverage(model, average.decay)
-    return None
 
 
 def _host_seed(seed: int, step: int) -> int:
@@ -88,14 +68,12 @@ class Trainer:
     ) -> None:
         training = model.config.training
         self.model = model
-        self.best: Best | None = None
+        self.choice = Choice(model, Refit(preprocessor, stream, device), validate, device)
         self.num_steps = 0
         self._preprocessor = preprocessor
         self._batches = stream(seed)
-        self._refit = Refit(preprocessor, stream, device)
         self._budget, self._clock, self._device = budget, clock, device
-        self._validate_model, self._observer = validate, observer
-        self._num_devices = num_devices
+        self._observer, self._num_devices = observer, num_devices
         self._training = training
         self._schedule = Schedule(training, self._progress_of_a_step())
         self._seed, self._generator = seed, device.generator(seed)
@@ -103,13 +81,13 @@ class Trainer:
             name: GuardedStep(training, parameters)
             for name, parameters in model.optimizer_groups().items()
         }
-        self._average = _average(model, training)
         self._loss = compiled_loss(model) if training.compile else model.loss
         self._compile_pending = training.compile
         self._num_looks = 0
         zero = torch.zeros((), device=device.torch_device)
         self._loss_sum, self._skipped = zero.clone(), zero.clone()
-        self._streaks = [zero.clone() for _ in self._steps]  # bad steps in a row of each group
+        # Bad steps in a row, each group's own: one that goes on must not hide one that is lost.
+        self._streaks = [zero.clone() for _ in self._steps]
         self._steps_since_look = 0
 
     @property
@@ -188,8 +166,7 @@ class Trainer:
             )
             self._optimize(index, batch, step, lr)
             self.model.after_step(step)
-        if self._average is not None:
-            self._average.update()
+        self.choice.step_taken()
         self.num_steps += 1
         self._steps_since_look += 1
         if self._compile_pending:
@@ -238,9 +215,7 @@ class Trainer:
         self._device.synchronize()
         charged = self._clock.charged_s
         with self._clock.timing("eval"):
-            raw, ema = self._score(self.model, "raw"), None
-            if self._average is not None and self.num_steps:
-                ema = self._score(self._average.model, "ema")
+            raw, ema = self.choice.score(self.num_steps)
             self._observer.validated(
                 ValidationPoint(
                     step=self.num_steps,
@@ -253,18 +228,6 @@ class Trainer:
                 )
             )
 
-    def _score(self, model: GenerativeModel, weights: Literal["raw", "ema"]) -> float | None:
-        """Scores weights with what is estimated from data fitted to them; keeps them if best."""
-        if self._validate_model is None:
-            return None
-        model.eval()
-        with self._refit.while_scored(model):
-            with torch.no_grad(), self._device.numerics("float32"):
-                score = self._validate_model(model)
-            self._keep_if_best(score, weights, model)
-        model.train()
-        return score
-
     def _mean_loss(self) -> float | None:
         if not self._steps_since_look:
             return None
@@ -273,31 +236,11 @@ class Trainer:
         self._steps_since_look = 0
         return mean
 
-    def _keep_if_best(
-        self, score: float, weights: Literal["raw", "ema"], model: GenerativeModel
-    ) -> None:
-        if self._training.select == "last":
-            return
-        if score < (self.best.score if self.best else float("inf")):
-            state = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
-            self.best = Best(score, self.num_steps, weights, state)
-
     # --- results and checkpoints ------------------------------------------------------------------
 
-    def load_best(self) -> tuple[Literal["raw", "ema"], int]:
-        """Puts the best weights on validation into the model.
-
-        Returns:
-            Which they are (``raw`` or ``ema``), and the step they are from. Without a likelihood to
-            choose by, the averaged weights of the last step where there are any.
-        """
-        if self.best is not None:
-            self.model.load_state_dict(self.best.state)
-            return self.best.weights, self.best.step
-        if self._average is not None and self.num_steps:
-            self.model.load_state_dict(self._average.model.state_dict())
-        self._refit(self.model)
-        return "raw" if self._average is None or not self.num_steps else "ema", self.num_steps
+    def load_best(self) -> tuple[Weights, int]:
+        """Puts the weights that are to be kept into the model; see `Choice.load`."""
+        return self.choice.load(self.num_steps)
 
     def save(self) -> None:
         """Hands the full resumable state to the observer."""
@@ -311,10 +254,9 @@ class Trainer:
         Returns:
             Tensors and plain data, the ledger included.
         """
-        best = self.best
         return {
             "model": self.model.state_dict(),
-            "average": self._average.state_dict() if self._average else None,
+            "choice": self.choice.state_dict(),
             "optimizers": {n: s.state_dict() for n, s in self._steps.items()},
             "preprocessor": self._preprocessor.state_dict(),
             "batches": self._batches.state(),
@@ -325,7 +267,6 @@ class Trainer:
             "num_looks": self._num_looks,
             "steps_since_look": self._steps_since_look,
             "counters": torch.stack([self._loss_sum, self._skipped, *self._streaks]).cpu(),
-            "best": None if best is None else vars(best),
             "ledger": self._clock.ledger(),
         }
 
@@ -344,8 +285,7 @@ class Trainer:
                 "(--rerun failed)"
             )
         self.model.load_state_dict(state["model"])
-        if self._average is not None:
-            self._average.load_state_dict(state["average"])
+        self.choice.load_state_dict(state["choice"])
         for name, guarded in self._steps.items():
             guarded.load_state_dict(state["optimizers"][name])
         self._preprocessor.load_state_dict(state["preprocessor"])
@@ -356,5 +296,4 @@ class Trainer:
         self._steps_since_look = state["steps_since_look"]
         counters = state["counters"].to(self._device.torch_device)
         self._loss_sum, self._skipped, *self._streaks = (c.clone() for c in counters)
-        self.best = None if state["best"] is None else Best(**state["best"])
         self._clock.carry(state["ledger"])

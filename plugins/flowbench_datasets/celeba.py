@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowbench.api import Split
+from flowbench.api import DataError, Split
 from flowbench.api.readers import open_archive, read_images
 from flowbench.api.specs import SplitName
-from flowbench.errors import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

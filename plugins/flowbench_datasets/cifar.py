@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from flowbench.api import Split
+from flowbench.api import DataError, Split
 from flowbench.api.readers import Archive, open_archive
 from flowbench.api.specs import SplitName
-from flowbench.errors import DataError
 from flowbench_datasets.safe_pickle import load_arrays
 
 ARCHIVE = "cifar-10-python.tar.gz"

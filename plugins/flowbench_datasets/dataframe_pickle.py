@@ -12,7 +12,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flowbench.errors import DataError
+from flowbench.api import DataError
 from flowbench_datasets.safe_pickle import load_arrays
 
 

@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from flowbench.api import Split
+from flowbench.api import DataError, Split
 from flowbench.api.specs import SplitName
-from flowbench.errors import DataError
 
 UINT8 = 8  # idx's code of unsigned bytes
 PREFIXES: tuple[tuple[SplitName, str], ...] = (("train", "train"), ("test", "t10k"))

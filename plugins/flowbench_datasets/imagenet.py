@@ -13,10 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from flowbench.api import Split
+from flowbench.api import DataError, Split
 from flowbench.api.readers import Archive, center_square, open_archive, read_images
 from flowbench.api.specs import SplitName
-from flowbench.errors import DataError
 
 ORIGINAL_SIZE = 128
 IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png")

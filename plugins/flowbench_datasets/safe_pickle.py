@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from flowbench.errors import DataError
+from flowbench.api import DataError
 
 Names = Mapping[tuple[str, str], Any]
 

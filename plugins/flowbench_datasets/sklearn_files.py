@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from flowbench.errors import DataError
+from flowbench.api import DataError
 
 
 def sklearn_file(path: str) -> Path:

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from flowbench.api import Split
+from flowbench.api import DataError, Split
 from flowbench.api.specs import SplitName
-from flowbench.errors import DataError
 
 
 def convert(files: Mapping[str, Path]) -> Iterator[tuple[SplitName, Split]]:

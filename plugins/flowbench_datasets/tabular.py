@@ -21,10 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flowbench.api import Split
+from flowbench.api import DataError, Split
 from flowbench.api.readers import Archive, open_archive
 from flowbench.api.specs import SplitName
-from flowbench.errors import DataError
 from flowbench_datasets.dataframe_pickle import read_frame
 
 ARCHIVE = "data.tar.gz"

@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from flowbench.api import DatasetInfo, RemoteFile
-from flowbench.errors import DataError, DataMissingError
+from flowbench.api import DataError, DataMissingError, DatasetInfo, RemoteFile
 from flowbench_metrics.weights import check_published, find_weights, sha256_of
 
 Network = Callable[[Tensor], tuple[Tensor, ...]]

@@ -15,8 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowbench.api import DatasetInfo, DataSplits, MetricSettings, MetricValue, TrainedModel
-from flowbench.errors import DataError
+from flowbench.api import (
+    DataError,
+    DatasetInfo,
+    DataSplits,
+    MetricSettings,
+    MetricValue,
+    TrainedModel,
+)
 from flowbench_metrics.digits_cnn import LEVELS, NUM_FEATURES, SHAPE, WEIGHTS, load_digits_cnn
 from flowbench_metrics.extractors import Extractor, Network, Weights
 from flowbench_metrics.feature_specs import FD_DIGITS_CNN

@@ -20,9 +20,15 @@ from typing import Any, NamedTuple
 
 import torch
 
-from flowbench.api import DataSplits, MetricSettings, MetricSpec, MetricValue, TrainedModel
+from flowbench.api import (
+    DataError,
+    DataSplits,
+    MetricSettings,
+    MetricSpec,
+    MetricValue,
+    TrainedModel,
+)
 from flowbench.api.specs import SplitName
-from flowbench.errors import DataError
 from flowbench_metrics import feature_specs as specs
 from flowbench_metrics import weight_files as files
 from flowbench_metrics.extractors import DinoExtractor, Extractor, TorchFidelityExtractor, Weights

@@ -21,9 +21,9 @@ from flowbench.api import (
     InvertibleModel,
     MetricSettings,
     MetricValue,
+    NotInvertibleError,
     TrainedModel,
 )
-from flowbench.errors import NotInvertibleError
 from flowbench_metrics.per_example import mean_and_stderr
 from flowbench_metrics.specs import ROUNDTRIP_ERROR
 

@@ -8,9 +8,8 @@ import os
 import shlex
 from pathlib import Path
 
-from flowbench.api import RemoteFile
+from flowbench.api import DataError, DataMissingError, RemoteFile
 from flowbench.api.specs import WEIGHTS_FOLDER
-from flowbench.errors import DataError, DataMissingError
 
 VARIABLE = "FLOWBENCH_WEIGHTS"  # a folder of weights, or one file
 HASH_DIGITS = 8  # of a hash in a name or a message

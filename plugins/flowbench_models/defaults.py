@@ -6,14 +6,12 @@ from flowbench.api import (
     DatasetInfo,
     Ema,
     Logit,
-    ModelConfig,
     Preprocessing,
     Scale,
     Standardise,
     Training,
     UniformDequantization,
 )
-from flowbench.errors import ConfigError
 
 CENTRED = Preprocessing(noise=UniformDequantization(), bijections=(Scale(low=-0.5, high=0.5),))
 
@@ -89,18 +87,3 @@ def halving_problem(data: DatasetInfo, times: int, *, model: str, remedy: str) -
             f"{data.name} has {height}x{width}; {remedy}"
         )
     return None
-
-
-def require_supported(config: ModelConfig, data: DatasetInfo) -> None:
-    """Refuses a dataset that a configuration cannot run on.
-
-    Args:
-        config: The configuration.
-        data: The dataset.
-
-    Raises:
-        ConfigError: It says why.
-    """
-    reason = config.unsupported(data)
-    if reason is not None:
-        raise ConfigError(reason)

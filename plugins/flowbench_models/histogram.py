@@ -20,7 +20,6 @@ from flowbench.api import (
     SamplingOptions,
     Training,
 )
-from flowbench.errors import ConfigError
 
 COUNTING_BATCH = 1024
 """Examples counted at a time; it bounds the memory of fitting."""
@@ -70,10 +69,7 @@ class Histogram(DensityModel):
 
     def __init__(self, config: HistogramConfig, data: DatasetInfo) -> None:
         super().__init__(config, data)
-        if data.levels is None:
-            raise ConfigError(config.unsupported(data))
-        self.levels = data.levels
-        uniform = torch.zeros(data.num_dims, data.levels).log_softmax(dim=1)
+        uniform = torch.zeros(data.num_dims, data.levels or 0).log_softmax(dim=1)
         self.register_buffer("log_probs", uniform)  # (D, K)
 
     def initialize(self, batch: Batch, *, generator: torch.Generator) -> None:

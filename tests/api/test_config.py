@@ -22,10 +22,9 @@ from flowbench.api.config import likelihood_as_version_2, training_as_version_2
 
 def info(levels: int | None) -> DatasetInfo:
     shape = (1, 2, 2) if levels else (4,)
-    modality = "image" if levels else "vector"
     return DatasetInfo(
         name="d",
-        modality=modality,
+        modality="image" if levels else "vector",
         event_shape=shape,
         levels=levels,
         num_train=8,
@@ -36,7 +35,7 @@ def info(levels: int | None) -> DatasetInfo:
 
 def test_unknown_keys_are_refused() -> None:
     with pytest.raises(ValidationError, match="Extra inputs"):
-        Training(learning_rate=1)
+        Training.model_validate({"learning_rate": 1})
 
 
 def test_phases_must_fill_the_budget() -> None:
@@ -99,6 +98,11 @@ def test_facts_that_hold_a_likelihood_of_version_1_keep_the_rest() -> None:
     assert (mapped["given"], mapped["weights"]) == (["label"], "ema")
     assert likelihood_as_version_2(mapped) == mapped
     assert likelihood_as_version_2({"device": "cpu"}) == {"device": "cpu"}
+
+
+@pytest.mark.parametrize("facts", [{"estimate": False}, {"estimate": []}, {"given": "a seed"}])
+def test_facts_of_other_metrics_stay_as_they_are(facts: dict[str, Any]) -> None:
+    assert likelihood_as_version_2(facts) == facts
 
 
 def test_weights_that_are_no_bound_are_refused() -> None:

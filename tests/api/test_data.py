@@ -30,7 +30,7 @@ def test_a_manifold_knows_its_points() -> None:
         dim=2,
         volume=1.0,
         sample_uniform=lambda num, rng: rng.uniform(size=(num, 2)),
-        contains=lambda x: ((x >= 0) & (x < 1)).all(axis=1),
+        contains=lambda x: np.all((x >= 0) & (x < 1), axis=1),
     )
     points = square.sample_uniform(5, np.random.default_rng(0))
     assert square.contains(points).all()

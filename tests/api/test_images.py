@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from flowbench.api.readers import Archive, center_square, open_archive, read_images
@@ -15,7 +17,11 @@ def save(path: Path, width: int, height: int, seed: int = 0) -> None:
     Image.fromarray(pixels).save(path)
 
 
-def read(archive: Archive, size: int, prepare=lambda image: image) -> np.ndarray:
+def read(
+    archive: Archive,
+    size: int,
+    prepare: Callable[[Image.Image], Image.Image] = lambda image: image,
+) -> NDArray[np.uint8]:
     return np.concatenate(list(read_images(archive, archive.names, size, prepare)))
 
 

@@ -103,7 +103,8 @@ class Normed(Shift):
         self.drop, self.norm = nn.Dropout(0.5), nn.BatchNorm1d(3)
 
     def loss(self, batch: Batch, step: Step) -> Tensor:
-        return self.norm(self.drop(batch.x)).sum()
+        total: Tensor = self.norm(self.drop(batch.x)).sum()
+        return total
 
 
 def test_refit_averages_the_statistics_of_all_batches_and_nothing_else() -> None:
@@ -124,3 +125,13 @@ def test_parameters_are_counted_and_the_count_can_be_overridden() -> None:
     assert (model.num_parameters(), model.num_parameters_training()) == (3, 3)
     model.shift.requires_grad_(False)
     assert model.num_parameters() == 0
+
+
+class NeverFitting(ModelConfig):
+    def unsupported(self, data: DatasetInfo) -> str | None:
+        return f"needs images, {data.name} has none"
+
+
+def test_a_model_refuses_data_that_its_configuration_does_not_fit() -> None:
+    with pytest.raises(ConfigError, match="needs images, v has none"):
+        Shift(NeverFitting(), DATA)

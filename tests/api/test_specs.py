@@ -23,7 +23,7 @@ PAPER = Paper(title="Glow", year=2018, arxiv="1807.03039")
         MetricSpec(name="q", compute="a:q", unit="", direction="lower", summary="s"),
     ],
 )
-def test_specs_do_not_change_and_carry_their_paper(spec) -> None:
+def test_specs_do_not_change_and_carry_their_paper(spec: Any) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         spec.name = "other"
     if hasattr(spec, "paper"):

@@ -3,35 +3,51 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
+from typing import NoReturn
 
-from sound_models import Flow, FlowConfig, spec
-
-from flowbench.api import DatasetSpec, MetricSpec, hookimpl
+from flowbench.api import (
+    Context,
+    DatasetInfo,
+    DatasetSpec,
+    DataSplits,
+    Latents,
+    MetricSettings,
+    MetricSpec,
+    MetricValue,
+    ModelSpec,
+    TrainedModel,
+    hookimpl,
+)
+from tests.contract.sound_models import Flow, FlowConfig, spec
 
 FLOWBENCH_API_VERSION = 2
 
 
 class HangsInTheInverse(Flow):
-    def from_latent(self, latents, context=None):
+    def from_latent(self, latents: Latents, context: Context | None = None) -> NoReturn:
         while True:
             latents = (latents[0] + 1,)
 
 
 class HangingConfig(FlowConfig):
-    def unsupported(self, data):
+    def unsupported(self, data: DatasetInfo) -> str | None:
         time.sleep(600)
+        return None
 
 
-def load(data_dir):
+def load(data_dir: Path) -> DataSplits:
     time.sleep(600)
+    raise AssertionError("it was not interrupted")
 
 
-def compute(trained, data, settings):
+def compute(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -> list[MetricValue]:
     time.sleep(600)
+    return []
 
 
 @hookimpl
-def register_models():
+def register_models() -> list[ModelSpec]:
     return [
         spec("hangs-in-the-inverse", HangsInTheInverse, FlowConfig),
         spec("hangs-in-its-config", Flow, HangingConfig),
@@ -39,7 +55,7 @@ def register_models():
 
 
 @hookimpl
-def register_datasets():
+def register_datasets() -> list[DatasetSpec]:
     return [
         DatasetSpec(
             name="hangs",
@@ -56,7 +72,7 @@ def register_datasets():
 
 
 @hookimpl
-def register_metrics():
+def register_metrics() -> list[MetricSpec]:
     return [
         MetricSpec(
             name="hangs", compute=f"{__name__}:compute", unit="", direction="lower", summary="s"

@@ -7,13 +7,29 @@ published or released at least once.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import ClassVar
+from collections.abc import Callable, Iterable
+from typing import ClassVar, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sound_models import (  # loaded as a plugin file before this one
+from torch import Generator, Tensor, nn
+
+from flowbench.api import (
+    Batch,
+    Context,
+    DatasetInfo,
+    Latents,
+    Likelihood,
+    ModelConfig,
+    ModelSpec,
+    Preset,
+    SamplingOptions,
+    Step,
+    hookimpl,
+)
+from flowbench.api.specs import Modality
+from tests.contract.sound_models import (
     Augmented,
     AugmentedConfig,
     Categorical,
@@ -25,30 +41,24 @@ from sound_models import (  # loaded as a plugin file before this one
     LatentConfig,
     LatentVariable,
     SplitFlow,
+    couplings,
+    first_linear,
     spec,
-)
-from torch import Tensor, nn
-
-from flowbench.api import (
-    Batch,
-    DatasetInfo,
-    Likelihood,
-    ModelConfig,
-    Preset,
-    SamplingOptions,
-    Step,
-    hookimpl,
+    values,
 )
 
 FLOWBENCH_API_VERSION = 2
 INTENDED: dict[str, str] = {}
-SPECS = []
+SPECS: list[ModelSpec] = []
+ClassT = TypeVar("ClassT", bound=type)
 
 
-def mutant(check: str, config: type = FlowConfig, *modalities: str):
+def mutant(
+    check: str, config: type = FlowConfig, *modalities: Modality
+) -> Callable[[ClassT], ClassT]:
     """Registers a class as a mutant that one check must catch."""
 
-    def register(cls: type) -> type:
+    def register(cls: ClassT) -> ClassT:
         name = "mutant-" + "".join(f"-{c.lower()}" if c.isupper() else c for c in cls.__name__)[1:]
         INTENDED[name] = check
         SPECS.append(spec(name, cls, config, *modalities))
@@ -62,14 +72,18 @@ def mutant(check: str, config: type = FlowConfig, *modalities: str):
 
 @mutant("jacobian")
 class LadjSignFlipped(Flow):
-    def to_latent(self, x, context=None, *, aux=None):
+    def to_latent(
+        self, x: Tensor, context: Context | None = None, *, aux: Latents | None = None
+    ) -> tuple[Latents, Tensor]:
         latents, ladj = super().to_latent(x)
         return latents, -ladj
 
 
 @mutant("jacobian")
 class LadjAveraged(Flow):
-    def to_latent(self, x, context=None, *, aux=None):
+    def to_latent(
+        self, x: Tensor, context: Context | None = None, *, aux: Latents | None = None
+    ) -> tuple[Latents, Tensor]:
         latents, ladj = super().to_latent(x)
         return latents, ladj / self.data.num_dims
 
@@ -78,16 +92,20 @@ class LadjAveraged(Flow):
 class SquashWithoutItsJacobian(Flow):
     """An asinh in front of the flow, as a logit might be, of which ladj knows nothing."""
 
-    def to_latent(self, x, context=None, *, aux=None):
+    def to_latent(
+        self, x: Tensor, context: Context | None = None, *, aux: Latents | None = None
+    ) -> tuple[Latents, Tensor]:
         return super().to_latent(torch.asinh(x))
 
-    def from_latent(self, latents, context=None):
+    def from_latent(self, latents: Latents, context: Context | None = None) -> Tensor:
         return torch.sinh(super().from_latent(latents))
 
 
 @mutant("jacobian")
 class SplitPriorMissingFromLadj(SplitFlow):
-    def to_latent(self, x, context=None, *, aux=None):
+    def to_latent(
+        self, x: Tensor, context: Context | None = None, *, aux: Latents | None = None
+    ) -> tuple[Latents, Tensor]:
         latents, ladj = super().to_latent(x)
         return latents, ladj - torch.tanh(self.prior(latents[0])).sum(1)
 
@@ -96,7 +114,7 @@ class SplitPriorMissingFromLadj(SplitFlow):
 class HutchinsonWithUniformNoise(Hutchinson):
     """Rademacher or normal noise has unit variance; this has a twelfth."""
 
-    def estimate(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+    def estimate(self, x: Tensor, generator: Generator | None) -> Tensor:
         e = torch.rand(x.flatten(1).shape, generator=generator, dtype=x.dtype) - 0.5
         return ((e @ self.matrix) * e).sum(1)
 
@@ -106,14 +124,18 @@ class HutchinsonWithUniformNoise(Hutchinson):
 
 @mutant("log_prob")
 class PriorCountedTwice(Flow):
-    def log_prob(self, x, context=None, *, generator=None):
+    def log_prob(
+        self, x: Tensor, context: Context | None = None, *, generator: Generator | None = None
+    ) -> Tensor:
         latents, ladj = self.to_latent(x)
         return 2 * self.base_log_prob(latents) + ladj
 
 
 @mutant("log_prob", AugmentedConfig)
 class AugmentationEntropyLeftOut(Augmented):
-    def log_prob(self, x, context=None, *, generator=None):
+    def log_prob(
+        self, x: Tensor, context: Context | None = None, *, generator: Generator | None = None
+    ) -> Tensor:
         aux = self.sample_aux(x, generator=generator)
         latents, ladj = self.to_latent(x, aux=aux)
         return self.base_log_prob(latents) + ladj
@@ -121,7 +143,7 @@ class AugmentationEntropyLeftOut(Augmented):
 
 @mutant("mass")
 class BaseWithoutItsConstant(Flow):
-    def base_log_prob(self, latents):
+    def base_log_prob(self, latents: Latents) -> Tensor:
         return -0.5 * latents[0].square().sum(1)
 
 
@@ -142,7 +164,9 @@ class StochasticBoundLabelledExact(LatentVariable):
 class BoundLabelledExact(LatentVariable):
     """The evidence lower bound in closed form: no noise gives it away, only its mass."""
 
-    def log_prob(self, x, context=None, *, generator=None):
+    def log_prob(
+        self, x: Tensor, context: Context | None = None, *, generator: Generator | None = None
+    ) -> Tensor:
         centred = x - self.mean
         num_dims = self.data.num_dims
         square = (centred.square() / 2 + 2 * self.spread**2).flatten(1).sum(1)
@@ -182,7 +206,9 @@ class DensityOfIntegers(Flow):
 
 @mutant("likelihood_kind")
 class DropoutInEvalMode(Flow):
-    def to_latent(self, x, context=None, *, aux=None):
+    def to_latent(
+        self, x: Tensor, context: Context | None = None, *, aux: Latents | None = None
+    ) -> tuple[Latents, Tensor]:
         shift = F.dropout(torch.ones_like(x), 0.1)
         latents, ladj = super().to_latent(x)
         return (latents[0] + 0.1 * shift.flatten(1),), ladj
@@ -193,64 +219,99 @@ class DropoutInEvalMode(Flow):
 
 @mutant("round_trip")
 class SplitPriorIgnoredInInverse(SplitFlow):
-    def from_latent(self, latents, context=None):
+    def from_latent(self, latents: Latents, context: Context | None = None) -> Tensor:
         return Flow.from_latent(self, (torch.cat(latents, dim=1),))
 
 
 @mutant("round_trip")
 class LayersNotReversed(Flow):
-    def from_latent(self, latents, context=None):
+    def from_latent(self, latents: Latents, context: Context | None = None) -> Tensor:
         x = latents[0]
-        for layer in self.layers:
+        for layer in couplings(self.layers):
             x = layer.inverse(x)
         return (x + self.mean).view(-1, *self.data.event_shape)
 
 
 @mutant("determinism")
 class SamplerIgnoresItsSeed(Flow):
-    def sample(self, num, context=None, *, settings: SamplingOptions, generator):
-        return super().sample(num, settings=settings, generator=torch.Generator().manual_seed(0))
+    def sample(
+        self,
+        num: int,
+        context: Context | None = None,
+        *,
+        settings: SamplingOptions,
+        generator: Generator,
+    ) -> Tensor:
+        return values(super().sample(num, settings=settings, generator=Generator().manual_seed(0)))
 
 
 @mutant("determinism")
 class SamplerUsesTheGlobalGenerator(Flow):
-    def sample_base(self, num, *, temperature, generator, device):
+    def sample_base(
+        self, num: int, *, temperature: float, generator: Generator, device: torch.device
+    ) -> Latents:
         return (temperature * torch.randn(num, self.data.num_dims),)
 
 
 @mutant("samples")
 class SamplerTooNarrow(Flow):
-    def sample(self, num, context=None, *, settings: SamplingOptions, generator):
+    def sample(
+        self,
+        num: int,
+        context: Context | None = None,
+        *,
+        settings: SamplingOptions,
+        generator: Generator,
+    ) -> Tensor:
         cold = settings.model_copy(update={"temperature": 0.6 * settings.temperature})
-        return super().sample(num, settings=cold, generator=generator)
+        return values(super().sample(num, settings=cold, generator=generator))
 
 
 @mutant("sampling", LatentConfig)
 class SamplerWithoutOutputNoise(LatentVariable):
     """A VAE that shows the mean of its decoder and calls it a sample."""
 
-    def sample(self, num, context=None, *, settings: SamplingOptions, generator):
-        x = super().sample(num, settings=settings, generator=generator)
-        return self.mean + (x - self.mean) * 0.5**0.5
+    def sample(
+        self,
+        num: int,
+        context: Context | None = None,
+        *,
+        settings: SamplingOptions,
+        generator: Generator,
+    ) -> Tensor:
+        x = values(super().sample(num, settings=settings, generator=generator))
+        shown: Tensor = self.mean + (x - self.mean) * 0.5**0.5
+        return shown
 
 
 @mutant("sampling", CategoricalConfig, "image")
 class SamplerOfAnotherTemperature(Categorical):
-    def sample(self, num, context=None, *, settings: SamplingOptions, generator):
+    def sample(
+        self,
+        num: int,
+        context: Context | None = None,
+        *,
+        settings: SamplingOptions,
+        generator: Generator,
+    ) -> Tensor:
         cold = settings.model_copy(update={"temperature": 0.5 * settings.temperature})
-        return super().sample(num, settings=cold, generator=generator)
+        return values(super().sample(num, settings=cold, generator=generator))
 
 
 @mutant("mass", CategoricalConfig, "image")
 class ProbabilitiesNotNormalised(Categorical):
-    def log_prob(self, x, context=None, *, generator=None):
+    def log_prob(
+        self, x: Tensor, context: Context | None = None, *, generator: Generator | None = None
+    ) -> Tensor:
         log_probs = F.logsigmoid(self.logits) + 0.2
         return log_probs.gather(1, x.flatten(1).t()).sum(0)
 
 
 @mutant("sampling_options")
 class TemperatureIgnored(Flow):
-    def sample_base(self, num, *, temperature, generator, device):
+    def sample_base(
+        self, num: int, *, temperature: float, generator: Generator, device: torch.device
+    ) -> Latents:
         return super().sample_base(num, temperature=1.0, generator=generator, device=device)
 
 
@@ -261,7 +322,9 @@ class TemperatureIgnored(Flow):
 class BatchStatisticsLeak(Flow):
     """The scale of a row follows the mean of all rows, in eval mode too."""
 
-    def to_latent(self, x, context=None, *, aux=None):
+    def to_latent(
+        self, x: Tensor, context: Context | None = None, *, aux: Latents | None = None
+    ) -> tuple[Latents, Tensor]:
         latents, ladj = super().to_latent(x)
         own = x.flatten(1).mean(1)
         return latents, ladj + 0.1 * (own.mean() - own)
@@ -269,14 +332,18 @@ class BatchStatisticsLeak(Flow):
 
 @mutant("order")
 class PositionLeaks(Flow):
-    def to_latent(self, x, context=None, *, aux=None):
+    def to_latent(
+        self, x: Tensor, context: Context | None = None, *, aux: Latents | None = None
+    ) -> tuple[Latents, Tensor]:
         latents, ladj = super().to_latent(x)
         return latents, ladj + 1e-3 * torch.arange(len(x), dtype=x.dtype)
 
 
 @mutant("order", AugmentedConfig)
 class PositionLeaksBesideAugmentationNoise(Augmented):
-    def to_latent(self, x, context=None, *, aux=None):
+    def to_latent(
+        self, x: Tensor, context: Context | None = None, *, aux: Latents | None = None
+    ) -> tuple[Latents, Tensor]:
         latents, ladj = super().to_latent(x, aux=aux)
         return latents, ladj + 1e-3 * torch.arange(len(x), dtype=x.dtype)
 
@@ -285,9 +352,11 @@ class PositionLeaksBesideAugmentationNoise(Augmented):
 class PositionLeaksIntoABound(LatentVariable):
     """Its noise is drawn by row, so that only the mean over draws can tell."""
 
-    def log_prob(self, x, context=None, *, generator=None):
-        values = super().log_prob(x, generator=generator)
-        return values + torch.arange(len(x), dtype=x.dtype)
+    def log_prob(
+        self, x: Tensor, context: Context | None = None, *, generator: Generator | None = None
+    ) -> Tensor:
+        log_prob = values(super().log_prob(x, generator=generator))
+        return log_prob + torch.arange(len(x), dtype=x.dtype)
 
 
 # --- shapes, numbers, types -----------------------------------------------------------------------
@@ -295,24 +364,28 @@ class PositionLeaksIntoABound(LatentVariable):
 
 @mutant("shapes")
 class LikelihoodOfTheBatch(Flow):
-    def log_prob(self, x, context=None, *, generator=None):
-        return super().log_prob(x).mean()
+    def log_prob(
+        self, x: Tensor, context: Context | None = None, *, generator: Generator | None = None
+    ) -> Tensor:
+        return values(super().log_prob(x)).mean()
 
 
 @mutant("shapes")
 class LatentsOfAnotherShape(Flow):
-    def latent_shapes(self):
+    def latent_shapes(self) -> tuple[tuple[int, ...], ...]:
         return ((self.data.num_dims, 1),)
 
 
 @mutant("finite")
 class LogOfZero(Flow):
-    def log_prob(self, x, context=None, *, generator=None):
+    def log_prob(
+        self, x: Tensor, context: Context | None = None, *, generator: Generator | None = None
+    ) -> Tensor:
         closest = (x.flatten(1) - x.flatten(1)[:1]).abs().sum(1)
-        return super().log_prob(x) + 0.0 * closest.log()
+        return values(super().log_prob(x)) + 0.0 * closest.log()
 
     def loss(self, batch: Batch, step: Step) -> Tensor:
-        return -super().log_prob(batch.x).mean()
+        return -values(super().log_prob(batch.x)).mean()
 
 
 @mutant("training")
@@ -320,30 +393,36 @@ class ExplodesInTraining(Flow):
     num_steps = 0
 
     def loss(self, batch: Batch, step: Step) -> Tensor:
-        return super().loss(batch, step) * (math.inf if self.num_steps > 3 else 1.0)
+        return values(super().loss(batch, step)) * (math.inf if self.num_steps > 3 else 1.0)
 
     def after_step(self, step: Step) -> None:
         self.num_steps += 1
         if self.num_steps > 4:
-            self.layers[0].net[0].weight.data.fill_(math.nan)
+            first_linear(self.layers).weight.data.fill_(math.nan)
 
 
 @mutant("precision")
 class SinglePrecisionInside(Flow):
-    def log_prob(self, x, context=None, *, generator=None):
-        values = super().log_prob(x)
-        return values.float()
+    def log_prob(
+        self, x: Tensor, context: Context | None = None, *, generator: Generator | None = None
+    ) -> Tensor:
+        log_prob = values(super().log_prob(x))
+        return log_prob.float()
 
 
 @mutant("precision")
 class LargeNumbersCancel(Flow):
-    def log_prob(self, x, context=None, *, generator=None):
-        return (super().log_prob(x) + 1e6) - 1e6
+    def log_prob(
+        self, x: Tensor, context: Context | None = None, *, generator: Generator | None = None
+    ) -> Tensor:
+        return (values(super().log_prob(x)) + 1e6) - 1e6
 
 
 @mutant("float64_map")
 class AccumulatorOfDefaultType(Flow):
-    def to_latent(self, x, context=None, *, aux=None):
+    def to_latent(
+        self, x: Tensor, context: Context | None = None, *, aux: Latents | None = None
+    ) -> tuple[Latents, Tensor]:
         latents, ladj = super().to_latent(x)
         total = torch.zeros(len(x))
         total += ladj
@@ -356,7 +435,7 @@ class AccumulatorOfDefaultType(Flow):
 @mutant("full_graph")
 class ReadsProgressOnTheHost(Flow):
     def loss(self, batch: Batch, step: Step) -> Tensor:
-        return super().loss(batch, step) * (2.0 if step.progress > 0.5 else 1.0)
+        return values(super().loss(batch, step)) * (2.0 if step.progress > 0.5 else 1.0)
 
 
 class NoReasonConfig(FlowConfig):
@@ -370,6 +449,8 @@ class NotOneGraphAndNoReason(Flow):
 
 @mutant("accumulation")
 class ChangesABufferThatItsGraphHolds(Flow):
+    weight: Tensor
+
     def __init__(self, config: ModelConfig, data: DatasetInfo) -> None:
         super().__init__(config, data)
         self.register_buffer("weight", torch.ones(()))
@@ -377,14 +458,14 @@ class ChangesABufferThatItsGraphHolds(Flow):
     def loss(self, batch: Batch, step: Step) -> Tensor:
         if self.training:
             self.weight.mul_(0.999)
-        return super().loss(batch, step) * self.weight
+        return values(super().loss(batch, step)) * self.weight
 
 
 @mutant("refit")
 class RefitsAParameter(Flow):
-    def refit(self, batches: Iterable[Batch], *, generator: torch.Generator) -> None:
+    def refit(self, batches: Iterable[Batch], *, generator: Generator) -> None:
         for batch in batches:
-            self.layers[0].net[0].bias.add_(batch.x.mean())
+            first_linear(self.layers).bias.add_(batch.x.mean())
 
 
 # --- training and state ---------------------------------------------------------------------------
@@ -396,30 +477,34 @@ class DetachedFromTheLoss(Flow):
         super().__init__(config, data)
         self.log_scale = nn.Parameter(torch.zeros(data.num_dims))
 
-    def to_latent(self, x, context=None, *, aux=None):
+    def to_latent(
+        self, x: Tensor, context: Context | None = None, *, aux: Latents | None = None
+    ) -> tuple[Latents, Tensor]:
         (z,), ladj = super().to_latent(x)
         log_scale = self.log_scale.detach()
         return (z * log_scale.exp(),), ladj + log_scale.sum()
 
-    def from_latent(self, latents, context=None):
+    def from_latent(self, latents: Latents, context: Context | None = None) -> Tensor:
         return super().from_latent((latents[0] * (-self.log_scale).exp(),))
 
 
 @mutant("gradients")
 class LeftOutOfTheOptimizer(Flow):
-    def optimizer_groups(self):
+    def optimizer_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"all": list(self.layers[0].parameters())}
 
 
 @mutant("state")
 class InitialisationNotInState(Flow):
-    def initialize(self, batch: Batch, *, generator: torch.Generator) -> None:
+    def initialize(self, batch: Batch, *, generator: Generator) -> None:
         self.offset = batch.x.flatten(1).mean(0) + 0.3
 
-    def to_latent(self, x, context=None, *, aux=None):
+    def to_latent(
+        self, x: Tensor, context: Context | None = None, *, aux: Latents | None = None
+    ) -> tuple[Latents, Tensor]:
         return super().to_latent(x - self._offset(x))
 
-    def from_latent(self, latents, context=None):
+    def from_latent(self, latents: Latents, context: Context | None = None) -> Tensor:
         x = super().from_latent(latents)
         return x + self._offset(x)
 
@@ -436,11 +521,13 @@ class PermutationNotInState(Flow):
         super().__init__(config, data)
         self.signs = torch.where(torch.rand(data.num_dims, device="cpu") < 0.5, -1.0, 1.0)
 
-    def to_latent(self, x, context=None, *, aux=None):
+    def to_latent(
+        self, x: Tensor, context: Context | None = None, *, aux: Latents | None = None
+    ) -> tuple[Latents, Tensor]:
         (z,), ladj = super().to_latent(x)
         return (z * self.signs.to(x.dtype) + self.signs.to(x.dtype),), ladj
 
-    def from_latent(self, latents, context=None):
+    def from_latent(self, latents: Latents, context: Context | None = None) -> Tensor:
         signs = self.signs.to(latents[0].dtype)
         return super().from_latent(((latents[0] - signs) * signs,))
 
@@ -450,64 +537,85 @@ class PermutationNotInState(Flow):
 
 @mutant("process_state")
 class SeedsTheGlobalGenerator(Flow):
-    def log_prob(self, x, context=None, *, generator=None):
+    def log_prob(
+        self, x: Tensor, context: Context | None = None, *, generator: Generator | None = None
+    ) -> Tensor:
         torch.manual_seed(0)
-        return super().log_prob(x)
+        return values(super().log_prob(x))
 
 
 @mutant("process_state")
 class SetsThreads(Flow):
-    def log_prob(self, x, context=None, *, generator=None):
+    def log_prob(
+        self, x: Tensor, context: Context | None = None, *, generator: Generator | None = None
+    ) -> Tensor:
         torch.set_num_threads(torch.get_num_threads() + 1)
-        return super().log_prob(x)
+        return values(super().log_prob(x))
 
 
 @mutant("process_state")
 class SetsTheDefaultDtype(Flow):
-    def log_prob(self, x, context=None, *, generator=None):
-        values = super().log_prob(x)
+    def log_prob(
+        self, x: Tensor, context: Context | None = None, *, generator: Generator | None = None
+    ) -> Tensor:
+        log_prob = values(super().log_prob(x))
         torch.set_default_dtype(torch.float64)
-        return values
+        return log_prob
 
 
 @mutant("process_state")
 class InitialisesFromTheGlobalGenerator(Flow):
-    def initialize(self, batch: Batch, *, generator: torch.Generator) -> None:
+    def initialize(self, batch: Batch, *, generator: Generator) -> None:
         super().initialize(batch, generator=generator)
         self.mean.add_(0.1 * torch.randn(self.mean.shape))
 
 
 @mutant("process_state")
 class SeedsNumPy(Flow):
-    def sample(self, num, context=None, *, settings: SamplingOptions, generator):
+    def sample(
+        self,
+        num: int,
+        context: Context | None = None,
+        *,
+        settings: SamplingOptions,
+        generator: Generator,
+    ) -> Tensor:
         np.random.seed(0)  # noqa: NPY002
-        return super().sample(num, settings=settings, generator=generator)
+        return values(super().sample(num, settings=settings, generator=generator))
 
 
 @mutant("inputs")
 class ReturnsToTrainingMode(Flow):
-    def log_prob(self, x, context=None, *, generator=None):
+    def log_prob(
+        self, x: Tensor, context: Context | None = None, *, generator: Generator | None = None
+    ) -> Tensor:
         self.train()
-        return super().log_prob(x)
+        return values(super().log_prob(x))
 
 
 @mutant("inputs")
 class ChangesItsInput(Flow):
-    def log_prob(self, x, context=None, *, generator=None):
-        values = super().log_prob(x)
+    def log_prob(
+        self, x: Tensor, context: Context | None = None, *, generator: Generator | None = None
+    ) -> Tensor:
+        log_prob = values(super().log_prob(x))
         x.add_(1.0)
-        return values
+        return log_prob
 
 
 @mutant("inputs")
 class UpdatesStatisticsInEvalMode(Flow):
+    seen: Tensor
+
     def __init__(self, config: ModelConfig, data: DatasetInfo) -> None:
         super().__init__(config, data)
         self.register_buffer("seen", torch.zeros(()))
 
-    def log_prob(self, x, context=None, *, generator=None):
+    def log_prob(
+        self, x: Tensor, context: Context | None = None, *, generator: Generator | None = None
+    ) -> Tensor:
         self.seen += len(x)
-        return super().log_prob(x)
+        return values(super().log_prob(x))
 
 
 # --- construction ---------------------------------------------------------------------------------
@@ -524,7 +632,7 @@ class ConstructorDrawsItsWidth(Flow):
 class OtherParametersOnTheMetaDevice(Flow):
     def __init__(self, config: ModelConfig, data: DatasetInfo) -> None:
         super().__init__(config, data)
-        if not self.layers[0].net[0].weight.is_meta:
+        if not first_linear(self.layers).weight.is_meta:
             self.unused = nn.Parameter(torch.zeros(()))
 
 
@@ -558,5 +666,5 @@ class NotAModel(nn.Linear):
 
 
 @hookimpl
-def register_models():
+def register_models() -> list[ModelSpec]:
     return SPECS

@@ -6,7 +6,9 @@ import dataclasses
 import itertools
 import math
 import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,6 +25,7 @@ from flowbench.api import (
     TrainedModel,
     hookimpl,
 )
+from flowbench.api.specs import SplitName
 from flowbench.errors import DataError, DataMissingError
 
 FLOWBENCH_API_VERSION = 2
@@ -32,6 +35,13 @@ DATASETS: list[DatasetSpec] = []
 METRICS: list[MetricSpec] = []
 
 COUNTER = itertools.count()
+
+LoaderT = TypeVar("LoaderT", bound=Callable[[Path], DataSplits])
+ComputeT = TypeVar("ComputeT", bound=Callable[[TrainedModel, DataSplits, MetricSettings], object])
+
+
+def named(function: Callable[..., object]) -> str:
+    return getattr(function, "__name__", "")
 
 
 # --- datasets -------------------------------------------------------------------------------------
@@ -47,11 +57,11 @@ def images(seed: int = 0) -> DataSplits:
     )
 
 
-def dataset(check: str | None = None, **facts: object):
+def dataset(check: str | None = None, **facts: Any) -> Callable[[LoaderT], LoaderT]:
     """Registers a loader; a mutant says which check must catch it."""
 
-    def register(load):
-        name = load.__name__.replace("_", "-")
+    def register(load: LoaderT) -> LoaderT:
+        name = named(load).replace("_", "-")
         spec = DatasetSpec(
             name=name,
             modality="image",
@@ -62,7 +72,7 @@ def dataset(check: str | None = None, **facts: object):
             context={"label": ContextInput(shape=(), num_classes=3)},
             summary="for tests of the contract",
             licence="generated",
-            load=f"{__name__}:{load.__name__}",
+            load=f"{__name__}:{named(load)}",
         )
         DATASETS.append(dataclasses.replace(spec, **facts))
         if check is not None:
@@ -82,9 +92,10 @@ def not_prepared(data_dir: Path) -> DataSplits:
     raise DataMissingError("nothing in the data folder; run flowbench data prepare not-prepared")
 
 
-def convert(files):
+def convert(files: Mapping[str, Path]) -> Iterator[tuple[SplitName, Split]]:
     packed = np.load(files["images.npz"])
-    for split in ("train", "test"):
+    splits: tuple[SplitName, ...] = ("train", "test")
+    for split in splits:
         yield split, Split(x=packed[split], context={"label": packed[f"{split}_label"]})
 
 
@@ -179,13 +190,13 @@ def crashes(data_dir: Path) -> DataSplits:
 # --- metrics --------------------------------------------------------------------------------------
 
 
-def metric(check: str | None = None, **facts: object):
+def metric(check: str | None = None, **facts: Any) -> Callable[[ComputeT], ComputeT]:
     """Registers a metric; a mutant says which check must catch it."""
 
-    def register(compute):
+    def register(compute: ComputeT) -> ComputeT:
         spec = MetricSpec(
-            name=compute.__name__,
-            compute=f"{__name__}:{compute.__name__}",
+            name=named(compute),
+            compute=f"{__name__}:{named(compute)}",
             unit="nats",
             direction="lower",
             summary="for tests of the contract",
@@ -199,8 +210,8 @@ def metric(check: str | None = None, **facts: object):
     return register
 
 
-def value(name: str, number: float | None, **more: object) -> list[MetricValue]:
-    given = {"unit": "nats", "direction": "lower", **more}
+def value(name: str, number: float | None, **more: Any) -> list[MetricValue]:
+    given: dict[str, Any] = {"unit": "nats", "direction": "lower", **more}
     return [MetricValue(name=name, value=number, **given)]
 
 
@@ -209,101 +220,135 @@ def mean_nll(trained: TrainedModel) -> float:
 
 
 @metric()
-def sound_nll(trained: TrainedModel, data: DataSplits, settings: MetricSettings):
+def sound_nll(
+    trained: TrainedModel, data: DataSplits, settings: MetricSettings
+) -> list[MetricValue]:
     return value("sound_nll", mean_nll(trained))
 
 
 @metric(needs=frozenset({"samples"}), unit="", direction="higher")
-def sound_spread(trained: TrainedModel, data: DataSplits, settings: MetricSettings):
+def sound_spread(
+    trained: TrainedModel, data: DataSplits, settings: MetricSettings
+) -> list[MetricValue]:
     x = trained.samples().x.reshape(len(trained.samples().x), -1)
     return value("sound_spread", float(x.std(axis=0).mean()), unit="", direction="higher")
 
 
 @metric(needs=frozenset(), exclusive=True, unit="ms")
-def sound_unavailable(trained: TrainedModel, data: DataSplits, settings: MetricSettings):
+def sound_unavailable(
+    trained: TrainedModel, data: DataSplits, settings: MetricSettings
+) -> list[MetricValue]:
     reason = "needs a clock; give one"
     return value("sound_unavailable", None, unit="ms", status="unavailable", reason=reason)
 
 
 @metric("values")
-def not_a_number(trained: TrainedModel, data: DataSplits, settings: MetricSettings):
+def not_a_number(
+    trained: TrainedModel, data: DataSplits, settings: MetricSettings
+) -> list[MetricValue]:
     return value("not_a_number", math.nan)
 
 
 @metric("values")
-def no_reason_given(trained: TrainedModel, data: DataSplits, settings: MetricSettings):
+def no_reason_given(
+    trained: TrainedModel, data: DataSplits, settings: MetricSettings
+) -> list[MetricValue]:
     return value("no_reason_given", None, status="unavailable")
 
 
 @metric("values")
-def zero_for_unavailable(trained: TrainedModel, data: DataSplits, settings: MetricSettings):
+def zero_for_unavailable(
+    trained: TrainedModel, data: DataSplits, settings: MetricSettings
+) -> list[MetricValue]:
     return value("zero_for_unavailable", 0.0, status="unavailable", reason="no Inception weights")
 
 
 @metric("values")
-def a_bare_float(trained: TrainedModel, data: DataSplits, settings: MetricSettings):
+def a_bare_float(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -> float:
     return mean_nll(trained)
 
 
 @metric("names")
-def named_otherwise(trained: TrainedModel, data: DataSplits, settings: MetricSettings):
+def named_otherwise(
+    trained: TrainedModel, data: DataSplits, settings: MetricSettings
+) -> list[MetricValue]:
     return value("nll", mean_nll(trained))
 
 
 @metric("names")
-def unit_differs(trained: TrainedModel, data: DataSplits, settings: MetricSettings):
+def unit_differs(
+    trained: TrainedModel, data: DataSplits, settings: MetricSettings
+) -> list[MetricValue]:
     return value("unit_differs", mean_nll(trained), unit="bits")
 
 
 @metric("direction")
-def called_better_when_worse(trained: TrainedModel, data: DataSplits, settings: MetricSettings):
+def called_better_when_worse(
+    trained: TrainedModel, data: DataSplits, settings: MetricSettings
+) -> list[MetricValue]:
     return value("called_better_when_worse", -mean_nll(trained))
 
 
 @metric("needs", needs=frozenset())
-def needs_not_declared(trained: TrainedModel, data: DataSplits, settings: MetricSettings):
+def needs_not_declared(
+    trained: TrainedModel, data: DataSplits, settings: MetricSettings
+) -> list[MetricValue]:
     return value("needs_not_declared", mean_nll(trained))
 
 
 @metric("inputs")
-def sorts_in_place(trained: TrainedModel, data: DataSplits, settings: MetricSettings):
+def sorts_in_place(
+    trained: TrainedModel, data: DataSplits, settings: MetricSettings
+) -> list[MetricValue]:
     result = trained.likelihood("test")
     result.log_prob.sort()
     return value("sorts_in_place", float(-np.median(result.log_prob)))
 
 
 @metric("inputs")
-def uses_the_global_generator(trained: TrainedModel, data: DataSplits, settings: MetricSettings):
+def uses_the_global_generator(
+    trained: TrainedModel, data: DataSplits, settings: MetricSettings
+) -> list[MetricValue]:
     picked = np.random.permutation(10)  # noqa: NPY002
     return value("uses_the_global_generator", mean_nll(trained) + 0.0 * picked[0])
 
 
 @metric("batch_size")
-def mean_of_batch_means(trained: TrainedModel, data: DataSplits, settings: MetricSettings):
+def mean_of_batch_means(
+    trained: TrainedModel, data: DataSplits, settings: MetricSettings
+) -> list[MetricValue]:
     log_prob, size = trained.likelihood("test").log_prob, settings.batch_size
     means = [log_prob[i : i + size].mean() for i in range(0, len(log_prob), size)]
     return value("mean_of_batch_means", float(-np.mean(means)))
 
 
 @metric("repeats")
-def unseeded_noise(trained: TrainedModel, data: DataSplits, settings: MetricSettings):
+def unseeded_noise(
+    trained: TrainedModel, data: DataSplits, settings: MetricSettings
+) -> list[MetricValue]:
     picked = np.random.default_rng().integers(0, 64, size=8)
     return value("unseeded_noise", float(-trained.likelihood("test").log_prob[picked].mean()))
 
 
 @metric("order")
-def first_examples_only(trained: TrainedModel, data: DataSplits, settings: MetricSettings):
+def first_examples_only(
+    trained: TrainedModel, data: DataSplits, settings: MetricSettings
+) -> list[MetricValue]:
     return value("first_examples_only", float(-trained.likelihood("test").log_prob[:10].mean()))
 
 
 @metric(invariances=frozenset({"batch_size"}))
-def sound_first_examples(trained: TrainedModel, data: DataSplits, settings: MetricSettings):
+def sound_first_examples(
+    trained: TrainedModel, data: DataSplits, settings: MetricSettings
+) -> list[MetricValue]:
     """What depends on the order, and says so."""
     return value("sound_first_examples", float(-trained.likelihood("test").log_prob[:10].mean()))
 
 
 @metric(invariances=frozenset({"order"}))
-def sound_batches(trained: TrainedModel, data: DataSplits, settings: MetricSettings):
+def sound_batches(
+    trained: TrainedModel, data: DataSplits, settings: MetricSettings
+) -> list[MetricValue]:
     """What depends on the batch size, and says so."""
     return value("sound_batches", mean_nll(trained) / settings.batch_size)
 
@@ -312,17 +357,21 @@ MEAN_OF_TWO = (ClosedForm(log_prob=[-1.0, -3.0], expected=2.0),)
 
 
 @metric(closed_forms=f"{__name__}:MEAN_OF_TWO")
-def sound_known(trained: TrainedModel, data: DataSplits, settings: MetricSettings):
+def sound_known(
+    trained: TrainedModel, data: DataSplits, settings: MetricSettings
+) -> list[MetricValue]:
     return value("sound_known", mean_nll(trained))
 
 
 @metric("closed_form", closed_forms=f"{__name__}:MEAN_OF_TWO")
-def in_bits(trained: TrainedModel, data: DataSplits, settings: MetricSettings):
+def in_bits(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -> list[MetricValue]:
     return value("in_bits", mean_nll(trained) / math.log(2))
 
 
 @metric("closed_form", closed_forms=f"{__name__}:NO_SUCH_NAME")
-def names_no_closed_form(trained: TrainedModel, data: DataSplits, settings: MetricSettings):
+def names_no_closed_form(
+    trained: TrainedModel, data: DataSplits, settings: MetricSettings
+) -> list[MetricValue]:
     return value("names_no_closed_form", mean_nll(trained))
 
 
@@ -330,15 +379,17 @@ NUMBERS = (2.0,)
 
 
 @metric("closed_form", closed_forms=f"{__name__}:NUMBERS")
-def bare_number_for_a_case(trained: TrainedModel, data: DataSplits, settings: MetricSettings):
+def bare_number_for_a_case(
+    trained: TrainedModel, data: DataSplits, settings: MetricSettings
+) -> list[MetricValue]:
     return value("bare_number_for_a_case", mean_nll(trained))
 
 
 @hookimpl
-def register_datasets():
+def register_datasets() -> list[DatasetSpec]:
     return DATASETS
 
 
 @hookimpl
-def register_metrics():
+def register_metrics() -> list[MetricSpec]:
     return METRICS

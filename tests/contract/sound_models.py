@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from flowbench.api import (
     Batch,
+    Context,
     DatasetInfo,
     DensityModel,
     GenerativeModel,
     InvertibleModel,
+    Latents,
     Likelihood,
     ModelConfig,
     ModelSpec,
@@ -29,9 +31,12 @@ from flowbench.api import (
     Step,
     Training,
     UniformDequantization,
+    WithInfo,
     hookimpl,
+    split_info,
     standard_normal_log_prob,
 )
+from flowbench.api.specs import Modality
 
 FLOWBENCH_API_VERSION = 2
 WIDTH = 8
@@ -85,30 +90,47 @@ class Coupling(nn.Module):
         return joined.flip(1) if self.swap else joined
 
 
+def couplings(layers: nn.ModuleList) -> list[Coupling]:
+    """The layers, as what they are to the type checker."""
+    return cast("list[Coupling]", list(layers))
+
+
+def first_linear(layers: nn.ModuleList) -> nn.Linear:
+    return cast(nn.Linear, couplings(layers)[0].net[0])
+
+
+def values(returned: WithInfo) -> Tensor:
+    return split_info(returned)[0]
+
+
 class Flow(InvertibleModel):
     """Couplings on flattened data behind a data-dependent shift."""
+
+    mean: Tensor
 
     def __init__(self, config: ModelConfig, data: DatasetInfo) -> None:
         super().__init__(config, data)
         self.register_buffer("mean", torch.zeros(data.num_dims))
         self.layers = nn.ModuleList(Coupling(data.num_dims, swap=i % 2 == 1) for i in range(3))
 
-    def initialize(self, batch: Batch, *, generator: torch.Generator) -> None:
+    def initialize(self, batch: Batch, *, generator: Generator) -> None:
         self.mean.copy_(batch.x.flatten(1).mean(0))
 
-    def latent_shapes(self):
+    def latent_shapes(self) -> tuple[tuple[int, ...], ...]:
         return ((self.data.num_dims,),)
 
-    def to_latent(self, x, context=None, *, aux=None):
+    def to_latent(
+        self, x: Tensor, context: Context | None = None, *, aux: Latents | None = None
+    ) -> tuple[Latents, Tensor]:
         z, ladj = x.flatten(1) - self.mean, x.new_zeros(len(x))
-        for layer in self.layers:
+        for layer in couplings(self.layers):
             z, layer_ladj = layer(z)
             ladj = ladj + layer_ladj
         return (z,), ladj
 
-    def from_latent(self, latents, context=None):
+    def from_latent(self, latents: Latents, context: Context | None = None) -> Tensor:
         x = latents[0]
-        for layer in reversed(self.layers):
+        for layer in reversed(couplings(self.layers)):
             x = layer.inverse(x)
         return (x + self.mean).view(-1, *self.data.event_shape)
 
@@ -121,16 +143,18 @@ class SplitFlow(Flow):
         self.first = data.num_dims // 2
         self.prior = nn.Linear(self.first, data.num_dims - self.first)
 
-    def latent_shapes(self):
+    def latent_shapes(self) -> tuple[tuple[int, ...], ...]:
         return ((self.first,), (self.data.num_dims - self.first,))
 
-    def to_latent(self, x, context=None, *, aux=None):
+    def to_latent(
+        self, x: Tensor, context: Context | None = None, *, aux: Latents | None = None
+    ) -> tuple[Latents, Tensor]:
         (z,), ladj = super().to_latent(x)
         a, b = z[:, : self.first], z[:, self.first :]
         log_scale = torch.tanh(self.prior(a))
         return (a, b * torch.exp(log_scale)), ladj + log_scale.sum(1)
 
-    def from_latent(self, latents, context=None):
+    def from_latent(self, latents: Latents, context: Context | None = None) -> Tensor:
         a, b = latents
         b = b * torch.exp(-torch.tanh(self.prior(a)))
         return super().from_latent((torch.cat([a, b], dim=1),))
@@ -139,6 +163,7 @@ class SplitFlow(Flow):
 class AugmentedConfig(FlowConfig):
     def likelihood(self, data: DatasetInfo) -> Likelihood:
         kind = super().likelihood(data)
+        assert isinstance(kind, Likelihood)
         return kind.model_copy(update={"noise": "weights", "bound": True})
 
 
@@ -149,23 +174,25 @@ class Augmented(InvertibleModel):
         super().__init__(config, data)
         self.layers = nn.ModuleList(Coupling(2 * data.num_dims, swap=i % 2 == 1) for i in range(3))
 
-    def latent_shapes(self):
+    def latent_shapes(self) -> tuple[tuple[int, ...], ...]:
         return ((2 * self.data.num_dims,),)
 
-    def sample_aux(self, x, *, generator):
+    def sample_aux(self, x: Tensor, *, generator: Generator | None) -> Latents:
         flat = x.flatten(1)
         return (torch.randn(flat.shape, generator=generator, dtype=x.dtype),)
 
-    def to_latent(self, x, context=None, *, aux=None):
-        z, ladj = torch.cat([x.flatten(1), *aux], dim=1), x.new_zeros(len(x))
-        for layer in self.layers:
+    def to_latent(
+        self, x: Tensor, context: Context | None = None, *, aux: Latents | None = None
+    ) -> tuple[Latents, Tensor]:
+        z, ladj = torch.cat([x.flatten(1), *(aux or ())], dim=1), x.new_zeros(len(x))
+        for layer in couplings(self.layers):
             z, layer_ladj = layer(z)
             ladj = ladj + layer_ladj
         return (z,), ladj
 
-    def from_latent(self, latents, context=None):
+    def from_latent(self, latents: Latents, context: Context | None = None) -> Tensor:
         x = latents[0]
-        for layer in reversed(self.layers):
+        for layer in reversed(couplings(self.layers)):
             x = layer.inverse(x)
         return x[:, : self.data.num_dims].view(-1, *self.data.event_shape)
 
@@ -182,19 +209,24 @@ class Hutchinson(InvertibleModel):
         super().__init__(config, data)
         self.matrix = nn.Parameter(0.1 * torch.randn(data.num_dims, data.num_dims))
 
-    def to_latent(self, x, context=None, *, aux=None):
+    def to_latent(
+        self, x: Tensor, context: Context | None = None, *, aux: Latents | None = None
+    ) -> tuple[Latents, Tensor]:
         z = x.flatten(1) @ torch.linalg.matrix_exp(self.matrix).T
         return (z.view_as(x),), torch.trace(self.matrix).expand(len(x))
 
-    def from_latent(self, latents, context=None):
+    def from_latent(self, latents: Latents, context: Context | None = None) -> Tensor:
         z = latents[0]
-        return (z.flatten(1) @ torch.linalg.matrix_exp(-self.matrix).T).view_as(z)
+        x: Tensor = z.flatten(1) @ torch.linalg.matrix_exp(-self.matrix).T
+        return x.view_as(z)
 
-    def log_prob(self, x, context=None, *, generator=None):
+    def log_prob(
+        self, x: Tensor, context: Context | None = None, *, generator: Generator | None = None
+    ) -> Tensor:
         latents, _ = self.to_latent(x)
         return self.base_log_prob(latents) + self.estimate(x, generator)
 
-    def estimate(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+    def estimate(self, x: Tensor, generator: Generator | None) -> Tensor:
         e = torch.randn(x.flatten(1).shape, generator=generator, dtype=x.dtype)
         return ((e @ self.matrix) * e).sum(1)
 
@@ -215,7 +247,9 @@ class LatentVariable(DensityModel):
         super().__init__(config, data)
         self.mean = nn.Parameter(torch.zeros(data.event_shape))
 
-    def log_prob(self, x, context=None, *, generator=None):
+    def log_prob(
+        self, x: Tensor, context: Context | None = None, *, generator: Generator | None = None
+    ) -> Tensor:
         noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
         centred = x - self.mean
         z = centred / 2 + self.spread * noise
@@ -227,10 +261,18 @@ class LatentVariable(DensityModel):
     def proposal(self, noise: Tensor) -> Tensor:
         return standard_normal_log_prob((noise,)) - noise[0].numel() * math.log(self.spread)
 
-    def sample(self, num, context=None, *, settings: SamplingOptions, generator):
+    def sample(
+        self,
+        num: int,
+        context: Context | None = None,
+        *,
+        settings: SamplingOptions,
+        generator: Generator,
+    ) -> Tensor:
         shape = (2, num, *self.data.event_shape)
         z, e = settings.temperature * 0.5**0.5 * torch.randn(shape, generator=generator)
-        return z + e + self.mean
+        x: Tensor = z + e + self.mean
+        return x
 
 
 def _half_normal_log_prob(values: Tensor) -> Tensor:
@@ -249,13 +291,22 @@ class Categorical(DensityModel):
 
     def __init__(self, config: ModelConfig, data: DatasetInfo) -> None:
         super().__init__(config, data)
-        self.logits = nn.Parameter(torch.zeros(data.num_dims, data.levels))
+        self.logits = nn.Parameter(torch.zeros(data.num_dims, data.levels or 0))
 
-    def log_prob(self, x, context=None, *, generator=None):
+    def log_prob(
+        self, x: Tensor, context: Context | None = None, *, generator: Generator | None = None
+    ) -> Tensor:
         log_probs = self.logits.log_softmax(1)
         return log_probs.gather(1, x.flatten(1).t()).sum(0)
 
-    def sample(self, num, context=None, *, settings: SamplingOptions, generator):
+    def sample(
+        self,
+        num: int,
+        context: Context | None = None,
+        *,
+        settings: SamplingOptions,
+        generator: Generator,
+    ) -> Tensor:
         probs = (self.logits / settings.temperature).softmax(1)
         drawn = torch.multinomial(probs, num, replacement=True, generator=generator)
         return drawn.t().reshape(num, *self.data.event_shape)
@@ -273,7 +324,7 @@ class Gan(GenerativeModel):
         self.generate = nn.Linear(data.num_dims, data.num_dims)
         self.critic = nn.Linear(data.num_dims, 1)
 
-    def optimizer_groups(self):
+    def optimizer_groups(self) -> dict[str, list[nn.Parameter]]:
         return {
             "critic": list(self.critic.parameters()),
             "generator": list(self.generate.parameters()),
@@ -281,17 +332,26 @@ class Gan(GenerativeModel):
 
     def loss(self, batch: Batch, step: Step) -> Tensor:
         fake = self._draw(len(batch.x), step.generator)
-        score = self.critic(fake.flatten(1)).tanh().mean()
+        score: Tensor = self.critic(fake.flatten(1)).tanh().mean()
         if step.group == "generator":
             return -score
-        return score - self.critic(batch.x.flatten(1)).tanh().mean()
+        loss: Tensor = score - self.critic(batch.x.flatten(1)).tanh().mean()
+        return loss
 
-    def sample(self, num, context=None, *, settings: SamplingOptions, generator):
+    def sample(
+        self,
+        num: int,
+        context: Context | None = None,
+        *,
+        settings: SamplingOptions,
+        generator: Generator,
+    ) -> Tensor:
         return self._draw(num, generator)
 
-    def _draw(self, num: int, generator: torch.Generator) -> Tensor:
+    def _draw(self, num: int, generator: Generator | None) -> Tensor:
         noise = torch.randn(num, self.data.num_dims, generator=generator)
-        return self.generate(noise).view(num, *self.data.event_shape)
+        x: Tensor = self.generate(noise)
+        return x.view(num, *self.data.event_shape)
 
 
 class SevenConfig(FlowConfig):
@@ -310,7 +370,7 @@ SEVEN = DatasetInfo(
 )
 
 
-def spec(name: str, model: type, config: type, *modalities: str) -> ModelSpec:
+def spec(name: str, model: type, config: type, *modalities: Modality) -> ModelSpec:
     return ModelSpec(
         name=name,
         model=f"{model.__module__}:{model.__name__}",
@@ -333,5 +393,5 @@ SOUND = [
 
 
 @hookimpl
-def register_models():
+def register_models() -> list[ModelSpec]:
     return SOUND

@@ -24,7 +24,8 @@ from tests.environments import run_in, show_packages
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "plugins.md").read_text()
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", GUIDE, flags=re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
+BLOCKS: list[tuple[str, str]] = BLOCK.findall(GUIDE)
 
 
 def _file(name: str) -> str:

@@ -107,14 +107,16 @@ def test_the_worst_closed_form_is_told(registry: Registry) -> None:
     ]
     report = check_metric(registry, "sound_nll", closed_forms=known)
     (result,) = report.failures
-    assert (result.name, result.figure) == ("closed_form", pytest.approx(0.5))
+    assert result.name == "closed_form"
+    assert result.figure == pytest.approx(0.5)
     assert "by hand 4" in result.detail
     (sound,) = [
         r
         for r in check_metric(registry, "sound_nll", closed_forms=[known[3]]).results
         if r.name == "closed_form"
     ]
-    assert (sound.status, sound.figure) == ("passed", pytest.approx(0.9))
+    assert sound.status == "passed"
+    assert sound.figure == pytest.approx(0.9)
 
 
 @pytest.mark.parametrize(

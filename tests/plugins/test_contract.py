@@ -12,7 +12,6 @@ from flowbench.registry import PluginSelection, Registry, load_registry
 
 SHIPPED = load_registry(PluginSelection(only=("flowbench",)))
 READABLE = [name for name, entry in SHIPPED.datasets.items() if entry.spec.load is not None]
-QUICK = [name for name in SHIPPED.models if name != "denseflow"]  # its Jacobians take 40 s
 
 WORKED_OUT = ("nll", "bpd", "params", "device_hours", "peak_memory", "density_mass")
 
@@ -26,7 +25,7 @@ def _assert_held(report: CheckReport) -> None:
     assert report.status == "passed", "\n".join(report.lines())
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", SHIPPED.models)
 def test_models_keep_the_contract(registry: Registry, name: str) -> None:
     _assert_held(check_model(registry, name, slow=False))
 

@@ -38,7 +38,7 @@ def run(folder: Path) -> Run:
 
 
 def test_it_is_a_plugin_like_any_other(run: Run) -> None:
-    assert "flowbench-peers:peers 0.1.0  API 1  loaded" in run("flowbench.cli.app", "plugins")
+    assert "flowbench-peers:peers 0.1.0  API 2  loaded" in run("flowbench.cli.app", "plugins")
 
 
 def test_it_passes_its_own_tests(run: Run) -> None:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
+from flowbench.api import DatasetInfo, ModelConfig
 from flowbench.data.library.splits import validation_size
 from flowbench.errors import ConfigError
 from flowbench.registry import Registry
@@ -11,7 +14,7 @@ from flowbench.registry.configs import configure, undequantized
 from flowbench.runner.describe import describe_model
 
 
-def _configured(registry: Registry, choice: str, dataset: str):
+def _configured(registry: Registry, choice: str, dataset: str) -> tuple[ModelConfig, DatasetInfo]:
     spec = registry.dataset(dataset).spec
     data = spec.info(validation_size(spec))
     return configure(registry, choice, data, {}).config, data
@@ -47,7 +50,7 @@ def test_a_constructor_that_reads_values_is_built_for_real(
     cls = fake_registry.model("fake-gaussian").resolve("fakes:Gaussian")
     build = cls.__init__
 
-    def reads(self, config, data) -> None:
+    def reads(self: Any, config: ModelConfig, data: DatasetInfo) -> None:
         build(self, config, data)
         self.gain = self.mean.max().item() + float(torch.ones(()))
 

@@ -24,7 +24,8 @@ def test_the_dataset_chooses_the_preset(fake_registry: Registry) -> None:
 def test_overrides_reach_nested_fields_and_keep_their_neighbours(fake_registry: Registry) -> None:
     data = info(fake_registry, "fake-images")
     got = configure(fake_registry, "fake-gaussian", data, {"training.lr": 0.5, "width": 9}).config
-    assert (got.training.lr, got.training.batch_size, got.width) == (0.5, 16, 9)
+    assert (got.training.lr, got.training.batch_size) == (0.5, 16)
+    assert got.model_dump()["width"] == 9
 
 
 @pytest.mark.parametrize("preset", ["images", "averaged"])

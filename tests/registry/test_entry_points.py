@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,12 @@ FLOWBENCH_API_VERSION = 2
 def register_metrics():
     return [MetricSpec(name="{name}", compute="m:f", unit="", direction="lower", summary="s")]
 """
+Install = Callable[[str, str, str], None]
 NONE = PluginSelection(exclude=("flowbench",))
 
 
 @pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
     """Installs a distribution with one entry point, as pip would leave it."""
     monkeypatch.syspath_prepend(str(tmp_path))
 
@@ -37,29 +39,29 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     importlib.invalidate_caches()
 
 
-def test_a_foreign_distribution_comes_through_the_same_door(install) -> None:
+def test_a_foreign_distribution_comes_through_the_same_door(install: Install) -> None:
     install("flow-foreign", "flow_foreign_mod", GOOD.format(name="foreign"))
     registry = load_registry(NONE)
     assert registry.metrics["foreign"].source.distribution == "flow-foreign"
 
 
-def test_a_plugin_that_does_not_import_is_quarantined_with_its_cause(install) -> None:
+def test_a_plugin_that_does_not_import_is_quarantined_with_its_cause(install: Install) -> None:
     install("flow-broken", "flow_broken_mod", "import nothing_of_that_name")
     install("flow-good", "flow_good_mod", GOOD.format(name="good"))
     registry = load_registry(NONE)
     (broken,) = [p for p in registry.plugins if p.cause]
     assert broken.source.distribution == "flow-broken"
-    assert "nothing_of_that_name" in broken.cause
+    assert "nothing_of_that_name" in (broken.cause or "")
     assert "good" in registry.metrics
 
 
-def test_an_unknown_name_mentions_the_quarantine(install) -> None:
+def test_an_unknown_name_mentions_the_quarantine(install: Install) -> None:
     install("flow-broken2", "flow_broken2_mod", "raise RuntimeError('<b>boom</b>')")
     with pytest.raises(UnknownNameError, match="quarantined: flow-broken2"):
         load_registry(NONE).metric("x")
 
 
-def test_two_plugins_of_one_name_are_an_error_that_names_both(install) -> None:
+def test_two_plugins_of_one_name_are_an_error_that_names_both(install: Install) -> None:
     install("flow-one", "flow_one_mod", GOOD.format(name="same"))
     install("flow-two", "flow_two_mod", GOOD.format(name="same"))
     with pytest.raises(DuplicateNameError, match=r"flow-one:main \(1.0\) and flow-two:main"):
@@ -119,14 +121,14 @@ def test_a_plugin_file_may_lie_in_the_working_directory(
     sys.modules.pop("lies_here", None)
 
 
-def test_a_plugin_that_exits_at_import_is_quarantined(install) -> None:
+def test_a_plugin_that_exits_at_import_is_quarantined(install: Install) -> None:
     install("flow-exits", "flow_exits_mod", "raise SystemExit(3)")
     (plugin,) = [p for p in load_registry(NONE).plugins if p.cause]
-    assert "SystemExit: 3" in plugin.cause
+    assert "SystemExit: 3" in (plugin.cause or "")
 
 
 def test_a_plugin_that_hangs_at_import_is_quarantined(
-    install, monkeypatch: pytest.MonkeyPatch
+    install: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FLOWBENCH_IMPORT_LIMIT", "0.2")
     install("flow-hangs", "flow_hangs_mod", "import time\ntime.sleep(600)")
@@ -134,7 +136,7 @@ def test_a_plugin_that_hangs_at_import_is_quarantined(
     registry = load_registry(NONE)
     (plugin,) = [p for p in registry.plugins if p.cause]
     assert plugin.source.distribution == "flow-hangs"
-    assert "import took more than 0.2 s; leave it out with --no-plugin" in plugin.cause
+    assert "import took more than 0.2 s; leave it out with --no-plugin" in (plugin.cause or "")
     assert "after" in registry.metrics
     assert "flow_hangs_mod" not in sys.modules
 

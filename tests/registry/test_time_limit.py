@@ -3,6 +3,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -48,7 +49,9 @@ def _retry() -> None:
 
 
 @pytest.mark.parametrize("hang", [_sleep, _spin, _wait, _swallow, _retry])
-def test_what_hangs_is_interrupted(hang, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_hangs_is_interrupted(
+    hang: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("flowbench.registry.time_limit.REPEAT_S", SHORT)
     start = time.monotonic()
     with pytest.raises(TimeoutError, match=r"took more than 0.05 s"), time_limit(SHORT):

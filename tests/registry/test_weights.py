@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def registry(metric: MetricSpec) -> Registry:
 
 
 @pytest.fixture
-def web():
+def web() -> Iterator[Web]:
     with serve() as server:
         server.files["net.pth"] = BODY
         yield server

@@ -17,9 +17,10 @@ from flowbench.registry import Registry
 from flowbench.registry.build import build_model, load_dataset
 from flowbench.registry.configs import configure
 from flowbench.training.budget import Budget
+from flowbench.training.choice import Validate
 from flowbench.training.clock import Clock
 from flowbench.training.device import Device
-from flowbench.training.loop import VALIDATE_AT, Trainer, Validate
+from flowbench.training.loop import VALIDATE_AT, Trainer
 from flowbench.training.observer import Preempted, ValidationPoint
 from tests.fakes import Gan, Gaussian
 
@@ -255,8 +256,8 @@ def test_the_best_on_validation_is_kept_and_named(
         fake_registry, data, budget="100steps", watcher=watcher, validate=lambda _: next(scores)
     )
     trainer.run()
-    assert trainer.best is not None
-    assert trainer.best.score == 1.0
+    assert trainer.choice.best is not None
+    assert trainer.choice.best.score == 1.0
     assert trainer.load_best() == ("raw", watcher.points[1].step)
 
 

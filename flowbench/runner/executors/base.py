@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
-from flowbench.runner.attempt import AttemptDir
+LOG = "log.txt"  # in an attempt's folder: all that its worker printed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,5 +52,10 @@ class Executor(ABC):
         """Room for jobs that run at the same time."""
 
     @abstractmethod
-    def launch(self, attempt: AttemptDir, slot: Slot) -> Handle:
-        """Starts the worker of an attempt whose work order is written."""
+    def launch(self, folder: Path, slot: Slot) -> Handle:
+        """Starts a worker, whose output is appended to `LOG`.
+
+        Args:
+            folder: Folder of the attempt, in which its work order is written.
+            slot: A slot of this executor that is free.
+        """

@@ -7,9 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
-from flowbench.runner.attempt import LOG, AttemptDir
-from flowbench.runner.executors.base import Executor, Slot
+from flowbench.runner.executors.base import LOG, Executor, Slot
 
 DEFAULT_CPU_JOBS = 2
 
@@ -39,11 +39,11 @@ class LocalExecutor(Executor):
         """Room for jobs that run at the same time."""
         return self._slots
 
-    def launch(self, attempt: AttemptDir, slot: Slot) -> _ProcessGroup:
-        """Starts a worker whose output goes to the attempt's log."""
+    def launch(self, folder: Path, slot: Slot) -> _ProcessGroup:
+        """Starts a worker in a process group of its own; see `Executor.launch`."""
         environment = {**os.environ, "OMP_NUM_THREADS": str(slot.num_threads), **slot.environment}
-        command = [sys.executable, "-m", "flowbench.runner.worker", str(attempt.path)]
-        with (attempt.path / LOG).open("ab") as log:
+        command = [sys.executable, "-m", "flowbench.runner.worker", str(folder)]
+        with (folder / LOG).open("ab") as log:
             process = subprocess.Popen(
                 command,
                 env=environment,

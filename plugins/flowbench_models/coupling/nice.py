@@ -36,7 +36,6 @@ from flowbench_models.defaults import (
     LOGIT,
     STANDARDISED,
     VECTOR_TRAINING,
-    require_supported,
     small_training,
 )
 from flowbench_models.nets.mlp import MLP
@@ -214,7 +213,6 @@ class NICE(InvertibleModel):
 
     def __init__(self, config: NICEConfig, data: DatasetInfo) -> None:
         super().__init__(config, data)
-        require_supported(config, data)
         layers: list[Bijection] = []
         if config.interleave:
             layers.append(Permutation(interleaved_order(data.num_dims)))

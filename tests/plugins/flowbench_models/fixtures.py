@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from flowbench.api import DatasetInfo, DensityModel, InvertibleModel
 from flowbench.api.models import WithInfo
+from flowbench_models.bijections.base import Bijection
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 JacobianLogAbsDet = Callable[[Callable[[Tensor], Any], Tensor], Tensor]
-AssertIsBijection = Callable[[nn.Module, Tensor], None]
+AssertIsBijection = Callable[[Bijection, Tensor], None]
 TrainOn = Callable[[InvertibleModel, Tensor, int], None]
 AssertBoundTightens = Callable[[DensityModel, Tensor], None]
 

@@ -18,10 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowbench.api import Batch, ContextInput, DatasetInfo, Step
+from flowbench.api import Batch, ContextInput, DatasetInfo, DensityModel, Step
 from flowbench.registry import PluginSelection, load_registry
 from flowbench.registry.build import build_model
 from flowbench.registry.configs import configure
+from tests.plugins.flowbench_models.fixtures import tensor
 
 NUM_STEPS = 20
 DRAWS = ("randn", "rand", "randint", "randn_like", "rand_like", "randperm")
@@ -101,7 +102,8 @@ def noise_handed_in(seed: int) -> Iterator[None]:
 
         return drawn
 
-    with mock.patch.multiple(torch, **{name: instead_of(getattr(torch, name)) for name in DRAWS}):
+    drawn: dict[str, Any] = {name: instead_of(getattr(torch, name)) for name in DRAWS}
+    with mock.patch.multiple(torch, **drawn):
         yield
 
 
@@ -129,7 +131,8 @@ def losses(case: Case) -> list[float]:
         model.train()
         groups = model.optimizer_groups()
         if not groups:
-            return [-float(model.log_prob(batch.x).mean())]
+            assert isinstance(model, DensityModel)
+            return [-float(tensor(model.log_prob(batch.x)).mean())]
         ((group, parameters),) = groups.items()
         optimizer = torch.optim.Adam(parameters, lr=1e-3)
         for index in range(NUM_STEPS):
@@ -141,7 +144,7 @@ def losses(case: Case) -> list[float]:
                 seed=index,
             )
             optimizer.zero_grad()
-            loss = model.loss(batch, step)
+            loss = tensor(model.loss(batch, step))
             loss.backward()
             optimizer.step()
             model.after_step(step)

@@ -26,6 +26,6 @@ def test_sizes_that_cannot_be_halved_are_named(
     [((3, 32, 32), True), ((1, 28, 28), False), ((3, 16, 16), False), ((3, 64, 20), False)],
 )
 def test_large_presets_are_for_images_above_16x16_that_halve_three_times(
-    shape: tuple[int, ...], large, dataset: MakeDataset
+    shape: tuple[int, ...], large: bool, dataset: MakeDataset
 ) -> None:
     assert is_large(dataset(*shape)) is large

@@ -22,7 +22,7 @@ def fitted(dataset: MakeDataset) -> Histogram:
     return model
 
 
-def test_log_prob_is_that_of_the_smoothed_counts(fitted) -> None:
+def test_log_prob_is_that_of_the_smoothed_counts(fitted: Histogram) -> None:
     values = fitted.log_prob(torch.tensor([[0, 2], [2, 0]]).view(2, 1, 1, 2))
     total = 3 + 3 * 0.5
     seen = 2 * math.log(2.5 / total)
@@ -30,7 +30,7 @@ def test_log_prob_is_that_of_the_smoothed_counts(fitted) -> None:
     torch.testing.assert_close(values, torch.tensor([seen, unseen]))
 
 
-def test_probabilities_of_all_images_sum_to_one(fitted) -> None:
+def test_probabilities_of_all_images_sum_to_one(fitted: Histogram) -> None:
     levels = torch.arange(3)
     every_image = torch.cartesian_prod(levels, levels).view(9, 1, 1, 2)
     torch.testing.assert_close(fitted.log_prob(every_image).exp().sum().item(), 1.0)
@@ -53,7 +53,7 @@ def test_counting_in_parts_counts_everything_once(
     torch.testing.assert_close(parts.log_probs, whole.log_probs)
 
 
-def test_samples_follow_the_fitted_frequencies(fitted) -> None:
+def test_samples_follow_the_fitted_frequencies(fitted: Histogram) -> None:
     samples = fitted.sample(
         20_000, settings=SamplingOptions(), generator=torch.Generator().manual_seed(0)
     )
@@ -63,7 +63,7 @@ def test_samples_follow_the_fitted_frequencies(fitted) -> None:
     assert share == pytest.approx(2.5 / 4.5, abs=0.02)
 
 
-def test_it_is_fitted_on_the_whole_train_split_and_has_nothing_to_train(fitted) -> None:
+def test_it_is_fitted_on_the_whole_train_split_and_has_nothing_to_train(fitted: Histogram) -> None:
     assert fitted.config.training.init_examples is None
     assert fitted.optimizer_groups() == {}
     assert list(fitted.parameters()) == []

@@ -42,4 +42,4 @@ def test_references_resolve_to_a_model_and_its_configuration(spec: ModelSpec) ->
 def test_every_model_but_the_baseline_cites_its_paper(spec: ModelSpec) -> None:
     assert (spec.paper is None) == (spec.name == "histogram")
     if spec.paper is not None:
-        assert spec.paper.arxiv in spec.paper.bibtex
+        assert str(spec.paper.arxiv) in str(spec.paper.bibtex)

@@ -9,8 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from flowbench.api import Batch, Context, DatasetInfo, InvertibleModel, Latents
-from flowbench.errors import ShapeError
+from flowbench.api import Batch, Context, DatasetInfo, InvertibleModel, Latents, ShapeError
 from flowbench_models.augmented.denseflow.blocks import (
     BoundedAffine,
     ChannelGaussian,
@@ -26,7 +25,6 @@ from flowbench_models.augmented.denseflow.config import DenseFlowConfig
 from flowbench_models.augmented.denseflow.networks import FusionNet, PlainConvNet
 from flowbench_models.bijections.base import HalfCoupling
 from flowbench_models.bijections.channels import FactorOut, Squeeze
-from flowbench_models.defaults import require_supported
 from flowbench_models.nets.convolution import Conditioner, ZeroConv2d
 
 FAR_OUT = 2.0**31
@@ -64,7 +62,6 @@ class DenseFlow(InvertibleModel):
 
     def __init__(self, config: DenseFlowConfig, data: DatasetInfo) -> None:
         super().__init__(config, data)
-        require_supported(config, data)
         self.dequantizer: VariationalDequantizer | None = None
         self.scaling: LevelScaling | None = None
         if config.dequantization == "variational":

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from flowbench.api import (
+    ConfigError,
     DatasetInfo,
     GaussianNoise,
     ModelConfig,
@@ -16,7 +17,6 @@ from flowbench.api import (
     SamplingOptions,
     Scale,
 )
-from flowbench.errors import ConfigError
 from flowbench_models.autoregressive.tarflow.presets import DEQUANTIZED, PRESETS
 from flowbench_models.defaults import LARGEST_TINY
 

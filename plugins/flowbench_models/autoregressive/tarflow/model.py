@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from flowbench.api import (
     Batch,
+    ConfigError,
     Context,
     DatasetInfo,
     InvertibleModel,
@@ -19,7 +20,6 @@ from flowbench.api import (
     report_progress,
     standard_normal_log_prob,
 )
-from flowbench.errors import ConfigError
 from flowbench_models.autoregressive.tarflow.blocks import (
     AutoregressiveBlock,
     CouplingBlock,
@@ -28,7 +28,6 @@ from flowbench_models.autoregressive.tarflow.blocks import (
 )
 from flowbench_models.autoregressive.tarflow.config import TarFlowConfig, TarFlowSampling
 from flowbench_models.autoregressive.tarflow.sampling import Guidance, denoise, held_fixed
-from flowbench_models.defaults import require_supported
 
 PRIOR_RATE = 0.1  # at which the prior of a volume-preserving flow follows its latents, as released
 
@@ -63,7 +62,6 @@ class TarFlow(InvertibleModel):
 
     def __init__(self, config: TarFlowConfig, data: DatasetInfo) -> None:
         super().__init__(config, data)
-        require_supported(config, data)
         self.num_classes = (data.num_classes or 0) if config.class_conditional else 0
         channels, height, width = data.event_shape
         patch = config.patch_size

@@ -33,7 +33,6 @@ from flowbench_models.bijections.channels import (
 )
 from flowbench_models.bijections.multiscale import MultiScale, MultiScaleModel
 from flowbench_models.coupling.glow.config import GlowConfig
-from flowbench_models.defaults import require_supported
 from flowbench_models.nets.convolution import (
     Conditioner,
     Kernel,
@@ -67,7 +66,6 @@ class Glow(MultiScaleModel):
 
     def __init__(self, config: GlowConfig, data: DatasetInfo) -> None:
         super().__init__(config, data)
-        require_supported(config, data)
         channels = [data.event_shape[0] * 4 * 2**level for level in range(config.levels)]
         scales = [Composition([Squeeze(), _steps(config, count)]) for count in channels]
         if config.learn_top:

@@ -22,7 +22,6 @@ from flowbench_models.bijections.channels import (
 from flowbench_models.bijections.multiscale import MultiScale, MultiScaleModel
 from flowbench_models.coupling.glow.model import ActNormConv2d, TopPrior
 from flowbench_models.coupling.nanoflow.config import NanoFlowConfig
-from flowbench_models.defaults import require_supported
 from flowbench_models.nets.convolution import Kernel, ZeroConv2d, convolve, full_precision
 
 
@@ -51,7 +50,6 @@ class NanoFlow(MultiScaleModel):
 
     def __init__(self, config: NanoFlowConfig, data: DatasetInfo) -> None:
         super().__init__(config, data)
-        require_supported(config, data)
         shapes = self._scale_shapes()
         scales = [
             Composition([Squeeze(), NanoFlowSteps(config, shape, level)])

@@ -19,7 +19,6 @@ from flowbench_models.bijections.channels import ActNorm, FactorOut, Permutation
 from flowbench_models.bijections.multiscale import MultiScale, MultiScaleModel
 from flowbench_models.coupling.realnvp.config import RealNVPConfig
 from flowbench_models.coupling.realnvp.networks import CouplingNet, ImageMLP
-from flowbench_models.defaults import require_supported
 from flowbench_models.nets.convolution import Conditioner
 from flowbench_models.nets.mlp import MLP
 
@@ -50,7 +49,6 @@ class RealNVP(MultiScaleModel):
 
     def __init__(self, config: RealNVPConfig, data: DatasetInfo) -> None:
         super().__init__(config, data)
-        require_supported(config, data)
         if len(data.event_shape) == 1:
             self.flow = MultiScale([_vector_flow(config, data.num_dims)], [])
         else:

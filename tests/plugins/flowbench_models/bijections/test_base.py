@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 
@@ -35,6 +38,7 @@ def test_composition_initialises_each_part_from_the_output_of_those_before() -> 
     z = composition.initialize(x)
     torch.testing.assert_close(z, composition(x)[0])
     second = composition.bijections[1]
+    assert isinstance(second, ActNorm)
     # What reaches the second actnorm is normalised already, so it has nothing left to do.
     torch.testing.assert_close(second.shift, torch.zeros_like(second.shift), rtol=0, atol=1e-5)
     torch.testing.assert_close(second.log_scale, torch.zeros_like(second.shift), rtol=0, atol=1e-5)
@@ -60,7 +64,7 @@ def test_sum_event_dims_sums_all_but_the_batch(shape: tuple[int, ...]) -> None:
     torch.testing.assert_close(sum_event_dims(x), x.flatten(1).sum(1))
 
 
-LAWS = {
+LAWS: dict[str, Callable[[], ElementwiseMap]] = {
     "shift": Shift,
     "sigmoid": SigmoidAffine,
     "tanh": lambda: TanhAffine(0.7),
@@ -68,12 +72,13 @@ LAWS = {
 }
 
 
-@pytest.fixture(params=LAWS.values(), ids=LAWS.keys())
+@pytest.fixture(params=list(LAWS.values()), ids=list(LAWS))
 def law(request: pytest.FixtureRequest) -> ElementwiseMap:
-    return request.param().double()
+    made: ElementwiseMap = request.param().double()
+    return made
 
 
-def test_derivative_is_that_of_autograd_and_the_inverse_inverts(law) -> None:
+def test_derivative_is_that_of_autograd_and_the_inverse_inverts(law: ElementwiseMap) -> None:
     x = torch.randn(4, 3, 2, dtype=torch.float64, requires_grad=True)
     parameters = torch.randn(4, 3 * law.num_parameters, 2, dtype=torch.float64)
     z, log_derivative = law(x, parameters)
@@ -90,7 +95,9 @@ def test_derivative_is_that_of_autograd_and_the_inverse_inverts(law) -> None:
         ((2, 2), torch.channels_last),
     ],
 )
-def test_gradients_of_data_and_parameters(law, size: int, layout) -> None:
+def test_gradients_of_data_and_parameters(
+    law: ElementwiseMap, size: tuple[int, ...], layout: torch.memory_format
+) -> None:
     x = torch.randn(2, 3, *size).double().contiguous(memory_format=layout)
     parameters = torch.randn(2, 3 * law.num_parameters, *size).double()
     parameters = parameters.contiguous(memory_format=layout)
@@ -127,9 +134,9 @@ laws = pytest.mark.parametrize("make_law", LAWS_COUPLING.values(), ids=LAWS_COUP
 @pytest.mark.parametrize("exchange", [False, True])
 @pytest.mark.parametrize("num_dims", [2, 5])
 def test_half_coupling_of_vectors_is_a_bijection(
-    make_law,
+    make_law: Callable[[], ElementwiseMap],
     swap: bool,
-    exchange,
+    exchange: bool,
     num_dims: int,
     assert_is_bijection: AssertIsBijection,
     perturb: Perturb,
@@ -150,7 +157,9 @@ def test_half_coupling_of_vectors_is_a_bijection(
         (True, True, [3, 4, 0, 1, 2]),
     ],
 )
-def test_fresh_half_coupling_at_most_exchanges_the_halves(swap: bool, exchange, order) -> None:
+def test_fresh_half_coupling_at_most_exchanges_the_halves(
+    swap: bool, exchange: bool, order: Any
+) -> None:
     num_passing, num_transformed = half_sizes(5, swap=swap)
     net = MLP(num_passing, (8,), num_transformed)
     x = torch.randn(3, 5)
@@ -162,7 +171,11 @@ def test_fresh_half_coupling_at_most_exchanges_the_halves(swap: bool, exchange, 
 @pytest.mark.parametrize("swap", [False, True])
 @pytest.mark.parametrize("channels", [3, 4])
 def test_half_coupling_of_images_is_a_bijection(
-    make_law, swap: bool, channels: int, assert_is_bijection: AssertIsBijection, perturb: Perturb
+    make_law: Callable[[], ElementwiseMap],
+    swap: bool,
+    channels: int,
+    assert_is_bijection: AssertIsBijection,
+    perturb: Perturb,
 ) -> None:
     law = make_law()
     num_conditioning, num_transformed = half_sizes(channels, swap=swap)
@@ -174,7 +187,10 @@ def test_half_coupling_of_images_is_a_bijection(
 @laws
 @pytest.mark.parametrize("even", [False, True])
 def test_checkerboard_coupling_is_a_bijection(
-    make_law, even, assert_is_bijection: AssertIsBijection, perturb: Perturb
+    make_law: Callable[[], ElementwiseMap],
+    even: bool,
+    assert_is_bijection: AssertIsBijection,
+    perturb: Perturb,
 ) -> None:
     law = make_law()
     net = GlowConvNet(3, 3 * law.num_parameters, width=4)

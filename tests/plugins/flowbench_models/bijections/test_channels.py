@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -74,35 +76,37 @@ def test_affine_form_is_the_map_itself(perturb: Perturb) -> None:
         torch.testing.assert_close(x * scale + offset, norm(x)[0])
 
 
+MakeConvolution = type[PLUConv1x1 | FullConv1x1]
 convolutions = pytest.mark.parametrize("make", [PLUConv1x1, FullConv1x1])
 
 
 @convolutions
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_convolution_is_a_bijection(
-    make, channels: int, assert_is_bijection: AssertIsBijection, perturb: Perturb
+    make: MakeConvolution, channels: int, assert_is_bijection: AssertIsBijection, perturb: Perturb
 ) -> None:
     x = torch.randn(3, channels, 2, 3, dtype=torch.float64)
     assert_is_bijection(perturb(make(channels)), x)
 
 
 @convolutions
-def test_convolution_starts_as_a_rotation(make) -> None:
-    matrices, log_abs_dets = make.matrices([make(6), make(6)])
+def test_convolution_starts_as_a_rotation(make: MakeConvolution) -> None:
+    both: list[Any] = [make(6), make(6)]
+    matrices, log_abs_dets = make.matrices(both)
     identity = torch.eye(6).expand(2, 6, 6)
     torch.testing.assert_close(matrices @ matrices.mT, identity, rtol=0, atol=1e-5)
     torch.testing.assert_close(log_abs_dets, torch.zeros(2), rtol=0, atol=1e-5)
 
 
 @convolutions
-def test_inverse_matrix_inverts(make, perturb: Perturb) -> None:
-    convolution = perturb(make(5))
+def test_inverse_matrix_inverts(make: MakeConvolution, perturb: Perturb) -> None:
+    convolution: Any = perturb(make(5))
     product = make.matrices([convolution])[0][0] @ convolution.inverse_matrix()
     torch.testing.assert_close(product, torch.eye(5, dtype=torch.float64))
 
 
 @pytest.mark.parametrize(("make", "expected"), [(PLUConv1x1, 2 * 12**2 + 12), (FullConv1x1, 144)])
-def test_parameters_are_counted_as_released(make, expected) -> None:
+def test_parameters_are_counted_as_released(make: MakeConvolution, expected: int) -> None:
     assert sum(p.numel() for p in make(12).parameters()) == expected
 
 
@@ -119,7 +123,7 @@ def test_interleaved_order_puts_even_positions_first() -> None:
 
 
 @pytest.mark.parametrize("kind", [FullConv1x1, PLUConv1x1])
-def test_folded_maps_equal_actnorm_then_convolution(kind, perturb: Perturb) -> None:
+def test_folded_maps_equal_actnorm_then_convolution(kind: Any, perturb: Perturb) -> None:
     norms, convolutions = [ActNorm(3) for _ in range(2)], [kind(3) for _ in range(2)]
     perturb(torch.nn.ModuleList([*norms, *convolutions]))
     mixings = fold_mixings(norms, convolutions)

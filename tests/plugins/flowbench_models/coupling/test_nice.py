@@ -12,6 +12,7 @@ from tests.plugins.flowbench_models.fixtures import (
     JacobianLogAbsDet,
     MakeDataset,
     Perturb,
+    tensor,
 )
 
 
@@ -41,7 +42,7 @@ def tiny(request: pytest.FixtureRequest, dataset: MakeDataset, perturb: Perturb)
     return perturb(NICE(NICEConfig(hidden_layers=(1, 0, 2), width=6), dataset(*request.param)))
 
 
-def test_latents_and_data_map_to_each_other(tiny) -> None:
+def test_latents_and_data_map_to_each_other(tiny: NICE) -> None:
     x = torch.randn(3, *tiny.data.event_shape, dtype=torch.float64)
     latents, _ = tiny.to_latent(x)
     assert tuple(z.shape[1:] for z in latents) == tiny.latent_shapes()
@@ -49,13 +50,14 @@ def test_latents_and_data_map_to_each_other(tiny) -> None:
 
 
 def test_ladj_is_the_sum_of_log_scales_and_that_of_the_jacobian(
-    tiny, jacobian_log_abs_det: JacobianLogAbsDet
+    tiny: NICE, jacobian_log_abs_det: JacobianLogAbsDet
 ) -> None:
     x = torch.randn(2, *tiny.data.event_shape, dtype=torch.float64)
     _, ladj = tiny.to_latent(x)
     expected = jacobian_log_abs_det(lambda event: tiny.to_latent(event)[0], x)
     torch.testing.assert_close(ladj, expected, rtol=0, atol=1e-5)
     scaling = tiny.flow.bijections[-1]
+    assert isinstance(scaling, DiagonalScaling)
     torch.testing.assert_close(ladj, scaling.log_scale.sum().expand(2))
 
 
@@ -81,10 +83,12 @@ def test_prior_is_a_density_and_its_samples_follow_it(prior: str, dataset: MakeD
 def test_temperature_scales_the_noise(dataset: MakeDataset) -> None:
     model = NICE(NICEConfig(), dataset(2))
     cold, warm = (
-        model.sample(
-            5,
-            settings=SamplingOptions(temperature=temperature),
-            generator=torch.Generator().manual_seed(0),
+        tensor(
+            model.sample(
+                5,
+                settings=SamplingOptions(temperature=temperature),
+                generator=torch.Generator().manual_seed(0),
+            )
         )
         for temperature in (0.5, 1.0)
     )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -135,16 +136,18 @@ def by_vmap(layer: Layer, x: Tensor) -> Tensor:
 def by_dual_numbers(layer: Layer, x: Tensor) -> Tensor:
     with forward_ad.dual_level():
         y = layer(forward_ad.make_dual(x.detach(), torch.ones_like(x)))
+        primal: Tensor
         primal, tangent = forward_ad.unpack_dual(y)
     torch.testing.assert_close(tangent, layer(torch.ones_like(x)) - layer.bias, atol=1e-5, rtol=0)
     return primal
 
 
 def by_jvp(layer: Layer, x: Tensor) -> Tensor:
-    y, tangent = jvp(layer, (x.detach(),), (torch.ones_like(x),))
+    pair: Any = jvp(layer, (x.detach(),), (torch.ones_like(x),))
+    y: Tensor
+    y, tangent = pair
     torch.testing.assert_close(tangent, layer(torch.ones_like(x)) - layer.bias, atol=1e-5, rtol=0)
-    primal: Tensor = y
-    return primal
+    return y
 
 
 # torch imports its own scripts for forward-mode derivatives.
@@ -164,7 +167,7 @@ def test_traced_and_transformed_values_are_those_of_the_layer(
 
 def test_gradients_of_torch_func_are_those_of_autograd() -> None:
     layer, x = Layer(WIDTH, WIDTH), data()
-    parameters = dict(layer.named_parameters())
+    parameters: dict[str, Tensor] = dict(layer.named_parameters())
 
     def total(values: dict[str, Tensor]) -> Tensor:
         y: Tensor = functional_call(layer, values, (x,))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -121,7 +122,8 @@ def test_noise_term_has_its_closed_form() -> None:
     net = NoiseNet(3, 2).double()
     mean, log_std = torch.tensor([0.3, -1.0]).double(), torch.tensor([0.5, -0.7]).double()
     with torch.no_grad():  # 2 tanh(raw / 2) = log_std
-        net.layers[1].bias.copy_(torch.cat((2.0 * torch.atanh(log_std / 2.0), mean)))
+        last: Any = net.layers[1]
+        last.bias.copy_(torch.cat((2.0 * torch.atanh(log_std / 2.0), mean)))
     x, noise = torch.randn(4, 3, 2, 2).double(), torch.randn(4, 2, 2, 2).double()
     z, ladj = CrossUnitCoupling(net)(x, [x], noise)
     mean, std = mean.view(1, -1, 1, 1), log_std.exp().view(1, -1, 1, 1)

@@ -22,7 +22,7 @@ def _preset(name: str) -> DenseFlowConfig:
     [("74-10", 400, 20, 312_800), ("74-10-imagenet64", 10, 1, 400_360)],
 )
 def test_paper_schedule_warms_up_over_5000_steps_then_fine_tunes(
-    preset: str, epochs: int, fine_tuning, steps: int
+    preset: str, epochs: int, fine_tuning: int, steps: int
 ) -> None:
     training = _preset(preset).training
     first, second = training.phases
@@ -35,7 +35,7 @@ def test_paper_schedule_warms_up_over_5000_steps_then_fine_tunes(
     ("preset", "augment"),
     [("74-10", ("horizontal_flip", "shift")), ("74-10-celeba64", ("horizontal_flip",))],
 )
-def test_training_images_are_changed_as_in_the_released_code(preset: str, augment) -> None:
+def test_training_images_are_changed_as_in_the_released_code(preset: str, augment: Any) -> None:
     assert _preset(preset).training.augment == augment
 
 
@@ -60,7 +60,7 @@ def test_summary_gives_the_whole_run(preset: str, budget: str) -> None:
         ("ablation-no-attention", {"attention": ("faithful", "none")}),
     ],
 )
-def test_switches_of_the_text_change_one_thing(preset: str, changed) -> None:
+def test_switches_of_the_text_change_one_thing(preset: str, changed: Any) -> None:
     base, other = _preset("45-6-imagenet32").model_dump(), _preset(preset).model_dump()
     assert {key: (base[key], other[key]) for key in base if base[key] != other[key]} == changed
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from tests.plugins.flowbench_models.fixtures import (
     MakeDataset,
     Perturb,
     TrainOn,
+    tensor,
 )
 
 LEVELS = 17
@@ -81,7 +83,7 @@ def _noises(model: DenseFlow, flat: Tensor) -> tuple[Tensor, ...]:
 
 
 @pytest.fixture
-def make_tiny(dataset: MakeDataset, perturb: Perturb):
+def make_tiny(dataset: MakeDataset, perturb: Perturb) -> Callable[..., DenseFlow]:
     """A perturbed model in float64 and eval mode, its running statistics moved off 0 and 1.
 
     With ``rotations`` the 1x1 convolutions are left as they start: moved, they may be so badly
@@ -96,6 +98,8 @@ def make_tiny(dataset: MakeDataset, perturb: Perturb):
             if rotations and isinstance(module, FullConv1x1):
                 module.weight.data.copy_(random_rotation(len(module.weight)))
             if isinstance(module, torch.nn.BatchNorm2d):
+                assert module.running_mean is not None
+                assert module.running_var is not None
                 module.running_mean.normal_(std=0.2)
                 module.running_var.uniform_(0.5, 2.0)
         return model.eval()
@@ -151,7 +155,8 @@ def test_size_does_not_depend_on_the_resolution(preset: str, dataset: MakeDatase
 def test_74_10_has_74_modules_and_308_channels_at_the_top(dataset: MakeDataset) -> None:
     with torch.device("meta"):
         model = DenseFlow(_preset("74-10"), dataset(3, 32, 32, levels=256))
-    assert sum(len(unit.bijections) for block in model.blocks for unit in block.units) == 74
+    blocks: list[Any] = list(model.blocks)
+    assert sum(len(unit.bijections) for block in blocks for unit in block.units) == 74
     assert model.latent_shapes() == ((124, 8, 8), (308, 4, 4), (308, 4, 4))
 
 
@@ -176,7 +181,9 @@ def test_default_preset_runs_on_images_of_any_size(
 
 @every_variant
 def test_variational_ladj_is_that_of_the_map_from_noise(
-    variant, make_tiny, jacobian_log_abs_det: JacobianLogAbsDet
+    variant: dict[str, Any],
+    make_tiny: Callable[..., DenseFlow],
+    jacobian_log_abs_det: JacobianLogAbsDet,
 ) -> None:
     model = make_tiny(**variant)
     x = _levels(1, 1, 4, 4)
@@ -184,7 +191,7 @@ def test_variational_ladj_is_that_of_the_map_from_noise(
     def encode(event: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         return model.to_latent(x.expand(len(event), -1, -1, -1), aux=_noises(model, event))
 
-    noise = _flat(*model.sample_aux(x.expand(2, -1, -1, -1), generator=None))
+    noise = _flat(*(model.sample_aux(x.expand(2, -1, -1, -1), generator=None) or ()))
     latents, ladj = encode(noise)
     assert tuple(z.shape[1:] for z in latents) == model.latent_shapes()
     assert sum(z[0].numel() for z in latents) == noise.shape[1]
@@ -194,7 +201,9 @@ def test_variational_ladj_is_that_of_the_map_from_noise(
 
 @every_variant
 def test_uniform_ladj_is_that_of_the_map_from_data_and_noise(
-    variant, make_tiny, jacobian_log_abs_det: JacobianLogAbsDet
+    variant: dict[str, Any],
+    make_tiny: Callable[..., DenseFlow],
+    jacobian_log_abs_det: JacobianLogAbsDet,
 ) -> None:
     changes = {key: value for key, value in variant.items() if key != "logit_alpha"}
     model = make_tiny(dequantization="uniform", **changes)
@@ -212,18 +221,23 @@ def test_uniform_ladj_is_that_of_the_map_from_data_and_noise(
     torch.testing.assert_close(ladj, expected, rtol=0, atol=1e-6)
 
 
-def _dequantized(model: DenseFlow, x: Tensor, aux: tuple[Tensor, ...]) -> Tensor:
+def _dequantized(model: DenseFlow, x: Tensor, aux: tuple[Tensor, ...] | None) -> Tensor:
     """What enters the first block, in image layout."""
     if model.dequantizer is None or model.scaling is None:
         return x
+    assert aux is not None
     levels = x.to(aux[0].dtype)
-    return model.scaling(levels + model.dequantizer(levels, aux[0])[0])[0]
+    scaled: Tensor = model.scaling(levels + model.dequantizer(levels, aux[0])[0])[0]
+    return scaled
 
 
 @every_variant
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-6), (torch.float32, 1e-4)])
 def test_latents_and_data_map_to_each_other(
-    variant, dtype: torch.dtype, tolerance: float, make_tiny
+    variant: dict[str, Any],
+    dtype: torch.dtype,
+    tolerance: float,
+    make_tiny: Callable[..., DenseFlow],
 ) -> None:
     model = make_tiny((3, 8, 4), rotations=True, **variant).to(dtype)
     x = _levels(3, 3, 8, 4)
@@ -234,7 +248,7 @@ def test_latents_and_data_map_to_each_other(
     torch.testing.assert_close(model.decode(latents), expected, rtol=tolerance, atol=tolerance)
 
 
-def test_levels_come_back_as_integers(make_tiny) -> None:
+def test_levels_come_back_as_integers(make_tiny: Callable[..., DenseFlow]) -> None:
     model = make_tiny()
     x = _levels(8, 1, 4, 4)
     latents, _ = model.to_latent(x, aux=model.sample_aux(x, generator=None))
@@ -243,7 +257,9 @@ def test_levels_come_back_as_integers(make_tiny) -> None:
     assert torch.equal(restored, x)
 
 
-def test_samples_out_of_range_are_left_for_the_harness_to_count(make_tiny) -> None:
+def test_samples_out_of_range_are_left_for_the_harness_to_count(
+    make_tiny: Callable[..., DenseFlow],
+) -> None:
     model = make_tiny()
     data = model.data
     latents = model.sample_base(
@@ -258,7 +274,9 @@ def test_samples_out_of_range_are_left_for_the_harness_to_count(make_tiny) -> No
     assert torch.equal(restored.raw.long(), samples.clamp(0, LEVELS - 1))
 
 
-def test_samples_that_are_not_finite_are_integers_out_of_range(make_tiny) -> None:
+def test_samples_that_are_not_finite_are_integers_out_of_range(
+    make_tiny: Callable[..., DenseFlow],
+) -> None:
     model = make_tiny()
     latents = tuple(torch.full((1, *shape), math.nan).double() for shape in model.latent_shapes())
     assert model.from_latent(latents).max() < 0
@@ -287,7 +305,9 @@ def test_trained_model_still_inverts(
 
 
 @both_dequantizations
-def test_encoding_a_sample_gives_a_finite_likelihood(dequantization: str, make_tiny) -> None:
+def test_encoding_a_sample_gives_a_finite_likelihood(
+    dequantization: str, make_tiny: Callable[..., DenseFlow]
+) -> None:
     model = make_tiny(dequantization=dequantization)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -298,7 +318,7 @@ def test_encoding_a_sample_gives_a_finite_likelihood(dequantization: str, make_t
             )
         )
         samples = model.from_latent(latents)
-        values = model.log_prob(samples, generator=generator)
+        values = tensor(model.log_prob(samples, generator=generator))
     assert samples.shape == (16, 1, 4, 4)
     assert values.shape == (16,)
     assert values.isfinite().all()
@@ -313,17 +333,19 @@ def test_samples_take_one_pass_and_follow_the_temperature(dataset: MakeDataset) 
     )
     model = DenseFlow(config, dataset(1, 4, 4)).eval()
     cold, warm = (
-        model.sample(
-            2,
-            settings=SamplingOptions(temperature=temperature),
-            generator=torch.Generator().manual_seed(0),
+        tensor(
+            model.sample(
+                2,
+                settings=SamplingOptions(temperature=temperature),
+                generator=torch.Generator().manual_seed(0),
+            )
         )
         for temperature in (0.5, 1.0)
     )
     torch.testing.assert_close(2.0 * cold, warm)  # fresh couplings are linear
 
 
-def test_wrong_noise_is_refused(make_tiny) -> None:
+def test_wrong_noise_is_refused(make_tiny: Callable[..., DenseFlow]) -> None:
     model = make_tiny()
     with pytest.raises(ShapeError, match="sample_aux"):
         model.to_latent(_levels(2, 1, 4, 4))
@@ -331,7 +353,9 @@ def test_wrong_noise_is_refused(make_tiny) -> None:
 
 @both_dequantizations
 def test_bound_does_not_decrease_in_the_number_of_draws(
-    dequantization: str, make_tiny, assert_bound_tightens: AssertBoundTightens
+    dequantization: str,
+    make_tiny: Callable[..., DenseFlow],
+    assert_bound_tightens: AssertBoundTightens,
 ) -> None:
     assert_bound_tightens(make_tiny(dequantization=dequantization), _levels(6, 1, 4, 4))
 
@@ -348,7 +372,8 @@ def _linear_gaussian(dataset: Any) -> tuple[DenseFlow, Tensor]:
             if isinstance(module, ActNorm):
                 module.log_scale.normal_(std=0.3)
                 module.shift.normal_(std=0.3)
-        model.blocks[0].augmentations[0].net.layers[1].bias.normal_(std=0.3)
+        first: Any = model.blocks[0]
+        first.augmentations[0].net.layers[1].bias.normal_(std=0.3)
     x = 0.5 * torch.randn(4, 1, 2, 2, dtype=torch.float64)
     return model.eval(), x
 
@@ -365,14 +390,15 @@ def _exact_log_prob(model: DenseFlow, x: Tensor) -> Tensor:
     mean = torch.linalg.solve(matrix, -encode(zero))
     covariance = torch.linalg.inv(matrix.T @ matrix)
     marginal = torch.distributions.MultivariateNormal(mean[:4], covariance[:4, :4])
-    return marginal.log_prob(x.flatten(1))
+    log_prob: Tensor = marginal.log_prob(x.flatten(1))
+    return log_prob
 
 
 def test_bound_is_below_the_exact_likelihood_and_approaches_it(dataset: MakeDataset) -> None:
     model, x = _linear_gaussian(dataset)
     with torch.no_grad():
         exact = _exact_log_prob(model, x)
-        draws = model.log_prob(x.repeat_interleave(4000, dim=0)).view(4, 4000)
+        draws = tensor(model.log_prob(x.repeat_interleave(4000, dim=0))).view(4, 4000)
     one_draw, many = draws.mean(dim=1), torch.from_numpy(log_mean_exp(draws.numpy()))
     assert (one_draw < exact - 0.01).all()
     relative = (draws - many[:, None]).exp()
@@ -406,12 +432,12 @@ def test_first_batch_leaves_every_actnorm_normalised(dataset: MakeDataset) -> No
 @both_dequantizations
 @pytest.mark.parametrize("attention", ["standard", "faithful"])
 def test_every_parameter_receives_a_gradient(
-    dequantization: str, attention: str, make_tiny
+    dequantization: str, attention: str, make_tiny: Callable[..., DenseFlow]
 ) -> None:
     wide = {"width": 8, "dense_growth": 8, "dequantizer_growth": 8, "context_growth": 8}
     model = make_tiny((1, 8, 8), dequantization=dequantization, attention=attention, **wide)
     values = _values(model, _levels(8, 1, 8, 8))
-    model.log_prob(values).mean().backward()
+    tensor(model.log_prob(values)).mean().backward()
     without = [
         name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum()
     ]
@@ -431,7 +457,7 @@ def test_checkpointing_changes_nothing(dequantization: str, dataset: MakeDataset
     losses = []
     for model in (plain, kept):
         torch.manual_seed(3)
-        losses.append(-model.log_prob(values).mean())
+        losses.append(-tensor(model.log_prob(values)).mean())
         losses[-1].backward()
     torch.testing.assert_close(losses[0], losses[1])
     torch.testing.assert_close(dict(plain.named_buffers()), dict(kept.named_buffers()))
@@ -439,21 +465,24 @@ def test_checkpointing_changes_nothing(dequantization: str, dataset: MakeDataset
         torch.testing.assert_close(one.grad, other.grad)
 
 
-def test_evaluation_does_not_depend_on_the_rest_of_the_batch(make_tiny) -> None:
+def test_evaluation_does_not_depend_on_the_rest_of_the_batch(
+    make_tiny: Callable[..., DenseFlow],
+) -> None:
     model = make_tiny((1, 8, 8))
     x = _levels(4, 1, 8, 8)
     aux = model.sample_aux(x, generator=None)
     latents, ladj = model.to_latent(x, aux=aux)
-    first, first_ladj = model.to_latent(x[:1], aux=tuple(noise[:1] for noise in aux))
+    first, first_ladj = model.to_latent(x[:1], aux=tuple(noise[:1] for noise in aux or ()))
     torch.testing.assert_close(first, tuple(z[:1] for z in latents))
     torch.testing.assert_close(first_ladj, ladj[:1])
 
 
-def test_same_generator_same_draw(make_tiny) -> None:
+def test_same_generator_same_draw(make_tiny: Callable[..., DenseFlow]) -> None:
     model = make_tiny()
     x = _levels(4, 1, 4, 4)
     one, again, other = (
-        model.log_prob(x, generator=torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)
+        tensor(model.log_prob(x, generator=torch.Generator().manual_seed(seed)))
+        for seed in (0, 0, 1)
     )
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
@@ -470,9 +499,12 @@ def test_bfloat16_networks_leave_the_flow_in_float32(
     assert {z.dtype for z in latents} == {ladj.dtype} == {torch.float32}
 
 
-def test_only_a_conditional_prior_makes_what_is_dropped_depend_on_what_goes_on(make_tiny) -> None:
+def test_only_a_conditional_prior_makes_what_is_dropped_depend_on_what_goes_on(
+    make_tiny: Callable[..., DenseFlow],
+) -> None:
     for split_prior, depends in (("standard", False), ("conditional", True)):
         model = make_tiny(split_prior=split_prior)
+        drop: Any
         (drop,) = model.drops
         kept, latent = torch.randn(2, 3, *model.latent_shapes()[0]).double().unbind()
         dropped = drop.inverse(kept, latent).chunk(2, dim=1)[1]

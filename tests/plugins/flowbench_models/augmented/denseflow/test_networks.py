@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -86,7 +86,7 @@ def test_closed_gate_leaves_the_offset() -> None:
     block = DenseBlock(2, 1, depth=1, growth=1)
     with torch.no_grad():
         block.gate.weight.zero_()
-        block.gate.bias.copy_(torch.tensor([3.0, 5.0, -100.0]))
+        _bias(block.gate).copy_(torch.tensor([3.0, 5.0, -100.0]))
     torch.testing.assert_close(block(torch.randn(1, 2, 2, 2)), torch.full((1, 1, 2, 2), 3.0))
 
 
@@ -95,7 +95,15 @@ def _tokens(num_tokens: int = 6, width: int = 3) -> tuple[Tensor, Tensor, Tensor
     return q, k, v
 
 
-def _attention(layout: str, num_landmarks: int = 4) -> NystromAttention:
+Layout = Literal["faithful", "standard"]
+
+
+def _bias(layer: torch.nn.Conv2d) -> torch.Tensor:
+    assert layer.bias is not None
+    return layer.bias
+
+
+def _attention(layout: Layout, num_landmarks: int = 4) -> NystromAttention:
     return NystromAttention(5, head_width=3, num_landmarks=num_landmarks, layout=layout).double()
 
 
@@ -109,14 +117,14 @@ def test_short_cut_for_as_many_landmarks_as_tokens_is_softmax_attention() -> Non
     attention = _attention("standard", num_landmarks=6)
     h = torch.randn(2, 5, 2, 3, dtype=torch.float64)
     tokens = torch.einsum("oi,bihw->bohw", attention.qkv.weight[:, :, 0, 0], h)
-    tokens = (tokens + attention.qkv.bias.view(1, -1, 1, 1)).flatten(2).mT  # (B, H * W, 3d)
+    tokens = (tokens + _bias(attention.qkv).view(1, -1, 1, 1)).flatten(2).mT  # (B, H * W, 3d)
     q, k, v = tokens.chunk(3, dim=-1)
     q = q / math.sqrt(3)
     exact = (q @ k.mT).softmax(dim=-1) @ v + v
     approximated = nystrom_attention(q, k, v, (q, k), normalised_dim=-1, iterations=60) + v
     torch.testing.assert_close(approximated, exact, rtol=0, atol=1e-8)
     expected = torch.einsum("oi,bti->bot", attention.output.weight[:, :, 0, 0], exact)
-    expected = expected.view(2, 5, 2, 3) + attention.output.bias.view(1, -1, 1, 1)
+    expected = expected.view(2, 5, 2, 3) + _bias(attention.output).view(1, -1, 1, 1)
     torch.testing.assert_close(attention(h), expected)
 
 
@@ -160,7 +168,7 @@ def test_standard_form_with_fewer_landmarks_is_nystroms() -> None:
 
 
 @pytest.mark.parametrize("layout", ["faithful", "standard"])
-def test_memory_format_changes_nothing(layout) -> None:
+def test_memory_format_changes_nothing(layout: Layout) -> None:
     attention = _attention(layout)
     h = torch.randn(2, 5, 4, 6, dtype=torch.float64)
     strided = h.contiguous(memory_format=torch.channels_last)
@@ -168,7 +176,7 @@ def test_memory_format_changes_nothing(layout) -> None:
 
 
 @pytest.mark.parametrize("layout", ["faithful", "standard"])
-def test_under_autocast_only_the_convolutions_round(layout) -> None:
+def test_under_autocast_only_the_convolutions_round(layout: Layout) -> None:
     attention = _attention(layout).float()
     with torch.no_grad():
         attention.qkv.weight.mul_(16.0)  # far from uniform attention
@@ -192,7 +200,7 @@ def test_standard_form_commutes_with_moving_positions() -> None:
 
 
 @pytest.mark.parametrize(("size", "count"), [((4, 4), 4), ((3, 3), 3), ((1, 1), 1), ((1, 2), 2)])
-def test_landmarks_divide_the_tokens(size: int, count: int) -> None:
+def test_landmarks_divide_the_tokens(size: tuple[int, int], count: int) -> None:
     attention = _attention("faithful")
     assert attention._count(torch.zeros(1, math.prod(size), 3)) == count
     assert attention(torch.randn(2, 5, *size, dtype=torch.float64)).isfinite().all()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,7 +12,7 @@ from flowbench_models.autoregressive.tarflow.config import TarFlowConfig
 NUM_TOKENS, DIMS = 6, 4
 
 
-def block(kind: str = "autoregressive"):
+def block(kind: str = "autoregressive") -> Any:
     torch.manual_seed(0)
     config = TarFlowConfig(width=8, head_dim=4, layers=2, block=kind)
     made = (

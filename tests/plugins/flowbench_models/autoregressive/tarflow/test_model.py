@@ -12,6 +12,7 @@ from flowbench.api import Batch, ContextInput, DatasetInfo, Step
 from flowbench.errors import ConfigError
 from flowbench_models.autoregressive.tarflow.config import TarFlowConfig, TarFlowSampling
 from flowbench_models.autoregressive.tarflow.model import TarFlow
+from tests.plugins.flowbench_models.fixtures import tensor
 
 NUM_CLASSES = 3
 
@@ -35,6 +36,7 @@ def flow(shape: tuple[int, ...] = (2, 4, 6), *, perturb: float = 0.05, **values:
     given = {"patch_size": 2, "width": 8, "head_dim": 4, "blocks": 3, "layers": 2, **values}
     model = TarFlow(TarFlowConfig.model_validate(given), images(*shape)).double().eval()
     with torch.no_grad():
+        block: Any
         for block in model.blocks:
             block.net.read_out.weight.normal_(std=perturb)
             block.net.positions.normal_(std=0.5)
@@ -50,7 +52,7 @@ def data(model: TarFlow, num: int = 3) -> Tensor:
     return torch.randn(num, *model.data.event_shape, generator=generator, dtype=torch.float64)
 
 
-def draw(model: TarFlow, num: int = 4, labels: Tensor | None = None, **options) -> Tensor:
+def draw(model: TarFlow, num: int = 4, labels: Tensor | None = None, **options: Any) -> Tensor:
     return model.sample(
         num,
         None if labels is None else {"label": labels},
@@ -59,7 +61,7 @@ def draw(model: TarFlow, num: int = 4, labels: Tensor | None = None, **options) 
     )
 
 
-KINDS = {
+KINDS: dict[str, dict[str, Any]] = {
     "autoregressive": {},
     "conditional": {"class_conditional": True},
     "volume preserving": {"volume_preserving": True},
@@ -71,7 +73,7 @@ KINDS = {
 }
 
 
-@pytest.fixture(params=KINDS.values(), ids=KINDS.keys())
+@pytest.fixture(params=list(KINDS.values()), ids=list(KINDS))
 def any_flow(request: pytest.FixtureRequest) -> TarFlow:
     return flow(**request.param)
 
@@ -138,12 +140,12 @@ def test_the_second_block_reads_the_tokens_backwards() -> None:
 def test_labels_change_the_density_and_can_be_withheld() -> None:
     model = flow(class_conditional=True)
     x = data(model, 1)
-    given = [model.log_prob(x, {"label": torch.tensor([k])}).item() for k in range(4)]
+    given = [tensor(model.log_prob(x, {"label": torch.tensor([k])})).item() for k in range(4)]
     assert len({round(value, 6) for value in given}) == 4
-    assert model.log_prob(x).item() == pytest.approx(given[NUM_CLASSES], abs=1e-12)
+    assert tensor(model.log_prob(x)).item() == pytest.approx(given[NUM_CLASSES], abs=1e-12)
     blind = flow(class_conditional=False)
     label = {"label": torch.tensor([1])}
-    assert torch.equal(blind.log_prob(x), blind.log_prob(x, label))
+    assert torch.equal(tensor(blind.log_prob(x)), tensor(blind.log_prob(x, label)))
 
 
 def _loss(model: TarFlow, labels: Tensor, x: Tensor | None = None) -> float:
@@ -160,7 +162,8 @@ def test_the_loss_withholds_the_configured_part_of_labels(dropout: float) -> Non
     withheld = torch.rand(64, generator=torch.Generator().manual_seed(3)) < dropout
     assert bool(withheld.any()) == (dropout > 0)
     x = data(model, 64)
-    given, without = model.log_prob(x, {"label": labels}), model.log_prob(x)
+    given = tensor(model.log_prob(x, {"label": labels}))
+    without = tensor(model.log_prob(x))
     expected = -torch.where(withheld, without, given).mean() / model.data.num_dims / math.log(2.0)
     assert _loss(model, labels) == pytest.approx(expected.item(), abs=1e-12)
 
@@ -210,13 +213,16 @@ def test_guidance_of_weight_0_is_none() -> None:
 
 @pytest.mark.parametrize("options", [{}, {"guidance_schedule": "linear"}])
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
-def test_guided_samples_are_those_of_guided_parameters(options, temperature: float) -> None:
+def test_guided_samples_are_those_of_guided_parameters(
+    options: dict[str, Any], temperature: float
+) -> None:
     """Against a plain loop over whole sequences, with one block so that it stays short."""
     model = flow((1, 4, 4), class_conditional=True, blocks=1)
     labels = torch.tensor([0, 1, 2, 0])
     noise = torch.Generator().manual_seed(2)
     (x,) = model.sample_base(4, temperature=1.0, generator=noise, device=torch.device("cpu"))
-    net = model.blocks[0].net
+    block: Any = model.blocks[0]
+    net = block.net
     for i in range(1, x.shape[1]):
         guided = net(x, labels)[:, i - 1]
         with sharpened(net, temperature):
@@ -224,14 +230,14 @@ def test_guided_samples_are_those_of_guided_parameters(options, temperature: flo
         strength = 1.5 * (i / (x.shape[1] - 1) if options else 1.0)
         log_scale, mean = (guided + strength * (guided - other)).chunk(2, dim=-1)
         x[:, i] = x[:, i] * log_scale.exp() + mean
-    given = {"guidance": 1.5, "attention_temperature": temperature, **options}
+    given: dict[str, Any] = {"guidance": 1.5, "attention_temperature": temperature, **options}
     torch.testing.assert_close(draw(model, labels=labels, **given), model._image(x))
 
 
 class sharpened:
     """Divides the logits of attention, by way of the weights of the queries."""
 
-    def __init__(self, net, temperature: float) -> None:
+    def __init__(self, net: Any, temperature: float) -> None:
         self.net, self.temperature = net, temperature
 
     def _scale(self, factor: float) -> None:
@@ -258,7 +264,7 @@ def test_couplings_can_be_guided_by_labels() -> None:
 def test_guidance_without_labels_or_sharper_attention_is_refused() -> None:
     with pytest.raises(ConfigError, match="without a label needs attention_temperature"):
         draw(flow(class_conditional=True), guidance=1.0)
-    sharp = {"guidance": 1.0, "attention_temperature": 0.5}
+    sharp: dict[str, Any] = {"guidance": 1.0, "attention_temperature": 0.5}
     assert not torch.allclose(draw(flow(), **sharp), draw(flow()))
 
 
@@ -274,9 +280,10 @@ def test_denoising_adds_the_variance_times_the_score(checkpoint: bool) -> None:
     noisy = draw(model)
     with torch.enable_grad():
         leaf = noisy.clone().requires_grad_()
-        (score,) = torch.autograd.grad(model.log_prob(leaf).sum(), leaf)
+        (score,) = torch.autograd.grad(tensor(model.log_prob(leaf)).sum(), leaf)
     with torch.no_grad():
-        denoised = draw(model, denoise=True, **({"checkpoint": True} if checkpoint else {}))
+        extra: dict[str, Any] = {"checkpoint": True} if checkpoint else {}
+        denoised = draw(model, denoise=True, **extra)
     torch.testing.assert_close(denoised, noisy + 0.2**2 * score)
     assert all(parameter.grad is None for parameter in model.parameters())
 
@@ -288,8 +295,9 @@ def test_denoising_costs_no_gradients_of_weights(checkpoint: bool, passes: int) 
     weights = [p for name, p in model.named_parameters() if "transformer" in name and p.dim() == 2]
     num_tokens = model.latent_shapes()[0][0] - 1
     forward = 2 * num_tokens * sum(weight.numel() for weight in weights)
-    extra = {"checkpoint": True} if checkpoint else {}
+    extra: dict[str, Any] = {"checkpoint": True} if checkpoint else {}
     counts = []
+    options: dict[str, Any]
     for options in ({}, {"denoise": True, **extra}):
         with FlopCounterMode(display=False) as counter:
             draw(model, 1, **options)
@@ -301,7 +309,7 @@ def test_checkpointing_leaves_values_and_gradients() -> None:
     gradients = []
     for checkpointing in (False, True):
         model = flow(checkpointing=checkpointing)
-        model.log_prob(data(model)).sum().backward()
+        tensor(model.log_prob(data(model))).sum().backward()
         gradients.append([p.grad for p in model.parameters() if p.grad is not None])
     for plain, recomputed in zip(*gradients, strict=True):
         torch.testing.assert_close(plain, recomputed)

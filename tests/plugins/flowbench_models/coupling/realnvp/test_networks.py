@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -17,13 +19,14 @@ def test_weight_norm_makes_the_output_independent_of_the_weights_length() -> Non
 def test_weight_norm_gain_is_the_norm_of_each_filter() -> None:
     layer = WeightNormConv2d(1, 2, 1, bias=False, gain=True)
     with torch.no_grad():
+        assert layer.gain is not None
         layer.gain.copy_(torch.tensor([2.0, 3.0]))
     output = layer(torch.ones(1, 1, 1, 1))
     torch.testing.assert_close(output.abs().flatten(), torch.tensor([2.0, 3.0]))
 
 
 @pytest.mark.parametrize("norm", ["batch", "none"])
-def test_residual_network_keeps_height_and_width(norm) -> None:
+def test_residual_network_keeps_height_and_width(norm: Any) -> None:
     net = ResNet(3, 5, width=4, blocks=2, norm=norm)
     assert net(torch.randn(2, 3, 4, 6)).shape == (2, 5, 4, 6)
 

@@ -1,0 +1,124 @@
+"""Which weights of a training are kept: raw or averaged, of which step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from flowbench.api.config import Ema
+from flowbench.api.models import GenerativeModel
+from flowbench.training.device import Device
+from flowbench.training.optim import RampedAverage
+from flowbench.training.refit import Refit
+
+Weights = Literal["raw", "ema"]
+Validate = Callable[[GenerativeModel], float]
+
+
+@dataclass(frozen=True)
+class Best:
+    """The weights that scored best on validation so far.
+
+    Attributes:
+        score: Their score, lower is better.
+        step: Optimizer steps done when they were scored.
+        weights: Whether they are averaged.
+        state: Parameters and buffers on the CPU, the buffers refitted.
+    """
+
+    score: float
+    step: int
+    weights: Weights
+    state: dict[str, Tensor]
+
+
+class Choice:
+    """Scores the raw and the averaged weights, and keeps the best of a training.
+
+    Args:
+        model: The model that is trained.
+        refit: Makes what is estimated from data fit the weights, before each score.
+        validate: Scores a model on the validation split, lower is better; None where the model has
+            no likelihood.
+        device: Where the model is.
+    """
+
+    def __init__(
+        self, model: GenerativeModel, refit: Refit, validate: Validate | None, device: Device
+    ) -> None:
+        training = model.config.training
+        self.best: Best | None = None
+        self._model, self._refit, self._validate, self._device = model, refit, validate, device
+        self._keeps_best = training.select != "last"
+        self._average: RampedAverage[GenerativeModel] | None = None
+        if isinstance(training.average, Ema) and training.average.decay is not None:
+            self._average = RampedAverage(model, training.average.decay)
+
+    def step_taken(self) -> None:
+        """Moves the average towards the weights, which were just stepped."""
+        if self._average is not None:
+            self._average.update()
+
+    def score(self, step: int) -> tuple[float | None, float | None]:
+        """Scores the present weights and keeps them if they are the best so far.
+
+        Args:
+            step: Optimizer steps done; before the first there is no average.
+
+        Returns:
+            Scores of the raw and the averaged weights, None for what cannot be scored.
+        """
+        raw = self._score(self._model, "raw", step)
+        if self._average is None or not step:
+            return raw, None
+        return raw, self._score(self._average.model, "ema", step)
+
+    def _score(self, model: GenerativeModel, weights: Weights, step: int) -> float | None:
+        if self._validate is None:
+            return None
+        model.eval()
+        with self._refit.while_scored(model):
+            with torch.no_grad(), self._device.numerics("float32"):
+                score = self._validate(model)
+            if self._keeps_best and score < (self.best.score if self.best else float("inf")):
+                # On the host: on the device it would take the model's memory once more.
+                state = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
+                self.best = Best(score, step, weights, state)
+        model.train()
+        return score
+
+    def load(self, step: int) -> tuple[Weights, int]:
+        """Puts the weights that are to be kept into the model.
+
+        Args:
+            step: Optimizer steps done.
+
+        Returns:
+            Which they are, and the step they are from: the best on validation, or without a score
+            to choose by those of the last step, averaged where there is an average.
+        """
+        if self.best is not None:
+            self._model.load_state_dict(self.best.state)
+            return self.best.weights, self.best.step
+        averaged = self._average is not None and step > 0
+        if self._average is not None and averaged:
+            self._model.load_state_dict(self._average.model.state_dict())
+        self._refit(self._model)
+        return "ema" if averaged else "raw", step
+
+    def state_dict(self) -> dict[str, Any]:
+        """The average and the best weights, for a checkpoint."""
+        return {
+            "average": self._average.state_dict() if self._average else None,
+            "best": vars(self.best) if self.best else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes up what `state_dict` returned."""
+        if self._average is not None:
+            self._average.load_state_dict(state["average"])
+        self.best = Best(**state["best"]) if state["best"] else None
