@@ -284,6 +284,13 @@ class DiagonalScaling(Bijection):
     Args:
         num_dims: Number D of elements.
 
+    Example:
+        >>> scaling = DiagonalScaling(2)
+        >>> scaling.log_scale.data = torch.tensor([0.0, math.log(3.0)])
+        >>> z, ladj = scaling(torch.ones(1, 2))
+        >>> z.detach(), ladj.detach()
+        (tensor([[1., 3.]]), tensor([1.0986]))
+
     References:
         Dinh et al. (2014), NICE: Non-linear Independent Components Estimation,
         https://arxiv.org/abs/1410.8516, section 3.3.
