@@ -197,10 +197,6 @@ class NICE(InvertibleModel):
     Images are flattened. The logistic prior is :math:`\log p(z) = -\sum_i [\log(1 + e^{z_i}) +
     \log(1 + e^{-z_i})]`.
 
-    Args:
-        config: The configuration.
-        data: Facts of the dataset.
-
     Raises:
         ConfigError: The data have fewer than two dims.
 

@@ -94,7 +94,6 @@ class FlowModule(Composition):
 
     Args:
         num_channels: Size C of axis 1.
-        coupling: The coupling.
 
     References:
         Grcic et al. (2021), Densely connected normalizing flows,
@@ -124,7 +123,6 @@ class FlowUnit(Composition):
     """Invertible modules of one shape, their actnorms and 1x1 convolutions folded together.
 
     Args:
-        modules: The modules, in the order from data to latent.
         checkpointing: Whether the couplings' networks are recomputed in the backward pass.
 
     Example:

@@ -49,10 +49,6 @@ class Glow(MultiScaleModel):
     half of the channels under a Gaussian whose mean and scale a convolution reads from the other
     half. Latents are standard normal: the scale of the priors is part of ladj.
 
-    Args:
-        config: The configuration.
-        data: Facts of the dataset.
-
     Raises:
         ConfigError: The configuration does not fit the data.
 
@@ -88,8 +84,6 @@ class GlowStep(Composition):
     """One step of flow: actnorm, 1x1 convolution, coupling.
 
     Args:
-        norm: The activation normalisation.
-        mixing: The 1x1 convolution.
         coupling: The coupling, conditioned by a `GlowConvNet`.
 
     References:
@@ -128,7 +122,6 @@ class GlowSteps(Composition):
     of ladj that do not depend on data are computed for all steps at once.
 
     Args:
-        steps: The steps, in the order from data to latent.
         checkpointing: Whether the networks' activations are recomputed in the backward pass.
 
     Example:
@@ -188,8 +181,6 @@ class ActNormConv2d(nn.Module):
     the weights instead of one of the (much larger) activations, forward and backward.
 
     Args:
-        num_inputs: Input channels.
-        num_outputs: Output channels.
         kernel_size: Odd; the output has the input's height and width.
     """
 
@@ -221,8 +212,6 @@ class GlowConvNet(Conditioner):
     """Normalised hidden convolutions with ReLU, then a zero-initialised one.
 
     Args:
-        num_inputs: Input channels.
-        num_outputs: Output channels.
         width: Hidden channels.
         hidden_kernels: Kernel size of each hidden convolution; (3, 1) in Glow.
         output_kernel: Kernel size of the last convolution; 3 in Glow.

@@ -32,10 +32,6 @@ class NanoFlow(MultiScaleModel):
     has its own projection to shift and scale, and is told to the shared layers by an embedding at
     their input and by gates on their channels.
 
-    Args:
-        config: The configuration.
-        data: Facts of the dataset.
-
     Raises:
         ConfigError: The configuration does not fit the data.
 
@@ -78,7 +74,6 @@ class NanoFlowSteps(Bijection):
     """The steps of one scale and the estimator that they share.
 
     Args:
-        config: The configuration.
         shape: Shape (C, H, W) of the scale's data, squeezed.
         level: Index of the scale.
 

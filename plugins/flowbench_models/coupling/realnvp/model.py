@@ -32,10 +32,6 @@ class RealNVP(MultiScaleModel):
     factors out half of the channels as a standard normal latent; the last scale has four
     checkerboard couplings. Vectors: couplings between halves that take turns.
 
-    Args:
-        config: The configuration.
-        data: Facts of the dataset.
-
     Raises:
         ConfigError: The configuration does not fit the data.
 
