@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowbench.api import Batch, GenerativeModel, Step
+from flowbench.api import Batch, DatasetInfo, GenerativeModel, Step
 from flowbench.registry import PluginSelection, load_registry
 from flowbench.registry.build import build_model
 from flowbench.registry.configs import configure
@@ -21,7 +21,7 @@ DENSEFLOW = {"units": [2, 1], "modules": [1, 1], "width": 4, "dense_growth": 2}
 CONVOLUTIONAL = {**DENSEFLOW, "coupling": "convolutional"}
 TARFLOW = {"blocks": 2, "layers": 1, "width": 8, "head_dim": 4}
 
-CASES = {
+CASES: dict[str, tuple[str, DatasetInfo, dict[str, Any]]] = {
     "nice": ("nice", SMALL, {"width": 8}),
     "realnvp": ("realnvp", SMALL, {}),
     "realnvp of vectors": ("realnvp", PLANAR, {}),
@@ -50,14 +50,16 @@ CASES = {
     "tarflow, couplings": ("tarflow", SMALL, {**TARFLOW, "block": "coupling"}),
     "tarflow, only shifts": ("tarflow", SMALL, {**TARFLOW, "volume_preserving": True}),
 }
-# The eager backend does not draw dropout again as it was; what backends partition by does.
+# Recomputing under the eager backend draws another dropout, which no backend in use does.
 BACKENDS = {"glow, recomputed": "aot_eager"}
 NOT_TRAINED = {"histogram": "it is fitted, so that it has no loss to compile"}
 
 REGISTRY = load_registry(PluginSelection(only=("flowbench",)))
 
 
-def _model(name: str, data: Any, overrides: dict[str, Any]) -> tuple[GenerativeModel, Batch]:
+def _model(
+    name: str, data: DatasetInfo, overrides: dict[str, Any]
+) -> tuple[GenerativeModel, Batch]:
     configured = configure(REGISTRY, name, data, overrides)
     assert configured.config.full_graph
     model = build_model(REGISTRY, name, configured.config.model_dump(), data)
