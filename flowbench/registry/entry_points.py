@@ -99,10 +99,8 @@ class Plugin:
 
     Attributes:
         source: Where it comes from.
-        specs: What it registers.
         api_version: The version of the API that it says it was written for.
         cause: Why it is quarantined, in one line; None if it loaded.
-        traceback: The full cause.
     """
 
     source: PluginSource
