@@ -90,7 +90,7 @@ def test_info_that_is_not_kept_yet_is_refused() -> None:
         without_info("loss", model, (value, {"bits": value}))
 
 
-def test_the_reason_for_no_likelihood_is_said() -> None:
+def test_the_reason_for_no_likelihood_is_given() -> None:
     with pytest.raises(ValidationError):
         NoLikelihood(reason="")
 

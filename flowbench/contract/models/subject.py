@@ -33,7 +33,7 @@ MadeT = TypeVar("MadeT")
 # the identity any more, and so little that a deep flow stays well conditioned.
 PERTURBATION = 0.2
 PERTURBATION_SEED, BUILD_SEED, INPUT_SEED, INIT_SEED = 11, 12, 13, 14
-INIT_EXAMPLES = 64
+INIT_EXAMPLES = 64  # few, and enough for the spread of each channel
 
 
 @dataclass(frozen=True, kw_only=True)
