@@ -260,15 +260,17 @@ def likelihood_as_version_2(facts: Mapping[str, Any]) -> dict[str, Any]:
         facts: A stored likelihood, or the protocol of a measurement that holds one among others.
 
     Returns:
-        The facts, with ``estimate`` and a ``given`` of one name replaced; the rest as it was.
+        The facts, with ``estimate`` and a ``given`` of one name replaced; the rest as it was. A
+        metric of another plugin may call something else ``estimate``: that stays.
     """
     changed = dict(facts)
-    estimate, given = changed.pop("estimate", None), changed.get("given")
-    if estimate is not None:
+    estimate, given = changed.get("estimate"), changed.get("given")
+    if isinstance(estimate, str) and estimate in _ESTIMATES_OF_VERSION_1:
+        del changed["estimate"]
         changed |= _ESTIMATES_OF_VERSION_1[estimate]
-    if isinstance(given, str):
-        changed["given"] = [] if given == "none" else [given]
-    elif given is not None:
+        if isinstance(given, str):
+            changed["given"] = [] if given == "none" else [given]
+    if isinstance(given, tuple):
         changed["given"] = list(given)  # as JSON has it
     return changed
 

@@ -76,7 +76,7 @@ def draw(
         ContractError: The model returned another shape.
     """
     train = harness.splits.train
-    rows = picks.integers(len(train), size=num)  # labels follow the training frequencies
+    rows = picks.integers(len(train), size=num)  # so labels follow the training frequencies
     context = {name: values[rows] for name, values in train.context.items()}
     tensors = {k: torch.from_numpy(v).to(generator.device) for k, v in context.items()}
     options = sampling_options(model.config, settings, model.data)

@@ -59,7 +59,10 @@ def open_ground(attempt: Attempt) -> Ground:
     registry = load_registry(plugin_selection(order))
     data = load_dataset(registry, job.dataset, order.data_dir)
     if data.sha256 != job.dataset_sha256:
-        raise DataError(f"{job.dataset!r} changed on disk since the job was planned")
+        raise DataError(
+            f"dataset {job.dataset!r} changed on disk since the job was planned; run the same "
+            "command again"
+        )
     device = Device.select(order.device, processor_name())
     code, model_code = code_hashes(registry, order)
     used = ((p.source.distribution, p.source.version) for p in registry.plugins if p.cause is None)
@@ -86,11 +89,11 @@ def build(attempt: Attempt, ground: Ground) -> Built:
     """
     attempt.now("building the model")
     job, data, device = attempt.job, ground.data, ground.device
-    torch.manual_seed(job.seed)
+    torch.manual_seed(job.seed)  # of initial weights, of dropout, and of a compiled loss's noise
     model = build_model(ground.registry, job.model, job.config, data.info)
     model = model.to(device.torch_device)
     preprocessor = Preprocessor(model.config.preprocessing, data.info, device.torch_device)
-    if attempt.source is None:
+    if attempt.source is None:  # else its state, these statistics among it, replaces all of this
         preprocessor.fit(data.splits.train)
         _initialize(model, preprocessor, ground, job.seed)
     kind = likelihood_kind(model)

@@ -47,7 +47,7 @@ def train(attempt: Attempt, ground: Ground, built: Built) -> Trained:
     if source is not None:
         _take_up(attempt, trainer, source)
     attempt.now("training")
-    ground.device.reset_peak_memory()
+    ground.device.reset_peak_memory()  # a resumed attempt reports its own peak
     try:
         trainer.run()
     finally:  # a training that fails is recorded with the steps that it had done

@@ -85,6 +85,7 @@ class Choice:
             with torch.no_grad(), self._device.numerics("float32"):
                 score = self._validate(model)
             if self._keeps_best and score < (self.best.score if self.best else float("inf")):
+                # On the host: on the device it would take the model's memory once more.
                 state = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
                 self.best = Best(score, step, weights, state)
         model.train()

@@ -86,7 +86,8 @@ class Trainer:
         self._num_looks = 0
         zero = torch.zeros((), device=device.torch_device)
         self._loss_sum, self._skipped = zero.clone(), zero.clone()
-        self._streaks = [zero.clone() for _ in self._steps]  # bad steps in a row of each group
+        # Bad steps in a row, each group's own: one that goes on must not hide one that is lost.
+        self._streaks = [zero.clone() for _ in self._steps]
         self._steps_since_look = 0
 
     @property

@@ -100,6 +100,11 @@ def test_facts_that_hold_a_likelihood_of_version_1_keep_the_rest() -> None:
     assert likelihood_as_version_2({"device": "cpu"}) == {"device": "cpu"}
 
 
+@pytest.mark.parametrize("facts", [{"estimate": False}, {"estimate": []}, {"given": "a seed"}])
+def test_facts_of_other_metrics_stay_as_they_are(facts: dict[str, Any]) -> None:
+    assert likelihood_as_version_2(facts) == facts
+
+
 def test_weights_that_are_no_bound_are_refused() -> None:
     with pytest.raises(ValidationError, match="set bound=True"):
         Likelihood(measure="continuous", noise="weights")

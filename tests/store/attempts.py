@@ -56,8 +56,9 @@ def measured(
 
 def measurements(bpd: float, *, parameters: int = 123_456) -> tuple[MeasurementRow, ...]:
     """What the built-in metrics say of an image model on a CPU."""
-    unavailable = {"status": "unavailable", "reason": "trained on CPU"}
-    count, witness = {"role": "count", "split": None}, {"role": "witness", "split": None}
+    unavailable: dict[str, Any] = {"status": "unavailable", "reason": "trained on CPU"}
+    count: dict[str, Any] = {"role": "count", "split": None}
+    witness: dict[str, Any] = {"role": "witness", "split": None}
     return (
         measured("bpd", bpd, "bits/dim", n=360, stderr=0.011),
         measured("bpd_elbo", bpd + 0.01, "bits/dim", metric="bpd", n=360, stderr=0.011),

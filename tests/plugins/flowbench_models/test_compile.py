@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowbench.api import Batch, GenerativeModel, Step
+from flowbench.api import Batch, DatasetInfo, GenerativeModel, Step
 from flowbench.registry import PluginSelection, load_registry
 from flowbench.registry.build import build_model
 from flowbench.registry.configs import configure
@@ -21,7 +21,7 @@ DENSEFLOW = {"units": [2, 1], "modules": [1, 1], "width": 4, "dense_growth": 2}
 CONVOLUTIONAL = {**DENSEFLOW, "coupling": "convolutional"}
 TARFLOW = {"blocks": 2, "layers": 1, "width": 8, "head_dim": 4}
 
-CASES = {
+CASES: dict[str, tuple[str, DatasetInfo, dict[str, Any]]] = {
     "nice": ("nice", SMALL, {"width": 8}),
     "realnvp": ("realnvp", SMALL, {}),
     "realnvp of vectors": ("realnvp", PLANAR, {}),

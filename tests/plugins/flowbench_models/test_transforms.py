@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import jacrev, jvp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -55,6 +55,7 @@ from flowbench_models.coupling.realnvp.model import (
     checkerboard_mask,
 )
 from flowbench_models.nets.convolution import ZeroConv2d
+from tests.plugins.flowbench_models.fixtures import ModuleT, Perturb
 from tests.plugins.flowbench_models.loss_curves import PLANAR, SMALL
 
 # torch imports its own scripts for forward-mode derivatives.
@@ -110,7 +111,7 @@ LAWS: dict[type[ElementwiseMap], Callable[[], ElementwiseMap]] = {
 ABSTRACT = {InvertibleConv1x1}
 
 
-def _subclasses(base: type) -> Iterator[type]:
+def _subclasses(base: type[Any]) -> Iterator[type[Any]]:
     for subclass in base.__subclasses__():
         if subclass.__module__.startswith("flowbench_models."):
             yield subclass
@@ -141,7 +142,8 @@ def _goes_through_every_transform(function: Callable[[Tensor], Outputs], x: Tens
     jacobians = torch.autograd.functional.jacobian(function, x)
     torch.testing.assert_close(jacrev(function)(x), jacobians)
     direction = torch.randn_like(x)
-    primal, tangents = jvp(function, (x,), (direction,))
+    forward: Any = jvp(function, (x,), (direction,))
+    primal, tangents = forward
     torch.testing.assert_close(primal, plain)
     for tangent, jacobian in zip(tangents, jacobians, strict=True):
         moved = jacobian.flatten(tangent.ndim) @ direction.flatten()
@@ -150,14 +152,12 @@ def _goes_through_every_transform(function: Callable[[Tensor], Outputs], x: Tens
     assert torch.autograd.gradgradcheck(function, leaf, fast_mode=True, atol=1e-4)
 
 
-def _settled(module: nn.Module, perturb: Callable[[nn.Module], nn.Module]) -> nn.Module:
+def _settled(module: ModuleT, perturb: Perturb) -> ModuleT:
     return perturb(module).eval().requires_grad_(False)
 
 
 @pytest.mark.parametrize("kind", [*BIJECTIONS, *OF_VECTORS], ids=lambda kind: kind.__name__)
-def test_a_bijection_goes_through_every_transform(
-    kind: type[Bijection], perturb: Callable[[nn.Module], nn.Module]
-) -> None:
+def test_a_bijection_goes_through_every_transform(kind: type[Bijection], perturb: Perturb) -> None:
     make = {**BIJECTIONS, **OF_VECTORS}[kind]
     bijection = _settled(make(), perturb)
     shape = (2, 4) if kind in OF_VECTORS else (2, *SHAPE)
@@ -166,9 +166,7 @@ def test_a_bijection_goes_through_every_transform(
 
 
 @pytest.mark.parametrize("kind", [*BIJECTIONS, *OF_VECTORS], ids=lambda kind: kind.__name__)
-def test_an_inverse_goes_through_every_transform(
-    kind: type[Bijection], perturb: Callable[[nn.Module], nn.Module]
-) -> None:
+def test_an_inverse_goes_through_every_transform(kind: type[Bijection], perturb: Perturb) -> None:
     make = {**BIJECTIONS, **OF_VECTORS}[kind]
     bijection = _settled(make(), perturb)
     shape = (2, 4) if kind in OF_VECTORS else (2, *SHAPE)
@@ -177,9 +175,7 @@ def test_an_inverse_goes_through_every_transform(
 
 
 @pytest.mark.parametrize("kind", LAWS, ids=lambda kind: kind.__name__)
-def test_a_law_goes_through_every_transform(
-    kind: type[ElementwiseMap], perturb: Callable[[nn.Module], nn.Module]
-) -> None:
+def test_a_law_goes_through_every_transform(kind: type[ElementwiseMap], perturb: Perturb) -> None:
     law = _settled(LAWS[kind](), perturb)
     assert isinstance(law, ElementwiseMap)
     parameters = torch.randn(1, 4 * law.num_parameters, dtype=torch.float64)
@@ -192,7 +188,7 @@ def test_a_law_goes_through_every_transform(
 
 
 def test_a_dequantizer_goes_through_every_transform_of_its_noise(
-    perturb: Callable[[nn.Module], nn.Module],
+    perturb: Perturb,
 ) -> None:
     dequantizer = _settled(
         VariationalDequantizer(1, levels=17, steps=1, width=2, depth=1, growth=2, context_growth=2),
@@ -241,9 +237,7 @@ REGISTRY = load_registry(PluginSelection(only=("flowbench",)))
 
 
 @pytest.mark.parametrize("case", MODELS)
-def test_the_density_of_a_model_goes_through_every_transform(
-    case: str, perturb: Callable[[nn.Module], nn.Module]
-) -> None:
+def test_the_density_of_a_model_goes_through_every_transform(case: str, perturb: Perturb) -> None:
     name, data, overrides = MODELS[case]
     config = configure(REGISTRY, name, data, overrides).config
     model = _settled(build_model(REGISTRY, name, config.model_dump(), data), perturb)

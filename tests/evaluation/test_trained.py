@@ -1,4 +1,4 @@
-"""What the harness asks of a model that knows its density with and without a label."""
+"""What the harness asks of a trained model, with and without a label."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ from flowbench.evaluation.evaluate import not_applicable
 from flowbench.evaluation.harness import Harness
 from flowbench.evaluation.trained import EvaluatedModel
 from flowbench.registry import Registry
-from flowbench.registry.build import load_dataset
+from flowbench.registry.build import build_model, load_dataset
 from tests.costs import NO_COST
+from tests.fakes import GaussianConfig
 
 LEVELS, NUM = 4, 12
 INFO = DatasetInfo(
@@ -136,3 +137,28 @@ def test_unknown_options_are_refused_by_default() -> None:
     reason = unsupported_sampling(config, SampleSettings(options={"guidance": 2}), INFO)
     assert reason == "unknown sampling option 'guidance'; this model knows: temperature"
     assert config.likelihood(INFO) == Likelihood(measure="discrete")
+
+
+def test_log_prob_of_test_data_is_their_likelihood(fake_registry: Registry) -> None:
+    data = load_dataset(fake_registry, "fake-vectors", ".")
+    config = GaussianConfig(preprocessing=Preprocessing())
+    model = build_model(fake_registry, "fake-gaussian", config.model_dump(), data.info).eval()
+    preprocessor = Preprocessor(model.config.preprocessing, data.info, torch.device("cpu"))
+    preprocessor.fit(data.splits.train)
+    ticks: list[int] = []
+    doing: list[str] = []
+    harness = Harness(
+        preprocessor=preprocessor,
+        splits=data.splits,
+        settings=MetricSettings(eval_draws=2),
+        tick=lambda: ticks.append(1),
+        announce=doing.append,
+    )
+    trained = EvaluatedModel(model, harness, NO_COST)
+    given = trained.log_prob(data.splits.test.x)
+    np.testing.assert_allclose(given, trained.likelihood("test").log_prob, rtol=1e-6)
+    ticks.clear()
+    trained.tick()
+    trained.tick("measuring")
+    assert (len(ticks), doing) == (2, ["measuring"])
+    assert (trained.weights, trained.data_sha256) == (None, "")
