@@ -18,27 +18,8 @@ _MOST_AUTHORS = 3
 
 
 def citation(key: str) -> Citation | None:
-    """A source by its BibTeX key.
-
-    Args:
-        key: The key.
-
-    Returns:
-        The source; None if there is no such entry.
-    """
+    """A source by its BibTeX key; None if there is no such entry."""
     return _bibliography().get(key)
-
-
-def paper_citation(paper: PublishedPaper) -> Citation | None:
-    """A paper as a source.
-
-    Args:
-        paper: The paper.
-
-    Returns:
-        Its entry in the bibliography; None for what has none.
-    """
-    return citation(paper.bib)
 
 
 def short_name(paper: PublishedPaper) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import PurePath
@@ -18,7 +18,7 @@ from flowbench.leaderboard.ranking import half_width
 from flowbench.leaderboard.table import Curve, Details, Failure, SampleGrid
 from flowbench.store.attempt_files import AttemptContents
 from flowbench.store.kept import thinned
-from flowbench.store.records import AttemptRow
+from flowbench.store.records import AttemptRow, MeasurementRow
 
 _HASH_CHARS = 12
 _LOG_CHARS = 4000  # the end of a log that a page can carry for each failure
@@ -37,15 +37,12 @@ def details(
     contents: Mapping[str, AttemptContents],
     metrics: Sequence[str] | None = None,
 ) -> Details:
-    """Gathers the details of a row.
+    """Gathers everything behind the runs of a row.
 
     Args:
         method: The row's runs.
         contents: Attempts in full, by id; those that are not there have no curves and samples.
         metrics: What the board's suite measures, if it says so.
-
-    Returns:
-        The details.
     """
     found = [contents[r.attempt_id] for r in method.records if r.attempt_id in contents]
     return Details(
@@ -63,58 +60,43 @@ def details(
 
 def _values(method: Method) -> Iterator[tuple[str, str, str]]:
     """All values of all metrics: name, text, and n or the reason why there is none."""
-    names = dict.fromkeys(
-        name for record in method.records if record.status == "ok" for name in values(record)
-    )
-    for name in names:
-        measured = [
-            m for r in method.records if r.status == "ok" and (m := values(r).get(name)) is not None
-        ]
-        had = [m for m in measured if m.value is not None]
-        if not had:
-            said = words.status(measured[0].status)
-            yield name.replace("_", " "), said, measured[0].reason or ""
-            continue
-        factor, unit = numbers.scale(had[0].unit)
-        scaled = [m.value / factor for m in had if m.value is not None]
-        decimals = had[0].decimals
-        if decimals is None:
-            decimals = numbers.decimals_for(scaled, unit)
-        half = half_width(scaled)
-        text = " ".join(
-            part
-            for part in (
-                words.sign(had[0].protocol, had[0].direction),
-                numbers.number(fmean(scaled), decimals),
-                numbers.interval(half, decimals) if half else "",
-            )
-            if part
-        )
-        yield name.replace("_", " "), f"{text}{numbers.NO_BREAK}{unit}" if unit else text, _of(had)
+    measured: dict[str, list[MeasurementRow]] = defaultdict(list)
+    for record in (r for r in method.records if r.status == "ok"):
+        for name, m in values(record).items():
+            measured[name].append(m)
+    for name, tried in measured.items():
+        had = [m for m in tried if m.value is not None]
+        if had:
+            yield name.replace("_", " "), *_mean(had)
+        else:
+            yield name.replace("_", " "), words.status(tried[0].status), tried[0].reason or ""
 
 
-def _of(had: list[Any]) -> str:
-    """What a value is a mean of."""
-    runs = f"{len(had)} run" + ("s" if len(had) > 1 else "")
-    if had[0].n is None:
-        return runs
-    what = f"{had[0].split} examples" if had[0].split else "repeats"
-    return f"{runs}, {had[0].n:,} {what}"
+def _mean(had: Sequence[MeasurementRow]) -> tuple[str, str]:
+    """The mean of values in words, and what it is a mean of."""
+    first, runs = had[0], words.count(len(had), "run")
+    factor, unit = numbers.scale(first.unit)
+    scaled = [m.value / factor for m in had if m.value is not None]
+    open_ = first.decimals is None
+    decimals = numbers.decimals_for(scaled, unit) if open_ else first.decimals or 0
+    half = half_width(scaled)
+    spread = numbers.interval(half, decimals) if half else ""
+    parts = (words.sign(first.protocol, first.direction), numbers.number(fmean(scaled), decimals))
+    text = " ".join(part for part in (*parts, spread) if part)
+    what = f"{first.split} examples" if first.split else "repeats"
+    of = runs if first.n is None else f"{runs}, {first.n:,} {what}"
+    return f"{text}{numbers.NO_BREAK}{unit}" if unit else text, of
 
 
 def _failures(method: Method) -> Iterator[Failure]:
-    for record in method.records:
-        if record.status != "ok":
-            yield Failure(
-                title=f"Seed {record.job.seed} {words.status(record.status)}",
-                reason=record.reason or "",
-                log_tail=_bounded(record.log_tail or ""),
-                remedy=_REMEDIES.get(record.status, ""),
-            )
-
-
-def _bounded(log: str) -> str:
-    return log if len(log) <= _LOG_CHARS else "…" + log[-_LOG_CHARS:]
+    for record in (r for r in method.records if r.status != "ok"):
+        log = record.log_tail or ""
+        yield Failure(
+            title=f"Seed {record.job.seed} {words.status(record.status)}",
+            reason=record.reason or "",
+            log_tail=log if len(log) <= _LOG_CHARS else "…" + log[-_LOG_CHARS:],
+            remedy=_REMEDIES.get(record.status, ""),
+        )
 
 
 def _curve(contents: AttemptContents) -> Curve | None:
@@ -143,26 +125,21 @@ def _ledger(method: Method) -> tuple[tuple[str, float], ...]:
 
 
 def _samples(found: list[AttemptContents]) -> SampleGrid | None:
-    for contents in found:
-        if contents.samples_png is not None:
-            job = contents.record.job
-            temperature = job.protocol.get("sample", {}).get("temperature")
-            caption = f"seed {job.seed}" + (
-                f", temperature {temperature:g}" if isinstance(temperature, int | float) else ""
-            )
-            return SampleGrid(caption=caption, png=contents.samples_png)
-    return None
+    drawn = next((c for c in found if c.samples_png is not None), None)
+    if drawn is None or drawn.samples_png is None:
+        return None
+    job = drawn.record.job
+    temperature = job.protocol.get("sample", {}).get("temperature")
+    at = f", temperature {temperature:g}" if isinstance(temperature, int | float) else ""
+    return SampleGrid(caption=f"seed {job.seed}{at}", png=drawn.samples_png)
 
 
 def command(method: Method, metrics: Sequence[str] | None = None) -> str:
-    """The command that runs a row again.
+    """The shell command that runs a row again.
 
     Args:
         method: The row's runs.
         metrics: What to measure; None takes what the runs were asked for.
-
-    Returns:
-        A shell command.
     """
     job = method.first.job
     parts = ["flowbench", "run", "--models", method.name, "--datasets", job.dataset]
@@ -221,8 +198,9 @@ def _seeds(method: Method) -> str:
 
 def _facts(method: Method) -> Iterator[tuple[str, str]]:
     record = method.first
-    machines = sorted({said for r in method.records if (said := hardware(r))})
+    machines = sorted({name for r in method.records if (name := hardware(r))})
     versions = record.provenance.get("versions")
+    pairs = sorted(versions.items()) if isinstance(versions, Mapping) else ()
     facts = {
         "Likelihood": words.likelihood(record.likelihood),
         "Parameters": f"{record.num_parameters:,}" if record.num_parameters else "",
@@ -230,22 +208,20 @@ def _facts(method: Method) -> Iterator[tuple[str, str]]:
         "Hardware": "; ".join(machines),
         "Data": f"{record.job.dataset}, sha256 {record.job.dataset_sha256[:_HASH_CHARS]}",
         "Code": _code(record),
-        "Versions": ", ".join(f"{k} {v}" for k, v in sorted(versions.items()))
-        if isinstance(versions, Mapping)
-        else "",
+        "Versions": ", ".join(f"{name} {version}" for name, version in pairs),
         "Jobs": ", ".join(r.job.job_id for r in method.records),
     }
-    return ((name, said) for name, said in facts.items() if said)
+    return ((name, fact) for name, fact in facts.items() if fact)
 
 
 def _code(record: AttemptRow) -> str:
     """The code that ran, and where it can be found."""
     git = record.provenance.get("git")
-    commit = str(git.get("commit", ""))[:_HASH_CHARS] if isinstance(git, Mapping) else ""
-    changed = ", with changes" if isinstance(git, Mapping) and git.get("dirty") else ""
-    said = [f"sha256 {record.code_sha256[:_HASH_CHARS]}" if record.code_sha256 else ""]
-    said.append(f"commit {commit}{changed}" if commit else "")
-    return ", ".join(part for part in said if part)
+    git = git if isinstance(git, Mapping) else {}
+    commit = str(git.get("commit", ""))[:_HASH_CHARS]
+    changed = ", with changes" if git.get("dirty") else ""
+    sha256 = f"sha256 {record.code_sha256[:_HASH_CHARS]}" if record.code_sha256 else ""
+    return ", ".join(part for part in (sha256, f"commit {commit}{changed}" * bool(commit)) if part)
 
 
 def _weights(weights: str | None, step: int | None) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from flowbench.api.specs import MetricSpec
+from flowbench.api.specs import MetricSpec, Role
 from flowbench.api.units import bits_per_dim
 from flowbench.leaderboard import words
 from flowbench.leaderboard.ranking import Contender, Like, Outcome
@@ -111,31 +111,20 @@ def _presented(record: AttemptRow, metrics: Mapping[str, MetricSpec]) -> Attempt
         return record
     order = {name: place for place, name in enumerate(metrics)}
     found = sorted(record.measurements, key=lambda m: order.get(m.metric, len(order)))
-    return record.model_copy(
-        update={"measurements": tuple(_present(m, metrics.get(m.metric)) for m in found)}
-    )
+    shown = (_shown(m, metrics.get(m.metric) or _guess(m)) for m in found)
+    return record.model_copy(update={"measurements": tuple(shown)})
 
 
-def _present(measured: MeasurementRow, spec: MetricSpec | None) -> MeasurementRow:
-    if measured.role is not None:
-        return measured
-    if spec is None:
-        spec = _guess(measured)
-    return measured.model_copy(update=spec.presentation(measured.name, measured.unit))
+def _shown(m: MeasurementRow, spec: MetricSpec) -> MeasurementRow:
+    return m if m.role else m.model_copy(update=spec.presentation(m.name, m.unit))
 
 
-def _guess(measured: MeasurementRow) -> MetricSpec:
+def _guess(m: MeasurementRow) -> MetricSpec:
     """What a metric that is not installed may have been, by unit and direction of its value."""
-    unit, direction = measured.unit, measured.direction
-    is_price = unit in ("s", "ms", "h", "bytes") or unit.endswith("/s")
-    return MetricSpec(
-        name=measured.metric,
-        compute="",
-        unit=unit,
-        direction=direction,
-        summary="",
-        role="count" if direction == "none" else "cost" if is_price else "quality",
-    )
+    is_price = m.unit in ("s", "ms", "h", "bytes") or m.unit.endswith("/s")
+    role: Role = "count" if m.direction == "none" else "cost" if is_price else "quality"
+    facts: dict[str, Any] = {"name": m.metric, "compute": "", "unit": m.unit, "summary": ""}
+    return MetricSpec(**facts, direction=m.direction, role=role)
 
 
 def newest_code(records: Sequence[AttemptRow]) -> dict[tuple[str, str], str]:

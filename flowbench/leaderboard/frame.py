@@ -6,15 +6,16 @@ columns that a suite names, `from_published` for the table of a paper. `build` f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from flowbench.api.specs import Direction, Role
 from flowbench.leaderboard import numbers, words
 from flowbench.leaderboard.evidence import Method, hardware
 from flowbench.leaderboard.ranking import Like
-from flowbench.leaderboard.table import Column, Origin, Published
+from flowbench.leaderboard.standing import Chosen
+from flowbench.leaderboard.table import Board, Column, Published, Row
 from flowbench.store.records import AttemptRow, MeasurementRow
 from flowbench.suite.schema import OurValue
 
@@ -44,7 +45,7 @@ class FrameCell:
     metric: str
     direction: Direction
     decimals: int
-    role: Role = "quality"
+    role: Role
     is_text: bool = False
     ours: OurValue | None = None
     model: str = ""
@@ -53,30 +54,27 @@ class FrameCell:
     theirs: Like = field(default_factory=Like)
     apart: tuple[tuple[str, str, str], ...] = ()
 
+    @classmethod
+    def of(cls, column: Column, **fields: Any) -> FrameCell:
+        """A cell that is as its column says, but for the fields given."""
+        shared = ("dataset", "metric", "direction", "decimals", "role")
+        of_column = {name: getattr(column, name) for name in shared}
+        return cls(**{"contest": (column.key,), **of_column, **fields})
+
 
 @dataclass(frozen=True, kw_only=True)
 class FrameRow:
     """A row to be filled.
 
     Attributes:
-        label: The method.
-        group: Its group.
-        mark: Sign after the label.
-        about: What sets it apart.
-        bib: BibTeX key.
-        own: The paper's own row.
-        published_parameters: The paper's parameter count.
+        row: What it says whatever fills it.
         cells: One for each column.
+        group: Name of its group.
     """
 
-    label: str
-    group: str = ""
-    mark: str = ""
-    about: str = ""
-    bib: str = ""
-    own: bool = False
-    published_parameters: float | None = None
+    row: Row
     cells: tuple[FrameCell, ...]
+    group: str = ""
 
     @property
     def methods(self) -> dict[str, Method]:
@@ -86,46 +84,29 @@ class FrameRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """A board to be filled. What is not named here is as in `Board`.
+    """A board to be filled.
 
     Attributes:
-        groups: Names of the groups in order.
-        groups_printed: The paper prints them.
+        board: What it says whatever fills it, with empty groups.
+        rows: Its rows.
         noun: What a row is.
         best_first: Rows are sorted by the first column; otherwise they stay in order.
         metrics: What the command of a row measures; None for what its runs were asked for.
-        waiting: How many models have no runs yet.
-        left_out: How many runs there are besides those shown.
+        chosen: How the runs were chosen, where there were others.
     """
 
-    slug: str
-    suite: str = ""
-    title: str
-    description: str
-    columns: tuple[Column, ...]
-    rows: tuple[FrameRow, ...]
-    groups: tuple[str, ...] = ("",)
-    groups_printed: bool = False
+    board: Board
+    rows: Sequence[FrameRow]
     noun: str = "method"
-    row_header: str = "Method"
-    group_header: str = ""
-    shared_unit: str = ""
-    layout: Literal["grid", "list"] = "grid"
-    source: Origin | None = None
     best_first: bool = False
     metrics: Sequence[str] | None = None
-    waiting: int = 0
-    left_out: int = 0
+    chosen: Chosen | None = None
 
     @property
     def records(self) -> list[AttemptRow]:
         """All runs behind it, each once."""
-        return list(_records(self.rows))
-
-
-def _records(rows: Sequence[FrameRow]) -> Iterator[AttemptRow]:
-    methods = {id(m): m for row in rows for m in row.methods.values()}
-    return (record for method in methods.values() for record in method.records)
+        methods = {id(m): m for row in self.rows for m in row.methods.values()}
+        return [record for method in methods.values() for record in method.records]
 
 
 # --- words that makers share ----------------------------------------------------------------------
@@ -136,13 +117,9 @@ def quantity(measured: MeasurementRow | None) -> dict[str, Any]:
     if measured is None:
         return {"unit": ""}
     _, unit = numbers.scale(measured.unit)
-    return {
-        "title": measured.label,
-        "axis": words.lower_first(words.with_unit(measured.short or "", unit, ", ")),
-        "unit": unit,
-        "role": measured.role,
-        "scale": measured.scale,
-    }
+    axis = words.lower_first(words.with_unit(measured.short or "", unit, ", "))
+    kind = {"role": measured.role, "scale": measured.scale}
+    return {"title": measured.label, "axis": axis, "unit": unit, **kind}
 
 
 def shared_unit(columns: Sequence[Column]) -> str:
@@ -150,9 +127,8 @@ def shared_unit(columns: Sequence[Column]) -> str:
     first = columns[0]
     better = words.better(first.direction)
     same = len({(column.metric, column.direction) for column in columns}) == 1
-    if not (same and first.title and better):
-        return ""
-    return f"{words.with_unit(first.title, first.unit, ' in ')}, {better}"
+    quantity = words.with_unit(first.title, first.unit, " in ")
+    return f"{quantity}, {better}" if same and first.title and better else ""
 
 
 def how_ours_were_made(who: str, records: Sequence[AttemptRow]) -> str:

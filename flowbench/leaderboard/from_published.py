@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
 from flowbench.errors import SuiteError, did_you_mean
 from flowbench.leaderboard import words
-from flowbench.leaderboard.citations import paper_citation, short_name
+from flowbench.leaderboard.citations import citation, short_name
 from flowbench.leaderboard.evidence import Source
 from flowbench.leaderboard.frame import (
     Frame,
@@ -20,7 +20,7 @@ from flowbench.leaderboard.frame import (
 from flowbench.leaderboard.printed import costs, published
 from flowbench.leaderboard.ranking import Like
 from flowbench.leaderboard.standing import choose
-from flowbench.leaderboard.table import Column, Origin, Published
+from flowbench.leaderboard.table import Board, Column, Group, Origin, Published, Row
 from flowbench.suite.published import (
     PublishedColumn,
     PublishedRow,
@@ -46,35 +46,25 @@ def frame_of_published(suite: Suite, source: Source) -> Frame:
     layout = suite.board or BoardLayout()
     table = published_table(layout.published)
     _check(table, layout)
-    is_list = table.layout == "list"
-    columns = (_LIST_COLUMN,) if is_list else tuple(_column(table, c) for c in table.columns)
-    made = _Cells(table=table, layout=layout, hours=_paper_costs(table))
-    rows = [made.listed(i, v) for i, v in enumerate(table.values, start=1)] if is_list else [
-        made.row(row) for row in table.rows
-    ]  # fmt: skip
+    columns = tuple(_column(table, column) for column in table.columns) or (_LIST_COLUMN,)
+    rows = _Rows(table, layout).all()
     chosen = choose(suite, source, [(c.dataset, c.model) for r in rows for c in r.cells if c.model])
-    rows = [
-        replace(
-            row,
-            cells=tuple(
-                replace(cell, method=chosen.methods.get((cell.dataset, cell.model)))
-                for cell in row.cells
-            ),
-        )
-        for row in rows
-    ]
+
+    def filled(cell: FrameCell) -> FrameCell:
+        return replace(cell, method=chosen.methods.get((cell.dataset, cell.model)))
+
     number = "Running text" if table.number == "text" else _capital(table.number)
-    said = f"{number} of {short_name(table.paper)}: {table.caption}"
+    caption = f"{number} of {short_name(table.paper)}: {table.caption}"
     ours = how_ours_were_made("Ours were", chosen.records)
-    return Frame(
+    board = Board(
         slug=suite.name,
         suite=suite.name,
         title=suite.title or suite.name,
-        description=f"{said} Published values stand as printed. {ours}",
+        description=f"{caption} Published values stand as printed. {ours}",
         columns=columns,
-        rows=tuple(rows),
-        groups=table.groups,
-        groups_printed=table.groups_printed,
+        groups=tuple(
+            Group(name=name, printed=table.groups_printed and bool(name)) for name in table.groups
+        ),
         row_header=table.row_header,
         group_header=table.group_header if table.group_as_column else "",
         shared_unit=shared_unit(columns),
@@ -84,12 +74,11 @@ def frame_of_published(suite: Suite, source: Source) -> Frame:
             number=_capital(table.number),
             provenance=f"Published values: {table.paper.source}.",
             caveats=layout.caveats,
-            citation=paper_citation(table.paper),
+            citation=citation(table.paper.bib),
         ),
-        metrics=suite.metrics,
-        waiting=chosen.waiting,
-        left_out=chosen.left_out,
     )
+    rows = [replace(row, cells=tuple(map(filled, row.cells))) for row in rows]
+    return Frame(board=board, rows=rows, metrics=suite.metrics, chosen=chosen)
 
 
 def _capital(text: str) -> str:
@@ -133,78 +122,66 @@ def _column(table: PublishedTable, column: PublishedColumn) -> Column:
     )
 
 
-def _paper_costs(table: PublishedTable) -> dict[tuple[str, str, str], float]:
-    """What the paper says its trainings cost, in whichever of its tables."""
-    found: dict[tuple[str, str, str], float] = {}
-    for other in published_tables().values():
-        if other.paper.id == table.paper.id:
-            found |= costs(other)
-    return found
+class _Rows:
+    """Lays out the rows of a table."""
 
+    def __init__(self, table: PublishedTable, layout: BoardLayout) -> None:
+        self._table, self._layout = table, layout
+        # What the paper says its trainings cost, in whichever of its tables.
+        tables = [t for t in published_tables().values() if t.paper.id == table.paper.id]
+        self._hours = {key: h for other in tables for key, h in costs(other).items()}
 
-@dataclass(frozen=True, kw_only=True)
-class _Cells:
-    """Lays out the cells of a table; ``hours`` are what its trainings cost."""
+    def all(self) -> list[FrameRow]:
+        """All rows: one a value of a listing."""
+        if self._table.layout == "list":
+            return [self._listed(value) for value in self._table.values]
+        return [self._row(row) for row in self._table.rows]
 
-    table: PublishedTable
-    layout: BoardLayout
-    hours: Mapping[tuple[str, str, str], float]
+    def _row(self, row: PublishedRow) -> FrameRow:
+        cells = tuple(self._cell(row, column) for column in self._table.columns)
+        count = self._parameters(row)
+        return FrameRow(row=_row(row, published_parameters=count), group=row.group, cells=cells)
 
-    def row(self, row: PublishedRow) -> FrameRow:
-        """A row of a grid."""
-        return FrameRow(
-            label=row.label,
-            group=row.group,
-            mark=row.mark,
-            bib=row.bib,
-            own=row.own,
-            published_parameters=self._parameters(row),
-            cells=tuple(self._cell(row, column) for column in self.table.columns),
-        )
-
-    def listed(self, index: int, value: PublishedValue) -> FrameRow:
-        """A value of a listing."""
-        row = next(row for row in self.table.rows if row.order == value.row_order)
+    def _listed(self, value: PublishedValue) -> FrameRow:
+        row = next(row for row in self._table.rows if row.order == value.row_order)
         about = [value.metric.replace("_", " "), value.variant, value.dataset, value.split]
-        cell = FrameCell(
-            contest=(f"line-{index}",),
-            dataset=value.dataset,
-            metric=value.metric,
-            direction="none",
+        cell = FrameCell.of(
+            _LIST_COLUMN,
+            contest=tuple(value.model_dump().items()),
             decimals=len(value.value.partition(".")[2]),
-            role=self.table.metric(value.metric).role,
-            ours=(ours := self._ours(value.metric)),
-            model=self._model(row.label, value.dataset) if ours else "",
             published=self._published(value),
-            apart=self._apart(value.metric, row.label),
+            **self._about(value.metric, value.metric, row.label, value.dataset),
         )
-        return FrameRow(
-            label=row.label,
-            group=row.group,
-            about=", ".join(part for part in about if part),
-            own=row.own,
-            bib=row.bib,
-            cells=(cell,),
-        )
+        shown = _row(row, sub=", ".join(part for part in about if part), mark="")
+        return FrameRow(row=shown, group=row.group, cells=(cell,))
 
     def _cell(self, row: PublishedRow, column: PublishedColumn) -> FrameCell:
-        value = self.table.cell(row, column)
-        dataset = row.dataset if self.table.dataset_from_row else column.dataset
+        value = self._table.cell(row, column)
+        dataset = row.dataset if self._table.dataset_from_row else column.dataset
         metric = row.metric or column.metric
-        return FrameCell(
+        return FrameCell.of(
+            _column(self._table, column),
             contest=(column.key, dataset, metric),
-            dataset=dataset,
-            metric=metric,
             direction=row.better or column.better,
-            decimals=column.decimals,
-            role=self.table.metric(metric).role,
             is_text=column.type == "text",
-            ours=(ours := self._ours(metric)),
-            model=self._model(row.label, dataset) if ours else "",
             published=None if value is None else self._published(value, row, column),
-            theirs=self._like(row, column),
-            apart=self._apart(column.key, row.label),
+            theirs=Like.of(**{u.fact: _theirs(u, row.label) for u in self._unlike(column.key)}),
+            **self._about(metric, column.key, row.label, dataset),
         )
+
+    def _about(self, metric: str, key: str, label: str, dataset: str) -> dict[str, Any]:
+        """What of ours belongs into a cell, and what sets it apart from the printed value."""
+        name = self._table.metric(metric).ours
+        ours = self._layout.values.get(metric) or (OurValue(name=name) if name else None)
+        pairs = ((u.fact, _ours(u), _theirs(u, label)) for u in self._unlike(key))
+        return {
+            "dataset": dataset,
+            "metric": metric,
+            "role": self._table.metric(metric).role,
+            "ours": ours,
+            "model": self._layout.rows.get(label, {}).get(dataset, "") if ours else "",
+            "apart": tuple(pair for pair in pairs if pair[1] != pair[2]),
+        }
 
     def _published(
         self,
@@ -212,47 +189,32 @@ class _Cells:
         row: PublishedRow | None = None,
         column: PublishedColumn | None = None,
     ) -> Published:
-        return published(
-            value,
-            kind=column.type if column else "number",
-            suffix=column.suffix if column else "",
-            spread=self.table.spread(row, column) if row and column else None,
-            device_hours=self.hours.get((value.model_plugin, value.variant, value.dataset)),
-        )
+        hours = self._hours.get((value.model_plugin, value.variant, value.dataset))
+        if row is None or column is None:
+            return published(value, device_hours=hours)
+        spread, kind = self._table.spread(row, column), column.type
+        return published(value, kind=kind, suffix=column.suffix, spread=spread, device_hours=hours)
 
     def _parameters(self, row: PublishedRow) -> float | None:
-        for value in self.table.values:
-            metric = self.table.metric(value.metric)
+        for value in self._table.values:
+            metric = self._table.metric(value.metric)
             of_row = value.row_order == row.order and row.dataset in ("", value.dataset)
             if of_row and metric.states == "parameters" and value.value:
                 return float(value.value) * metric.per
         return None
 
-    def _ours(self, metric: str) -> OurValue | None:
-        name = self.table.metric(metric).ours
-        return self.layout.values.get(metric) or (OurValue(name=name) if name else None)
+    def _unlike(self, key: str) -> list[Unlike]:
+        return [unlike for unlike in self._layout.unlike if key in unlike.columns]
 
-    def _model(self, label: str, dataset: str) -> str:
-        return self.layout.rows.get(label, {}).get(dataset, "")
 
-    def _unlike(self, key: str) -> Iterator[Unlike]:
-        return (unlike for unlike in self.layout.unlike if key in unlike.columns)
+def _row(row: PublishedRow, **fields: Any) -> Row:
+    of_row = {"name": row.label, "mark": row.mark, "own": row.own, "citation": citation(row.bib)}
+    return Row(**{**of_row, **fields})
 
-    def _like(self, row: PublishedRow, column: PublishedColumn) -> Like:
-        facts = {
-            unlike.fact: unlike.here if row.label in unlike.rows else unlike.there
-            for unlike in self._unlike(column.key)
-        }
-        return Like.of(**facts)
 
-    def _apart(self, key: str, label: str) -> tuple[tuple[str, str, str], ...]:
-        """What our value and the printed one do not share."""
-        pairs = (
-            (
-                unlike.fact,
-                unlike.here if unlike.ours == "here" else unlike.there,
-                unlike.here if label in unlike.rows else unlike.there,
-            )
-            for unlike in self._unlike(key)
-        )
-        return tuple((fact, ours, theirs) for fact, ours, theirs in pairs if ours != theirs)
+def _ours(unlike: Unlike) -> str:
+    return unlike.here if unlike.ours == "here" else unlike.there
+
+
+def _theirs(unlike: Unlike, label: str) -> str:
+    return unlike.here if label in unlike.rows else unlike.there

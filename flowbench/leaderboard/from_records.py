@@ -11,16 +11,9 @@ from collections.abc import Iterator, Sequence
 
 from flowbench.api.specs import is_main_value
 from flowbench.leaderboard import numbers, words
-from flowbench.leaderboard.evidence import (
-    Method,
-    Source,
-    hardware,
-    methods,
-    usual_hardware,
-    values,
-)
+from flowbench.leaderboard.evidence import Method, Source, hardware, methods, usual_hardware, values
 from flowbench.leaderboard.frame import Frame, FrameCell, FrameRow, quantity
-from flowbench.leaderboard.table import Column
+from flowbench.leaderboard.table import Board, Column, Row
 from flowbench.store.records import AttemptRow, MeasurementRow
 from flowbench.suite.schema import OurValue
 
@@ -33,51 +26,31 @@ def frames_of_records(source: Source) -> list[Frame]:
     by_board: dict[tuple[str, str], list[AttemptRow]] = defaultdict(list)
     for record in source.records:
         by_board[record.job.dataset, record.job.budget].append(record)
-    return [
-        _frame(methods(records, source.log_prob), records)
-        for _, records in sorted(by_board.items())
-    ]
+    return [_frame(records, source) for _, records in sorted(by_board.items())]
 
 
-def _frame(rows: Sequence[Method], records: Sequence[AttemptRow]) -> Frame:
+def _frame(records: Sequence[AttemptRow], source: Source) -> Frame:
     job = records[0].job
-    columns = [_column(job.dataset, found) for found in _shown(records)] or [
-        Column(
-            key=job.dataset, label="Value", dataset=job.dataset, metric="", unit="",
-            direction="none", decimals=0,
-        )
-    ]  # fmt: skip
-    return Frame(
+    nothing = Column(
+        key="", label="Value", dataset=job.dataset, metric="", unit="", direction="none", decimals=0
+    )
+    columns = tuple(_column(job.dataset, found) for found in _shown(records)) or (nothing,)
+    board = Board(
         slug=re.sub(r"[^a-z0-9.]+", "-", f"{job.dataset}-{job.budget}".lower()).strip("-."),
         title=f"{columns[0].title or columns[0].label} on {job.dataset}",
         description=_description(records),
-        columns=tuple(columns),
-        rows=tuple(_row(method, columns) for method in rows),
-        best_first=True,
+        columns=columns,
     )
+    rows = [_row(method, columns) for method in methods(records, source.log_prob)]
+    return Frame(board=board, rows=rows, best_first=True)
 
 
 def _row(method: Method, columns: Sequence[Column]) -> FrameRow:
     overrides = sorted(method.first.job.overrides.items())
-    cells = (
-        FrameCell(
-            contest=(column.key,),
-            dataset=column.dataset,
-            metric=column.metric,
-            direction=column.direction,
-            decimals=column.decimals,
-            role=column.role,
-            ours=OurValue(name=column.metric),
-            model=method.name,
-            method=method,
-        )
-        for column in columns
-    )
-    return FrameRow(
-        label=method.name,
-        about="; ".join(f"{key}={value}" for key, value in overrides),
-        cells=tuple(cells),
-    )
+    about = "; ".join(f"{key}={value}" for key, value in overrides)
+    runs = {"model": method.name, "method": method}
+    cells = (FrameCell.of(c, ours=OurValue(name=c.metric), **runs) for c in columns)
+    return FrameRow(row=Row(name=method.name, sub=about), cells=tuple(cells))
 
 
 def _shown(records: Sequence[AttemptRow]) -> Iterator[list[MeasurementRow]]:

@@ -12,59 +12,43 @@ from flowbench.leaderboard.frame import (
     shared_unit,
 )
 from flowbench.leaderboard.standing import Chosen, choose
-from flowbench.leaderboard.table import Column
-from flowbench.suite.schema import BoardColumn, BoardLayout, OurValue, Suite
+from flowbench.leaderboard.table import Board, Column, Row
+from flowbench.suite.schema import BoardColumn, OurValue, Suite
 
 
 def frame_of_suite(suite: Suite, source: Source) -> Frame:
     """One row a model of the suite, in its order."""
-    layout = suite.board or BoardLayout()
-    pairs = [(column.dataset, model) for model in suite.models for column in layout.columns]
-    chosen = choose(suite, source, pairs)
-    columns = tuple(_column(column, chosen) for column in layout.columns)
+    asked = suite.board.columns if suite.board else ()
+    chosen = choose(suite, source, [(a.dataset, model) for model in suite.models for a in asked])
+    columns = tuple(_column(one, chosen) for one in asked)
 
-    def cell(model: str, asked: BoardColumn, column: Column) -> FrameCell:
-        return FrameCell(
-            contest=(column.key,),
-            dataset=column.dataset,
-            metric=column.metric,
-            direction=column.direction,
-            decimals=column.decimals,
-            role=column.role,
-            ours=OurValue(name=column.metric, per=asked.per),
-            model=model,
-            method=chosen.methods.get((column.dataset, model)),
-        )
+    def cell(model: str, one: BoardColumn, column: Column) -> FrameCell:
+        ours = OurValue(name=one.metric, per=one.per)
+        method = chosen.methods.get((one.dataset, model))
+        return FrameCell.of(column, ours=ours, model=model, method=method)
 
-    rows = tuple(
+    rows = [
         FrameRow(
-            label=model,
-            cells=tuple(cell(model, *both) for both in zip(layout.columns, columns, strict=True)),
+            row=Row(name=model),
+            cells=tuple(cell(model, one, c) for one, c in zip(asked, columns, strict=True)),
         )
         for model in suite.models
-    )
-    return Frame(
+    ]
+    board = Board(
         slug=suite.name,
         suite=suite.name,
         title=suite.title or suite.name,
         description=how_ours_were_made("Every model was", chosen.records),
         columns=columns,
-        rows=rows,
-        noun="model",
         row_header="Model",
         shared_unit=shared_unit(columns),
-        metrics=suite.metrics,
-        waiting=chosen.waiting,
-        left_out=chosen.left_out,
     )
+    return Frame(board=board, rows=rows, noun="model", metrics=suite.metrics, chosen=chosen)
 
 
 def _column(asked: BoardColumn, chosen: Chosen) -> Column:
-    found = (
-        method.measured(asked.metric)
-        for (dataset, _), method in chosen.methods.items()
-        if dataset == asked.dataset
-    )
+    on_data = (m for (dataset, _), m in chosen.methods.items() if dataset == asked.dataset)
+    found = (method.measured(asked.metric) for method in on_data)
     return Column(
         key=f"{asked.dataset}/{asked.metric}",
         label=asked.header,

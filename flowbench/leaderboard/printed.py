@@ -61,17 +61,14 @@ def published(
 
 def rank_published(
     cells: Mapping[str, tuple[Published, Like]], direction: Direction
-) -> dict[str, Place]:
-    """Ranks the printed values of one column among their like, by row.
-
-    Words and blanks have no place.
-    """
+) -> tuple[Place, ...]:
+    """Ranks the printed values of one column among their like; words have no place."""
     contenders = [
         Contender(row=row, like=like, outcomes=(Outcome(value=cell.value),))
         for row, (cell, like) in cells.items()
         if cell.value is not None
     ]
-    return {place.row: place for place in rank(contenders, direction)}
+    return rank(contenders, direction)
 
 
 def placed(cell: Published, place: Place, direction: Direction, notes: Notes) -> Published:

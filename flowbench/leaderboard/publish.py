@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gc
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 FORMATS = {"html": ".html", "md": ".md", "latex": ".tex", "csv": ".csv", "parquet": ".parquet"}
 _LABELS = {"md": "Markdown", "latex": "LaTeX", "csv": "CSV", "parquet": "Parquet"}
+_TWINS = {"html": "index.html", "md": "board.md"}  # of a board that has a folder
 _RUNS = "runs"  # attempts without a database are a store to be rebuilt, not an empty one
 
 
@@ -133,17 +134,14 @@ def read_source(results: Path, job_ids: Sequence[str] | None = None) -> Source:
         job_ids: Only these jobs; None takes all.
     """
     records = [portable_record(r) for r in queries.standing_attempts(results, job_ids)]
+    every = (m for record in records for m in record.measurements)
     models = (check for check in latest_checks(results) if check.kind == "model")
     return Source(
         records=records,
         checks={check.name: portable_check(check) for check in models},
         newest_code=newest_code(records),
-        metrics=_installed_metrics() if any(map(_lacks_presentation, records)) else {},
+        metrics=_installed_metrics() if any(m.role is None for m in every) else {},
     )
-
-
-def _lacks_presentation(record: AttemptRow) -> bool:
-    return any(m.role is None for m in record.measurements)
 
 
 def _installed_metrics() -> dict[str, MetricSpec]:
@@ -159,10 +157,9 @@ def _completed(
     if not shown:
         return source
     alone = [method.first.attempt_id for method in methods(shown, {}) if method.is_single]
-    contents = {}
-    if with_details:
-        found = queries.attempt_contents(results, [record.attempt_id for record in shown])
-        contents = {c.record.attempt_id: c for c in found}
+    ids = [record.attempt_id for record in shown] if with_details else []
+    found = queries.attempt_contents(results, ids) if ids else []
+    contents = {c.record.attempt_id: c for c in found}
     return replace(source, log_prob=queries.per_example(results, alone), contents=contents)
 
 
@@ -245,14 +242,8 @@ def write_boards(
     check_formats(formats)
     if folders and "html" in formats:
         formats = tuple(dict.fromkeys((*formats, "md")))
-    site = _Site(alone=len(found) == 1 and not folders, folders=folders)
-    pages: dict[str, str | bytes] = {}
-    for name in formats:
-        pages |= (
-            _render_html(found, formats, site) if name == "html" else _render(found, name, site)
-        )
     try:
-        return [_write(out / name, content) for name, content in pages.items()]
+        return [_write(out / name, content) for name, content in _pages(found, formats, folders)]
     except OSError as exc:
         raise LeaderboardError(
             f"cannot write boards to {out}: {exc.strerror}; choose another folder with --out"
@@ -270,67 +261,42 @@ def check_formats(formats: Sequence[str]) -> None:
         raise LeaderboardError(f"unknown format {unknown[0]!r}; expected {', '.join(FORMATS)}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Site:
-    """Where the files of boards lie.
+def _pages(
+    found: Sequence[Board], formats: Sequence[str], folders: bool
+) -> Iterator[tuple[str, str | bytes]]:
+    """File names and contents."""
+    from flowbench.leaderboard.render import csv, html, latex, markdown, parquet
 
-    Attributes:
-        alone: There is one board, and its page is the first.
-        folders: Each board has a folder of its own.
-    """
-
-    alone: bool
-    folders: bool
-
-    def file(self, board: Board, suffix: str) -> str:
-        """A board's file, from the folder of all."""
-        name = self.beside(board, suffix)
-        return f"{board.slug}/{name}" if self.folders else name
-
-    def beside(self, board: Board, suffix: str) -> str:
-        """A board's file, from its own page."""
-        if suffix == FORMATS["md"] and self.folders:
-            return "board.md"
-        is_first = suffix == FORMATS["html"] and (self.alone or self.folders)
-        return f"{'index' if is_first else board.slug}{suffix}"
-
-    @property
-    def home(self) -> str:
-        """The list of boards, from the page of one; empty without a list."""
-        return "" if self.alone else "../index.html" if self.folders else "index.html"
-
-
-def _render(found: Sequence[Board], name: str, site: _Site) -> dict[str, str | bytes]:
-    """File names and contents in one format."""
-    from flowbench.leaderboard.render import csv, latex, markdown, parquet
-
-    renderers: Mapping[str, Callable[[Board], str | bytes]] = {
+    alone = len(found) == 1 and not folders
+    renderers: dict[str, Callable[[Board], str | bytes]] = {
         "md": markdown.render,
         "latex": latex.render,
         "csv": csv.render,
         "parquet": parquet.render,
     }
-    pages = {site.file(board, FORMATS[name]): renderers[name](board) for board in found}
-    if name == "md" and site.folders:
-        named = [(site.file(board, FORMATS["md"]), board) for board in found]
-        pages["index.md"] = markdown.render_index(named)
-    return pages
+    indexes = {"html": html.render_index, "md": markdown.render_index}
 
+    def beside(board: Board, name: str) -> str:
+        """A board's file, from its own page."""
+        twin = _TWINS.get(name) if folders else "index.html" if alone and name == "html" else None
+        return twin or f"{board.slug}{FORMATS[name]}"
 
-def _render_html(
-    found: Sequence[Board], formats: Sequence[str], site: _Site
-) -> dict[str, str | bytes]:
-    from flowbench.leaderboard.render import html
+    def file(board: Board, name: str) -> str:
+        """A board's file, from the folder of all."""
+        return f"{board.slug}/{beside(board, name)}" if folders else beside(board, name)
 
-    others = [name for name in formats if name in _LABELS]
-    named = [(site.file(board, FORMATS["html"]), board) for board in found]
-    pages: dict[str, str | bytes] = {}
-    if not site.alone:
-        pages["index.html"] = html.render_index(named)
-    for file, board in named:
-        downloads = [(_LABELS[name], site.beside(board, FORMATS[name])) for name in others]
-        pages[file] = html.render(board, home=site.home, downloads=downloads)
-    return pages
+    for name in formats:
+        if name in indexes and (folders or (name == "html" and not alone)):
+            yield f"index{FORMATS[name]}", indexes[name]([(file(b, name), b) for b in found])
+        for board in found:
+            if name == "html":
+                home = "" if alone else "../index.html" if folders else "index.html"
+                links = [
+                    (_LABELS[other], beside(board, other)) for other in formats if other != name
+                ]
+                yield file(board, name), html.render(board, home=home, downloads=links)
+            else:
+                yield file(board, name), renderers[name](board)
 
 
 def _write(path: Path, content: str | bytes) -> Path:

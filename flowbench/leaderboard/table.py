@@ -22,44 +22,16 @@ if TYPE_CHECKING:
 Kind = Literal["number", "text", "check", "stars"]
 """What a column's cells are; checks are ``✓`` and ``×``, stars ``★`` out of five."""
 
+_NUMBERS = {"published_value", "published_device_hours", "mean", "half_width", "device_hours"}
+_FLAGS = {"published_best", "published_unlike", "best", "unlike", "struck"}
 FIELDS: dict[str, type] = {
-    "board": str,
-    "group": str,
-    "method": str,
-    "mark": str,
-    "about": str,
-    "model": str,
-    "badges": str,
-    "column": str,
-    "dataset": str,
-    "metric": str,
-    "unit": str,
-    "direction": str,
-    "published_sign": str,
-    "published": str,
-    "published_value": float,
-    "published_rank": str,
-    "published_best": bool,
-    "published_unlike": bool,
-    "published_device_hours": float,
-    "published_note": str,
-    "published_remark": str,
-    "sign": str,
-    "value": str,
-    "interval": str,
-    "words": str,
-    "status": str,
-    "rank": str,
-    "best": bool,
-    "unlike": bool,
-    "struck": bool,
-    "mean": float,
-    "half_width": float,
-    "n": int,
-    "device_hours": float,
-    "note": str,
-    "difference": str,
-    "budget_share": str,
+    name: float if name in _NUMBERS else bool if name in _FLAGS else int if name == "n" else str
+    for name in (
+        "board group method mark about model badges column dataset metric unit direction "
+        "published_sign published published_value published_rank published_best published_unlike "
+        "published_device_hours published_note published_remark sign value interval words status "
+        "rank best unlike struck mean half_width n device_hours note difference budget_share"
+    ).split()
 }
 """Names and types of what `Board.to_frame` says of a cell, in order."""
 
@@ -337,12 +309,12 @@ class Row:
         costs: What using ours costs, lower being better, the most telling first.
     """
 
-    key: str
+    key: str = ""
     name: str
     mark: str = ""
     sub: str = ""
     badges: tuple[str, ...] = ()
-    cells: tuple[Cell, ...]
+    cells: tuple[Cell, ...] = ()
     details: Details = Details()
     others: tuple[tuple[str, Details], ...] = ()
     own: bool = False
@@ -365,7 +337,7 @@ class Group:
     """
 
     name: str
-    rows: tuple[Row, ...]
+    rows: tuple[Row, ...] = ()
     printed: bool = True
 
 
@@ -413,9 +385,9 @@ class Board:
     slug: str
     title: str
     description: str
-    facts: tuple[str, ...]
+    facts: tuple[str, ...] = ()
     columns: tuple[Column, ...]
-    groups: tuple[Group, ...]
+    groups: tuple[Group, ...] = (Group(name=""),)
     notes: tuple[tuple[str, str], ...] = ()
     budget: str = ""
     row_header: str = "Method"
@@ -460,42 +432,28 @@ class Board:
 
         kinds = {str: "string", float: "Float64", int: "Int64", bool: "boolean"}
         lines = list(self._lines())
-        return pd.DataFrame(
-            {
-                name: pd.array([line[name] for line in lines], dtype=kinds[kind])
-                for name, kind in FIELDS.items()
-            }
-        )
+        columns = {
+            name: pd.array([line[name] for line in lines], dtype=kinds[kind])
+            for name, kind in FIELDS.items()
+        }
+        return pd.DataFrame(columns)
 
     def _lines(self) -> Iterator[dict[str, object]]:
-        notes = dict(self.notes)
+        notes = dict(self.notes) | {"": ""}
         for group in self.groups:
             for row in group.rows:
-                about = {
-                    "board": self.slug,
-                    "group": group.name,
-                    "method": row.name,
-                    "mark": row.mark,
-                    "about": row.sub,
-                    "badges": ", ".join(row.badges),
-                }
+                of_row = {"board": self.slug, "group": group.name, "method": row.name}
+                of_row |= {"mark": row.mark, "about": row.sub, "badges": ", ".join(row.badges)}
                 for column, cell in zip(self.columns, row.cells, strict=True):
-                    yield about | _line(column, cell, notes)
-
-
-def _line(column: Column, cell: Cell, notes: dict[str, str]) -> dict[str, object]:
-    published = cell.published or Published(text="")
-    theirs = vars(published) | {"note": notes.get(published.note, "")}
-    return (
-        vars(cell)
-        | {f"published_{name}": value for name, value in theirs.items()}
-        | {
-            "published": published.text,
-            "column": f"{column.label} {column.detail}".strip(),
-            "dataset": cell.dataset or column.dataset,
-            "metric": cell.metric or column.metric,
-            "unit": column.unit,
-            "direction": column.direction,
-            "note": notes.get(cell.note, ""),
-        }
-    )
+                    theirs = cell.published or Published(text="")
+                    printed = {f"published_{name}": value for name, value in vars(theirs).items()}
+                    yield (
+                        vars(column) | of_row | vars(cell) | printed | {
+                            "column": f"{column.label} {column.detail}".strip(),
+                            "dataset": cell.dataset or column.dataset,
+                            "metric": cell.metric or column.metric,
+                            "note": notes[cell.note],
+                            "published": theirs.text,
+                            "published_note": notes[theirs.note],
+                        }
+                    )  # fmt: skip

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -80,10 +81,11 @@ def main(arguments: Sequence[str] | None = None) -> list[Ratio]:
         np.asarray(mapped.x).max()  # into the page cache
         kinds = (("resident", 1 << 62, x), ("memory-mapped", 0, writable))
         for name, resident_bytes, values in kinds:
-            batches.RESIDENT_BYTES = resident_bytes
             tensors = torch.from_numpy(values), torch.from_numpy(labels)
+            with mock.patch.object(batches, "RESIDENT_BYTES", resident_bytes):
+                stream = TrainBatches(mapped, options.batch_size, 0, "cpu")
             runs = (
-                TrainBatches(mapped, options.batch_size, 0, "cpu").next,
+                stream.next,
                 plain_index(*tensors, options.batch_size, select=False),
                 plain_index(*tensors, options.batch_size, select=True),
             )

@@ -65,7 +65,7 @@ def test_folders_give_each_board_a_page_that_leads_back(
     assert call(monkeypatch, "leaderboard", *asked) == 0
     written = [Path(line).relative_to(tmp_path) for line in capsys.readouterr().out.splitlines()]
     page = Path("denseflow-3", "index.html")
-    twins = [page.with_name("board.md"), Path("index.md")]
+    twins = [Path("index.md"), page.with_name("board.md")]
     assert written == [Path("index.html"), page, page.with_name("denseflow-3.csv"), *twins]
     for file in ("index.html", str(page)):
         text = (tmp_path / file).read_text("utf-8")

@@ -50,7 +50,7 @@ def test_equal_printed_values_share_the_best() -> None:
         for row, v in (("a", 3.28), ("b", 3.28), ("c", 3.3))
     }
     places = rank_published(cells, "lower")
-    assert [(p.label, p.best) for p in places.values()] == [
+    assert [(p.label, p.best) for p in places] == [
         ("1=", True),
         ("1=", True),
         ("3", False),
@@ -58,8 +58,8 @@ def test_equal_printed_values_share_the_best() -> None:
 
 
 def test_a_value_alone_is_not_the_best() -> None:
-    places = rank_published({"a": (Published(text="1", value=1.0), Like())}, "lower")
-    assert not places["a"].best
+    (place,) = rank_published({"a": (Published(text="1", value=1.0), Like())}, "lower")
+    assert not place.best
 
 
 def test_what_is_unlike_most_has_a_note_and_no_place() -> None:
@@ -69,7 +69,8 @@ def test_what_is_unlike_most_has_a_note_and_no_place() -> None:
         "b": (Published(text="3", value=3.0), usual),
         "c": (Published(text="1", value=1.0), odd),
     }
-    places, notes = rank_published(cells, "lower"), Notes()
+    places = {place.row: place for place in rank_published(cells, "lower")}
+    notes = Notes()
     found = {row: placed(cell, places[row], "lower", notes) for row, (cell, _) in cells.items()}
     assert [one.best for one in found.values()] == [True, False, False]
     assert (found["c"].rank, found["c"].unlike, found["c"].note) == ("–", True, "a")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
@@ -46,20 +46,23 @@ def new_axes(
     return figure, axes
 
 
+def write(
+    axes: Axes, words: str, at: tuple[float, float], offset: tuple[float, float], **look: Any
+) -> None:
+    """Writes so many pixels from a place; by default muted, to its right, in data's coordinates."""
+    usual = {"ha": "left", "va": "baseline", "color": MUTED, "fontsize": TEXT_PX}
+    placed = {"textcoords": "offset points", "annotation_clip": False}
+    axes.annotate(words, at, xytext=offset, **{**usual, **placed, **look})
+
+
 def title_x(axes: Axes, name: str) -> None:
     """Names the horizontal axis at its right end."""
-    axes.annotate(
-        name, (1.0, 0.0), xycoords="axes fraction", xytext=(0, -30), textcoords="offset points",
-        ha="right", va="bottom", color=MUTED, fontsize=TEXT_PX, annotation_clip=False,
-    )  # fmt: skip
+    write(axes, name, (1.0, 0.0), (0, -30), xycoords="axes fraction", ha="right", va="bottom")
 
 
 def title_y(axes: Axes, name: str) -> None:
     """Names the vertical axis above it, from the figure's left edge."""
-    axes.annotate(
-        name, (0.0, 1.0), xycoords="figure fraction", xytext=(0, -11), textcoords="offset points",
-        ha="left", va="bottom", color=MUTED, fontsize=TEXT_PX, annotation_clip=False,
-    )  # fmt: skip
+    write(axes, name, (0.0, 1.0), (0, -11), xycoords="figure fraction", va="bottom")
 
 
 def set_scale(axes: Axes, which: Literal["x", "y"], scale: Scale, values: Sequence[float]) -> None:

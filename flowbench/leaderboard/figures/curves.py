@@ -5,28 +5,13 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from flowbench.leaderboard.figures.axes import BOTTOM, new_axes, plain, robust, title_x
+from flowbench.leaderboard.figures import svg
+from flowbench.leaderboard.figures.axes import BOTTOM, new_axes, plain, robust, title_x, write
 from flowbench.leaderboard.figures.labels import spread
-from flowbench.leaderboard.figures.svg import (
-    ACCENT,
-    INK,
-    LINE,
-    MUTED,
-    TEXT_PX,
-    WIDTH,
-    as_image,
-    draw,
-    element,
-    finish,
-    part_gid,
-    settings,
-    take_parts,
-    text,
-)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,15 +56,14 @@ def curves(series: Sequence[Series], *, prefix: str, title: str, height: int = 2
         An ``svg`` element.
     """
     labelled = any(s.label for s in series)
-    with settings():
+    with svg.settings():
         figure, axes = _axes(series, height, 84 if labelled else _RIGHT, BOTTOM)
         for s in series:
-            axes.plot(
-                s.x, s.y, color=ACCENT if s.lead else LINE, linewidth=1.5 if s.lead else 1.0
-            )  # fmt: skip
+            colour, width = (svg.ACCENT, 1.5) if s.lead else (svg.LINE, 1.0)
+            axes.plot(s.x, s.y, color=colour, linewidth=width)
         title_x(axes, "charged seconds")
         _end_labels(axes, [s for s in series if s.label and len(s.y)], height)
-        return finish(figure, prefix, title)
+        return svg.finish(figure, prefix, title)
 
 
 def _axes(series: Sequence[Series], height: int, right: int, bottom: int) -> tuple[Figure, Axes]:
@@ -98,11 +82,8 @@ def _end_labels(axes: Axes, labelled: Sequence[Series], height: int) -> None:
     gap = _LABEL_GAP * (high - low) / (height - _TOP - BOTTOM)
     ordered = sorted(labelled, key=lambda s: (s.y[-1], s.label))
     for s, at in zip(ordered, spread([max(s.y[-1], low) for s in ordered], gap, high), strict=True):
-        axes.annotate(
-            s.label, (1.0, at), xycoords=("axes fraction", "data"), xytext=(5, 0),
-            textcoords="offset points", va="center", color=ACCENT if s.lead else MUTED,
-            fontsize=TEXT_PX, annotation_clip=False,
-        )  # fmt: skip
+        look = {"va": "center", "color": svg.ACCENT if s.lead else svg.MUTED}
+        write(axes, s.label, (1.0, at), (5, 0), xycoords=("axes fraction", "data"), **look)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,65 +118,59 @@ def panels(
     Returns:
         ``symbol`` elements, and an ``svg`` element for each that needs them on the same page.
     """
-    with settings():
+    with svg.settings():
         every = [s for panel in found for s in panel.series]
         figure, axes = _axes(every, height, _RIGHT, _TWO_SCALES)
         for devices in {panel.devices for panel in found}:
             _draw_hours(axes, devices)
         for number, panel in enumerate(found):
+            gid = svg.part_gid(f"panel-{number}")
             for s in panel.series:
-                axes.plot(s.x, s.y, color=ACCENT, linewidth=1.25, gid=part_gid(f"panel-{number}"))
-            _draw_paper(axes, panel.paper, part_gid(f"panel-{number}"))
-        root = draw(figure, name)
-    parts = take_parts(root)
+                axes.plot(s.x, s.y, color=svg.ACCENT, linewidth=1.25, gid=gid)
+            _draw_paper(axes, panel.paper, f"panel-{number}")
+        root = svg.draw(figure, name)
+    parts = svg.take_parts(root)
     symbols = {name: list(root)}
     symbols |= {f"{name}-{part}": some for part, some in parts.items() if "devices" in part}
     drawn = []
     for number, panel in enumerate(found):
-        svg = element("svg", viewBox=f"0 0 {WIDTH} {height}")
-        as_image(svg, height, panel.title)
-        svg.append(element("use", href=f"#{name}"))
-        svg.append(element("use", href=f"#{name}-devices-{panel.devices}"))
-        svg.extend(parts.get(f"panel-{number}", ()))
-        drawn.append(text(svg))
-    return "".join(text(_symbol(key, some, height)) for key, some in symbols.items()), drawn
+        image = svg.element("svg", viewBox=f"0 0 {svg.WIDTH} {height}")
+        svg.as_image(image, height, panel.title)
+        for used in (name, f"{name}-devices-{panel.devices}"):
+            image.append(svg.element("use", href=f"#{used}"))
+        image.extend(parts.get(f"panel-{number}", ()))
+        drawn.append(svg.text(image))
+    return "".join(_symbol(*one, height) for one in symbols.items()), drawn
 
 
-def _symbol(name: str, content: Sequence[ET.Element], height: int) -> ET.Element:
-    symbol = element("symbol", id=name, viewBox=f"0 0 {WIDTH} {height}")
+def _symbol(name: str, content: Sequence[ET.Element], height: int) -> str:
+    symbol = svg.element("symbol", id=name, viewBox=f"0 0 {svg.WIDTH} {height}")
     symbol.extend(content)
-    return symbol
+    return svg.text(symbol)
 
 
 def _draw_hours(axes: Axes, devices: int) -> None:
     """Device-hours under the seconds, and what the two lines of numbers are."""
-    gid, (left, right) = part_gid(f"devices-{devices}"), axes.get_xlim()
+    (left, right), look = axes.get_xlim(), _below(f"devices-{devices}")
     for tick in (float(t) for t in axes.get_xticks() if left <= t <= right):
-        _write(axes, plain(tick * devices / 3600), (tick, 0.0), (0, _HOURS_BELOW), "center", gid)
-    _write(axes, _TWO_NUMBERS, (right, 0.0), (0, _TITLE_BELOW), "right", gid)
+        hours = plain(tick * devices / 3600)
+        write(axes, hours, (tick, 0.0), (0, _HOURS_BELOW), ha="center", **look)
+    write(axes, _TWO_NUMBERS, (right, 0.0), (0, _TITLE_BELOW), ha="right", **look)
 
 
-def _draw_paper(axes: Axes, value: float | None, gid: str) -> None:
-    low, high = axes.get_ylim()
-    right = axes.get_xlim()[1]
+def _draw_paper(axes: Axes, value: float | None, part: str) -> None:
+    (low, high), right, look = axes.get_ylim(), axes.get_xlim()[1], _below(part)
     if value is not None and value < low:
         # At the top, where a curve that comes down leaves room.
-        _write(axes, f"paper: {value:g}, below ↓", (right, 1.0), (0, -10), "right", gid)
+        below = f"paper: {value:g}, below ↓"
+        write(axes, below, (right, 1.0), (0, -10), ha="right", **look)
     elif value is not None and value <= high:
-        axes.axhline(value, color=INK, linewidth=1, linestyle=(0, (3, 3)), gid=gid)
-        _write(axes, "paper", (right, (value - low) / (high - low)), (0, 4), "right", gid)
+        dashes: dict[str, Any] = {"color": svg.INK, "linewidth": 1, "linestyle": (0, (3, 3))}
+        axes.axhline(value, gid=look["gid"], **dashes)
+        at = (right, (value - low) / (high - low))
+        write(axes, "paper", at, (0, 4), ha="right", **look)
 
 
-def _write(
-    axes: Axes,
-    words: str,
-    at: tuple[float, float],
-    offset: tuple[float, float],
-    align: Literal["center", "right"],
-    gid: str,
-) -> None:
-    """Writes at a position in seconds, and in parts of the axes' height."""
-    axes.annotate(
-        words, at, xycoords=("data", "axes fraction"), xytext=offset, textcoords="offset points",
-        ha=align, va="baseline", color=MUTED, fontsize=TEXT_PX, annotation_clip=False, gid=gid,
-    )  # fmt: skip
+def _below(part: str) -> dict[str, Any]:
+    """Of a text at a position in seconds and in parts of the axes' height."""
+    return {"xycoords": ("data", "axes fraction"), "gid": svg.part_gid(part)}

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from flowbench.leaderboard.figures.axes import BOTTOM, new_axes, padded, title_x
+from flowbench.leaderboard.figures import svg
+from flowbench.leaderboard.figures.axes import BOTTOM, new_axes, padded, title_x, write
 from flowbench.leaderboard.figures.shapes import marker
-from flowbench.leaderboard.figures.svg import ACCENT, INK, RULE, TEXT_PX, finish, gid_of, settings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +49,7 @@ def strips(groups: Sequence[Strip], *, prefix: str, title: str, x_title: str) ->
         An ``svg`` element.
     """
     height = _STRIP * len(groups) + _TOP + BOTTOM
-    with settings():
+    with svg.settings():
         figure, axes = new_axes(height, left=6, right=12, top=_TOP)
         axes.set_xlim(*padded([x for g in groups for _, x in (*g.published, *g.reproduced)], 0.04))
         axes.set_ylim(len(groups), 0)
@@ -58,31 +58,23 @@ def strips(groups: Sequence[Strip], *, prefix: str, title: str, x_title: str) ->
         for place, strip in enumerate(groups):
             _draw(axes, place, strip)
         title_x(axes, x_title)
-        return finish(figure, prefix, title, _in_words(groups))
+        return svg.finish(figure, prefix, title, _in_words(groups))
 
 
 def _draw(axes: Axes, place: int, strip: Strip) -> None:
-    axes.axhline(place + 0.68, color=RULE, linewidth=1, zorder=1)
-    axes.annotate(
-        strip.name, (0.0, place), xycoords=("axes fraction", "data"), xytext=(-6, -2),
-        textcoords="offset points", ha="left", va="top", color=INK, fontsize=TEXT_PX,
-        annotation_clip=False,
-    )  # fmt: skip
-    _marks(axes, strip.published, place, "|", 9, INK)
-    _marks(axes, strip.reproduced, place, marker(strip.group), 5, ACCENT)
-
-
-def _marks(
-    axes: Axes, found: Sequence[tuple[str, float]], place: int, shape: str, size: int, colour: str
-) -> None:
-    if found:
-        axes.plot(
-            [x for _, x in found], [place + 0.68] * len(found), shape, color=colour, zorder=3,
-            markersize=size, gid=gid_of(row for row, _ in found),
-        )  # fmt: skip
+    axes.axhline(place + 0.68, color=svg.RULE, linewidth=1, zorder=1)
+    across = ("axes fraction", "data")
+    write(axes, strip.name, (0.0, place), (-6, -2), xycoords=across, va="top", color=svg.INK)
+    for found, shape, size, colour in (
+        (strip.published, "|", 9, svg.INK),
+        (strip.reproduced, marker(strip.group), 5, svg.ACCENT),
+    ):
+        if found:
+            xs, ys = [x for _, x in found], [place + 0.68] * len(found)
+            gid = svg.gid_of(row for row, _ in found)
+            axes.plot(xs, ys, shape, color=colour, zorder=3, markersize=size, gid=gid)
 
 
 def _in_words(groups: Sequence[Strip]) -> str:
-    return " ".join(
-        f"{g.name}: {len(g.published)} published, {len(g.reproduced)} reproduced." for g in groups
-    )
+    counts = ((g.name, len(g.published), len(g.reproduced)) for g in groups)
+    return " ".join(f"{name}: {p} published, {r} reproduced." for name, p, r in counts)

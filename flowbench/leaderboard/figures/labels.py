@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 Box = tuple[float, float, float, float]
 """Left, bottom, right, top, in pixels."""
@@ -14,33 +15,27 @@ _GAP = 7.0
 _REACH = 5.0  # half the side of what a mark covers
 
 
-@dataclass(frozen=True, kw_only=True)
-class Offset:
+class Offset(NamedTuple):
     """Where a label stands relative to its point.
 
     Attributes:
         dx: Pixels to the right.
         dy: Pixels up, to the label's bottom.
-        align: Which end of the label is there: ``left``, ``center`` or ``right``.
+        align: Which end of the label is there.
     """
 
     dx: float
     dy: float
-    align: str
+    align: Literal["left", "center", "right"]
 
 
+# The most welcome first.
 _OFFSETS = (
-    Offset(dx=_GAP, dy=-4, align="left"),
-    Offset(dx=-_GAP, dy=-4, align="right"),
-    Offset(dx=5, dy=5, align="left"),
-    Offset(dx=5, dy=-15, align="left"),
-    Offset(dx=-5, dy=5, align="right"),
-    Offset(dx=-5, dy=-15, align="right"),
-    Offset(dx=0, dy=_GAP, align="center"),
-    Offset(dx=0, dy=-18, align="center"),
-    Offset(dx=16, dy=12, align="left"),
-    Offset(dx=16, dy=-22, align="left"),
-)
+    Offset(_GAP, -4, "left"), Offset(-_GAP, -4, "right"),
+    Offset(5, 5, "left"), Offset(5, -15, "left"), Offset(-5, 5, "right"), Offset(-5, -15, "right"),
+    Offset(0, _GAP, "center"), Offset(0, -18, "center"),
+    Offset(16, 12, "left"), Offset(16, -22, "left"),
+)  # fmt: skip
 
 
 @dataclass(kw_only=True)
@@ -62,76 +57,38 @@ class Layout:
     taken: list[Box] = field(default_factory=list)
 
     def block(self, points: Iterable[tuple[float, float]]) -> None:
-        """Keeps labels off marks.
-
-        Args:
-            points: Their centres.
-        """
+        """Keeps labels off the marks around points."""
         self.taken += [(x - _REACH, y - _REACH, x + _REACH, y + _REACH) for x, y in points]
 
     def place(self, x: float, y: float, label: str) -> Offset | None:
-        """Finds room for a label, and takes it.
-
-        Args:
-            x: The point's position.
-            y: The point's position.
-            label: The text.
-
-        Returns:
-            Where it stands; None if there is no room.
-        """
+        """Finds room for the label of a point, and takes it; None if there is none."""
         for offset in _OFFSETS:
             box = extent(x, y, label, offset)
-            if self._inside(box) and not any(overlap(box, other) for other in self.taken):
+            if self._holds(box) and not any(overlap(box, other) for other in self.taken):
                 self.taken.append(box)
                 return offset
         return None
 
-    def _inside(self, box: Box) -> bool:
+    def _holds(self, box: Box) -> bool:
         left, bottom, right, top = box
         across = left >= self.left and right <= self.width
         return across and bottom >= self.bottom and top <= self.height
 
 
 def extent(x: float, y: float, label: str, offset: Offset) -> Box:
-    """The box that a label covers.
-
-    Args:
-        x: The point's position.
-        y: The point's position.
-        label: The text.
-        offset: Where it stands.
-
-    Returns:
-        The box.
-    """
+    """The box that the label of a point covers."""
     width = text_width(label)
     left = x + offset.dx - {"left": 0.0, "center": width / 2, "right": width}[offset.align]
     return (left, y + offset.dy, left + width, y + offset.dy + _HEIGHT)
 
 
 def text_width(label: str) -> float:
-    """About how wide a text is at 11 px.
-
-    Args:
-        label: The text.
-
-    Returns:
-        Pixels.
-    """
+    """About how many pixels wide a text is at 11 px."""
     return _CHAR * len(label)
 
 
 def overlap(a: Box, b: Box) -> bool:
-    """Whether two boxes share any room.
-
-    Args:
-        a: The one.
-        b: The other.
-
-    Returns:
-        True if they do.
-    """
+    """Whether two boxes share any room."""
     return a[0] < b[2] and a[2] > b[0] and a[1] < b[3] and a[3] > b[1]
 
 
@@ -142,9 +99,6 @@ def spread(positions: Sequence[float], gap: float, highest: float) -> list[float
         positions: In ascending order.
         gap: Least distance.
         highest: Where the last may be at most.
-
-    Returns:
-        The new positions.
     """
     moved: list[float] = []
     for at in positions:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 from flowbench.api.specs import Scale
+from flowbench.leaderboard.figures import svg
 from flowbench.leaderboard.figures.axes import (
     BOTTOM,
     LEFT,
@@ -16,21 +17,10 @@ from flowbench.leaderboard.figures.axes import (
     set_scale,
     title_x,
     title_y,
+    write,
 )
 from flowbench.leaderboard.figures.labels import Layout
 from flowbench.leaderboard.figures.shapes import marker
-from flowbench.leaderboard.figures.svg import (
-    ACCENT,
-    INK,
-    LINE,
-    MUTED,
-    PAGE,
-    TEXT_PX,
-    WIDTH,
-    finish,
-    gid_of,
-    settings,
-)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,9 +31,9 @@ _MAX_LABELS = 15
 _TOP = 20
 _STRIDE = 8.0  # pixels between the places that keep labels off the front
 _LOOKS: Mapping[Kind, Mapping[str, Any]] = {
-    "reproduced": {"color": ACCENT, "markerfacecolor": ACCENT, "zorder": 4},
-    "unranked": {"color": LINE, "markerfacecolor": PAGE, "zorder": 3},
-    "published": {"color": INK, "markerfacecolor": PAGE, "zorder": 3},
+    "reproduced": {"color": svg.ACCENT, "markerfacecolor": svg.ACCENT, "zorder": 4},
+    "unranked": {"color": svg.LINE, "markerfacecolor": svg.PAGE, "zorder": 3},
+    "published": {"color": svg.INK, "markerfacecolor": svg.PAGE, "zorder": 3},
 }
 
 
@@ -101,29 +91,22 @@ def scatter(
         An ``svg`` element.
     """
     best = front([p for p in points if p.kind == "reproduced"], higher_is_better=higher_is_better)
-    with settings():
+    with svg.settings():
         figure, axes = new_axes(height, right=12, top=_TOP)
         set_scale(axes, "x", x_scale, [p.x for p in points])
         set_scale(axes, "y", y_scale, [y for p in points for y in _ends(p)])
-        _draw_front(axes, best)
-        _draw_leaders(axes, points)
+        _draw_lines(axes, points, best)
         _draw_points(axes, points)
         title_x(axes, x_title)
         title_y(axes, y_title)
         _draw_labels(axes, points, best, height)
-        return finish(figure, prefix, title, _in_words(best))
+        names = ", ".join(p.label for p in best)
+        front_in_words = f"Nothing reproduced beats these in both, cheapest first: {names}."
+        return svg.finish(figure, prefix, title, front_in_words if best else "")
 
 
 def front(points: Sequence[Point], *, higher_is_better: bool = False) -> list[Point]:
-    """The Pareto front: those that nothing beats in both quality and cost.
-
-    Args:
-        points: The points; a lower cost is better.
-        higher_is_better: Which way quality goes.
-
-    Returns:
-        The front, by cost.
-    """
+    """The Pareto front, by cost: those that nothing beats in both quality and cost."""
     sign = -1.0 if higher_is_better else 1.0
     best: list[Point] = []
     for p in sorted(points, key=lambda p: (p.x, sign * p.y, p.label)):
@@ -132,36 +115,21 @@ def front(points: Sequence[Point], *, higher_is_better: bool = False) -> list[Po
     return best
 
 
-def _in_words(best: Sequence[Point]) -> str:
-    names = ", ".join(p.label for p in best)
-    return f"Nothing reproduced beats these in both, cheapest first: {names}." if names else ""
-
-
 def _ends(p: Point) -> tuple[float, float]:
     half = p.half_width or 0.0
     return p.y - half, p.y + half
 
 
-def _draw_front(axes: Axes, best: Sequence[Point]) -> None:
-    if not best:
-        return
-    right = axes.get_xlim()[1]
-    axes.step(
-        [*(p.x for p in best), right], [*(p.y for p in best), best[-1].y], where="post",
-        color=ACCENT, linewidth=0.75, zorder=2,
-    )  # fmt: skip
-
-
-def _draw_leaders(axes: Axes, points: Sequence[Point]) -> None:
-    """Joins what is ours to what the paper has for the same row."""
+def _draw_lines(axes: Axes, points: Sequence[Point], best: Sequence[Point]) -> None:
+    """The front, and leaders from what is ours to what the paper has for the same row."""
+    if best:
+        xs, ys = [*(p.x for p in best), axes.get_xlim()[1]], [*(p.y for p in best), best[-1].y]
+        axes.step(xs, ys, where="post", color=svg.ACCENT, linewidth=0.75, zorder=2)
     published = {p.row: p for p in points if p.kind == "published"}
     pairs = [(p, published[p.row]) for p in points if p.kind != "published" and p.row in published]
-    gap = math.nan
-    axes.plot(
-        [x for ours, theirs in pairs for x in (ours.x, theirs.x, gap)],
-        [y for ours, theirs in pairs for y in (ours.y, theirs.y, gap)],
-        color=LINE, linewidth=1, zorder=1, linestyle=(0, (1, 2.5)),
-    )  # fmt: skip
+    xs = [x for ours, theirs in pairs for x in (ours.x, theirs.x, math.nan)]
+    ys = [y for ours, theirs in pairs for y in (ours.y, theirs.y, math.nan)]
+    axes.plot(xs, ys, color=svg.LINE, linewidth=1, zorder=1, linestyle=(0, (1, 2.5)))
 
 
 def _draw_points(axes: Axes, points: Sequence[Point]) -> None:
@@ -172,34 +140,32 @@ def _draw_points(axes: Axes, points: Sequence[Point]) -> None:
     for (kind, group), some in sorted(alike.items()):
         look = _LOOKS[kind]
         bars = [(p.x, *_ends(p)) for p in some if p.half_width]
-        axes.plot(
-            [x for x, _, _ in bars for _ in range(3)],
-            [y for _, low, high in bars for y in (low, high, math.nan)],
-            color=look["color"], linewidth=1, zorder=look["zorder"],
-        )  # fmt: skip
-        axes.plot(
-            [p.x for p in some], [p.y for p in some], marker(group), markersize=6,
-            markeredgewidth=1.1, gid=gid_of(p.row for p in some), **look,
-        )  # fmt: skip
+        xs = [x for x, _, _ in bars for _ in range(3)]
+        ys = [y for _, low, high in bars for y in (low, high, math.nan)]
+        axes.plot(xs, ys, color=look["color"], linewidth=1, zorder=look["zorder"])
+        marks: dict[str, Any] = {
+            "markersize": 6,
+            "markeredgewidth": 1.1,
+            "gid": svg.gid_of(p.row for p in some),
+        }
+        axes.plot([p.x for p in some], [p.y for p in some], marker(group), **marks, **look)
 
 
 def _draw_labels(axes: Axes, points: Sequence[Point], best: Sequence[Point], height: int) -> None:
     """Writes labels, the most telling first, where there is room."""
-    layout = Layout(width=WIDTH, height=height - _TOP + 4, left=LEFT, bottom=BOTTOM)
+    layout = Layout(width=svg.WIDTH, height=height - _TOP + 4, left=LEFT, bottom=BOTTOM)
     at = {id(p): _pixels(axes, p) for p in points}
     layout.block(at.values())
     layout.block(_along(axes, best))
     first = {id(p) for p in best} | {id(p) for p in points if p.lead}
     shown = points if len(points) <= _MAX_LABELS else [p for p in points if id(p) in first]
     for p in sorted(shown, key=lambda p: (id(p) not in first, p.y, p.x, p.label, p.kind)):
-        said = f"{p.label}, unranked" if p.kind == "unranked" else p.label
-        offset = layout.place(*at[id(p)], said)
+        label = f"{p.label}, unranked" if p.kind == "unranked" else p.label
+        offset = layout.place(*at[id(p)], label)
         if offset is not None:
-            axes.annotate(
-                said, (p.x, p.y), xytext=(offset.dx, offset.dy), textcoords="offset points",
-                ha=offset.align, va="bottom", color=INK if p.kind == "reproduced" else MUTED,
-                fontsize=TEXT_PX, zorder=5, annotation_clip=False,
-            )  # fmt: skip
+            look = {"color": svg.INK if p.kind == "reproduced" else svg.MUTED, "zorder": 5}
+            at_mark, away = (p.x, p.y), (offset.dx, offset.dy)
+            write(axes, label, at_mark, away, ha=offset.align, va="bottom", **look)
 
 
 def _along(axes: Axes, best: Sequence[Point]) -> Iterator[tuple[float, float]]:

@@ -50,14 +50,16 @@ CASES: dict[str, tuple[str, DatasetInfo, dict[str, Any]]] = {
     "tarflow, couplings": ("tarflow", SMALL, {**TARFLOW, "block": "coupling"}),
     "tarflow, only shifts": ("tarflow", SMALL, {**TARFLOW, "volume_preserving": True}),
 }
-# The eager backend does not draw dropout again as it was; what backends partition by does.
+# Recomputing under the eager backend draws another dropout, which no backend in use does.
 BACKENDS = {"glow, recomputed": "aot_eager"}
 NOT_TRAINED = {"histogram": "it is fitted, so that it has no loss to compile"}
 
 REGISTRY = load_registry(PluginSelection(only=("flowbench",)))
 
 
-def _model(name: str, data: Any, overrides: dict[str, Any]) -> tuple[GenerativeModel, Batch]:
+def _model(
+    name: str, data: DatasetInfo, overrides: dict[str, Any]
+) -> tuple[GenerativeModel, Batch]:
     configured = configure(REGISTRY, name, data, overrides)
     assert configured.config.full_graph
     model = build_model(REGISTRY, name, configured.config.model_dump(), data)

@@ -1,10 +1,9 @@
-"""How columns stand on a page: their headings, and the room that makes decimal points meet."""
+"""How columns stand on a page: the room that makes decimal points meet."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from flowbench.leaderboard.table import Board, Cell, Column
 
@@ -13,53 +12,14 @@ _NUMBER = re.compile(r"([-\u2212<]?[0-9][0-9,]*(?:\.[0-9]+)?|[-\u2212<]?\.[0-9]+
 _RANGE = re.compile(r"\s*[-–/=×0-9]")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Heading:
-    """A column's heading.
-
-    Attributes:
-        column: The column.
-        number: Its class on the page, ``c1`` for the first.
-        below: What stands under the label: unit and direction, where columns differ in them.
-        two_lines: Columns differ, so that every heading keeps a second line.
-    """
-
-    column: Column
-    number: str
-    below: str
-    two_lines: bool
-
-
-def headings(board: Board) -> list[Heading]:
-    """The headings of a board.
-
-    Args:
-        board: The board.
-
-    Returns:
-        One for each column.
-    """
-    two_lines = not board.shared_unit and any(map(_below, board.columns))
-    return [
-        Heading(column=column, number=f"c{i}", below=_below(column), two_lines=two_lines)
-        for i, column in enumerate(board.columns, start=1)
-    ]
-
-
-def _below(column: Column) -> str:
+def below(column: Column) -> str:
+    """What stands under a heading: unit and direction, where columns differ in them."""
     arrow = {"lower": "↓", "higher": "↑"}.get(column.direction, "")
     return " ".join(part for part in (column.detail, arrow) if part)
 
 
 def style(board: Board) -> str:
-    """Rules that give each column the room of its longest number.
-
-    Args:
-        board: The board.
-
-    Returns:
-        Style rules.
-    """
+    """Style rules that give each column the room of its longest number."""
     rules = []
     for i, cells in enumerate(zip(*(row.cells for row in board.rows), strict=True), start=1):
         found = [head for cell in cells for head in numbers_of(cell)]
@@ -69,14 +29,7 @@ def style(board: Board) -> str:
 
 
 def numbers_of(cell: Cell) -> Iterator[str]:
-    """The numbers of a cell that line up with those above and below.
-
-    Args:
-        cell: The cell.
-
-    Yields:
-        The published and the reproduced number, if there are any.
-    """
+    """The published and the reproduced number, which line up with those above and below."""
     for text in (cell.published.text if cell.published else "", cell.value):
         head, _ = split(text)
         if head:
@@ -104,13 +57,6 @@ def _width(number: str) -> float:
 
 
 def decimals(number: str) -> tuple[int, bool]:
-    """The decimals of a printed number.
-
-    Args:
-        number: The number.
-
-    Returns:
-        How many, and whether there is a point.
-    """
+    """How many decimals a printed number has, and whether there is a point."""
     _, point, fraction = number.partition(".")
     return len(fraction), bool(point)

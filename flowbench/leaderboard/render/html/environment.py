@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
@@ -16,26 +16,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from flowbench.leaderboard import numbers, words
+from flowbench.leaderboard.render.html.columns import below
+from flowbench.leaderboard.render.html.panel import settings
 
 # The index has a theme and a link, and nothing to sort.
 _INDEX_SCRIPTS = ("1-state.js", "2-theme.js")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shell:
-    """What stands in a page besides its content; all of it our own text.
-
-    Attributes:
-        style: The style sheet.
-        early: What runs before anything is painted.
-        script: What runs once the page is there.
-        policy: The content security policy that allows these three alone.
-    """
-
-    style: Markup
-    early: Markup
-    script: Markup
-    policy: str
+_NUMBER = re.compile(r"(\D*?)([0-9][0-9.,]*(?:\s?%)?)(.*)", re.DOTALL)
 
 
 def render_page(template: str, content: dict[str, Any], *, style: str = "") -> str:
@@ -45,24 +31,18 @@ def render_page(template: str, content: dict[str, Any], *, style: str = "") -> s
         template: Its name.
         content: Its variables.
         style: Rules of this page alone.
-
-    Returns:
-        The page.
     """
-    shell = _shell(style, scripts=None if template == "board.html.j2" else _INDEX_SCRIPTS)
-    return _environment().get_template(template).render(content | {"shell": shell})
-
-
-def _shell(style: str, scripts: Sequence[str] | None) -> Shell:
-    sheet = _joined("css") + style
-    early = _early()
+    scripts = None if template == "board.html.j2" else _INDEX_SCRIPTS
+    sheet, early = _joined("css") + style, _early()
     script = f'"use strict";\n(() => {{\n{_joined("js", scripts)}}})();\n'
-    return Shell(
-        style=Markup(sheet),
-        early=Markup(early),
-        script=Markup(script),
-        policy=_policy(sheet, early, script),
-    )
+    # All of it our own text; `early` runs before anything is painted.
+    shell: dict[str, str] = {
+        "style": Markup(sheet),
+        "early": Markup(early),
+        "script": Markup(script),
+    }
+    shell["policy"] = _policy(sheet, early, script)
+    return _environment().get_template(template).render(content | {"shell": shell})
 
 
 def _policy(style: str, early: str, script: str) -> str:
@@ -114,12 +94,20 @@ def _environment() -> Environment:
         "seconds": numbers.duration,
         "version": version("flowbench"),
     }
-    environment.filters |= {"printable": words.printable, "data_uri": _data_uri, "log": _log}
+    environment.filters |= {
+        "printable": words.printable,
+        "log": _log,
+        "below": below,
+        "settings": settings,
+        "around_number": _around_number,
+    }
     return environment
 
 
-def _data_uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+def _around_number(text: str) -> tuple[str, str, str]:
+    """A text before its first number, the number, and what follows it."""
+    match = _NUMBER.fullmatch(text)
+    return (match[1], match[2], match[3]) if match else ("", "", text)
 
 
 def _log(text: str) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from flowbench.leaderboard import figures, numbers, words
-from flowbench.leaderboard.render.html.rows import RowView
+from flowbench.leaderboard import figures, words
 from flowbench.leaderboard.render.html.samples import address, limit
 from flowbench.leaderboard.table import Board, Details, Row
 
@@ -26,53 +25,11 @@ class CurvesOfRows:
     drawings: Mapping[tuple[str, str], Markup]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stretch:
-    """A part of the clock on its bar of 1000.
-
-    Attributes:
-        name: The part.
-        start: Where it begins.
-        width: How long it is.
-        share: The same in words.
-    """
-
-    name: str
-    start: float
-    width: float
-    share: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """What a row has on one data set.
-
-    Attributes:
-        dataset: The data set, where there are several.
-        details: The details.
-        curve: Its learning curves, drawn.
-        ledger: Its clock.
-        total: All of the clock.
-        samples: Its samples as an address of data; empty without any.
-        changed: What of the configuration differs from the preset.
-        config: The whole configuration as text.
-    """
-
-    dataset: str
-    details: Details
-    curve: Markup
-    ledger: Sequence[Stretch]
-    total: str
-    samples: str
-    changed: Sequence[tuple[str, str]]
-    config: str
-
-
 def draw_curves(board: Board) -> CurvesOfRows:
     """Draws the learning curves of all rows."""
     found: dict[tuple[str, str], dict[tuple[str, str], figures.Panel]] = {}
     for row in board.rows:
-        for _, details in _all_details(row):
+        for _, details in all_details(row):
             if details.curves:
                 unit = details.curves[0].unit
                 shared = found.setdefault((details.dataset, unit), {})
@@ -100,41 +57,29 @@ def _panel(board: Board, row: Row, details: Details, unit: str) -> figures.Panel
     )
 
 
-def max_samples(board: Board) -> int:
-    """How many bytes each row's samples may have."""
-    return limit(
-        sum(details.samples is not None for row in board.rows for _, details in _all_details(row))
-    )
+def address_of_samples(board: Board) -> Callable[[bytes], str]:
+    """Writes samples into an address, each in its part of what a page has room for."""
+    found = [details for row in board.rows for _, details in all_details(row)]
+    most = limit(sum(details.samples is not None for details in found))
+    return lambda png: address(png, most)
 
 
-def parts(view: RowView, curves: CurvesOfRows, most: int) -> list[Part]:
-    """What the panel of a row shows: one part for each data set that it ran on.
-
-    Args:
-        view: The row.
-        curves: The learning curves of all rows.
-        most: Bytes of samples.
-    """
-    several = bool(view.row.others)
-    return [
-        Part(
-            dataset=dataset or details.dataset if several else "",
-            details=details,
-            curve=curves.drawings.get((view.row.key, details.dataset), Markup("")),
-            ledger=list(_ledger(details)),
-            total=numbers.duration(sum(s for _, s in details.ledger)),
-            samples=address(details.samples.png, most) if details.samples else "",
-            changed=[(key, value) for key, value, by_hand in details.config if by_hand],
-            config="\n".join(f"{key} = {value}" for key, value, _ in details.config),
-        )
-        for dataset, details in _all_details(view.row)
-        if details != Details()
-    ]
-
-
-def _all_details(row: Row) -> Iterator[tuple[str, Details]]:
-    yield "", row.details
+def all_details(row: Row) -> Iterator[tuple[str, Details]]:
+    """The details of all data sets that a row ran on."""
+    if row.details != Details():
+        yield row.details.dataset, row.details
     yield from row.others
+
+
+def worth_opening(row: Row) -> bool:
+    """Whether there is more behind a row than stands in the table."""
+    remarks = any(cell.published is not None and cell.published.remark for cell in row.cells)
+    return bool(remarks or row.citation or row.contract or any(all_details(row)))
+
+
+def settings(config: Sequence[tuple[str, str, bool]]) -> str:
+    """A configuration as text."""
+    return "\n".join(f"{key} = {value}" for key, value, _ in config)
 
 
 def _paper(board: Board, row: Row, dataset: str, unit: str) -> float | None:
@@ -144,19 +89,3 @@ def _paper(board: Board, row: Row, dataset: str, unit: str) -> float | None:
         if same and cell.published is not None and not cell.published.unlike:
             return cell.published.value
     return None
-
-
-def _ledger(details: Details) -> Iterator[Stretch]:
-    """The parts of the clock as stretches of a bar of 1000."""
-    total = sum(seconds for _, seconds in details.ledger)
-    start = 0.0
-    for name, seconds in details.ledger:
-        width = 1000 * seconds / total
-        percent = f"{width / 10:.0f}" if width >= 10 else "<1"
-        yield Stretch(
-            name=name,
-            start=round(start, 2),
-            width=round(width, 2),
-            share=f"{percent}{numbers.NO_BREAK}%",
-        )
-        start += width

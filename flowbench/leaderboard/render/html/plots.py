@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from markupsafe import Markup
 
 from flowbench.api.specs import Scale
 from flowbench.leaderboard import figures, words
 from flowbench.leaderboard.numbers import NO_BREAK
-from flowbench.leaderboard.table import Board, Cell, Row
+from flowbench.leaderboard.table import Board, Cell, Column, Row
 
 _SPREAD = 1.2  # a cost that varies less than this is no axis
 _MAX_LABELLED = 8  # curves that can be told apart by labels at their ends
@@ -152,17 +153,18 @@ def _against(
         prefix=f"plot-{name}",
         title=f"{quality} against {axis}, {data}",
         x_title=f"{axis}, log scale" if cost.scale == "log" else axis,
-        y_title=words.printable(column.axis or column.label),
+        y_title=_axis(column),
         x_scale=cost.scale,
         y_scale=column.scale if all(p.y > (p.half_width or 0) for p in points) else "linear",
         higher_is_better=column.direction == "higher",
     )
-    return Plot(
-        name=f"{board.slug}-{name}",
-        heading=f"{quality} against {axis}",
-        caption=_explained(data, {p.kind for p in points}, points),
-        svg=Markup(svg),
-    )
+    caption = _explained(data, {p.kind for p in points}, points)
+    return _plot(board, name, f"{quality} against {axis}", caption, svg)
+
+
+def _plot(board: Board, name: str, heading: str, caption: Markup, svg: str) -> Plot:
+    """A plot of what we drew; the XML writer has escaped its texts."""
+    return Plot(name=f"{board.slug}-{name}", heading=heading, caption=caption, svg=Markup(svg))
 
 
 def _points(
@@ -170,63 +172,59 @@ def _points(
 ) -> Iterator[figures.Point]:
     labels, cells = _labels(board), _cells(board, place)
     for number, group in enumerate(board.groups):
-        for row in group.rows:
-            cell = cells.get(row.key)
-            if cell is None:
-                continue
+        for row in (row for row in group.rows if row.key in cells):
+            cell = cells[row.key]
             ours, theirs = cost.of(row, cell)
-            base = figures.Point(
-                row=ids[row.key], label=labels[row.key], x=1.0, y=0.0, lead=row.own,
-                group=number if len(board.groups) > 1 else _ROUND,
-            )  # fmt: skip
+            shape = number if len(board.groups) > 1 else _ROUND
+            label: dict[str, Any] = {"row": ids[row.key], "label": labels[row.key], "lead": row.own}
             if ours and cell.mean is not None:
                 kind: figures.Kind = "unranked" if cell.unlike or cell.struck else "reproduced"
-                half = cell.half_width
-                yield replace(base, x=ours, y=cell.mean, half_width=half, kind=kind)
+                yield figures.Point(
+                    **label, x=ours, y=cell.mean, group=shape, half_width=cell.half_width, kind=kind
+                )
             published = _published(cell)
             if theirs and published is not None:
-                yield replace(base, x=theirs, y=published, kind="published")
+                yield figures.Point(**label, x=theirs, y=published, group=shape, kind="published")
 
 
 def _labels(board: Board) -> dict[str, str]:
     """What stands beside points: names without presets, where that keeps them apart."""
     full = {row.key: words.printable(row.name) for row in board.rows}
-    stems = [name.split(":")[0] for name in full.values()]
-    return {
-        key: _cut(name.split(":")[0] if stems.count(name.split(":")[0]) == 1 else name)
-        for key, name in full.items()
-    }
+    stems = {key: name.split(":")[0] for key, name in full.items()}
+    counts = Counter(stems.values())
+    return {key: _cut(stems[key] if counts[stems[key]] == 1 else full[key]) for key in full}
 
 
 def _cut(label: str) -> str:
     return label if len(label) <= _MAX_LABEL else label[: _MAX_LABEL - 1] + "…"
 
 
+def _axis(column: Column) -> str:
+    return words.printable(column.axis or column.label)
+
+
 def _names(board: Board, place: int) -> tuple[str, str]:
     """A column's quantity and its data, in words: as printed where the column is named for it."""
-    column = board.columns[place]
-    quantity = words.printable(column.axis or column.label)
-    by_data = (
-        board.shared_unit and len({c.dataset for c in board.columns}) == len(board.columns) > 1
-    )
+    column, datasets = board.columns[place], {c.dataset for c in board.columns}
+    quantity = _axis(column)
+    by_data = board.shared_unit and len(datasets) == len(board.columns) > 1
     data = f"{column.label} {column.detail}".strip() if by_data else _dataset(board, place)
     return quantity[:1].upper() + quantity[1:], words.printable(data)
 
 
-def _explained(data: str, kinds: set[str], points: list[figures.Point]) -> Markup:
-    said = [Markup(", {}.").format(data) if data else Markup(".")]
+def _explained(data: str, kinds: set[str], points: Sequence[figures.Point]) -> Markup:
+    parts = [Markup(", {}.").format(data) if data else Markup(".")]
     if "reproduced" in kinds:
-        spread = any(p.half_width for p in points)
-        bar = f" with 95{NO_BREAK}% interval" if spread else ""
-        said.append(Markup('<span class="accent">Filled</span>: reproduced{}.').format(bar))
+        bar = f" with 95{NO_BREAK}% interval" if any(p.half_width for p in points) else ""
+        parts.append(Markup('<span class="accent">Filled</span>: reproduced{}.').format(bar))
     if "published" in kinds:
         joined = ", joined to ours by dots" if "reproduced" in kinds else ""
-        said.append(Markup("Hollow: published{}.").format(joined))
+        parts.append(Markup("Hollow: published{}.").format(joined))
     if "unranked" in kinds:
-        said.append(Markup("Grey: unranked."))
+        parts.append(Markup("Grey: unranked."))
     if "reproduced" in kinds:
-        said.append(Markup("Step: what nothing beats in both."))
-    return said[0] + Markup(" ") + Markup(" ").join(said[1:])
+        parts.append(Markup("Step: what nothing beats in both."))
+    return Markup(" ").join(parts)
 
 
 # --- by group, and over time ----------------------------------------------------------------------
@@ -234,39 +232,24 @@ def _explained(data: str, kinds: set[str], points: list[figures.Point]) -> Marku
 
 def _groups(board: Board, ids: Mapping[str, str], place: int) -> Plot | None:
     column, alike = board.columns[place], _cells(board, place)
-    found = []
+    strips = []
     for number, group in enumerate(board.groups):
         cells = [(ids[row.key], alike[row.key]) for row in group.rows if row.key in alike]
-        strip = figures.Strip(
-            name=_cut(words.printable(group.name or group.rows[0].name)),
-            group=number,
-            published=tuple((row, x) for row, c in cells if (x := _published(c)) is not None),
-            reproduced=tuple(
-                (row, c.mean)
-                for row, c in cells
-                if c.mean is not None and not c.unlike and not c.struck
-            ),
-        )
-        if strip.published or strip.reproduced:
-            found.append(strip)
-    if len(found) < 2:
+        sound = [(row, c) for row, c in cells if not c.unlike and not c.struck]
+        published = tuple((row, x) for row, c in cells if (x := _published(c)) is not None)
+        reproduced = tuple((row, c.mean) for row, c in sound if c.mean is not None)
+        if published or reproduced:
+            name = _cut(words.printable(group.name or group.rows[0].name))
+            found = {"published": published, "reproduced": reproduced}
+            strips.append(figures.Strip(name=name, group=number, **found))
+    if len(strips) < 2:
         return None
     quality, data = _names(board, place)
-    svg = figures.strips(
-        found,
-        prefix="plot-groups",
-        title=f"{quality} by group, {data}",
-        x_title=words.printable(column.axis or column.label),
-    )
-    marks = "Stroke: published."
-    if any(strip.reproduced for strip in found):
-        marks += " Mark: reproduced."
-    return Plot(
-        name=f"{board.slug}-groups",
-        heading=f"{quality} by group",
-        caption=Markup("{} {}").format(f", {data}." if data else ".", marks),
-        svg=Markup(svg),
-    )
+    title, axis = f"{quality} by group, {data}", _axis(column)
+    svg = figures.strips(strips, prefix="plot-groups", title=title, x_title=axis)
+    marks = " Mark: reproduced." if any(strip.reproduced for strip in strips) else ""
+    caption = Markup("{} Stroke: published.{}").format(f", {data}." if data else ".", marks)
+    return _plot(board, "groups", f"{quality} by group", caption, svg)
 
 
 def _curves(board: Board) -> Plot | None:
@@ -287,14 +270,10 @@ def _curves(board: Board) -> Plot | None:
         )
         for row in sorted(rows, key=lambda row: row.key in best)
     ]
-    unit = units.pop()
-    said = f"Learning curves of {len(rows)} method{'' if len(rows) == 1 else 's'}"
-    return Plot(
-        name=f"{board.slug}-curves",
-        heading="Learning curves",
-        caption=Markup(
-            ": {} on validation data against the seconds charged to the budget, one run of each "
-            'method. <span class="accent">Accent</span>: the best.'
-        ).format(unit),
-        svg=Markup(figures.curves(series, prefix="plot-curves", title=said)),
-    )
+    title = f"Learning curves of {words.count(len(rows), 'method')}"
+    caption = Markup(
+        ": {} on validation data against the seconds charged to the budget, one run of each "
+        'method. <span class="accent">Accent</span>: the best.'
+    ).format(units.pop())
+    svg = figures.curves(series, prefix="plot-curves", title=title)
+    return _plot(board, "curves", "Learning curves", caption, svg)

@@ -1,0 +1,69 @@
+"""Every benchmark runs, on sizes that take seconds; what it measures there means nothing.
+
+Released code is stood in for by modules of the same names, in ``stand_ins``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.benchmarks import record
+
+STAND_INS = Path(__file__).with_name("stand_ins")
+OF_RELEASED_CODE = ("model", "denseflow", "transformer_flow")
+
+SIZES = {
+    "batches": "--examples 64 --shape 1x2x2 --batch-size 8 --batches 2",
+    "boards": "--attempts 2",
+    "fid": "--num 4",
+    "glow_step": "--batch-size 2 --levels 1 --steps 1 --width 4",
+    "loop": "--steps 2 --model glow",
+    "released": f"glow --released {STAND_INS / 'glow'} --batch-size 2 --side 8 --levels 2 --steps 1"
+    " --width 4 --profile 1",
+    "tarflow": "--width 64 --layers 1 --batch-size 1 --tokens 4 8",
+    "tarflow_released": f"{STAND_INS / 'tarflow'} --images 1 --batch-size 1 --side 4 --sides 4 8"
+    " --width 64 --blocks 2 --layers 1",
+}
+DENSEFLOW = (
+    f"denseflow --released {STAND_INS / 'denseflow'} --batch-size 2 --side 8 --width 4 --units 1 1"
+    " --modules 1 1 --growth 1 --dense-depth 1 --dense-growth 2 --dequantizer-steps 1"
+    " --dequantizer-width 2 --dequantizer-depth 1 --dequantizer-growth 2 --context-growth 2"
+)
+
+
+@pytest.fixture(autouse=True)
+def _leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Undoes what a benchmark, a program of its own, may do to its process."""
+    threads, path = torch.get_num_threads(), list(sys.path)
+    monkeypatch.setenv("FLOWBENCH_WEIGHTS", "")
+    for name in ("qr", "lu"):
+        monkeypatch.setattr(torch, name, getattr(torch, name))
+    yield
+    torch.set_num_threads(threads)
+    sys.path[:] = path
+    for name in [name for name in sys.modules if name.partition(".")[0] in OF_RELEASED_CODE]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"), [*SIZES.items(), ("released", DENSEFLOW)], ids=[*SIZES, "released denseflow"]
+)
+def test_a_benchmark_gives_its_ratios(name: str, sizes: str) -> None:
+    benchmark = import_module(f"tests.benchmarks.bench_{name}")
+    rounds = 1 if name == "boards" else 2  # a round of it starts six processes
+    ratios = benchmark.main([*sizes.split(), "--rounds", str(rounds)])
+    assert ratios
+    for ratio in ratios:
+        assert ratio.rounds == rounds
+        assert 0.0 < ratio.low <= ratio.median <= ratio.high
+        assert "/" in ratio.variant
+
+
+def test_no_benchmark_is_left_out() -> None:
+    assert set(SIZES) == set(record.names())
