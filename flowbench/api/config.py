@@ -441,9 +441,6 @@ class Training(Frozen):
 def training_as_version_2(config: Mapping[str, Any]) -> dict[str, Any]:
     """Reads a model's configuration of API version 1 as version 2 says it.
 
-    Args:
-        config: A stored configuration.
-
     Returns:
         The configuration, with ``training.average`` in the place of ``training.ema_decay``.
     """
@@ -592,9 +589,6 @@ class ModelConfig(Frozen):
         The default is right for exact densities: a bound by uniform dequantization on integers,
         exact on real-valued data. Variational, stochastic and numerical models override it.
 
-        Args:
-            data: The dataset.
-
         Returns:
             The kind of likelihood, in which the harness fills in the number of draws; or why this
             configuration has none.
@@ -616,9 +610,6 @@ class ModelConfig(Frozen):
         A class-conditional model that also knows the density without a label names ``("label",)``:
         its ``bpd`` is that without, and ``bpd_given_label`` is measured apart.
 
-        Args:
-            data: The dataset.
-
         Returns:
             Names of context inputs that are given together; by default none.
         """
@@ -627,9 +618,6 @@ class ModelConfig(Frozen):
 
     def unsupported(self, data: DatasetInfo) -> str | None:
         """Why this configuration cannot run on a dataset.
-
-        Args:
-            data: The dataset.
 
         Returns:
             The reason, shown in place of a result; None if it can run.
@@ -642,7 +630,6 @@ class ModelConfig(Frozen):
 
         Args:
             options: How samples are to be drawn; of the class ``sampling``.
-            data: The dataset.
 
         Returns:
             The reason, shown in place of a result; None if they can.
@@ -653,9 +640,6 @@ class ModelConfig(Frozen):
     def sampling_ladder(self, data: DatasetInfo) -> tuple[SampleSettings, ...]:
         """Settings under which samples are measured besides the protocol's own.
 
-        Args:
-            data: The dataset.
-
         Returns:
             By default none. Not yet: a ladder is refused.
         """
@@ -665,9 +649,6 @@ class ModelConfig(Frozen):
     @classmethod
     def default_preset(cls, data: DatasetInfo) -> str:
         """The preset taken for a dataset if the user names none.
-
-        Args:
-            data: The dataset.
 
         Returns:
             A key of ``presets``; by default the first.
@@ -684,7 +665,6 @@ def sampling_options(
     Args:
         config: The model's configuration.
         settings: What was asked for.
-        data: The dataset.
 
     Returns:
         The options, of the class ``config.sampling``.
@@ -722,7 +702,6 @@ def unsupported_sampling(
     Args:
         config: The model's configuration.
         settings: What was asked for.
-        data: The dataset.
 
     Returns:
         The reason; None if they can.

@@ -28,7 +28,6 @@ class LikelihoodResult:
             errors: of the split's mean log-likelihood, in nats; None with one draw.
         likelihood: What the values are, with the number of draws that was used.
         num_dims: Number D of raw values in one example.
-        split: The split.
         info: Means of the model's diagnostics.
 
     Example:

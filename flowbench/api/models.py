@@ -108,8 +108,6 @@ def without_info(method: str, model: GenerativeModel, returned: WithInfo) -> Ten
 
     Args:
         method: Which of the two.
-        model: The model.
-        returned: What it returned.
 
     Returns:
         The tensor.
@@ -326,11 +324,7 @@ class GenerativeModel(nn.Module):
         return {}
 
     def load_training_state(self, state: dict[str, Any]) -> None:
-        """Takes up what `training_state` returned. Not yet.
-
-        Args:
-            state: What it returned.
-        """
+        """Takes up what `training_state` returned. Not yet."""
 
 
 class DensityModel(GenerativeModel):
@@ -442,7 +436,7 @@ class InvertibleModel(DensityModel):
         """Maps latents back to data.
 
         Args:
-            latents: All latents.
+            latents: One tensor (B, *shape) for each of ``latent_shapes``.
             context: Conditioning inputs.
 
         Returns:
@@ -452,9 +446,6 @@ class InvertibleModel(DensityModel):
 
     def base_log_prob(self, latents: Latents) -> Tensor:
         """Log-density of the base distribution, by default standard normal.
-
-        Args:
-            latents: All latents.
 
         Returns:
             Log-density, shape (B,), in nats.

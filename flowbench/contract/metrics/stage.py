@@ -40,12 +40,9 @@ class Stage:
 
     Attributes:
         harness: What really evaluates the model.
-        model: The model.
-        config: Its configuration.
         data: Facts of the data.
         result: The likelihoods that it shows; None refuses them.
         shown: The samples that it shows; None refuses them.
-        splits: The data.
     """
 
     harness: EvaluatedModel
@@ -131,9 +128,6 @@ class Stage:
 
 def set_up(case: Case) -> Stage:
     """Fits the Gaussian to a case and evaluates it.
-
-    Args:
-        case: The data.
 
     Returns:
         The stage, with everything that a metric can ask for.

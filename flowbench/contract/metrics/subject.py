@@ -25,7 +25,6 @@ class MetricSubject:
 
     Attributes:
         entry: The metric and its plugin.
-        case: The data.
         closed_forms: Cases whose value is known, besides those that the spec declares.
     """
 
@@ -65,7 +64,6 @@ class MetricSubject:
         """Computes the metric.
 
         Args:
-            settings: The protocol.
             **changes: What is other than on `stage`.
 
         Returns:

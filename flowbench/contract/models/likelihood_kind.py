@@ -52,10 +52,16 @@ def contradiction(kind: Likelihood, preprocessing: Preprocessing, info: DatasetI
         return f"the likelihood is given {missing[0]!r}, which {info.name} does not have"
     if isinstance(noise, GaussianNoise):
         right = kind.measure == "noisy"
-        return None if right else f"under gaussian_noise the measure is 'noisy', not {_said(kind)}"
+        return (
+            None if right else f"under gaussian_noise the measure is 'noisy', not {_in_words(kind)}"
+        )
     if info.levels is None:
         right = kind.measure == "continuous"
-        return None if right else f"real-valued data have a 'continuous' measure, not {_said(kind)}"
+        return (
+            None
+            if right
+            else f"real-valued data have a 'continuous' measure, not {_in_words(kind)}"
+        )
     if isinstance(noise, UniformDequantization):
         right = kind.measure == "discrete" and kind.dequantization == "uniform"
         wanted = "a 'discrete' measure with 'uniform' dequantization, noise 'weights', a bound"
@@ -67,12 +73,14 @@ def contradiction(kind: Likelihood, preprocessing: Preprocessing, info: DatasetI
     if discrete:
         right = kind.measure == "discrete" and kind.dequantization != "uniform"
         return (
-            None if right else f"discrete support makes the measure 'discrete', not {_said(kind)}"
+            None
+            if right
+            else f"discrete support makes the measure 'discrete', not {_in_words(kind)}"
         )
     return None
 
 
-def _said(kind: Likelihood) -> str:
+def _in_words(kind: Likelihood) -> str:
     return f"{kind.measure!r} with {kind.dequantization!r} dequantization"
 
 
