@@ -153,6 +153,7 @@ class _Passes:
         """
         num_rows = len(raw) * count
         context = {key: value.repeat_interleave(count, dim=0) for key, value in given.items()}
+        # (B * count, *event_shape): the draws of an example lie side by side.
         x, ladj = self.preprocessor.forward(raw.repeat_interleave(count, dim=0), self.generator)
         returned = self.model.log_prob(x, context or None, generator=self.generator)
         log_prob, info = split_info(returned)
