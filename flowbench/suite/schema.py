@@ -147,12 +147,5 @@ class Suite(BaseModel):
         return tuple(dict.fromkeys(choice for choice in chosen if choice))
 
     def protocol_on(self, dataset: str) -> MetricSettings:
-        """How rows are evaluated on a data set.
-
-        Args:
-            dataset: One of the suite's.
-
-        Returns:
-            The settings.
-        """
+        """How rows are evaluated on a data set of the suite."""
         return self.protocols.get(dataset, self.protocol)
