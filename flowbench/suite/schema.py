@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from flowbench.api.config import MetricSettings
+from flowbench.api.protocol import MetricSettings
 from flowbench.api.specs import Direction
 
 PROTOCOL_VERSION = 1
