@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Literal
 
 from flowbench.store.attempt_files import attempt_dirs
 from flowbench.store.checks import CheckRow, record_check
@@ -22,17 +23,18 @@ def suite(name: str = "denseflow-1") -> Suite:
     return load_suite(find_suite(name))
 
 
-def run(model: str, dataset: str, seed: int, bpd: float, **fields: object) -> AttemptRow:
+def run(model: str, dataset: str, seed: int, bpd: float, **fields: Any) -> AttemptRow:
     """One run of ``model:preset`` on a GPU for two GPU-hours."""
     name, _, preset = model.partition(":")
     asked = {"preset": preset, "dataset": dataset, "budget": "2gpuh"}
-    job = make.job(name, seed, **(asked | fields.pop("job", {})))  # type: ignore[operator]
+    job = make.job(name, seed, **(asked | fields.pop("job", {})))
     protocol = make.UNIFORM_BOUND | {"draws": 200}
     measured = (
         make.measured("bpd", bpd, "bits/dim", n=10_000, protocol=protocol),
         *make.measurements(bpd, parameters=44_235_000)[2:],
     )
-    return make.attempt(job, **(GPU | {"measurements": measured, "data": IMAGE} | fields))
+    given = {**GPU, "measurements": measured, "data": IMAGE, **fields}
+    return make.attempt(job, **given)
 
 
 def records() -> list[AttemptRow]:
@@ -49,12 +51,12 @@ def records() -> list[AttemptRow]:
     return [*found, make.failed(lost, "oom")]
 
 
-def check(name: str, status: str = "failed") -> CheckRow:
+def check(name: str, status: Literal["passed", "failed"] = "failed") -> CheckRow:
     """The outcome of a contract check."""
     return CheckRow(
         kind="model",
         name=name,
-        status=status,  # type: ignore[arg-type]
+        status=status,
         plugin="flowbench",
         plugin_version="0",
         flowbench_version="0",
@@ -68,8 +70,7 @@ def check(name: str, status: str = "failed") -> CheckRow:
 def store(folder: Path, *, failing: str = "") -> Path:
     """A results folder with all of them."""
     for record in records():
-        extra = {} if record.status != "ok" else {"curves": make.curve(3.0)}
-        make.write(folder, record, **extra)
+        make.write(folder, record, curves=make.curve(3.0) if record.status == "ok" else ())
     ingest(folder, attempt_dirs(folder))
     if failing:
         record_check(folder, check(failing))

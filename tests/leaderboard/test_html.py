@@ -3,12 +3,13 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from flowbench.api.specs import Scale
+from flowbench.api.specs import Direction, Scale
 from flowbench.leaderboard.render import html, index
 from flowbench.leaderboard.render.html import samples
 from flowbench.leaderboard.render.html.columns import below, decimals, split, style
@@ -110,7 +111,8 @@ def test_plots_are_of_quality_and_never_of_a_cost(board: Board) -> None:
         "Bits per dim against parameters",
         "Bits per dim against latency in ms",
     ]
-    for fields in ({"role": "count"}, {"role": "cost"}, {"direction": "none"}, {"kind": "check"}):
+    costs: list[dict[str, Any]] = [{"role": "count"}, {"role": "cost"}]
+    for fields in [*costs, {"direction": "none"}, {"kind": "check"}]:
         others = tuple(replace(column, **fields) for column in board.columns)
         assert plots(replace(board, columns=others), row_ids(board)) == []
 
@@ -186,7 +188,7 @@ def test_an_index_counts_what_boards_hold(board: Board) -> None:
 
 
 @pytest.mark.parametrize(("direction", "best"), [("lower", "Method 3"), ("higher", "Method 0")])
-def test_an_index_names_the_best_of_ties(board: Board, direction: str, best: str) -> None:
+def test_an_index_names_the_best_of_ties(board: Board, direction: Direction, best: str) -> None:
     tied = []
     for row, mean in zip(list(board.rows)[0:6:3], (2.56, 2.51), strict=True):
         cell = replace(row.cells[0], best=True, mean=mean, value=str(mean))

@@ -151,9 +151,9 @@ def test_hostile_text_is_inert_in_html(page: Page) -> None:
 
 
 def test_no_control_or_direction_mark_reaches_any_rendering(board: Board) -> None:
-    console = Console(width=200, file=io.StringIO(), force_terminal=False)
-    console.print(terminal.render([board]))
-    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    stream = io.StringIO()
+    Console(width=200, file=stream, force_terminal=False).print(terminal.render([board]))
+    printed = stream.getvalue()
     for text in (html.render(board), markdown.render(board), printed):
         assert "\x1b" not in text
         assert "\u202e" not in text

@@ -202,7 +202,7 @@ def test_the_same_store_gives_the_same_bytes(results: Path, tmp_path: Path) -> N
         ingest(again, [directory])
     record_check(again, mirrored.check("realnvp:cifar10"))
     suites = [mirrored.suite(name) for name in ("denseflow-1", "denseflow-2", "nanoflow-4")]
-    written = []
+    written: list[dict[str, bytes]] = []
     for folder in (results, again):
         found = suite_boards(folder, suites, with_details=True)
         paths = write_boards(found, tmp_path / f"out-{len(written)}", FORMATS)
