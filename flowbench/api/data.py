@@ -140,7 +140,7 @@ class Artifact:
     Attributes:
         name: Its name, e.g. ``clip-3``.
         media_type: E.g. ``audio/wav`` or ``image/png``.
-        content: The file.
+        content: The file's bytes.
         thumbnail: A small PNG image that stands for it; None for none.
 
     Example:

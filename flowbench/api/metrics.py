@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flowbench.api.config import Likelihood, ModelConfig, SampleSettings
+from flowbench.api.config import ModelConfig
+from flowbench.api.likelihood import Likelihood
 from flowbench.api.models import GenerativeModel
+from flowbench.api.protocol import SampleSettings
 from flowbench.api.specs import DatasetInfo, SplitName
 
 
@@ -28,7 +30,6 @@ class LikelihoodResult:
             errors: of the split's mean log-likelihood, in nats; None with one draw.
         likelihood: What the values are, with the number of draws that was used.
         num_dims: Number D of raw values in one example.
-        split: The split.
         info: Means of the model's diagnostics.
 
     Example:

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from flowbench.api.config import ModelConfig, SamplingOptions
+from flowbench.api.config import ModelConfig
+from flowbench.api.protocol import SamplingOptions
 from flowbench.api.specs import DatasetInfo
 from flowbench.api.units import bits_per_dim
 from flowbench.errors import ConfigError
@@ -108,8 +109,6 @@ def without_info(method: str, model: GenerativeModel, returned: WithInfo) -> Ten
 
     Args:
         method: Which of the two.
-        model: The model.
-        returned: What it returned.
 
     Returns:
         The tensor.
@@ -326,11 +325,7 @@ class GenerativeModel(nn.Module):
         return {}
 
     def load_training_state(self, state: dict[str, Any]) -> None:
-        """Takes up what `training_state` returned. Not yet.
-
-        Args:
-            state: What it returned.
-        """
+        """Takes up what `training_state` returned. Not yet."""
 
 
 class DensityModel(GenerativeModel):
@@ -442,7 +437,7 @@ class InvertibleModel(DensityModel):
         """Maps latents back to data.
 
         Args:
-            latents: All latents.
+            latents: One tensor (B, *shape) for each of ``latent_shapes``.
             context: Conditioning inputs.
 
         Returns:
@@ -452,9 +447,6 @@ class InvertibleModel(DensityModel):
 
     def base_log_prob(self, latents: Latents) -> Tensor:
         """Log-density of the base distribution, by default standard normal.
-
-        Args:
-            latents: All latents.
 
         Returns:
             Log-density, shape (B,), in nats.

@@ -368,7 +368,6 @@ class MetricSpec:
 
         Args:
             name: The value's name.
-            unit: Its unit.
 
         Returns:
             ``label``, ``short``, ``role``, ``scale`` and ``decimals``: of the main value the
@@ -446,7 +445,6 @@ class MetricValue:
         name: Name of the value: the metric's own, or e.g. ``sampling_latency_p95``; see
             `is_main_value`.
         value: The value; None unless ``status`` is ``ok``. Never NaN.
-        unit: Its unit.
         direction: Which way is better.
         status: ``unavailable`` if it cannot be had here, ``failed`` if computing it went wrong.
         reason: Why there is no value, and what would give one.
@@ -476,7 +474,6 @@ class MetricValue:
         """A value that cannot be had here.
 
         Args:
-            spec: The metric.
             reason: Why, and what would give one.
             name: Name of the value, if not the metric's own.
 

@@ -33,7 +33,6 @@ def checks_of(
     """What is to be checked, in order; a name stands for every part that carries it.
 
     Args:
-        registry: The loaded plugins.
         names: Models (``name`` or ``name:preset``), datasets and metrics; None means all.
         dataset: Check models on random data of this dataset's form.
         slow: Whether to run the checks that train a model as well.
@@ -60,7 +59,6 @@ def names_of(registry: Registry, files: Collection[Path] | None = None) -> list[
     """Names of what is registered.
 
     Args:
-        registry: The loaded plugins.
         files: Plugin files; None for all plugins, of whatever kind.
 
     Returns:
@@ -92,13 +90,7 @@ def _kinds(registry: Registry, name: str) -> list[Kind]:
 
 
 def keep(registry: Registry, report: CheckReport, results: Path) -> None:
-    """Keeps a report in the store, so that boards can show it.
-
-    Args:
-        registry: The loaded plugins.
-        report: The report.
-        results: The results folder.
-    """
+    """Keeps a report in the store, so that boards can show it."""
     name = report.name.partition(":")[0]
     if report.kind == "model":
         source = registry.model(name).source

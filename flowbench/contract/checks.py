@@ -26,7 +26,6 @@ class Finding:
 
     Attributes:
         status: Whether the contract holds.
-        detail: What was found.
         figure: The measured error, if it is a number.
         tolerance: Largest figure that passes.
     """
@@ -42,10 +41,8 @@ class Check(Generic[SubjectT]):
     """One clause of a contract.
 
     Attributes:
-        name: Its name.
         asks: What is checked, in one line.
         look_at: Where to look when it fails.
-        run: The function.
         needs: Checks that it builds on: if one of them fails, this one is skipped, so that a
             report names causes and not their consequences.
         slow: Whether it trains the model first.
@@ -80,7 +77,6 @@ def within(figure: float, tolerance: float, detail: str) -> Finding:
     """Whether an error is small enough; NaN is not.
 
     Args:
-        figure: The error.
         tolerance: Largest error that passes.
         detail: What the error is of.
 

@@ -33,8 +33,6 @@ def check_dataset(
     """Holds a dataset to the contract.
 
     Args:
-        registry: The loaded plugins.
-        name: The dataset.
         data_dir: Where prepared datasets are; data that are not there are skipped, not failed.
         limit_s: Seconds after which a check is interrupted and has failed.
 

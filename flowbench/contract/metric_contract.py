@@ -23,8 +23,6 @@ def check_metric(
     """Holds a metric to the contract, measured on a Gaussian fitted to random data.
 
     Args:
-        registry: The loaded plugins.
-        name: The metric.
         closed_forms: Cases whose value is known, besides those that its spec declares.
         limit_s: Seconds after which a check is interrupted and has failed.
 

@@ -35,7 +35,6 @@ def check_model(
     """Holds a model to the contract.
 
     Args:
-        registry: The loaded plugins.
         choice: ``name`` or ``name:preset``; by default each case's default preset.
         dataset: Check on random data of this dataset's form rather than on the contract's own.
         slow: Whether to run the checks that train the model as well.

@@ -83,11 +83,7 @@ class ProcessState:
 
 
 def seed_globals(seed: int = 20_141_030) -> None:
-    """Puts the global generators into a state that no plugin leaves by chance.
-
-    Args:
-        seed: The seed.
-    """
+    """Puts the global generators into a state that no plugin leaves by chance."""
     torch.manual_seed(seed)
     np.random.seed(seed)  # noqa: NPY002  # the global generator is what is looked at
     random.seed(seed)

@@ -36,9 +36,6 @@ class Contract:
     def plugin_file(self, path: str | Path) -> Contract:
         """The same for a plugin that is a local file.
 
-        Args:
-            path: The file.
-
         Returns:
             A contract that knows its plugins too.
         """
@@ -63,7 +60,6 @@ class Contract:
         """Checks a dataset.
 
         Args:
-            name: The dataset.
             data_dir: Where prepared data are; by default as on the command line.
 
         Returns:
@@ -79,7 +75,6 @@ class Contract:
         """Checks a metric.
 
         Args:
-            name: The metric.
             closed_forms: Cases whose value was worked out by hand, besides those of its spec.
 
         Returns:

@@ -15,15 +15,12 @@ class CheckResult:
     """One check on one case.
 
     Attributes:
-        name: The check.
         case: What it ran on, e.g. ``1x8x8 image, 17 levels``.
         status: ``skipped`` where it does not apply or where a check that it builds on failed.
         asks: What is checked, in one line.
         figure: The measured error; None where the check is not a number.
         tolerance: Largest figure that passes.
-        detail: What was found.
         look_at: Where to look when it fails.
-        seconds: What it took.
         blocked_by: The check that failed and that this one builds on, if it was skipped for that.
     """
 
@@ -44,8 +41,6 @@ class CheckReport:
     """The contract of one plugin part.
 
     Attributes:
-        kind: What it is.
-        name: Its name.
         plugin: The distribution that registers it.
         results: Every check on every case.
     """

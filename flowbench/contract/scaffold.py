@@ -22,9 +22,6 @@ MAX_NAME = 24  # longer ones would not fit the lines of the templates
 def check_name(name: str) -> None:
     """Refuses a name that cannot be a plugin's, a package's and a folder's at once.
 
-    Args:
-        name: The name.
-
     Raises:
         SuiteError: It has other characters than a-z, 0-9 and single dashes, or is too long.
     """
@@ -39,7 +36,6 @@ def write_distribution(kind: Kind, name: str, parent: Path) -> list[Path]:
     """Writes a distribution that installs and passes its own tests as it is.
 
     Args:
-        kind: What it registers.
         name: The plugin's name; the distribution is ``flowbench-<name>``.
         parent: Folder in which the distribution's own folder is made.
 

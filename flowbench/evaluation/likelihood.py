@@ -21,8 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flowbench.api.config import Likelihood
 from flowbench.api.data import Split
+from flowbench.api.likelihood import Likelihood
 from flowbench.api.metrics import LikelihoodResult
 from flowbench.api.models import DensityModel, split_info
 from flowbench.api.specs import SplitName
@@ -153,6 +153,7 @@ class _Passes:
         """
         num_rows = len(raw) * count
         context = {key: value.repeat_interleave(count, dim=0) for key, value in given.items()}
+        # (B * count, *event_shape): the draws of an example lie side by side.
         x, ladj = self.preprocessor.forward(raw.repeat_interleave(count, dim=0), self.generator)
         returned = self.model.log_prob(x, context or None, generator=self.generator)
         log_prob, info = split_info(returned)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowbench.api.config import ModelConfig, training_as_version_2
+from flowbench.api.config import ModelConfig
 from flowbench.api.specs import DatasetInfo
+from flowbench.api.training import training_as_version_2
 from flowbench.data.library.folder import folder_converter, is_folder
 from flowbench.data.library.manifest import Manifest
 from flowbench.data.library.prepare import prepare
@@ -23,7 +24,6 @@ def load_dataset(registry: Registry, dataset: str, data_dir: str | Path) -> Load
     """Loads and checks a dataset.
 
     Args:
-        registry: The loaded plugins.
         dataset: Its name, or ``folder:PATH?size=64`` for a folder of images; such a folder is
             converted when it is first used, since all that it needs is there.
         data_dir: Where prepared datasets are.
@@ -56,8 +56,6 @@ def prepare_dataset(
     """Prepares a dataset, unless that is done.
 
     Args:
-        registry: The loaded plugins.
-        dataset: Its name.
         data_dir: Where prepared datasets are.
         given: Folder with files that the user has.
         offline: Refuse to use the network.
@@ -82,12 +80,6 @@ def build_model(
     registry: Registry, name: str, config: dict[str, Any], info: DatasetInfo
 ) -> GenerativeModel:
     """Builds a model from its stored configuration.
-
-    Args:
-        registry: The loaded plugins.
-        name: The model.
-        config: Its resolved configuration.
-        info: The dataset.
 
     Returns:
         The model, on the current default device.

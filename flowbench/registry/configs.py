@@ -9,7 +9,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from flowbench.api.config import ModelConfig, NoLikelihood, Preset
+from flowbench.api.config import ModelConfig, Preset
+from flowbench.api.likelihood import NoLikelihood
 from flowbench.api.specs import DatasetInfo, ModelSpec
 from flowbench.errors import (
     ConfigError,
@@ -30,7 +31,6 @@ class ConfiguredModel:
         preset: Name of the preset.
         preset_facts: What the preset says of itself.
         overrides: What was set on top of it, by dotted key.
-        config: The configuration.
     """
 
     entry: Entry[ModelSpec]
@@ -54,7 +54,6 @@ def configure(
     """Resolves a model choice for a dataset.
 
     Args:
-        registry: The loaded plugins.
         choice: ``name`` or ``name:preset``.
         data: The dataset; it decides the preset where none is named.
         overrides: Values by dotted key, without the model's name in front.
@@ -91,7 +90,6 @@ def undequantized(config: ModelConfig, data: DatasetInfo) -> str | None:
 
     Args:
         config: The model's configuration.
-        data: The dataset.
 
     Returns:
         The reason; None if there is nothing wrong.
@@ -110,9 +108,6 @@ def undequantized(config: ModelConfig, data: DatasetInfo) -> str | None:
 
 def config_class(entry: Entry[ModelSpec]) -> type[ModelConfig]:
     """Imports a model's config class.
-
-    Args:
-        entry: The model.
 
     Returns:
         The class.

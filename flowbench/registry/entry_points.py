@@ -99,10 +99,8 @@ class Plugin:
 
     Attributes:
         source: Where it comes from.
-        specs: What it registers.
         api_version: The version of the API that it says it was written for.
         cause: Why it is quarantined, in one line; None if it loaded.
-        traceback: The full cause.
     """
 
     source: PluginSource
@@ -279,14 +277,14 @@ def collect_specs(module: ModuleType) -> tuple[Spec, ...]:
 
 def _other_version(version: object) -> str:
     given = f"declares no {VERSION_NAME}" if version is None else f"is for API {version}"
-    said = f"{given}, this flowbench has API {hooks.API_VERSION}"
+    message = f"{given}, this flowbench has API {hooks.API_VERSION}"
     if version == 1:
-        said += (
+        message += (
             ": log_prob returns a tensor in place of a Density, initialize takes a generator, "
             "Likelihood(estimate) is noise, bound and tolerance, num_classes is in context; change "
             f"these, then set {VERSION_NAME} = 2 (docs/version-2.md)"
         )
-    return said
+    return message
 
 
 def _checked(spec: object, kind: type[Spec], hook: str) -> Spec:

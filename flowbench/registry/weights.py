@@ -16,9 +16,6 @@ from flowbench.registry.registry import Registry
 def weight_files(registry: Registry) -> dict[str, RemoteFile]:
     """All files of weights that the registered metrics name.
 
-    Args:
-        registry: The loaded plugins.
-
     Returns:
         Files by the name that ``flowbench data prepare`` takes.
     """
@@ -33,7 +30,6 @@ def weights_here(spec: MetricSpec, data_dir: Path) -> bool:
     """Whether a metric that takes weights may now find them.
 
     Args:
-        spec: The metric.
         data_dir: Folder of prepared data.
 
     Returns:
@@ -56,7 +52,6 @@ def prepare_weights(
     """Puts a file of weights where metrics look for it, unless it is there.
 
     Args:
-        registry: The loaded plugins.
         name: The name of the weights.
         data_dir: Folder of prepared data.
         given: The file, or a folder that holds it under its published name.

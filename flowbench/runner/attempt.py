@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -209,16 +208,6 @@ class ResultsDir:
             return []
         numbered = [p for p in folder.iterdir() if p.name.isdigit()] if folder.is_dir() else []
         return [AttemptDir(path) for path in sorted(numbered, key=lambda p: int(p.name))]
-
-    def all_attempts(self) -> Iterator[AttemptDir]:
-        """All attempts at all jobs, by job id.
-
-        Yields:
-            Their directories.
-        """
-        for folder in sorted(self.runs.iterdir()) if self.runs.is_dir() else []:
-            if folder.is_dir():
-                yield from self.attempts(folder.name)
 
     def new_attempt(self, job_id: str) -> AttemptDir:
         """Makes the directory of a job's next attempt; two processes never get the same."""

@@ -82,6 +82,7 @@ def decide(
     time_like = Budget.parse(job.row.budget).time_like
     known = [(a, r) for a in attempts if (r := a.record()) is not None and r.status != "skipped"]
     if time_like:
+        # One that failed before it knew its device says as much of this machine as of any.
         known = [(a, r) for a, r in known if r.device_name is None or machine.matches(r)]
     done = [(a, r) for a, r in known if r.status == "ok"]
     if done:

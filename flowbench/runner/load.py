@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flowbench.api.config import MetricSettings
+from flowbench.api.protocol import MetricSettings
 from flowbench.data.preprocess import Preprocessor
 from flowbench.errors import StoreError, unknown_name
 from flowbench.evaluation.harness import Harness

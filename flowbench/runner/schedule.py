@@ -134,6 +134,7 @@ class Scheduler:
         record = decision.source.record() if decision.source else None
         if decision.action == "skip":
             earlier = [r for a in self._results.attempts(job.row.job_id) if (r := a.record())]
+            # Said once: each run of the same suite would add a record otherwise.
             if earlier and earlier[-1].status == "skipped" and earlier[-1].reason == decision.why:
                 record = earlier[-1]
             else:
@@ -156,6 +157,7 @@ class Scheduler:
     def _order(self, job: Job, decision: Decision, attempt: AttemptDir, slot: Slot) -> WorkOrder:
         source = decision.source if decision.action in ("resume", "evaluate") else None
         measured = source.record() if source else None
+        # What was measured before is measured again, or the new record would lack it.
         earlier = [m.metric for m in measured.measurements] if measured else []
         plugins = self._options.plugins
         return WorkOrder(
@@ -217,9 +219,11 @@ class Scheduler:
             active.attempt.write_record(record)
         self._active.remove(active)
         self._free.append(active.slot)
+        # The lowest first, so that jobs that never overlap run on the same cores or GPU.
         self._free.sort(key=lambda slot: slot.index)
         self._records[active.job.row.job_id] = record
         if record.status == "ok":
+            # Of no use any more, and several times as large as the weights.
             for attempt in self._results.attempts(active.job.row.job_id):
                 (attempt.path / CHECKPOINT).unlink(missing_ok=True)
         self._ingest(active.attempt)

@@ -121,7 +121,7 @@ def _take_over(attempt: Attempt, built: Built, source: AttemptDir) -> Trained:
         for name in (MODEL, CURVES):
             if (source.path / name).exists():
                 shutil.copyfile(source.path / name, attempt.directory.path / name)
-    attempt.clock.carry(trained.cost.ledger)
+    attempt.clock.carry(trained.cost.ledger)  # or the record would say that training was free
     attempt.note(**{name: getattr(trained, name) for name in COUNTS})
     return trained
 

@@ -87,7 +87,7 @@ class Attempt:
             self._next_look = now + PAUSE_CHECK_EVERY_S
             before = self.clock.part
             self.turnstile.pause_if_asked(waiting=lambda: self.clock.switch("wait"))
-            if self.clock.part == "wait":
+            if self.clock.part == "wait":  # it waited, and what it does now goes on
                 self.clock.switch(before)
         return self._stop.is_set()
 

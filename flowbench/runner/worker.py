@@ -13,17 +13,14 @@ import sys
 import threading
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flowbench.errors import FlowbenchError, NonFiniteLossError
-from flowbench.runner.attempt import AttemptDir, WorkOrder
+from flowbench.runner.attempt import AttemptDir
 from flowbench.runner.pulse import Pulse
 from flowbench.runner.turnstile import Turnstile
+from flowbench.runner.under_way import Attempt
 from flowbench.store.records import AttemptRow, AttemptStatus
 from flowbench.training.clock import Clock
-
-if TYPE_CHECKING:
-    from flowbench.runner.under_way import Attempt
 
 
 def main(path: str) -> int:
@@ -37,39 +34,30 @@ def main(path: str) -> int:
     """
     directory = AttemptDir(Path(path))
     order = directory.order()
+    # Before torch is imported: its threads inherit the cores of the thread that starts them.
     if order.cores is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, order.cores)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     clock = Clock(begin=order.spawned)
-    turnstile = Turnstile()
     pulse = Pulse(directory, clock)
-    record = _run(order, directory, clock, turnstile, pulse, stop)
+    attempt = Attempt(order, directory, clock, Turnstile(), pulse, stop)
+    record = _run(attempt)
     pulse.stop()
     directory.write_record(record)
     return 0 if record.status == "ok" else 3
 
 
-def _run(
-    order: WorkOrder,
-    directory: AttemptDir,
-    clock: Clock,
-    turnstile: Turnstile,
-    pulse: Pulse,
-    stop: threading.Event,
-) -> AttemptRow:
-    # These import torch.
-    from flowbench.runner.execute import execute
-    from flowbench.runner.under_way import Attempt
-
-    attempt = Attempt(order, directory, clock, turnstile, pulse, stop)
+def _run(attempt: Attempt) -> AttemptRow:
     status: AttemptStatus = "ok"
     reason = None
     try:
+        from flowbench.runner.execute import execute  # imports torch
+
         execute(attempt)
     except BaseException as exc:  # the border of one run of a plan: whatever happened is recorded
-        status, reason = _classify(exc, directory)
+        status, reason = _classify(exc, attempt.directory)
         if status not in ("preempted", "timeout"):
             traceback.print_exc()
     return _record(attempt, status, reason)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 
 import torch
-from torch._dynamo.exc import TorchDynamoException
+from torch._dynamo.exc import TorchDynamoException, Unsupported
 
 from flowbench.api.models import Batch, GenerativeModel, Step, WithInfo
 from flowbench.errors import TrainingError
@@ -32,10 +32,13 @@ def compiled_loss(model: GenerativeModel) -> Loss:
         try:
             return compiled(batch, step)
         except TorchDynamoException as exc:
-            cause = next(line for line in (*str(exc).splitlines(), type(exc).__name__) if line)
+            cause = getattr(exc, "inner_exception", exc)  # of the compiler behind torch's own part
+            why = next(line for line in (*str(cause).splitlines(), type(cause).__name__) if line)
+            remedy = "set training.compile=false"
+            if isinstance(exc, Unsupported):  # the model's doing; other failures are the compiler's
+                remedy += ", or declare full_graph = False with the reason"
             raise TrainingError(
-                f"the loss of {name} cannot be compiled: {cause.strip()}; set training.compile="
-                "false, or declare full_graph = False with the reason"
+                f"the loss of {name} cannot be compiled: {why.strip()}; {remedy}"
             ) from exc
 
     return loss

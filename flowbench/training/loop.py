@@ -212,7 +212,7 @@ class Trainer:
 
     def _look(self, progress: float) -> None:
         """Scores raw and averaged weights, and keeps the better if it is the best so far."""
-        self._device.synchronize()
+        self._device.synchronize()  # or steps in flight would be charged to evaluation
         charged = self._clock.charged_s
         with self._clock.timing("eval"):
             raw, ema = self.choice.score(self.num_steps)
@@ -266,6 +266,7 @@ class Trainer:
             "num_steps": self.num_steps,
             "num_looks": self._num_looks,
             "steps_since_look": self._steps_since_look,
+            # One copy to the host, in the order in which they are taken up again.
             "counters": torch.stack([self._loss_sum, self._skipped, *self._streaks]).cpu(),
             "ledger": self._clock.ledger(),
         }

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from flowbench.api.config import Phase, Training
+from flowbench.api.training import Phase, Training
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
@@ -128,6 +128,8 @@ class GuardedStep:
             for grad in present:
                 grad.copy_(torch.where(bad.bool(), torch.zeros_like(grad), grad))
         if self._clip_norm is not None:
+            # 1e-6 as in `torch.nn.utils.clip_grad_norm_`. A norm that is not finite must not scale:
+            # it would turn the gradients that were just zeroed into NaN.
             scale = torch.clamp(self._clip_norm / (norm + 1e-6), max=1.0)
             torch._foreach_mul_(present, torch.where(bad.bool(), torch.ones_like(scale), scale))
         self._optimizer.step()

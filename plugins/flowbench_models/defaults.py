@@ -29,9 +29,7 @@ def small_training(
     """Training that was found good for runs of minutes: AdamW, clipped, with averaged weights.
 
     Args:
-        batch_size: Examples in a step.
         lr: Peak learning rate.
-        weight_decay: Decoupled.
 
     Returns:
         The settings.
@@ -54,9 +52,6 @@ VECTOR_TRAINING = Training(
 def is_large(data: DatasetInfo) -> bool:
     """Whether events are images above 16x16 whose size can be halved three times.
 
-    Args:
-        data: The dataset.
-
     Returns:
         True for those that a preset of three scales fits.
     """
@@ -68,7 +63,6 @@ def halving_problem(data: DatasetInfo, times: int, *, model: str, remedy: str) -
     """Why events cannot be squeezed so often.
 
     Args:
-        data: The dataset.
         times: How often height and width are halved.
         model: Beginning of the message: the model, and the setting that asks for it.
         remedy: End of the message.

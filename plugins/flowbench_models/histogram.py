@@ -56,10 +56,6 @@ class Histogram(DensityModel):
     Here n counts the train split, alpha is the pseudo-count and :math:`Z = N + \alpha K`. There is
     nothing to train: ``initialize`` fits it on the whole train split.
 
-    Args:
-        config: The configuration.
-        data: Facts of the dataset.
-
     Raises:
         ConfigError: The data are not integers.
     """

@@ -17,7 +17,8 @@ from flowbench.api import (
     Training,
     UniformDequantization,
 )
-from flowbench.api.config import likelihood_as_version_2, training_as_version_2
+from flowbench.api.likelihood import likelihood_as_version_2
+from flowbench.api.training import training_as_version_2
 
 
 def info(levels: int | None) -> DatasetInfo:

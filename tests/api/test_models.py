@@ -6,6 +6,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounter
 
 from flowbench.api import (
     Batch,
@@ -90,7 +91,7 @@ def test_info_that_is_not_kept_yet_is_refused() -> None:
         without_info("loss", model, (value, {"bits": value}))
 
 
-def test_the_reason_for_no_likelihood_is_said() -> None:
+def test_the_reason_for_no_likelihood_is_given() -> None:
     with pytest.raises(ValidationError):
         NoLikelihood(reason="")
 
@@ -135,3 +136,25 @@ class NeverFitting(ModelConfig):
 def test_a_model_refuses_data_that_its_configuration_does_not_fit() -> None:
     with pytest.raises(ConfigError, match="needs images, v has none"):
         Shift(NeverFitting(), DATA)
+
+
+class Annealed(Shift):
+    """Draws noise and reads the step, as a loss may that is to be compiled."""
+
+    def loss(self, batch: Batch, step: Step) -> Tensor:
+        noise = torch.randn(batch.x.shape, generator=step.generator)
+        error = (batch.x + noise - self.shift).square().mean()
+        return error * (1.0 - 0.5 * step.progress) * (2.0 if step.phase else 1.0)
+
+
+def test_a_step_goes_through_compile_and_nothing_of_it_is_frozen() -> None:
+    model, batch = Annealed(ModelConfig(), DATA), Batch(x=torch.ones(4, 3))
+    traced = CompileCounter()
+    compiled = torch.compile(model.loss, fullgraph=True, backend=traced)
+    for seed in range(4):
+        at = Step(progress=torch.tensor(seed / 4), phase=0, group="all", generator=None, seed=seed)
+        torch.manual_seed(seed)
+        expected = model.loss(batch, at)
+        torch.manual_seed(seed)
+        torch.testing.assert_close(compiled(batch, at), expected)
+    assert traced.frame_count == 1

@@ -59,13 +59,13 @@ REFUSED: list[tuple[str, Callable[[], object]]] = [
 def test_a_field_is_refused_by_its_name(message: str, make: Callable[[], object]) -> None:
     with pytest.raises((ValidationError, ConfigError, DataError)) as caught:
         make()
-    said = str(caught.value)
+    text = str(caught.value)
     if isinstance(caught.value, ValidationError):
         (error,) = caught.value.errors()
-        said = error["msg"].removeprefix("Value error, ")
-    assert said.startswith(message)
-    assert "\n" not in said
-    assert ";" in said  # what to do, or what holds, until then
+        text = error["msg"].removeprefix("Value error, ")
+    assert text.startswith(message)
+    assert "\n" not in text
+    assert ";" in text  # what to do, or what holds, until then
 
 
 class Laddered(ModelConfig):

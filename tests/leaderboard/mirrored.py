@@ -51,7 +51,7 @@ def records() -> list[AttemptRow]:
     return [*found, make.failed(lost, "oom")]
 
 
-def check(name: str, status: Literal["passed", "failed"] = "failed") -> CheckRow:
+def check(name: str, status: Literal["passed", "failed", "skipped"] = "failed") -> CheckRow:
     """The outcome of a contract check."""
     return CheckRow(
         kind="model",

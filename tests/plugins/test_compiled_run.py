@@ -15,7 +15,8 @@ def test_a_paper_model_trains_compiled(tmp_path: Path) -> None:
     command += ["--set", "glow.training.compile=true", "--metrics", "bpd"]
     done = CliRunner().invoke(app, [*command, "--results", str(tmp_path)])
     assert done.exit_code == 0, done.output
-    (attempt,) = ResultsDir(tmp_path).all_attempts()
+    (job,) = (tmp_path / "runs").iterdir()
+    (attempt,) = ResultsDir(tmp_path).attempts(job.name)
     record = attempt.record()
     assert record is not None
     assert (record.status, record.steps, record.skipped_steps) == ("ok", 20, 0)

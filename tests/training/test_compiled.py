@@ -89,6 +89,19 @@ def test_a_loss_that_leaves_its_graph_is_refused_in_one_line(
     assert "\n" not in message
 
 
+def test_where_the_compiler_fails_the_model_is_not_to_blame(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: Any) -> Callable[..., Any]:
+        raise OSError("no compiler here")
+
+    torch._dynamo.reset()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=fail))
+    loss = compiled_loss(Gaussian(ModelConfig(), INFO))
+    with pytest.raises(TrainingError, match=r"no compiler here; set training\.compile=false$"):
+        loss(Batch(x=torch.zeros(4, 2)), step_at(0.0, 0))
+
+
 def test_what_is_no_single_graph_is_compiled_in_parts_and_says_why(
     graphs: list[torch.fx.GraphModule], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,7 +29,6 @@ def read_images(
     """Decodes images in the order of their names.
 
     Args:
-        archive: What holds them.
         names: Which, in order.
         size: Height and width that they have once prepared.
         prepare: Crops and resizes an RGB image.
@@ -69,7 +68,6 @@ def center_square(image: Image, size: int) -> Image:
     """Crops the middle square of an image and scales it down, bilinearly with antialiasing.
 
     Args:
-        image: The image.
         size: Height and width of the result.
 
     Returns:

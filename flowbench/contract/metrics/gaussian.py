@@ -14,7 +14,6 @@ class Gaussian(InvertibleModel):
     r"""Elementwise affine flow, :math:`z = (x - m) e^{-s}`; ``initialize`` fits m and s.
 
     Args:
-        config: Any configuration.
         data: Facts of the dataset.
     """
 

@@ -13,16 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from flowbench import paths
-from flowbench.api.config import (
-    MetricSettings,
-    ModelConfig,
-    Preprocessing,
-    SampleSettings,
-    UniformDequantization,
-)
+from flowbench.api.config import ModelConfig
 from flowbench.api.data import DataSplits
 from flowbench.api.metrics import LikelihoodResult, Samples
 from flowbench.api.models import Batch, GenerativeModel
+from flowbench.api.preprocessing import Preprocessing, UniformDequantization
+from flowbench.api.protocol import MetricSettings, SampleSettings
 from flowbench.api.specs import DatasetInfo, SplitName
 from flowbench.contract.cases import Case
 from flowbench.contract.metrics.gaussian import Gaussian
@@ -40,12 +36,9 @@ class Stage:
 
     Attributes:
         harness: What really evaluates the model.
-        model: The model.
-        config: Its configuration.
         data: Facts of the data.
         result: The likelihoods that it shows; None refuses them.
         shown: The samples that it shows; None refuses them.
-        splits: The data.
     """
 
     harness: EvaluatedModel
@@ -131,9 +124,6 @@ class Stage:
 
 def set_up(case: Case) -> Stage:
     """Fits the Gaussian to a case and evaluates it.
-
-    Args:
-        case: The data.
 
     Returns:
         The stage, with everything that a metric can ask for.

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from flowbench.api.config import MetricSettings
 from flowbench.api.data import DataSplits
 from flowbench.api.metrics import TrainedModel
+from flowbench.api.protocol import MetricSettings
 from flowbench.api.specs import ClosedForm, MetricSpec, MetricValue, is_main_value
 from flowbench.contract.cases import Case
 from flowbench.contract.metrics.stage import SETTINGS, Stage, set_up
@@ -25,7 +25,6 @@ class MetricSubject:
 
     Attributes:
         entry: The metric and its plugin.
-        case: The data.
         closed_forms: Cases whose value is known, besides those that the spec declares.
     """
 
@@ -65,7 +64,6 @@ class MetricSubject:
         """Computes the metric.
 
         Args:
-            settings: The protocol.
             **changes: What is other than on `stage`.
 
         Returns:

@@ -17,6 +17,7 @@ NUM = 8
 
 def check_accumulation(subject: ModelSubject) -> Finding:
     """The gradient of a sum of two losses is that of one after the other."""
+    # Training mode, since it is there that buffers move between the two calls.
     together = subject.perturbed().train()
     groups = tuple(together.optimizer_groups())
     if not groups:
@@ -49,7 +50,9 @@ def _halves(batch: Batch) -> tuple[Batch, Batch]:
 def _difference(a: Tensor | None, b: Tensor | None) -> float:
     if a is None or b is None:
         return 0.0 if a is b else float("inf")
-    return float((a - b).abs().max() / b.abs().max().clamp_min(1e-6))
+    return float(
+        (a - b).abs().max() / b.abs().max().clamp_min(1e-6)
+    )  # of a zero gradient, rounding
 
 
 CHECKS = (

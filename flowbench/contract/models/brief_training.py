@@ -14,7 +14,7 @@ from flowbench.training.device import Device
 from flowbench.training.loop import Trainer
 from flowbench.training.observer import ValidationPoint
 
-BATCH_SIZE = 64
+BATCH_SIZE = 64  # whatever the preset says: a paper's batch would take minutes on a CPU
 
 
 def train(

@@ -69,7 +69,7 @@ CHECKS = (
         "other than as `generator=step.generator`; or set full_graph = False and "
         "full_graph_reason in the config class",
         run=check_full_graph,
-        needs=("shapes", "finite", "gradients"),
+        needs=("shapes", "finite", "inputs", "process_state", "gradients"),
         slow=True,
         cases=frozenset({"main"}),
     ),

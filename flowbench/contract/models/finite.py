@@ -9,7 +9,7 @@ from flowbench.contract.checks import Check, Finding, failed, passed
 from flowbench.contract.models.subject import ModelSubject, draw, generator, log_prob
 from flowbench.errors import NonFiniteLossError
 
-NUM_STEPS, LIMIT_S = 12, 8.0
+NUM_STEPS, LIMIT_S = 12, 8.0  # most learning rates that explode do so within ten steps
 NUM_EXAMPLES = 16
 
 

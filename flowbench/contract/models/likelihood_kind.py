@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from flowbench.api.config import GaussianNoise, Likelihood, Preprocessing, UniformDequantization
+from flowbench.api.likelihood import Likelihood
 from flowbench.api.models import DensityModel, InvertibleModel
+from flowbench.api.preprocessing import GaussianNoise, Preprocessing, UniformDequantization
 from flowbench.api.specs import DatasetInfo
 from flowbench.contract.checks import Check, Finding, failed, skipped, within
 from flowbench.contract.models.subject import Inputs, ModelSubject, generator, log_prob
@@ -52,10 +53,16 @@ def contradiction(kind: Likelihood, preprocessing: Preprocessing, info: DatasetI
         return f"the likelihood is given {missing[0]!r}, which {info.name} does not have"
     if isinstance(noise, GaussianNoise):
         right = kind.measure == "noisy"
-        return None if right else f"under gaussian_noise the measure is 'noisy', not {_said(kind)}"
+        return (
+            None if right else f"under gaussian_noise the measure is 'noisy', not {_in_words(kind)}"
+        )
     if info.levels is None:
         right = kind.measure == "continuous"
-        return None if right else f"real-valued data have a 'continuous' measure, not {_said(kind)}"
+        return (
+            None
+            if right
+            else f"real-valued data have a 'continuous' measure, not {_in_words(kind)}"
+        )
     if isinstance(noise, UniformDequantization):
         right = kind.measure == "discrete" and kind.dequantization == "uniform"
         wanted = "a 'discrete' measure with 'uniform' dequantization, noise 'weights', a bound"
@@ -67,12 +74,14 @@ def contradiction(kind: Likelihood, preprocessing: Preprocessing, info: DatasetI
     if discrete:
         right = kind.measure == "discrete" and kind.dequantization != "uniform"
         return (
-            None if right else f"discrete support makes the measure 'discrete', not {_said(kind)}"
+            None
+            if right
+            else f"discrete support makes the measure 'discrete', not {_in_words(kind)}"
         )
     return None
 
 
-def _said(kind: Likelihood) -> str:
+def _in_words(kind: Likelihood) -> str:
     return f"{kind.measure!r} with {kind.dequantization!r} dequantization"
 
 

@@ -12,25 +12,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flowbench.api.config import Likelihood
+from flowbench.api.likelihood import Likelihood
 from flowbench.api.models import DensityModel, without_info
 from flowbench.contract.checks import Check, Finding, failed, skipped, within
 from flowbench.contract.models.subject import Inputs, ModelSubject, generator, log_prob
 from flowbench.contract.statistics import chi_square_excess
 
-NUM_STEPS, TRAIN_LIMIT_S = 150, 5.0
-MASS_TOLERANCE = 0.02
+NUM_STEPS, TRAIN_LIMIT_S = 150, 5.0  # so that the density is not that of the initial weights
+MASS_TOLERANCE = 0.02  # a wrong constant is off by more; tails beyond the box are not
 ROUNDING = 1e-3  # of float32 weights over all states
 STANDARD_DEVIATIONS = 6.0  # of the chi-square statistic
 MARGIN = 4.0  # standard deviations by which the box exceeds data and samples
-CHUNK = 4096
+CHUNK = 4096  # points of the grid at a time: memory
 DRAWS = 16  # of a likelihood with noise, at every point of a grid
 MANY_DRAWS = 64  # where their plain mean is taken, or where there are few points
-GRID_LIMIT_S = 6.0
+GRID_LIMIT_S = 6.0  # a slow model gets a coarser grid
 SIDES = {1: (4096, 512), 2: (192, 48)}  # most and fewest points a side of the grid
 NUM_SAMPLES = 4000
 CELLS = {1: 32, 2: 8}  # a side, for the samples' histogram
-MAX_STATES = 4096
+MAX_STATES = 4096  # integer events that are all evaluated
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from flowbench.api.models import Batch, GenerativeModel
 from flowbench.contract.checks import Check, Finding, failed, passed
 from flowbench.contract.models.subject import ModelSubject, generator
 
-NUM, BATCH_SIZE = 16, 8
+NUM, BATCH_SIZE = 16, 8  # two batches: an average over them, not the last of them
 
 
 def check_refit(subject: ModelSubject) -> Finding:

@@ -11,7 +11,7 @@ from flowbench.contract.checks import Check, Finding, failed, skipped, within
 from flowbench.contract.models.subject import ModelSubject, draw, generator
 from flowbench.contract.statistics import kolmogorov_smirnov, kolmogorov_smirnov_limit
 
-NUM_VECTORS, NUM_OTHERS = 2000, 400
+NUM_VECTORS, NUM_OTHERS = 2000, 400  # samples of images cost more, and have more dims to fail in
 
 
 @torch.no_grad()

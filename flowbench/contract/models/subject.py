@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from flowbench.api.config import Likelihood, ModelConfig, NoLikelihood, SamplingOptions
+from flowbench.api.config import ModelConfig
+from flowbench.api.likelihood import Likelihood, NoLikelihood
 from flowbench.api.models import (
     Batch,
     DensityModel,
@@ -20,6 +21,7 @@ from flowbench.api.models import (
     split_info,
     without_info,
 )
+from flowbench.api.protocol import SamplingOptions
 from flowbench.api.specs import DatasetInfo
 from flowbench.contract.cases import Case
 from flowbench.contract.models.brief_training import train
@@ -33,7 +35,7 @@ MadeT = TypeVar("MadeT")
 # the identity any more, and so little that a deep flow stays well conditioned.
 PERTURBATION = 0.2
 PERTURBATION_SEED, BUILD_SEED, INPUT_SEED, INIT_SEED = 11, 12, 13, 14
-INIT_EXAMPLES = 64
+INIT_EXAMPLES = 64  # few, and enough for the spread of each channel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +59,6 @@ class ModelSubject:
     Attributes:
         registry: The plugins, for resolving presets.
         configured: The model with its preset.
-        case: The data.
     """
 
     registry: Registry
@@ -69,7 +70,6 @@ class ModelSubject:
         """Something costly that several checks look at, and that none of them changes.
 
         Args:
-            name: Its name.
             make: Makes it.
 
         Returns:
@@ -242,9 +242,6 @@ class ModelSubject:
 def generator(seed: int) -> torch.Generator:
     """A seeded source of noise on the CPU.
 
-    Args:
-        seed: The seed.
-
     Returns:
         The generator.
     """
@@ -255,7 +252,6 @@ def step(group: str, seed: int = 0) -> Step:
     """The first step of training.
 
     Args:
-        group: The optimizer group.
         seed: Seed of its noise.
 
     Returns:
@@ -286,7 +282,6 @@ def draw(
 
     Args:
         subject: Gives the context.
-        model: The model.
         num: Number B of samples.
         noise: Source of the noise.
         options: How; None takes the model's defaults.

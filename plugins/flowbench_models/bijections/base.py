@@ -16,6 +16,18 @@ class Bijection(nn.Module):
 
     ``forward`` maps data to latent, ``inverse`` latent to data. Only ``forward`` gives the ladj:
     likelihoods never run a flow backwards, and sampling does not need it.
+
+    Example:
+        >>> class Doubling(Bijection):
+        ...     def forward(self, x):
+        ...         ladj = torch.full((len(x),), x[0].numel() * math.log(2.0))
+        ...         return 2.0 * x, ladj
+        ...
+        ...     def inverse(self, z):
+        ...         return z / 2.0
+        >>> z, ladj = Doubling()(torch.ones(1, 3))
+        >>> z, ladj
+        (tensor([[2., 2., 2.]]), tensor([2.0794]))
     """
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -58,6 +70,13 @@ class Composition(Bijection):
 
     Args:
         bijections: In the order from data to latent.
+
+    Example:
+        >>> from flowbench_models.bijections.channels import ActNorm, Permutation
+        >>> flow = Composition([Permutation([1, 0]), ActNorm(2)])
+        >>> z, ladj = flow(torch.tensor([[1.0, 2.0]]))
+        >>> z.detach(), flow.inverse(z).detach()
+        (tensor([[2., 1.]]), tensor([[1., 2.]]))
     """
 
     def __init__(self, bijections: Iterable[Bijection]) -> None:
@@ -107,6 +126,18 @@ class ElementwiseMap(nn.Module):
 
     Attributes:
         num_parameters: Parameters for each element.
+
+    Example:
+        >>> class Scale(ElementwiseMap):
+        ...     num_parameters = 1
+        ...
+        ...     def forward(self, x, parameters):
+        ...         return x * parameters.exp(), parameters
+        ...
+        ...     def inverse(self, z, parameters):
+        ...         return z * (-parameters).exp()
+        >>> Scale()(torch.ones(1, 2), torch.zeros(1, 2))
+        (tensor([[1., 1.]]), tensor([[0., 0.]]))
     """
 
     num_parameters: int
@@ -138,6 +169,10 @@ class ElementwiseMap(nn.Module):
 
 class Shift(ElementwiseMap):
     r"""Additive coupling law, :math:`z = x + t`.
+
+    Example:
+        >>> Shift()(torch.tensor([[1.0, 2.0]]), torch.tensor([[10.0, 20.0]]))
+        (tensor([[11., 22.]]), tensor([[0., 0.]]))
 
     References:
         Dinh et al. (2014), NICE: Non-linear Independent Components Estimation,

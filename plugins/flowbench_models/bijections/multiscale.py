@@ -19,6 +19,13 @@ class MultiScale(nn.Module):
     Args:
         scales: One bijection for each scale.
         splits: One fewer.
+
+    Example:
+        >>> from flowbench_models.bijections.channels import FactorOut, Squeeze
+        >>> flow = MultiScale([Squeeze(), Squeeze()], [FactorOut()])
+        >>> latents, ladj = flow(torch.randn(5, 1, 4, 4))
+        >>> [tuple(z.shape) for z in latents]
+        [(5, 2, 2, 2), (5, 8, 1, 1)]
     """
 
     def __init__(self, scales: Sequence[Bijection], splits: Sequence[FactorOut]) -> None:

@@ -197,10 +197,6 @@ class NICE(InvertibleModel):
     Images are flattened. The logistic prior is :math:`\log p(z) = -\sum_i [\log(1 + e^{z_i}) +
     \log(1 + e^{-z_i})]`.
 
-    Args:
-        config: The configuration.
-        data: Facts of the dataset.
-
     Raises:
         ConfigError: The data have fewer than two dims.
 
@@ -283,6 +279,13 @@ class DiagonalScaling(Bijection):
 
     Args:
         num_dims: Number D of elements.
+
+    Example:
+        >>> scaling = DiagonalScaling(2)
+        >>> scaling.log_scale.data = torch.tensor([0.0, math.log(3.0)])
+        >>> z, ladj = scaling(torch.ones(1, 2))
+        >>> z.detach(), ladj.detach()
+        (tensor([[1., 3.]]), tensor([1.0986]))
 
     References:
         Dinh et al. (2014), NICE: Non-linear Independent Components Estimation,

@@ -86,8 +86,6 @@ class ZeroConv2d(Conditioner):
     r"""Convolution that starts at zero and has a learned output scale, :math:`(w * h + b) e^{3s}`.
 
     Args:
-        num_inputs: Input channels.
-        num_outputs: Output channels.
         kernel_size: Odd; the output has the input's height and width.
 
     References:

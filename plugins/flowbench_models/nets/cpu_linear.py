@@ -43,7 +43,6 @@ class PackedLinear:
     beforehand. Nothing is differentiated.
 
     Args:
-        layer: The layer.
         num_rows: Rows of each product.
     """
 

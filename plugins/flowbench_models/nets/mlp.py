@@ -14,9 +14,7 @@ class MLP(Conditioner):
     """Fully connected layers with ReLU between them.
 
     Args:
-        num_inputs: Number of inputs.
         hidden: Width of each hidden layer.
-        num_outputs: Number of outputs.
         dropout: Part of hidden units that are dropped in training.
         zero_output: Whether the last layer starts at zero, so that a coupling starts as identity.
     """

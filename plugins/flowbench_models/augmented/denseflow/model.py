@@ -44,10 +44,6 @@ class DenseFlow(InvertibleModel):
 
     and its expectation a lower bound of the log-likelihood.
 
-    Args:
-        config: The configuration.
-        data: Facts of the dataset.
-
     Raises:
         ConfigError: The configuration does not fit the data.
 
@@ -154,9 +150,6 @@ class DenseFlow(InvertibleModel):
 
     def decode(self, latents: Latents) -> Tensor:
         """Maps latents to the flow's own space, without the noise that was added on the way.
-
-        Args:
-            latents: All latents.
 
         Returns:
             Dequantized and scaled images, shape (B, C, H, W).

@@ -19,10 +19,7 @@ class PlainConv2d(nn.Conv2d):
     """Convolution with zero padding, initialised as `torch.nn.Conv2d` does it.
 
     Args:
-        num_inputs: Input channels.
-        num_outputs: Output channels.
         kernel_size: Odd; the output has the input's height and width.
-        bias: Whether there is a bias.
         rectify: Whether a ReLU follows.
         zero: Whether weight and bias start at zero, so that a coupling starts as identity.
     """
@@ -53,8 +50,6 @@ class PlainConvNet(Conditioner):
     """Convolutions 3x3, 1x1 and 3x3 with ReLU between them, the last one zero-initialised.
 
     Args:
-        num_inputs: Input channels.
-        num_outputs: Output channels.
         width: Hidden channels.
 
     References:
@@ -83,9 +78,6 @@ class DenseBlock(nn.Module):
     :math:`a + b \odot \sigma(c)` with a, b and c from one convolution.
 
     Args:
-        num_inputs: Input channels.
-        num_outputs: Output channels.
-        depth: Number of layers.
         growth: Channels that each layer appends.
         residual: Whether the input is added to the output; needs equal channels.
 
@@ -126,7 +118,14 @@ ITERATIONS = 6
 
 
 class NystromAttention(nn.Module):
-    r"""Single-head attention between positions, :math:`K_1 K_2^+ (K_3 v) + v`.
+    r"""Single-head attention between positions in linear time, :math:`K_1 K_2^+ (K_3 v) + v`.
+
+    .. math:: \mathrm{softmax}(q k^\top) \approx K_1 K_2^+ K_3, \qquad
+              K_1 = \mathrm{softmax}(q \tilde k^\top), \quad
+              K_2 = \mathrm{softmax}(\tilde q \tilde k^\top), \quad
+              K_3 = \mathrm{softmax}(\tilde q k^\top)
+
+    with landmarks :math:`\tilde q, \tilde k`: means over contiguous segments of the tokens.
 
     ``standard``: a token is a position, softmax runs over keys, q is divided by sqrt(d).
     ``faithful``: as DenseFlow's released code computes it. There the tensor of queries, keys and
@@ -139,9 +138,9 @@ class NystromAttention(nn.Module):
         head_width: Width d of queries, keys and values.
         num_landmarks: Segments of tokens; where their number does not divide that of the tokens,
             the next smaller one that does.
-        layout: Which of the two.
 
     References:
+        Xiong et al. (2021), Nystromformer, https://arxiv.org/abs/2102.03902, eq. 13-14;
         Grcic et al. (2021), Densely connected normalizing flows,
         https://arxiv.org/abs/2106.04627, section 3.2.
     """
@@ -225,7 +224,6 @@ def nystrom_attention(
         v: Values, shape (B, T, d).
         landmarks: Those of the queries and of the keys, each (B, m, d).
         normalised_dim: Over what the softmax runs: -1 are keys, -2 are queries.
-        iterations: Of the pseudo-inverse.
 
     Returns:
         Attended values, shape (B, T, d).
@@ -242,7 +240,6 @@ def pseudo_inverse(matrix: Tensor, iterations: int) -> Tensor:
 
     Args:
         matrix: A with entries >= 0, shape (B, m, m).
-        iterations: How many.
 
     Returns:
         Its approximate pseudo-inverse, shape (B, m, m).
@@ -270,14 +267,12 @@ class FusionNet(Conditioner):
     map of eval mode is the same for encoding and sampling.
 
     Args:
-        num_inputs: Input channels.
         num_outputs: Output channels; they start at zero.
         width: Hidden channels.
         depth: Layers of the dense block.
         growth: Channels that each of them appends.
         attention: Form of the attention branch; None leaves it out.
         head_width: Width of queries, keys and values.
-        num_landmarks: Landmarks of the attention.
         dropout: Part of hidden channels that are dropped in training.
 
     References:
@@ -340,10 +335,6 @@ def run_checkpointed(net: nn.Module, h: Tensor) -> Tensor:
     Values, gradients and batch-norm statistics are those of a plain run. Only a network without
     batch norms can be compiled so: `torch.compile` refuses the context that keeps their statistics.
 
-    Args:
-        net: The network.
-        h: Its input.
-
     Returns:
         ``net(h)``.
     """
@@ -364,9 +355,6 @@ def frozen_statistics(net: nn.Module) -> Iterator[None]:
     """Keeps batch norms in training mode from moving their running statistics a second time.
 
     They still run as before, so that a recomputation saves the same tensors.
-
-    Args:
-        net: Where they are.
 
     Yields:
         Nothing.

@@ -60,7 +60,6 @@ class AutoregressiveBlock(FlowBlock):
     is not fed to it. Its position therefore has no effect, as in the released code.
 
     Args:
-        config: The configuration.
         num_tokens: Number N of tokens.
         token_dims: Values D of a token.
         num_classes: Number of class labels; 0 without any.
@@ -117,7 +116,6 @@ class CouplingBlock(FlowBlock):
     """Transforms one half of every token's values given the other halves of all tokens.
 
     Args:
-        config: The configuration.
         num_tokens: Number N of tokens.
         token_dims: Values D of a token.
         num_classes: Number of class labels; 0 without any.

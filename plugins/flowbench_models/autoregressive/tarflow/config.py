@@ -159,9 +159,6 @@ class TarFlowConfig(ModelConfig):
     def noise_in_model_space(self, data: DatasetInfo) -> float:
         """Standard deviation of the Gaussian noise, as the model sees it.
 
-        Args:
-            data: The dataset.
-
         Returns:
             It is sigma where the levels span [-1, 1].
 

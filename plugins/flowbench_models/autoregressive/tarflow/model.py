@@ -44,10 +44,6 @@ class TarFlow(InvertibleModel):
 
     Sampling takes the options of `TarFlowSampling`.
 
-    Args:
-        config: The configuration.
-        data: Facts of the dataset.
-
     Raises:
         ConfigError: The configuration does not fit the data.
 
@@ -153,7 +149,6 @@ class TarFlow(InvertibleModel):
             num: Number B of samples.
             context: The ``label`` of each; a class-conditional model takes None for no label.
             settings: Temperature, and the options of `TarFlowSampling`.
-            generator: Source of the noise.
 
         Returns:
             Samples, shape (B, C, H, W).

@@ -12,13 +12,22 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, kw_only=True)
 class Guidance:
-    """How strongly the guided branch is preferred to the other.
+    r"""Exaggerates what the label, or sharp attention, adds to each block's parameters.
+
+    With the parameters :math:`\theta` of the guided branch and those :math:`\theta_u` of a branch
+    that sees no label, and whose attention logits are divided by :math:`\tau`, the inverse of a
+    block takes :math:`\theta + g (\theta - \theta_u)` for both the log-scale and the mean. g is the
+    weight w, or rises with the position i as :math:`w\,(i + 1) / (N - 1)`.
 
     Attributes:
         weight: w, not negative.
         linear: Whether g rises linearly with the position, to w at the last token.
         temperature: tau of the other branch's attention.
         withheld: Label that stands for no label, the number of classes.
+
+    References:
+        Zhai et al. (2024), Normalizing Flows are Capable Generative Models,
+        https://arxiv.org/abs/2412.06329, section 3.4.
     """
 
     weight: float
@@ -69,7 +78,10 @@ class Guidance:
 
 
 def denoise(y: Tensor, sigma: float, log_prob: Callable[[Tensor], Tensor]) -> Tensor:
-    """Posterior mean of each example, in one pass over the batch.
+    r"""Posterior mean of each noisy example by the score, in one pass over the batch.
+
+    For :math:`y = x + \sigma\epsilon` with density p, :math:`E[x \mid y] = y + \sigma^2 \nabla_y
+    \log p(y)` (Tweedie's formula), which is exact for the p that the model learned.
 
     Args:
         y: Noisy examples, shape (B, *event_shape).
@@ -79,6 +91,11 @@ def denoise(y: Tensor, sigma: float, log_prob: Callable[[Tensor], Tensor]) -> Te
 
     Returns:
         Shape (B, *event_shape).
+
+    References:
+        Zhai et al. (2024), https://arxiv.org/abs/2412.06329, section 3.3;
+        Efron (2011), Tweedie's Formula and Selection Bias,
+        https://doi.org/10.1198/jasa.2011.tm11181.
     """
     with torch.enable_grad():
         leaf = y.detach().requires_grad_()
@@ -89,9 +106,6 @@ def denoise(y: Tensor, sigma: float, log_prob: Callable[[Tensor], Tensor]) -> Te
 @contextmanager
 def held_fixed(module: nn.Module) -> Iterator[None]:
     """Parameters need no gradients inside the block, so that a score costs none of theirs.
-
-    Args:
-        module: The module that holds them.
 
     Yields:
         Nothing.

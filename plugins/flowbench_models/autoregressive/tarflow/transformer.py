@@ -26,6 +26,10 @@ class TransformerLayer(nn.Module):
         width: Channels of a token.
         head_dim: Channels of an attention head.
         causal: Whether a token attends only to itself and to those before it.
+
+    References:
+        Zhai et al. (2024), Normalizing Flows are Capable Generative Models,
+        https://arxiv.org/abs/2412.06329, section 3.1.
     """
 
     def __init__(self, width: int, *, head_dim: int, causal: bool) -> None:
@@ -55,7 +59,6 @@ class Transformer(nn.Module):
 
     Args:
         width: Channels of a token.
-        num_layers: Layers.
         head_dim: Channels of an attention head.
         causal: Whether a token attends only to itself and to those before it.
     """
@@ -98,7 +101,6 @@ class TokenTransformer(nn.Module):
         out_dims: Parameters of each token.
         num_tokens: Most tokens N of a sequence.
         width: Channels of the transformer.
-        num_layers: Its layers.
         head_dim: Channels of an attention head.
         causal: Whether a token attends only to itself and to those before it.
         num_classes: Number of class labels; 0 without any.
@@ -174,7 +176,6 @@ class TokenDecoder:
     differentiated.
 
     Args:
-        net: The network.
         num_rows: Number R of sequences.
         labels: Class of each, shape (R,), as `TokenTransformer.forward` takes them.
         temperature: Divides the attention's logits, shape (R,); None leaves them.

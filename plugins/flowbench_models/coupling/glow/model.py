@@ -49,10 +49,6 @@ class Glow(MultiScaleModel):
     half of the channels under a Gaussian whose mean and scale a convolution reads from the other
     half. Latents are standard normal: the scale of the priors is part of ladj.
 
-    Args:
-        config: The configuration.
-        data: Facts of the dataset.
-
     Raises:
         ConfigError: The configuration does not fit the data.
 
@@ -88,8 +84,6 @@ class GlowStep(Composition):
     """One step of flow: actnorm, 1x1 convolution, coupling.
 
     Args:
-        norm: The activation normalisation.
-        mixing: The 1x1 convolution.
         coupling: The coupling, conditioned by a `GlowConvNet`.
 
     References:
@@ -128,8 +122,17 @@ class GlowSteps(Composition):
     of ladj that do not depend on data are computed for all steps at once.
 
     Args:
-        steps: The steps, in the order from data to latent.
         checkpointing: Whether the networks' activations are recomputed in the backward pass.
+
+    Example:
+        >>> def step():
+        ...     coupling = HalfCoupling(SigmoidAffine(), GlowConvNet(2, 4, width=8), swap=False)
+        ...     return GlowStep(ActNorm(4), PLUConv1x1(4), coupling)
+        >>> steps, x = [step(), step()], torch.randn(3, 4, 2, 2)
+        >>> folded, _ = GlowSteps(steps)(x)
+        >>> one_by_one, _ = Composition(steps)(x)
+        >>> torch.allclose(folded, one_by_one, atol=1e-5)
+        True
     """
 
     def __init__(self, steps: Iterable[GlowStep], *, checkpointing: bool = False) -> None:
@@ -178,8 +181,6 @@ class ActNormConv2d(nn.Module):
     the weights instead of one of the (much larger) activations, forward and backward.
 
     Args:
-        num_inputs: Input channels.
-        num_outputs: Output channels.
         kernel_size: Odd; the output has the input's height and width.
     """
 
@@ -211,8 +212,6 @@ class GlowConvNet(Conditioner):
     """Normalised hidden convolutions with ReLU, then a zero-initialised one.
 
     Args:
-        num_inputs: Input channels.
-        num_outputs: Output channels.
         width: Hidden channels.
         hidden_kernels: Kernel size of each hidden convolution; (3, 1) in Glow.
         output_kernel: Kernel size of the last convolution; 3 in Glow.
@@ -301,6 +300,11 @@ class TopPrior(Bijection):
 
     Args:
         num_channels: Size C of axis 1.
+
+    Example:
+        >>> z, ladj = TopPrior(2)(torch.ones(1, 2, 1, 1))  # a standard normal, at the start
+        >>> z.detach().flatten(), ladj.detach() == 0
+        (tensor([1., 1.]), tensor([True]))
     """
 
     def __init__(self, num_channels: int) -> None:

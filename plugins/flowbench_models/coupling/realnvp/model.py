@@ -32,10 +32,6 @@ class RealNVP(MultiScaleModel):
     factors out half of the channels as a standard normal latent; the last scale has four
     checkerboard couplings. Vectors: couplings between halves that take turns.
 
-    Args:
-        config: The configuration.
-        data: Facts of the dataset.
-
     Raises:
         ConfigError: The configuration does not fit the data.
 
@@ -78,6 +74,16 @@ class MaskedCoupling(Bijection):
             for all elements, (B, num_parameters * C, ...).
         mask: 1 for elements that pass and condition, 0 for those that are transformed; broadcasts
             against the event shape.
+
+    Example:
+        >>> from flowbench_models.nets.convolution import ZeroConv2d
+        >>> mask = checkerboard_mask(2, 2, even=True)
+        >>> coupling = MaskedCoupling(TanhAffine(1.0), ZeroConv2d(1, 2), mask)
+        >>> coupling.conditioner.bias.data = torch.tensor([5.0, 0.0])  # shift and scale
+        >>> z, _ = coupling(torch.zeros(1, 1, 2, 2))
+        >>> z.detach().view(2, 2)
+        tensor([[0., 5.],
+                [5., 0.]])
     """
 
     mask: Tensor
@@ -130,6 +136,11 @@ class TanhAffine(ElementwiseMap):
     Args:
         initial_gain: First value of g; 0 starts with a volume-preserving map.
 
+    Example:
+        >>> z, log_derivative = TanhAffine(1.0)(torch.ones(1, 1), torch.tensor([[2.0, 100.0]]))
+        >>> z.detach(), log_derivative.detach()
+        (tensor([[8.1548]]), tensor([[1.]]))
+
     References:
         Dinh et al. (2017), Density estimation using Real NVP, https://arxiv.org/abs/1605.08803,
         section 4.1; shift before scale, and one g a coupling, as in the released code.
@@ -170,6 +181,13 @@ class BatchNorm(Bijection, _BatchNorm):
             alone, whereas the released code also counts the zeros that stand for the others.
         eps: Added to the variance.
         momentum: Weight of the batch in the running averages; None averages all batches equally.
+
+    Example:
+        >>> norm = BatchNorm(1)
+        >>> z, ladj = norm(torch.tensor([[-2.0], [2.0]]))  # in training, by the batch's statistics
+        >>> z, ladj
+        (tensor([[-1.0000],
+                [ 1.0000]]), tensor([-0.6932, -0.6932]))
 
     References:
         Dinh et al. (2017), Density estimation using Real NVP,

@@ -24,8 +24,6 @@ class WeightNormConv2d(nn.Module):
     r"""Convolution with weights :math:`g\, v / \lVert v \rVert`, one norm an output channel.
 
     Args:
-        num_inputs: Input channels.
-        num_outputs: Output channels.
         kernel_size: Odd; the output has the input's height and width.
         bias: Whether there is a bias; not before a batch norm.
         gain: Whether g is learned; otherwise it is 1, for a batch norm to undo.
@@ -75,7 +73,6 @@ def normalisation(num_channels: int, norm: Norm) -> nn.Module:
 
     Args:
         num_channels: Size C of axis 1.
-        norm: Which.
 
     Returns:
         The layer.
@@ -90,7 +87,6 @@ class ResidualBlock(nn.Module):
     """Two 3x3 convolutions, each after a normalisation and ReLU, added to their input.
 
     Args:
-        width: Channels.
         norm: Normalisation of hidden activations.
         dropout: Part of hidden channels that are dropped in training.
     """
@@ -117,10 +113,7 @@ class ResNet(Conditioner):
     """Residual blocks whose states are all summed, through 1x1 convolutions, into the output.
 
     Args:
-        num_inputs: Input channels.
-        num_outputs: Output channels.
         width: Hidden channels.
-        blocks: Residual blocks.
         norm: Normalisation of hidden activations.
         dropout: Part of hidden channels that are dropped in training.
 
@@ -177,10 +170,7 @@ class CouplingNet(Conditioner):
     """The network of an image coupling: both signs of its rectified input into a `ResNet`.
 
     Args:
-        num_inputs: Input channels.
-        num_outputs: Output channels.
         width: Hidden channels.
-        config: The model's configuration.
         mask: Appended to the input as a channel, shape (1, H, W); None appends nothing.
     """
 
