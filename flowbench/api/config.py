@@ -15,11 +15,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from flowbench.api.specs import DatasetInfo
 from flowbench.errors import ConfigError
 
+MAX_SEED = 2**63 - 1
+"""The largest seed that torch, NumPy and the database all hold."""
+
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+
 
 class Frozen(BaseModel):
-    """Base of all configurations: immutable, and closed to unknown keys."""
+    """Base of all configurations: immutable, closed to unknown keys, and of finite numbers."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def refuse_not_yet(field: str, is_set: bool, until_then: str) -> None:
@@ -509,7 +514,7 @@ class MetricSettings(Frozen):
         num_samples: Samples drawn for sample-based metrics.
         batch_size: Examples, or examples times noise draws, evaluated at a time; it changes memory
             and which noise an example gets, not what is estimated.
-        seed: Seed of all noise in evaluation.
+        seed: Added to the seed of each job, it is the seed of all noise in the job's evaluation.
         sample: How samples are drawn.
 
     Example:
@@ -521,7 +526,7 @@ class MetricSettings(Frozen):
     validation_draws: int = Field(default=1, ge=1)
     num_samples: int = Field(default=256, ge=1)
     batch_size: int = Field(default=256, ge=1)
-    seed: int = 0
+    seed: Seed = 0
     sample: SampleSettings = SampleSettings()
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,9 +12,11 @@ from flowbench.api import (
     GaussianNoise,
     Likelihood,
     Logit,
+    MetricSettings,
     ModelConfig,
     Phase,
     Preprocessing,
+    SampleSettings,
     Scale,
     Training,
     UniformDequantization,
@@ -118,3 +122,37 @@ def test_a_decay_of_version_1_is_an_average(
     expected = {"width": 4, "training": {"lr": 0.1, "average": average}}
     assert training_as_version_2(stored) == expected
     assert training_as_version_2(expected) == expected
+
+
+class Tempered(ModelConfig):
+    low: float = 0.0
+    pair: tuple[float, float] = (0.0, 1.0)
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda v: Training(lr=v),
+        lambda v: Training(betas=(0.9, v)),
+        lambda v: Training(weight_decay=v),
+        lambda v: Scale(high=v),
+        lambda v: GaussianNoise(sigma=v),
+        lambda v: SampleSettings(temperature=v),
+        lambda v: SampleSettings(options={"guidance": v}),
+        lambda v: Tempered(low=v),
+        lambda v: Tempered(pair=(v, 1.0)),
+    ],
+)
+def test_every_number_of_a_configuration_is_finite(
+    given: Callable[[float], Any], value: float
+) -> None:
+    with pytest.raises(ValidationError, match="finite number"):
+        given(value)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 0.5])
+def test_a_seed_is_what_torch_numpy_and_the_database_hold(seed: Any) -> None:
+    with pytest.raises(ValidationError, match="seed"):
+        MetricSettings(seed=seed)
+    assert MetricSettings(seed=2**63 - 1).seed == 2**63 - 1
