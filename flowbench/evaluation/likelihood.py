@@ -21,8 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flowbench.api.config import Likelihood
 from flowbench.api.data import Split
+from flowbench.api.likelihood import Likelihood
 from flowbench.api.metrics import LikelihoodResult
 from flowbench.api.models import DensityModel, split_info
 from flowbench.api.specs import SplitName

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from flowbench.api.config import MAX_SEED, MetricSettings
 from flowbench.api.models import Batch, GenerativeModel
+from flowbench.api.protocol import MAX_SEED, MetricSettings
 from flowbench.api.specs import DatasetInfo
 from flowbench.data.batches import TrainBatches
 from flowbench.data.library.splits import LoadedData

@@ -82,12 +82,6 @@ def models_of(suite: Mapping[str, Any]) -> list[str]:
 def read_suite(path: Path) -> dict[str, Any]:
     """Reads a suite file without validating it.
 
-    Args:
-        path: A TOML file.
-
-    Returns:
-        Its table.
-
     Raises:
         SuiteError: The file cannot be read or is not TOML.
     """

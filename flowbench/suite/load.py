@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from flowbench.api.config import MAX_SEED
+from flowbench.api.protocol import MAX_SEED
 from flowbench.errors import SuiteError
 from flowbench.suite.find import read_suite, run_by_rows
 from flowbench.suite.schema import MAX_SEEDS, Suite
@@ -22,10 +22,8 @@ def load_suite(path: Path) -> Suite:
     """Reads a suite file.
 
     Args:
-        path: A TOML file with the keys of `Suite`; overrides stand in a table ``set``.
-
-    Returns:
-        The suite.
+        path: A TOML file with the keys of `Suite`; overrides stand in a table ``set``. A suite is
+            named after the file, or after the folder of a ``suite.toml``.
 
     Raises:
         SuiteError: The file cannot be read, is not TOML, or has a key or value that is not valid.
@@ -53,9 +51,6 @@ def build_suite(data: Mapping[str, Any], source: str) -> Suite:
     Args:
         data: Values by the keys of `Suite`.
         source: Where they come from, for the error.
-
-    Returns:
-        The suite.
 
     Raises:
         SuiteError: A key or value is not valid.

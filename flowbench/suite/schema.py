@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from flowbench.api.config import MetricSettings, Seed
+from flowbench.api.protocol import MetricSettings, Seed
 from flowbench.api.specs import Direction
 
 PROTOCOL_VERSION = 2
@@ -151,12 +151,5 @@ class Suite(BaseModel):
         return tuple(dict.fromkeys(choice for choice in chosen if choice))
 
     def protocol_on(self, dataset: str) -> MetricSettings:
-        """How rows are evaluated on a data set.
-
-        Args:
-            dataset: One of the suite's.
-
-        Returns:
-            The settings.
-        """
+        """How rows are evaluated on a data set of the suite."""
         return self.protocols.get(dataset, self.protocol)

@@ -207,7 +207,6 @@ def shared_network(extractor: Extractor, weights: Weights, device: torch.device)
 
     Args:
         extractor: What builds it.
-        weights: Its weights.
         device: Where it runs.
 
     Returns:

@@ -19,7 +19,6 @@ def find_weights(file: RemoteFile, prepare: str, data_dir: Path) -> Path:
     """Looks for a file of weights.
 
     Args:
-        file: The file.
         prepare: Its name for ``flowbench data prepare``.
         data_dir: Folder of prepared data.
 
@@ -71,9 +70,6 @@ def check_published(file: RemoteFile, path: Path) -> str:
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, read once while it stays the same.
-
-    Args:
-        path: The file.
 
     Returns:
         64 hexadecimal digits.

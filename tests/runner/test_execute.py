@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from flowbench.api import DatasetInfo, Likelihood, ModelConfig
-from flowbench.api.config import MAX_SEED
+from flowbench.api.protocol import MAX_SEED
 from flowbench.provenance import code_sha256
 from flowbench.registry import PluginSelection, Registry, load_registry
 from flowbench.runner.attempt import (
