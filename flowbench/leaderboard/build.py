@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -15,7 +15,7 @@ from flowbench.leaderboard.evidence import Method, Source, hardware, usual_hardw
 from flowbench.leaderboard.frame import Frame, FrameCell, FrameRow, common_budget
 from flowbench.leaderboard.notes import Notes
 from flowbench.leaderboard.printed import placed, rank_published
-from flowbench.leaderboard.ranking import Contender, Place, rank
+from flowbench.leaderboard.ranking import Contender, Place, Ruler, rank
 from flowbench.leaderboard.table import Board, Cell, Cost, Row
 
 _MAX_BADGES = 2
@@ -87,12 +87,22 @@ class _Builder:
                 if cell.method and cell.ours and not cell.is_text:
                     one = cell.method.contender(str(number), cell.ours.name)
                     contenders[self._source.fails_contract(cell.method)].append(one)
-            ours = rank(contenders[False], direction) + rank(contenders[True], "none")
+            ruled = self._ruler(cells.values())
+            ours = rank(contenders[False], direction, *ruled) + rank(contenders[True], "none")
             for places, found in (
                 (self._theirs, rank_published(printed, direction)),
                 (self._ours, ours),
             ):
                 places.update({(contest, int(place.row)): place for place in found})
+
+    @staticmethod
+    def _ruler(cells: Iterable[FrameCell]) -> tuple[Ruler, str]:
+        """How the values of a contest are held against each other, and their unit."""
+        found = (c.method.measured(c.ours.name) for c in cells if c.method and c.ours)
+        first = next((m for m in found if m is not None), None)
+        if first is None:
+            return "linear", ""
+        return "exact" if first.role == "count" else first.scale or "linear", first.unit
 
     # --- rows and cells ---
 

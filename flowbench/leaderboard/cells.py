@@ -34,14 +34,15 @@ def our_cell(asked: FrameCell, place: Place, notes: Notes, *, first: bool, struc
     factor = numbers.scale(measured.unit)[0] * ours.per
     mean = place.mean / factor
     half = None if place.half_width is None else place.half_width / factor
-    interval = "n=1" if half is None else numbers.interval(half, asked.decimals)
+    spread = f"{numbers.interval(half, asked.decimals)}, " if half is not None else ""
     return Cell(
         value=numbers.number(mean, asked.decimals),
         sign=words.sign(measured.protocol, measured.direction),
-        interval="" if measured.split is None else interval,  # what does not vary with the seed
+        interval="" if measured.role == "count" else f"{spread}n={place.n}",
         status="ok",
         rank="" if asked.direction == "none" else place.label,
         best=place.best,
+        too_few=place.too_few,
         unlike=bool(place.unlike),
         struck=struck,
         note=notes.letter(" ".join(filter(None, (_note(place, first=first), _apart(asked))))),
@@ -100,6 +101,11 @@ def _note(place: Place, *, first: bool) -> str:
         counts = sorted(Counter(place.failed).items())
         lost = ", ".join(f"{n} {words.status(status).lstrip('×– ')}" for status, n in counts)
         sentences.append(f"Mean of {place.n} of {place.n + len(place.failed)} runs; {lost}.")
+    if place.too_few:
+        sentences.append(
+            "Too few runs to rank: the interval of the difference from the best contains 0, and is "
+            "too wide to call them equal."
+        )
     if place.by_examples:
         sentences.append(
             "Tied with the best by test sampling only: one run each, compared example by example."

@@ -9,11 +9,15 @@ The rules, in the order in which they apply:
 2. *Over seeds.* A contender's value is the mean over its n runs that ended well, with the interval
    :math:`\pm t_{0.975,\,n-1}\, s / \sqrt n`. One run has no such interval, and says so.
 3. *Places.* A place is one more than the number of contenders with a strictly better mean.
-4. *Ties.* Two tie iff the 95 % interval of their difference contains 0: Welch's interval where both
-   have several runs; where one has a single run, the interval for one more draw from the other's
-   runs; where both have a single run, the paired interval over test examples, which knows nothing
-   of the seed and is marked so. Each is held against the best alone, so ties never chain.
-5. *Failures take part.* They have a status in place of a value, and no place.
+4. *Ties.* Each is held against the best alone, so ties never chain: by Welch's interval where both
+   have several runs; where one has a single run, by the interval for one more draw from the other's
+   runs; where both have a single run, by the paired interval over test examples, which knows
+   nothing of the seed and is marked so. Times, rates and sizes are held on a log scale, counts are
+   equal or not. One ties iff the 95 % interval of its difference contains 0 and half of it is at
+   most 10 % (log scale), 0.05 bits or nats, or 10 % of the best value.
+5. *Too few runs.* Where that interval contains 0 and is wider, nothing is known, and there is no
+   place. Nor has the best one where its own interval is as wide and keeps another from a place.
+6. *Failures take part.* They have a status in place of a value, and no place.
 
 References:
     Welch (1947), The generalization of Student's problem when several different population
@@ -25,15 +29,29 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean, variance
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flowbench.api.specs import Direction
+from flowbench.api.units import LIKELIHOOD_UNITS
 
 CONFIDENCE = 0.95
+Ruler = Literal["linear", "log", "exact"]
+"""What differences are taken on; with ``exact`` two values are equal or not."""
+
+TIE_RULE = (
+    "Bold ties with the best: the 95 % interval of the difference contains 0, and half of it is at "
+    "most 10 % (times, rates, sizes, on a log scale), 0.05 bits or nats, or 10 % of the best value."
+    " Where it is wider there are too few runs to rank."
+)
+"""The rules of ties for who reads a board."""
+
+_WIDEST_SHARE = 0.1
+_WIDEST_LIKELIHOOD = 0.05
 
 
 @dataclass(frozen=True)
@@ -123,6 +141,7 @@ class Place:
         rank: One more than the number of better means among its like; None if unranked.
         best: It is the best or ties with it, and at least two compete.
         tied: It shares that with another.
+        too_few: Its runs are too few to tell it from the best, or to call it equal: unranked.
         by_examples: The tie was judged by test examples, and knows nothing of other seeds.
         unlike: What keeps it from being ranked, if it has a value and is not alike: triples of the
             fact, how it is here and how it is among those ranked.
@@ -137,6 +156,7 @@ class Place:
     rank: int | None = None
     best: bool = False
     tied: bool = False
+    too_few: bool = False
     by_examples: bool = False
     unlike: tuple[tuple[str, str, str], ...] = ()
 
@@ -148,12 +168,19 @@ class Place:
         return "1=" if self.tied else str(self.rank)
 
 
-def rank(contenders: Sequence[Contender], direction: Direction) -> tuple[Place, ...]:
+def rank(
+    contenders: Sequence[Contender],
+    direction: Direction,
+    ruler: Ruler = "linear",
+    unit: str = "",
+) -> tuple[Place, ...]:
     """Ranks the contenders of a column.
 
     Args:
         contenders: One for each row.
         direction: Which way is better; with ``none`` nothing is ranked.
+        ruler: How two values are held against each other.
+        unit: Unit of the values.
 
     Returns:
         The place of each, in the order given.
@@ -161,16 +188,23 @@ def rank(contenders: Sequence[Contender], direction: Direction) -> tuple[Place, 
     like = _largest_group(contenders) if direction != "none" else None
     group = [one for one in contenders if one.values and one.like == like]
     best = _best(group, direction)
+    if ruler == "log" and any(value <= 0 for one in group for value in one.values):
+        ruler = "linear"
+    gaps = {} if best is None else {one.row: difference(one, best, ruler) for one in group}
+    unsure = {row: gap for row, gap in gaps.items() if gap.contains_zero}
+    widest = _widest(best, ruler, unit)
+    ties = {row: gap for row, gap in unsure.items() if gap.half_width <= widest}
+    if best and unsure.keys() - ties.keys() == {best.row}:
+        ties[best.row] = gaps[best.row]  # however wide its own, no other comes near it
     means = [fmean(one.values) for one in group]
-    gaps = {} if best is None else {one.row: difference(one, best) for one in group}
-    ties = {row: gap for row, gap in gaps.items() if gap.contains_zero}
 
     def place(one: Contender) -> Place:
         failed = tuple(sorted(outcome.status for outcome in one.outcomes if outcome.value is None))
         if not one.values:
             return Place(row=one.row, status=one.status, failed=failed)
         mean, competes = fmean(one.values), one.row in gaps
-        tie = ties.get(one.row)
+        tie, too_few = ties.get(one.row), one.row in unsure.keys() - ties.keys()
+        ranked = competes and not too_few
         return Place(
             row=one.row,
             status="ok",
@@ -178,14 +212,23 @@ def rank(contenders: Sequence[Contender], direction: Direction) -> tuple[Place, 
             half_width=half_width(one.values),
             n=len(one.values),
             failed=failed,
-            rank=1 + sum(better_than(m, mean, direction) for m in means) if competes else None,
+            rank=1 + sum(better_than(m, mean, direction) for m in means) if ranked else None,
             best=tie is not None and len(group) > 1,
             tied=tie is not None and len(ties) > 1,
+            too_few=too_few,
             by_examples=tie is not None and tie.by_examples and one is not best,
             unlike=() if competes or like is None else one.like.unlike(like),
         )
 
     return tuple(map(place, contenders))
+
+
+def _widest(best: Contender | None, ruler: Ruler, unit: str) -> float:
+    """Half the widest interval by which something may be called equal to the best."""
+    if best is None or ruler == "log":
+        return math.log1p(_WIDEST_SHARE)
+    is_likelihood = unit in LIKELIHOOD_UNITS
+    return _WIDEST_LIKELIHOOD if is_likelihood else _WIDEST_SHARE * abs(fmean(best.values))
 
 
 def _largest_group(contenders: Sequence[Contender]) -> Like | None:
@@ -238,13 +281,22 @@ class Difference:
         return abs(self.mean) <= self.half_width
 
 
-def difference(a: Contender, b: Contender) -> Difference:
+def difference(a: Contender, b: Contender, ruler: Ruler = "linear") -> Difference:
     """Compares two contenders that both have values.
+
+    Args:
+        a: The first.
+        b: The second.
+        ruler: On ``log`` the difference is that of logarithms: all values are positive.
 
     Returns:
         Their difference; without any knowledge of the spread only equal means count as equal.
     """
+    if ruler == "log":
+        return difference(_logarithms(a), _logarithms(b))
     mean = fmean(a.values) - fmean(b.values)
+    if ruler == "exact":
+        return Difference(mean=mean, half_width=0.0)
     if len(a.values) > 1 and len(b.values) > 1:
         return Difference(mean=mean, half_width=_welch(a.values, b.values))
     if len(a.values) == len(b.values) == 1:
@@ -254,6 +306,11 @@ def difference(a: Contender, b: Contender) -> Difference:
     n = len(several)
     spread = math.sqrt(variance(several) * (1 + 1 / n))
     return Difference(mean=mean, half_width=t_quantile(n - 1) * spread)
+
+
+def _logarithms(one: Contender) -> Contender:
+    outcomes = (Outcome(value=math.log(value)) for value in one.values)
+    return replace(one, outcomes=tuple(outcomes))
 
 
 def _examples(one: Contender) -> NDArray[np.float64] | None:

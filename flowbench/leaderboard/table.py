@@ -23,14 +23,15 @@ Kind = Literal["number", "text", "check", "stars"]
 """What a column's cells are; checks are ``✓`` and ``×``, stars ``★`` out of five."""
 
 _NUMBERS = {"published_value", "published_device_hours", "mean", "half_width", "device_hours"}
-_FLAGS = {"published_best", "published_unlike", "best", "unlike", "struck"}
+_FLAGS = {"published_best", "published_unlike", "best", "too_few", "unlike", "struck"}
 FIELDS: dict[str, type] = {
     name: float if name in _NUMBERS else bool if name in _FLAGS else int if name == "n" else str
     for name in (
         "board group method mark about model badges column dataset metric unit direction "
         "published_sign published published_value published_rank published_best published_unlike "
         "published_device_hours published_note published_remark sign value interval words status "
-        "rank best unlike struck mean half_width n device_hours note difference budget_share"
+        "rank best too_few unlike struck mean half_width n device_hours note difference "
+        "budget_share"
     ).split()
 }
 """Names and types of what `Board.to_frame` says of a cell, in order."""
@@ -117,12 +118,13 @@ class Cell:
         published: The paper's part; None where the paper leaves the cell blank.
         value: Our value, in the column's decimals; empty without one.
         sign: ``=``, ``≤``, ``≥`` or ``≈`` before a likelihood.
-        interval: ``±.01`` or ``n=1``; empty where the value has no spread over seeds.
+        interval: ``±.01, n=3`` or ``n=1``; empty where the value has no spread over seeds.
         words: In place of a value, e.g. ``× diverged``.
         status: ``ok``, ``none`` or why there is no value.
         rank: Our value's place among like values: ``1``, ``1=``, ``2``; ``–`` unranked; empty if
             nothing is.
         best: The best of our values, or tied with it.
+        too_few: Our runs are too few to tell the value from the best or to call them equal.
         unlike: Not to be ranked with our other values of the column.
         struck: The model fails its contract: the value is shown struck through and has no place.
         note: Letter of a note on our value, if it has one.
@@ -147,6 +149,7 @@ class Cell:
     status: str = "none"
     rank: str = ""
     best: bool = False
+    too_few: bool = False
     unlike: bool = False
     struck: bool = False
     note: str = ""

@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+import io
+import re
 import shlex
+from pathlib import Path
 from typing import Any, Literal
 
+import duckdb
 import numpy as np
 import pytest
+from rich.console import Console
 
 from flowbench.leaderboard import words
 from flowbench.leaderboard.evidence import Source
 from flowbench.leaderboard.publish import boards_of_records
+from flowbench.leaderboard.render import csv, html, latex, markdown, parquet, terminal
 from flowbench.leaderboard.table import Board, Row
 from flowbench.store.records import AttemptRow
 from flowbench.suite.load import parse_settings
@@ -35,9 +41,51 @@ def rows(found: Board) -> dict[str, Row]:
 def test_seeds_make_one_row_with_an_interval() -> None:
     found = board(*(run("realnvp", seed, 2.0 + 0.01 * seed) for seed in range(3)))
     (row,) = found.rows
-    assert row.cells[0].text == "≤ 2.010 ±.025"
+    assert row.cells[0].text == "≤ 2.010 ±.025, n=3"
     assert row.cells[0].n == 3
     assert found.facts == ("1 method", "3 runs")
+
+
+def test_every_mean_over_seeds_has_its_interval_and_n() -> None:
+    values = {"fd": (86.59, 76.53), "fid": (12.1, 13.2), "params": (7.0, 7.0)}
+    found = board(
+        *(
+            make.attempt(
+                make.job("nice", seed),
+                measurements=tuple(
+                    make.measured(name, pair[seed], "", direction="lower")
+                    for name, pair in values.items()
+                ),
+            )
+            for seed in range(2)
+        )
+    )
+    text = {c.metric: cell.text for c, cell in zip(found.columns, found.cells, strict=False)}
+    assert text["fd"] == "81.6 ±63.9, n=2"
+    assert text["fid"] == "12.6 ±7.0, n=2"
+    assert text["num_parameters" if "params" not in text else "params"].isdigit()
+
+
+RENDERINGS = {"csv": csv, "html": html, "latex": latex, "markdown": markdown}
+
+
+@pytest.mark.parametrize("name", ["terminal", "parquet", *RENDERINGS])
+def test_too_few_runs_are_said_in_every_rendering(name: str, tmp_path: Path) -> None:
+    runs = [run(model, seed, 2.0 + shift + 0.2 * seed) for model, shift in (("a", 0.0), ("b", 0.1))
+            for seed in range(2)]  # fmt: skip
+    found = board(*runs)
+    assert not any(row.cells[0].best for row in found.rows)
+    if name == "terminal":
+        console = Console(width=200, record=True, file=io.StringIO())
+        console.print(terminal.render([found]))
+        text = console.export_text()
+    elif name == "parquet":
+        (tmp_path / "board.parquet").write_bytes(parquet.render(found))
+        text = str(duckdb.read_parquet(str(tmp_path / "board.parquet")).fetchall())
+    else:
+        text = RENDERINGS[name].render(found)
+    assert "oo few runs to rank" in re.sub(r"\\|\s+", " ", text)
+    assert "n=2" in text.replace("\\", "")
 
 
 def test_columns_are_likelihoods_then_costs() -> None:

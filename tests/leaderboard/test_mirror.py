@@ -99,7 +99,7 @@ def test_other_imagenet_data_are_unranked_and_named(key: str) -> None:
 def test_ours_stand_beside_the_published_value(reproduced: Board) -> None:
     ours = cell(reproduced, DENSEFLOW, "cifar10")
     assert ours.printed == "2.98"
-    assert ours.text == "≤ 3.05 ±.02"
+    assert ours.text == "≤ 3.05 ±.02, n=3"
     assert (ours.difference, ours.rank, ours.best, ours.n) == ("+0.07", "1", True, 3)
     assert ours.budget_share == "0.8\u00a0%"  # 2 of 250 GPU-hours, by the paper's Table 2
     assert row(reproduced, DENSEFLOW).sub == "uniform bound, 16\u00a0draws"
@@ -209,7 +209,7 @@ def test_the_cost_table_is_filled_from_the_records() -> None:
         "gpu_type": "H100",
         "gpus": "1",
         "duration_h": "2",
-        "bpd": "≤ 3.05 ±.02",
+        "bpd": "≤ 3.05 ±.02, n=3",
     }
     assert [one.printed for one in cells] == ["130M", "RTX 3090", "1", "250", "2.98"]
     # Beside parameters or hours it would be read as a share of these.
@@ -287,7 +287,7 @@ def test_a_board_of_our_own_over_several_data_sets() -> None:
     found = board(*runs, name="toy-2d")
     nice = row(found, "nice")
     assert [bool(one.value) for one in nice.cells] == [True, False, False, True]
-    assert nice.cells[0].text == "2.050 ±.635"
+    assert nice.cells[0].text == "2.050 ±.635, n=2"
     assert [name for name, _ in nice.others] == ["pinwheel"]
     assert found.source is None
     assert found.facts[:2] == ("2 models", "4 runs")

@@ -17,6 +17,7 @@ from flowbench.leaderboard.ranking import (
     Like,
     Outcome,
     Place,
+    Ruler,
     better_than,
     difference,
     half_width,
@@ -106,6 +107,30 @@ def test_ties_are_not_chained() -> None:
     assert [found[e.row].label for e in wide] == ["1=", "1=", "3"]
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "ruler", "unit", "labels"),
+    [
+        ([100.0, 101.0, 99.0], [103.0, 102.0, 101.5], "log", "ms", "12"),
+        ([100.0, 102.0, 98.0], [103.0, 100.0, 101.0], "log", "ms", "=="),
+        ([100.0, 150.0, 50.0], [5000.0, 5100.0, 4900.0], "log", "ms", "12"),
+        ([100.0, 150.0, 50.0], [110.0, 160.0, 60.0], "log", "ms", "––"),
+        ([100.0, 101.0, 99.0], [110.0, 160.0, 60.0], "log", "ms", "1–"),
+        ([2.00, 2.01, 2.02], [2.01, 2.02, 2.03], "linear", "bits/dim", "=="),
+        ([2.00, 2.05, 2.10], [2.06, 2.05, 2.08], "linear", "bits/dim", "––"),
+        ([86.59, 76.53], [90.0, 80.0], "linear", "", "––"),
+        ([80.0, 80.2, 80.1], [80.0, 80.4, 80.2], "linear", "", "=="),
+        ([7.0, 7.0], [7.0, 8.0], "exact", "", "12"),
+    ],
+)
+def test_a_tie_needs_evidence_on_a_scale_that_fits(
+    first: list[float], second: list[float], ruler: Ruler, unit: str, labels: str
+) -> None:
+    found = rank([contender("a", first), contender("b", second)], "lower", ruler, unit)
+    assert "".join(place.label[-1] for place in found) == labels
+    assert [place.too_few for place in found] == [label == "–" for label in labels]
+    assert [place.best for place in found] == [label in "=1" for label in labels]
+
+
 def test_one_value_alone_is_no_contest() -> None:
     found = places([contender("a", [2.0, 2.1]), contender("b", [None])])
     assert not found["a"].best
@@ -188,11 +213,13 @@ def test_a_better_mean_never_ranks_worse(contenders: list[Contender], direction:
 def test_the_best_is_first_and_marked_iff_it_competes(
     contenders: list[Contender], direction: Direction
 ) -> None:
-    ranked = [p for p in places(contenders, direction).values() if p.rank is not None]
-    first = [p for p in ranked if p.rank == 1]
-    assert bool(first) == bool(ranked)
-    assert all(p.best == (len(ranked) > 1) for p in first)
-    assert sum(p.tied for p in ranked) != 1
+    found = places(contenders, direction).values()
+    compete = [p for p in found if p.mean is not None and not p.unlike]
+    first = [p for p in compete if p.rank == 1]
+    assert bool(first) == any(not p.too_few for p in compete) or any(p.too_few for p in compete)
+    assert all(p.best == (len(compete) > 1) for p in first)
+    assert sum(p.tied for p in compete) != 1
+    assert not any(p.best and p.too_few for p in compete)
 
 
 @given(columns, directions)
@@ -205,7 +232,7 @@ def test_only_like_contenders_share_a_ranking(
         place = found[e.row]
         assert (place.mean is None) == (not e.values)
         assert place.n + len(place.failed) == len(e.outcomes)
-        assert (place.rank is None) == (place.mean is None or bool(place.unlike))
+        assert (place.rank is None) == (place.mean is None or bool(place.unlike) or place.too_few)
 
 
 @given(columns)

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flowbench.leaderboard import words
+from flowbench.leaderboard.ranking import TIE_RULE
 from flowbench.leaderboard.table import Board, Column, Row
 from flowbench.leaderboard.words import printable
 
@@ -126,7 +127,8 @@ def _ours(cell: Mapping[str, Any], letters: Mapping[str, str]) -> Text:
 
 
 def _notes(board: Board) -> list[Text]:
-    lines = [Text(printable(f"{letter}  {text}"), "dim") for letter, text in board.notes]
+    lines = [Text(TIE_RULE, "dim")] if any(cell.rank for cell in board.cells) else []
+    lines += [Text(printable(f"{letter}  {text}"), "dim") for letter, text in board.notes]
     for row in board.rows:
         for failure in row.details.failures:
             reason = f", {failure.reason}" if failure.reason else ""

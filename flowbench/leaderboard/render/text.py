@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from flowbench.leaderboard import words
+from flowbench.leaderboard.ranking import TIE_RULE
 
 
 def fill_in(template: str, inert: Callable[[str], str], **content: Any) -> str:
@@ -27,4 +28,5 @@ def fill_in(template: str, inert: Callable[[str], str], **content: Any) -> str:
     )
     environment.filters["inert"] = inert
     environment.globals["better"] = words.better
+    environment.globals["tie_rule"] = TIE_RULE
     return environment.get_template(template).render(content)

@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from flowbench.leaderboard import numbers, words
+from flowbench.leaderboard.ranking import TIE_RULE
 from flowbench.leaderboard.render.html.columns import below
 from flowbench.leaderboard.render.html.panel import settings
 
@@ -92,6 +93,7 @@ def _environment() -> Environment:
         "better": words.better,
         "budget_words": words.budget,
         "seconds": numbers.duration,
+        "tie_rule": TIE_RULE,
         "version": version("flowbench"),
     }
     environment.filters |= {

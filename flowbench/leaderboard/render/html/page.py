@@ -104,6 +104,7 @@ def _marks(board: Board) -> set[str]:
     found = {
         "ours": board.has_ours,
         "best": any(one.best for one in both),
+        "few": any(cell.too_few for cell in cells),
         "unlike": any(one.unlike for one in both),
         "remark": any(p.remark for p in papers),
         "about": any(p.sign == "~" for p in papers),

@@ -84,7 +84,8 @@ def statuses(row: Row) -> list[str]:
         "failed": any(cell.words.startswith("×") for cell in cells),
         "none": any(cell.words.startswith("–") for cell in cells),
         "one": any(cell.interval == "n=1" for cell in cells),
-        "unranked": any(c.unlike or c.struck for c in cells) or any(p.unlike for p in printed),
+        "unranked": any(c.unlike or c.struck or c.too_few for c in cells)
+        or any(p.unlike for p in printed),
     }
     return [name for name, there in holds.items() if there]
 
