@@ -216,6 +216,39 @@ def test_the_board_is_one_file_and_the_same_bytes_again(flowbench: Command, resu
 
 
 def test_a_finished_run_is_reused(flowbench: Command, results: str) -> None:
-    status, out, _ = flowbench(*run_fakes("--budget", "20steps", "--results", results))
+    status, out, err = flowbench(*run_fakes("--budget", "20steps", "--results", results))
     assert status == 0
     assert "fake-gaussian" in out
+    assert "1 reused" in err.splitlines()
+
+
+def test_an_edited_model_runs_again_and_a_comment_changes_nothing(
+    flowbench: Command, tmp_path: Path
+) -> None:
+    file = tmp_path / "edited_flow.py"
+    text = Path(FAKES).read_text()
+    file.write_text(text)
+    command = ("run", "--models", "fake-gaussian", "--datasets", "fake-images", "--budget")
+    command = (*command, "1steps", "--plugin-file", str(file), "--no-plugin", "flowbench")
+    command = (*command, "--dry-run", "--results", str(tmp_path / "results"))
+
+    def planned() -> str:
+        _unload("edited_flow")
+        status, out, err = flowbench(*command)
+        assert status == 0, err
+        return out
+
+    _unload("edited_flow")
+    status, _, err = flowbench(*(part for part in command if part != "--dry-run"))
+    assert status == 0, err
+    assert err.splitlines()[0] == "1 to run"
+    assert " reuse " in planned()
+    file.write_text(text + "\n# A comment.\n")
+    assert " reuse " in planned()
+    file.write_text(text + "\nMORE = 1\n")
+    assert "the code of fake-gaussian has changed" in planned()
+
+
+def _unload(module: str) -> None:
+    """Lets a file be imported anew, as another process would."""
+    sys.modules.pop(module, None)
