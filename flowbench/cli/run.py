@@ -158,7 +158,7 @@ def _execute(ready: ReadyRun, results: Path, suite: Suite) -> None:
 
 def _opening(decisions: Sequence[Decision]) -> Iterator[str]:
     """How many jobs start and how many do not, and why those with attempts start again."""
-    counts = Counter("run" if d.starts else d.action for d in decisions)
+    counts: Counter[str] = Counter("run" if d.starts else d.action for d in decisions)
     said = {"reuse": "reused", "leave": "left as they are", "skip": "skipped", "run": "to run"}
     yield ", ".join(f"{counts[action]} {words}" for action, words in said.items() if counts[action])
     again = Counter(decision.why for decision in decisions if decision.edited)

@@ -9,9 +9,10 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
-from flowbench.api.config import MetricSettings, NoLikelihood
 from flowbench.api.data import DataSplits
+from flowbench.api.likelihood import NoLikelihood
 from flowbench.api.models import DensityModel, GenerativeModel, InvertibleModel
+from flowbench.api.protocol import MetricSettings
 from flowbench.api.specs import DatasetInfo, MetricSpec, MetricValue
 from flowbench.evaluation.trained import EvaluatedModel
 

@@ -228,9 +228,10 @@ def test_an_edited_model_runs_again_and_a_comment_changes_nothing(
     file = tmp_path / "edited_flow.py"
     text = Path(FAKES).read_text()
     file.write_text(text)
-    command = ("run", "--models", "fake-gaussian", "--datasets", "fake-images", "--budget")
-    command = (*command, "1steps", "--plugin-file", str(file), "--no-plugin", "flowbench")
-    command = (*command, "--dry-run", "--results", str(tmp_path / "results"))
+    given = (
+        "run --models fake-gaussian --datasets fake-images --budget 1steps --no-plugin flowbench"
+    )
+    command = (*given.split(), "--plugin-file", str(file), "--dry-run", "--results", "edited")
 
     def planned() -> str:
         _unload("edited_flow")

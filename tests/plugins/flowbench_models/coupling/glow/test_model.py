@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from flowbench.api import Batch, DatasetInfo, SamplingOptions
-from flowbench.api.config import Ema
+from flowbench.api.training import Ema
 from flowbench.errors import ConfigError
 from flowbench_models.bijections.base import (
     Composition,
