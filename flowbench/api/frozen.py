@@ -1,4 +1,4 @@
-"""What all configurations share: they do not change, and know their keys."""
+"""What all configurations share: they do not change, know their keys, and hold finite numbers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Frozen(BaseModel):
-    """Base of all configurations: immutable, and closed to unknown keys."""
+    """Base of all configurations: immutable, closed to unknown keys, and of finite numbers."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def refuse_not_yet(field: str, is_set: bool, until_then: str) -> None:

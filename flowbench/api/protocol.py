@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
 from flowbench.api.frozen import Frozen
+
+MAX_SEED = 2**63 - 1
+"""The largest seed that torch, NumPy and the database all hold."""
+
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 
 
 class SampleSettings(Frozen):
@@ -67,7 +73,7 @@ class MetricSettings(Frozen):
         num_samples: Samples drawn for sample-based metrics.
         batch_size: Examples, or examples times noise draws, evaluated at a time; it changes memory
             and which noise an example gets, not what is estimated.
-        seed: Seed of all noise in evaluation.
+        seed: Added to the seed of each job, it is the seed of all noise in the job's evaluation.
         sample: How samples are drawn.
 
     Example:
@@ -79,5 +85,5 @@ class MetricSettings(Frozen):
     validation_draws: int = Field(default=1, ge=1)
     num_samples: int = Field(default=256, ge=1)
     batch_size: int = Field(default=256, ge=1)
-    seed: int = 0
+    seed: Seed = 0
     sample: SampleSettings = SampleSettings()
