@@ -16,16 +16,6 @@ FAKES = str(Path(__file__).parent.parent / "fakes.py")
 FAKE = ("--plugin-file", FAKES, "--no-plugin", "flowbench")
 
 
-@pytest.fixture
-def flowbench(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Command:
-    """Runs a command in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("FLOWBENCH_DATA", str(tmp_path / "data"))
-    return Command(monkeypatch, capsys)
-
-
 def run_fakes(*more: str) -> tuple[str, ...]:
     return ("run", "--models", "fake-gaussian", "--datasets", "fake-images", *FAKE, *more)
 
