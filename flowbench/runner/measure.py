@@ -55,7 +55,8 @@ def _compute_metrics(attempt: Attempt, ground: Ground, built: Built, model: Eval
             attempt.turnstile.alone,
             stop=Preempted,
         )
-        rows += tuple(measurement_row(entry.spec, value) for value in values)
+        code = attempt.code.metrics.get(name) if attempt.code is not None else None
+        rows += tuple(measurement_row(entry.spec, value, code) for value in values)
         attempt.note(measurements=rows)
         if failure is not None:
             print(f"metric {name} failed:\n{failure}", file=sys.stderr)
@@ -80,13 +81,13 @@ def _keep_samples(attempt: Attempt, model: EvaluatedModel, data: LoadedData) -> 
         attempt.directory.write(GRID, grid)
 
 
-def measurement_row(spec: MetricSpec, value: MetricValue) -> MeasurementRow:
-    """A metric's value as it is stored, with how it is to be shown."""
+def measurement_row(spec: MetricSpec, value: MetricValue, code: str | None) -> MeasurementRow:
+    """A metric's value as it is stored, with how it is shown and the code that made it."""
     shown = spec.presentation(value.name, value.unit)
     fields = vars(value).copy()
     fields["n"] = fields.pop("num_examples")
     try:
-        return MeasurementRow(metric=spec.name, **fields, **shown)
+        return MeasurementRow(metric=spec.name, code=code, **fields, **shown)
     except ValidationError as exc:  # a protocol that states no likelihood under that name
         reason = f"its protocol cannot be kept: {first_line(exc)}"
-        return measurement_row(spec, replace(failed_value(spec, reason), name=value.name))
+        return measurement_row(spec, replace(failed_value(spec, reason), name=value.name), code)
