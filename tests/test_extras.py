@@ -99,8 +99,8 @@ def test_the_readme_lists_every_extra(extra: str) -> None:
     assert re.search(rf"^\| `{extra}` +\|", (ROOT / "README.md").read_text(), re.MULTILINE)
 
 
-@pytest.mark.parametrize("extra", sorted(EXTRAS))
-def test_what_an_extra_installs_has_a_pinned_version(extra: str) -> None:
+@pytest.mark.parametrize("required", [PROJECT["dependencies"], *EXTRAS.values()])
+def test_what_is_installed_has_a_pinned_version(required: list[str]) -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pinned = {_name(line) for line in lines if "==" in line}
-    assert {_name(line) for line in EXTRAS[extra]} <= pinned
+    assert {_name(line) for line in required} <= pinned

@@ -11,25 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flowbench.api.config import (
-        Ema,
-        GaussianNoise,
-        Group,
-        LastK,
-        Likelihood,
-        Logit,
-        MetricSettings,
         ModelConfig,
-        NoLikelihood,
-        NoTemperature,
-        Phase,
-        Preprocessing,
         Preset,
-        SampleSettings,
-        SamplingOptions,
-        Scale,
-        Standardise,
-        Training,
-        UniformDequantization,
     )
     from flowbench.api.data import (
         Artifact,
@@ -41,6 +24,10 @@ if TYPE_CHECKING:
     from flowbench.api.hooks import (
         API_VERSION,
         hookimpl,
+    )
+    from flowbench.api.likelihood import (
+        Likelihood,
+        NoLikelihood,
     )
     from flowbench.api.metrics import (
         LikelihoodResult,
@@ -61,8 +48,22 @@ if TYPE_CHECKING:
         split_info,
         standard_normal_log_prob,
     )
+    from flowbench.api.preprocessing import (
+        GaussianNoise,
+        Logit,
+        Preprocessing,
+        Scale,
+        Standardise,
+        UniformDequantization,
+    )
     from flowbench.api.progress import (
         report_progress,
+    )
+    from flowbench.api.protocol import (
+        MetricSettings,
+        NoTemperature,
+        SampleSettings,
+        SamplingOptions,
     )
     from flowbench.api.specs import (
         ClosedForm,
@@ -74,6 +75,13 @@ if TYPE_CHECKING:
         ModelSpec,
         Paper,
         RemoteFile,
+    )
+    from flowbench.api.training import (
+        Ema,
+        Group,
+        LastK,
+        Phase,
+        Training,
     )
     from flowbench.api.units import (
         bits_per_dim,
@@ -88,11 +96,13 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "flowbench.api.config": (
-        "Ema GaussianNoise Group LastK Likelihood Logit MetricSettings ModelConfig "
-        "NoLikelihood NoTemperature Phase Preprocessing Preset SampleSettings "
-        "SamplingOptions Scale Standardise Training UniformDequantization"
+    "flowbench.api.config": "ModelConfig Preset",
+    "flowbench.api.likelihood": "Likelihood NoLikelihood",
+    "flowbench.api.preprocessing": (
+        "GaussianNoise Logit Preprocessing Scale Standardise UniformDequantization"
     ),
+    "flowbench.api.protocol": "MetricSettings NoTemperature SampleSettings SamplingOptions",
+    "flowbench.api.training": "Ema Group LastK Phase Training",
     "flowbench.api.data": "Artifact DataSplits Manifold Ragged Split",
     "flowbench.api.hooks": "API_VERSION hookimpl",
     "flowbench.api.metrics": "LikelihoodResult Samples TrainedModel",

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flowbench.api.config import Likelihood, ModelConfig, SampleSettings
+from flowbench.api.config import ModelConfig
+from flowbench.api.likelihood import Likelihood
 from flowbench.api.models import GenerativeModel
+from flowbench.api.protocol import SampleSettings
 from flowbench.api.specs import DatasetInfo, SplitName
 
 

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from flowbench.api.config import ModelConfig, SamplingOptions
+from flowbench.api.config import ModelConfig
+from flowbench.api.protocol import SamplingOptions
 from flowbench.api.specs import DatasetInfo
 from flowbench.api.units import bits_per_dim
 from flowbench.errors import ConfigError

@@ -64,7 +64,7 @@ def check(
     ):
         report = run()
         reports.append(report)
-        if not as_json:
+        if not as_json:  # at once: the next check may take a minute
             print(title, *report.lines(), sep="\n", flush=True)
         if store:
             keep(registry, report, paths.results_dir(results))

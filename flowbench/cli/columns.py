@@ -22,7 +22,7 @@ def print_columns(rows: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> 
             cell.rjust(width) if to_right else cell.ljust(width)
             for cell, width, to_right in zip(line, widths, right, strict=True)
         )
-        print("  ".join(padded).rstrip())
+        print("  ".join(padded).rstrip())  # an empty last cell leaves no spaces behind
 
 
 def text(value: Any) -> str:

@@ -25,6 +25,7 @@ def doctor(results: Results = None) -> None:
         ("results", lambda: _results(folder)),
         ("data", _data),
     ]
+    # A list, not a generator: one failure must not keep the other checks from being printed.
     if not all([_check(name, check) for name, check in checks]):
         raise typer.Exit(1)
 

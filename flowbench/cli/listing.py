@@ -119,6 +119,7 @@ def _print_rows(title: str, rows: Described, *, titled: bool) -> None:
     if titled:
         print(title)
     one_plugin = len({row.get("plugin") for row in rows}) == 1
+    # Bytes are for --json; the plugin is worth a column only where it tells rows apart.
     hidden = {"size_bytes", *(["plugin"] if one_plugin else [])}
     columns = [key for key in (rows[0] if rows else {}) if key not in hidden]
     print_columns(rows, columns)

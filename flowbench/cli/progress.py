@@ -160,6 +160,7 @@ def progress_display(decisions: Sequence[tuple[Job, Decision]]) -> Iterator[Prog
     if not console.is_terminal:
         console = Console(width=PLAIN_WIDTH)
     display = ProgressDisplay(decisions, console)
+    # Where nothing starts, a table of what is reused would only flicker past.
     if not console.is_terminal or not any(decision.starts for _, decision in decisions):
         yield display
         return

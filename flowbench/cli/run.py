@@ -136,13 +136,14 @@ def _execute(ready: ReadyRun, results: Path, suite: Suite) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
+    # Clusters end a job by SIGTERM: let it leave checkpoints behind, as Ctrl-C does.
     signal.signal(signal.SIGTERM, interrupt)
     with progress_display(ready.decisions) as display:
         try:
             records = ready.scheduler(display).run(ready.decisions)
         except KeyboardInterrupt:
             display.warn("interrupted; run the same command again to continue from the checkpoints")
-            raise typer.Exit(130) from None
+            raise typer.Exit(130) from None  # 128 + SIGINT, as a shell reports it
     display.console.print(
         terminal_table(results, [job.row.job_id for job, _ in ready.decisions], suite)
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flowbench.api.config import Augmentation
+from flowbench.api.training import Augmentation
 
 
 @dataclass(frozen=True)

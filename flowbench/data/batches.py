@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flowbench.api.config import Augmentation
 from flowbench.api.data import Split
+from flowbench.api.training import Augmentation
 from flowbench.data.augment import augmented, num_draws
 from flowbench.data.rows import take_rows, tensor_dtype
 from flowbench.errors import ConfigError, DataError

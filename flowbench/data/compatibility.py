@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowbench.api.config import (
+from flowbench.api.preprocessing import (
     GaussianNoise,
     Logit,
     Preprocessing,

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flowbench.api.config import (
+from flowbench.api.data import Split
+from flowbench.api.preprocessing import (
     GaussianNoise,
     Logit,
     Preprocessing,
@@ -21,7 +22,6 @@ from flowbench.api.config import (
     Standardise,
     UniformDequantization,
 )
-from flowbench.api.data import Split
 from flowbench.api.specs import DatasetInfo
 from flowbench.data.compatibility import check_steps, scale_per_level
 from flowbench.data.elementwise import Affine, Elementwise, LogitOfUnit

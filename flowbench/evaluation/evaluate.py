@@ -9,9 +9,10 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
-from flowbench.api.config import MetricSettings
 from flowbench.api.data import DataSplits
+from flowbench.api.likelihood import NoLikelihood
 from flowbench.api.models import DensityModel, GenerativeModel, InvertibleModel
+from flowbench.api.protocol import MetricSettings
 from flowbench.api.specs import DatasetInfo, MetricSpec, MetricValue
 from flowbench.evaluation.trained import EvaluatedModel
 
@@ -19,12 +20,12 @@ Compute = Callable[[EvaluatedModel, DataSplits, MetricSettings], list[MetricValu
 
 
 def not_applicable(
-    spec: MetricSpec, data: DatasetInfo, model: type[GenerativeModel] | None = None
+    spec: MetricSpec, data: DatasetInfo, model: GenerativeModel | None = None
 ) -> str | None:
-    """Why a metric is not defined for a dataset or a kind of model.
+    """Why a metric is not defined for a dataset or a model.
 
     Args:
-        model: The model's class, where it is known already.
+        model: The configured model, where there is one already.
 
     Returns:
         The reason; None if it applies.
@@ -42,10 +43,15 @@ def not_applicable(
         return f"{spec.name} is defined for data with class labels, {data.name} has none"
     if model is None:
         return None
-    if "likelihood" in spec.needs and not issubclass(model, DensityModel):
-        return f"{model.__name__} has no likelihood"
-    if "inverse" in spec.needs and not issubclass(model, InvertibleModel):
-        return f"{model.__name__} has no inverse"
+    name = type(model).__name__
+    if "likelihood" in spec.needs:
+        if not isinstance(model, DensityModel):
+            return f"{name} has no likelihood"
+        stated = model.config.likelihood(data)
+        if isinstance(stated, NoLikelihood):
+            return f"{name} has no likelihood in this configuration: {stated.reason}"
+    if "inverse" in spec.needs and not isinstance(model, InvertibleModel):
+        return f"{name} has no inverse"
     return None
 
 
@@ -66,7 +72,7 @@ def compute_metric(
     Returns:
         The values, and the traceback of a failure for the log.
     """
-    reason = not_applicable(spec, trained.data, type(trained.model))
+    reason = not_applicable(spec, trained.data, trained.model)
     if reason is not None:
         return [MetricValue.unavailable(spec, reason)], None
     try:

@@ -15,10 +15,11 @@ from typing import Any
 
 import torch
 
-from flowbench.api.config import Likelihood, MetricSettings, NoLikelihood
 from flowbench.api.data import DataSplits, Split
+from flowbench.api.likelihood import Likelihood, NoLikelihood
 from flowbench.api.metrics import LikelihoodResult
 from flowbench.api.models import DensityModel, GenerativeModel
+from flowbench.api.protocol import MetricSettings
 from flowbench.api.specs import SplitName
 from flowbench.data.preprocess import Preprocessor
 from flowbench.errors import ContractError

@@ -21,8 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flowbench.api.config import Likelihood
 from flowbench.api.data import Split
+from flowbench.api.likelihood import Likelihood
 from flowbench.api.metrics import LikelihoodResult
 from flowbench.api.models import DensityModel, split_info
 from flowbench.api.specs import SplitName
@@ -187,22 +187,40 @@ def log_mean_exp(log_weights: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def draw_stderr(log_weights: NDArray[np.float64], importance_weighted: bool) -> float | None:
-    """Standard error that the noise draws leave on the mean over examples, in nats.
+    r"""Standard error that the noise draws leave on the mean over examples, in nats.
+
+    That of a mean over draws is :math:`s / \sqrt k`. Log-mean-exp is left to the jackknife:
+    from the k values that remain when one draw is left out,
+    :math:`\frac{k - 1}{k} \sum_j (v_{-j} - \bar v)^2`. The delta method, which needs weights of
+    little spread, is far too small where one weight outweighs all others.
 
     Args:
         log_weights: Log-weights, shape (N, k).
-        importance_weighted: Whether they are combined by log-mean-exp; the error is then that of
-            the delta method, from the weights relative to their mean.
+        importance_weighted: Whether they are combined by log-mean-exp.
 
     Returns:
         The standard error; None with one draw.
+
+    References:
+        Efron and Stein (1981), The jackknife estimate of variance,
+        https://doi.org/10.1214/aos/1176345462.
     """
     num_examples, num_draws = log_weights.shape
     if num_draws < 2:
         return None
     if importance_weighted:
-        relative = np.exp(log_weights - log_mean_exp(log_weights)[:, None])
-        variances = relative.var(axis=1, ddof=1)
+        variances = _without_each(log_weights).var(axis=1) * (num_draws - 1)
     else:
-        variances = log_weights.var(axis=1, ddof=1)
-    return float(np.sqrt(variances.sum() / num_draws) / num_examples)
+        variances = log_weights.var(axis=1, ddof=1) / num_draws
+    return float(np.sqrt(variances.sum()) / num_examples)
+
+
+def _without_each(log_weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Log-mean-exp of the other draws, (N, k); no digits are lost where one outweighs them."""
+    before = np.logaddexp.accumulate(log_weights, axis=1)[:, :-1]
+    after = np.logaddexp.accumulate(log_weights[:, ::-1], axis=1)[:, -2::-1]
+    without = np.empty_like(log_weights)
+    without[:, 0], without[:, -1] = after[:, 0], before[:, -1]
+    without[:, 1:-1] = np.logaddexp(before[:, :-1], after[:, 1:])
+    without -= np.log(log_weights.shape[1] - 1)
+    return without

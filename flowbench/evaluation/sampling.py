@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flowbench.api.config import SampleSettings, sampling_options
+from flowbench.api.config import sampling_options
 from flowbench.api.metrics import Samples
 from flowbench.api.models import GenerativeModel, without_info
 from flowbench.api.progress import progress_to
+from flowbench.api.protocol import SampleSettings
 from flowbench.errors import ContractError
 from flowbench.evaluation.harness import Harness, noise_of
 

@@ -12,10 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flowbench.api.config import Likelihood, ModelConfig, SampleSettings
+from flowbench.api.config import ModelConfig
 from flowbench.api.data import Split
+from flowbench.api.likelihood import Likelihood
 from flowbench.api.metrics import LikelihoodResult, Samples
 from flowbench.api.models import GenerativeModel
+from flowbench.api.protocol import SampleSettings
 from flowbench.api.specs import DatasetInfo, SplitName
 from flowbench.errors import ContractError
 from flowbench.evaluation.harness import Harness, likelihood_kind, noise_of

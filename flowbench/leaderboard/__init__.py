@@ -14,7 +14,6 @@ if TYPE_CHECKING:
         check_formats,
         suite_boards,
         terminal_table,
-        write_board,
         write_boards,
     )
 
@@ -26,7 +25,6 @@ __all__ = [
     "problems",
     "suite_boards",
     "terminal_table",
-    "write_board",
     "write_boards",
 ]
 

@@ -11,7 +11,7 @@ from pathlib import PurePath
 from statistics import fmean
 from typing import Any
 
-from flowbench.api.config import MetricSettings
+from flowbench.api.protocol import MetricSettings
 from flowbench.leaderboard import numbers, words
 from flowbench.leaderboard.evidence import Method, hardware, values
 from flowbench.leaderboard.ranking import half_width

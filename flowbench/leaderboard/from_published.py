@@ -7,16 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from flowbench.errors import SuiteError, did_you_mean
-from flowbench.leaderboard import words
+from flowbench.leaderboard import frame, words
 from flowbench.leaderboard.citations import citation, short_name
 from flowbench.leaderboard.evidence import Source
-from flowbench.leaderboard.frame import (
-    Frame,
-    FrameCell,
-    FrameRow,
-    how_ours_were_made,
-    shared_unit,
-)
+from flowbench.leaderboard.frame import Frame, FrameCell, FrameRow
 from flowbench.leaderboard.printed import costs, published
 from flowbench.leaderboard.ranking import Like
 from flowbench.leaderboard.standing import choose
@@ -55,7 +49,7 @@ def frame_of_published(suite: Suite, source: Source) -> Frame:
 
     number = "Running text" if table.number == "text" else _capital(table.number)
     caption = f"{number} of {short_name(table.paper)}: {table.caption}"
-    ours = how_ours_were_made("Ours were", chosen.records)
+    ours = frame.how_ours_were_made("Ours were", chosen.records)
     board = Board(
         slug=suite.name,
         suite=suite.name,
@@ -67,7 +61,7 @@ def frame_of_published(suite: Suite, source: Source) -> Frame:
         ),
         row_header=table.row_header,
         group_header=table.group_header if table.group_as_column else "",
-        shared_unit=shared_unit(columns),
+        shared_unit=frame.shared_unit(columns),
         layout=table.layout,
         source=Origin(
             paper=table.paper.short or table.paper.title,

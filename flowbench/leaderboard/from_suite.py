@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
+from flowbench.leaderboard import frame
 from flowbench.leaderboard.evidence import Source
-from flowbench.leaderboard.frame import (
-    Frame,
-    FrameCell,
-    FrameRow,
-    how_ours_were_made,
-    quantity,
-    shared_unit,
-)
+from flowbench.leaderboard.frame import Frame, FrameCell, FrameRow
 from flowbench.leaderboard.standing import Chosen, choose
 from flowbench.leaderboard.table import Board, Column, Row
 from flowbench.suite.schema import BoardColumn, OurValue, Suite
@@ -38,10 +32,10 @@ def frame_of_suite(suite: Suite, source: Source) -> Frame:
         slug=suite.name,
         suite=suite.name,
         title=suite.title or suite.name,
-        description=how_ours_were_made("Every model was", chosen.records),
+        description=frame.how_ours_were_made("Every model was", chosen.records),
         columns=columns,
         row_header="Model",
-        shared_unit=shared_unit(columns),
+        shared_unit=frame.shared_unit(columns),
     )
     return Frame(board=board, rows=rows, noun="model", metrics=suite.metrics, chosen=chosen)
 
@@ -57,5 +51,5 @@ def _column(asked: BoardColumn, chosen: Chosen) -> Column:
         metric=asked.metric,
         direction=asked.better,
         decimals=asked.decimals,
-        **quantity(next((m for m in found if m is not None), None)),
+        **frame.quantity(next((m for m in found if m is not None), None)),
     )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,7 +48,7 @@ def boards(
     Raises:
         LeaderboardError: There are no such jobs in the store.
     """
-    with _without_garbage_collection(), readable(results) as folder:
+    with readable(results) as folder:
         source = read_source(folder, job_ids)
         if not source.records:
             raise LeaderboardError(f"no attempts to show in {results}; start with `flowbench run`")
@@ -93,24 +91,20 @@ def suite_boards(
     Raises:
         LeaderboardError: A suite has nothing to show.
     """
-    with _without_garbage_collection(), readable(results) as folder:
+    with readable(results) as folder:
         there = database_path(folder).is_file() or (folder / _RUNS).is_dir()
         source = read_source(folder) if there else Source()
         runs = {suite.name: chosen_runs(suite, source) for suite in suites}
         shown = {r.attempt_id: r for records in runs.values() for r in records}
         source = _completed(folder, source, list(shown.values()), with_details=with_details)
-        found: list[Board] = []
-        for suite in suites:
-            mirrors = suite.board is not None and suite.board.published
-            if not mirrors and not runs[suite.name]:
-                if skip_empty:
-                    continue
-                raise LeaderboardError(
-                    f"no results of suite {suite.name!r} in {results}; "
-                    f"start with `flowbench run {suite.name}`"
-                )
-            found += _boards_of(suite, source, runs[suite.name])
-        return found
+        missing = [s.name for s in suites if not ((s.board and s.board.published) or runs[s.name])]
+        if missing and not skip_empty:
+            raise LeaderboardError(
+                f"no results of suite {missing[0]!r} in {results}; "
+                f"start with `flowbench run {missing[0]}`"
+            )
+        some = (suite for suite in suites if suite.name not in missing)
+        return [board for suite in some for board in _boards_of(suite, source, runs[suite.name])]
 
 
 def _boards_of(suite: Suite, source: Source, runs: Sequence[AttemptRow]) -> list[Board]:
@@ -163,18 +157,6 @@ def _completed(
     return replace(source, log_prob=queries.per_example(results, alone), contents=contents)
 
 
-@contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """Reading makes many objects and no cycles: the collector would go over them in vain."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
 def terminal_table(
     results: Path, job_ids: Sequence[str] | None = None, suite: Suite | None = None
 ) -> RenderableType:
@@ -190,27 +172,6 @@ def terminal_table(
     if suite is not None and suite.board is not None:
         return terminal.render(suite_boards(results, [suite]))
     return terminal.render(boards(results, job_ids))
-
-
-def write_board(
-    results: Path,
-    out: Path,
-    formats: Sequence[str] = ("html",),
-    job_ids: Sequence[str] | None = None,
-) -> list[Path]:
-    """Writes the boards of a results folder.
-
-    Args:
-        results: The results folder.
-        out: Folder for the files; created if need be.
-        formats: Names in `FORMATS`.
-        job_ids: Only these jobs; None takes all.
-
-    Returns:
-        The files, the one to open first.
-    """
-    check_formats(formats)
-    return write_boards(boards(results, job_ids, with_details="html" in formats), out, formats)
 
 
 def write_boards(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowbench.api.config import ModelConfig, training_as_version_2
+from flowbench.api.config import ModelConfig
 from flowbench.api.specs import DatasetInfo
+from flowbench.api.training import training_as_version_2
 from flowbench.data.library.folder import folder_converter, is_folder
 from flowbench.data.library.manifest import Manifest
 from flowbench.data.library.prepare import prepare

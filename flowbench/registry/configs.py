@@ -9,7 +9,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from flowbench.api.config import ModelConfig, NoLikelihood, Preset
+from flowbench.api.config import ModelConfig, Preset
+from flowbench.api.likelihood import NoLikelihood
 from flowbench.api.specs import DatasetInfo, ModelSpec
 from flowbench.errors import (
     ConfigError,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flowbench.api.config import MetricSettings
 from flowbench.data.preprocess import Preprocessor
 from flowbench.errors import StoreError, unknown_name
 from flowbench.evaluation.harness import Harness
@@ -14,6 +13,7 @@ from flowbench.registry import PluginSelection, load_registry
 from flowbench.registry.build import build_model, load_dataset
 from flowbench.runner.attempt import MODEL, ResultsDir
 from flowbench.runner.kept_model import take_model
+from flowbench.runner.setup import evaluation_settings
 from flowbench.training.device import Device
 
 
@@ -58,7 +58,7 @@ def load_job(
     harness = Harness(
         preprocessor=preprocessor,
         splits=data.splits,
-        settings=MetricSettings.model_validate(job.protocol),
+        settings=evaluation_settings(job),
         data_sha256=data.sha256,
         data_dir=data_dir,
         synchronize=chosen.synchronize,

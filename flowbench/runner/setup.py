@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from flowbench.api.config import MetricSettings
 from flowbench.api.models import Batch, GenerativeModel
+from flowbench.api.protocol import MAX_SEED, MetricSettings
 from flowbench.api.specs import DatasetInfo
 from flowbench.data.batches import TrainBatches
 from flowbench.data.library.splits import LoadedData
@@ -21,6 +21,7 @@ from flowbench.registry import PluginSelection, Registry, load_registry
 from flowbench.registry.build import build_model, load_dataset
 from flowbench.runner.attempt import WorkOrder
 from flowbench.runner.under_way import Attempt
+from flowbench.store.records import JobRow
 from flowbench.training.device import Device
 
 
@@ -104,7 +105,7 @@ def build(attempt: Attempt, ground: Ground) -> Built:
     harness = Harness(
         preprocessor=preprocessor,
         splits=data.splits,
-        settings=MetricSettings.model_validate(job.protocol),
+        settings=evaluation_settings(job),
         data_sha256=data.sha256,
         data_dir=Path(attempt.order.data_dir),
         synchronize=device.synchronize,
@@ -127,6 +128,18 @@ def _initialize(
     x, _ = preprocessor.forward(raw, generator)
     with torch.no_grad():
         model.initialize(Batch(x=x, context=context), generator=generator)
+
+
+def evaluation_settings(job: JobRow) -> MetricSettings:
+    """The protocol of a job with the noise of its own seed.
+
+    Evaluation noise that all seeds shared would be missing from their spread.
+
+    Returns:
+        The protocol, whose seed is the protocol's plus the job's, modulo 2^63.
+    """
+    settings = MetricSettings.model_validate(job.protocol)
+    return settings.model_copy(update={"seed": (settings.seed + job.seed) % (MAX_SEED + 1)})
 
 
 def code_hashes(registry: Registry, order: WorkOrder) -> tuple[str, str]:

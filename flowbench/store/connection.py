@@ -110,7 +110,7 @@ def migrate(results: Path) -> int:
     """Brings the database of a results folder to the current schema.
 
     Returns:
-        The version of the schema.
+        The version of the schema that it has now.
 
     Raises:
         StoreError: There is no database, or it cannot be migrated.

@@ -277,7 +277,7 @@ def query(results: Path, sql: str) -> QueryResult:
         sql: One statement that reads.
 
     Returns:
-        Its rows.
+        All of its rows, in memory, and the names of its columns.
 
     Raises:
         StoreError: It is not exactly one SELECT, or DuckDB refuses it.

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from flowbench.api.config import likelihood_as_version_2
+from flowbench.api.likelihood import likelihood_as_version_2
 from flowbench.api.specs import Role, Scale
 
 RECORD_VERSION = 1

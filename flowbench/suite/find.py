@@ -59,8 +59,8 @@ def run_by_rows(suite: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """
     board = suite.get("board")
     rows = board.get("rows") if isinstance(board, Mapping) else None
-    named = [row for row in rows.values() if isinstance(row, Mapping)] if rows else []
-    pairs = [pair for row in named for pair in row.items()]
+    named = rows.values() if isinstance(rows, Mapping) else ()
+    pairs = [pair for row in named if isinstance(row, Mapping) for pair in row.items()]
     return list(dict.fromkeys(m for _, m in pairs)), list(dict.fromkeys(d for d, _ in pairs))
 
 
@@ -81,12 +81,6 @@ def models_of(suite: Mapping[str, Any]) -> list[str]:
 
 def read_suite(path: Path) -> dict[str, Any]:
     """Reads a suite file without validating it.
-
-    Args:
-        path: A TOML file.
-
-    Returns:
-        Its table.
 
     Raises:
         SuiteError: The file cannot be read or is not TOML.

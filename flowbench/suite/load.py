@@ -10,19 +10,20 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from flowbench.api.protocol import MAX_SEED
 from flowbench.errors import SuiteError
 from flowbench.suite.find import read_suite, run_by_rows
-from flowbench.suite.schema import Suite
+from flowbench.suite.schema import MAX_SEEDS, Suite
+
+MAX_SHOWN = 80  # characters of a refused value in its error
 
 
 def load_suite(path: Path) -> Suite:
     """Reads a suite file.
 
     Args:
-        path: A TOML file with the keys of `Suite`; overrides stand in a table ``set``.
-
-    Returns:
-        The suite.
+        path: A TOML file with the keys of `Suite`; overrides stand in a table ``set``. A suite is
+            named after the file, or after the folder of a ``suite.toml``.
 
     Raises:
         SuiteError: The file cannot be read, is not TOML, or has a key or value that is not valid.
@@ -31,7 +32,13 @@ def load_suite(path: Path) -> Suite:
     data.setdefault("name", path.parent.name if path.name == "suite.toml" else path.stem)
     if isinstance(data.get("seeds"), str):
         data["seeds"] = parse_seeds(data["seeds"])
-    data["overrides"] = dict(_flatten(data.pop("set", {})))
+    overrides = data.pop("set", {})
+    if not isinstance(overrides, Mapping):
+        raise SuiteError(
+            f"suite file {str(path)!r}: set: expected a table of models, got {overrides!r}; "
+            "write [set.MODEL] and under it key = value"
+        )
+    data["overrides"] = dict(_flatten(overrides))
     if isinstance(data.get("board"), Mapping) and data["board"].get("published"):
         models, datasets = run_by_rows(data)
         data = {"models": models, "datasets": datasets, **data}
@@ -44,9 +51,6 @@ def build_suite(data: Mapping[str, Any], source: str) -> Suite:
     Args:
         data: Values by the keys of `Suite`.
         source: Where they come from, for the error.
-
-    Returns:
-        The suite.
 
     Raises:
         SuiteError: A key or value is not valid.
@@ -79,7 +83,12 @@ def first_problem(error: ValidationError) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         return f"unknown key {key!r}"
-    return f"{key}: {message}, got {problem['input']!r}"
+    return f"{key}: {message}, got {_shortened(problem['input'])}"
+
+
+def _shortened(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -92,15 +101,31 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         The seeds in order, each once.
 
     Raises:
-        SuiteError: The text is neither.
+        SuiteError: The text is neither, or a seed is too large, or there are too many.
     """
     seeds: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
-        if match is None or (match[2] and int(match[2]) < int(match[1])):
-            raise SuiteError(f"malformed seeds {text!r}; expected e.g. 0, 0-2 or 0,3,7")
-        seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
+        malformed = SuiteError(f"malformed seeds {_shortened(text)}; expected e.g. 0, 0-2 or 0,3,7")
+        if match is None:
+            raise malformed
+        first, last = _seed(match[1]), _seed(match[2] or match[1])
+        if last < first:
+            raise malformed
+        if len(seeds) + last - first >= MAX_SEEDS:
+            raise SuiteError(
+                f"more than {MAX_SEEDS} seeds in {_shortened(text)}; a suite has at most that many"
+            )
+        seeds += range(first, last + 1)
     return tuple(dict.fromkeys(seeds))
+
+
+def _seed(digits: str) -> int:
+    # Their number first: Python itself refuses to read thousands of them.
+    seed = int(digits) if len(digits) <= len(str(MAX_SEED)) else MAX_SEED + 1
+    if seed > MAX_SEED:
+        raise SuiteError(f"seed {_shortened(digits)} is too large; expected 0 to 2^63 - 1")
+    return seed
 
 
 def parse_settings(assignments: Iterable[str], flag: str) -> dict[str, Any]:
@@ -123,6 +148,6 @@ def parse_settings(assignments: Iterable[str], flag: str) -> dict[str, Any]:
             raise SuiteError(f"malformed {flag} {assignment!r}; expected key=value")
         try:
             settings[key.strip()] = json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # or more digits or brackets than Python reads
             settings[key.strip()] = text
     return settings

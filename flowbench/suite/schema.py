@@ -7,15 +7,19 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from flowbench.api.config import MetricSettings
+from flowbench.api.protocol import MetricSettings, Seed
 from flowbench.api.specs import Direction
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 """Raised whenever the evaluation protocol changes a number; part of every job id."""
 
 
+MAX_SEEDS = 1000
+"""Seeds of one suite at most: each is a job for every model and data set."""
+
+
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class OurValue(_Table):
@@ -104,7 +108,7 @@ class Suite(BaseModel):
         datasets: Dataset ids; of a board with rows, all that those name.
         metrics: Metric names; None takes all that apply.
         budget: Training budget of each job, e.g. ``60s`` or ``60s,5000steps``.
-        seeds: One job for each.
+        seeds: One job for each; each evaluates with noise of its own.
         overrides: Configuration values by dotted key, ``model.key``.
         protocol: How every row is evaluated.
         protocols: The same for single data sets, in place of ``protocol``.
@@ -119,7 +123,7 @@ class Suite(BaseModel):
     datasets: tuple[str, ...] = ("digits",)
     metrics: tuple[str, ...] | None = None
     budget: str = "60s"
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1, max_length=MAX_SEEDS)
     overrides: Mapping[str, Any] = Field(default_factory=dict)
     protocol: MetricSettings = MetricSettings()
     protocols: Mapping[str, MetricSettings] = Field(default_factory=dict)
@@ -147,12 +151,5 @@ class Suite(BaseModel):
         return tuple(dict.fromkeys(choice for choice in chosen if choice))
 
     def protocol_on(self, dataset: str) -> MetricSettings:
-        """How rows are evaluated on a data set.
-
-        Args:
-            dataset: One of the suite's.
-
-        Returns:
-            The settings.
-        """
+        """How rows are evaluated on a data set of the suite."""
         return self.protocols.get(dataset, self.protocol)

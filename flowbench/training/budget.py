@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, fields
 
@@ -112,7 +113,7 @@ class Budget:
 def _parse_limit(part: str, text: str) -> tuple[str, float]:
     match = re.fullmatch(r"(\d+(?:\.\d*)?(?:e\+?\d+)?)\s*([a-z]+)", part)
     error = SuiteError(f"malformed budget {text!r}; {EXPECTED}")
-    if match is None or float(match[1]) <= 0:
+    if match is None or not 0 < float(match[1]) * SECONDS["d"] < math.inf:
         raise error
     amount, unit = float(match[1]), match[2]
     if unit in SECONDS:
@@ -134,6 +135,6 @@ def parse_duration(text: str, flag: str) -> float:
         SuiteError: The text is malformed.
     """
     match = re.fullmatch(r"(\d+(?:\.\d*)?)\s*([a-z]+)", text.strip().lower())
-    if match is None or match[2] not in SECONDS:
+    if match is None or match[2] not in SECONDS or float(match[1]) * SECONDS["d"] == math.inf:
         raise SuiteError(f"malformed {flag} {text!r}; expected e.g. 90s, 30min or 2h")
     return float(match[1]) * SECONDS[match[2]]

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from flowbench.api.config import Ema
 from flowbench.api.models import GenerativeModel
+from flowbench.api.training import Ema
 from flowbench.training.device import Device
 from flowbench.training.optim import RampedAverage
 from flowbench.training.refit import Refit

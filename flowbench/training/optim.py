@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from flowbench.api.config import Phase, Training
+from flowbench.api.training import Phase, Training
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 

@@ -37,7 +37,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     """Reads an array of unsigned bytes in idx format, gzipped or not.
 
     Returns:
-        The array.
+        The array in the shape that its header states.
 
     Raises:
         DataError: The file is not such an array, or not all of it.

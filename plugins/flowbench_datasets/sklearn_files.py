@@ -9,13 +9,10 @@ from flowbench.api import DataError
 
 
 def sklearn_file(path: str) -> Path:
-    """Locates a data file.
+    """Locates a data file of scikit-learn.
 
     Args:
         path: Its path below ``sklearn/datasets``.
-
-    Returns:
-        The path of the file.
 
     Raises:
         DataError: scikit-learn is not installed, or this version does not ship the file.

@@ -51,8 +51,6 @@ def batches_of_features(
 
     Args:
         trained: Gives the facts of the data and the device.
-        extractor: The extractor.
-        weights: Its weights.
         parts: Raw images, each of shape (N, C, H, W); they follow one another.
 
     Yields:
@@ -83,8 +81,6 @@ def features_of(
 
     Args:
         trained: Gives the facts of the data and the device.
-        extractor: The extractor.
-        weights: Its weights.
         owner: The samples or the split that the images belong to.
         parts: Its raw images.
 

@@ -60,7 +60,7 @@ class FeatureMetric(ABC):
     Args:
         spec: The metric.
         extractor: The network.
-        layer: The layer of it.
+        layer: Name of one of its layers, whose features are compared.
         min_samples: Fewer samples are refused.
         num_samples: How many make the value that bears the metric's plain name.
         split: The reference.

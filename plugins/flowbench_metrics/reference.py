@@ -36,8 +36,6 @@ class Reference:
         trained: The model, for its data and its device.
         data: The splits.
         split: Which of them.
-        extractor: The extractor.
-        weights: Its weights.
     """
 
     def __init__(
@@ -69,9 +67,6 @@ class Reference:
 
     def moments(self, layer: str) -> Moments:
         """Moments of the whole split's features, from disk where they are known.
-
-        Args:
-            layer: The layer.
 
         Returns:
             The moments.

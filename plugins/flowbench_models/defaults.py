@@ -14,11 +14,8 @@ from flowbench.api import (
 )
 
 CENTRED = Preprocessing(noise=UniformDequantization(), bijections=(Scale(low=-0.5, high=0.5),))
-
 LOGIT = Preprocessing(noise=UniformDequantization(), bijections=(Scale(), Logit(alpha=0.05)))
-
 STANDARDISED = Preprocessing(bijections=(Standardise(per="dim"),))
-
 LARGEST_TINY = 16
 """Height or width up to which an image takes a model's smallest preset."""
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from flowbench.api.config import Augmentation
+from flowbench.api.training import Augmentation
 from flowbench.data.augment import augmented, num_draws, shifted
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from flowbench.api import Split
-from flowbench.api.config import Augmentation
+from flowbench.api.training import Augmentation
 from flowbench.data import batches
 from flowbench.data.batches import TrainBatches, eval_batches
 from flowbench.data.rows import take_rows

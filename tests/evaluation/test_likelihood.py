@@ -33,7 +33,7 @@ from flowbench.api import (
 from flowbench.api.models import LOG_2PI
 from flowbench.data.preprocess import Preprocessor
 from flowbench.errors import ShapeError
-from flowbench.evaluation.likelihood import evaluate_likelihood, log_mean_exp
+from flowbench.evaluation.likelihood import draw_stderr, evaluate_likelihood, log_mean_exp
 from tests.fakes import LatentConfig, LinearGaussianLatent
 
 LogProb = Callable[[Tensor, Context | None, torch.Generator | None], Tensor]
@@ -261,6 +261,29 @@ def test_estimator_noise_does_not_raise_an_unbiased_estimate() -> None:
         draws=64,
     )
     assert as_weights.log_prob.mean() > -2.0
+
+
+@pytest.mark.parametrize(("sigma", "off"), [(0.1, 0.05), (1.0, 0.1), (3.0, 0.15), (8.0, 0.15)])
+def test_the_error_of_a_bound_is_what_repeating_it_shows(sigma: float, off: float) -> None:
+    """At sigma 8 one weight outweighs the others; the delta method says a fifth of the truth."""
+    rng = np.random.default_rng(0)
+    again = [sigma * rng.standard_normal((200, 16)) for _ in range(300)]
+    truth = np.std([log_mean_exp(log_weights).mean() for log_weights in again], ddof=1)
+    said = np.mean([draw_stderr(log_weights, True) for log_weights in again[:30]])
+    assert said == pytest.approx(truth, rel=off + 0.04 * 3)  # 300 repeats know it to 4 %
+    assert said > 0.9 * truth
+
+
+def test_the_jackknife_leaves_out_each_draw() -> None:
+    given = np.array([[0.0, -900.0, 2.0, -1.0], [1.0, 1.0, 1.0, 1.0], [-5.0, 800.0, 0.0, 3.0]])
+    variances = []
+    for row in given:
+        left = [log_mean_exp(np.delete(row, j)[None])[0] for j in range(4)]
+        variances.append(3 / 4 * np.sum((np.array(left) - np.mean(left)) ** 2))
+    assert draw_stderr(given, True) == pytest.approx(math.sqrt(sum(variances)) / 3)
+    two = np.array([[0.0, 2.0]])
+    assert draw_stderr(two, True) == pytest.approx(1.0)
+    assert draw_stderr(given[:, :1], True) is None
 
 
 def test_every_example_once_whatever_the_batch_size() -> None:

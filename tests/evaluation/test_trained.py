@@ -19,6 +19,7 @@ from flowbench.api import (
     MetricSettings,
     MetricSpec,
     ModelConfig,
+    NoLikelihood,
     Preprocessing,
     SampleSettings,
     SamplingOptions,
@@ -112,6 +113,41 @@ def test_the_likelihood_given_the_label_is_apart() -> None:
 def test_a_model_that_sees_no_labels_has_no_likelihood_given_them() -> None:
     with pytest.raises(ContractError, match="no likelihood given label"):
         trained(ModelConfig).likelihood("test", given=("label",))
+
+
+class WithoutConfig(ModelConfig):
+    def likelihood(self, data: DatasetInfo) -> NoLikelihood:
+        return NoLikelihood(reason="it is trained by distillation alone")
+
+
+def test_a_configuration_may_have_no_likelihood() -> None:
+    model = trained(WithoutConfig)
+    assert model.likelihood_kind is None
+    spec = MetricSpec(
+        name="m", compute="m:m", unit="", direction="lower", summary="",
+        needs=frozenset({"likelihood"}),
+    )  # fmt: skip
+    reason = "Uniform has no likelihood in this configuration: it is trained by distillation alone"
+    assert not_applicable(spec, INFO, model.model) == reason
+    assert not_applicable(spec, INFO, trained().model) is None
+    with pytest.raises(ContractError, match="no likelihood"):
+        model.likelihood("test")
+
+
+def test_values_are_likely_given_a_context_that_the_model_names() -> None:
+    model = trained()
+    x, labels = np.zeros((2, 2), np.uint8), {"label": np.array([0, 2])}
+    np.testing.assert_allclose(model.log_prob(x, labels) - model.log_prob(x), [0.0, 2.0])
+    with pytest.raises(ContractError, match="no likelihood given label"):
+        trained(ModelConfig).log_prob(x, labels)
+
+
+def test_samples_of_other_numbers_and_settings_are_kept_apart() -> None:
+    model = trained()
+    assert model.samples() is model.samples(num=8)
+    few = model.samples(num=3, settings=SampleSettings(temperature=0.5))
+    assert (len(few.x), few.temperature) == (3, 0.5)
+    assert few is model.samples(3, SampleSettings(temperature=0.5))
 
 
 def test_a_metric_of_labels_needs_them(fake_registry: Registry) -> None:

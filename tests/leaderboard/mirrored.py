@@ -33,7 +33,7 @@ def run(model: str, dataset: str, seed: int, bpd: float, **fields: Any) -> Attem
         make.measured("bpd", bpd, "bits/dim", n=10_000, protocol=protocol),
         *make.measurements(bpd, parameters=44_235_000)[2:],
     )
-    given: dict[str, Any] = {**GPU, "measurements": measured, "data": IMAGE, **fields}
+    given = {**GPU, "measurements": measured, "data": IMAGE, **fields}
     return make.attempt(job, **given)
 
 
@@ -70,8 +70,7 @@ def check(name: str, status: Literal["passed", "failed", "skipped"] = "failed") 
 def store(folder: Path, *, failing: str = "") -> Path:
     """A results folder with all of them."""
     for record in records():
-        extra: dict[str, Any] = {} if record.status != "ok" else {"curves": make.curve(3.0)}
-        make.write(folder, record, **extra)
+        make.write(folder, record, curves=make.curve(3.0) if record.status == "ok" else ())
     ingest(folder, attempt_dirs(folder))
     if failing:
         record_check(folder, check(failing))

@@ -22,10 +22,10 @@ def board(*records: AttemptRow, log_prob: dict[str, np.ndarray] | None = None) -
 
 
 def run(model: str, seed: int, bpd: float, **fields: Any) -> AttemptRow:
-    protocol = {k: v for k, v in make.UNIFORM_BOUND.items()} | dict(fields.pop("protocol", {}))
+    protocol = {**make.UNIFORM_BOUND, **fields.pop("protocol", {})}
     job = make.job(model, seed, **fields.pop("job", {}))
     values = (make.measured("bpd", bpd, "bits/dim", n=360, protocol=protocol),)
-    return make.attempt(job, **({"measurements": values} | fields))
+    return make.attempt(job, **{"measurements": values, **fields})
 
 
 def rows(found: Board) -> dict[str, Row]:
@@ -247,10 +247,7 @@ def test_the_code_of_a_row_can_be_found() -> None:
     ],
 )
 def test_a_check_of_other_code_is_said_to_be_so_and_does_not_bar(
-    status: Literal["passed", "failed"],
-    ran: tuple[str | None, ...],
-    suffix: str,
-    bars: bool,
+    status: Literal["passed", "failed"], ran: tuple[str | None, ...], suffix: str, bars: bool
 ) -> None:
     code = [None if letter is None else letter * 64 for letter in ran]
     records = [run("glow", s, 2.0, model_code_sha256=sha) for s, sha in enumerate(code)]

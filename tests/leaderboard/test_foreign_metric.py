@@ -38,7 +38,7 @@ def spec(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MetricSpec]
     """The spec of a distribution that is installed as pip would leave it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(tmp_path))
-        name = f"flow_tail_{len(request.param)}"  # a name of its own: modules stay imported
+        name = f"flow_tail_{len(request.param)}"
         (tmp_path / f"{name}.py").write_text(PLUGIN.format(version=API_VERSION, more=request.param))
         info = tmp_path / f"{name}-1.0.dist-info"
         info.mkdir()

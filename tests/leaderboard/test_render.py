@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from flowbench.errors import LeaderboardError
-from flowbench.leaderboard import boards, terminal_table, write_board
+from flowbench.leaderboard import boards, terminal_table, write_boards
 from flowbench.leaderboard.render import csv as csv_render
 from flowbench.leaderboard.render import html, markdown, terminal
 from flowbench.leaderboard.table import Board
@@ -56,6 +56,11 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def board(results: Path) -> Board:
     return boards(results, with_details=True)[0]
+
+
+def written(results: Path, out: Path, *formats: str) -> list[Path]:
+    """The files of all boards of a results folder."""
+    return write_boards(boards(results, with_details=True), out, formats)
 
 
 class Page(HTMLParser):
@@ -151,9 +156,9 @@ def test_hostile_text_is_inert_in_html(page: Page) -> None:
 
 
 def test_no_control_or_direction_mark_reaches_any_rendering(board: Board) -> None:
-    console = Console(width=200, file=io.StringIO(), force_terminal=False)
-    console.print(terminal.render([board]))
-    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    stream = io.StringIO()
+    Console(width=200, file=stream, force_terminal=False).print(terminal.render([board]))
+    printed = stream.getvalue()
     for text in (html.render(board), markdown.render(board), printed):
         assert "\x1b" not in text
         assert "\u202e" not in text
@@ -195,11 +200,11 @@ def test_headers_name_what_they_head(page: Page) -> None:
 
 def test_the_same_store_gives_the_same_bytes(results: Path, tmp_path: Path) -> None:
     formats = ("html", "md", "csv")
-    first = [p.read_bytes() for p in write_board(results, tmp_path / "a", formats)]
+    first = [p.read_bytes() for p in written(results, tmp_path / "a", *formats)]
     again = tmp_path / "again"
     for directory in reversed(list(attempt_dirs(results))):
         ingest(again, [directory])
-    second = [p.read_bytes() for p in write_board(again, tmp_path / "b", formats)]
+    second = [p.read_bytes() for p in written(again, tmp_path / "b", *formats)]
     assert first == second
 
 
@@ -208,10 +213,10 @@ def test_several_boards_get_an_index(tmp_path: Path) -> None:
     for budget in ("60s", "5000steps"):
         make.write(folder, make.attempt(make.job(budget=budget)))
     ingest(folder, attempt_dirs(folder))
-    written = write_board(folder, tmp_path / "out")
-    names = [path.name for path in written]
+    files = written(folder, tmp_path / "out", "html")
+    names = [path.name for path in files]
     assert names == ["index.html", "digits-5000steps.html", "digits-60s.html"]
-    links = [v for t, n, v in Page(written[0].read_text()).attributes if (t, n) == ("a", "href")]
+    links = [v for t, n, v in Page(files[0].read_text()).attributes if (t, n) == ("a", "href")]
     assert links[1:] == names[1:]
 
 
@@ -225,9 +230,9 @@ def test_a_board_can_be_limited_to_jobs(results: Path) -> None:
 
 def test_errors_say_what_to_do(results: Path, tmp_path: Path) -> None:
     with pytest.raises(LeaderboardError, match="expected html, md, latex, csv, parquet"):
-        write_board(results, tmp_path, ("pdf",))
+        written(results, tmp_path, "pdf")
     with pytest.raises(LeaderboardError, match="flowbench run"):
         boards(results, ["nothing"])
     (tmp_path / "file").write_text("")
     with pytest.raises(LeaderboardError, match="--out"):
-        write_board(results, tmp_path / "file" / "out", ("csv",))
+        written(results, tmp_path / "file" / "out", "csv")

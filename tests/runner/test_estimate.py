@@ -49,7 +49,7 @@ def test_a_budget_of_time_bounds_the_training(fake_registry: Registry) -> None:
 
 
 @pytest.mark.parametrize(
-    ("budget", "device", "said"),
+    ("budget", "device", "text"),
     [
         ("2gpuh", "cuda", "at most 2 GPU-hours"),
         ("2gpuh", "cpu", "at most 2 GPU-hours"),
@@ -59,14 +59,14 @@ def test_a_budget_of_time_bounds_the_training(fake_registry: Registry) -> None:
     ],
 )
 def test_estimates_say_what_they_know(
-    fake_registry: Registry, budget: str, device: str, said: str
+    fake_registry: Registry, budget: str, device: str, text: str
 ) -> None:
-    assert said in estimate(ready_run(fake_registry, budget, "run", device=device))
+    assert text in estimate(ready_run(fake_registry, budget, "run", device=device))
 
 
 def test_jobs_that_wait_for_data_are_counted_apart(fake_registry: Registry) -> None:
-    said = estimate(ready_run(fake_registry, "1h", "reuse", missing=3))
-    assert said.splitlines() == [
+    text = estimate(ready_run(fake_registry, "1h", "reuse", missing=3))
+    assert text.splitlines() == [
         "1 cached",
         "6 more wait for their data; at most 6 device-hours of training (evaluation comes on top)",
     ]

@@ -7,13 +7,23 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, Literal, Protocol
 
+import numpy as np
 import pytest
 import torch
 
 from flowbench.api import DatasetInfo, Likelihood, ModelConfig
+from flowbench.api.protocol import MAX_SEED
 from flowbench.provenance import code_sha256
 from flowbench.registry import PluginSelection, Registry, load_registry
-from flowbench.runner.attempt import MODEL, ORDER, AttemptDir, ResultsDir, WorkOrder
+from flowbench.runner.attempt import (
+    LIKELIHOODS,
+    MODEL,
+    ORDER,
+    SAMPLES,
+    AttemptDir,
+    ResultsDir,
+    WorkOrder,
+)
 from flowbench.runner.execute import execute
 from flowbench.runner.load import load_job
 from flowbench.runner.plan import plan
@@ -151,6 +161,43 @@ def test_a_compiled_training_is_charged_for_compiling_and_reproducible(begin: Be
     assert first.known["measurements"] == again.known["measurements"]
     ledger = first.clock.ledger()
     assert ledger["compile"] > ledger["train"] > 0
+
+
+@pytest.mark.parametrize(
+    ("seed", "protocol_seed", "of_noise"),
+    [(0, 0, 0), (1, 0, 1), (2, 5, 7), (MAX_SEED, 0, MAX_SEED), (MAX_SEED, 3, 2)],
+)
+def test_every_seed_evaluates_with_its_own_noise(
+    begin: Begin,
+    fake_plugins: PluginSelection,
+    tmp_path: Path,
+    seed: int,
+    protocol_seed: int,
+    of_noise: int,
+) -> None:
+    attempt = begin(seeds=(seed,), protocol={"seed": protocol_seed})
+    execute(attempt)
+    assert attempt.job.protocol["seed"] == protocol_seed  # what was asked stays as it was asked
+    loaded = load_job(attempt.job.job_id, tmp_path, data_dir=tmp_path, plugins=fake_plugins)
+    assert loaded.samples().seed == of_noise
+    with np.load(attempt.directory.path / LIKELIHOODS) as kept:
+        assert np.array_equal(kept["test"], loaded.likelihood("test").log_prob)
+    with np.load(attempt.directory.path / SAMPLES) as kept:
+        assert np.array_equal(kept["x"], loaded.samples().x)
+
+
+def test_what_a_seed_does_not_train_still_spreads_over_seeds(
+    begin: Begin, fake_plugins: PluginSelection, tmp_path: Path
+) -> None:
+    untrained = {"fake-gaussian.training.lr": 1e-30, "fake-gaussian.training.init_examples": None}
+    measured = []
+    for seed in range(3):
+        attempt = begin(seeds=(seed,), overrides=untrained)
+        execute(attempt)
+        loaded = load_job(attempt.job.job_id, tmp_path, data_dir=tmp_path, plugins=fake_plugins)
+        measured.append(float(loaded.likelihood("test").log_prob.mean()))
+        measured.append(float(loaded.samples().x.mean()))
+    assert len(set(measured)) == 6
 
 
 def test_a_failed_attempt_knows_how_far_it_came(begin: Begin) -> None:

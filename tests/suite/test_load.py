@@ -6,7 +6,7 @@ import pytest
 
 from flowbench.errors import SuiteError, UnknownNameError
 from flowbench.suite.find import find_suite
-from flowbench.suite.load import load_suite, parse_seeds, parse_settings
+from flowbench.suite.load import build_suite, load_suite, parse_seeds, parse_settings
 
 
 def test_shipped_suites_load() -> None:
@@ -30,6 +30,20 @@ def test_overrides_are_flattened(tmp_path: Path) -> None:
         ('models = ["a"]\nbuget = "1s"', "unknown key 'buget'"),
         ("models = []", "at least one"),
         ('models = ["a"]\n[protocol]\neval_draws = 0', "protocol.eval_draws: .* got 0"),
+        ('models = ["a"]\n[protocol]\nseed = -1', "protocol.seed: .* got -1"),
+        ('models = ["a"]\n[protocol]\nseed = 9223372036854775808', "protocol.seed: "),
+        ('models = ["a"]\nseeds = [-3]', r"seeds\.0: .* got -3"),
+        ('models = ["a"]\nseeds = [0.5]', r"seeds\.0: .* got 0.5"),
+        ('models = ["a"]\nseeds = 3', "seeds: .* got 3"),
+        ('models = ["a"]\nset = 3', "set: expected a table of models, got 3"),
+        ('models = ["a"]\nset = [{glow = 1}]', "set: expected a table of models"),
+        ("models = 3", "models: .* got 3"),
+        ('models = ["a"]\nboard = 3', "board: .* got 3"),
+        ('models = ["a"]\n[board]\nrows = 3', r"board\.rows: .* got 3"),
+        ('[board]\npublished = "x"\nrows = 3', r"board\.rows: .* got 3"),
+        ('[board]\npublished = "x"\nrows = ["y"]', r"board\.rows: "),
+        ('models = ["a"]\n[protocol.sample]\ntemperature = inf', "temperature: .* got inf"),
+        ('models = ["a"]\n[board.values.bpd]\nname = "bpd"\nper = nan', "per: .* got nan"),
     ],
 )
 def test_errors_name_the_file_and_the_key(tmp_path: Path, text: str, message: str) -> None:
@@ -53,6 +67,30 @@ def test_seeds(text: str, seeds: tuple[int, ...]) -> None:
     assert parse_seeds(text) == seeds
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0-99999999999", "more than 1000 seeds in '0-99999999999'"),
+        ("0-999,1000", "more than 1000 seeds"),
+        ("9223372036854775808", r"too large; expected 0 to 2\^63 - 1"),
+        ("0,18446744073709551616", "too large"),
+        ("9" * 5000, "too large"),
+    ],
+)
+def test_seeds_are_bounded_before_any_is_made(text: str, message: str) -> None:
+    with pytest.raises(SuiteError, match=message) as refused:
+        parse_seeds(text)
+    assert len(str(refused.value)) < 200
+    assert parse_seeds("0-999") == tuple(range(1000))
+    assert parse_seeds("9223372036854775807") == (2**63 - 1,)
+
+
+def test_a_suite_file_has_no_more_seeds_than_the_flag() -> None:
+    with pytest.raises(SuiteError, match=r"seeds: .* at most 1000") as refused:
+        build_suite({"models": ["a"], "seeds": list(range(1001))}, "the suite")
+    assert len(str(refused.value)) < 250
+
+
 @pytest.mark.parametrize("text", ["", "a", "2-1", "1,,2", "-1"])
 def test_malformed_seeds(text: str) -> None:
     with pytest.raises(SuiteError, match="malformed seeds"):
@@ -60,6 +98,7 @@ def test_malformed_seeds(text: str) -> None:
 
 
 def test_settings_are_json_where_they_can_be() -> None:
+    assert parse_settings([f"a={'1' * 5000}"], "--set") == {"a": "1" * 5000}
     given = ["a=1", "b=0.5", "c=true", "d=text", "e=[1,2]", "f=a=b"]
     expected = {"a": 1, "b": 0.5, "c": True, "d": "text", "e": [1, 2], "f": "a=b"}
     assert parse_settings(given, "--set") == expected

@@ -276,6 +276,20 @@ def test_averaged_weights_are_scored_beside_the_raw(
     assert watcher.points[-1].ema == 1.0
 
 
+@pytest.mark.parametrize(("average", "weights"), [(None, "raw"), ({"decay": 0.9}, "ema")])
+def test_the_last_weights_are_kept_if_they_are_selected(
+    fake_registry: Registry, data: LoadedData, average: dict[str, float] | None, weights: str
+) -> None:
+    """Whatever they score: here the first look would have been the best."""
+    scores = iter(range(1000))
+    trainer = make(
+        fake_registry, data, validate=lambda _: float(next(scores)), select="last", average=average
+    )
+    trainer.run()
+    assert trainer.choice.best is None
+    assert trainer.load_best() == (weights, 40)
+
+
 def test_validation_is_not_charged(fake_registry: Registry, data: LoadedData) -> None:
     def slow(model: GenerativeModel) -> float:
         time.sleep(0.02)

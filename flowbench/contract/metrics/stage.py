@@ -13,16 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from flowbench import paths
-from flowbench.api.config import (
-    MetricSettings,
-    ModelConfig,
-    Preprocessing,
-    SampleSettings,
-    UniformDequantization,
-)
+from flowbench.api.config import ModelConfig
 from flowbench.api.data import DataSplits
 from flowbench.api.metrics import LikelihoodResult, Samples
 from flowbench.api.models import Batch, GenerativeModel
+from flowbench.api.preprocessing import Preprocessing, UniformDequantization
+from flowbench.api.protocol import MetricSettings, SampleSettings
 from flowbench.api.specs import DatasetInfo, SplitName
 from flowbench.contract.cases import Case
 from flowbench.contract.metrics.gaussian import Gaussian

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from flowbench.api.config import MetricSettings
 from flowbench.api.data import DataSplits
 from flowbench.api.metrics import TrainedModel
+from flowbench.api.protocol import MetricSettings
 from flowbench.api.specs import ClosedForm, MetricSpec, MetricValue, is_main_value
 from flowbench.contract.cases import Case
 from flowbench.contract.metrics.stage import SETTINGS, Stage, set_up

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from flowbench.api.config import GaussianNoise, Likelihood, Preprocessing, UniformDequantization
+from flowbench.api.likelihood import Likelihood
 from flowbench.api.models import DensityModel, InvertibleModel
+from flowbench.api.preprocessing import GaussianNoise, Preprocessing, UniformDequantization
 from flowbench.api.specs import DatasetInfo
 from flowbench.contract.checks import Check, Finding, failed, skipped, within
 from flowbench.contract.models.subject import Inputs, ModelSubject, generator, log_prob

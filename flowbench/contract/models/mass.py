@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flowbench.api.config import Likelihood
+from flowbench.api.likelihood import Likelihood
 from flowbench.api.models import DensityModel, without_info
 from flowbench.contract.checks import Check, Finding, failed, skipped, within
 from flowbench.contract.models.subject import Inputs, ModelSubject, generator, log_prob

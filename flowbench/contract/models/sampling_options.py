@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from flowbench.api.config import SampleSettings, sampling_options
+from flowbench.api.config import sampling_options
+from flowbench.api.protocol import SampleSettings
 from flowbench.contract.checks import Check, Finding, failed, passed
 from flowbench.contract.models.subject import ModelSubject, draw, generator
 from flowbench.errors import ConfigError

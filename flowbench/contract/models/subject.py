@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from flowbench.api.config import Likelihood, ModelConfig, NoLikelihood, SamplingOptions
+from flowbench.api.config import ModelConfig
+from flowbench.api.likelihood import Likelihood, NoLikelihood
 from flowbench.api.models import (
     Batch,
     DensityModel,
@@ -20,6 +21,7 @@ from flowbench.api.models import (
     split_info,
     without_info,
 )
+from flowbench.api.protocol import SamplingOptions
 from flowbench.api.specs import DatasetInfo
 from flowbench.contract.cases import Case
 from flowbench.contract.models.brief_training import train

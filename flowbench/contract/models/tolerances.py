@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from flowbench.api.config import Likelihood
+from flowbench.api.likelihood import Likelihood
 
 STANDARD_ERRORS = 6.0  # a chance of 2e-9 a comparison: a report is not a lottery
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from flowbench.leaderboard import words
-from flowbench.leaderboard.render.index import INDEX_INTRO, sections
+from flowbench.leaderboard.render.index import content
 from flowbench.leaderboard.render.text import fill_in
 from flowbench.leaderboard.table import Board
 
@@ -21,7 +21,7 @@ def render(board: Board) -> str:
 
 def render_index(boards: Sequence[tuple[str, Board]]) -> str:
     """Writes the list of several boards, each with its file name, by paper."""
-    return fill_in("index.md.j2", escape, intro=INDEX_INTRO, sections=sections(boards))
+    return fill_in("index.md.j2", escape, **content(boards))
 
 
 def escape(text: str) -> str:

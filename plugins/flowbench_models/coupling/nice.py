@@ -41,12 +41,10 @@ from flowbench_models.defaults import (
 from flowbench_models.nets.mlp import MLP
 
 SMALL_TRAINING = small_training(lr=2e-3, weight_decay=1e-2)
-
 PAPER_ASSUMPTIONS = (
     "momentum is 0.5 throughout (released: rising from 0 to 0.5)",
     "the rate decays along a cosine (released: divided by 1.0005 over and over)",
 )
-
 UNWHITENED = "no whitening: the paper whitens this data set, its released configuration does not"
 
 

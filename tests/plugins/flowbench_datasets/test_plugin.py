@@ -28,14 +28,8 @@ def test_every_dataset_is_what_its_spec_says(spec: DatasetSpec, tmp_path: Path) 
 
 
 def test_the_datasets_that_need_no_download() -> None:
-    assert [spec.name for spec in LOADABLE] == [
-        "digits",
-        "natural-patches",
-        "two-moons",
-        "checkerboard",
-        "eight-gaussians",
-        "pinwheel",
-    ]
+    planar = {"two-moons", "checkerboard", "eight-gaussians", "pinwheel"}
+    assert planar | {"digits", "natural-patches"} <= {spec.name for spec in LOADABLE}
 
 
 @pytest.mark.parametrize(

@@ -65,12 +65,12 @@ def flowbench(
 
 
 def run(flowbench: Flowbench, metrics: str, *more: str) -> tuple[dict[str, Any], str]:
-    """One job of 64 samples, which is ok: its measurements by name, and what the run said."""
+    """One job of 64 samples, which is ok: its measurements by name, and what the run printed."""
     job = ("--models", "histogram", "--datasets", "specks", "--budget", "2steps")
-    said = flowbench("run", *job, "--num-samples", "64", "--metrics", metrics, *more)
+    printed = flowbench("run", *job, "--num-samples", "64", "--metrics", metrics, *more)
     (row,) = json.loads(flowbench("results", "list", "--json"))
     assert row["status"] == "ok"
-    return row["metrics"], said
+    return row["metrics"], printed
 
 
 def test_random_weights_give_a_number_that_nobody_takes_for_fid(
@@ -80,7 +80,7 @@ def test_random_weights_give_a_number_that_nobody_takes_for_fid(
     weights = write_random_inception(tmp_path / "own")
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     names = "fid,fid-64,fd-inception-v3-compat-64"
-    found, said = run(flowbench, names, "--weights", "own", "--data-dir", "data")
+    found, printed = run(flowbench, names, "--weights", "own", "--data-dir", "data")
     own = found.pop(f"fd-inception-v3-compat-64-{digest[:8]}@64")
     assert (own["status"], own["n"], own["protocol"]["weights_sha256"]) == ("ok", 64, digest)
     assert own["value"] > 0.0
@@ -88,15 +88,15 @@ def test_random_weights_give_a_number_that_nobody_takes_for_fid(
         "fid": "unavailable",
         "fid-64": "unavailable",
     }
-    assert "these are other weights" in said
+    assert "these are other weights" in printed
     assert len(list((tmp_path / "data" / "statistics").iterdir())) == 1
 
 
 def test_without_weights_the_job_is_ok_and_the_run_says_what_to_do(flowbench: Flowbench) -> None:
-    found, said = run(flowbench, "fid,precision")
+    found, printed = run(flowbench, "fid,precision")
     assert {name: (value["status"], value["value"]) for name, value in found.items()} == {
         "fid": ("unavailable", None),
         "precision": ("unavailable", None),
     }
-    assert "run flowbench data prepare inception-weights" in said
-    assert "run flowbench data prepare vgg16-weights" in said
+    assert "run flowbench data prepare inception-weights" in printed
+    assert "run flowbench data prepare vgg16-weights" in printed

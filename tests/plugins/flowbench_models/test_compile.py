@@ -14,55 +14,56 @@ from flowbench.registry.build import build_model
 from flowbench.registry.configs import configure
 from tests.plugins.flowbench_models.loss_curves import PLANAR, SMALL
 
+REGISTRY = load_registry(PluginSelection(only=("flowbench",)))
+
 GLOW = {"levels": 2, "steps": 2, "width": 4}
 NANOFLOW = {"levels": 2, "steps": 2, "width": 4}
 RESNET = {"network": "resnet", "width": 4, "blocks": 1, "scales": 1, "dropout": 0.2}
 DENSEFLOW = {"units": [2, 1], "modules": [1, 1], "width": 4, "dense_growth": 2}
 CONVOLUTIONAL = {**DENSEFLOW, "coupling": "convolutional"}
+UNIFORM = {**DENSEFLOW, "dequantization": "uniform", "logit_alpha": None, "noise": "white"}
 TARFLOW = {"blocks": 2, "layers": 1, "width": 8, "head_dim": 4}
 
-CASES: dict[str, tuple[str, DatasetInfo, dict[str, Any]]] = {
-    "nice": ("nice", SMALL, {"width": 8}),
-    "realnvp": ("realnvp", SMALL, {}),
+Variant = tuple[str, DatasetInfo, dict[str, Any]]
+
+DEFAULTS: dict[str, Variant] = {
+    f"{name} as it comes": (name, SMALL if "image" in entry.spec.modalities else PLANAR, {})
+    for name, entry in REGISTRY.models.items()
+}
+VARIANTS: dict[str, Variant] = {
     "realnvp of vectors": ("realnvp", PLANAR, {}),
     "realnvp, residual": ("realnvp", SMALL, RESNET),
     "realnvp, batch norm": ("realnvp", SMALL, {**RESNET, "norm": "batch"}),
-    "glow": ("glow", SMALL, GLOW),
     "glow, additive": ("glow", SMALL, {**GLOW, "coupling": "additive", "permutation": "full"}),
     "glow, recomputed": ("glow", SMALL, {**GLOW, "checkpointing": True}),
-    "nanoflow": ("nanoflow", SMALL, NANOFLOW),
     "nanoflow, one projection": (
         "nanoflow",
         SMALL,
         {**NANOFLOW, "shared_projection": True, "embedding": 0},
     ),
-    "denseflow": ("denseflow", SMALL, {**DENSEFLOW, "dropout": 0.2}),
+    "denseflow, dropout": ("denseflow", SMALL, {**DENSEFLOW, "dropout": 0.2}),
     "denseflow, faithful": ("denseflow", SMALL, {**DENSEFLOW, "attention": "faithful"}),
-    "denseflow, uniform": (
-        "denseflow",
-        SMALL,
-        {**DENSEFLOW, "dequantization": "uniform", "logit_alpha": None, "noise": "white"},
-    ),
+    "denseflow, uniform": ("denseflow", SMALL, UNIFORM),
     "denseflow, recomputed": ("denseflow", SMALL, {**CONVOLUTIONAL, "checkpointing": True}),
-    "tarflow": ("tarflow", SMALL, TARFLOW),
     "tarflow, labelled": ("tarflow", SMALL, {**TARFLOW, "class_conditional": True}),
     "tarflow, recomputed": ("tarflow", SMALL, {**TARFLOW, "checkpointing": True}),
     "tarflow, couplings": ("tarflow", SMALL, {**TARFLOW, "block": "coupling"}),
     "tarflow, only shifts": ("tarflow", SMALL, {**TARFLOW, "volume_preserving": True}),
 }
+CASES = DEFAULTS | VARIANTS
 # Recomputing under the eager backend draws another dropout, which no backend in use does.
 BACKENDS = {"glow, recomputed": "aot_eager"}
-NOT_TRAINED = {"histogram": "it is fitted, so that it has no loss to compile"}
-
-REGISTRY = load_registry(PluginSelection(only=("flowbench",)))
 
 
 def _model(
     name: str, data: DatasetInfo, overrides: dict[str, Any]
 ) -> tuple[GenerativeModel, Batch]:
     configured = configure(REGISTRY, name, data, overrides)
-    assert configured.config.full_graph
+    if not configured.config.full_graph:
+        pytest.skip(f"{name} is compiled in parts: {configured.config.full_graph_reason}")
     model = build_model(REGISTRY, name, configured.config.model_dump(), data)
+    if not model.optimizer_groups():
+        pytest.skip(f"{name} is fitted, so it has no loss to compile")
     shape = (4, *data.event_shape)
     discrete = configured.config.preprocessing.support == "discrete"
     x = torch.randint(data.levels or 2, shape) if discrete else torch.randn(shape)
@@ -94,8 +95,3 @@ def test_loss_compiles_as_one_graph(case: str) -> None:
     model.load_state_dict(state)  # what moved: running averages
     expected = _loss_and_gradients(model, model.loss, batch)
     torch.testing.assert_close(found, expected)
-
-
-def test_every_model_is_compiled_or_says_why_not() -> None:
-    compiled = {name for name, _, _ in CASES.values()}
-    assert compiled | set(NOT_TRAINED) == set(REGISTRY.models)

@@ -29,6 +29,14 @@ def test_listing_models_imports_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_configurations_in_files_of_their_own_import_no_torch() -> None:
+    modules = [spec.config.partition(":")[0] for spec in SPECS.values()]
+    own = [module for module in modules if module.endswith(".config")]
+    assert own
+    code = f"import sys, {', '.join(own)}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 def test_references_resolve_to_a_model_and_its_configuration(spec: ModelSpec) -> None:
     model, config = _resolve(spec.model), _resolve(spec.config)

@@ -10,7 +10,7 @@ from flowbench.leaderboard.render.html.columns import below, style
 from flowbench.leaderboard.render.html.environment import render_page
 from flowbench.leaderboard.render.html.plots import plots
 from flowbench.leaderboard.render.html.rows import STATUSES, cell_views, row_ids, statuses, tally
-from flowbench.leaderboard.render.index import INDEX_INTRO, sections
+from flowbench.leaderboard.render.index import content as content_of_index
 from flowbench.leaderboard.table import Board, Cell, Published
 
 _IN_RAIL = 2  # plots beside the table; the others stand below it
@@ -60,7 +60,7 @@ def render(
 
 def render_index(boards: Sequence[tuple[str, Board]]) -> str:
     """Writes the list of several boards, each with its file name, by paper."""
-    return render_page("index.html.j2", {"intro": INDEX_INTRO, "sections": sections(boards)})
+    return render_page("index.html.j2", content_of_index(boards))
 
 
 def _filters(found: Sequence[Sequence[str]]) -> list[tuple[str, str]]:

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
-from markupsafe import Markup
-
 from flowbench.api.specs import Scale
 from flowbench.leaderboard import figures, words
-from flowbench.leaderboard.numbers import NO_BREAK
 from flowbench.leaderboard.table import Board, Cell, Column, Row
 
 _SPREAD = 1.2  # a cost that varies less than this is no axis
@@ -40,14 +37,16 @@ class Plot:
     Attributes:
         name: Of its file when saved.
         heading: What it shows, bold.
-        caption: The rest of it, and what the marks mean; our own markup.
-        svg: The image.
+        about: Its data; of curves their unit.
+        marks: What its caption explains.
+        svg: The image, drawn by us: the XML writer has escaped its texts.
     """
 
     name: str
     heading: str
-    caption: Markup
-    svg: Markup
+    about: str
+    marks: Set[str]
+    svg: str
 
 
 def plots(board: Board, ids: Mapping[str, str]) -> list[Plot]:
@@ -158,13 +157,10 @@ def _against(
         y_scale=column.scale if all(p.y > (p.half_width or 0) for p in points) else "linear",
         higher_is_better=column.direction == "higher",
     )
-    caption = _explained(data, {p.kind for p in points}, points)
-    return _plot(board, name, f"{quality} against {axis}", caption, svg)
-
-
-def _plot(board: Board, name: str, heading: str, caption: Markup, svg: str) -> Plot:
-    """A plot of what we drew; the XML writer has escaped its texts."""
-    return Plot(name=f"{board.slug}-{name}", heading=heading, caption=caption, svg=Markup(svg))
+    kinds: set[str] = {p.kind for p in points}
+    kinds |= {"interval"} if any(p.half_width for p in points) else set()
+    heading = f"{quality} against {axis}"
+    return Plot(name=f"{board.slug}-{name}", heading=heading, about=data, marks=kinds, svg=svg)
 
 
 def _points(
@@ -212,21 +208,6 @@ def _names(board: Board, place: int) -> tuple[str, str]:
     return quantity[:1].upper() + quantity[1:], words.printable(data)
 
 
-def _explained(data: str, kinds: set[str], points: Sequence[figures.Point]) -> Markup:
-    parts = [Markup(", {}.").format(data) if data else Markup(".")]
-    if "reproduced" in kinds:
-        bar = f" with 95{NO_BREAK}% interval" if any(p.half_width for p in points) else ""
-        parts.append(Markup('<span class="accent">Filled</span>: reproduced{}.').format(bar))
-    if "published" in kinds:
-        joined = ", joined to ours by dots" if "reproduced" in kinds else ""
-        parts.append(Markup("Hollow: published{}.").format(joined))
-    if "unranked" in kinds:
-        parts.append(Markup("Grey: unranked."))
-    if "reproduced" in kinds:
-        parts.append(Markup("Step: what nothing beats in both."))
-    return Markup(" ").join(parts)
-
-
 # --- by group, and over time ----------------------------------------------------------------------
 
 
@@ -247,9 +228,9 @@ def _groups(board: Board, ids: Mapping[str, str], place: int) -> Plot | None:
     quality, data = _names(board, place)
     title, axis = f"{quality} by group, {data}", _axis(column)
     svg = figures.strips(strips, prefix="plot-groups", title=title, x_title=axis)
-    marks = " Mark: reproduced." if any(strip.reproduced for strip in strips) else ""
-    caption = Markup("{} Stroke: published.{}").format(f", {data}." if data else ".", marks)
-    return _plot(board, "groups", f"{quality} by group", caption, svg)
+    marks = {"stroke", *("mark" for strip in strips if strip.reproduced)}
+    heading = f"{quality} by group"
+    return Plot(name=f"{board.slug}-groups", heading=heading, about=data, marks=marks, svg=svg)
 
 
 def _curves(board: Board) -> Plot | None:
@@ -271,9 +252,6 @@ def _curves(board: Board) -> Plot | None:
         for row in sorted(rows, key=lambda row: row.key in best)
     ]
     title = f"Learning curves of {words.count(len(rows), 'method')}"
-    caption = Markup(
-        ": {} on validation data against the seconds charged to the budget, one run of each "
-        'method. <span class="accent">Accent</span>: the best.'
-    ).format(units.pop())
-    svg = figures.curves(series, prefix="plot-curves", title=title)
-    return _plot(board, "curves", "Learning curves", caption, svg)
+    svg, name = figures.curves(series, prefix="plot-curves", title=title), f"{board.slug}-curves"
+    heading, unit = "Learning curves", units.pop()
+    return Plot(name=name, heading=heading, about=unit, marks={"curves"}, svg=svg)

@@ -57,6 +57,9 @@ class GlowConfig(ModelConfig):
         width: Hidden channels of the coupling networks.
     """
 
+    full_graph: ClassVar[bool] = False
+    full_graph_reason: ClassVar[str] = "normflows' actnorm asks in every pass if it is initialised"
+
     levels: int = Field(default=2, ge=1)
     steps: int = Field(default=4, ge=1)
     width: int = Field(default=64, ge=1)

@@ -42,7 +42,16 @@ VECTOR_FLOWS = (
     ("normflows-nsf", "normflows_flows:NormflowsNSF", "spline couplings of normflows", "nsf"),
 )
 
-CONFIGS = {"zuko-cnf": "ContinuousConfig", "normflows-glow": "GlowConfig"}
+CONFIGS = {
+    "zuko-nice": "ZukoConfig",
+    "zuko-maf": "ZukoConfig",
+    "zuko-nsf": "ZukoConfig",
+    "zuko-gf": "ZukoConfig",
+    "zuko-cnf": "ContinuousConfig",
+    "nflows-rqnsf-ar": "SplineConfig",
+    "nflows-rqnsf-c": "SplineConfig",
+    "normflows-glow": "GlowConfig",
+}
 
 
 def _model(name: str, place: str, summary: str, paper: str, modality: str) -> ModelSpec:

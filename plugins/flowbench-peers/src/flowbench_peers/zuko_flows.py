@@ -6,13 +6,20 @@ References:
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import zuko
 from flowbench.api import Context, DatasetInfo, InvertibleModel, Latents, Likelihood
 from torch import Tensor, nn
 
-from flowbench_peers.config import FlowConfig as FlowConfig
+from flowbench_peers.config import FlowConfig
+
+
+class ZukoConfig(FlowConfig):
+    """Configuration of a flow of zuko."""
+
+    full_graph: ClassVar[bool] = False
+    full_graph_reason: ClassVar[str] = "zuko makes objects of torch.distributions in every pass"
 
 
 class ZukoFlow(InvertibleModel):
@@ -95,8 +102,10 @@ class ZukoGF(ZukoFlow):
 TOLERANCE = 1e-5  # relative, the default of zuko's adaptive solver
 
 
-class ContinuousConfig(FlowConfig):
+class ContinuousConfig(ZukoConfig):
     """Configuration of the continuous flow, whose likelihood is a solver's."""
+
+    full_graph_reason: ClassVar[str] = "the steps of zuko's solver depend on its values"
 
     def likelihood(self, data: DatasetInfo) -> Likelihood:
         """Exact up to the tolerance of the solver."""

@@ -21,20 +21,15 @@ from flowbench.api import (
 from flowbench_models.defaults import CENTRED, halving_problem, is_large, small_training
 
 INTEGERS = Preprocessing(support="discrete")
-
 PAPER_LR, FINE_TUNING_LR = 1e-3, 2e-5
-
 WARMUP_STEPS = 5000
-
 INERT_DECAY = (
     "the released schedule decays its learning rate by the epoch, but its warm-up rewrites the "
     "rate at every step: what trained the published models, and is done here, is a constant rate"
 )
-
 CHECKPOINTING_OFF = (
     "gradient checkpointing is off, as in the published commands; it changes memory alone"
 )
-
 CONV_WIDTH_UNKNOWN = (
     "neither paper nor code gives the width of the Glow coupling in rows 1 to 3: 512, with plain "
     "biases instead of normalisation"
@@ -105,26 +100,17 @@ PAPER_NETWORKS: Mapping[str, Any] = {
 }
 
 L74_K10 = {"units": (6, 4, 1), "modules": (5, 6, 20), "growth": 10}
-
 L45_K6 = {"units": (5, 3, 1), "modules": (3, 5, 15), "growth": 6}
-
 L45_PLAIN = {"units": (1, 1, 1), "modules": (15, 15, 15), "noise": "none"}
-
 GAIN_ALONE = (
     "the paper gives the gain of 0.01 bpd alone: the model of table 4 is taken, trained as "
     "DenseFlow-74-10 on ImageNet 32x32"
 )
-
 WIDE_CONVOLUTIONS = {"coupling": "convolutional", "width": 512}
-
 CIFAR10 = Run(epochs=400, fine_tuning=20, num_train=50_000)
-
 IMAGENET32 = Run(epochs=20, fine_tuning=2, num_train=1_281_149)
-
 IMAGENET64 = Run(epochs=10, fine_tuning=1, num_train=1_281_149, batch_size=32)
-
 CELEBA64 = Run(epochs=50, fine_tuning=5, num_train=162_770, batch_size=32, shift=False)
-
 ABLATION = Run(epochs=300, fine_tuning=10, num_train=50_000)
 
 PAPER_PRESETS: Mapping[str, Preset] = {

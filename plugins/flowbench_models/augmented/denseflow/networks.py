@@ -112,7 +112,6 @@ class DenseBlock(nn.Module):
 
 
 Layout = Literal["faithful", "standard"]
-
 ITERATIONS = 6
 """Of the iterative pseudo-inverse; the released code of DenseFlow and of Nystromformer."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import cast
 
 import torch
@@ -38,9 +39,8 @@ class TarFlow(InvertibleModel):
     An image is cut into patches; a patch is a token of D values. Each block is an affine
     autoregressive map over the tokens, with a causal transformer as its network; odd blocks read
     the tokens backwards. Latents are standard normal, shape (N, D). A volume-preserving flow
-    divides its latents by standard deviations that follow those of training. They follow the raw
-    weights: averaged weights are scored with the deviations of the raw weights' latents, which may
-    understate them.
+    divides its latents by standard deviations that follow those of training, and that `refit` takes
+    anew from the weights that are scored.
 
     Sampling takes the options of `TarFlowSampling`.
 
@@ -103,13 +103,31 @@ class TarFlow(InvertibleModel):
         return bits_per_dim(log_prob, self.data.num_dims).mean()
 
     @torch.no_grad()
+    def refit(self, batches: Iterable[Batch], *, generator: torch.Generator) -> None:
+        """Takes the variances of a volume-preserving flow's prior from latents of these weights.
+
+        Those of averaged weights are not the ones that the prior followed in training.
+        """
+        del generator
+        if not self.config.volume_preserving:
+            return
+        squares, count = torch.zeros_like(self.prior_variance), 0
+        for batch in batches:
+            z, _ = self._encode(batch.x, self._labels(batch.context), checkpoint=False)
+            squares += z.square().sum(dim=0)
+            count += len(z)
+        self._set_finite(squares / count)
+
+    @torch.no_grad()
     def _follow(self, z: Tensor) -> None:
         """Moves the prior's variances towards those of latents, but to no value that is not finite.
 
         The step of such a batch is skipped, and a variance lost to it would stay lost.
         """
-        moved = self.prior_variance.lerp(z.square().mean(dim=0), PRIOR_RATE)
-        self.prior_variance.copy_(torch.where(moved.isfinite(), moved, self.prior_variance))
+        self._set_finite(self.prior_variance.lerp(z.square().mean(dim=0), PRIOR_RATE))
+
+    def _set_finite(self, variance: Tensor) -> None:
+        self.prior_variance.copy_(torch.where(variance.isfinite(), variance, self.prior_variance))
 
     def _latent(
         self, x: Tensor, labels: Tensor | None, *, checkpoint: bool

@@ -81,7 +81,6 @@ def _paper(patch_size: int, width: int, blocks: int, layers: int) -> dict[str, i
 
 
 WARM_UP = "the learning rate rises from 0 (released: from 1e-6)"
-
 RESIZED = (
     "the paper crops and resizes full ImageNet images itself, here the data set says how it was "
     "made"

@@ -11,7 +11,6 @@ NANOFLOW_WARMUP_EPOCHS, NANOFLOW_EPOCHS = 5, 3000
 NANOFLOW_ASSUMPTIONS = (
     "the warm-up over five epochs is linear over steps, not a staircase over epochs",
 )
-
 BATCH_SIZE, INIT_EXAMPLES, SIZE = 64, 256, 32
 """Images of a batch for each GPU and of the first batch, and the height that both are meant for."""
 
@@ -19,21 +18,16 @@ EPOCH_IMAGES = 50_000
 """Of every dataset: no published command changes the released code's default."""
 
 EPOCHS = 1000
-
 WARMUP_EPOCHS = 10
-
 LENGTH_UNKNOWN = (
     f"the length of training is not published (it stops by hand): {EPOCHS} epochs of "
     f"{EPOCH_IMAGES:,} images are assumed, {WARMUP_EPOCHS} of which warm up"
 )
-
 WHOLE_PIXELS = "images are shifted by whole pixels, where the released code may interpolate"
-
 SMALLER_CONVOLUTIONS = (
     "LU-decomposed 1x1 convolutions and plain zero padding, which give the published 44.235 M of "
     "512ch (the released code defaults to full matrices and an edge indicator channel)"
 )
-
 CHECKPOINTING_OFF = (
     "gradient checkpointing, on in the released code, is off; it changes memory alone"
 )

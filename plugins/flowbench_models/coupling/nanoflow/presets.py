@@ -14,14 +14,11 @@ from flowbench_models.coupling.glow.presets import (
 from flowbench_models.defaults import LOGIT, small_training
 
 ALT_EPOCHS = 600
-
-
 ALT_ASSUMPTIONS = (
     *NANOFLOW_ASSUMPTIONS,
     "the released files of this variant do not run as published; smallest repairs, which give the "
     "published count, are assumed",
 )
-
 DEAD_GATES = "six rows of gates for two hidden layers, as released: four rows have no effect"
 
 
@@ -46,7 +43,6 @@ def _paper_preset(summary: str, *, epochs: int, values: Mapping[str, Any]) -> Pr
 
 
 SIX_CONVOLUTIONS = {"hidden_kernels": (3, 3, 3, 3, 3, 3), "output_kernel": 1}
-
 GLOW_CONVOLUTIONS = {"hidden_kernels": (3, 1), "output_kernel": 3}
 
 PAPER_PRESETS: Mapping[str, Preset] = {

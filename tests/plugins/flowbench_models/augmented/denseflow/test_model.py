@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from flowbench.api import Batch, DatasetInfo, Logit, Preprocessing, SamplingOptions, Scale
-from flowbench.api.config import UniformDequantization
+from flowbench.api.preprocessing import UniformDequantization
 from flowbench.data.preprocess import Preprocessor
 from flowbench.errors import ConfigError, ShapeError
 from flowbench.evaluation.likelihood import log_mean_exp

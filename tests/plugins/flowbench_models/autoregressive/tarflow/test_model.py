@@ -182,6 +182,22 @@ def test_the_prior_of_a_volume_preserving_flow_follows_its_latents() -> None:
     assert model.to_latent(data(model))[1].std() == pytest.approx(0.0, abs=1e-12)
 
 
+def test_refit_makes_the_latents_of_a_volume_preserving_flow_standard() -> None:
+    model = flow(volume_preserving=True)
+    batches = [Batch(x=data(model, num)) for num in (3, 5)]
+    model.refit(iter(batches), generator=torch.Generator())
+    with torch.no_grad():
+        (z,), _ = model.to_latent(torch.cat([batch.x for batch in batches]))
+    torch.testing.assert_close(z.square().mean(dim=0), torch.ones_like(z[0]))
+
+
+def test_refit_leaves_other_flows_alone() -> None:
+    model = flow()
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    model.refit(iter(()), generator=torch.Generator())
+    torch.testing.assert_close(model.state_dict(), state, rtol=0, atol=0)
+
+
 def test_the_prior_survives_a_batch_that_is_not_finite() -> None:
     model = flow(volume_preserving=True).train()
     before = model.prior_variance.clone()

@@ -1,0 +1,26 @@
+"""What all configurations share: they do not change, know their keys, and hold finite numbers."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Frozen(BaseModel):
+    """Base of all configurations: immutable, closed to unknown keys, and of finite numbers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def refuse_not_yet(field: str, is_set: bool, until_then: str) -> None:
+    """Refuses a field whose name is settled and whose work is still to come.
+
+    Args:
+        field: The field, as a user writes it.
+        is_set: Whether it was set to anything but its default.
+        until_then: What holds, or what to set, until it works.
+
+    Raises:
+        ValueError: It was set.
+    """
+    if is_set:
+        raise ValueError(f"{field}: not yet; {until_then}")

@@ -1,0 +1,183 @@
+"""How a model is trained; all schedules are functions of the progress of the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from flowbench.api.frozen import Frozen, refuse_not_yet
+
+
+class Phase(Frozen):
+    """A stretch of training with its own learning rate.
+
+    Attributes:
+        share: Part of the budget.
+        lr: Peak learning rate; None keeps that of `Training`.
+        schedule: Shape over the phase, from the peak (``cosine`` and ``linear`` end at
+            ``final_lr_ratio`` of it).
+        warmup: Part of the phase in which the rate rises linearly from 0.
+        final_lr_ratio: Final learning rate as a part of the peak.
+        groups: Optimizer groups that step in this phase; None takes all. Not yet.
+        restart: Whether moments, average and best weights start anew with this phase. Not yet.
+
+    Example:
+        >>> Training(phases=(Phase(share=0.9), Phase(share=0.1, lr=2e-5))).phases[1].lr
+        2e-05
+    """
+
+    share: float = Field(default=1.0, gt=0, le=1)
+    lr: float | None = Field(default=None, gt=0)
+    schedule: Literal["constant", "cosine", "linear"] = "cosine"
+    warmup: float = Field(default=0.02, ge=0, lt=1)
+    final_lr_ratio: float = Field(default=0.0, ge=0, le=1)
+    groups: tuple[str, ...] | None = None
+    restart: bool = False
+
+    @model_validator(mode="after")
+    def _is_served(self) -> Phase:
+        refuse_not_yet("training.phases.groups", self.groups is not None, "all groups step")
+        refuse_not_yet("training.phases.restart", self.restart, "a phase goes on with all state")
+        return self
+
+
+class Group(Frozen):
+    """How one optimizer group differs from the rest of the training.
+
+    Attributes:
+        every: It steps once in so many steps, and does not move in between.
+        lr_scale: Factor on the learning rate.
+        betas: In place of those of `Training`; None keeps them.
+        weight_decay: Likewise.
+
+    Example:
+        >>> Group(every=5, lr_scale=0.1).every
+        5
+    """
+
+    every: int = Field(default=1, ge=1)
+    lr_scale: float = Field(default=1.0, gt=0)
+    betas: tuple[float, float] | None = None
+    weight_decay: float | None = Field(default=None, ge=0)
+
+
+class Ema(Frozen):
+    """An exponential moving average of the weights, beside them.
+
+    Attributes:
+        decay: Largest decay of a step, in (0, 1); the first steps have a smaller one.
+        half_life_examples: Training examples after which a step counts half, in place of
+            ``decay``. Not yet.
+
+    Example:
+        >>> Training(average=Ema(decay=0.999)).average
+        Ema(decay=0.999, half_life_examples=None)
+    """
+
+    decay: float | None = Field(default=None, gt=0, lt=1)
+    half_life_examples: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _is_served(self) -> Ema:
+        given = self.half_life_examples is not None
+        refuse_not_yet("training.average.half_life_examples", given, "set training.average.decay")
+        if self.decay is None:
+            raise ValueError("an average needs its decay, e.g. 0.999")
+        return self
+
+
+class LastK(Frozen):
+    """The plain mean of the last weights of training, taken at regular distances.
+
+    Attributes:
+        count: How many.
+        every: Optimizer steps between two of them.
+
+    Example:
+        >>> LastK(count=10, every=500).count
+        10
+    """
+
+    count: int = Field(ge=2)
+    every: int = Field(ge=1)
+
+
+Augmentation = Literal["horizontal_flip", "shift", "shift_tenth", "shift_tenth_zeros"]
+
+
+class Training(Frozen):
+    """How a model is trained. All schedules are functions of the budget's progress.
+
+    Attributes:
+        batch_size: Examples in an optimizer step.
+        optimizer: Optimizer, of `torch.optim`.
+        lr: Peak learning rate.
+        betas: First- and second-moment decay (``sgd`` and ``rmsprop`` take the first as momentum).
+        weight_decay: Decoupled for ``adamw``, an L2 term in the gradient for the others.
+        clip_norm: Largest global gradient norm; None does not clip.
+        groups: What sets single optimizer groups apart, by their names. Not yet.
+        average: The averaged weights that are kept beside the raw ones; None keeps none.
+        select: Which weights are kept: those of the best validation ``likelihood`` (the last, for
+            a model without one), of the best validation ``loss`` (not yet), or the ``last``.
+        precision: Of the forward pass in training; likelihoods are always evaluated in float32.
+        phases: Stretches of training; their shares sum to 1.
+        augment: Applied to training batches alone: ``horizontal_flip`` of half of the images,
+            ``shift`` by up to 4 % of their size and ``shift_tenth`` by up to 10 %, edges repeated,
+            ``shift_tenth_zeros`` by up to 10 %, with zeros in the place of what is not known.
+        init_examples: Training examples given to ``initialize``; None gives the whole train split.
+        window: Length of the segments that longer training examples are cut to. Not yet.
+        max_nonfinite: Steps in a row without a finite gradient before the run counts as diverged.
+        compile: Compile the loss with `torch.compile`.
+
+    Example:
+        >>> Training(batch_size=128, lr=2e-3, clip_norm=1.0, average=Ema(decay=0.99)).optimizer
+        'adam'
+    """
+
+    batch_size: int = Field(default=64, ge=1)
+    optimizer: Literal["adam", "adamw", "adamax", "sgd", "rmsprop"] = "adam"
+    lr: float = Field(default=1e-3, gt=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip_norm: float | None = Field(default=None, gt=0)
+    groups: Mapping[str, Group] = Field(default_factory=dict)
+    average: Ema | LastK | None = None
+    select: Literal["likelihood", "loss", "last"] = "likelihood"
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    phases: tuple[Phase, ...] = (Phase(),)
+    augment: tuple[Augmentation, ...] = ()
+    init_examples: int | None = Field(default=256, ge=1)
+    window: int | None = Field(default=None, ge=1)
+    max_nonfinite: int = Field(default=50, ge=1)
+    compile: bool = False
+
+    @model_validator(mode="after")
+    def _phases_fill_the_budget(self) -> Training:
+        total = sum(phase.share for phase in self.phases)
+        if abs(total - 1.0) > 1e-6:
+            raise ValueError(f"the shares of the phases sum to {total:g}, they must sum to 1")
+        return self
+
+    @model_validator(mode="after")
+    def _is_served(self) -> Training:
+        refuse_not_yet("training.groups", bool(self.groups), "all groups are trained alike")
+        last_k = isinstance(self.average, LastK)
+        refuse_not_yet("training.average as LastK", last_k, "set training.average.decay")
+        refuse_not_yet("training.select=loss", self.select == "loss", "set likelihood or last")
+        refuse_not_yet("training.window", self.window is not None, "examples are trained on whole")
+        return self
+
+
+def training_as_version_2(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Reads a model's configuration of API version 1 as version 2 says it.
+
+    Returns:
+        The configuration, with ``training.average`` in the place of ``training.ema_decay``.
+    """
+    training = dict(config.get("training", {}))
+    if "ema_decay" not in training:
+        return dict(config)
+    decay = training.pop("ema_decay")
+    return {**config, "training": training | {"average": decay and {"decay": decay}}}
