@@ -47,7 +47,8 @@ def _compute_metrics(attempt: Attempt, ground: Ground, built: Built, model: Eval
             built.harness.settings,
             attempt.turnstile.alone,
         )
-        rows += tuple(measurement_row(entry.spec, value) for value in values)
+        code = attempt.code.metrics.get(name) if attempt.code is not None else None
+        rows += tuple(measurement_row(entry.spec, value, code) for value in values)
         attempt.note(measurements=rows)
         if failure is not None:
             print(f"metric {name} failed:\n{failure}", file=sys.stderr)
@@ -72,10 +73,10 @@ def _keep_samples(attempt: Attempt, model: EvaluatedModel, data: LoadedData) -> 
         attempt.directory.write(GRID, grid)
 
 
-def measurement_row(spec: MetricSpec, value: MetricValue) -> MeasurementRow:
-    """A metric's value as it is stored, with how it is to be shown."""
+def measurement_row(spec: MetricSpec, value: MetricValue, code: str | None) -> MeasurementRow:
+    """A metric's value as it is stored, with how it is shown and the code that made it."""
     fields = vars(value).copy()
     fields["n"] = fields.pop("num_examples")
     fields["protocol"] = dict(value.protocol)
     shown = spec.presentation(value.name, value.unit)
-    return MeasurementRow(metric=spec.name, **fields, **shown)
+    return MeasurementRow(metric=spec.name, code=code, **fields, **shown)

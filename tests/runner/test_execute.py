@@ -13,8 +13,8 @@ import torch
 
 from flowbench.api import DatasetInfo, Likelihood, ModelConfig
 from flowbench.api.protocol import MAX_SEED
-from flowbench.provenance import code_sha256
 from flowbench.registry import PluginSelection, Registry, load_registry
+from flowbench.registry.code import job_code
 from flowbench.runner.attempt import (
     LIKELIHOODS,
     MODEL,
@@ -27,10 +27,10 @@ from flowbench.runner.attempt import (
 from flowbench.runner.execute import execute
 from flowbench.runner.load import load_job
 from flowbench.runner.plan import plan
-from flowbench.runner.setup import code_hashes
 from flowbench.runner.train import Watch
 from flowbench.runner.turnstile import Turnstile
 from flowbench.runner.under_way import Attempt
+from flowbench.store.records import AttemptRow
 from flowbench.suite.schema import Suite
 from flowbench.training.clock import Clock
 from flowbench.training.observer import ValidationPoint
@@ -210,13 +210,31 @@ def test_a_failed_attempt_knows_how_far_it_came(begin: Begin) -> None:
     assert "weights" not in attempt.known
 
 
-def test_the_hash_of_the_models_code_leaves_dataset_and_metrics_out() -> None:
+def test_the_record_says_which_code_ran(begin: Begin) -> None:
+    attempt = begin()
+    execute(attempt)
     registry = load_registry(PluginSelection(files=(FAKES,)))
-    job = SimpleNamespace(model="fake-gaussian", dataset="two-moons")
-    order: Any = SimpleNamespace(job=job, metrics=("nll",))
-    code, model_code = code_hashes(registry, order)
-    assert model_code == code_sha256(["fakes"])
-    assert code != model_code
+    code = job_code(registry, "fake-gaussian", "fake-images", ["fake_nll"])
+    known = attempt.known
+    assert (known["core_code"], known["model_code"]) == (code.core, code.model)
+    assert (known["dataset_code"], known["code_sha256"]) == (code.dataset, code.of_all)
+    assert {m.code for m in known["measurements"]} == {code.metrics["fake_nll"]}
+    assert attempt.directory.code() == code
+
+
+def test_what_goes_on_from_an_older_core_stays_as_old(begin: Begin) -> None:
+    first = begin()
+    execute(first)
+    assert first.code is not None
+    old = {**first.known, "core_code": "old"}
+    row = AttemptRow(
+        attempt_id="a-1", number=1, job=first.job, status="ok", started="", ended="", **old
+    )
+    first.directory.write_record(row)
+    again = begin(resume=first.directory)
+    execute(again)
+    assert again.known["core_code"] == "old"
+    assert again.known["model_code"] == first.known["model_code"]
 
 
 @pytest.mark.parametrize(
