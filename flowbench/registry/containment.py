@@ -25,6 +25,7 @@ from typing import Any
 Restore = Callable[[], str | None]
 """Puts one thing back; returns what had changed, or None."""
 
+OF_TORCH = ("TORCHINDUCTOR_", "TRITON_")  # variables that importing torch itself sets
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -33,18 +34,23 @@ class _NoWarning(Warning):
 
 
 @contextmanager
-def contained() -> Iterator[list[str]]:
+def contained(module: str) -> Iterator[list[str]]:
     """Leaves the process as it was, but for modules that the block imports.
 
     What is printed to standard output in the block goes to standard error: output for programs,
     such as ``--json``, stays whole.
 
+    Args:
+        module: The module that is imported. What the libraries that it loads patch, as PyTorch
+            does with `inspect`, is their own business and stays.
+
     Yields:
         What had to be put back, in words; filled when the block ends.
     """
     changed: list[str] = []
-    snapshots = (_directory, _environment, _modules, _functions, _warnings, _logging, _signals)
+    snapshots = (_directory, _environment, _modules, _warnings, _logging, _signals)
     restores = [take() for take in (*snapshots, _random, _numpy, _torch)]
+    restores.append(_functions(module.partition(".")[0]))
     output = sys.stdout
     sys.stdout = sys.stderr
     try:
@@ -80,7 +86,8 @@ def _environment() -> Restore:
 
     def restore() -> str | None:
         now = dict(os.environ)
-        names = sorted(n for n in before.keys() | now.keys() if before.get(n) != now.get(n))
+        changed = {n for n in before.keys() | now.keys() if before.get(n) != now.get(n)}
+        names = sorted(name for name in changed if not name.startswith(OF_TORCH))
         for name in names:
             if name in before:
                 os.environ[name] = before[name]
@@ -102,8 +109,8 @@ def _modules() -> Restore:
     return restore
 
 
-def _functions() -> Restore:
-    """Functions and classes of the standard library and of flowbench."""
+def _functions(package: str) -> Restore:
+    """Functions and classes of the standard library and of flowbench, replaced by a package."""
     before = {
         name: (module, {k: v for k, v in vars(module).items() if _is_code(v)})
         for name, module in list(sys.modules.items())
@@ -115,12 +122,18 @@ def _functions() -> Restore:
         for name, (module, functions) in before.items():
             now = vars(module)
             for key, function in functions.items():
-                if now.get(key) is not function:
+                if now.get(key) is not function and _comes_from(now.get(key), package):
                     setattr(module, key, function)
                     patched.append(f"{name}.{key}")
         return f"functions {', '.join(sorted(patched)[:3])}" if patched else None
 
     return restore
+
+
+def _comes_from(value: object, package: str) -> bool:
+    """Whether a package made it, or none did: a value that is no function at all."""
+    origin = getattr(value, "__module__", None)
+    return not isinstance(origin, str) or origin.partition(".")[0] == package
 
 
 def _is_ours(name: str) -> bool:

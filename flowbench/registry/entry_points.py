@@ -195,7 +195,7 @@ def _load(source: PluginSource, load: Callable[[], ModuleType], limit_s: float) 
 
 def _read(source: PluginSource, load: Callable[[], ModuleType], limit_s: float) -> Plugin:
     try:
-        with contained() as changed, time_limit(limit_s):
+        with contained(source.module) as changed, time_limit(limit_s):
             module = load()
             specs = collect_specs(module)
     except TimeLimitError as exc:

@@ -58,7 +58,7 @@ class Entry(Generic[SpecT]):
         """
         module, _, name = reference.partition(":")
         try:
-            with contained():
+            with contained(module):
                 found = importlib.import_module(module)
         except PLUGIN_ERRORS as exc:  # plugin code runs here: the border of plugin loading
             raise self._does_not_load(reference, reason_of(exc)) from exc

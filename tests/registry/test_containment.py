@@ -71,6 +71,7 @@ def state() -> dict[str, object]:
         ("warnings.resetwarnings()", "warning filters"),
         ("signal.signal(signal.SIGTERM, signal.SIG_IGN)", "signal handlers"),
         ("json.dumps = None", "functions json.dumps"),
+        ("json.dumps = lambda value, **_: '{}'", "functions json.dumps"),
         ("del sys.modules['json']", "loaded modules json"),
         ("sys.stdout = None", "standard output"),
     ],
@@ -105,7 +106,7 @@ def test_a_reference_is_imported_as_carefully(
     before = Path.cwd()
     assert entry.resolve("odd_lazy:MyFlow") == 1
     assert (Path.cwd(), capsys.readouterr().out) == (before, "")
-    with pytest.raises(PluginLoadError, match="has no 'MyFlwo'; did you mean 'MyFlow'?"):
+    with pytest.raises(PluginLoadError, match=r"has no 'MyFlwo'; did you mean 'MyFlow'?"):
         entry.resolve("odd_lazy:MyFlwo")
     (tmp_path / "odd_exit.py").write_text("import sys\nsys.exit('gone')")
     with pytest.raises(PluginLoadError, match=r"\(odd_exit:x\): SystemExit: gone"):
