@@ -162,7 +162,8 @@ class AttemptRow(Record):
         weights: The weights that were measured: ``raw`` or ``ema``, the better on validation.
         best_step: The step they were taken at.
         data: Facts of the data: ``modality``, ``event_shape``, ``levels`` and the sizes of the
-            splits, by their names in `DatasetInfo`.
+            splits, by their names in `DatasetInfo`; ``without_spread`` names dims that were
+            centred and left unscaled.
         code_sha256: Hash of the code that ran: core, and plugins of model, dataset and metrics.
         model_code_sha256: Hash of core and model's plugin alone: a check of the model has the same.
             None in records made before it was kept.
