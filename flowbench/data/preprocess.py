@@ -117,7 +117,7 @@ class Preprocessor:
         """Which parts of the data are centred and left unscaled, in words; None if none are."""
         for position, step in enumerate(self._config.bijections):
             flat = self._statistics.get(f"bijections.{position}.flat")
-            if flat is not None and bool(flat.any()):
+            if isinstance(step, Standardise) and flat is not None and bool(flat.any()):
                 indices = flat.flatten().nonzero()[:, 0].tolist()
                 shown = ", ".join(map(str, indices[:NUM_NAMED]))
                 more = ", ..." if len(indices) > NUM_NAMED else ""

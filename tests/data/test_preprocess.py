@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from flowbench.api import (
     DatasetInfo,
@@ -489,7 +491,7 @@ def test_shift_and_scale_change_a_density_by_what_they_must(
 ) -> None:
     z = np.random.default_rng(2).standard_normal((4000, 2))
     expected = standard_normal_nll(z, step)[0] + 2 * math.log(scale)
-    x = (z * scale + shift).astype(dtype)
+    x: NDArray[Any] = (z * scale + shift).astype(dtype)
     nll, preprocessor = standard_normal_nll(x, step)
     assert nll == pytest.approx(expected, abs=within)
     assert preprocessor.without_spread is None

@@ -50,7 +50,8 @@ def read_images(
                 image = prepare(as_rgb(opened))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as exc:
             raise DataError(
-                f"{name!r} in {archive.path} cannot be read as an image: {exc}; mend it or take it away"
+                f"{name!r} in {archive.path} cannot be read as an image: {exc}; mend it or take "
+                "it away"
             ) from exc
         if image.size != (size, size):
             raise DataError(

@@ -171,9 +171,9 @@ def test_images_of_other_kinds_arrive_as_they_look(kind: str, tmp_path: Path) ->
             with Image.open(folder / f"{number:02}.jpg") as image:
                 pixels = 255 - np.asarray(image)[..., :3]
         elif kind == "palette":
-            image = Image.fromarray(pixels).quantize(16)
-            image.save(file)
-            pixels = np.asarray(image.convert("RGB"))
+            drawn = Image.fromarray(pixels).quantize(16)
+            drawn.save(file)
+            pixels = np.asarray(drawn.convert("RGB"))
         else:
             later = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
             Image.fromarray(pixels).save(file, save_all=True, append_images=[later])
