@@ -23,19 +23,12 @@ def citation(key: str) -> Citation | None:
 
 
 def short_name(paper: PublishedPaper) -> str:
-    """A paper's authors and year, as one would cite it in a text.
-
-    Args:
-        paper: The paper.
-
-    Returns:
-        E.g. ``"Grcić et al. (2021)"``; the title of a paper without authors.
-    """
+    """A paper's authors and year, e.g. ``"Grcić et al. (2021)"``; else its title."""
     names = [name.strip() for name in paper.authors.split(",") if name.strip()]
     if not names:
         return paper.title
-    said = names[0] if len(names) == 1 else f"{names[0]} et al."
-    return f"{said} ({paper.year})" if paper.year else said
+    who = names[0] if len(names) == 1 else f"{names[0]} et al."
+    return f"{who} ({paper.year})" if paper.year else who
 
 
 @cache
@@ -67,14 +60,7 @@ def _field(bibtex: str, name: str) -> str:
 
 
 def plain(latex: str) -> str:
-    r"""LaTeX text without its commands.
-
-    Args:
-        latex: E.g. ``Grci{\'c}``.
-
-    Returns:
-        E.g. ``Grcić``.
-    """
+    r"""LaTeX text without its commands: ``Grcić`` for ``Grci{\'c}``."""
     text = _ACCENT.sub(lambda m: unicodedata.normalize("NFC", m[2] + _ACCENTS[m[1]]), latex)
     for command, letter in _LETTERS.items():
         text = re.sub(rf"\{{?{re.escape(command)}(?![a-zA-Z])\}}?\s*", letter, text)

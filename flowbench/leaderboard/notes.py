@@ -12,14 +12,7 @@ class Notes:
         self._letters: dict[str, str] = {}
 
     def letter(self, text: str) -> str:
-        """The letter of a note.
-
-        Args:
-            text: What the note says.
-
-        Returns:
-            Its letter; nothing for an empty note.
-        """
+        """The letter of a note; nothing for an empty one."""
         if not text:
             return ""
         return self._letters.setdefault(text, _letter(len(self._letters)))

@@ -47,14 +47,9 @@ def decimals_for(values: Sequence[float], unit: str) -> int:
 
 
 def number(value: float, decimals: int) -> str:
-    """Writes a number.
+    """Writes a number, e.g. ``"−1,234.50"``.
 
-    Args:
-        value: The number.
-        decimals: Its decimals.
-
-    Returns:
-        The text, e.g. ``"−1,234.50"``; ``"<0.01"`` for a positive number that rounds to 0.
+    A positive number that rounds to 0 is ``"<0.01"``.
     """
     if decimals == SCIENTIFIC:
         return _scientific(value)
@@ -65,15 +60,7 @@ def number(value: float, decimals: int) -> str:
 
 
 def signed(value: float, decimals: int) -> str:
-    """Writes a difference with its sign.
-
-    Args:
-        value: The difference.
-        decimals: Decimals of the column.
-
-    Returns:
-        The text, e.g. ``"+0.06"``; ``"0.00"`` for what rounds to nothing.
-    """
+    """Writes a difference, e.g. ``"+0.06"``; ``"0.00"`` for what rounds to nothing."""
     text = f"{abs(value):,.{decimals}f}"
     if float(text.replace(",", "")) == 0.0:
         return text
@@ -81,14 +68,9 @@ def signed(value: float, decimals: int) -> str:
 
 
 def interval(half_width: float, decimals: int) -> str:
-    """Writes half an interval without its leading zero.
+    """Writes half an interval without its leading zero, e.g. ``"±.01"``.
 
-    Args:
-        half_width: Half the interval.
-        decimals: Decimals of the column.
-
-    Returns:
-        The text, e.g. ``"±.01"``; ``"±<.01"`` below the last decimal.
+    Below the last decimal it is ``"±<.01"``.
     """
     if decimals == SCIENTIFIC:
         return f"±{_scientific(half_width)}"
@@ -108,26 +90,12 @@ def _scientific(value: float) -> str:
 
 
 def scale(unit: str) -> tuple[float, str]:
-    """How a unit is shown.
-
-    Args:
-        unit: The unit that values are stored in.
-
-    Returns:
-        The factor to divide by, and the unit to show.
-    """
+    """The factor that values of a unit are divided by, and the unit that is shown."""
     return (_MEBIBYTE, "MiB") if unit == "bytes" else (1.0, unit)
 
 
 def duration(seconds: float) -> str:
-    """Writes a time span as people say it.
-
-    Args:
-        seconds: The span.
-
-    Returns:
-        The text, e.g. ``"59 s"``, ``"1 min 30 s"``, ``"2.5 h"``.
-    """
+    """A time span as people say it: ``"59 s"``, ``"1 min 30 s"``, ``"2.5 h"``."""
     if seconds < 10:
         return f"{seconds:.1f}{NO_BREAK}s"
     if seconds < 60:

@@ -31,26 +31,12 @@ _UNPRINTABLE = re.compile(
 
 
 def printable(text: str) -> str:
-    """Takes out what a terminal would obey and what would reorder the text around it.
-
-    Args:
-        text: Any text.
-
-    Returns:
-        Printable text of one line.
-    """
+    """Takes out what a terminal would obey or what reorders the text around it; one line."""
     return _UNPRINTABLE.sub("", text.replace("\n", " "))
 
 
 def status(name: str) -> str:
-    """What stands in place of a value.
-
-    Args:
-        name: Status of an attempt or a measurement.
-
-    Returns:
-        A mark and a word; nothing for what was not measured.
-    """
+    """What stands in place of a value: a mark and a word; nothing for what was not measured."""
     return _STATUS.get(name, "" if name in ("ok", "none") else f"× {name}")
 
 
@@ -73,25 +59,18 @@ def sign(protocol: Mapping[str, Any], direction: Direction) -> str:
 
 
 def likelihood(facts: Mapping[str, Any] | None) -> str:
-    """A likelihood in words.
-
-    Args:
-        facts: The likelihood as it is stored.
-
-    Returns:
-        E.g. ``"uniform bound, 16 draws"``; empty without one.
-    """
+    """A stored likelihood in words, e.g. ``"uniform bound, 16 draws"``; empty without one."""
     if not facts:
         return ""
     kind, dequantization = _estimated(facts), str(facts.get("dequantization", "none"))
-    said = f"{dequantization} {kind}" if dequantization != "none" else kind
+    text = f"{dequantization} {kind}" if dequantization != "none" else kind
     if facts.get("measure") != "discrete":
-        said += f", {facts.get('measure')} density"
+        text += f", {facts.get('measure')} density"
     draws = facts.get("draws", 1)
     if draws > 1:
-        said += f", {draws}{NO_BREAK}draws"
+        text += f", {draws}{NO_BREAK}draws"
     given = facts.get("given", ())
-    return f"{said}, given {' and '.join(given)}" if given else said
+    return f"{text}, given {' and '.join(given)}" if given else text
 
 
 def _estimated(facts: Mapping[str, Any]) -> str:
@@ -103,28 +82,14 @@ def _estimated(facts: Mapping[str, Any]) -> str:
 
 
 def shape(event_shape: Sequence[int]) -> str:
-    """The shape of an example.
-
-    Args:
-        event_shape: ``(C, H, W)``, ``(D,)`` or ``(C, T)``.
-
-    Returns:
-        E.g. ``"8×8"``, ``"2-D"``; empty if it is not known.
-    """
+    """The shape of an example, e.g. ``"8×8"`` or ``"2-D"``; empty if it is not known."""
     if len(event_shape) == 1:
         return f"{event_shape[0]}-D"
     return "×".join(str(size) for size in event_shape[-2:]) if len(event_shape) == 3 else ""
 
 
 def budget(text: str) -> str:
-    """A budget as people say it.
-
-    Args:
-        text: Canonical text, e.g. ``60s,5000steps``.
-
-    Returns:
-        E.g. ``"60 s or 5,000 steps"``.
-    """
+    """The canonical text of a budget as people say it, e.g. ``"60 s or 5,000 steps"``."""
     parts = []
     for part in text.split(","):
         match = re.fullmatch(r"([0-9.e+]+)([a-z]+)", part)
@@ -137,14 +102,7 @@ def budget(text: str) -> str:
 
 
 def is_time_like(text: str) -> bool:
-    """Whether how much training a budget allows depends on the machine.
-
-    Args:
-        text: Canonical text of the budget.
-
-    Returns:
-        True if any of its limits is one of time.
-    """
+    """Whether how much training a budget allows depends on the machine."""
     return any(_TIME_LIMIT.fullmatch(part) for part in text.split(","))
 
 
@@ -152,42 +110,28 @@ def hardware(name: str | None, kind: str | None, devices: int, threads: int | No
     """What a job ran on, in as much detail as bears on its speed.
 
     Args:
-        name: Device model.
+        name: Device model; None if the job never got that far, and then there is nothing to say.
         kind: ``cpu``, ``cuda`` or ``mps``.
-        devices: Number of devices.
-        threads: CPU threads.
-
-    Returns:
-        E.g. ``"Xeon, 2 threads"``; None if it never got that far.
+        devices: How many.
+        threads: Of the CPU.
     """
     if name is None:
         return None
-    said = f"{devices} × {name}" if devices > 1 else name
+    machine = f"{devices} × {name}" if devices > 1 else name
     if kind != "cpu" or threads is None:
-        return said
-    return f"{said}, {threads}{NO_BREAK}thread{'' if threads == 1 else 's'}"
+        return machine
+    return f"{machine}, {threads}{NO_BREAK}thread{'' if threads == 1 else 's'}"
 
 
 def better(direction: Direction) -> str:
-    """Which way is better, in words.
-
-    Args:
-        direction: The direction.
-
-    Returns:
-        ``"lower is better"``, ``"higher is better"`` or nothing.
-    """
+    """Which way is better, in words; nothing for what is no contest."""
     return "" if direction == "none" else f"{direction} is better"
 
 
 def contract(check: CheckRow | None) -> str:
-    """The outcome of a contract check in words.
+    """The outcome of a contract check in words, of None that there was none.
 
-    Args:
-        check: The outcome; None if there was no check.
-
-    Returns:
-        E.g. ``"10 checks passed, 4 skipped"``, ``"failed: inverse, ladj"``.
+    E.g. ``"10 checks passed, 4 skipped"``, ``"failed: inverse, ladj"``.
     """
     if check is None:
         return "not checked here (flowbench check)"
@@ -219,8 +163,8 @@ def with_unit(name: str, unit: str, joint: str) -> str:
         E.g. ``"NLL, nats per dim"``; ``"Bits per dim"`` as it is for ``bits/dim``.
     """
     spelt = unit.replace("/", " per ")
-    said = {"h": "hours"}.get(unit, spelt) in name.lower()
-    return name if not unit or said else f"{name}{joint}{spelt}"
+    is_told = {"h": "hours"}.get(unit, spelt) in name.lower()
+    return name if not unit or is_told else f"{name}{joint}{spelt}"
 
 
 def lower_first(text: str) -> str:

@@ -82,6 +82,7 @@ def _trainer(attempt: Attempt, ground: Ground, built: Built) -> Trainer:
 
 def _take_up(attempt: Attempt, trainer: Trainer, source: AttemptDir) -> None:
     """Goes on from the checkpoint of an earlier attempt."""
+    _trained_by(attempt, source)
     with attempt.clock.timing("checkpoint"):
         trainer.load_state_dict(load_checkpoint(source.path / CHECKPOINT))
         shutil.copyfile(source.path / CURVES, attempt.directory.path / CURVES)
@@ -121,9 +122,17 @@ def _take_over(attempt: Attempt, built: Built, source: AttemptDir) -> Trained:
         for name in (MODEL, CURVES):
             if (source.path / name).exists():
                 shutil.copyfile(source.path / name, attempt.directory.path / name)
+    _trained_by(attempt, source)
     attempt.clock.carry(trained.cost.ledger)  # or the record would say that training was free
     attempt.note(**{name: getattr(trained, name) for name in COUNTS})
     return trained
+
+
+def _trained_by(attempt: Attempt, source: AttemptDir) -> None:
+    """Notes the core that began the training: what goes on from it is no younger."""
+    record = source.record()
+    if attempt.code is not None and record is not None and record.core_code is not None:
+        attempt.runs(attempt.code.model_copy(update={"core": record.core_code}))
 
 
 class Watch:

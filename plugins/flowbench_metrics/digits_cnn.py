@@ -64,9 +64,6 @@ class DigitsCnn(nn.Module):
 def load_digits_cnn(path: Path = WEIGHTS) -> DigitsCnn:
     """The trained network, in float64 and eval mode.
 
-    Args:
-        path: The weights.
-
     Returns:
         The network.
     """

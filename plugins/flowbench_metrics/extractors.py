@@ -53,9 +53,6 @@ class Extractor(ABC):
     def weights(self, data_dir: Path) -> Weights:
         """Finds the weights.
 
-        Args:
-            data_dir: Folder of prepared data.
-
         Returns:
             The file and its hash.
 
@@ -204,10 +201,6 @@ class DinoExtractor(TorchFidelityExtractor):
 @functools.lru_cache(maxsize=4)
 def shared_network(extractor: Extractor, weights: Weights, device: torch.device) -> Network:
     """The network, built once in a process.
-
-    Args:
-        extractor: What builds it.
-        device: Where it runs.
 
     Returns:
         The network.

@@ -88,10 +88,6 @@ def frechet_distance(first: Moments, second: Moments) -> float:
     values of :math:`A_1^T A_2`: nothing is squared, so that covariances without full rank lose no
     digits, and no root of a negative rounding error is ever taken.
 
-    Args:
-        first: Moments, D features.
-        second: Moments, D features.
-
     Returns:
         The distance; 0 for equal moments, never negative.
     """

@@ -9,11 +9,6 @@ from flowbench_metrics.specs import PARAMS
 def compute(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -> list[MetricValue]:
     """Counts the parameters that training can change; buffers and frozen parameters do not count.
 
-    Args:
-        trained: The model.
-        data: Not used.
-        settings: Not used.
-
     Returns:
         ``params``.
     """

@@ -9,11 +9,6 @@ from flowbench_metrics.specs import PEAK_MEMORY
 def compute(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -> list[MetricValue]:
     """Peak memory in bytes.
 
-    Args:
-        trained: The model, with what its device counted.
-        data: Not used.
-        settings: Not used.
-
     Returns:
         ``peak_memory``; its protocol names what was counted, because the memory of a process and
         that of a GPU's allocator are not to be compared.

@@ -58,9 +58,6 @@ def compute(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -
 def directions(num_dims: int) -> Rows:
     """Directions that are uniform on the sphere.
 
-    Args:
-        num_dims: Number D of dims.
-
     Returns:
         Unit vectors, shape (500, D).
     """

@@ -34,9 +34,6 @@ class DrawTimer:
     def draw_s(self, batch_size: int) -> float:
         """Times one draw.
 
-        Args:
-            batch_size: Number of samples.
-
         Returns:
             Seconds until the device has finished.
         """

@@ -13,11 +13,6 @@ def compute_gpu_hours(
 ) -> list[MetricValue]:
     """GPUs times charged hours.
 
-    Args:
-        trained: The model, with its clock.
-        data: Not used.
-        settings: Not used.
-
     Returns:
         ``gpu_hours``; unavailable, and never 0, for a model trained on a CPU.
     """
@@ -32,11 +27,6 @@ def compute_device_hours(
     trained: TrainedModel, data: DataSplits, settings: MetricSettings
 ) -> list[MetricValue]:
     """Devices times charged hours; all the threads of a CPU count as one device.
-
-    Args:
-        trained: The model, with its clock.
-        data: Not used.
-        settings: Not used.
 
     Returns:
         ``device_hours``.

@@ -88,10 +88,6 @@ def set_protocol(
 def failed(spec: MetricSpec, reason: str) -> MetricValue:
     """The value of a metric whose samples cannot be compared.
 
-    Args:
-        spec: The metric.
-        reason: Why.
-
     Returns:
         The value, of status ``failed``.
     """

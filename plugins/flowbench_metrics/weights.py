@@ -18,10 +18,6 @@ HASH_DIGITS = 8  # of a hash in a name or a message
 def find_weights(file: RemoteFile, prepare: str, data_dir: Path) -> Path:
     """Looks for a file of weights.
 
-    Args:
-        prepare: Its name for ``flowbench data prepare``.
-        data_dir: Folder of prepared data.
-
     Returns:
         What FLOWBENCH_WEIGHTS names if that is a file; else the file of its published name in the
         folder that FLOWBENCH_WEIGHTS names, in that of prepared weights, or where torch.hub keeps
@@ -48,10 +44,6 @@ def find_weights(file: RemoteFile, prepare: str, data_dir: Path) -> Path:
 
 def check_published(file: RemoteFile, path: Path) -> str:
     """Holds weights to the published ones.
-
-    Args:
-        file: What they must be.
-        path: Where they lie.
 
     Returns:
         Their SHA-256.

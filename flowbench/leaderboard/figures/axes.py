@@ -118,29 +118,14 @@ def plain(x: float) -> str:
 
 
 def padded(values: Sequence[float], share: float = 0.08) -> tuple[float, float]:
-    """Limits around values.
-
-    Args:
-        values: The values.
-        share: Of their range, left free at each end.
-
-    Returns:
-        The lower and the upper limit, never equal.
-    """
+    """Limits around values, never equal, with a share of their range free at each end."""
     low, high = min(values), max(values)
     pad = share * (high - low) or 0.05 * abs(low) or 1.0
     return low - pad, high + pad
 
 
 def robust(curves: Sequence[Sequence[float]]) -> tuple[float, float]:
-    """Limits that show where curves end: the steep first part may leave the plot at the top.
-
-    Args:
-        curves: The values of each curve, in order.
-
-    Returns:
-        The lower and the upper limit.
-    """
+    """Limits that show where curves end: the steep first part may leave the plot at the top."""
     ordered = sorted(value for curve in curves for value in curve)
     low, most = ordered[0], ordered[math.ceil(0.9 * (len(ordered) - 1))]
     ends = max(curve[-1] for curve in curves if len(curve))

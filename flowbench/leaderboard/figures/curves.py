@@ -44,16 +44,13 @@ class Series:
 
 
 def curves(series: Sequence[Series], *, prefix: str, title: str, height: int = 200) -> str:
-    """Draws learning curves against charged seconds.
+    """Draws learning curves against charged seconds, as an ``svg`` element.
 
     Args:
         series: The lines, the leading ones last.
         prefix: Of ids, unique on the page.
         title: For those who cannot see it.
         height: In pixels.
-
-    Returns:
-        An ``svg`` element.
     """
     labelled = any(s.label for s in series)
     with svg.settings():

@@ -37,16 +37,13 @@ class Strip:
 
 
 def strips(groups: Sequence[Strip], *, prefix: str, title: str, x_title: str) -> str:
-    """Draws a strip for each group.
+    """Draws a strip for each group, as an ``svg`` element.
 
     Args:
-        groups: The groups, at least one value among them.
+        groups: With at least one value among them.
         prefix: Of ids, unique on the page.
         title: For those who cannot see it.
         x_title: The quantity.
-
-    Returns:
-        An ``svg`` element.
     """
     height = _STRIP * len(groups) + _TOP + BOTTOM
     with svg.settings():

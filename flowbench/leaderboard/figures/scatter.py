@@ -74,10 +74,10 @@ def scatter(
     height: int = 310,
     higher_is_better: bool = False,
 ) -> str:
-    """Draws quality against cost.
+    """Draws quality against cost, as an ``svg`` element.
 
     Args:
-        points: The points, at least one; a lower cost is better.
+        points: At least one; a lower cost is better.
         prefix: Of ids, unique on the page.
         title: For those who cannot see it.
         x_title: The cost.
@@ -86,9 +86,6 @@ def scatter(
         y_scale: How the quality is shown; ``log`` if all of it is greater than 0.
         height: In pixels.
         higher_is_better: Which way quality goes.
-
-    Returns:
-        An ``svg`` element.
     """
     best = front([p for p in points if p.kind == "reproduced"], higher_is_better=higher_is_better)
     with svg.settings():

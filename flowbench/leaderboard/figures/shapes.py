@@ -19,24 +19,10 @@ PATHS = (
 
 
 def marker(group: int) -> str:
-    """Matplotlib's marker of a group.
-
-    Args:
-        group: The group's place on the board, from 0.
-
-    Returns:
-        The marker; past the last shape they start again.
-    """
+    """Matplotlib's marker of a group, by its place from 0; past the last they start again."""
     return MARKERS[group % len(MARKERS)]
 
 
 def path(group: int) -> str:
-    """A group's shape as path data in a box of 10 by 10.
-
-    Args:
-        group: The group's place on the board, from 0.
-
-    Returns:
-        The path data.
-    """
+    """A group's shape as path data in a box of 10 by 10, by its place from 0."""
     return PATHS[group % len(PATHS)]

@@ -46,13 +46,9 @@ _RC: Any = {
 
 
 def gid_of(rows: Iterable[str]) -> str:
-    """The gid of a line whose markers are those of a table's rows.
+    """The gid of a line whose markers are those of rows, by their keys, in order.
 
-    Args:
-        rows: Keys of the rows without spaces, in the order of the points.
-
-    Returns:
-        The gid; in the page each marker has its row's key as ``data-row``.
+    In the page each marker has its row's key as ``data-row``.
     """
     return _ROWS + " ".join(rows)
 
@@ -87,11 +83,7 @@ def element(tag: str, **attributes: str) -> ET.Element:
 
 @contextmanager
 def settings() -> Iterator[None]:
-    """Our settings alone, whatever the user's matplotlibrc says.
-
-    Yields:
-        Nothing; the settings hold inside.
-    """
+    """Our settings alone within a block, whatever the user's matplotlibrc says."""
     with mpl.rc_context(), warnings.catch_warnings():
         mpl.rcdefaults()
         mpl.rcParams.update(_RC)
@@ -101,16 +93,13 @@ def settings() -> Iterator[None]:
 
 
 def finish(figure: Figure, prefix: str, title: str, description: str = "") -> str:
-    """Writes a figure as an image for a page.
+    """Writes a figure as an ``svg`` element for a page.
 
     Args:
         figure: The figure.
         prefix: Of its ids, unique on the page.
         title: Its name for those who cannot see it.
         description: What it shows, for the same readers.
-
-    Returns:
-        An ``svg`` element.
     """
     root = draw(figure, prefix)
     as_image(root, round(figure.get_figheight() * 72), title, description)
@@ -118,15 +107,7 @@ def finish(figure: Figure, prefix: str, title: str, description: str = "") -> st
 
 
 def draw(figure: Figure, prefix: str) -> ET.Element:
-    """Draws a figure as SVG that a strict policy leaves as it is.
-
-    Args:
-        figure: The figure.
-        prefix: Of its ids.
-
-    Returns:
-        The root element.
-    """
+    """Draws a figure as SVG that a strict policy leaves as it is, its ids under a prefix."""
     stream = io.BytesIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     root = ET.fromstring(stream.getvalue())
@@ -143,10 +124,10 @@ def as_image(root: ET.Element, height: int, title: str, description: str = "") -
     root.attrib.pop("version", None)
     size = {"width": str(WIDTH), "height": str(height)}
     root.attrib.update(size | {"role": "img", "class": "figure"})
-    for place, (tag, said) in enumerate((("title", title), ("desc", description))):
-        if said:
+    for place, (tag, words) in enumerate((("title", title), ("desc", description))):
+        if words:
             named = element(tag)
-            named.text = said
+            named.text = words
             root.insert(place, named)
 
 

@@ -46,13 +46,9 @@ def render(board: Board) -> str:
 
 
 def escape(text: str) -> str:
-    """Makes any text inert in LaTeX.
+    """Makes any text inert in LaTeX: ASCII in one line.
 
-    Args:
-        text: The text.
-
-    Returns:
-        ASCII in one line; characters that TeX has no name for are spelt as code points.
+    Characters that TeX has no name for are spelt as code points.
     """
     return "".join(_escaped(character) for character in words.printable(text))
 

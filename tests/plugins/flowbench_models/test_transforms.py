@@ -21,7 +21,6 @@ from flowbench_models import bijections
 from flowbench_models.augmented.denseflow.blocks import (
     BoundedAffine,
     ChannelGaussian,
-    FlowModule,
     FlowUnit,
     LevelScaling,
     VariationalDequantizer,
@@ -37,13 +36,15 @@ from flowbench_models.bijections.base import (
 )
 from flowbench_models.bijections.channels import (
     ActNorm,
+    FlowStep,
+    FlowSteps,
     FullConv1x1,
     InvertibleConv1x1,
     Permutation,
     PLUConv1x1,
     Squeeze,
 )
-from flowbench_models.coupling.glow.model import GlowConvNet, GlowStep, GlowSteps, TopPrior
+from flowbench_models.coupling.glow.model import GlowConvNet, GlowSteps, TopPrior
 from flowbench_models.coupling.nanoflow.config import NanoFlowConfig
 from flowbench_models.coupling.nanoflow.model import NanoFlowSteps
 from flowbench_models.coupling.nice import DiagonalScaling
@@ -63,14 +64,15 @@ pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated
 SHAPE = (4, 2, 2)
 
 
-def _step() -> GlowStep:
+def _step() -> FlowStep:
     coupling = HalfCoupling(SigmoidAffine(), GlowConvNet(2, 4, width=3), swap=False)
-    return GlowStep(ActNorm(4), PLUConv1x1(4), coupling)
+    return FlowStep(ActNorm(4), PLUConv1x1(4), coupling)
 
 
-def _module() -> FlowModule:
+def _module() -> FlowStep:
     net = PlainConvNet(2, 4, width=3)
-    return FlowModule(4, HalfCoupling(BoundedAffine(), net, swap=False, exchange=True))
+    coupling = HalfCoupling(BoundedAffine(), net, swap=False, exchange=True)
+    return FlowStep(ActNorm(4), FullConv1x1(4), coupling)
 
 
 def _nanoflow() -> NanoFlowSteps:
@@ -82,10 +84,10 @@ BIJECTIONS: dict[type[Bijection], Callable[[], Bijection]] = {
     BatchNorm: lambda: BatchNorm(4),
     ChannelGaussian: lambda: ChannelGaussian(4),
     Composition: lambda: Composition([ActNorm(4), FullConv1x1(4)]),
-    FlowModule: _module,
+    FlowStep: _step,
+    FlowSteps: lambda: FlowSteps([_step(), _step()]),
     FlowUnit: lambda: FlowUnit([_module(), _module()]),
     FullConv1x1: lambda: FullConv1x1(4),
-    GlowStep: _step,
     GlowSteps: lambda: GlowSteps([_step(), _step()]),
     HalfCoupling: lambda: HalfCoupling(Shift(), ZeroConv2d(2, 2), swap=True),
     LevelScaling: lambda: LevelScaling(17, alpha=0.05),

@@ -16,27 +16,12 @@ _QUALITIES = (85, 60, 35)
 
 
 def limit(num_rows: int) -> int:
-    """How large each picture of a page may be.
-
-    Args:
-        num_rows: Rows with samples.
-
-    Returns:
-        Bytes.
-    """
+    """How many bytes each picture of a page may have, by the number of rows with samples."""
     return min(MAX_BYTES, _MAX_ALL // max(1, num_rows))
 
 
 def address(png: bytes, max_bytes: int = MAX_BYTES) -> str:
-    """Writes a picture into an address, made smaller if it must be.
-
-    Args:
-        png: The picture.
-        max_bytes: Its limit.
-
-    Returns:
-        A ``data:`` address.
-    """
+    """Writes a picture into a ``data:`` address, made smaller where it exceeds the limit."""
     kind, content = shrunk(png, max_bytes)
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
@@ -44,12 +29,8 @@ def address(png: bytes, max_bytes: int = MAX_BYTES) -> str:
 def shrunk(png: bytes, max_bytes: int = MAX_BYTES) -> tuple[str, bytes]:
     """Makes a picture fit: as it is, or else in the best quality that does.
 
-    Args:
-        png: The picture.
-        max_bytes: Its limit.
-
     Returns:
-        Its kind, and its content.
+        Its kind, ``png`` or ``jpeg``, and its content.
     """
     if len(png) <= max_bytes:
         return "png", png

@@ -14,16 +14,14 @@ from torch import Tensor, nn
 from flowbench_models.augmented.denseflow.networks import DenseBlock, PlainConv2d, run_checkpointed
 from flowbench_models.bijections.base import (
     Bijection,
-    Composition,
     ElementwiseMap,
-    HalfCoupling,
     sum_event_dims,
 )
 from flowbench_models.bijections.channels import (
     FACTOR,
-    ActNorm,
+    FlowStep,
+    FlowSteps,
     FullConv1x1,
-    fold_mixings,
     mix_channels,
 )
 from flowbench_models.nets.convolution import Conditioner, full_precision
@@ -89,75 +87,39 @@ class ChannelGaussian(Bijection):
         return self.mean.view(1, -1, 1, 1) + z * self.log_std.view(1, -1, 1, 1).exp()
 
 
-class FlowModule(Composition):
-    """One invertible module: actnorm, 1x1 convolution, coupling with a swap of halves.
-
-    Args:
-        num_channels: Size C of axis 1.
-
-    References:
-        Grcic et al. (2021), Densely connected normalizing flows,
-        https://arxiv.org/abs/2106.04627, section 3.2 and figure 2.
-    """
-
-    def __init__(self, num_channels: int, coupling: HalfCoupling) -> None:
-        super().__init__([ActNorm(num_channels), FullConv1x1(num_channels), coupling])
-
-    @property
-    def norm(self) -> ActNorm:
-        """The activation normalisation."""
-        return cast(ActNorm, self.bijections[0])
-
-    @property
-    def mixing(self) -> FullConv1x1:
-        """The 1x1 convolution."""
-        return cast(FullConv1x1, self.bijections[1])
-
-    @property
-    def coupling(self) -> HalfCoupling:
-        """The coupling."""
-        return cast(HalfCoupling, self.bijections[2])
-
-
-class FlowUnit(Composition):
-    """Invertible modules of one shape, their actnorms and 1x1 convolutions folded together.
+class FlowUnit(FlowSteps):
+    """Invertible modules of one shape: actnorm, 1x1 convolution, coupling that exchanges halves.
 
     Args:
         checkpointing: Whether the couplings' networks are recomputed in the backward pass.
 
     Example:
         >>> from flowbench_models.augmented.denseflow.networks import PlainConvNet
+        >>> from flowbench_models.bijections.base import HalfCoupling
+        >>> from flowbench_models.bijections.channels import ActNorm
         >>> net = PlainConvNet(2, 4, width=8)
         >>> coupling = HalfCoupling(BoundedAffine(), net, swap=False, exchange=True)
-        >>> unit, x = FlowUnit([FlowModule(4, coupling)]), torch.randn(3, 4, 2, 2)
+        >>> unit = FlowUnit([FlowStep(ActNorm(4), FullConv1x1(4), coupling)])
+        >>> x = torch.randn(3, 4, 2, 2)
         >>> z, ladj = unit(x)
         >>> torch.allclose(unit.inverse(z), x, atol=1e-5)
         True
+
+    References:
+        Grcic et al. (2021), Densely connected normalizing flows,
+        https://arxiv.org/abs/2106.04627, section 3.2 and figure 2.
     """
 
-    def __init__(self, modules: Iterable[FlowModule], *, checkpointing: bool = False) -> None:
+    def __init__(self, modules: Iterable[FlowStep], *, checkpointing: bool = False) -> None:
         super().__init__(modules)
         self.checkpointing = checkpointing
 
-    def flow_modules(self) -> list[FlowModule]:
-        """The modules, in order."""
-        return cast("list[FlowModule]", list(self.bijections))
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps data of shape (B, C, H, W) to latent; see `Bijection.forward`."""
-        modules = self.flow_modules()
-        mixings = fold_mixings([m.norm for m in modules], [m.mixing for m in modules])
-        ladj = x.shape[2] * x.shape[3] * mixings.log_abs_det
-        for module, matrix, offset in zip(modules, mixings.matrices, mixings.offsets, strict=True):
-            with full_precision(x):
-                x = mix_channels(x, matrix, offset)
-            x, log_derivative = module.coupling.couple(x, self._network(module))
-            ladj = ladj + sum_event_dims(log_derivative)
-        return x, ladj
-
-    def _network(self, module: FlowModule) -> Callable[[Tensor], Tensor]:
-        net = module.coupling.conditioner
-        return partial(run_checkpointed, net) if self.checkpointing and self.training else net
+    def conditioners(self) -> Sequence[Callable[[Tensor], Tensor]]:
+        """The couplings' networks."""
+        nets = super().conditioners()
+        if self.checkpointing and self.training:
+            return [partial(run_checkpointed, cast(nn.Module, net)) for net in nets]
+        return nets
 
 
 HIDDEN_FACTOR = 4

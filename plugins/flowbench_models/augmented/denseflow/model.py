@@ -15,7 +15,6 @@ from flowbench_models.augmented.denseflow.blocks import (
     ChannelGaussian,
     CrossUnitCoupling,
     DenseFlowBlock,
-    FlowModule,
     FlowUnit,
     LevelScaling,
     NoiseNet,
@@ -24,7 +23,7 @@ from flowbench_models.augmented.denseflow.blocks import (
 from flowbench_models.augmented.denseflow.config import DenseFlowConfig
 from flowbench_models.augmented.denseflow.networks import FusionNet, PlainConvNet
 from flowbench_models.bijections.base import HalfCoupling
-from flowbench_models.bijections.channels import FactorOut, Squeeze
+from flowbench_models.bijections.channels import ActNorm, FactorOut, FlowStep, FullConv1x1, Squeeze
 from flowbench_models.nets.convolution import Conditioner, ZeroConv2d
 
 FAR_OUT = 2.0**31
@@ -238,16 +237,14 @@ def _augmentation(config: DenseFlowConfig, earlier: Sequence[int]) -> CrossUnitC
 
 
 def _unit(config: DenseFlowConfig, num_channels: int, num_modules: int) -> FlowUnit:
-    modules = (
-        FlowModule(
-            num_channels,
-            HalfCoupling(
-                BoundedAffine(), _coupling_net(config, num_channels), swap=False, exchange=True
-            ),
-        )
-        for _ in range(num_modules)
-    )
+    modules = (_module(config, num_channels) for _ in range(num_modules))
     return FlowUnit(modules, checkpointing=config.checkpointing)
+
+
+def _module(config: DenseFlowConfig, num_channels: int) -> FlowStep:
+    net = _coupling_net(config, num_channels)
+    coupling = HalfCoupling(BoundedAffine(), net, swap=False, exchange=True)
+    return FlowStep(ActNorm(num_channels), FullConv1x1(num_channels), coupling)
 
 
 def _coupling_net(config: DenseFlowConfig, num_channels: int) -> Conditioner:

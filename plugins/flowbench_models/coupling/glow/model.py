@@ -24,12 +24,11 @@ from flowbench_models.bijections.base import (
 from flowbench_models.bijections.channels import (
     ActNorm,
     FactorOut,
+    FlowStep,
+    FlowSteps,
     FullConv1x1,
-    InvertibleConv1x1,
     PLUConv1x1,
     Squeeze,
-    fold_mixings,
-    mix_channels,
 )
 from flowbench_models.bijections.multiscale import MultiScale, MultiScaleModel
 from flowbench_models.coupling.glow.config import GlowConfig
@@ -38,7 +37,6 @@ from flowbench_models.nets.convolution import (
     Kernel,
     ZeroConv2d,
     convolve,
-    full_precision,
 )
 
 
@@ -80,94 +78,35 @@ class Glow(MultiScaleModel):
         return tuple(shapes)
 
 
-class GlowStep(Composition):
-    """One step of flow: actnorm, 1x1 convolution, coupling.
-
-    Args:
-        coupling: The coupling, conditioned by a `GlowConvNet`.
-
-    References:
-        Kingma and Dhariwal (2018), Glow, https://arxiv.org/abs/1807.03039, figure 2a.
-    """
-
-    def __init__(self, norm: ActNorm, mixing: InvertibleConv1x1, coupling: HalfCoupling) -> None:
-        super().__init__([norm, mixing, coupling])
-
-    @property
-    def norm(self) -> ActNorm:
-        """The activation normalisation."""
-        return cast(ActNorm, self.bijections[0])
-
-    @property
-    def mixing(self) -> InvertibleConv1x1:
-        """The 1x1 convolution."""
-        return cast(InvertibleConv1x1, self.bijections[1])
-
-    @property
-    def coupling(self) -> HalfCoupling:
-        """The coupling."""
-        return cast(HalfCoupling, self.bijections[2])
-
-    @property
-    def net(self) -> GlowConvNet:
-        """The coupling's network."""
-        return cast(GlowConvNet, self.coupling.conditioner)
-
-
-class GlowSteps(Composition):
-    r"""Several steps of one shape, one after the other, at less cost than one by one.
-
-    Actnorm and 1x1 convolution are one affine map of channels, :math:`W(s \odot x + o) = (W
-    \mathrm{diag}(s)) x + W o`. That map, the networks' weights with their own norms, and the parts
-    of ladj that do not depend on data are computed for all steps at once.
+class GlowSteps(FlowSteps):
+    """Steps whose couplings have `GlowConvNet`, their weights and norms folded together.
 
     Args:
         checkpointing: Whether the networks' activations are recomputed in the backward pass.
 
     Example:
-        >>> def step():
-        ...     coupling = HalfCoupling(SigmoidAffine(), GlowConvNet(2, 4, width=8), swap=False)
-        ...     return GlowStep(ActNorm(4), PLUConv1x1(4), coupling)
-        >>> steps, x = [step(), step()], torch.randn(3, 4, 2, 2)
-        >>> folded, _ = GlowSteps(steps)(x)
-        >>> one_by_one, _ = Composition(steps)(x)
-        >>> torch.allclose(folded, one_by_one, atol=1e-5)
+        >>> coupling = HalfCoupling(SigmoidAffine(), GlowConvNet(2, 4, width=8), swap=False)
+        >>> steps = GlowSteps([FlowStep(ActNorm(4), PLUConv1x1(4), coupling)])
+        >>> x = torch.randn(3, 4, 2, 2)
+        >>> z, ladj = steps(x)
+        >>> torch.allclose(steps.inverse(z), x, atol=1e-5)
         True
     """
 
-    def __init__(self, steps: Iterable[GlowStep], *, checkpointing: bool = False) -> None:
+    def __init__(self, steps: Iterable[FlowStep], *, checkpointing: bool = False) -> None:
         super().__init__(steps)
         self.checkpointing = checkpointing
 
-    def steps(self) -> list[GlowStep]:
-        """The steps, in order."""
-        return cast("list[GlowStep]", list(self.bijections))
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps data of shape (B, C, H, W) to latent; see `Bijection.forward`."""
-        steps = self.steps()
-        mixings = fold_mixings([step.norm for step in steps], [step.mixing for step in steps])
-        kernels = GlowConvNet.fold([step.net for step in steps])
-        log_derivatives = []
-        each = zip(steps, mixings.matrices, mixings.offsets, kernels, strict=True)
-        for step, matrix, offset, net in each:
-            with full_precision(x):
-                x = mix_channels(x, matrix, offset)
-            x, log_derivative = step.coupling.couple(x, self._conditioner(step.net, net))
-            if not isinstance(step.coupling.law, Shift):  # there it is zero
-                log_derivatives.append(log_derivative)
-        ladj = x.shape[2] * x.shape[3] * mixings.log_abs_det
-        if not log_derivatives:
-            return x, ladj.expand(len(x))
-        return x, torch.stack(log_derivatives).sum(dim=(0, 2, 3, 4)) + ladj  # of (K, B, C, H, W)
-
-    def _conditioner(
-        self, net: GlowConvNet, kernels: Sequence[Kernel]
-    ) -> Callable[[Tensor], Tensor]:
-        run = partial(net.run, kernels)
+    def conditioners(self) -> Sequence[Callable[[Tensor], Tensor]]:
+        """The networks, with convolutions that were folded for all of them at once."""
+        nets = [cast(GlowConvNet, step.coupling.conditioner) for step in self.steps()]
+        runs = [
+            partial(net.run, kernels)
+            for net, kernels in zip(nets, GlowConvNet.fold(nets), strict=True)
+        ]
         if self.checkpointing and self.training and torch.is_grad_enabled():
-            return partial(checkpoint, run, use_reentrant=False)
-        return run
+            return [partial(checkpoint, run, use_reentrant=False) for run in runs]
+        return runs
 
 
 INIT_STD = 0.05
@@ -333,7 +272,7 @@ def _steps(config: GlowConfig, num_channels: int) -> GlowSteps:
     return GlowSteps(steps, checkpointing=config.checkpointing)
 
 
-def _step(config: GlowConfig, num_channels: int) -> GlowStep:
+def _step(config: GlowConfig, num_channels: int) -> FlowStep:
     law = SigmoidAffine() if config.coupling == "affine" else Shift()
     num_conditioning, num_transformed = half_sizes(num_channels, swap=False)
     net = GlowConvNet(
@@ -345,4 +284,4 @@ def _step(config: GlowConfig, num_channels: int) -> GlowStep:
         dropout=config.dropout,
     )
     mixing = PLUConv1x1 if config.permutation == "plu" else FullConv1x1
-    return GlowStep(ActNorm(num_channels), mixing(num_channels), HalfCoupling(law, net, swap=False))
+    return FlowStep(ActNorm(num_channels), mixing(num_channels), HalfCoupling(law, net, swap=False))

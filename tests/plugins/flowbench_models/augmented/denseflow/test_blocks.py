@@ -12,7 +12,6 @@ from flowbench_models.augmented.denseflow.blocks import (
     ChannelGaussian,
     CrossUnitCoupling,
     DenseFlowBlock,
-    FlowModule,
     FlowUnit,
     LevelScaling,
     NoiseNet,
@@ -20,7 +19,7 @@ from flowbench_models.augmented.denseflow.blocks import (
 )
 from flowbench_models.augmented.denseflow.networks import PlainConvNet
 from flowbench_models.bijections.base import Composition, HalfCoupling
-from flowbench_models.bijections.channels import ActNorm, FullConv1x1
+from flowbench_models.bijections.channels import ActNorm, FlowStep, FullConv1x1
 from tests.plugins.flowbench_models.fixtures import AssertIsBijection, JacobianLogAbsDet, Perturb
 
 
@@ -61,7 +60,10 @@ def _coupling(num_channels: int) -> HalfCoupling:
 
 
 def _unit(num_channels: int, num_modules: int = 2) -> FlowUnit:
-    return FlowUnit(FlowModule(num_channels, _coupling(num_channels)) for _ in range(num_modules))
+    return FlowUnit(
+        FlowStep(ActNorm(num_channels), FullConv1x1(num_channels), _coupling(num_channels))
+        for _ in range(num_modules)
+    )
 
 
 @pytest.mark.parametrize("num_channels", [4, 5])
@@ -90,13 +92,13 @@ def test_unit_is_a_bijection(
 def test_folded_unit_equals_its_modules_one_after_the_other(perturb: Perturb) -> None:
     unit = perturb(_unit(4))
     x = torch.randn(2, 4, 3, 2, dtype=torch.float64)
-    torch.testing.assert_close(unit(x), Composition(unit.flow_modules())(x))
+    torch.testing.assert_close(unit(x), Composition(unit.steps())(x))
 
 
 def test_first_batch_normalises_every_actnorm() -> None:
     unit, x = _unit(4), 3.0 + 2.0 * torch.randn(16, 4, 4, 4)
     unit.initialize(x)
-    for module in unit.flow_modules():
+    for module in unit.steps():
         assert module.norm.initialized
         x, _ = ActNorm.forward(module.norm, x)
         std, mean = torch.std_mean(x, dim=(0, 2, 3), correction=0)

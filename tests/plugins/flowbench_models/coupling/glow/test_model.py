@@ -17,13 +17,12 @@ from flowbench_models.bijections.base import (
     Shift,
     SigmoidAffine,
 )
-from flowbench_models.bijections.channels import ActNorm, FullConv1x1, PLUConv1x1
+from flowbench_models.bijections.channels import ActNorm, FlowStep, FullConv1x1, PLUConv1x1
 from flowbench_models.coupling.glow.config import GlowConfig
 from flowbench_models.coupling.glow.model import (
     ActNormConv2d,
     Glow,
     GlowConvNet,
-    GlowStep,
     GlowSteps,
     TopPrior,
 )
@@ -295,7 +294,7 @@ def _steps(
     law: type[ElementwiseMap] = SigmoidAffine,
 ) -> GlowSteps:
     return GlowSteps(
-        GlowStep(
+        FlowStep(
             ActNorm(3),
             mixing(3),
             HalfCoupling(law(), GlowConvNet(2, law.num_parameters, width=4), swap=False),
