@@ -174,7 +174,8 @@ class AttemptDir:
             with (self.path / LOG).open("rb") as file:
                 file.seek(0, os.SEEK_END)
                 file.seek(max(0, file.tell() - LOG_TAIL_BYTES))
-                return file.read().decode("utf-8", "replace")
+                text = file.read().decode("utf-8", "replace")
+                return text.replace("\0", "\N{REPLACEMENT CHARACTER}")  # the database holds no NUL
         except OSError:
             return ""
 
