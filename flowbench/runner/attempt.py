@@ -163,7 +163,7 @@ class AttemptDir:
             The status to record; None if it did not ask.
         """
         try:
-            text = (self.path / STOP).read_text().strip()
+            text = (self.path / STOP).read_text(encoding="utf-8").strip()
         except OSError:
             return None
         return "timeout" if text == "timeout" else "killed" if text == "killed" else "preempted"
@@ -174,7 +174,8 @@ class AttemptDir:
             with (self.path / LOG).open("rb") as file:
                 file.seek(0, os.SEEK_END)
                 file.seek(max(0, file.tell() - LOG_TAIL_BYTES))
-                return file.read().decode("utf-8", "replace")
+                text = file.read().decode("utf-8", "replace")
+                return text.replace("\0", "\N{REPLACEMENT CHARACTER}")  # the database holds no NUL
         except OSError:
             return ""
 
@@ -185,7 +186,7 @@ class AttemptDir:
             Its points in order.
         """
         try:
-            lines = (self.path / CURVES).read_text().splitlines()
+            lines = (self.path / CURVES).read_text(encoding="utf-8").splitlines()
         except OSError:
             return []
         return [CurvePoint.model_validate_json(line) for line in lines]
@@ -207,7 +208,7 @@ class ResultsDir:
         try:
             self.runs.mkdir(parents=True, exist_ok=True)
             probe = self.runs / f".probe-{os.getpid()}"
-            probe.write_text("")
+            probe.touch()
             probe.unlink()
         except OSError as exc:
             raise StoreError(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from flowbench.api import DatasetInfo, Likelihood, ModelConfig
+from flowbench.api import DatasetInfo, DataSplits, Likelihood, ModelConfig, Split
 from flowbench.api.protocol import MAX_SEED
 from flowbench.registry import PluginSelection, Registry, load_registry
 from flowbench.registry.code import job_code
@@ -30,6 +30,9 @@ from flowbench.runner.plan import plan
 from flowbench.runner.train import Watch
 from flowbench.runner.turnstile import Turnstile
 from flowbench.runner.under_way import Attempt
+from flowbench.runner.worker import run_attempt
+from flowbench.store.ingest import ingest
+from flowbench.store.queries import list_attempts
 from flowbench.store.records import AttemptRow
 from flowbench.suite.schema import Suite
 from flowbench.training.clock import Clock
@@ -200,6 +203,25 @@ def test_what_a_seed_does_not_train_still_spreads_over_seeds(
     assert len(set(measured)) == 6
 
 
+def test_the_record_names_what_has_no_spread(
+    begin: Begin, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_a_constant(data_dir: Path) -> DataSplits:
+        x = np.random.default_rng(1).normal(2.0, 3.0, size=(600, 2))
+        x[:, 1] = 0.1
+        return DataSplits(train=Split(x=x[:400]), test=Split(x=x[400:]))
+
+    monkeypatch.setattr(fakes, "load_vectors", with_a_constant)
+    standardised = {"fake-gaussian.preprocessing.bijections": [{"kind": "standardise"}]}
+    first = begin(datasets=("fake-vectors",), overrides=standardised)
+    execute(first)
+    assert first.known["data"]["without_spread"] == "1 of 2 dims: 1"
+    assert first.known["data"]["num_test"] == 200
+    again = begin(resume=first.directory, datasets=("fake-vectors",), overrides=standardised)
+    execute(again)
+    assert again.known["data"] == first.known["data"]
+
+
 def test_a_failed_attempt_knows_how_far_it_came(begin: Begin) -> None:
     attempt = begin(models=("fake-crash",))
     with pytest.raises(ValueError, match="breaks in its loss"):
@@ -283,3 +305,72 @@ def test_curves_hold_bits_only_of_a_discrete_likelihood(
     assert kept.loss is None
     assert attempt.pulse.score == getattr(kept, name)
     assert attempt.pulse.score_unit == ("bpd" if measure == "discrete" else "nats")
+
+
+class Unsaid(BaseException):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+ODD = (
+    (ValueError("no file \udcff.png"), "ValueError: no file \ufffd.png"),
+    (ValueError("a\x00b"), "ValueError: a\ufffdb"),
+    (ExceptionGroup("g", [ValueError("a")]), "ExceptionGroup: g (1 sub-exception): ValueError: a"),
+    (Unsaid(), "Unsaid: its text cannot be had, __str__ raised RuntimeError"),
+    (SystemExit(0), "SystemExit: 0"),
+    (KeyboardInterrupt(), "KeyboardInterrupt"),
+)
+
+
+@pytest.mark.parametrize(("odd", "reason"), ODD, ids=lambda value: type(value).__name__)
+def test_whatever_a_model_raises_is_recorded_in_one_line(
+    odd: BaseException,
+    reason: str,
+    begin: Begin,
+    fakes: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(fakes.Gaussian, "initialize", _raising(odd))
+    attempt = begin()
+    record = run_attempt(attempt)
+    assert (record.status, record.reason) == ("crashed", reason)
+    attempt.directory.write_record(record)
+    assert ingest(tmp_path, [attempt.directory.path]) == 1
+    assert list_attempts(tmp_path)[0]["reason"] == reason
+
+
+@pytest.mark.parametrize(("odd", "reason"), ODD, ids=lambda value: type(value).__name__)
+def test_whatever_a_metric_raises_costs_that_metric_alone(
+    odd: BaseException,
+    reason: str,
+    begin: Begin,
+    fakes: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fakes, "compute_failure", _raising(odd))
+    record = run_attempt(begin(metrics=("fake_nll", "fake_failure")))
+    assert record.status == "ok"
+    nll, broken = record.measurements
+    assert (nll.status, broken.status, broken.reason) == ("ok", "failed", reason)
+
+
+def test_a_metric_that_does_not_import_or_returns_nothing_fails_alone(
+    begin: Begin, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compute_failure(*_: Any) -> None: ...
+
+    monkeypatch.setattr(fakes, "compute_failure", compute_failure)
+    record = run_attempt(begin(metrics=("fake_failure",)))
+    assert "compute_failure returned None; return a list" in str(record.measurements[0].reason)
+    compute_failure.__name__ = "compute_nothing"  # what the spec refers to
+    record = run_attempt(begin(metrics=("fake_failure", "fake_nll")))
+    assert [m.status for m in record.measurements] == ["failed", "ok"]
+    assert "has no attribute 'compute_nothing'" in str(record.measurements[0].reason)
+
+
+def _raising(odd: BaseException) -> Callable[..., None]:
+    def compute_failure(*_: Any, **__: Any) -> None:
+        raise odd
+
+    return compute_failure
