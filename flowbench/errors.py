@@ -123,3 +123,59 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
     if near:
         return f"did you mean {near[0]!r}? "
     return f"known: {', '.join(names)} " if names else ""
+
+
+def printable(text: str, limit: int = 500) -> str:
+    r"""A foreign text in one line that can be stored and shown anywhere.
+
+    Args:
+        text: What a plugin, a file or an exception says.
+        limit: Most characters that are kept.
+
+    Returns:
+        The text with single spaces; control characters, lone surrogates and the like are replaced.
+
+    Example:
+        >>> printable("no file \udcff.png \n here")
+        'no file \ufffd.png here'
+    """
+    words = " ".join(text[: 4 * limit].split())
+    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in words)
+    return line if len(line) <= limit else f"{line[: limit - 3]}..."
+
+
+def text_of(exc: BaseException, limit: int = 500) -> str:
+    """What an exception says, in one `printable` line; of a group, what its first one says too.
+
+    Args:
+        exc: Any exception, also one whose text cannot be had.
+        limit: Most characters that are kept.
+
+    Returns:
+        The line; empty for an exception without a text.
+    """
+    try:
+        text = printable(str(exc), limit)
+    except Exception as unsaid:  # the exception is a plugin's, and so is its __str__
+        return f"its text cannot be had, __str__ raised {type(unsaid).__name__}"
+    if isinstance(exc, BaseExceptionGroup):
+        text = f"{text}: {reason_of(exc.exceptions[0], limit)}"[:limit]
+    return text
+
+
+def reason_of(exc: BaseException, limit: int = 500) -> str:
+    r"""The type of an exception and what it says, in one `printable` line.
+
+    Args:
+        exc: Any exception.
+        limit: Most characters of its text that are kept.
+
+    Returns:
+        The line.
+
+    Example:
+        >>> reason_of(ValueError("two\nlines"))
+        'ValueError: two lines'
+    """
+    text, name = text_of(exc, limit), printable(type(exc).__name__, 100)
+    return f"{name}: {text}" if text else name

@@ -1,22 +1,18 @@
-"""What a result needs to be trusted: versions, code, git state, machine, command line."""
+"""What a result needs to be trusted: versions, git state, machine, command line."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import subprocess
 import sys
 from collections.abc import Iterable
 from functools import cache
-from importlib import metadata, util
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 PACKAGES = ("flowbench", "torch", "numpy", "duckdb", "pydantic", "scikit-learn")
-# What can change a number. Boards, the store and the command line cannot.
-RUNNER_CODE = ("execute", "setup", "train", "measure", "kept_model")
-CORE_CODE = ("api", "data", "training", "evaluation", *(f"runner/{m}.py" for m in RUNNER_CODE))
 
 
 def provenance(command: list[str], plugins: Iterable[tuple[str, str]]) -> dict[str, Any]:
@@ -70,7 +66,13 @@ def git_state(folder: Path) -> dict[str, Any] | None:
 
 def _git(folder: Path, *arguments: str) -> str:
     done = subprocess.run(
-        ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=20
+        ["git", *arguments],
+        cwd=folder,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=True,
+        timeout=20,
     )
     return done.stdout.strip()
 
@@ -80,46 +82,12 @@ def processor_name() -> str:
     """Model name of the processor."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
             if line.lower().startswith("model name"):
                 return line.partition(":")[2].strip()
     if sys.platform == "darwin":
         command = ["sysctl", "-n", "machdep.cpu.brand_string"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
         if done.stdout.strip():
             return done.stdout.strip()
     return platform.processor() or platform.machine()
-
-
-def code_sha256(modules: Iterable[str]) -> str:
-    """Hash of the code that can change a number: the core's, and that of the plugins in use.
-
-    Args:
-        modules: Modules of the plugins in use; a packaged one stands for its whole top-level
-            package, a plugin file for itself.
-
-    Returns:
-        SHA-256 over paths and contents of all Python files, in hex.
-    """
-    core = Path(__file__).parent
-    roots = {f"flowbench/{part}": core / part for part in CORE_CODE}
-    for name in {module.partition(":")[0].partition(".")[0] for module in modules}:
-        roots[name] = _package_root(name)
-    digest = hashlib.sha256()
-    for label, root in sorted(roots.items()):
-        for path in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
-            digest.update(f"{label}:{path.relative_to(root).as_posix()}\0".encode())
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def _package_root(name: str) -> Path:
-    module = sys.modules.get(name)
-    origin = getattr(module, "__file__", None)
-    if origin is None:
-        spec = util.find_spec(name)
-        origin = spec.origin if spec else None
-    if origin is None:
-        raise FileNotFoundError(f"no source of the module {name!r}")
-    path = Path(origin)
-    return path.parent if path.name == "__init__.py" else path

@@ -133,3 +133,13 @@ def test_pages_beside_the_site_link_to_what_there_is(page: str) -> None:
     commands = re.findall(r"\bmake ([a-z-]+)", text)
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     assert set(commands) <= set(targets)
+
+
+def test_the_picture_is_drawn_from_the_reference_results(tmp_path: Path) -> None:
+    if not (ROOT / "results" / "reference").is_dir():
+        pytest.skip("results/reference is not here: a source distribution has no results")
+    drawn = tmp_path / "board.svg"
+    tool = ROOT / "tools" / "draw_picture.py"
+    subprocess.run([sys.executable, str(tool), str(drawn)], check=True, capture_output=True)
+    kept = (ROOT / "docs" / "board.svg").read_bytes()
+    assert drawn.read_bytes() == kept, "run python tools/draw_picture.py"

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import inspect
 
+import pytest
+
 from flowbench import errors
 
 
@@ -20,3 +22,32 @@ def test_unknown_name_suggests_the_nearest() -> None:
 
 def test_unknown_name_lists_all_when_none_is_near() -> None:
     assert "known: glow, nice" in errors.unknown_name("model", "zzzz", ["nice", "glow"], "see")
+
+
+class Unsaid(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize(
+    ("exc", "reason"),
+    [
+        (ValueError("no file \udcff.png"), "ValueError: no file \ufffd.png"),
+        (ValueError("a\x00b\x1b[31m"), "ValueError: a\ufffdb\ufffd[31m"),
+        (ValueError("two\nlines"), "ValueError: two lines"),
+        (ValueError(), "ValueError"),
+        (Unsaid(), "Unsaid: its text cannot be had, __str__ raised RuntimeError"),
+        (
+            ExceptionGroup("g", [ValueError("a"), Unsaid()]),
+            "ExceptionGroup: g (2 sub-exceptions): ValueError: a",
+        ),
+        (SystemExit(3), "SystemExit: 3"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+    ],
+)
+def test_any_exception_has_one_printable_line(exc: BaseException, reason: str) -> None:
+    assert errors.reason_of(exc) == reason
+
+
+def test_a_long_text_is_cut() -> None:
+    assert len(errors.reason_of(ValueError("x" * 2_000_000))) == len("ValueError: ") + 500

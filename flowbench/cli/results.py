@@ -36,7 +36,7 @@ def list_(as_json: AsJson = False, results: Results = None) -> None:
             "job": attempt["job_id"],
             "attempt": attempt["attempt"],
             "model": f"{attempt['model']}:{attempt['preset']}",
-            "status": attempt["status"],
+            "status": attempt["status"] + (" stale" if attempt["stale"] else ""),
             "budget": attempt["budget"],
             "steps": attempt["steps"],
             "likelihood": _likelihood(attempt["metrics"]),

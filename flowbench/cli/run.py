@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -132,6 +133,8 @@ def _execute(ready: ReadyRun, results: Path, suite: Suite) -> None:
         print(f"skipped: {', '.join(missing.models)}: {missing.error}", file=sys.stderr)
     if not ready.decisions:
         raise typer.Exit(1)
+    for line in _opening([decision for _, decision in ready.decisions]):
+        print(line, file=sys.stderr)
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -153,21 +156,33 @@ def _execute(ready: ReadyRun, results: Path, suite: Suite) -> None:
         raise typer.Exit(1)
 
 
+def _opening(decisions: Sequence[Decision]) -> Iterator[str]:
+    """How many jobs start and how many do not, and why those with attempts start again."""
+    counts: Counter[str] = Counter("run" if d.starts else d.action for d in decisions)
+    said = {"reuse": "reused", "leave": "left as they are", "skip": "skipped", "run": "to run"}
+    yield ", ".join(f"{counts[action]} {words}" for action, words in said.items() if counts[action])
+    again = Counter(decision.why for decision in decisions if decision.edited)
+    yield from (f"{count} run again: {why}" for why, count in again.items())
+    skipped = Counter(decision.why for decision in decisions if decision.action == "skip")
+    yield from (f"{count} skipped: {why}" for why, count in skipped.items())
+
+
 def _succeeded(records: dict[str, AttemptRow]) -> bool:
     statuses = [record.status for record in records.values()]
     return "ok" in statuses and set(statuses) <= {"ok", "skipped"}
 
 
 def _print_failures(decisions: list[tuple[Job, Decision]], records: dict[str, AttemptRow]) -> None:
-    for job, decision in decisions:
+    for job, _ in decisions:
         record = records.get(job.row.job_id)
-        if record is not None and record.status != "ok":
-            hint = (
-                "" if record.status == "skipped" else f" (flowbench results logs {job.row.job_id})"
-            )
+        if record is not None and record.status not in ("ok", "skipped"):
+            hint = f" (flowbench results logs {job.row.job_id})"
             print(f"{record.status}: {job.label}: {record.reason}{hint}", file=sys.stderr)
-        elif decision.stale:
-            print(f"stale: {job.label}: {decision.why}", file=sys.stderr)
+    stale = sum(decision.stale for _, decision in decisions)
+    if stale:
+        print(
+            f"{stale} stale: made by another version of flowbench (--rerun stale)", file=sys.stderr
+        )
 
 
 def _print_unavailable(records: Iterable[AttemptRow], asked: Sequence[str]) -> None:

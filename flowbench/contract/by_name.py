@@ -8,14 +8,15 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
+from flowbench.code_hash import combined, core_sha256
 from flowbench.contract.checks import LIMIT_S
 from flowbench.contract.dataset_contract import check_dataset
 from flowbench.contract.metric_contract import check_metric
 from flowbench.contract.model_contract import check_model
 from flowbench.contract.report import CheckReport, Kind
 from flowbench.errors import UnknownNameError, unknown_name
-from flowbench.provenance import code_sha256
 from flowbench.registry import Registry
+from flowbench.registry.code import dataset_code, metric_code, model_code
 from flowbench.store.checks import CheckRow, record_check
 
 Pending = Callable[[], CheckReport]
@@ -94,13 +95,13 @@ def keep(registry: Registry, report: CheckReport, results: Path) -> None:
     name = report.name.partition(":")[0]
     if report.kind == "model":
         source = registry.model(name).source
-        code = registry.model(name).spec.model
+        code = model_code(registry, name)
     elif report.kind == "dataset":
         source = registry.dataset(name).source
-        code = registry.dataset(name).spec.load or source.module
+        code = dataset_code(registry, name)
     else:
         source = registry.metric(name).source
-        code = registry.metric(name).spec.compute
+        code = metric_code(registry, name)
     row = CheckRow(
         kind=report.kind,
         name=report.name,
@@ -108,7 +109,7 @@ def keep(registry: Registry, report: CheckReport, results: Path) -> None:
         plugin=source.distribution,
         plugin_version=source.version,
         flowbench_version=metadata.version("flowbench"),
-        code_sha256=code_sha256([code]),
+        code_sha256=combined(core_sha256(), code),
         ended=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=report.seconds,
         checks=tuple(report.as_json()["checks"]),

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from typing import Any
 
 from flowbench.api.data import DataSplits
@@ -14,9 +12,11 @@ from flowbench.api.likelihood import NoLikelihood
 from flowbench.api.models import DensityModel, GenerativeModel, InvertibleModel
 from flowbench.api.protocol import MetricSettings
 from flowbench.api.specs import DatasetInfo, MetricSpec, MetricValue
+from flowbench.errors import reason_of
 from flowbench.evaluation.trained import EvaluatedModel
+from flowbench.evaluation.values import checked_values, failed_value
 
-Compute = Callable[[EvaluatedModel, DataSplits, MetricSettings], list[MetricValue]]
+Compute = Callable[[EvaluatedModel, DataSplits, MetricSettings], object]
 
 
 def not_applicable(
@@ -57,53 +57,42 @@ def not_applicable(
 
 def compute_metric(
     spec: MetricSpec,
-    compute: Compute,
+    load: Callable[[], Compute],
     trained: EvaluatedModel,
     splits: DataSplits,
     settings: MetricSettings,
     exclusive: Callable[[], AbstractContextManager[Any]],
+    stop: type[BaseException],
 ) -> tuple[list[MetricValue], str | None]:
     """Computes one metric; whatever goes wrong becomes a value that says so.
 
     Args:
-        compute: The function that computes it.
+        load: Gives the function that computes it; a worker's signals never interrupt the block, so
+            that a `KeyboardInterrupt` or `SystemExit` in it is the metric's own.
         exclusive: Pauses the machine's other jobs, for metrics that are timed.
+        stop: What asks the job to stop, and is no fault of the metric's.
 
     Returns:
         The values, and the traceback of a failure for the log.
+
+    Raises:
+        BaseException: ``stop``, if the job was asked to.
     """
     reason = not_applicable(spec, trained.data, trained.model)
     if reason is not None:
         return [MetricValue.unavailable(spec, reason)], None
     try:
+        compute = load()
         if spec.exclusive:
             with exclusive():
-                values = compute(trained, splits, settings)
+                returned = compute(trained, splits, settings)
         else:
-            values = compute(trained, splits, settings)
-        return [_finite(value) for value in values], None
-    except Exception as exc:  # a border: one failed metric must not cost the others
-        text = " ".join(f"{type(exc).__name__}: {exc}".split())
-        failed = MetricValue(
-            name=spec.name,
-            value=None,
-            unit=spec.unit,
-            direction=spec.direction,
-            status="failed",
-            reason=text[:500],
-        )
-        return [failed], traceback.format_exc()
-
-
-def _finite(given: MetricValue) -> MetricValue:
-    """NaN and infinity are never stored: the value is None and the status says why."""
-    if given.value is None:
-        return given
-    if not math.isfinite(given.value):
-        reason = f"the value is {given.value}"
-        return replace(given, value=None, stderr=None, status="failed", reason=reason)
-    bad_error = given.stderr is not None and not math.isfinite(given.stderr)
-    return replace(given, stderr=None) if bad_error else given
+            returned = compute(trained, splits, settings)
+        return checked_values(spec, returned), None
+    except stop:
+        raise
+    except BaseException as exc:  # a border: one failed metric must not cost the others
+        return [failed_value(spec, reason_of(exc))], traceback.format_exc()
 
 
 def requested_metrics(

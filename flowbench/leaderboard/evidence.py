@@ -41,6 +41,7 @@ class Source:
         contents: Attempts in full by id, where the board shows details.
         checks: The last outcome of each model's contract check, by model or ``model:preset``.
         newest_code: Hash of the code that last ran each model on each data set.
+        core_code: Hash of the core that is there now; None for results that are kept as they are.
         metrics: Metrics that are installed, by name, in order: they say how values are shown in
             records made before that was kept with them.
     """
@@ -50,6 +51,7 @@ class Source:
     contents: Mapping[str, AttemptContents] = field(default_factory=dict)
     checks: Mapping[str, CheckRow] = field(default_factory=dict)
     newest_code: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    core_code: str | None = None
     metrics: Mapping[str, MetricSpec] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -95,7 +97,8 @@ class Source:
         codes = {r.code_sha256 for r in method.records if r.status == "ok"}
         newest = self.newest_code.get((method.first.job.model, method.first.job.dataset))
         found = ["contract ×"] if self.fails_contract(method) else []
-        if newest is not None and codes and newest not in codes:
+        cores = {r.core_code for r in method.records if r.status == "ok"}
+        if codes and (newest not in (None, *codes) or self.core_code not in (None, *cores)):
             found.append("stale")
         elif len(codes) > 1:
             found.append("mixed code")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowbench.api.specs import MetricSpec
+from flowbench.code_hash import core_sha256
 from flowbench.errors import LeaderboardError
 from flowbench.leaderboard.build import build
 from flowbench.leaderboard.evidence import Source, methods, newest_code
@@ -21,6 +22,7 @@ from flowbench.registry.entry_points import PluginSelection, load_plugins
 from flowbench.store import queries
 from flowbench.store.checks import latest_checks
 from flowbench.store.connection import database_path
+from flowbench.store.kept import has_kept
 from flowbench.store.portable import portable_check, portable_record
 from flowbench.store.rebuild import readable
 from flowbench.store.records import AttemptRow
@@ -49,7 +51,7 @@ def boards(
         LeaderboardError: There are no such jobs in the store.
     """
     with readable(results) as folder:
-        source = read_source(folder, job_ids)
+        source = replace(read_source(folder, job_ids), core_code=_core_of(results))
         if not source.records:
             raise LeaderboardError(f"no attempts to show in {results}; start with `flowbench run`")
         source = _completed(folder, source, source.records, with_details=with_details)
@@ -94,6 +96,7 @@ def suite_boards(
     with readable(results) as folder:
         there = database_path(folder).is_file() or (folder / _RUNS).is_dir()
         source = read_source(folder) if there else Source()
+        source = replace(source, core_code=_core_of(results))
         runs = {suite.name: chosen_runs(suite, source) for suite in suites}
         shown = {r.attempt_id: r for records in runs.values() for r in records}
         source = _completed(folder, source, list(shown.values()), with_details=with_details)
@@ -105,6 +108,11 @@ def suite_boards(
             )
         some = (suite for suite in suites if suite.name not in missing)
         return [board for suite in some for board in _boards_of(suite, source, runs[suite.name])]
+
+
+def _core_of(results: Path) -> str | None:
+    """Hash of the core that results should be of: what is kept as text stays what it is."""
+    return None if has_kept(results) else core_sha256()
 
 
 def _boards_of(suite: Suite, source: Source, runs: Sequence[AttemptRow]) -> list[Board]:

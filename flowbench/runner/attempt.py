@@ -4,6 +4,7 @@ Every file is written under a temporary name and renamed, so that a reader sees 
 
 =====================  ========  ===================================================================
 ``job.json``           parent    what to do (`WorkOrder`)
+``code.json``          either    hashes of its code: as planned, then as the worker finds it
 ``heartbeat.json``     worker    what it is doing (`Heartbeat`)
 ``stop``               parent    why it is being stopped: the status to record
 ``curves.jsonl``       worker    validation during training
@@ -25,11 +26,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from flowbench.code_hash import CodeHashes
 from flowbench.errors import StoreError
 from flowbench.runner.executors.base import LOG
 from flowbench.store.records import AttemptRow, AttemptStatus, CurvePoint, JobRow
 
 RECORD, HEARTBEAT, ORDER, STOP = "record.json", "heartbeat.json", "job.json", "stop"
+CODE = "code.json"
 CURVES, CHECKPOINT, MODEL = "curves.jsonl", "checkpoint.pt", "model.pt"
 LIKELIHOODS, SAMPLES, GRID = "likelihoods.npz", "samples.npz", "samples.png"
 LOG_TAIL_BYTES = 4000
@@ -123,6 +126,21 @@ class AttemptDir:
         except (OSError, ValidationError):
             return None
 
+    def code(self) -> CodeHashes | None:
+        """Reads which code it runs.
+
+        Returns:
+            The hashes; None in an attempt made before they were kept.
+        """
+        try:
+            return CodeHashes.model_validate_json((self.path / CODE).read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+    def write_code(self, code: CodeHashes) -> None:
+        """Says which code it runs, so that this is known even of an attempt without a record."""
+        self.write(CODE, code.model_dump_json())
+
     def record(self) -> AttemptRow | None:
         """Reads the attempt's row.
 
@@ -145,7 +163,7 @@ class AttemptDir:
             The status to record; None if it did not ask.
         """
         try:
-            text = (self.path / STOP).read_text().strip()
+            text = (self.path / STOP).read_text(encoding="utf-8").strip()
         except OSError:
             return None
         return "timeout" if text == "timeout" else "killed" if text == "killed" else "preempted"
@@ -156,7 +174,8 @@ class AttemptDir:
             with (self.path / LOG).open("rb") as file:
                 file.seek(0, os.SEEK_END)
                 file.seek(max(0, file.tell() - LOG_TAIL_BYTES))
-                return file.read().decode("utf-8", "replace")
+                text = file.read().decode("utf-8", "replace")
+                return text.replace("\0", "\N{REPLACEMENT CHARACTER}")  # the database holds no NUL
         except OSError:
             return ""
 
@@ -167,7 +186,7 @@ class AttemptDir:
             Its points in order.
         """
         try:
-            lines = (self.path / CURVES).read_text().splitlines()
+            lines = (self.path / CURVES).read_text(encoding="utf-8").splitlines()
         except OSError:
             return []
         return [CurvePoint.model_validate_json(line) for line in lines]
@@ -189,7 +208,7 @@ class ResultsDir:
         try:
             self.runs.mkdir(parents=True, exist_ok=True)
             probe = self.runs / f".probe-{os.getpid()}"
-            probe.write_text("")
+            probe.touch()
             probe.unlink()
         except OSError as exc:
             raise StoreError(

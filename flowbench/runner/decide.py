@@ -46,13 +46,15 @@ class Decision:
             run.
         why: The reason, in a few words.
         source: The attempt to go on from, or whose result is reused.
-        stale: The reused result was made by other code.
+        stale: The reused result was made by another core.
+        edited: It starts since the code of a part is not what made its latest result.
     """
 
     action: Literal["run", "resume", "evaluate", "reuse", "leave", "skip"]
     why: str
     source: AttemptDir | None = None
     stale: bool = False
+    edited: bool = False
 
     @property
     def starts(self) -> bool:
@@ -60,19 +62,21 @@ class Decision:
         return self.action in ("run", "resume", "evaluate")
 
 
+Known = Sequence[tuple[AttemptDir, AttemptRow]]
+
+
 def decide(
-    job: Job,
-    attempts: Sequence[AttemptDir],
-    machine: Machine,
-    code_sha256: str,
-    rerun: Rerun | None,
+    job: Job, attempts: Sequence[AttemptDir], machine: Machine, rerun: Rerun | None
 ) -> Decision:
     """Chooses between running, resuming and reusing.
+
+    Only attempts by the code of model and dataset that is there now are gone on from or reused; one
+    that does not say which code it ran was made by other code. A failure of other code is tried
+    again as well.
 
     Args:
         attempts: Its attempts, oldest first.
         machine: What this run's results are comparable on.
-        code_sha256: Hash of the code that would run.
         rerun: What the user wants anew.
     """
     if job.unsupported is not None:
@@ -84,36 +88,52 @@ def decide(
     if time_like:
         # One that failed before it knew its device says as much of this machine as of any.
         known = [(a, r) for a, r in known if r.device_name is None or machine.matches(r)]
-    done = [(a, r) for a, r in known if r.status == "ok"]
-    if done:
-        return _reuse(job, *done[-1], code_sha256, rerun)
     if not known:
         return Decision(action="run", why="not run yet")
-    return _after_failure(*known[-1], [a for a, _ in known], rerun)
+    mine = [(a, r) for a, r in known if _edited(job, r) is None]
+    if not mine:
+        return Decision(action="run", why=f"{_edited(job, known[-1][1])}", edited=True)
+    done = [(a, r) for a, r in mine if r.status == "ok"]
+    return _reuse(job, *done[-1], rerun) if done else _after_failure(mine, rerun)
 
 
-def _reuse(
-    job: Job, attempt: AttemptDir, record: AttemptRow, code: str, rerun: Rerun | None
-) -> Decision:
-    stale = record.code_sha256 != code
+def _edited(job: Job, record: AttemptRow) -> str | None:
+    """What of a job's code is not what made an attempt, in words; None if all is."""
+    if record.model_code is None or record.dataset_code is None:
+        return "its attempts do not say which code they ran"
+    if record.model_code != job.code.model:
+        return f"the code of {job.row.model} has changed"
+    if record.dataset_code != job.code.dataset:
+        return f"the code of {job.row.dataset} has changed"
+    return None
+
+
+def _reuse(job: Job, attempt: AttemptDir, record: AttemptRow, rerun: Rerun | None) -> Decision:
+    stale = record.core_code != job.code.core
     if stale and rerun == "stale":
-        return Decision(action="run", why="the result was made by other code")
+        return Decision(action="run", why="the result was made by another version of flowbench")
     measured = {
-        m.metric
+        m.metric: m.code
         for m in record.measurements
         if m.status != "unavailable" or m.metric not in job.retry
     }
-    missing = set(job.metrics) - measured
-    if missing and (attempt.path / MODEL).exists():
-        why = f"to measure {', '.join(sorted(missing))}"
-        return Decision(action="evaluate", why=why, source=attempt)
-    why = "done, by other code (--rerun stale)" if stale else "done"
+    missing = [name for name in job.metrics if name not in measured]
+    edited = [n for n in job.metrics if n in measured and measured[n] != job.code.metrics.get(n)]
+    if (attempt.path / MODEL).exists() and (missing or edited):
+        whys = [f"to measure {', '.join(sorted(missing))}"] if missing else []
+        whys += [f"the code of {', '.join(edited)} has changed"] if edited else []
+        why = "; ".join(whys)
+        return Decision(action="evaluate", why=why, source=attempt, edited=bool(edited))
+    if edited:
+        why = f"the code of {', '.join(edited)} has changed, and the weights are gone"
+        return Decision(action="run", why=why, edited=True)
+    why = "done, by another version of flowbench (--rerun stale)" if stale else "done"
     return Decision(action="reuse", why=why, source=attempt, stale=stale)
 
 
-def _after_failure(
-    attempt: AttemptDir, record: AttemptRow, attempts: list[AttemptDir], rerun: Rerun | None
-) -> Decision:
+def _after_failure(known: Known, rerun: Rerun | None) -> Decision:
+    attempt, record = known[-1]
+    attempts = [a for a, _ in known]
     if record.status in FAILED and rerun != "failed":
         why = f"{record.status}: {record.reason} (--rerun failed)"
         return Decision(action="leave", why=why, source=attempt)

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
+from functools import partial
+
+from pydantic import ValidationError
 
 from flowbench.api.specs import MetricSpec, MetricValue
 from flowbench.data.library.splits import LoadedData
 from flowbench.evaluation.evaluate import compute_metric
 from flowbench.evaluation.trained import EvaluatedModel
+from flowbench.evaluation.values import failed_value
 from flowbench.runner.attempt import GRID, LIKELIHOODS, SAMPLES
 from flowbench.runner.grid import sample_grid
 from flowbench.runner.kept_model import Trained
-from flowbench.runner.setup import Built, Ground
+from flowbench.runner.setup import Built, Ground, note_preprocessing
 from flowbench.runner.under_way import Attempt
+from flowbench.store.attempt_files import first_line
 from flowbench.store.records import MeasurementRow
+from flowbench.training.observer import Preempted
 
 
 def measure(attempt: Attempt, ground: Ground, built: Built, trained: Trained) -> None:
@@ -26,6 +33,7 @@ def measure(attempt: Attempt, ground: Ground, built: Built, trained: Trained) ->
     Raises:
         Preempted: It was asked to stop.
     """
+    note_preprocessing(attempt, built.harness.preprocessor)  # a resumed attempt has it only now
     model = EvaluatedModel(built.model, built.harness, trained.cost, trained.weights)
     _compute_metrics(attempt, ground, built, model)
     _keep_likelihoods(attempt, model)
@@ -41,13 +49,15 @@ def _compute_metrics(attempt: Attempt, ground: Ground, built: Built, model: Eval
         entry = ground.registry.metric(name)
         values, failure = compute_metric(
             entry.spec,
-            entry.resolve(entry.spec.compute),
+            partial(entry.resolve, entry.spec.compute),
             model,
             built.harness.splits,
             built.harness.settings,
             attempt.turnstile.alone,
+            stop=Preempted,
         )
-        rows += tuple(measurement_row(entry.spec, value) for value in values)
+        code = attempt.code.metrics.get(name) if attempt.code is not None else None
+        rows += tuple(measurement_row(entry.spec, value, code) for value in values)
         attempt.note(measurements=rows)
         if failure is not None:
             print(f"metric {name} failed:\n{failure}", file=sys.stderr)
@@ -72,10 +82,13 @@ def _keep_samples(attempt: Attempt, model: EvaluatedModel, data: LoadedData) -> 
         attempt.directory.write(GRID, grid)
 
 
-def measurement_row(spec: MetricSpec, value: MetricValue) -> MeasurementRow:
-    """A metric's value as it is stored, with how it is to be shown."""
+def measurement_row(spec: MetricSpec, value: MetricValue, code: str | None) -> MeasurementRow:
+    """A metric's value as it is stored, with how it is shown and the code that made it."""
+    shown = spec.presentation(value.name, value.unit)
     fields = vars(value).copy()
     fields["n"] = fields.pop("num_examples")
-    fields["protocol"] = dict(value.protocol)
-    shown = spec.presentation(value.name, value.unit)
-    return MeasurementRow(metric=spec.name, **fields, **shown)
+    try:
+        return MeasurementRow(metric=spec.name, code=code, **fields, **shown)
+    except ValidationError as exc:  # a protocol that states no likelihood under that name
+        reason = f"its protocol cannot be kept: {first_line(exc)}"
+        return measurement_row(spec, replace(failed_value(spec, reason), name=value.name), code)

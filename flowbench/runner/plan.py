@@ -11,11 +11,13 @@ from typing import Any
 
 from flowbench.api.config import unsupported_sampling
 from flowbench.api.specs import DatasetInfo
+from flowbench.code_hash import CodeHashes
 from flowbench.data.library.splits import LoadedData
 from flowbench.errors import DataMissingError, SuiteError, did_you_mean
 from flowbench.evaluation.evaluate import requested_metrics
 from flowbench.registry import Registry
 from flowbench.registry.build import load_dataset
+from flowbench.registry.code import job_code
 from flowbench.registry.configs import ConfiguredModel, configure
 from flowbench.registry.weights import weights_here
 from flowbench.runner.attempt import canonical_json
@@ -33,7 +35,7 @@ class Job:
     Attributes:
         row: What is asked for.
         retry: Those of them that may have been unavailable for want of weights which are here now.
-        modules: Modules of the plugins that it uses, for the hash of the code.
+        code: Hashes of the code that it would run.
         unsupported: Why it cannot run; None if it can.
     """
 
@@ -41,7 +43,7 @@ class Job:
     info: DatasetInfo
     metrics: tuple[str, ...]
     retry: frozenset[str] = frozenset()
-    modules: tuple[str, ...]
+    code: CodeHashes
     unsupported: str | None
 
     @property
@@ -164,14 +166,12 @@ def _job(
         overrides=dict(model.overrides),
         **asked,
     )
-    modules = [model.entry.spec.model, registry.dataset(data.info.name).source.module]
-    modules += [specs[name].compute for name in metrics]
     return Job(
         row=row,
         info=data.info,
         metrics=tuple(metrics),
         retry=frozenset(name for name in metrics if weights_here(specs[name], data_dir)),
-        modules=tuple(modules),
+        code=job_code(registry, row.model, row.dataset, metrics),
         unsupported=model.unsupported(data.info)
         or unsupported_sampling(model.config, suite.protocol_on(data.info.name).sample, data.info),
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flowbench.errors import SuiteError
-from flowbench.provenance import code_sha256, processor_name
+from flowbench.provenance import processor_name
 from flowbench.registry import PluginSelection, Registry
 from flowbench.runner.attempt import ResultsDir
 from flowbench.runner.decide import Decision, Machine, Rerun, decide
@@ -127,7 +127,7 @@ def _decide(
     if job.row.job_id in busy:
         return Decision(action="leave", why=busy[job.row.job_id])
     attempts = results.attempts(job.row.job_id)
-    return decide(job, attempts, machine, code_sha256(job.modules), rerun)
+    return decide(job, attempts, machine, rerun)
 
 
 def build_executor(name: str, device: Device, num_jobs: int | None) -> Executor:

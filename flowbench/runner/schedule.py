@@ -25,6 +25,7 @@ from flowbench.runner.attempt import (
 from flowbench.runner.decide import Decision
 from flowbench.runner.executors.base import Executor, Handle, Slot
 from flowbench.runner.plan import Job
+from flowbench.runner.under_way import code_columns
 from flowbench.runner.watchdog import SILENCE_S, Verdict, judge
 from flowbench.runner.worker import utc_now
 from flowbench.store.ingest import ingest
@@ -149,6 +150,7 @@ class Scheduler:
         slot = self._free.pop(0)
         attempt = self._results.new_attempt(job.row.job_id)
         order = self._order(job, decision, attempt, slot)
+        attempt.write_code(job.code)
         attempt.write(ORDER, order.model_dump_json(indent=1))
         handle = self._executor.launch(attempt.path, slot)
         self._active.append(_Active(job, attempt, order, slot, handle))
@@ -295,7 +297,7 @@ def obituary(job: Job, attempt: AttemptDir, status: AttemptStatus, reason: str) 
     """The record of an attempt that wrote none, from its last heartbeat."""
     bare = _bare_record(job, attempt.number, status, reason)
     heartbeat = attempt.heartbeat()
-    known = {"log_tail": attempt.log_tail()}
+    known = {"log_tail": attempt.log_tail(), **code_columns(attempt.code())}
     if heartbeat is None:
         return bare.model_copy(update=known)
     spent = {"steps": heartbeat.step, "charged_s": heartbeat.charged_s}

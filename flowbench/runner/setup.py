@@ -16,9 +16,10 @@ from flowbench.data.library.splits import LoadedData
 from flowbench.data.preprocess import Preprocessor
 from flowbench.errors import DataError
 from flowbench.evaluation.harness import Harness, likelihood_kind
-from flowbench.provenance import code_sha256, processor_name, provenance
+from flowbench.provenance import processor_name, provenance
 from flowbench.registry import PluginSelection, Registry, load_registry
 from flowbench.registry.build import build_model, load_dataset
+from flowbench.registry.code import job_code
 from flowbench.runner.attempt import WorkOrder
 from flowbench.runner.under_way import Attempt
 from flowbench.store.records import JobRow
@@ -58,6 +59,7 @@ def open_ground(attempt: Attempt) -> Ground:
     """
     order, job = attempt.order, attempt.job
     registry = load_registry(plugin_selection(order))
+    attempt.runs(job_code(registry, job.model, job.dataset, order.metrics))
     data = load_dataset(registry, job.dataset, order.data_dir)
     if data.sha256 != job.dataset_sha256:
         raise DataError(
@@ -65,14 +67,11 @@ def open_ground(attempt: Attempt) -> Ground:
             "command again"
         )
     device = Device.select(order.device, processor_name())
-    code, model_code = code_hashes(registry, order)
     used = ((p.source.distribution, p.source.version) for p in registry.plugins if p.cause is None)
     attempt.note(
         device_kind=device.kind,
         device_name=device.name,
         data=data_facts(data.info),
-        code_sha256=code,
-        model_code_sha256=model_code,
         provenance={**provenance(list(order.command), used), "driver": device.driver()},
     )
     return Ground(registry=registry, data=data, device=device)
@@ -96,6 +95,7 @@ def build(attempt: Attempt, ground: Ground) -> Built:
     preprocessor = Preprocessor(model.config.preprocessing, data.info, device.torch_device)
     if attempt.source is None:  # else its state, these statistics among it, replaces all of this
         preprocessor.fit(data.splits.train)
+        note_preprocessing(attempt, preprocessor)
         _initialize(model, preprocessor, ground, job.seed)
     kind = likelihood_kind(model)
     attempt.note(
@@ -142,18 +142,6 @@ def evaluation_settings(job: JobRow) -> MetricSettings:
     return settings.model_copy(update={"seed": (settings.seed + job.seed) % (MAX_SEED + 1)})
 
 
-def code_hashes(registry: Registry, order: WorkOrder) -> tuple[str, str]:
-    """Hashes of the code that a job runs.
-
-    Returns:
-        That of core, model, dataset and metrics, and that of core and model alone.
-    """
-    model = registry.model(order.job.model).spec.model
-    modules = [model, registry.dataset(order.job.dataset).source.module]
-    modules += [registry.metric(name).spec.compute for name in order.metrics]
-    return code_sha256(modules), code_sha256([model])
-
-
 def plugin_selection(order: WorkOrder) -> PluginSelection:
     """The plugins that the parent had loaded."""
     return PluginSelection(
@@ -161,6 +149,13 @@ def plugin_selection(order: WorkOrder) -> PluginSelection:
         exclude=order.plugins_excluded,
         files=tuple(Path(name) for name in order.plugin_files),
     )
+
+
+def note_preprocessing(attempt: Attempt, preprocessor: Preprocessor) -> None:
+    """Notes among the facts of the data what the preprocessing could not scale."""
+    if preprocessor.without_spread is not None:
+        facts = {**attempt.known["data"], "without_spread": preprocessor.without_spread}
+        attempt.note(data=facts)
 
 
 def data_facts(info: DatasetInfo) -> dict[str, Any]:

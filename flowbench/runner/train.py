@@ -10,7 +10,7 @@ import numpy as np
 
 from flowbench.api.units import bits_per_dim
 from flowbench.data.batches import TrainBatches
-from flowbench.evaluation.harness import likelihood_kind
+from flowbench.evaluation.harness import LOOK_EXAMPLES, likelihood_kind
 from flowbench.evaluation.trained import TrainingCost
 from flowbench.runner.attempt import CHECKPOINT, CURVES, MODEL, AttemptDir
 from flowbench.runner.kept_model import COUNTS, Trained, keep_model, take_model
@@ -55,6 +55,7 @@ def train(attempt: Attempt, ground: Ground, built: Built) -> Trained:
             steps=trainer.num_steps,
             examples=trainer.num_examples,
             skipped_steps=trainer.num_skipped,
+            looks=_looks(built, trainer),
         )
     return _keep(attempt, ground, built, trainer)
 
@@ -82,6 +83,7 @@ def _trainer(attempt: Attempt, ground: Ground, built: Built) -> Trainer:
 
 def _take_up(attempt: Attempt, trainer: Trainer, source: AttemptDir) -> None:
     """Goes on from the checkpoint of an earlier attempt."""
+    _trained_by(attempt, source)
     with attempt.clock.timing("checkpoint"):
         trainer.load_state_dict(load_checkpoint(source.path / CHECKPOINT))
         shutil.copyfile(source.path / CURVES, attempt.directory.path / CURVES)
@@ -121,9 +123,30 @@ def _take_over(attempt: Attempt, built: Built, source: AttemptDir) -> Trained:
         for name in (MODEL, CURVES):
             if (source.path / name).exists():
                 shutil.copyfile(source.path / name, attempt.directory.path / name)
+    _trained_by(attempt, source)
     attempt.clock.carry(trained.cost.ledger)  # or the record would say that training was free
     attempt.note(**{name: getattr(trained, name) for name in COUNTS})
     return trained
+
+
+def _looks(built: Built, trainer: Trainer) -> dict[str, Any]:
+    """How validation was looked at, for the record."""
+    validation = built.harness.splits.validation
+    size = 0 if validation is None else len(validation)
+    return {
+        "examples": min(size, LOOK_EXAMPLES),
+        "of": size,
+        "num": trainer.looks.num,
+        "seconds": round(trainer.looks.spent_s, 3),
+        "averaged_alone": trainer.looks.averaged_alone,
+    }
+
+
+def _trained_by(attempt: Attempt, source: AttemptDir) -> None:
+    """Notes the core that began the training: what goes on from it is no younger."""
+    record = source.record()
+    if attempt.code is not None and record is not None and record.core_code is not None:
+        attempt.runs(attempt.code.model_copy(update={"core": record.core_code}))
 
 
 class Watch:
@@ -160,7 +183,7 @@ class Watch:
             **scores,
         )
         path = self._attempt.directory.path / CURVES
-        lines = path.read_text() if path.exists() else ""
+        lines = path.read_text(encoding="utf-8") if path.exists() else ""
         line = row.model_dump_json(exclude_none=True)
         self._attempt.directory.write(CURVES, f"{lines}{line}\n")
 

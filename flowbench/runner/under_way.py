@@ -10,6 +10,7 @@ from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 
+from flowbench.code_hash import CodeHashes
 from flowbench.runner.attempt import AttemptDir, WorkOrder
 from flowbench.runner.pulse import Pulse
 from flowbench.runner.turnstile import Turnstile
@@ -33,11 +34,28 @@ class Columns(TypedDict, total=False):
     weights: Literal["raw", "ema"] | None
     best_step: int
     likelihood: dict[str, Any] | None
+    looks: dict[str, Any]
     data: dict[str, Any]
     code_sha256: str
     model_code_sha256: str
+    core_code: str
+    model_code: str
+    dataset_code: str
     provenance: dict[str, Any]
     measurements: tuple[MeasurementRow, ...]
+
+
+def code_columns(code: CodeHashes | None) -> Columns:
+    """What a record says of the code that ran; nothing where it is not known."""
+    if code is None:
+        return {}
+    return {
+        "code_sha256": code.of_all,
+        "model_code_sha256": code.of_model,
+        "core_code": code.core,
+        "model_code": code.model,
+        "dataset_code": code.dataset,
+    }
 
 
 class Attempt:
@@ -47,6 +65,7 @@ class Attempt:
         stop: Set when the process is asked to stop.
 
     Attributes:
+        code: Hashes of the code that runs: as it was planned, until the worker has looked.
         known: What the record will say, as far as it is known. An attempt that fails is recorded
             with as much as it had found out.
     """
@@ -64,13 +83,20 @@ class Attempt:
         self.directory, self.clock = directory, clock
         self.turnstile, self.pulse = turnstile, pulse
         self.source = None if order.resume is None else AttemptDir(Path(order.resume))
-        self.known: Columns = {}
+        self.code = directory.code()
+        self.known: Columns = code_columns(self.code)
         self._stop = stop
         self._next_look = 0.0
 
     def note(self, **columns: Unpack[Columns]) -> None:
         """Adds what is known now to what the record will say."""
         self.known.update(columns)
+
+    def runs(self, code: CodeHashes) -> None:
+        """Notes which code it runs; `code` has the hashes from then on."""
+        self.code = code
+        self.directory.write_code(code)
+        self.note(**code_columns(code))
 
     def now(self, doing: str) -> None:
         """Says what is being done.

@@ -14,13 +14,15 @@ import threading
 import traceback
 from pathlib import Path
 
-from flowbench.errors import FlowbenchError, NonFiniteLossError
+from flowbench.errors import FlowbenchError, NonFiniteLossError, reason_of, text_of
 from flowbench.runner.attempt import AttemptDir
 from flowbench.runner.pulse import Pulse
 from flowbench.runner.turnstile import Turnstile
-from flowbench.runner.under_way import Attempt
+from flowbench.runner.under_way import Attempt, Columns
 from flowbench.store.records import AttemptRow, AttemptStatus
 from flowbench.training.clock import Clock
+
+MAX_REASON = 1000  # characters
 
 
 def main(path: str) -> int:
@@ -43,13 +45,18 @@ def main(path: str) -> int:
     clock = Clock(begin=order.spawned)
     pulse = Pulse(directory, clock)
     attempt = Attempt(order, directory, clock, Turnstile(), pulse, stop)
-    record = _run(attempt)
+    record = run_attempt(attempt)
     pulse.stop()
     directory.write_record(record)
     return 0 if record.status == "ok" else 3
 
 
-def _run(attempt: Attempt) -> AttemptRow:
+def run_attempt(attempt: Attempt) -> AttemptRow:
+    """Does the job of an attempt.
+
+    Returns:
+        Its record, whatever happened.
+    """
     status: AttemptStatus = "ok"
     reason = None
     try:
@@ -67,8 +74,8 @@ def _classify(exc: BaseException, directory: AttemptDir) -> tuple[AttemptStatus,
     from flowbench.training.device import is_out_of_memory
     from flowbench.training.observer import Preempted
 
-    text = " ".join(str(exc).split())
-    if isinstance(exc, (Preempted, KeyboardInterrupt)):
+    text = text_of(exc, MAX_REASON)
+    if isinstance(exc, Preempted):
         asked = directory.stop_status() or "preempted"
         return asked, "past its time limit" if asked == "timeout" else "asked to stop"
     if isinstance(exc, NonFiniteLossError):
@@ -77,17 +84,29 @@ def _classify(exc: BaseException, directory: AttemptDir) -> tuple[AttemptStatus,
         return "oom", text.partition(". ")[0]
     if isinstance(exc, FlowbenchError):
         return "crashed", text
-    return "crashed", f"{type(exc).__name__}: {text}"
+    # Signals only set a flag here, so that an interrupt or an exit is the plugin's own.
+    return "crashed", reason_of(exc, MAX_REASON)
 
 
 def _record(attempt: Attempt, status: AttemptStatus, reason: str | None) -> AttemptRow:
+    """The record of an attempt; of one that cannot be recorded whole, what always can."""
+    try:
+        record = _row(attempt, status, reason, attempt.known)
+        record.model_dump_json()  # a lone surrogate shows only now
+    except ValueError as exc:  # pydantic's errors, and those of unencodable text, are such
+        reason = f"its record cannot be written: {text_of(exc, MAX_REASON)}"
+        return _row(attempt, "crashed", reason, {})
+    return record
+
+
+def _row(attempt: Attempt, status: AttemptStatus, reason: str | None, known: Columns) -> AttemptRow:
     order, ledger = attempt.order, attempt.clock.ledger()
     return AttemptRow(
         attempt_id=f"{order.job.job_id}-{order.number}",
         number=order.number,
         job=order.job,
         status=status,
-        reason=reason[:1000] if reason else None,
+        reason=reason,
         log_tail=None if status == "ok" else attempt.directory.log_tail(),
         started=order.spawned_utc,
         ended=utc_now(),
@@ -95,7 +114,7 @@ def _record(attempt: Attempt, status: AttemptStatus, reason: str | None) -> Atte
         charged_s=attempt.clock.charged_s,
         wall_s=sum(ledger.values()),
         ledger=ledger,
-        **attempt.known,
+        **known,
     )
 
 

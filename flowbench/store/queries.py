@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from flowbench.code_hash import core_sha256
 from flowbench.errors import StoreError
 from flowbench.store.attempt_files import AttemptContents
 from flowbench.store.connection import reading
@@ -61,11 +62,17 @@ FROM curves c WHERE attempt_id IN (SELECT unnest($ids::VARCHAR[])) GROUP BY atte
 _ALL = "SELECT attempt_id FROM attempts"
 _OF_IDS = "SELECT DISTINCT unnest($ids::VARCHAR[]) AS attempt_id"
 _OF_JOBS = "SELECT attempt_id FROM attempts WHERE job_id IN (SELECT unnest($ids::VARCHAR[]))"
-# The attempt that stands for its job: the last that ended well, else the last.
+# The attempt that stands for its job: of those by the code that ran it last, the last that ended
+# well, else the last. A result of code that was edited since must not pass for the present one.
 _STANDING = """
-SELECT attempt_id FROM attempts
-WHERE $ids IS NULL OR job_id IN (SELECT unnest($ids::VARCHAR[]))
-QUALIFY row_number() OVER (PARTITION BY job_id ORDER BY status = 'ok' DESC, number DESC) = 1
+SELECT attempt_id FROM (
+    SELECT *, coalesce(model_code || dataset_code, '') AS code,
+        first_value(code) OVER (PARTITION BY job_id ORDER BY number DESC) AS latest
+    FROM attempts WHERE $ids IS NULL OR job_id IN (SELECT unnest($ids::VARCHAR[]))
+)
+QUALIFY row_number() OVER (
+    PARTITION BY job_id ORDER BY code = latest DESC, status = 'ok' DESC, number DESC
+) = 1
 """
 
 _SAMPLES = (
@@ -108,13 +115,17 @@ def list_attempts(results: Path, job_ids: Sequence[str] | None = None) -> list[d
     Returns:
         One object per attempt, oldest first.
     """
+    core = core_sha256()
     with reading(results) as connection:
         chosen = _ALL if job_ids is None else _OF_JOBS
-        return [summary(record) for record in records(connection, job_ids, chosen=chosen)]
+        return [summary(record, core) for record in records(connection, job_ids, chosen=chosen)]
 
 
-def summary(record: AttemptRow) -> dict[str, Any]:
+def summary(record: AttemptRow, core: str) -> dict[str, Any]:
     """One attempt as ``results list --json`` prints it.
+
+    Args:
+        core: Hash of the core that is there now; an attempt by another is ``stale``.
 
     Returns:
         A flat object; its ``metrics`` has value, unit, split, protocol and so on by name.
@@ -130,6 +141,7 @@ def summary(record: AttemptRow) -> dict[str, Any]:
         "seed": job.seed,
         "status": record.status,
         "reason": record.reason,
+        "stale": record.core_code != core,
         "device": record.device_name,
         "budget": job.budget,
         "steps": record.steps,

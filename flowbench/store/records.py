@@ -81,6 +81,7 @@ class MeasurementRow(Record):
         role: What it is on a board.
         scale: How an axis shows it.
         decimals: Decimals of a column; None also for three significant digits.
+        code: Hash of the metric's own code; None in records made before it was kept.
     """
 
     metric: str
@@ -99,6 +100,7 @@ class MeasurementRow(Record):
     role: Role | None = None
     scale: Scale | None = None
     decimals: int | None = None
+    code: str | None = None
 
 
 class CurvePoint(Record):
@@ -161,11 +163,18 @@ class AttemptRow(Record):
         num_parameters: Trainable parameters.
         weights: The weights that were measured: ``raw`` or ``ema``, the better on validation.
         best_step: The step they were taken at.
+        looks: How validation was looked at while it trained: ``examples`` of how many (``of``), the
+            number of looks ``num``, their ``seconds``, and whether averaged weights were scored
+            alone. None where it is not known.
         data: Facts of the data: ``modality``, ``event_shape``, ``levels`` and the sizes of the
-            splits, by their names in `DatasetInfo`.
-        code_sha256: Hash of the code that ran: core, and plugins of model, dataset and metrics.
-        model_code_sha256: Hash of core and model's plugin alone: a check of the model has the same.
-            None in records made before it was kept.
+            splits, by their names in `DatasetInfo`; ``without_spread`` names dims that were
+            centred and left unscaled.
+        code_sha256: Hash of the code that trained: core, model and dataset.
+        model_code_sha256: Hash of core and model alone: a check of the model has the same. None in
+            records made before it was kept, as are the three below.
+        core_code: Hash of the core's code.
+        model_code: Hash of the model's own code.
+        dataset_code: Hash of the dataset's own code.
         provenance: Versions, git state, driver, command line, plugin distributions.
         measurements: All measured values.
     """
@@ -193,9 +202,13 @@ class AttemptRow(Record):
     weights: Literal["raw", "ema"] | None = None
     best_step: int | None = None
     likelihood: LikelihoodFacts | None = None
+    looks: dict[str, Any] | None = None
     data: dict[str, Any] = Field(default_factory=dict)
     code_sha256: str | None = None
     model_code_sha256: str | None = None
+    core_code: str | None = None
+    model_code: str | None = None
+    dataset_code: str | None = None
     provenance: dict[str, Any] = Field(default_factory=dict)
     measurements: tuple[MeasurementRow, ...] = ()
 

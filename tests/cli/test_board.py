@@ -2,68 +2,51 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
-from flowbench.cli.app import main
+from tests.cli.command import Command
 from tests.leaderboard import mirrored
 
 
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["flowbench", *arguments])
-    try:
-        main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
-
-
-def test_a_papers_table_needs_no_results(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_papers_table_needs_no_results(flowbench: Command, tmp_path: Path) -> None:
     formats = [part for name in ("md", "csv", "latex", "parquet") for part in ("--format", name)]
-    assert call(monkeypatch, "leaderboard", "denseflow-3", "tarflow-bpd64", *formats) == 0
-    written = capsys.readouterr().out.split()
+    status, out, _ = flowbench("leaderboard", "denseflow-3", "tarflow-bpd64", *formats)
+    assert status == 0
+    written = out.split()
     assert sorted(Path(path).suffix for path in written) == sorted(
         [".md", ".csv", ".tex", ".parquet"] * 2
     )
     assert "| DCGAN | 37.11 |" in (tmp_path / "boards" / "denseflow-3.md").read_text("utf-8")
 
 
-def test_a_board_in_the_terminal_writes_no_file(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert call(monkeypatch, "leaderboard", "denseflow-1", "--format", "terminal") == 0
-    assert "Wavelet Flow" in capsys.readouterr().out
+def test_a_board_in_the_terminal_writes_no_file(flowbench: Command, tmp_path: Path) -> None:
+    status, out, _ = flowbench("leaderboard", "denseflow-1", "--format", "terminal")
+    assert status == 0
+    assert "Wavelet Flow" in out
     assert list(tmp_path.iterdir()) == []
 
 
-def test_strict_names_what_is_not_to_be_trusted(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_strict_names_what_is_not_to_be_trusted(flowbench: Command, tmp_path: Path) -> None:
     results = mirrored.store(tmp_path / "results", failing="glow:512ch")
     asked = ["leaderboard", "denseflow-1", "--format", "csv", "--out", str(tmp_path / "out")]
     asked += ["--results", str(results)]
-    assert call(monkeypatch, *asked) == 0
-    capsys.readouterr()
-    assert call(monkeypatch, *asked, "--strict") == 1
-    problems = capsys.readouterr().err.splitlines()
+    assert flowbench(*asked)[0] == 0
+    status, _, err = flowbench(*asked, "--strict")
+    assert status == 1
+    problems = err.splitlines()
     assert "denseflow-1 / GLOW: contract ×" in problems
     assert "denseflow-1 / Real NVP / CIFAR-10: n=1" in problems
     assert "denseflow-1 / Real NVP / CelebA: × out of memory" in problems
 
 
-def test_folders_give_each_board_a_page_that_leads_back(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_folders_give_each_board_a_page_that_leads_back(flowbench: Command, tmp_path: Path) -> None:
     asked = ["denseflow-3", "--folders", "--format", "html", "--format", "csv"]
     asked += ["--results", str(tmp_path / "none"), "--out", str(tmp_path)]
-    assert call(monkeypatch, "leaderboard", *asked) == 0
-    written = [Path(line).relative_to(tmp_path) for line in capsys.readouterr().out.splitlines()]
+    status, out, _ = flowbench("leaderboard", *asked)
+    assert status == 0
+    written = [Path(line).relative_to(tmp_path) for line in out.splitlines()]
     page = Path("denseflow-3", "index.html")
     twins = [Path("index.md"), page.with_name("board.md")]
     assert written == [Path("index.html"), page, page.with_name("denseflow-3.csv"), *twins]
@@ -74,33 +57,30 @@ def test_folders_give_each_board_a_page_that_leads_back(
         assert all((tmp_path / file).parent.joinpath(link).is_file() for link in links)
 
 
-def test_exported_suites_make_the_same_page(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_exported_suites_make_the_same_page(flowbench: Command, tmp_path: Path) -> None:
     results = mirrored.store(tmp_path / "results")
-    assert call(monkeypatch, "results", "export", "denseflow-1", "--results", str(results)) == 0
+    status, out, _ = flowbench("results", "export", "denseflow-1", "--results", str(results))
     kept = results / "reference"
-    assert capsys.readouterr().out.split() == [str(kept / "kept" / "denseflow-1.jsonl")]
+    assert status == 0
+    assert out.split() == [str(kept / "kept" / "denseflow-1.jsonl")]
     pages = []
     for folder in (results, kept):
         asked = ["denseflow-1", "--results", str(folder), "--out", str(tmp_path / "out")]
-        assert call(monkeypatch, "leaderboard", *asked) == 0
+        assert flowbench("leaderboard", *asked)[0] == 0
         pages.append((tmp_path / "out" / "index.html").read_bytes())
     assert pages[0] == pages[1]
     assert "≤ 3.05".encode() in pages[0]
 
 
-def test_kept_results_are_read_without_a_database(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_kept_results_are_read_without_a_database(flowbench: Command, tmp_path: Path) -> None:
     store, kept = mirrored.store(tmp_path / "results"), tmp_path / "kept"
     from_store, to_kept = ("--results", str(store)), ("--out", str(kept))
-    assert call(monkeypatch, "results", "export", "denseflow-1", *from_store, *to_kept) == 0
-    capsys.readouterr()
+    assert flowbench("results", "export", "denseflow-1", *from_store, *to_kept)[0] == 0
 
     def printed(*arguments: str) -> str:
-        assert call(monkeypatch, "results", *arguments, "--results", str(kept)) == 0
-        return capsys.readouterr().out
+        status, out, _ = flowbench("results", *arguments, "--results", str(kept))
+        assert status == 0
+        return out
 
     listed = json.loads(printed("list", "--json"))
     assert len(listed) == 12
@@ -125,13 +105,7 @@ def test_kept_results_are_read_without_a_database(
         (["denseflow-1", "--format", "pdf"], "expected html, md, latex, csv, parquet"),
     ],
 )
-def test_errors_say_what_to_do(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-    arguments: list[str],
-    message: str,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert call(monkeypatch, "leaderboard", *arguments) == 1
-    assert message in capsys.readouterr().err
+def test_errors_say_what_to_do(flowbench: Command, arguments: list[str], message: str) -> None:
+    status, _, err = flowbench("leaderboard", *arguments)
+    assert status == 1
+    assert message in err

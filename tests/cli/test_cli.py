@@ -16,16 +16,6 @@ FAKES = str(Path(__file__).parent.parent / "fakes.py")
 FAKE = ("--plugin-file", FAKES, "--no-plugin", "flowbench")
 
 
-@pytest.fixture
-def flowbench(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Command:
-    """Runs a command in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("FLOWBENCH_DATA", str(tmp_path / "data"))
-    return Command(monkeypatch, capsys)
-
-
 def run_fakes(*more: str) -> tuple[str, ...]:
     return ("run", "--models", "fake-gaussian", "--datasets", "fake-images", *FAKE, *more)
 
@@ -216,6 +206,40 @@ def test_the_board_is_one_file_and_the_same_bytes_again(flowbench: Command, resu
 
 
 def test_a_finished_run_is_reused(flowbench: Command, results: str) -> None:
-    status, out, _ = flowbench(*run_fakes("--budget", "20steps", "--results", results))
+    status, out, err = flowbench(*run_fakes("--budget", "20steps", "--results", results))
     assert status == 0
     assert "fake-gaussian" in out
+    assert "1 reused" in err.splitlines()
+
+
+def test_an_edited_model_runs_again_and_a_comment_changes_nothing(
+    flowbench: Command, tmp_path: Path
+) -> None:
+    file = tmp_path / "edited_flow.py"
+    text = Path(FAKES).read_text()
+    file.write_text(text)
+    given = (
+        "run --models fake-gaussian --datasets fake-images --budget 1steps --no-plugin flowbench"
+    )
+    command = (*given.split(), "--plugin-file", str(file), "--dry-run", "--results", "edited")
+
+    def planned() -> str:
+        _unload("edited_flow")
+        status, out, err = flowbench(*command)
+        assert status == 0, err
+        return out
+
+    _unload("edited_flow")
+    status, _, err = flowbench(*(part for part in command if part != "--dry-run"))
+    assert status == 0, err
+    assert err.splitlines()[0] == "1 to run"
+    assert " reuse " in planned()
+    file.write_text(text + "\n# A comment.\n")
+    assert " reuse " in planned()
+    file.write_text(text + "\nMORE = 1\n")
+    assert "the code of fake-gaussian has changed" in planned()
+
+
+def _unload(module: str) -> None:
+    """Lets a file be imported anew, as another process would."""
+    sys.modules.pop(module, None)

@@ -57,7 +57,7 @@ def board_of(results: Path, spec: MetricSpec, *, as_kept_before: bool = False) -
             name=spec.name, value=40.0 + place, unit=spec.unit, direction=spec.direction,
             split="test", num_examples=36,
         )  # fmt: skip
-        row = measurement_row(spec, value)
+        row = measurement_row(spec, value, None)
         if as_kept_before:
             row = MeasurementRow.model_validate(
                 {k: v for k, v in row.model_dump().items() if k not in shown_fields()}

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from flowbench.code_hash import core_sha256
 from flowbench.errors import LeaderboardError
 from flowbench.leaderboard import boards, terminal_table, write_boards
 from flowbench.leaderboard.render import csv as csv_render
@@ -226,6 +227,20 @@ def test_a_board_can_be_limited_to_jobs(results: Path) -> None:
     printed = console.export_text()
     assert "× crashed" in printed
     assert "glow" not in printed
+
+
+def test_results_of_another_core_are_stale_where_they_were_made(tmp_path: Path) -> None:
+    for model, core in (("glow", core_sha256()), ("maf", "other")):
+        make.write(tmp_path, make.attempt(make.job(model), core_code=core))
+    ingest(tmp_path, attempt_dirs(tmp_path))
+    console = Console(width=200, file=io.StringIO(), record=True)
+    console.print(terminal_table(tmp_path))
+    stale = {
+        line.split()[0]: "[stale]" in line
+        for line in console.export_text().splitlines()
+        if line.startswith(("glow", "maf"))
+    }
+    assert stale == {"glow:small": False, "maf:small": True}
 
 
 def test_errors_say_what_to_do(results: Path, tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from flowbench.store.records import AttemptRow, AttemptStatus, MeasurementRow
 from flowbench.suite.schema import Suite
 
 MACHINE = Machine(device_kind="cpu", device_name="a CPU", num_threads=1)
-CODE = "c0de"
 
 Leave = Callable[..., AttemptDir]
 """Leaves an attempt behind: its status, its files, and what its record says besides."""
@@ -42,6 +41,7 @@ def leave(job: Job, tmp_path: Path) -> Leave:
         *files: str,
         metrics: tuple[str, ...] = ("fake_nll",),
         value: float | None = 1.0,
+        metric_code: str | None = None,
         **fields: Any,
     ) -> AttemptDir:
         attempt = ResultsDir(tmp_path).new_attempt(job.row.job_id)
@@ -55,6 +55,7 @@ def leave(job: Job, tmp_path: Path) -> Leave:
                 unit="",
                 direction="lower",
                 status="ok" if value is not None else "unavailable",
+                code=metric_code or job.code.metrics[m],
             )
             for m in metrics
         )
@@ -62,7 +63,9 @@ def leave(job: Job, tmp_path: Path) -> Leave:
             "device_kind": "cpu",
             "device_name": "a CPU",
             "num_threads": 1,
-            "code_sha256": CODE,
+            "core_code": job.code.core,
+            "model_code": job.code.model,
+            "dataset_code": job.code.dataset,
             **fields,
         }
         attempt.write_record(
@@ -85,9 +88,10 @@ def leave(job: Job, tmp_path: Path) -> Leave:
 
 @pytest.fixture
 def decided(job: Job, tmp_path: Path) -> Decided:
-    def make(rerun: Rerun | None = None, code: str = CODE, job: Job = job) -> Decision:
+    def make(rerun: Rerun | None = None, job: Job = job, **code: str) -> Decision:
         attempts = ResultsDir(tmp_path).attempts(job.row.job_id)
-        return decide(job, attempts, MACHINE, code, rerun)
+        edited = replace(job, code=job.code.model_copy(update=code))
+        return decide(edited, attempts, MACHINE, rerun)
 
     return make
 
@@ -104,10 +108,53 @@ def test_a_done_job_is_reused_unless_all_is_asked_for(leave: Leave, decided: Dec
     assert decided("all").action == "run"
 
 
-def test_a_result_of_other_code_is_stale(leave: Leave, decided: Decided) -> None:
+def test_a_result_of_another_core_is_stale_and_in_use(leave: Leave, decided: Decided) -> None:
     leave("ok")
-    assert decided(code="other").stale
-    assert decided("stale", code="other").action == "run"
+    decision = decided(core="other")
+    assert (decision.action, decision.stale) == ("reuse", True)
+    assert decided("stale", core="other").action == "run"
+
+
+@pytest.mark.parametrize("part", ["model", "dataset"])
+@pytest.mark.parametrize("status", ["ok", "crashed", "diverged", "preempted"])
+def test_an_attempt_by_other_code_of_model_or_dataset_counts_for_nothing(
+    leave: Leave, decided: Decided, job: Job, part: str, status: AttemptStatus
+) -> None:
+    leave(status, MODEL, CHECKPOINT)
+    decision = decided(**{part: "other"})
+    name = {"model": job.row.model, "dataset": job.row.dataset}[part]
+    assert (decision.action, decision.why) == ("run", f"the code of {name} has changed")
+    assert decision.edited
+
+
+def test_code_that_is_changed_back_finds_its_result_again(leave: Leave, decided: Decided) -> None:
+    first = leave("ok")
+    leave("ok", model_code="other")
+    decision = decided()
+    assert decision.action == "reuse"
+    assert decision.source is not None
+    assert decision.source.path == first.path
+
+
+def test_attempts_that_do_not_say_their_code_were_made_by_other(
+    leave: Leave, decided: Decided
+) -> None:
+    leave("ok", code_sha256="c0de", core_code=None, model_code=None, dataset_code=None)
+    decision = decided()
+    assert (decision.action, decision.edited) == ("run", True)
+    assert decision.why == "its attempts do not say which code they ran"
+
+
+def test_an_edited_metric_measures_kept_weights_again(leave: Leave, decided: Decided) -> None:
+    leave("ok", MODEL, metric_code="other")
+    decision = decided()
+    assert (decision.action, decision.why) == ("evaluate", "the code of fake_nll has changed")
+
+
+def test_an_edited_metric_without_weights_trains_again(leave: Leave, decided: Decided) -> None:
+    leave("ok", metric_code="other")
+    assert decided().action == "run"
+    assert "the weights are gone" in decided().why
 
 
 def test_under_a_time_budget_another_machine_is_another_result(

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from flowbench.api import DatasetInfo, Likelihood, ModelConfig
+from flowbench.api import DatasetInfo, DataSplits, Likelihood, ModelConfig, Split
 from flowbench.api.protocol import MAX_SEED
-from flowbench.provenance import code_sha256
 from flowbench.registry import PluginSelection, Registry, load_registry
+from flowbench.registry.code import job_code
 from flowbench.runner.attempt import (
     LIKELIHOODS,
     MODEL,
@@ -27,10 +27,13 @@ from flowbench.runner.attempt import (
 from flowbench.runner.execute import execute
 from flowbench.runner.load import load_job
 from flowbench.runner.plan import plan
-from flowbench.runner.setup import code_hashes
 from flowbench.runner.train import Watch
 from flowbench.runner.turnstile import Turnstile
 from flowbench.runner.under_way import Attempt
+from flowbench.runner.worker import run_attempt
+from flowbench.store.ingest import ingest
+from flowbench.store.queries import list_attempts
+from flowbench.store.records import AttemptRow
 from flowbench.suite.schema import Suite
 from flowbench.training.clock import Clock
 from flowbench.training.observer import ValidationPoint
@@ -200,6 +203,25 @@ def test_what_a_seed_does_not_train_still_spreads_over_seeds(
     assert len(set(measured)) == 6
 
 
+def test_the_record_names_what_has_no_spread(
+    begin: Begin, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_a_constant(data_dir: Path) -> DataSplits:
+        x = np.random.default_rng(1).normal(2.0, 3.0, size=(600, 2))
+        x[:, 1] = 0.1
+        return DataSplits(train=Split(x=x[:400]), test=Split(x=x[400:]))
+
+    monkeypatch.setattr(fakes, "load_vectors", with_a_constant)
+    standardised = {"fake-gaussian.preprocessing.bijections": [{"kind": "standardise"}]}
+    first = begin(datasets=("fake-vectors",), overrides=standardised)
+    execute(first)
+    assert first.known["data"]["without_spread"] == "1 of 2 dims: 1"
+    assert first.known["data"]["num_test"] == 200
+    again = begin(resume=first.directory, datasets=("fake-vectors",), overrides=standardised)
+    execute(again)
+    assert again.known["data"] == first.known["data"]
+
+
 def test_a_failed_attempt_knows_how_far_it_came(begin: Begin) -> None:
     attempt = begin(models=("fake-crash",))
     with pytest.raises(ValueError, match="breaks in its loss"):
@@ -210,13 +232,31 @@ def test_a_failed_attempt_knows_how_far_it_came(begin: Begin) -> None:
     assert "weights" not in attempt.known
 
 
-def test_the_hash_of_the_models_code_leaves_dataset_and_metrics_out() -> None:
+def test_the_record_says_which_code_ran(begin: Begin) -> None:
+    attempt = begin()
+    execute(attempt)
     registry = load_registry(PluginSelection(files=(FAKES,)))
-    job = SimpleNamespace(model="fake-gaussian", dataset="two-moons")
-    order: Any = SimpleNamespace(job=job, metrics=("nll",))
-    code, model_code = code_hashes(registry, order)
-    assert model_code == code_sha256(["fakes"])
-    assert code != model_code
+    code = job_code(registry, "fake-gaussian", "fake-images", ["fake_nll"])
+    known = attempt.known
+    assert (known["core_code"], known["model_code"]) == (code.core, code.model)
+    assert (known["dataset_code"], known["code_sha256"]) == (code.dataset, code.of_all)
+    assert {m.code for m in known["measurements"]} == {code.metrics["fake_nll"]}
+    assert attempt.directory.code() == code
+
+
+def test_what_goes_on_from_an_older_core_stays_as_old(begin: Begin) -> None:
+    first = begin()
+    execute(first)
+    assert first.code is not None
+    old = {**first.known, "core_code": "old"}
+    row = AttemptRow(
+        attempt_id="a-1", number=1, job=first.job, status="ok", started="", ended="", **old
+    )
+    first.directory.write_record(row)
+    again = begin(resume=first.directory)
+    execute(again)
+    assert again.known["core_code"] == "old"
+    assert again.known["model_code"] == first.known["model_code"]
 
 
 @pytest.mark.parametrize(
@@ -265,3 +305,72 @@ def test_curves_hold_bits_only_of_a_discrete_likelihood(
     assert kept.loss is None
     assert attempt.pulse.score == getattr(kept, name)
     assert attempt.pulse.score_unit == ("bpd" if measure == "discrete" else "nats")
+
+
+class Unsaid(BaseException):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+ODD = (
+    (ValueError("no file \udcff.png"), "ValueError: no file \ufffd.png"),
+    (ValueError("a\x00b"), "ValueError: a\ufffdb"),
+    (ExceptionGroup("g", [ValueError("a")]), "ExceptionGroup: g (1 sub-exception): ValueError: a"),
+    (Unsaid(), "Unsaid: its text cannot be had, __str__ raised RuntimeError"),
+    (SystemExit(0), "SystemExit: 0"),
+    (KeyboardInterrupt(), "KeyboardInterrupt"),
+)
+
+
+@pytest.mark.parametrize(("odd", "reason"), ODD, ids=lambda value: type(value).__name__)
+def test_whatever_a_model_raises_is_recorded_in_one_line(
+    odd: BaseException,
+    reason: str,
+    begin: Begin,
+    fakes: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(fakes.Gaussian, "initialize", _raising(odd))
+    attempt = begin()
+    record = run_attempt(attempt)
+    assert (record.status, record.reason) == ("crashed", reason)
+    attempt.directory.write_record(record)
+    assert ingest(tmp_path, [attempt.directory.path]) == 1
+    assert list_attempts(tmp_path)[0]["reason"] == reason
+
+
+@pytest.mark.parametrize(("odd", "reason"), ODD, ids=lambda value: type(value).__name__)
+def test_whatever_a_metric_raises_costs_that_metric_alone(
+    odd: BaseException,
+    reason: str,
+    begin: Begin,
+    fakes: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fakes, "compute_failure", _raising(odd))
+    record = run_attempt(begin(metrics=("fake_nll", "fake_failure")))
+    assert record.status == "ok"
+    nll, broken = record.measurements
+    assert (nll.status, broken.status, broken.reason) == ("ok", "failed", reason)
+
+
+def test_a_metric_that_does_not_import_or_returns_nothing_fails_alone(
+    begin: Begin, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compute_failure(*_: Any) -> None: ...
+
+    monkeypatch.setattr(fakes, "compute_failure", compute_failure)
+    record = run_attempt(begin(metrics=("fake_failure",)))
+    assert "compute_failure returned None; return a list" in str(record.measurements[0].reason)
+    compute_failure.__name__ = "compute_nothing"  # what the spec refers to
+    record = run_attempt(begin(metrics=("fake_failure", "fake_nll")))
+    assert [m.status for m in record.measurements] == ["failed", "ok"]
+    assert "fakes has no 'compute_nothing'" in str(record.measurements[0].reason)
+
+
+def _raising(odd: BaseException) -> Callable[..., None]:
+    def compute_failure(*_: Any, **__: Any) -> None:
+        raise odd
+
+    return compute_failure

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from flowbench.code_hash import core_sha256
 from flowbench.store.records import AttemptRow, CurvePoint, JobRow, MeasurementRow
 
 NUM_DIMS = 64
@@ -93,6 +94,7 @@ def attempt(job_row: JobRow | None = None, number: int = 1, **fields: Any) -> At
         "data": IMAGE,
         "code_sha256": "c" * 64,
         "model_code_sha256": "c" * 64,
+        "core_code": core_sha256(),
         "provenance": {"versions": {"flowbench": "0.1.0", "torch": "2.10.0"}},
         "measurements": measurements(2.0),
     }

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from flowbench.code_hash import core_sha256
 from flowbench.errors import StoreError
 from flowbench.store.connection import database_path
 from flowbench.store.ingest import ingest
@@ -36,8 +37,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_list_has_the_documented_keys(results: Path) -> None:
     listed = list_attempts(results)
     expected = (
-        "name job_id attempt model preset dataset seed status reason device budget steps started "
-        "metrics"
+        "name job_id attempt model preset dataset seed status reason stale device budget steps "
+        "started metrics"
     )
     assert all(list(row) == expected.split() for row in listed)
     assert json.loads(json.dumps(listed, allow_nan=False)) == listed
@@ -60,6 +61,38 @@ def test_the_last_good_attempt_stands_for_its_job(results: Path) -> None:
     assert standing == {"realnvp": ("ok", 1), "glow": ("crashed", 2)}
     job_id = make.job("glow", 0).job_id
     assert [r.job.job_id for r in standing_attempts(results, [job_id])] == [job_id]
+
+
+@pytest.mark.parametrize(
+    ("codes", "standing"),
+    [
+        ("aab", 3),  # the edited code failed: the result of the former does not stand for it
+        ("aba", 1),  # the edit was taken back, and then failed
+        ("aaa", 1),
+        ("   ", 1),  # made before code was kept
+    ],
+)
+def test_a_result_of_former_code_does_not_stand_for_a_job(
+    tmp_path: Path, codes: str, standing: int
+) -> None:
+    row = make.job()
+    statuses = ("ok", "oom", "crashed")
+    for number, (code, status) in enumerate(zip(codes, statuses, strict=True), start=1):
+        hashes = {} if code == " " else {"model_code": code, "dataset_code": "d"}
+        made = make.attempt(row, number, status=status, **hashes)
+        ingest(tmp_path, [make.write(tmp_path, made)])
+    assert [r.number for r in standing_attempts(tmp_path)] == [standing]
+
+
+def test_what_another_core_made_is_stale(tmp_path: Path) -> None:
+    rows = [
+        make.attempt(make.job("a"), core_code=core_sha256()),
+        make.attempt(make.job("b"), core_code="other"),
+        make.attempt(make.job("c"), core_code=None),
+    ]
+    ingest(tmp_path, [make.write(tmp_path, row) for row in rows])
+    stale = {row["model"]: row["stale"] for row in list_attempts(tmp_path)}
+    assert stale == {"a": False, "b": True, "c": True}
 
 
 def test_the_value_on_test_is_the_one_that_is_listed(tmp_path: Path) -> None:

@@ -1,0 +1,240 @@
+"""Hashes of the code that makes a number: the core's, and that of a model, a dataset or a metric.
+
+A part's code is the files that its spec refers to, with the modules of its own package that these
+import, and so on; a plugin file's package is the folder beside it. Imports are read from the
+syntax, nothing is imported. Comments, docstrings and layout do not count. Of a package's
+``__init__.py`` what it defines counts always, what it imports only where that is asked of it: a new
+model beside a model changes nothing. Code that is imported by a computed name is not seen.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from importlib import util
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+# What can change a number. Boards, the store and the command line cannot.
+RUNNER_CODE = ("execute", "setup", "train", "measure", "kept_model")
+CORE_CODE = ("api", "data", "training", "evaluation", *(f"runner/{m}.py" for m in RUNNER_CODE))
+CORE = "flowbench"
+ALL = "*"
+
+
+class CodeHashes(BaseModel):
+    """The code of a job, each part by its own hash.
+
+    Attributes:
+        core: That of the harness, as far as it can change a number.
+        metrics: Those of its metrics, by name.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    core: str
+    model: str
+    dataset: str
+    metrics: Mapping[str, str] = {}
+
+    @property
+    def of_model(self) -> str:
+        """Hash of core and model, which a check of the model carries too."""
+        return combined(self.core, self.model)
+
+    @property
+    def of_all(self) -> str:
+        """Hash of what trained: core, model and dataset."""
+        return combined(self.core, self.model, self.dataset)
+
+
+def combined(*hashes: str) -> str:
+    """One hash of several."""
+    return hashlib.sha256(" ".join(hashes).encode()).hexdigest()
+
+
+def core_sha256() -> str:
+    """Hash of the core's code that can change a number."""
+    core = Path(__file__).parent
+    files: list[Path] = []
+    for part in CORE_CODE:
+        root = core / part
+        files += sorted(root.rglob("*.py")) if root.is_dir() else [root]
+    return combined(*(f"{path.relative_to(core).as_posix()}:{_digest(path)}" for path in files))
+
+
+def part_sha256(references: Iterable[str | None]) -> str:
+    """Hash of a part's code.
+
+    Args:
+        references: What its spec refers to, ``"module:name"`` or a module; None is passed over.
+
+    Returns:
+        SHA-256 in hex. What belongs to the core, whose hash is another, adds nothing; of a module
+        without source, such as a compiled one, the name alone counts.
+    """
+    found: dict[str, str] = {}
+    for reference in {reference for reference in references if reference is not None}:
+        module, _, name = reference.partition(":")
+        root = module.partition(".")[0]
+        if root == CORE:
+            continue
+        used = _Package(root).used_by(module, name or ALL)
+        found |= {name: _digest(path) for name, path in used.items()} or {module: ""}
+    return combined(*(f"{name}:{digest}" for name, digest in sorted(found.items())))
+
+
+class _Package:
+    """A top-level package or module, and what of it a module uses."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._folder, self._is_file = _place(root)
+        self._used: dict[str, Path] = {}
+        self._followed: set[tuple[str, str]] = set()
+
+    def used_by(self, module: str, name: str) -> dict[str, Path]:
+        """The source behind a name of a module, with all that it imports from here, by module."""
+        self._visit(module, name)
+        return self._used
+
+    def _path(self, module: str) -> Path | None:
+        """The file of a module here; None for one that is elsewhere or does not exist."""
+        top, *rest = module.split(".")
+        if top == CORE or (top != self._root and not self._is_file):
+            return None
+        bare = self._folder.joinpath(top, *rest)
+        for path in (bare / "__init__.py", bare.with_name(f"{bare.name}.py")):
+            if path.is_file():
+                return path
+        return None
+
+    def _visit(self, module: str, name: str) -> None:
+        """Adds a module of which a name, or all, is used."""
+        parents = module.split(".")[:-1]
+        for depth in range(1, len(parents) + 1):
+            self._add(".".join(parents[:depth]))
+        path = self._add(module)
+        if path is None or (module, name) in self._followed:
+            return
+        self._followed.add((module, name))
+        is_package = path.name == "__init__.py"
+        here = module if is_package else module.rpartition(".")[0]
+        imports = list(_imports(path, here))
+        # A package may lend a name from elsewhere; what it makes itself may use all its imports.
+        if is_package and name in {bound for _, _, bound in imports}:
+            imports = [found for found in imports if found[2] == name]
+        for target, original, _ in imports:
+            submodule = f"{target}.{original}"
+            if original != ALL and self._path(submodule) is not None:
+                self._visit(submodule, ALL)
+            else:
+                self._visit(target, original)
+
+    def _add(self, module: str) -> Path | None:
+        path = self._path(module)
+        if path is not None:
+            self._used[module] = path
+        return path
+
+
+def _place(root: str) -> tuple[Path, bool]:
+    """The folder that a top-level module lies in, and whether it is a single file."""
+    origin = getattr(sys.modules.get(root), "__file__", None)
+    if origin is None:
+        spec = util.find_spec(root)
+        if spec is not None and spec.origin is None and spec.submodule_search_locations:
+            return Path(next(iter(spec.submodule_search_locations))).parent, False  # a namespace
+        origin = (spec.origin if spec is not None else None) or f"nowhere/{root}.py"
+    path = Path(origin)
+    in_folder = path.name == "__init__.py"
+    return (path.parent.parent if in_folder else path.parent), not in_folder
+
+
+def _imports(path: Path, package: str) -> Iterator[tuple[str, str, str]]:
+    """What a file imports: the module, the name in it and the name that it gets; ``*`` for all."""
+    tree = _tree(path, path.stat().st_mtime_ns)
+    for node in ast.walk(tree) if tree is not None else ():
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, ALL, alias.asname or alias.name.partition(".")[0]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = package.split(".")
+                kept = parents[: len(parents) - node.level + 1]
+                base = ".".join([*kept, *([node.module] if node.module else [])])
+            for alias in node.names:
+                yield base, alias.name, alias.asname or alias.name
+
+
+@lru_cache(maxsize=4096)
+def _tree(path: Path, mtime_ns: int) -> ast.Module | None:
+    """The syntax of a file; None if it is no Python."""
+    del mtime_ns  # an edited file is another entry of the cache
+    try:
+        return ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):  # told when it is imported
+        return None
+
+
+def _digest(path: Path) -> str:
+    return _digest_of(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _digest_of(path: Path, mtime_ns: int) -> str:
+    tree = _tree(path, mtime_ns)
+    if tree is None:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    body = tree.body
+    if path.name == "__init__.py":
+        body = [node for node in body if not _only_lends(node)]
+    hasher = hashlib.sha256()
+    for text in _texts(body):
+        hasher.update(text.encode("utf-8", "surrogatepass"))
+        hasher.update(b"\0")
+    return hasher.hexdigest()
+
+
+def _only_lends(node: ast.stmt) -> bool:
+    """Whether a statement of a package's ``__init__.py`` only passes names on."""
+    if isinstance(node, ast.Assign):
+        names = {target.id for target in node.targets if isinstance(target, ast.Name)}
+        return names <= {"__all__", "__version__"} and bool(names)
+    return isinstance(node, (ast.Import, ast.ImportFrom))
+
+
+def _texts(value: object) -> Iterator[str]:
+    """The syntax as a stream of texts that all versions of Python share.
+
+    What is absent is left out: newer versions have fields that older ones lack.
+    """
+    if isinstance(value, ast.AST):
+        yield type(value).__name__
+        for name, inner in ast.iter_fields(value):
+            if inner is None or inner == [] or name in ("ctx", "kind", "type_comment"):
+                continue
+            yield name
+            yield from _texts(inner)
+    elif isinstance(value, list):
+        yield "["
+        for inner in value:
+            if not _is_bare_text(inner):
+                yield from _texts(inner)
+        yield "]"
+    else:
+        yield f"{type(value).__name__} {value!r}"
+
+
+def _is_bare_text(node: object) -> bool:
+    """Whether this is a docstring, or another string that stands alone: it does nothing."""
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )

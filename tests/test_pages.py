@@ -1,0 +1,146 @@
+"""The pages about models, boards and bits are true: what they show runs and gives what they say."""
+
+from __future__ import annotations
+
+import doctest
+import json
+import re
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from flowbench.api import MetricSettings
+from flowbench.contract import check_model
+from flowbench.leaderboard import words
+from flowbench.registry import PluginSelection, load_registry
+from flowbench.store.records import AttemptStatus
+from flowbench.suite.load import load_suite
+from flowbench.suite.schema import BoardLayout, Suite
+from tests.environments import INSTALL, make_environment, run_in
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PYTHON = re.compile(r"^```python\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
+FILE = re.compile(r"# (\w+\.py)\n")
+MODEL = re.compile(r'name="([\w-]+)"')
+
+FILES = {
+    match[1]: code
+    for code in PYTHON.findall((DOCS / "from-pytorch.md").read_text())
+    if (match := FILE.match(code))
+}
+LIBRARIES = {
+    "my_zuko.py": "zuko",
+    "my_nflows.py": "nflows",
+    "my_normflows.py": "normflows",
+    "my_freia.py": "FrEIA",
+}
+
+
+def test_every_block_of_the_modules_page_is_a_file_that_is_checked() -> None:
+    assert len(FILES) == len(PYTHON.findall((DOCS / "from-pytorch.md").read_text()))
+    assert set(FILES) == {"my_density.py", "my_layers.py", *LIBRARIES}
+
+
+@pytest.fixture
+def unloaded() -> Iterator[None]:
+    """Other tests may load files of the same names."""
+    yield
+    for name in FILES:
+        sys.modules.pop(name.removesuffix(".py"), None)
+
+
+@pytest.mark.usefixtures("unloaded")
+@pytest.mark.parametrize("name", ["my_density.py", "my_layers.py"])
+def test_a_module_keeps_the_contract(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(FILES[name])
+    (model,) = MODEL.findall(FILES[name])
+    registry = load_registry(PluginSelection(exclude=("flowbench",), files=(tmp_path / name,)))
+    report = check_model(registry, model, slow=False)
+    assert report.status == "passed", "\n".join(report.lines())
+
+
+@pytest.mark.slow
+def test_wrapped_libraries_keep_the_contract_and_get_a_row(tmp_path: Path) -> None:
+    python = make_environment(tmp_path / "env")
+    pins = ("-c", str(ROOT / "constraints.txt"))
+    run_in(tmp_path, python, *INSTALL, *pins, *LIBRARIES.values())
+    files, models = [], []
+    for name in LIBRARIES:
+        (tmp_path / name).write_text(FILES[name])
+        files += ["--plugin-file", name]
+        models += MODEL.findall(FILES[name])
+    flowbench = partial(run_in, tmp_path, python, "flowbench.cli.app")
+    report = flowbench("check", *models, *files, "--results", "results")
+    assert report.count("PASSED") == len(LIBRARIES)
+    short = ("--budget", "5steps", "--metrics", "nll", "--eval-draws", "1")
+    on = ("--models", ",".join(models), "--datasets", "two-moons", "--results", "results")
+    flowbench("run", *on, *short, *files)
+    attempts = json.loads(flowbench("results", "list", "--json", "--results", "results"))
+    found = {(row["model"], row["status"]) for row in attempts}
+    assert found == {(model, "ok") for model in models}
+
+
+def test_the_example_of_the_bits_page_gives_what_it_says() -> None:
+    results = doctest.testfile(str(DOCS / "concepts" / "bits.md"), module_relative=False)
+    assert results.attempted > 20
+    assert not results.failed
+
+
+WORDS = [words.status(status) for status in (*get_args(AttemptStatus), "failed", "unavailable")]
+
+
+@pytest.mark.parametrize("word", [word for word in WORDS if word])
+def test_every_word_in_place_of_a_number_is_explained(word: str) -> None:
+    assert f"| `{word}` |" in (DOCS / "reading-a-board.md").read_text()
+
+
+SUITE = (DOCS / "suites.md").read_text()
+
+
+@pytest.fixture
+def suite_file(tmp_path: Path) -> Path:
+    (text,) = re.findall(r"^```toml\n(.*?)^```", SUITE, flags=re.DOTALL | re.MULTILINE)
+    (tmp_path / "couplings.toml").write_text(text)
+    return tmp_path / "couplings.toml"
+
+
+def test_the_suite_of_the_page_says_what_its_comments_say(suite_file: Path) -> None:
+    suite = load_suite(suite_file)
+    assert suite.seeds == (0, 1, 2)
+    assert suite.overrides == {"realnvp.training.lr": 2e-3}
+    assert suite.protocol_on("two-moons").num_samples == 500
+    assert suite.protocol_on("pinwheel").num_samples == 1000
+
+
+def test_every_key_of_a_suite_is_on_the_page() -> None:
+    table = SUITE[SUITE.index("| Key | Is | Default |") :]
+    keys = set(Suite.model_fields) - {
+        "overrides",
+        "protocols",
+    }  # written [set], [protocols.DATASET]
+    shown = {f"[{key}]" if key in ("protocol", "board") else key for key in keys}
+    assert all(f"| `{key}` |" in table for key in shown | {"[set]", "[protocols.DATASET]"})
+    inner = set(MetricSettings.model_fields) | set(BoardLayout.model_fields)
+    assert all(f"`{key}`" in table for key in inner)
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_suites_page_run(suite_file: Path) -> None:
+    """All of them in order, with a few steps and one seed in place of a minute and three."""
+    (commands,) = re.findall(r"^```sh\n(.*?)^```", SUITE, flags=re.DOTALL | re.MULTILINE)
+    text = suite_file.read_text().replace('"60s"', '"5steps"').replace('"0-2"', '"0"')
+    suite_file.write_text(text)
+    flowbench = partial(run_in, suite_file.parent, Path(sys.executable), "flowbench.cli.app")
+    printed = [
+        flowbench(*line.removeprefix("flowbench ").split()) for line in commands.splitlines()
+    ]
+    assert len(printed) == 3
+    board = (suite_file.parent / "boards" / "couplings.md").read_text()
+    heading = next(line for line in board.splitlines() if line.startswith("| Model"))
+    assert re.findall("Two moons|Pinwheel|Size", heading) == ["Two moons", "Pinwheel", "Size"]
+    assert len(list((suite_file.parent / "results" / "runs").iterdir())) == 4
