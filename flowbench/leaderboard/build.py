@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
@@ -54,11 +54,20 @@ class _Builder:
 
         return replace(
             empty,
+            description=empty.description + self._why_empty(),
             facts=tuple(self._facts(list(rows.values()))),
             groups=tuple(replace(group, rows=of_group(group.name)) for group in empty.groups),
             notes=self._notes.letters(),
             budget=common_budget(self._frame.records),
         )
+
+    def _why_empty(self) -> str:
+        """What became of the runs of a board where none ended well."""
+        counts = Counter(record.status for record in self._frame.records)
+        if not counts or "ok" in counts:
+            return ""
+        came_to = ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
+        return f" No run ended well, so there are no values: {came_to}."
 
     def _order(self) -> list[int]:
         """The rows in order: the best first, or as they are."""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from flowbench.leaderboard import words
+from flowbench.leaderboard import words, write_boards
 from flowbench.leaderboard.evidence import Source
 from flowbench.leaderboard.publish import boards_of_records
 from flowbench.leaderboard.render import csv, html, latex, markdown, parquet, terminal
@@ -64,6 +64,18 @@ def test_every_mean_over_seeds_has_its_interval_and_n() -> None:
     assert text["fd"] == "81.6 ±63.9, n=2"
     assert text["fid"] == "12.6 ±7.0, n=2"
     assert text["num_parameters" if "params" not in text else "params"].isdigit()
+
+
+@pytest.mark.parametrize("status", ["crashed", "diverged", "oom", "timeout"])
+def test_a_board_without_values_is_written_and_says_why(status: str, tmp_path: Path) -> None:
+    good = run("glow", 0, 2.0)
+    bad = make.attempt(make.job("nice", dataset="other"), status=status, measurements=())
+    found = boards_of_records(Source(records=(good, bad)))
+    write_boards(found, tmp_path, ("html", "md", "latex", "csv", "parquet"))
+    (empty,) = (one for one in found if one.columns[0].dataset == "other")
+    for path in (tmp_path / f"{empty.slug}{suffix}" for suffix in (".html", ".md", ".tex")):
+        assert f"No run ended well, so there are no values: 1 {status}" in path.read_text()
+    assert len(list(tmp_path.glob("*.html"))) == 3
 
 
 RENDERINGS = {"csv": csv, "html": html, "latex": latex, "markdown": markdown}
