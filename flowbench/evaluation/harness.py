@@ -10,9 +10,11 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from flowbench.api.data import DataSplits, Split
@@ -25,6 +27,7 @@ from flowbench.data.preprocess import Preprocessor
 from flowbench.errors import ContractError
 from flowbench.evaluation.likelihood import evaluate_likelihood
 
+LOOK_EXAMPLES = 1000  # of validation, at most: they choose among weights and are no result
 # Each use of noise has its own stream, so that one metric's draws do not move another's.
 STREAMS = {"validation": 1, "test": 2, "train": 3, "samples": 4, "preprocess": 5, "draw": 6}
 
@@ -98,14 +101,24 @@ class Harness:
     def score(self, model: GenerativeModel) -> float:
         """Mean negative log-likelihood on validation, for choosing among weights of one model.
 
+        Of a large split the same `LOOK_EXAMPLES` examples are looked at each time.
+
         Args:
             model: The model with the weights to score, in eval mode.
 
         Returns:
             Nats per example; infinite if any example's likelihood is not finite.
         """
-        mean = float(self.evaluate(model, "validation").log_prob.mean())
+        mean = float(self.evaluate(model, "validation", self._looked_at).log_prob.mean())
         return -mean if math.isfinite(mean) else math.inf
+
+    @cached_property
+    def _looked_at(self) -> Split | None:
+        validation = self.splits.validation
+        if validation is None or len(validation) <= LOOK_EXAMPLES:
+            return validation
+        chosen = np.random.default_rng(0).permutation(len(validation))[:LOOK_EXAMPLES]
+        return validation.take(np.sort(chosen))
 
 
 def likelihood_kind(model: GenerativeModel) -> Likelihood | None:

@@ -40,4 +40,7 @@ def _time(budgets: list[str], device: str) -> str:
     hours = sum(known) / _SECONDS_AN_HOUR
     on_gpus = device == "cuda" or any(budget.gpu_hours is not None for budget in parsed)
     unit = "GPU-hours" if on_gpus else "device-hours"
-    return f"at most {hours:.3g} {unit} of training (evaluation comes on top)"
+    return (
+        f"at most {hours:.3g} {unit} of training (looks at validation come on top, about a tenth "
+        "of it, and evaluation)"
+    )

@@ -10,7 +10,7 @@ import numpy as np
 
 from flowbench.api.units import bits_per_dim
 from flowbench.data.batches import TrainBatches
-from flowbench.evaluation.harness import likelihood_kind
+from flowbench.evaluation.harness import LOOK_EXAMPLES, likelihood_kind
 from flowbench.evaluation.trained import TrainingCost
 from flowbench.runner.attempt import CHECKPOINT, CURVES, MODEL, AttemptDir
 from flowbench.runner.kept_model import COUNTS, Trained, keep_model, take_model
@@ -55,6 +55,7 @@ def train(attempt: Attempt, ground: Ground, built: Built) -> Trained:
             steps=trainer.num_steps,
             examples=trainer.num_examples,
             skipped_steps=trainer.num_skipped,
+            looks=_looks(built, trainer),
         )
     return _keep(attempt, ground, built, trainer)
 
@@ -126,6 +127,19 @@ def _take_over(attempt: Attempt, built: Built, source: AttemptDir) -> Trained:
     attempt.clock.carry(trained.cost.ledger)  # or the record would say that training was free
     attempt.note(**{name: getattr(trained, name) for name in COUNTS})
     return trained
+
+
+def _looks(built: Built, trainer: Trainer) -> dict[str, Any]:
+    """How validation was looked at, for the record."""
+    validation = built.harness.splits.validation
+    size = 0 if validation is None else len(validation)
+    return {
+        "examples": min(size, LOOK_EXAMPLES),
+        "of": size,
+        "num": trainer.looks.num,
+        "seconds": round(trainer.looks.spent_s, 3),
+        "averaged_alone": trainer.looks.averaged_alone,
+    }
 
 
 def _trained_by(attempt: Attempt, source: AttemptDir) -> None:

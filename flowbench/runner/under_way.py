@@ -34,6 +34,7 @@ class Columns(TypedDict, total=False):
     weights: Literal["raw", "ema"] | None
     best_step: int
     likelihood: dict[str, Any] | None
+    looks: dict[str, Any]
     data: dict[str, Any]
     code_sha256: str
     model_code_sha256: str

@@ -163,6 +163,9 @@ class AttemptRow(Record):
         num_parameters: Trainable parameters.
         weights: The weights that were measured: ``raw`` or ``ema``, the better on validation.
         best_step: The step they were taken at.
+        looks: How validation was looked at while it trained: ``examples`` of how many (``of``), the
+            number of looks ``num``, their ``seconds``, and whether averaged weights were scored
+            alone. None where it is not known.
         data: Facts of the data: ``modality``, ``event_shape``, ``levels`` and the sizes of the
             splits, by their names in `DatasetInfo`; ``without_spread`` names dims that were
             centred and left unscaled.
@@ -199,6 +202,7 @@ class AttemptRow(Record):
     weights: Literal["raw", "ema"] | None = None
     best_step: int | None = None
     likelihood: LikelihoodFacts | None = None
+    looks: dict[str, Any] | None = None
     data: dict[str, Any] = Field(default_factory=dict)
     code_sha256: str | None = None
     model_code_sha256: str | None = None

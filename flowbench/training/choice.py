@@ -63,18 +63,26 @@ class Choice:
         if self._average is not None:
             self._average.update()
 
-    def score(self, step: int) -> tuple[float | None, float | None]:
+    @property
+    def num_scores(self) -> int:
+        """How many weights a look scores: raw ones, and averaged ones where there are."""
+        return 1 if self._average is None else 2
+
+    def score(
+        self, step: int, *, averaged_alone: bool = False
+    ) -> tuple[float | None, float | None]:
         """Scores the present weights and keeps them if they are the best so far.
 
         Args:
             step: Optimizer steps done; before the first there is no average.
+            averaged_alone: Leave raw weights out where there is an average.
 
         Returns:
             Scores of the raw and the averaged weights, None for what cannot be scored.
         """
-        raw = self._score(self._model, "raw", step)
         if self._average is None or not step:
-            return raw, None
+            return self._score(self._model, "raw", step), None
+        raw = None if averaged_alone else self._score(self._model, "raw", step)
         return raw, self._score(self._average.model, "ema", step)
 
     def _score(self, model: GenerativeModel, weights: Weights, step: int) -> float | None:

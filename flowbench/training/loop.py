@@ -24,13 +24,12 @@ from flowbench.training.choice import Choice, Validate, Weights
 from flowbench.training.clock import Clock
 from flowbench.training.compiled import compiled_loss
 from flowbench.training.device import DelayedFlag, Device, InFlight
+from flowbench.training.looks import Looks
 from flowbench.training.observer import Observer, Preempted, ValidationPoint
 from flowbench.training.optim import GuardedStep, Schedule
 from flowbench.training.refit import Refit
 
-# Where on the way the validation split is looked at: early often, because curves bend early.
-VALIDATE_AT = (0.0, 0.02, 0.05, *(i / 20 for i in range(2, 20)))
-CHECKPOINT_FORMAT = 2
+CHECKPOINT_FORMAT = 3
 
 
 def _host_seed(seed: int, step: int) -> int:
@@ -83,7 +82,7 @@ class Trainer:
         }
         self._loss = compiled_loss(model) if training.compile else model.loss
         self._compile_pending = training.compile
-        self._num_looks = 0
+        self.looks = Looks(budget.time_limit_s(num_devices), self.choice.num_scores)
         zero = torch.zeros((), device=device.torch_device)
         self._loss_sum, self._skipped = zero.clone(), zero.clone()
         # Bad steps in a row, each group's own: one that goes on must not hide one that is lost.
@@ -205,17 +204,15 @@ class Trainer:
     # --- validation -------------------------------------------------------------------------------
 
     def _look_if_due(self, progress: float) -> None:
-        if self._num_looks < len(VALIDATE_AT) and progress >= VALIDATE_AT[self._num_looks]:
+        if self.looks.due(progress):
             self._look(progress)
-            while self._num_looks < len(VALIDATE_AT) and progress >= VALIDATE_AT[self._num_looks]:
-                self._num_looks += 1
 
     def _look(self, progress: float) -> None:
         """Scores raw and averaged weights, and keeps the better if it is the best so far."""
         self._device.synchronize()  # or steps in flight would be charged to evaluation
-        charged = self._clock.charged_s
+        charged, before = self._clock.charged_s, self._clock.ledger()["eval"]
         with self._clock.timing("eval"):
-            raw, ema = self.choice.score(self.num_steps)
+            raw, ema = self.choice.score(self.num_steps, averaged_alone=self.looks.averaged_alone)
             self._observer.validated(
                 ValidationPoint(
                     step=self.num_steps,
@@ -227,6 +224,7 @@ class Trainer:
                     ema=ema,
                 )
             )
+        self.looks.taken(progress, self._clock.ledger()["eval"] - before)
 
     def _mean_loss(self) -> float | None:
         if not self._steps_since_look:
@@ -264,7 +262,7 @@ class Trainer:
             "rng": rng_state(self._device.kind),
             "format": CHECKPOINT_FORMAT,
             "num_steps": self.num_steps,
-            "num_looks": self._num_looks,
+            "looks": self.looks.state_dict(),
             "steps_since_look": self._steps_since_look,
             # One copy to the host, in the order in which they are taken up again.
             "counters": torch.stack([self._loss_sum, self._skipped, *self._streaks]).cpu(),
@@ -293,7 +291,8 @@ class Trainer:
         self._batches.load_state(state["batches"])
         self._generator.set_state(state["generator"])
         set_rng_state(state["rng"])
-        self.num_steps, self._num_looks = state["num_steps"], state["num_looks"]
+        self.num_steps = state["num_steps"]
+        self.looks.load_state_dict(state["looks"])
         self._steps_since_look = state["steps_since_look"]
         counters = state["counters"].to(self._device.torch_device)
         self._loss_sum, self._skipped, *self._streaks = (c.clone() for c in counters)

@@ -32,7 +32,7 @@ from flowbench.api.specs import DatasetInfo
 from flowbench.data.preprocess import Preprocessor
 from flowbench.errors import ContractError
 from flowbench.evaluation.evaluate import not_applicable
-from flowbench.evaluation.harness import Harness
+from flowbench.evaluation.harness import LOOK_EXAMPLES, Harness
 from flowbench.evaluation.trained import EvaluatedModel
 from flowbench.registry import Registry
 from flowbench.registry.build import build_model, load_dataset
@@ -198,3 +198,24 @@ def test_log_prob_of_test_data_is_their_likelihood(fake_registry: Registry) -> N
     trained.tick("measuring")
     assert (len(ticks), doing) == (2, ["measuring"])
     assert (trained.weights, trained.data_sha256) == (None, "")
+
+
+def test_a_large_validation_split_is_looked_at_in_the_same_examples_each_time() -> None:
+    size = LOOK_EXAMPLES + 500
+    x = np.arange(2 * size).reshape(size, 2) % LEVELS
+    split = Split(x=x, context={"label": np.zeros(size, np.int64)})
+    few = Split(x=x[:4], context={"label": np.zeros(4, np.int64)})
+
+    def looked_at(validation: Split) -> Split | None:
+        preprocessor = Preprocessor(ConditionalConfig().preprocessing, INFO)
+        splits = DataSplits(train=few, validation=validation, test=few)
+        harness = Harness(preprocessor=preprocessor, splits=splits, settings=MetricSettings())
+        return harness._looked_at
+
+    first, again, whole = looked_at(split), looked_at(split), looked_at(few)
+    assert first is not None
+    assert again is not None
+    assert len(first) == LOOK_EXAMPLES
+    assert np.array_equal(first.x, again.x)
+    assert not np.array_equal(first.x, x[:LOOK_EXAMPLES])
+    assert whole is few

@@ -44,7 +44,8 @@ def test_a_budget_of_time_bounds_the_training(fake_registry: Registry) -> None:
     run = ready_run(fake_registry, "30min", "run", "resume", "reuse", "evaluate", "skip")
     assert estimate(run) == (
         "2 to train, 1 to evaluate, 1 cached, 1 left; "
-        "at most 1 device-hours of training (evaluation comes on top)"
+        "at most 1 device-hours of training (looks at validation come on top, about a tenth "
+        "of it, and evaluation)"
     )
 
 
@@ -68,5 +69,6 @@ def test_jobs_that_wait_for_data_are_counted_apart(fake_registry: Registry) -> N
     text = estimate(ready_run(fake_registry, "1h", "reuse", missing=3))
     assert text.splitlines() == [
         "1 cached",
-        "6 more wait for their data; at most 6 device-hours of training (evaluation comes on top)",
+        "6 more wait for their data; at most 6 device-hours of training (looks at validation come "
+        "on top, about a tenth of it, and evaluation)",
     ]

@@ -20,7 +20,8 @@ from flowbench.training.budget import Budget
 from flowbench.training.choice import Validate
 from flowbench.training.clock import Clock
 from flowbench.training.device import Device
-from flowbench.training.loop import VALIDATE_AT, Trainer
+from flowbench.training.looks import VALIDATE_AT
+from flowbench.training.loop import Trainer
 from flowbench.training.observer import Preempted, ValidationPoint
 from tests.fakes import Gan, Gaussian
 
