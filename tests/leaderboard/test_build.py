@@ -63,7 +63,7 @@ def test_every_mean_over_seeds_has_its_interval_and_n() -> None:
     text = {c.metric: cell.text for c, cell in zip(found.columns, found.cells, strict=False)}
     assert text["fd"] == "81.6 ±63.9, n=2"
     assert text["fid"] == "12.6 ±7.0, n=2"
-    assert text["num_parameters" if "params" not in text else "params"].isdigit()
+    assert "±" not in text["num_parameters"]  # a count
 
 
 @pytest.mark.parametrize("status", ["crashed", "diverged", "oom", "timeout"])
