@@ -1,12 +1,13 @@
 # Commands that do all their own set-up on a machine with Python 3.11 or newer.
 PYTHON ?= python3
+DEMO_BUDGET ?= 60s
 BIN := .venv/bin
 ANYWHERE := not gpu and not network
 
 .PHONY: demo test check test-fast test-slow coverage docs site dist benchmarks clean
 
 demo: .venv/.installed  ## train RealNVP and Glow for 60 s each, print their table, write the board
-	$(BIN)/flowbench run --models realnvp,glow
+	$(BIN)/flowbench run --models realnvp,glow --budget $(DEMO_BUDGET)
 	$(BIN)/flowbench leaderboard
 
 test: .venv/.installed-dev check  ## static checks, then all tests that need no GPU and no network

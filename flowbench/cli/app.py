@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -38,6 +41,34 @@ def _root(
     del version
 
 
+def _speak_utf8() -> None:
+    """Lets every name through: the terminal shows what its encoding can, the rest escaped.
+
+    In a locale that is not of UTF-8, Python reads names of UTF-8 as what no file of ours and no
+    database can hold; it is begun again in its UTF-8 mode.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    names = "".join([*sys.argv, str(Path.cwd()), str(Path.home())])
+    if names.isascii():
+        return
+    if sys.getfilesystemencoding() != "utf-8" and _is_utf8(os.fsencode(names)):
+        command = [sys.executable, "-X", "utf8", *sys.orig_argv[1:]]
+        os.execve(sys.executable, command, {**os.environ, "PYTHONUTF8": "1"})
+    if not _is_utf8(names.encode("utf-8", "surrogatepass")):
+        print("error: a name in the command, or this folder's, is not UTF-8", file=sys.stderr)
+        sys.exit(1)
+
+
+def _is_utf8(name: bytes) -> bool:
+    try:
+        name.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 app.command("run")(run.run)
 app.command("list")(listing.list_)
 app.command("show")(listing.show)
@@ -53,6 +84,7 @@ app.add_typer(store.app, name="store")
 
 def main() -> None:
     """Runs the command line; a user's error is one line and exit status 1."""
+    _speak_utf8()
     try:
         app()
     except FlowbenchError as exc:

@@ -143,6 +143,7 @@ def _facts(spec: DatasetSpec, data_dir: Path, manifest: Manifest | None) -> dict
         "folder": str(prepared_folder(spec, data_dir)),
         "ready": manifest is not None,
         "downloads": str(downloads) if downloads.is_dir() else None,
+        "notes": spec.notes or None,
     }
     if manifest is None:
         command = prepare_command(spec, data_dir)

@@ -60,6 +60,30 @@ class Affine:
         return (y - self._shift) / self._scale
 
 
+class Centred:
+    """Elementwise :math:`y = (x - m) / s`; a large mean is gone before anything is rounded.
+
+    Args:
+        mean: m, float64, of a shape that broadcasts to the event shape.
+        std: s, positive, likewise.
+        like: A tensor of the event shape, on the device and of the dtype to work in.
+    """
+
+    def __init__(self, mean: Tensor, std: Tensor, like: Tensor) -> None:
+        ladj = -std.log().expand(like.shape).sum()
+        self._mean, self._std, self._ladj = (
+            constant.to(like.dtype).to(like.device) for constant in (mean, std, ladj)
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Centres, then scales; ladj has shape ()."""
+        return (x - self._mean) / self._std, self._ladj
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """Undoes the scale, then the centring."""
+        return y * self._std + self._mean
+
+
 class LogitOfUnit:
     r"""Elementwise :math:`y = \log p - \log q`, :math:`p = \alpha + (1 - 2\alpha) x`, q = 1 - p.
 

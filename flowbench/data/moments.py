@@ -4,15 +4,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from flowbench.errors import DataError
+
 Per = Literal["dim", "channel", "all"]
 
 
-def moments(chunks: Iterable[Tensor], per: Per) -> tuple[Tensor, Tensor]:
+ROUNDINGS = 4  # of the largest value: a range that is no wider is rounding, not spread
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Moments of data, each of a shape that broadcasts to the event shape, in float64.
+
+    Attributes:
+        std: Population standard deviation; 1 where there is no spread, so that one can divide.
+        flat: Where there is none: the values are equal but for their rounding.
+    """
+
+    mean: Tensor
+    std: Tensor
+    flat: Tensor
+
+
+def moments(chunks: Iterable[Tensor], per: Per, resolution: float) -> Moments:
     r"""Moments over examples, and over event dims as ``per`` says.
 
     Chunks are merged by the pairwise update of Chan et al., which unlike
@@ -21,16 +41,20 @@ def moments(chunks: Iterable[Tensor], per: Per) -> tuple[Tensor, Tensor]:
     Args:
         chunks: Values, each of shape (B, *event_shape), in float64.
         per: One pair for each event dim, for each index of the first event axis, or one for all.
+        resolution: Relative rounding error of the values.
 
     Returns:
-        Mean and (population) standard deviation, of a shape that broadcasts to the event shape. A
-        spread of 0 is given as 1, so that one can divide by it.
+        The moments.
+
+    Raises:
+        DataError: A value is not finite, or a spread cannot be squared in float64.
 
     References:
         Chan et al. (1983), Algorithms for computing the sample variance,
         https://doi.org/10.1080/00031305.1983.10483115.
     """
     count, mean, sum_squares = 0, torch.zeros(()), torch.zeros(())
+    low, high = torch.tensor(math.inf), torch.tensor(-math.inf)
     for chunk in chunks:
         axes = _pooled_axes(chunk.dim(), per)
         num = math.prod(chunk.shape[axis] for axis in axes)
@@ -39,8 +63,18 @@ def moments(chunks: Iterable[Tensor], per: Per) -> tuple[Tensor, Tensor]:
         delta, total = chunk_mean - mean, count + num
         sum_squares = sum_squares + chunk_squares + delta.square() * (count * num / total)
         mean, count = mean + delta * (num / total), total
-    std = (sum_squares / count).sqrt()
-    return mean, torch.where(std > 0, std, 1.0)
+        low = torch.minimum(low, chunk.amin(dim=axes, keepdim=True)[0])
+        high = torch.maximum(high, chunk.amax(dim=axes, keepdim=True)[0])
+    flat = high - low <= ROUNDINGS * resolution * torch.maximum(high.abs(), low.abs())
+    mean = torch.where(flat, low + (high - low) / 2, mean)  # a mean of equal values is rounded
+    std = torch.where(flat, 1.0, (sum_squares / count).sqrt())
+    if not bool((mean.isfinite() & std.isfinite() & (std > 0)).all()):
+        raise DataError(
+            f"no mean and spread can be had of the training data, whose values go from "
+            f"{float(low.min()):g} to {float(high.max()):g}; give finite values of magnitudes from "
+            "1e-150 to 1e150"
+        )
+    return Moments(mean, std, flat)
 
 
 def _pooled_axes(num_axes: int, per: Per) -> tuple[int, ...]:

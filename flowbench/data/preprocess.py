@@ -3,6 +3,9 @@
 A model's config names the steps; they run here and nowhere else, so that every row of a board
 accounts for dequantization and scaling in the same way. ``forward`` maps raw data to the model's
 space.
+
+Real-valued data are worked on in float64 until they are centred and scaled: in float32 a large mean
+leaves no digits to what varies around it. Levels are small integers, which float32 holds.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,11 +28,13 @@ from flowbench.api.preprocessing import (
 )
 from flowbench.api.specs import DatasetInfo
 from flowbench.data.compatibility import check_steps, scale_per_level
-from flowbench.data.elementwise import Affine, Elementwise, LogitOfUnit
+from flowbench.data.elementwise import Affine, Centred, Elementwise, LogitOfUnit
 from flowbench.data.moments import moments
 from flowbench.errors import ConfigError, DataError, ShapeError
 
 FIT_CHUNK = 4096  # examples held in float64 at a time while statistics are fitted
+STATISTICS = ("mean", "std", "flat")  # of a `Standardise` step, as `Moments` holds them
+NUM_NAMED = 16  # dims without spread that are named at most
 FIT_SEED = 0  # noise behind the statistics: the same for every job, whatever its seed
 
 
@@ -38,7 +44,7 @@ class Restored:
 
     Attributes:
         raw: Raw values, shape (B, *event_shape): uint8 (int32 above 256 levels) for data of K
-            levels, floats otherwise. A non-finite value becomes level 0, or stays as it is in
+            levels, float64 otherwise. A non-finite value becomes level 0, or stays as it is in
             real-valued data.
         num_clipped: Finite values that fell outside the levels; 0 for real-valued data.
         num_nonfinite: Values that were not finite.
@@ -54,7 +60,7 @@ class Preprocessor:
 
     Args:
         device: Where tensors are worked on.
-        dtype: float32, or float64 for tests and reference values.
+        dtype: What the model computes in: float32, or float64 for tests and reference values.
 
     Raises:
         ConfigError: The steps do not fit one another or the dataset.
@@ -72,27 +78,52 @@ class Preprocessor:
         self._info = info
         self._device = torch.device(device)
         self._dtype = dtype
+        self._place, self._precision = self._device, dtype  # where, and in what, steps are computed
+        if info.levels is None:
+            self._precision = torch.float64
+            if self._device.type == "mps":  # which holds no float64
+                self._place = torch.device("cpu")
         self._levels = info.levels or 0  # 0 is never used: check_steps refuses what needs levels
         self._dequantizes = isinstance(config.noise, UniformDequantization)
         self._statistics: dict[str, Tensor] = {}
-        self._bijections = self._build(self._device, dtype)
+        self._bijections = self._build(self._place, self._precision)
 
     def fit(self, train: Split) -> None:
         """Fits the statistics of every `Standardise` step, in float64 on the CPU.
 
         They are those of the values as they stand at that step, noise included (drawn from a
         fixed seed): a pixel that never changes gets the spread of its dequantization noise, not
-        a spread of 0. A real-valued dim without any spread is only centred.
+        a spread of 0. A real-valued dim whose values are equal but for their rounding has no
+        spread: it is centred and left unscaled, and `without_spread` says so.
 
         Args:
             train: The training split, the validation part already taken off.
+
+        Raises:
+            DataError: The values have no mean or spread in float64.
         """
+        raw = train.x.dtype
+        rounded = raw.kind == "f" and self._config.noise is None
+        resolution = float(np.finfo(raw if rounded else np.float64).eps)
         for position, step in enumerate(self._config.bijections):
             if isinstance(step, Standardise):
-                mean, std = moments(self._values_before(position, train), step.per)
-                self._statistics[f"bijections.{position}.mean"] = mean
-                self._statistics[f"bijections.{position}.std"] = std
-        self._bijections = self._build(self._device, self._dtype)
+                fitted = moments(self._values_before(position, train), step.per, resolution)
+                for name, value in zip(STATISTICS, vars(fitted).values(), strict=True):
+                    self._statistics[f"bijections.{position}.{name}"] = value
+        self._bijections = self._build(self._place, self._precision)
+
+    @property
+    def without_spread(self) -> str | None:
+        """Which parts of the data are centred and left unscaled, in words; None if none are."""
+        for position, step in enumerate(self._config.bijections):
+            flat = self._statistics.get(f"bijections.{position}.flat")
+            if isinstance(step, Standardise) and flat is not None and bool(flat.any()):
+                indices = flat.flatten().nonzero()[:, 0].tolist()
+                shown = ", ".join(map(str, indices[:NUM_NAMED]))
+                more = ", ..." if len(indices) > NUM_NAMED else ""
+                unit = {"dim": "dims", "channel": "channels", "all": "parts"}[step.per]
+                return f"{len(indices)} of {flat.numel()} {unit}: {shown}{more}"
+        return None
 
     def forward(self, raw: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """Maps raw values to the model's space.
@@ -104,6 +135,7 @@ class Preprocessor:
         Returns:
             y, shape (B, *event_shape), and ladj, shape (B,), in nats summed over event dims: what
             is added to the model's log-density of y to give that of the (dequantized) raw values.
+            Both are of the preprocessor's dtype.
             For a model of discrete support, the levels as int64 and a ladj of 0.
 
         Raises:
@@ -114,13 +146,14 @@ class Preprocessor:
                 f"raw values have shape {tuple(raw.shape)}, "
                 f"{self._info.name!r} needs (B, {', '.join(map(str, self._info.event_shape))})"
             )
-        raw = raw.to(self._device)
+        raw = raw.to(self._place)
         if self._config.support == "discrete":
             return raw.long(), torch.zeros(len(raw), dtype=self._dtype, device=self._device)
-        y, ladj = self._add_noise(raw.to(self._dtype), generator), self._zero
+        y, ladj = self._add_noise(raw.to(self._precision), generator), self._zero
         for bijection in self._require_fitted():
             y, step_ladj = bijection.forward(y)
             ladj = ladj + step_ladj
+        y, ladj = (value.to(self._dtype).to(self._device) for value in (y, ladj))
         return y, ladj.expand(len(raw))
 
     def inverse(self, y: Tensor) -> Restored:
@@ -135,7 +168,8 @@ class Preprocessor:
         Returns:
             The raw values, and how many had to be clipped or were not finite.
         """
-        raw = y = y.to(self._dtype) if y.is_floating_point() else y
+        y = y.to(self._place)
+        raw = y = y.to(self._precision) if y.is_floating_point() else y
         for bijection in reversed(self._require_fitted()):
             raw = bijection.inverse(raw)
         finite = y.isfinite() & raw.isfinite()
@@ -154,8 +188,8 @@ class Preprocessor:
         """The fitted statistics.
 
         Returns:
-            ``bijections.<position>.mean`` and ``.std`` of each `Standardise` step, in float64 on
-            the CPU, of a shape that broadcasts to the event shape.
+            ``bijections.<position>.mean``, ``.std`` and ``.flat`` of each `Standardise` step, in
+            float64 (a bool for ``flat``) on the CPU, of a shape that broadcasts to the event shape.
         """
         return dict(self._statistics)
 
@@ -168,21 +202,22 @@ class Preprocessor:
         Raises:
             ConfigError: The state belongs to another config.
         """
-        if set(state) != set(self._statistic_names()):
+        required, optional = self._statistic_names("mean", "std"), self._statistic_names("flat")
+        if not set(required) <= set(state) <= {*required, *optional}:
             raise ConfigError(
                 f"preprocessing state holds {sorted(state)}, this configuration needs "
-                f"{self._statistic_names()}; load the checkpoint with the configuration it was "
+                f"{required}; load the checkpoint with the configuration it was "
                 "trained with"
             )
-        self._statistics = {name: value.cpu().double() for name, value in state.items()}
-        self._bijections = self._build(self._device, self._dtype)
+        self._statistics = {name: value.cpu() for name, value in state.items()}
+        self._bijections = self._build(self._place, self._precision)
 
-    def _statistic_names(self) -> list[str]:
+    def _statistic_names(self, *statistics: str) -> list[str]:
         return [
             f"bijections.{position}.{statistic}"
             for position, step in enumerate(self._config.bijections)
             if isinstance(step, Standardise)
-            for statistic in ("mean", "std")
+            for statistic in statistics
         ]
 
     def _build(self, device: torch.device, dtype: torch.dtype) -> list[Elementwise]:
@@ -209,6 +244,9 @@ class Preprocessor:
         std = self._statistics.get(f"bijections.{position}.std")
         if mean is None or std is None:
             return None
+        mean, std = mean.double(), std.double()
+        if self._info.levels is None:
+            return Centred(mean, std, like)
         return Affine(1.0 / std, -mean / std, like)
 
     def _require_fitted(self) -> list[Elementwise]:
@@ -226,8 +264,10 @@ class Preprocessor:
         if isinstance(noise, GaussianNoise):
             # Papers give sigma for levels that span [-1, 1]; one unit there is (K - 1) / 2 levels.
             unit = 1.0 if self._info.levels is None else (self._info.levels - 1) / 2
-            epsilon = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-            return x + noise.sigma * unit * epsilon
+            where = self._device if generator is None else generator.device
+            dtype = torch.float32 if where.type == "mps" else x.dtype
+            epsilon = torch.randn(x.shape, generator=generator, device=where, dtype=dtype)
+            return x + noise.sigma * unit * epsilon.to(x.device)
         return x
 
     def _quantize(self, raw: Tensor) -> Tensor:

@@ -163,7 +163,7 @@ class AttemptDir:
             The status to record; None if it did not ask.
         """
         try:
-            text = (self.path / STOP).read_text().strip()
+            text = (self.path / STOP).read_text(encoding="utf-8").strip()
         except OSError:
             return None
         return "timeout" if text == "timeout" else "killed" if text == "killed" else "preempted"
@@ -186,7 +186,7 @@ class AttemptDir:
             Its points in order.
         """
         try:
-            lines = (self.path / CURVES).read_text().splitlines()
+            lines = (self.path / CURVES).read_text(encoding="utf-8").splitlines()
         except OSError:
             return []
         return [CurvePoint.model_validate_json(line) for line in lines]
@@ -208,7 +208,7 @@ class ResultsDir:
         try:
             self.runs.mkdir(parents=True, exist_ok=True)
             probe = self.runs / f".probe-{os.getpid()}"
-            probe.write_text("")
+            probe.touch()
             probe.unlink()
         except OSError as exc:
             raise StoreError(

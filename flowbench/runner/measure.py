@@ -16,7 +16,7 @@ from flowbench.evaluation.values import failed_value
 from flowbench.runner.attempt import GRID, LIKELIHOODS, SAMPLES
 from flowbench.runner.grid import sample_grid
 from flowbench.runner.kept_model import Trained
-from flowbench.runner.setup import Built, Ground
+from flowbench.runner.setup import Built, Ground, note_preprocessing
 from flowbench.runner.under_way import Attempt
 from flowbench.store.attempt_files import first_line
 from flowbench.store.records import MeasurementRow
@@ -33,6 +33,7 @@ def measure(attempt: Attempt, ground: Ground, built: Built, trained: Trained) ->
     Raises:
         Preempted: It was asked to stop.
     """
+    note_preprocessing(attempt, built.harness.preprocessor)  # a resumed attempt has it only now
     model = EvaluatedModel(built.model, built.harness, trained.cost, trained.weights)
     _compute_metrics(attempt, ground, built, model)
     _keep_likelihoods(attempt, model)

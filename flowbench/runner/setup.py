@@ -95,6 +95,7 @@ def build(attempt: Attempt, ground: Ground) -> Built:
     preprocessor = Preprocessor(model.config.preprocessing, data.info, device.torch_device)
     if attempt.source is None:  # else its state, these statistics among it, replaces all of this
         preprocessor.fit(data.splits.train)
+        note_preprocessing(attempt, preprocessor)
         _initialize(model, preprocessor, ground, job.seed)
     kind = likelihood_kind(model)
     attempt.note(
@@ -148,6 +149,13 @@ def plugin_selection(order: WorkOrder) -> PluginSelection:
         exclude=order.plugins_excluded,
         files=tuple(Path(name) for name in order.plugin_files),
     )
+
+
+def note_preprocessing(attempt: Attempt, preprocessor: Preprocessor) -> None:
+    """Notes among the facts of the data what the preprocessing could not scale."""
+    if preprocessor.without_spread is not None:
+        facts = {**attempt.known["data"], "without_spread": preprocessor.without_spread}
+        attempt.note(data=facts)
 
 
 def data_facts(info: DatasetInfo) -> dict[str, Any]:

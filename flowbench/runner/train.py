@@ -183,7 +183,7 @@ class Watch:
             **scores,
         )
         path = self._attempt.directory.path / CURVES
-        lines = path.read_text() if path.exists() else ""
+        lines = path.read_text(encoding="utf-8") if path.exists() else ""
         line = row.model_dump_json(exclude_none=True)
         self._attempt.directory.write(CURVES, f"{lines}{line}\n")
 

@@ -102,7 +102,7 @@ def write_check(results: Path, row: CheckRow) -> None:
     part = path.with_suffix(f".{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(row.model_dump_json(indent=1))
+        part.write_text(row.model_dump_json(indent=1), encoding="utf-8")
         part.replace(path)
     except OSError as exc:
         raise StoreError(

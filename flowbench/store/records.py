@@ -167,7 +167,8 @@ class AttemptRow(Record):
             number of looks ``num``, their ``seconds``, and whether averaged weights were scored
             alone. None where it is not known.
         data: Facts of the data: ``modality``, ``event_shape``, ``levels`` and the sizes of the
-            splits, by their names in `DatasetInfo`.
+            splits, by their names in `DatasetInfo`; ``without_spread`` names dims that were
+            centred and left unscaled.
         code_sha256: Hash of the code that trained: core, model and dataset.
         model_code_sha256: Hash of core and model alone: a check of the model has the same. None in
             records made before it was kept, as are the three below.

@@ -110,7 +110,9 @@ class Device:
             return None
         command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+            done = subprocess.run(
+                command, capture_output=True, encoding="utf-8", check=True, timeout=20
+            )
         except (OSError, subprocess.SubprocessError):
             return None
         return done.stdout.split("\n")[0].strip() or None

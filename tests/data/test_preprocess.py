@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from flowbench.api import (
     DatasetInfo,
@@ -289,7 +291,7 @@ def test_real_values_come_back_as_floats() -> None:
     raw = torch.randn(8, *SHAPE, generator=generator())
     y, _ = preprocessor.forward(raw, None)
     restored = preprocessor.inverse(y)
-    torch.testing.assert_close(restored.raw, raw)
+    torch.testing.assert_close(restored.raw, raw.double(), rtol=1e-5, atol=1e-6)
     assert restored.num_clipped == 0
 
 
@@ -398,3 +400,130 @@ def test_the_state_of_another_config_is_refused() -> None:
     other = Preprocessor(Preprocessing(bijections=(Scale(), Standardise())), info(256))
     with pytest.raises(ConfigError, match="with the configuration it was trained with"):
         other.load_state_dict(state)
+
+
+def columns(kind: str, num: int = 4000) -> np.ndarray:
+    """Two columns: N(0, 1) in the first, and in the second what ``kind`` says."""
+    x = np.random.default_rng(2).standard_normal((num, 2))
+    match kind:
+        case "constant 0.1":
+            x[:, 1] = 0.1
+        case "constant 1234.567 in float32":
+            x[:, 1] = 1234.567
+            return x.astype(np.float32)
+        case "rounding of 1e8 alone":
+            x[:, 1] = np.where(x[:, 1] > 0, 1e8, np.nextafter(1e8, 2e8))
+        case "rounding in float32 alone":
+            x = x.astype(np.float32)
+            x[:, 1] = np.where(x[:, 1] > 0, np.float32(0.1), np.nextafter(np.float32(0.1), 1))
+        case "constant 0":
+            x[:, 1] = 0
+        case "constant -1e30":
+            x[:, 1] = -1e30
+        case other:
+            pytest.fail(f"no column {other}")
+    return x
+
+
+def vectors() -> DatasetInfo:
+    return DatasetInfo(
+        name="vectors",
+        modality="vector",
+        event_shape=(2,),
+        levels=None,
+        num_train=4000,
+        num_validation=2,
+        num_test=2,
+    )
+
+
+def standard_normal_nll(x: np.ndarray, step: Standardise) -> tuple[float, Preprocessor]:
+    """Nats under N(0, 1) in the model's space, as a model in float32 has them."""
+    preprocessor = Preprocessor(Preprocessing(bijections=(step,)), vectors())
+    preprocessor.fit(Split(x=x))
+    y, ladj = preprocessor.forward(torch.from_numpy(x), None)
+    assert (y.dtype, ladj.dtype) == (torch.float32, torch.float32)
+    log_prob = -0.5 * (y.double().square() + math.log(2 * math.pi)).sum(1) + ladj.double()
+    return -float(log_prob.mean()), preprocessor
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "constant 0.1",
+        "constant 1234.567 in float32",
+        "rounding of 1e8 alone",
+        "rounding in float32 alone",
+        "constant 0",
+        "constant -1e30",
+    ],
+)
+def test_a_column_without_spread_is_centred_and_left_unscaled(kind: str) -> None:
+    x = columns(kind)
+    nll, preprocessor = standard_normal_nll(x, Standardise(per="dim"))
+    entropy = 0.5 * (math.log(2 * math.pi) + 1) + math.log(x[:, 0].astype(np.float64).std())
+    assert nll == pytest.approx(entropy + 0.5 * math.log(2 * math.pi), abs=1e-6)
+    assert preprocessor.without_spread == "1 of 2 dims: 1"
+    again = Preprocessor(Preprocessing(bijections=(Standardise(per="dim"),)), vectors())
+    again.load_state_dict(preprocessor.state_dict())
+    assert again.without_spread == "1 of 2 dims: 1"
+
+
+@pytest.mark.parametrize("step", [Standardise(per=per) for per in ("dim", "channel", "all")])
+@pytest.mark.parametrize(
+    ("scale", "shift", "dtype", "within"),
+    [
+        (1.0, 1e4, np.float64, 1e-6),
+        (1.0, 1e6, np.float64, 1e-6),
+        (1.0, 1e8, np.float64, 1e-6),
+        (1.0, -1e12, np.float64, 1e-4),
+        (1.0, 1e4, np.float32, 1e-3),  # what float32 data themselves have lost
+        (1.0, 1e6, np.float32, 1e-2),
+        (1e-30, 0.0, np.float64, 1e-4),
+        (1e30, 0.0, np.float64, 1e-4),
+        (1e30, 0.0, np.float32, 1e-4),
+        (1e-30, 1e-24, np.float64, 1e-4),
+        (1e100, 1e108, np.float64, 1e-4),
+    ],
+)
+def test_shift_and_scale_change_a_density_by_what_they_must(
+    step: Standardise, scale: float, shift: float, dtype: type, within: float
+) -> None:
+    z = np.random.default_rng(2).standard_normal((4000, 2))
+    expected = standard_normal_nll(z, step)[0] + 2 * math.log(scale)
+    x: NDArray[Any] = (z * scale + shift).astype(dtype)
+    nll, preprocessor = standard_normal_nll(x, step)
+    assert nll == pytest.approx(expected, abs=within)
+    assert preprocessor.without_spread is None
+    y, _ = preprocessor.forward(torch.from_numpy(x), None)
+    restored = preprocessor.inverse(y).raw.numpy()
+    assert np.abs(restored - x).max() < 1e-6 * scale * np.abs(z).max() + 1e-15 * abs(shift)
+
+
+def test_integers_given_as_floats_are_as_real_as_others() -> None:
+    counts = np.random.default_rng(0).poisson(50, (4000, 2))
+    floats, _ = standard_normal_nll(counts + 2.0**40, Standardise())
+    integers, _ = standard_normal_nll(counts, Standardise())
+    assert floats == pytest.approx(integers, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "value", [math.nan, math.inf, -math.inf, 1e200, 1e-200], ids=lambda value: f"{value:g}"
+)
+def test_values_without_moments_are_refused(value: float) -> None:
+    x = np.zeros((8, 2))
+    x[::2, 1] = value
+    preprocessor = Preprocessor(Preprocessing(bijections=(Standardise(),)), vectors())
+    with pytest.raises(DataError, match="no mean and spread can be had") as refused:
+        preprocessor.fit(Split(x=x))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_state_of_before_spread_was_noted_is_read() -> None:
+    fresh = fitted(Preprocessing(bijections=(Standardise(),)), None)
+    state = {name: v for name, v in fresh.state_dict().items() if not name.endswith("flat")}
+    again = Preprocessor(Preprocessing(bijections=(Standardise(),)), info(None))
+    again.load_state_dict(state)
+    raw = torch.randn(8, *SHAPE, generator=generator())
+    assert torch.equal(fresh.forward(raw, None)[0], again.forward(raw, None)[0])
+    assert again.without_spread is None

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from flowbench.api import DatasetInfo, Likelihood, ModelConfig
+from flowbench.api import DatasetInfo, DataSplits, Likelihood, ModelConfig, Split
 from flowbench.api.protocol import MAX_SEED
 from flowbench.registry import PluginSelection, Registry, load_registry
 from flowbench.registry.code import job_code
@@ -203,6 +203,25 @@ def test_what_a_seed_does_not_train_still_spreads_over_seeds(
     assert len(set(measured)) == 6
 
 
+def test_the_record_names_what_has_no_spread(
+    begin: Begin, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_a_constant(data_dir: Path) -> DataSplits:
+        x = np.random.default_rng(1).normal(2.0, 3.0, size=(600, 2))
+        x[:, 1] = 0.1
+        return DataSplits(train=Split(x=x[:400]), test=Split(x=x[400:]))
+
+    monkeypatch.setattr(fakes, "load_vectors", with_a_constant)
+    standardised = {"fake-gaussian.preprocessing.bijections": [{"kind": "standardise"}]}
+    first = begin(datasets=("fake-vectors",), overrides=standardised)
+    execute(first)
+    assert first.known["data"]["without_spread"] == "1 of 2 dims: 1"
+    assert first.known["data"]["num_test"] == 200
+    again = begin(resume=first.directory, datasets=("fake-vectors",), overrides=standardised)
+    execute(again)
+    assert again.known["data"] == first.known["data"]
+
+
 def test_a_failed_attempt_knows_how_far_it_came(begin: Begin) -> None:
     attempt = begin(models=("fake-crash",))
     with pytest.raises(ValueError, match="breaks in its loss"):
@@ -347,7 +366,7 @@ def test_a_metric_that_does_not_import_or_returns_nothing_fails_alone(
     compute_failure.__name__ = "compute_nothing"  # what the spec refers to
     record = run_attempt(begin(metrics=("fake_failure", "fake_nll")))
     assert [m.status for m in record.measurements] == ["failed", "ok"]
-    assert "has no attribute 'compute_nothing'" in str(record.measurements[0].reason)
+    assert "fakes has no 'compute_nothing'" in str(record.measurements[0].reason)
 
 
 def _raising(odd: BaseException) -> Callable[..., None]:

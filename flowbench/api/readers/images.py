@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 PIECE = 256  # images decoded at a time
+MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"})
+MAX_16_BIT = 2**16 - 1
 THREADS = 4  # Pillow decodes outside Python's lock
 
 
@@ -26,7 +28,7 @@ def read_images(
     size: int,
     prepare: Callable[[Image], Image] = lambda image: image,
 ) -> Iterator[NDArray[np.uint8]]:
-    """Decodes images in the order of their names.
+    """Decodes images in the order of their names, by the rules of `as_rgb`.
 
     Args:
         names: Which, in order.
@@ -45,10 +47,11 @@ def read_images(
 
         try:
             with Image.open(io.BytesIO(data)) as opened:
-                image = prepare(opened.convert("RGB"))
+                image = prepare(as_rgb(opened))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as exc:
             raise DataError(
-                f"{name!r} in {archive.path} cannot be read as an image: {exc}"
+                f"{name!r} in {archive.path} cannot be read as an image: {exc}; mend it or take "
+                "it away"
             ) from exc
         if image.size != (size, size):
             raise DataError(
@@ -62,6 +65,46 @@ def read_images(
             some = names[start : start + PIECE]
             # An archive is read by this thread alone.
             yield np.stack(list(pool.map(decode, some, [archive.read(name) for name in some])))
+
+
+def as_rgb(image: Image) -> Image:
+    """An opened image as 8-bit RGB, turned as its EXIF orientation says.
+
+    - Grey, two-coloured and palette images keep what they show, CMYK and YCbCr are converted by
+      their formulas; colour profiles are not applied.
+    - Of 16 bits the upper 8 are taken (``v >> 8``).
+    - What is transparent is laid on white.
+    - Of several frames the first is taken.
+
+    Args:
+        image: As Pillow opened it.
+
+    Returns:
+        The image.
+
+    Raises:
+        ValueError: Its mode has no such rule (32-bit integers, floating point, Lab, HSV).
+
+    Example:
+        >>> from PIL import Image
+        >>> as_rgb(Image.new("RGBA", (1, 1), (0, 0, 0, 0))).getpixel((0, 0))
+        (255, 255, 255)
+    """
+    from PIL import Image, ImageOps
+
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in (None, "PNG")):
+        grey = np.asarray(image)
+        if grey.min() < 0 or grey.max() > MAX_16_BIT:
+            raise ValueError(f"values from {grey.min()} to {grey.max()} are not 16-bit grey")
+        return Image.fromarray((grey >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode not in MODES:
+        raise ValueError(f"mode {image.mode} has no rule for becoming 8-bit RGB; convert it first")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
 
 
 def center_square(image: Image, size: int) -> Image:

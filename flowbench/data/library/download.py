@@ -172,7 +172,7 @@ def _open(url: str, part: Path, file: RemoteFile) -> Any:
     here = part.stat().st_size if part.is_file() else 0
     validator = _validator_file(part)
     if here and validator.is_file():
-        headers |= {"Range": f"bytes={here}-", "If-Range": validator.read_text()}
+        headers |= {"Range": f"bytes={here}-", "If-Range": validator.read_text(encoding="utf-8")}
     elif here and (file.sha256 or file.md5):  # pieces of two versions would not pass the check
         headers["Range"] = f"bytes={here}-"
     if not url.startswith(("https://", "http://")):
@@ -197,7 +197,7 @@ def _start(response: Any, part: Path) -> int:
     """Where the body begins in the file; a server may ignore that only the rest was asked for."""
     validator = response.headers.get("ETag") or response.headers.get("Last-Modified")
     if validator and not validator.startswith("W/"):
-        _validator_file(part).write_text(validator)
+        _validator_file(part).write_text(validator, encoding="utf-8")
     if response.status != http.client.PARTIAL_CONTENT:
         return 0
     start = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))

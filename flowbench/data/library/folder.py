@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 PREFIX = "folder:"
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+RULES = 2  # version of how images become arrays; see flowbench.api.readers.as_rgb
+OUTSIDE = "images outside the folders of the splits"
 TEST_EVERY = 10  # without splits of its own, every tenth image by sorted path is a test image
 SPLIT_FOLDERS: dict[SplitName, tuple[str, ...]] = {
     "train": ("train",),
@@ -36,11 +39,13 @@ class ImageFolder:
         path: The folder, absolute.
         size: Height and width of the images once they are cropped and scaled.
         splits: Paths of the images of each split, relative to the folder, sorted.
+        unused: How many other files it holds, by why they are not used.
     """
 
     path: Path
     size: int
     splits: Mapping[SplitName, tuple[str, ...]]
+    unused: Mapping[str, int]
 
 
 def is_folder(name: str) -> bool:
@@ -80,14 +85,24 @@ def folder_spec(name: str) -> DatasetSpec:
         summary=f"images of a folder at {folder.size}x{folder.size} pixels",
         licence="that of the images",
         notes=(
-            "The middle square of each image in RGB, scaled down bilinearly with antialiasing. "
+            "The middle square of each image in 8-bit RGB (16 bit as v >> 8, turned by EXIF, laid "
+            "on white where transparent, the first of several frames), scaled down bilinearly with "
+            "antialiasing. "
             + (
                 "The splits are its subfolders."
                 if _has_split_folders(folder.path)
                 else f"Every {TEST_EVERY}th image by sorted path is a test image."
             )
+            + _unused_in_words(folder.unused)
         ),
     )
+
+
+def _unused_in_words(unused: Mapping[str, int]) -> str:
+    if not unused:
+        return ""
+    counts = ", ".join(f"{num} {why}" for why, num in sorted(unused.items()))
+    return f" Not used: {sum(unused.values())} files ({counts})."
 
 
 def folder_converter(
@@ -129,7 +144,12 @@ def _parse(name: str) -> ImageFolder:
     path = Path(path_text).expanduser().resolve()
     if not path.is_dir():
         raise DataError(f"dataset {name!r}: there is no folder {path}; give a folder of images")
-    return ImageFolder(path, int(size), _splits(path))
+    images, unused = _images(path)
+    splits = _splits(path, images)
+    strangers = len(images) - sum(map(len, splits.values()))
+    if strangers:
+        unused[OUTSIDE] = strangers
+    return ImageFolder(path, int(size), splits, unused)
 
 
 def _has_split_folders(path: Path) -> bool:
@@ -138,8 +158,7 @@ def _has_split_folders(path: Path) -> bool:
     )
 
 
-def _splits(path: Path) -> dict[SplitName, tuple[str, ...]]:
-    images = _images(path)
+def _splits(path: Path, images: list[str]) -> dict[SplitName, tuple[str, ...]]:
     if _has_split_folders(path):
         tops = {name: split for split, names in SPLIT_FOLDERS.items() for name in names}
         grouped: dict[SplitName, list[str]] = {}
@@ -162,17 +181,52 @@ def _splits(path: Path) -> dict[SplitName, tuple[str, ...]]:
     return splits
 
 
-def _images(path: Path) -> list[str]:
-    found = []
-    for folder, _, names in os.walk(path):
-        inside = Path(folder).relative_to(path)
-        found += [(inside / n).as_posix() for n in names if Path(n).suffix.lower() in SUFFIXES]
-    return sorted(found)
+def _images(path: Path) -> tuple[list[str], Counter[str]]:
+    """Paths of the images, sorted, and how many files are not used, by why.
+
+    Links are followed, each folder once, so that links in a circle come to an end.
+    """
+    found: list[str] = []
+    unused: Counter[str] = Counter()
+    seen: set[Path] = set()
+    for top, folders, names in os.walk(path, followlinks=True):
+        folder = Path(top)
+        real = folder.resolve()
+        if real in seen:
+            unused["in a folder that was read already, by another link"] += len(names)
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        for name in names:
+            why = _why_unused(folder / name)
+            if why is None:
+                found.append((folder.relative_to(path) / name).as_posix())
+            else:
+                unused[why] += 1
+    return sorted(found), unused
+
+
+def _why_unused(file: Path) -> str | None:
+    """Why a file cannot be an image; None if it can."""
+    try:
+        file.name.encode("utf-8")
+    except UnicodeEncodeError:
+        return "with a name that is not UTF-8"
+    if file.name.startswith("._"):
+        return "of macOS beside others (._)"
+    if file.suffix.lower() not in SUFFIXES:
+        return f"not of the kinds {', '.join(sorted(SUFFIXES))}"
+    try:
+        empty = file.stat().st_size == 0
+    except OSError:
+        return "that cannot be reached (broken links)"
+    return "empty" if empty else None
 
 
 def _digest(folder: ImageFolder) -> str:
-    """Changes when an image is added, removed or written anew."""
-    facts = [str(folder.path), folder.size]
+    """Changes when an image is added, removed or written anew, and with the rules of decoding."""
+    facts = [RULES, str(folder.path), folder.size]
     for split, names in folder.splits.items():
         for name in names:
             stat = (folder.path / name).stat()

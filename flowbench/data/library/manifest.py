@@ -98,7 +98,7 @@ class Manifest(BaseModel):
     def write(self, folder: Path) -> None:
         """Writes it into the folder of a prepared dataset."""
         partial = folder / f".{MANIFEST}.part"
-        partial.write_text(self.model_dump_json(indent=1) + "\n")
+        partial.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
         partial.replace(folder / MANIFEST)
 
 

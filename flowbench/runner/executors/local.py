@@ -41,7 +41,12 @@ class LocalExecutor(Executor):
 
     def launch(self, folder: Path, slot: Slot) -> _ProcessGroup:
         """Starts a worker in a process group of its own; see `Executor.launch`."""
-        environment = {**os.environ, "OMP_NUM_THREADS": str(slot.num_threads), **slot.environment}
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": str(slot.num_threads),
+            "PYTHONIOENCODING": "utf-8:backslashreplace",  # of the log, whatever the locale
+            **slot.environment,
+        }
         command = [sys.executable, "-m", "flowbench.runner.worker", str(folder)]
         with (folder / LOG).open("ab") as log:
             process = subprocess.Popen(

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from flowbench.api.readers import Archive, center_square, open_archive, read_images
+from flowbench.api.readers import Archive, as_rgb, center_square, open_archive, read_images
 from flowbench.errors import DataError
 
 
@@ -58,3 +58,76 @@ def test_the_middle_square_is_cropped_before_it_is_scaled() -> None:
 def test_an_image_smaller_than_the_square_is_refused() -> None:
     with pytest.raises(ValueError, match="3x8 is smaller than 4x4"):
         center_square(Image.new("RGB", (3, 8)), 4)
+
+
+def grey16(dtype: str, mode: str) -> Image.Image:
+    values = np.array([[0, 255, 256], [32768, 65280, 65535]], dtype=dtype)
+    return Image.frombytes(mode, (3, 2), values.tobytes())
+
+
+@pytest.mark.parametrize(
+    ("dtype", "mode"), [("<u2", "I;16"), (">u2", "I;16B"), ("<i4", "I")], ids=lambda v: v
+)
+def test_of_16_bits_the_upper_8_are_taken(dtype: str, mode: str) -> None:
+    rgb = np.asarray(as_rgb(grey16(dtype, mode)))
+    assert rgb[..., 0].tolist() == [[0, 0, 1], [128, 255, 255]]
+    assert (rgb == rgb[..., :1]).all()
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "expected"),
+    [
+        ("1", 1, (255, 255, 255)),
+        ("L", 77, (77, 77, 77)),
+        ("LA", (77, 255), (77, 77, 77)),
+        ("LA", (77, 0), (255, 255, 255)),
+        ("RGB", (1, 2, 3), (1, 2, 3)),
+        ("RGBA", (1, 2, 3, 255), (1, 2, 3)),
+        ("RGBA", (1, 2, 3, 0), (255, 255, 255)),
+        ("RGBA", (0, 0, 0, 51), (204, 204, 204)),
+        ("CMYK", (255, 0, 0, 0), (0, 255, 255)),
+        ("YCbCr", (100, 128, 128), (100, 100, 100)),
+    ],
+)
+def test_every_kind_of_colour_has_its_rule(
+    mode: str, colour: int | tuple[int, ...], expected: tuple[int, int, int]
+) -> None:
+    rgb = as_rgb(Image.new(mode, (2, 2), colour))
+    assert rgb.mode == "RGB"
+    assert rgb.getpixel((0, 0)) == expected
+
+
+def test_a_transparent_entry_of_a_palette_becomes_white(tmp_path: Path) -> None:
+    image = Image.new("P", (2, 2), 1)
+    image.putpalette([9, 9, 9, 50, 60, 70])
+    image.putpixel((0, 0), 0)
+    image.save(tmp_path / "p.png", transparency=0)
+    with Image.open(tmp_path / "p.png") as opened:
+        rgb = as_rgb(opened)
+    assert (rgb.getpixel((0, 0)), rgb.getpixel((1, 1))) == ((255, 255, 255), (50, 60, 70))
+
+
+@pytest.mark.parametrize("mode", ["F", "HSV", "LAB"])
+def test_a_mode_without_a_rule_is_refused_by_name(mode: str) -> None:
+    with pytest.raises(ValueError, match=f"mode {mode} has no rule"):
+        as_rgb(Image.new(mode, (2, 2)))
+
+
+@pytest.mark.parametrize("value", [-1, 65536])
+def test_integers_beyond_16_bits_are_refused(value: int) -> None:
+    with pytest.raises(ValueError, match="are not 16-bit grey"):
+        as_rgb(Image.new("I", (2, 2), value))
+
+
+@pytest.mark.parametrize(("orientation", "corner"), [(1, (0, 0)), (3, (2, 1)), (6, (1, 0))])
+def test_images_are_turned_as_exif_says(
+    tmp_path: Path, orientation: int, corner: tuple[int, int]
+) -> None:
+    pixels = np.zeros((2, 3, 3), dtype=np.uint8)
+    pixels[0, 0] = 200
+    image = Image.fromarray(pixels)
+    exif = image.getexif()
+    exif[0x0112] = orientation
+    image.save(tmp_path / "turned.png", exif=exif)
+    with Image.open(tmp_path / "turned.png") as opened:
+        assert as_rgb(opened).getpixel(corner) == (200, 200, 200)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -104,3 +105,85 @@ def test_bad_folders(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"'0/00.png' in .* cannot be read as an image"):
         load(f"folder:{photos}?size=8", tmp_path / "data")
     assert all(path.suffix == ".lock" for path in (tmp_path / "data").iterdir())
+
+
+def test_files_that_are_not_used_are_counted_with_why(photos: Path) -> None:
+    (photos / "0" / "00.png").write_bytes(b"")
+    (photos / "._00.png").write_bytes(b"\0\5\x16\7")
+    (photos / "0" / "gone.png").symlink_to(photos / "nowhere.png")
+    (photos / "animation.gif").write_bytes(b"GIF89a")
+    with open(os.fsencode(photos) + b"/\xff\xfe.png", "wb") as file:  # noqa: PTH123 - bytes
+        file.write((photos / "0" / "03.png").read_bytes())
+    spec = folder_spec(f"folder:{photos}?size=8")
+    assert spec.num_train + spec.num_test == 39
+    assert spec.notes.endswith(
+        "Not used: 6 files (1 empty, 2 not of the kinds .bmp, .jpeg, .jpg, .png, .webp, 1 of macOS "
+        "beside others (._), 1 that cannot be reached (broken links), 1 with a name that is not "
+        "UTF-8)."
+    )
+
+
+def test_images_beside_the_folders_of_the_splits_are_counted(tmp_path: Path) -> None:
+    for split, num in {"train": 20, "test": 4, "other": 5}.items():
+        for number in range(num):
+            save(tmp_path / split / f"{number}.png", len(split) * 100 + number)
+    notes = folder_spec(f"folder:{tmp_path}?size=8").notes
+    assert notes.endswith("Not used: 5 files (5 images outside the folders of the splits).")
+
+
+def test_nothing_is_said_where_all_is_used(photos: Path) -> None:
+    (photos / "notes.txt").unlink()
+    assert "Not used" not in folder_spec(f"folder:{photos}?size=8").notes
+
+
+def test_linked_folders_are_followed_once(tmp_path: Path) -> None:
+    for number in range(60):
+        save(tmp_path / "real" / f"cat{number % 3}" / f"{number:02}.png", number)
+    links = tmp_path / "links"
+    links.mkdir()
+    for name in ("cat0", "cat1"):
+        (links / name).symlink_to(tmp_path / "real" / name)
+    (links / "cat2.png").symlink_to(tmp_path / "real" / "cat2" / "02.png")
+    data = load(f"folder:{links}?size=8", tmp_path / "data")
+    assert data.info.num_train + data.info.num_validation + data.info.num_test == 41
+    (links / "circle").symlink_to(links)
+    (links / "cat3").symlink_to(tmp_path / "real" / "cat1")
+    spec = folder_spec(f"folder:{links}?size=8")
+    assert spec.num_train + spec.num_test == 41
+    assert "in a folder that was read already" in spec.notes
+
+
+@pytest.mark.parametrize("kind", ["16 bit", "CMYK", "palette", "animated"])
+def test_images_of_other_kinds_arrive_as_they_look(kind: str, tmp_path: Path) -> None:
+    folder, rng = tmp_path / "f", np.random.default_rng(0)
+    folder.mkdir()
+    expected = []
+    for number in range(20):
+        pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        file = folder / f"{number:02}.png"
+        if kind == "16 bit":
+            deep = rng.integers(0, 2**16, (8, 8), dtype=np.uint16)
+            Image.fromarray(deep).save(file)
+            pixels = np.stack([deep >> 8] * 3, axis=-1).astype(np.uint8)
+        elif kind == "CMYK":
+            inks = np.concatenate([pixels, np.zeros((8, 8, 1), np.uint8)], axis=-1)
+            Image.frombytes("CMYK", (8, 8), inks.tobytes()).save(folder / f"{number:02}.jpg")
+            with Image.open(folder / f"{number:02}.jpg") as image:
+                pixels = 255 - np.asarray(image)[..., :3]
+        elif kind == "palette":
+            drawn = Image.fromarray(pixels).quantize(16)
+            drawn.save(file)
+            pixels = np.asarray(drawn.convert("RGB"))
+        else:
+            later = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+            Image.fromarray(pixels).save(file, save_all=True, append_images=[later])
+        expected.append(pixels.transpose(2, 0, 1))
+    data = load(f"folder:{folder}?size=8", tmp_path / "data")
+    assert np.array_equal(data.splits.test.x, [expected[9], expected[19]])
+
+
+def test_a_truncated_image_is_named(photos: Path, tmp_path: Path) -> None:
+    whole = (photos / "0" / "00.png").read_bytes()
+    (photos / "0" / "00.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"'0/00.png' in .* cannot be read as an image"):
+        load(f"folder:{photos}?size=8", tmp_path / "data")
