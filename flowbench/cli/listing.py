@@ -200,9 +200,15 @@ def plugins(
     for row in rows:
         api = "" if row["api_version"] is None else f"  API {row['api_version']}"
         print(f"{row['name']} {row['version']}{api}  {row['status']}")
-        for line in (row["cause"], row["registers"]):
+        for line in (row["cause"], row["registers"], row["contained"]):
             if line:
                 print(f"  {line}")
+
+
+def _contained(plugin: Plugin) -> str | None:
+    if not plugin.contained:
+        return None
+    return f"its import changed {'; '.join(plugin.contained)} (put back)"
 
 
 def _describe_plugin(plugin: Plugin, clashes: dict[str, str]) -> dict[str, Any]:
@@ -217,4 +223,5 @@ def _describe_plugin(plugin: Plugin, clashes: dict[str, str]) -> dict[str, Any]:
         "registers": ", ".join(spec.name for spec in plugin.specs),
         "cause": plugin.cause or clashes.get(source.label),
         "traceback": plugin.traceback,
+        "contained": _contained(plugin),
     }

@@ -23,7 +23,14 @@ import pluggy
 
 from flowbench.api import hooks
 from flowbench.api.specs import DatasetSpec, MetricSpec, ModelSpec
-from flowbench.errors import PluginLoadError, SuiteError, UnknownNameError, unknown_name
+from flowbench.errors import (
+    PluginLoadError,
+    SuiteError,
+    UnknownNameError,
+    reason_of,
+    unknown_name,
+)
+from flowbench.registry.containment import contained
 from flowbench.registry.time_limit import TimeLimitError, time_limit
 
 GROUP = "flowbench"
@@ -31,6 +38,7 @@ ENVIRONMENT = "FLOWBENCH_PLUGINS"
 VERSION_NAME = "FLOWBENCH_API_VERSION"  # what a plugin's module declares
 LIMIT_ENVIRONMENT = "FLOWBENCH_IMPORT_LIMIT"
 LIMIT_S = 20.0  # for a plugin's module of specs, which takes milliseconds
+PLUGIN_ERRORS = (Exception, SystemExit)  # a user's Ctrl-C is no plugin's fault
 Spec = ModelSpec | DatasetSpec | MetricSpec
 HOOKS: dict[str, type[Spec]] = {
     "register_models": ModelSpec,
@@ -101,6 +109,7 @@ class Plugin:
         source: Where it comes from.
         api_version: The version of the API that it says it was written for.
         cause: Why it is quarantined, in one line; None if it loaded.
+        contained: What its import changed for the whole process, and was put back.
     """
 
     source: PluginSource
@@ -108,6 +117,7 @@ class Plugin:
     api_version: object = None
     cause: str | None = None
     traceback: str | None = None
+    contained: tuple[str, ...] = ()
 
 
 def load_plugins(selection: PluginSelection) -> list[Plugin]:
@@ -173,26 +183,27 @@ def _check_known(selection: PluginSelection, sources: list[PluginSource]) -> Non
 def _load(source: PluginSource, load: Callable[[], ModuleType], limit_s: float) -> Plugin:
     try:
         return _read(source, load, limit_s)
-    except (Exception, SystemExit) as exc:  # a border: one broken plugin must not take the others
+    except PLUGIN_ERRORS as exc:  # a border: one broken plugin must not take the others
         module = sys.modules.get(source.module.partition(":")[0])
         return Plugin(
             source=source,
             api_version=getattr(module, VERSION_NAME, None),
-            cause=_one_line(exc),
+            cause=reason_of(exc),
             traceback=traceback.format_exc(),
         )
 
 
 def _read(source: PluginSource, load: Callable[[], ModuleType], limit_s: float) -> Plugin:
     try:
-        with time_limit(limit_s):
+        with contained(source.module) as changed, time_limit(limit_s):
             module = load()
             specs = collect_specs(module)
     except TimeLimitError as exc:
         raise PluginLoadError(
             f"its import {exc}; leave it out with --no-plugin, or set {LIMIT_ENVIRONMENT}"
         ) from exc
-    return Plugin(source=source, specs=specs, api_version=getattr(module, VERSION_NAME))
+    version = getattr(module, VERSION_NAME)
+    return Plugin(source=source, specs=specs, api_version=version, contained=tuple(changed))
 
 
 def import_limit_s() -> float:
@@ -218,8 +229,8 @@ def _load_file(path: Path, limit_s: float) -> Plugin:
     source = PluginSource(distribution=str(path), version=digest, name=path.stem, module=path.stem)
     try:
         return _read(source, partial(_import_file, path), limit_s)
-    except (Exception, SystemExit) as exc:
-        message = f"plugin file {str(path)!r} does not load: {_one_line(exc)}"
+    except PLUGIN_ERRORS as exc:
+        message = f"plugin file {str(path)!r} does not load: {reason_of(exc)}"
         raise PluginLoadError(message) from exc
 
 
@@ -294,8 +305,3 @@ def _checked(spec: object, kind: type[Spec], hook: str) -> Spec:
     if not spec.name or not spec.name[0].isalnum() or not set(spec.name) <= allowed:
         raise PluginLoadError(f"{hook} registers the name {spec.name!r}; allowed are a-z 0-9 . _ -")
     return spec
-
-
-def _one_line(exc: BaseException) -> str:
-    text = " ".join(str(exc).split())
-    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__

@@ -10,8 +10,22 @@ from typing import Any, Generic, TypeVar
 
 from flowbench.api.specs import DatasetSpec, MetricSpec, ModelSpec
 from flowbench.data.library.folder import folder_spec, is_folder
-from flowbench.errors import DuplicateNameError, PluginLoadError, UnknownNameError, unknown_name
-from flowbench.registry.entry_points import Plugin, PluginSelection, PluginSource, load_plugins
+from flowbench.errors import (
+    DuplicateNameError,
+    PluginLoadError,
+    UnknownNameError,
+    did_you_mean,
+    reason_of,
+    unknown_name,
+)
+from flowbench.registry.containment import contained
+from flowbench.registry.entry_points import (
+    PLUGIN_ERRORS,
+    Plugin,
+    PluginSelection,
+    PluginSource,
+    load_plugins,
+)
 
 FOLDERS = PluginSource(
     distribution="flowbench",
@@ -44,13 +58,19 @@ class Entry(Generic[SpecT]):
         """
         module, _, name = reference.partition(":")
         try:
-            return getattr(importlib.import_module(module), name)
-        except Exception as exc:  # plugin code runs here: the border of plugin loading
-            cause = f"{type(exc).__name__}: {' '.join(str(exc).split())}"
-            raise PluginLoadError(
-                f"{self.spec.name!r} of {self.source.distribution} does not load "
-                f"({reference}): {cause}"
-            ) from exc
+            with contained(module):
+                found = importlib.import_module(module)
+        except PLUGIN_ERRORS as exc:  # plugin code runs here: the border of plugin loading
+            raise self._does_not_load(reference, reason_of(exc)) from exc
+        if not hasattr(found, name):
+            hint = did_you_mean(name, (key for key in vars(found) if not key.startswith("_")))
+            raise self._does_not_load(reference, f"{module} has no {name!r}; {hint.strip()}")
+        return getattr(found, name)
+
+    def _does_not_load(self, reference: str, cause: str) -> PluginLoadError:
+        return PluginLoadError(
+            f"{self.spec.name!r} of {self.source.distribution} does not load ({reference}): {cause}"
+        )
 
 
 @dataclass(frozen=True)

@@ -366,7 +366,7 @@ def test_a_metric_that_does_not_import_or_returns_nothing_fails_alone(
     compute_failure.__name__ = "compute_nothing"  # what the spec refers to
     record = run_attempt(begin(metrics=("fake_failure", "fake_nll")))
     assert [m.status for m in record.measurements] == ["failed", "ok"]
-    assert "has no attribute 'compute_nothing'" in str(record.measurements[0].reason)
+    assert "fakes has no 'compute_nothing'" in str(record.measurements[0].reason)
 
 
 def _raising(odd: BaseException) -> Callable[..., None]:

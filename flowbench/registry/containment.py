@@ -1,0 +1,259 @@
+"""Keeps what a plugin does to the process while it is imported from staying there.
+
+What a module's top level changes for everybody is put back and named: the working directory, the
+environment, standard output, blanket warning filters, the root logger, signal handlers, seeds,
+torch's default dtype and threads, modules that were loaded, and functions of the standard library
+and of flowbench. Torch and NumPy are looked at only where they are loaded already or afterwards:
+containment imports neither.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import Any
+
+Restore = Callable[[], str | None]
+"""Puts one thing back; returns what had changed, or None."""
+
+OF_TORCH = ("TORCHINDUCTOR_", "TRITON_")  # variables that importing torch itself sets
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class _NoWarning(Warning):
+    """Never given."""
+
+
+@contextmanager
+def contained(module: str) -> Iterator[list[str]]:
+    """Leaves the process as it was, but for modules that the block imports.
+
+    What is printed to standard output in the block goes to standard error: output for programs,
+    such as ``--json``, stays whole.
+
+    Args:
+        module: The module that is imported. What the libraries that it loads patch, as PyTorch
+            does with `inspect`, is their own business and stays.
+
+    Yields:
+        What had to be put back, in words; filled when the block ends.
+    """
+    changed: list[str] = []
+    snapshots = (_directory, _environment, _modules, _warnings, _logging, _signals)
+    restores = [take() for take in (*snapshots, _random, _numpy, _torch)]
+    restores.append(_functions(module.partition(".")[0]))
+    output = sys.stdout
+    sys.stdout = sys.stderr
+    try:
+        yield changed
+    finally:
+        if sys.stdout is not sys.stderr:
+            changed.append("standard output")
+        sys.stdout = output
+        changed += [words for restore in restores if (words := restore()) is not None]
+
+
+def _directory() -> Restore:
+    before = _here()
+
+    def restore() -> str | None:
+        if before is None or _here() == before:
+            return None
+        os.chdir(before)
+        return "the working directory"
+
+    return restore
+
+
+def _here() -> Path | None:
+    try:
+        return Path.cwd()
+    except OSError:  # it was deleted
+        return None
+
+
+def _environment() -> Restore:
+    before = dict(os.environ)
+
+    def restore() -> str | None:
+        now = dict(os.environ)
+        changed = {n for n in before.keys() | now.keys() if before.get(n) != now.get(n)}
+        names = sorted(name for name in changed if not name.startswith(OF_TORCH))
+        for name in names:
+            if name in before:
+                os.environ[name] = before[name]
+            else:
+                del os.environ[name]
+        return f"environment variables {', '.join(names)}" if names else None
+
+    return restore
+
+
+def _modules() -> Restore:
+    before = dict(sys.modules)
+
+    def restore() -> str | None:
+        lost = sorted(n for n, module in before.items() if sys.modules.get(n) is not module)
+        sys.modules.update({name: before[name] for name in lost})
+        return f"loaded modules {', '.join(lost[:3])}" if lost else None
+
+    return restore
+
+
+def _functions(package: str) -> Restore:
+    """Functions and classes of the standard library and of flowbench, replaced by a package."""
+    before = {
+        name: (module, {k: v for k, v in vars(module).items() if _is_code(v)})
+        for name, module in list(sys.modules.items())
+        if isinstance(module, ModuleType) and _is_ours(name)
+    }
+
+    def restore() -> str | None:
+        patched = []
+        for name, (module, functions) in before.items():
+            now = vars(module)
+            for key, function in functions.items():
+                if now.get(key) is not function and _comes_from(now.get(key), package):
+                    setattr(module, key, function)
+                    patched.append(f"{name}.{key}")
+        return f"functions {', '.join(sorted(patched)[:3])}" if patched else None
+
+    return restore
+
+
+def _comes_from(value: object, package: str) -> bool:
+    """Whether a package made it, or none did: a value that is no function at all."""
+    origin = getattr(value, "__module__", None)
+    return not isinstance(origin, str) or origin.partition(".")[0] == package
+
+
+def _is_ours(name: str) -> bool:
+    top = name.partition(".")[0]
+    return top == "flowbench" or top in sys.stdlib_module_names
+
+
+def _is_code(value: object) -> bool:
+    return isinstance(value, FunctionType | BuiltinFunctionType | type)
+
+
+def _warnings() -> Restore:
+    """Filters for all warnings: those of one kind or module are a library's own business."""
+    before = list(warnings.filters)
+
+    def restore() -> str | None:
+        alien = [f for f in warnings.filters if f not in before and _is_blanket(f)]
+        lost = [f for f in before if f not in warnings.filters]
+        if not alien and not lost:
+            return None
+        filters: Any = warnings.filters  # declared as a sequence, and a list
+        filters[:] = [f for f in filters if f not in alien and f not in before] + before
+        warnings.simplefilter("default", _NoWarning)  # tells the caches of the modules
+        filters.pop(0)
+        return "warning filters"
+
+    return restore
+
+
+def _is_blanket(rule: tuple[Any, ...]) -> bool:
+    _, message, category, module, line = rule
+    return message is None and category is Warning and module is None and not line
+
+
+def _logging() -> Restore:
+    root = logging.getLogger()
+    before = (list(root.handlers), root.level, root.manager.disable)
+
+    def restore() -> str | None:
+        if (root.handlers, root.level, root.manager.disable) == before:
+            return None
+        root.handlers[:] = before[0]
+        root.setLevel(before[1])
+        logging.disable(before[2])
+        return "the root logger"
+
+    return restore
+
+
+def _signals() -> Restore:
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def restore() -> str | None:
+        changed = [n for n, handler in before.items() if signal.getsignal(n) is not handler]
+        if not changed or threading.current_thread() is not threading.main_thread():
+            return None
+        for number in changed:
+            signal.signal(number, before[number])
+        return "signal handlers"
+
+    return restore
+
+
+def _random() -> Restore:
+    before = random.getstate()
+
+    def restore() -> str | None:
+        if random.getstate() == before:
+            return None
+        random.setstate(before)
+        return "Python's random generator"
+
+    return restore
+
+
+def _numpy() -> Restore:
+    numpy: Any = sys.modules.get("numpy")
+    before = None if numpy is None else (numpy.random.get_state(), numpy.geterr())
+
+    def restore() -> str | None:
+        if before is None:
+            return None
+        state, errors = before
+        same = str(numpy.random.get_state()) == str(state) and numpy.geterr() == errors
+        numpy.random.set_state(state)
+        numpy.seterr(**errors)
+        return None if same else "NumPy's random generator or error handling"
+
+    return restore
+
+
+def _torch() -> Restore:
+    torch: Any = sys.modules.get("torch")
+    before = None if torch is None else _torch_settings(torch)
+    state = None if torch is None else torch.get_rng_state()
+
+    def restore() -> str | None:
+        now: Any = sys.modules.get("torch")
+        if now is None:
+            return None
+        changed = []
+        given = before or {**_torch_settings(now), "dtype": now.float32, "grad": True}
+        settings = _torch_settings(now)
+        if settings != given:
+            now.set_default_dtype(given["dtype"])
+            now.set_grad_enabled(given["grad"])
+            if settings["threads"] != given["threads"]:
+                now.set_num_threads(given["threads"])
+            changed = [name for name, value in given.items() if settings[name] != value]
+        if state is not None and not now.equal(state, now.get_rng_state()):
+            now.set_rng_state(state)
+            changed.append("random generator")
+        return f"torch's {', '.join(changed)}" if changed else None
+
+    return restore
+
+
+def _torch_settings(torch: Any) -> dict[str, Any]:
+    return {
+        "dtype": torch.get_default_dtype(),
+        "grad": torch.is_grad_enabled(),
+        "threads": torch.get_num_threads(),
+    }
