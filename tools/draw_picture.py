@@ -89,7 +89,8 @@ def _row(root: ET.Element, y: int, row: Row) -> None:
     for place, right in COLUMNS.items():
         cell = row.cells[place]
         look = "cell end fill-accent" + (" best" if cell.best else "")
-        _write(root, MARGIN + right, y, cell.text, look)
+        said = cell.text.partition(", n=")[0]  # the heading names the seeds
+        _write(root, MARGIN + right, y, said, look)
 
 
 def _rule(root: ET.Element, y: int) -> None:
