@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from flowbench.api import DataError, Split
-from flowbench.api.readers import Archive, open_archive
+from flowbench.api.readers import DAMAGE, Archive, open_archive
 from flowbench.api.specs import SplitName
 from flowbench_datasets.safe_pickle import load_arrays
 
@@ -39,7 +39,10 @@ def _batch(archive: Archive, name: str) -> Split:
         batch = load_arrays(file, where)
     if not isinstance(batch, dict) or not {"data", "labels"} <= set(batch):
         raise DataError(f"{where} is no batch of CIFAR-10; fetch the archive again")
-    x, labels = np.asarray(batch["data"]), np.asarray(batch["labels"], dtype=np.int64)
-    if x.dtype != np.uint8 or x.shape != (len(labels), 3 * 32 * 32):
-        raise DataError(f"{where} has images of shape {x.shape}, expected ({len(labels)}, 3072)")
+    try:
+        x, labels = np.asarray(batch["data"]), np.asarray(batch["labels"], dtype=np.int64)
+    except DAMAGE as exc:
+        raise DataError(f"{where} is no batch of CIFAR-10 ({exc}); fetch it again") from exc
+    if labels.ndim != 1 or x.dtype != np.uint8 or x.shape != (len(labels), 3 * 32 * 32):
+        raise DataError(f"{where} has images of shape {x.shape}, expected ({labels.size}, 3072)")
     return Split(x=x.reshape(-1, 3, 32, 32), context={"label": labels})

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowbench.api import DataError
+from flowbench.api.readers import DAMAGE
 from flowbench_datasets.safe_pickle import load_arrays
 
 
@@ -81,6 +82,6 @@ def read_frame(file: IO[bytes], where: str) -> tuple[list[str], NDArray[np.float
         values = np.empty((blocks[0]["values"].shape[1], len(names)))
         for block in blocks:
             values[:, block["mgr_locs"]] = block["values"].T
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as exc:
+    except DAMAGE as exc:
         raise DataError(f"{where} is no DataFrame of pandas 0.14 to 0.2x ({exc})") from exc
     return names, values

@@ -28,13 +28,16 @@ def convert(files: Mapping[str, Path]) -> Iterator[tuple[SplitName, Split]]:
         The two splits: uint8 images of shape (1, 28, 28), and labels.
     """
     for split, prefix in PREFIXES:
-        images = read_idx(files[f"{prefix}-images-idx3-ubyte.gz"])
-        labels = read_idx(files[f"{prefix}-labels-idx1-ubyte.gz"])
+        images = read_idx(files[f"{prefix}-images-idx3-ubyte.gz"], num_axes=3)
+        labels = read_idx(files[f"{prefix}-labels-idx1-ubyte.gz"], num_axes=1)
         yield split, Split(x=images[:, None], context={"label": labels.astype(np.int64)})
 
 
-def read_idx(path: Path) -> NDArray[np.uint8]:
+def read_idx(path: Path, num_axes: int) -> NDArray[np.uint8]:
     """Reads an array of unsigned bytes in idx format, gzipped or not.
+
+    Args:
+        num_axes: How many axes it must have.
 
     Returns:
         The array in the shape that its header states.
@@ -49,6 +52,8 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         raise DataError(f"{path} is not a complete gzip file ({exc}); fetch it again") from exc
     if len(data) < 4 or data[:3] != bytes((0, 0, UINT8)):
         raise DataError(f"{path} is not an idx file of unsigned bytes; fetch it again")
+    if data[3] != num_axes:
+        raise DataError(f"{path} has {data[3]} axes, expected {num_axes}; fetch it again")
     start = 4 + 4 * data[3]
     if len(data) < start:
         raise DataError(f"{path} ends within its idx header; fetch it again")

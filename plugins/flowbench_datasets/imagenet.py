@@ -6,7 +6,6 @@ Only train and validation images have been published; the latter are the test sp
 from __future__ import annotations
 
 import io
-import zipfile
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from flowbench.api import DataError, Split
-from flowbench.api.readers import Archive, center_square, open_archive, read_images
+from flowbench.api.readers import DAMAGE, Archive, center_square, open_archive, read_images
 from flowbench.api.specs import SplitName
 
 ORIGINAL_SIZE = 128
@@ -54,11 +53,14 @@ def _batch(archive: Archive, name: str) -> Split:
     try:
         with np.load(io.BytesIO(archive.read(name)), allow_pickle=False) as batch:
             x, labels = batch["data"], batch["labels"].astype(np.int64) - 1
-    except (KeyError, OSError, ValueError, zipfile.BadZipFile) as exc:
+            side = round((x[:1].size / 3) ** 0.5)
+    except DAMAGE as exc:
         raise DataError(f"{where} is no batch of ImageNet ({exc}); fetch it again") from exc
-    side = round((x[:1].size / 3) ** 0.5)
-    if x.dtype != np.uint8 or x.shape != (len(labels), 3 * side * side):
-        raise DataError(f"{where} has images of shape {x.shape}, expected N rows of 3 S S bytes")
+    if x.dtype != np.uint8 or (*labels.shape, 3 * side * side) != x.shape or x.ndim != 2:
+        raise DataError(
+            f"{where} has images of shape {x.shape} and type {x.dtype} and labels of shape "
+            f"{labels.shape}, expected N rows of 3 S S bytes and N labels"
+        )
     return Split(x=x.reshape(-1, 3, side, side), context={"label": labels})
 
 

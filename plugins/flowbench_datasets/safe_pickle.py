@@ -14,6 +14,7 @@ from typing import IO, Any
 import numpy as np
 
 from flowbench.api import DataError
+from flowbench.api.readers import DAMAGE
 
 Names = Mapping[tuple[str, str], Any]
 
@@ -62,13 +63,5 @@ def load_arrays(file: IO[bytes], where: str, also: Names | None = None) -> Any:
         return _ArrayUnpickler(file, {**ARRAYS, **(also or {})}).load()
     except DataError as exc:
         raise DataError(f"{where} is not read: {exc}; fetch it from its publisher again") from exc
-    except (
-        pickle.UnpicklingError,
-        AttributeError,
-        EOFError,
-        IndexError,
-        KeyError,
-        TypeError,
-        ValueError,
-    ) as exc:
+    except DAMAGE as exc:
         raise DataError(f"{where} is a damaged pickle ({exc}); fetch it again") from exc

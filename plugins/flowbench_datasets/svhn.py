@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from flowbench.api import DataError, Split
+from flowbench.api.readers import DAMAGE
 from flowbench.api.specs import SplitName
 
 
@@ -31,9 +32,13 @@ def _read(path: Path) -> Split:
     try:
         content = loadmat(path, variable_names=["X", "y"])
         x, y = content["X"], content["y"].reshape(-1)
-    except (MatReadError, KeyError, OSError, TypeError, ValueError, NotImplementedError) as exc:
+        shape = np.shape(x)
+        labels = y.astype(np.int64) % 10  # the digit 0 is class 10 there
+    except (*DAMAGE, MatReadError) as exc:
         raise DataError(f"{path} is no MATLAB file of SVHN ({exc}); fetch it again") from exc
-    if x.shape != (32, 32, 3, len(y)):
-        raise DataError(f"{path} has images of shape {x.shape}, expected (32, 32, 3, {len(y)})")
-    labels = y.astype(np.int64) % 10  # the digit 0 is class 10 there
+    if shape != (32, 32, 3, len(y)) or x.dtype != np.uint8:
+        raise DataError(
+            f"{path} has images of shape {shape} and type {x.dtype}, expected bytes of shape "
+            f"(32, 32, 3, {len(y)})"
+        )
     return Split(x=x.transpose(3, 2, 0, 1), context={"label": labels})

@@ -14,6 +14,7 @@ from __future__ import annotations
 import io
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowbench.api import DataError, Split
-from flowbench.api.readers import Archive, open_archive
+from flowbench.api.readers import DAMAGE, Archive, open_archive
 from flowbench.api.specs import SplitName
 from flowbench_datasets.dataframe_pickle import read_frame
 
@@ -32,6 +33,7 @@ NOISE_SEED = 42
 MOST_CORRELATED = 0.98
 MOST_REPEATED = 5
 PIECE = 100_000  # rows
+FEWEST_ROWS = 20  # that leave one for each split
 
 Table = NDArray[np.float64]
 Pieces = Iterator[tuple[SplitName, Split]]
@@ -40,7 +42,7 @@ Pieces = Iterator[tuple[SplitName, Split]]
 def convert_power(files: Mapping[str, Path]) -> Pieces:
     """POWER: household power consumption, 6 columns, shuffled, with noise below its resolution."""
     with open_archive(files[ARCHIVE]) as archive:
-        data = _array(archive, "power/data.npy")
+        data = _array(archive, "power/data.npy", num_columns=8)
     rng = np.random.RandomState(NOISE_SEED)
     rng.shuffle(data)
     data = np.delete(data, (1, 3), axis=1)  # reactive power and intensity
@@ -81,7 +83,7 @@ def convert_hepmass(files: Mapping[str, Path]) -> Pieces:
 def convert_miniboone(files: Mapping[str, Path]) -> Pieces:
     """MINIBOONE: electron neutrinos, 43 features; outliers and frequent values are gone already."""
     with open_archive(files[ARCHIVE]) as archive:
-        data = _array(archive, "miniboone/data.npy")
+        data = _array(archive, "miniboone/data.npy", num_columns=43)
     yield from _standardised(*_cut(data))
 
 
@@ -105,28 +107,38 @@ def convert_bsds300(files: Mapping[str, Path]) -> Pieces:
             "'flowbench[tabular]'"
         ) from exc
     with open_archive(files[ARCHIVE]) as archive, tempfile.TemporaryFile() as copy:
-        with archive.open(archive.find("BSDS300/BSDS300.hdf5")) as member:
-            shutil.copyfileobj(member, copy, 1 << 24)  # HDF5 jumps about in its file
-        copy.seek(0)
         try:
+            with archive.open(archive.find("BSDS300/BSDS300.hdf5")) as member:
+                shutil.copyfileobj(member, copy, 1 << 24)  # HDF5 jumps about in its file
+            copy.seek(0)
             with h5py.File(copy, "r") as content:
                 for split in ("train", "validation", "test"):
                     table = content[split]
                     for start in range(0, len(table), PIECE):
                         piece = table[start : start + PIECE].astype(np.float32)
                         yield split, Split(x=piece)
-        except (KeyError, OSError) as exc:
+        except DAMAGE as exc:
             raise DataError(
                 f"BSDS300.hdf5 in {archive.path} is damaged ({exc}); fetch it again"
             ) from exc
 
 
-def _array(archive: Archive, name: str) -> Table:
+def _array(archive: Archive, name: str, num_columns: int) -> Table:
     try:
         values = np.load(io.BytesIO(archive.read(archive.find(name))), allow_pickle=False)
-    except (EOFError, ValueError) as exc:
+        table: Table = np.asarray(values, dtype=np.float64)
+    except DAMAGE as exc:
         raise DataError(f"{name!r} in {archive.path} is no array ({exc}); fetch it again") from exc
-    return np.asarray(values, dtype=np.float64)
+    return _checked(table, f"{name!r} in {archive.path}", num_columns)
+
+
+def _checked(table: Table, where: str, num_columns: int) -> Table:
+    if table.shape != (max(len(table), FEWEST_ROWS) if table.ndim else 0, num_columns):
+        raise DataError(
+            f"{where} is of shape {table.shape}, expected {FEWEST_ROWS} or more rows of "
+            f"{num_columns} numbers; fetch it again"
+        )
+    return table
 
 
 def _signal(archive: Archive, name: str) -> Table:
@@ -140,14 +152,16 @@ def _signal(archive: Archive, name: str) -> Table:
     """
     with archive.open(archive.find(name)) as file:
         try:
-            rows = np.loadtxt(
-                file, delimiter=",", skiprows=1, usecols=range(28), comments=None, ndmin=2
-            )
-        except ValueError as exc:
+            with warnings.catch_warnings(action="ignore"):  # of a file without rows
+                rows = np.loadtxt(
+                    file, delimiter=",", skiprows=1, usecols=range(28), comments=None, ndmin=2
+                )
+            signal = rows[rows[:, 0] == 1, 1:]
+        except DAMAGE as exc:
             raise DataError(
                 f"{name!r} in {archive.path} is damaged ({exc}); fetch it again"
             ) from exc
-    return rows[rows[:, 0] == 1, 1:]
+    return _checked(signal, f"the signal of {name!r} in {archive.path}", num_columns=27)
 
 
 def _without_correlated(data: Table) -> Table:

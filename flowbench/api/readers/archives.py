@@ -6,8 +6,12 @@ become a path on this machine. An archive with a name that tries is refused all 
 
 from __future__ import annotations
 
+import lzma
+import pickle
 import stat
+import struct
 import tarfile
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -19,6 +23,28 @@ from typing import IO
 from flowbench.errors import DataError
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+
+DAMAGE: tuple[type[Exception], ...] = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,  # a damaged header may ask for more than there is
+    NameError,  # SciPy leaves a variable unset
+    OSError,
+    RuntimeError,
+    SyntaxError,  # NumPy reads its header as Python
+    TypeError,
+    ValueError,
+    lzma.LZMAError,
+    pickle.UnpicklingError,
+    struct.error,
+    tarfile.TarError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What readers of files raise where bytes are missing or wrong; to be caught around them alone."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +83,7 @@ class Archive:
         """
         try:
             file = self._read(name)
-        except (KeyError, OSError, zipfile.BadZipFile, tarfile.TarError) as exc:
+        except DAMAGE as exc:
             raise DataError(f"cannot read {name!r} in {self.path} ({exc}); fetch it again") from exc
         if file is None:
             raise DataError(f"{name!r} in {self.path} is no file; fetch it again")
@@ -78,7 +104,7 @@ class Archive:
         with self.open(name) as file:
             try:
                 return file.read()
-            except (EOFError, OSError, zipfile.BadZipFile, tarfile.TarError, zlib.error) as exc:
+            except DAMAGE as exc:
                 raise DataError(
                     f"{self.path} is damaged at {name!r} ({exc}); fetch it again"
                 ) from exc
@@ -128,7 +154,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
 def _zip(path: Path) -> Iterator[Archive]:
     try:
         archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as exc:
+    except DAMAGE as exc:
         raise _damaged(path, exc) from exc
     with archive:
         members = [info for info in archive.infolist() if not info.is_dir()]
@@ -145,7 +171,7 @@ def _tar(path: Path) -> Iterator[Archive]:
         try:
             archive = stack.enter_context(tarfile.open(path))
             members = archive.getmembers()
-        except (EOFError, OSError, tarfile.TarError, zlib.error) as exc:
+        except DAMAGE as exc:
             raise _damaged(path, exc) from exc
         for member in members:
             _check_member(path, member.name, not (member.isreg() or member.isdir()))

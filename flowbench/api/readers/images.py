@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from flowbench.api.readers.archives import Archive
+from flowbench.api.readers.archives import DAMAGE, Archive
 from flowbench.errors import DataError
 
 if TYPE_CHECKING:
@@ -45,10 +45,11 @@ def read_images(
     def decode(name: str, data: bytes) -> NDArray[np.uint8]:
         from PIL import Image  # not needed to list what there is
 
+        undecodable: tuple[type[Exception], ...] = (*DAMAGE, Image.DecompressionBombError)
         try:
             with Image.open(io.BytesIO(data)) as opened:
                 image = prepare(as_rgb(opened))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as exc:
+        except undecodable as exc:
             raise DataError(
                 f"{name!r} in {archive.path} cannot be read as an image: {exc}; mend it or take "
                 "it away"

@@ -112,3 +112,18 @@ def test_a_flipped_byte_inside_a_zip_is_told(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(DataError, match="damaged at 'a'"), open_archive(path) as archive:
         archive.read("a")
+
+
+@pytest.mark.parametrize("kind", ["a.zip", "a.tar", "a.tar.gz"])
+def test_whatever_byte_is_damaged_the_archive_is_named(tmp_path: Path, kind: str) -> None:
+    path = write(tmp_path / kind, {"a": b"some words", "b": bytes(range(256))})
+    whole = path.read_bytes()
+    for position in range(0, min(len(whole), 2000), 5):
+        flipped = bytes((whole[position] ^ 0xA5,))
+        path.write_bytes(whole[:position] + flipped + whole[position + 1 :])
+        try:
+            with open_archive(path) as archive:
+                for name in archive.names:
+                    archive.read(name)
+        except DataError as told:
+            assert str(path) in str(told)  # noqa: PT017 - some bytes bear nothing

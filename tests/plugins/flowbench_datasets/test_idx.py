@@ -45,28 +45,31 @@ def test_images_and_labels_come_as_published(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "message"),
+    ("data", "num_axes", "message"),
     [
-        (gzip.compress(b"<html>not found</html>"), "not an idx file"),
-        (gzip.compress(idx(np.zeros((3, 4), np.uint8)))[:-9], "not a complete gzip"),
-        (b"<html>", "not a complete gzip"),
-        (gzip.compress(idx(np.zeros((3, 4), np.uint8))[:-1]), r"11 values for shape \(3, 4\)"),
-        (gzip.compress(bytes((0, 0, 8, 3, 0, 0))), "ends within its idx header"),
-        (gzip.compress(bytes((0, 0, 0x0D, 1, 0, 0, 0, 1, 0))), "not an idx file of unsigned"),
+        (gzip.compress(b"<html>not found</html>"), 3, "not an idx file"),
+        (gzip.compress(idx(np.zeros((3, 4), np.uint8)))[:-9], 2, "not a complete gzip"),
+        (b"<html>", 3, "not a complete gzip"),
+        (b"", 3, "is not an idx file"),
+        (gzip.compress(idx(np.zeros((3, 4), np.uint8))[:-1]), 2, r"11 values for shape \(3, 4\)"),
+        (gzip.compress(bytes((0, 0, 8, 3, 0, 0))), 3, "ends within its idx header"),
+        (gzip.compress(bytes((0, 0, 0x0D, 1, 0, 0, 0, 1, 0))), 1, "not an idx file of unsigned"),
+        (gzip.compress(bytes((0, 0, 8, 255)) + bytes((0, 0, 0, 1)) * 255 + b"a"), 3, "255 axes"),
+        (gzip.compress(idx(np.zeros(5, np.uint8))), 3, "has 1 axes, expected 3"),
     ],
     # Else a test is called by its bytes, in which gzip writes the time: workers would disagree.
-    ids=["text", "cut gzip", "no gzip", "cut values", "cut header", "doubles"],
+    ids=["text", "cut gzip", "no gzip", "empty", "cut values", "cut header", "doubles", "255", "1"],
 )
-def test_other_files_are_refused(tmp_path: Path, data: bytes, message: str) -> None:
+def test_other_files_are_refused(tmp_path: Path, data: bytes, num_axes: int, message: str) -> None:
     (tmp_path / "a.gz").write_bytes(data)
     with pytest.raises(DataError, match=message):
-        read_idx(tmp_path / "a.gz")
+        read_idx(tmp_path / "a.gz", num_axes=num_axes)
 
 
 def test_a_bare_idx_file_is_read_too(tmp_path: Path) -> None:
     values = np.arange(12, dtype=np.uint8).reshape(3, 4)
     (tmp_path / "a").write_bytes(idx(values))
-    assert np.array_equal(read_idx(tmp_path / "a"), values)
+    assert np.array_equal(read_idx(tmp_path / "a", values.ndim), values)
 
 
 def test_small_files_are_not_the_published_ones(tmp_path: Path) -> None:

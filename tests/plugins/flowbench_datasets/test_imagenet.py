@@ -123,3 +123,44 @@ def test_original_images_are_labelled_by_their_folder(tmp_path: Path) -> None:
     (tmp_path / "val" / "n02").rename(tmp_path / "val" / "n03")
     with pytest.raises(DataError, match="'n03', which is no class of train"):
         collect(convert_original(files))
+
+
+def damaged(data: bytes, position: int) -> bytes:
+    return data[:position] + bytes((data[position] ^ 0x55,)) + data[position + 1 :]
+
+
+def batches(tmp_path: Path, train: bytes) -> dict[str, Path]:
+    members = {"train_data_batch_1.npz": train}
+    return {
+        "Imagenet32_train_npz.zip": write_zip(tmp_path / "Imagenet32_train_npz.zip", members),
+        "Imagenet32_val_npz.zip": write_zip(tmp_path / "Imagenet32_val_npz.zip", {}),
+    }
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        b"",
+        b"PK",
+        npz(*rows(0))[:-30],
+        npz(np.zeros(7, np.uint8), np.zeros(7)),
+        npz(np.zeros((7, 3, 2), np.uint8), np.zeros(7)),
+        npz(np.zeros((7, 12)), np.zeros(7)),
+        npz(np.zeros((7, 12), np.uint8), np.array(0)),
+        npz(np.zeros((7, 12), np.uint8), np.array(["a"] * 7)),
+    ],
+    ids=["empty", "start", "cut", "1-D", "3-D", "floats", "one label", "words"],
+)
+def test_a_damaged_batch_is_named(tmp_path: Path, train: bytes) -> None:
+    with pytest.raises(DataError, match=r"'train_data_batch_1.npz' in .*train_npz.zip") as told:
+        collect(convert_arrays(batches(tmp_path, train)))
+    assert "\n" not in str(told.value)
+
+
+def test_whatever_bit_is_flipped_the_batch_is_named(tmp_path: Path) -> None:
+    whole = npz(*rows(0, size=2))
+    for position in range(0, len(whole), 5):
+        try:
+            collect(convert_arrays(batches(tmp_path, damaged(whole, position))))
+        except DataError as told:
+            assert "'train_data_batch_1.npz'" in str(told)  # noqa: PT017 - some bits bear nothing

@@ -162,10 +162,18 @@ def test_a_missing_h5py_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ),
         (tabular.convert_gas, {"gas/ethylene_CO.pickle": b"<html>"}, "damaged pickle"),
         (tabular.convert_hepmass, {"hepmass/1000_train.csv": b"a,b\n1,x\n"}, "is damaged"),
+        (tabular.convert_hepmass, {"hepmass/1000_train.csv": b""}, "1000_train.csv' in .*gz is"),
+        (tabular.convert_power, {"power/data.npy": b""}, "is no array"),
+        (tabular.convert_power, {"power/data.npy": npy(np.zeros(9))}, r"is of shape \(9,\)"),
+        (tabular.convert_power, {"power/data.npy": npy(np.zeros(()))}, r"is of shape \(\)"),
+        (tabular.convert_power, {"power/data.npy": npy(np.zeros((99, 3)))}, "rows of 8 numbers"),
+        (tabular.convert_power, {"power/data.npy": npy(np.array(["a"] * 99))}, "is no array"),
+        (tabular.convert_miniboone, {"miniboone/data.npy": npy(np.zeros((3, 43)))}, "20 or more"),
     ],
 )
 def test_damaged_files_are_told(
     tmp_path: Path, convert: Callable[..., Any], members: dict[str, bytes], message: str
 ) -> None:
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=message) as told:
         collect(convert(archive(tmp_path, members)))
+    assert "data.tar.gz" in str(told.value)
