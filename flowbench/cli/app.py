@@ -18,7 +18,6 @@ app = typer.Typer(
     name="flowbench",
     help="Train normalizing flows under one budget, measure them by one protocol, compare them.",
     no_args_is_help=True,
-    add_completion=False,  # it would write into the shell's own files
     pretty_exceptions_enable=False,  # a bug keeps its plain traceback, which can be pasted
     context_settings={"help_option_names": ["-h", "--help"]},
 )

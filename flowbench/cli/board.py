@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def leaderboard(
     suites: Annotated[
         list[str] | None,
-        typer.Argument(help="Suites (flowbench list suites) [default: a board of all results]."),
+        typer.Argument(help="Suites (flowbench list suites) \\[default: a board of all results]."),
     ] = None,
     every: Annotated[
         bool, typer.Option("--all", help="Write every suite that has something to show.")
@@ -27,7 +27,7 @@ def leaderboard(
         list[str] | None,
         typer.Option(
             "--format",
-            help="html, md, latex, csv, parquet or terminal; can be repeated [default: html].",
+            help="html, md, latex, csv, parquet or terminal; can be repeated \\[default: html].",
         ),
     ] = None,
     strict: Annotated[

@@ -15,7 +15,7 @@ def check(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Models, model:preset, datasets and metrics [default: all of --plugin-file]."
+            help="Models, model:preset, datasets and metrics \\[default: all of --plugin-file]."
         ),
     ] = None,
     everything: Annotated[
@@ -30,7 +30,7 @@ def check(
     ] = False,
     limit: Annotated[
         float | None,
-        typer.Option(min=1, help="Seconds that a single check may take [default: 120]."),
+        typer.Option(min=1, help="Seconds that a single check may take \\[default: 120]."),
     ] = None,
     store: Annotated[
         bool, typer.Option("--store/--no-store", help="Keep the outcome in the results folder.")

@@ -88,7 +88,7 @@ def verify(
 
 @app.command("where")
 def where(
-    name: Annotated[str | None, typer.Argument(help=f"{ANY_NAME} [default: all].")] = None,
+    name: Annotated[str | None, typer.Argument(help=f"{ANY_NAME} \\[default: all].")] = None,
     as_json: AsJson = False,
     data_dir: DataDir = None,
     plugin_file: PluginFiles = None,

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 Results = Annotated[
     Path | None,
-    typer.Option("--results", help="Results folder [default: results, or FLOWBENCH_RESULTS]."),
+    typer.Option("--results", help="Results folder \\[default: results, or FLOWBENCH_RESULTS]."),
 ]
 DataDir = Annotated[
     Path | None,
     typer.Option(
-        "--data-dir", help="Folder of prepared datasets [default: FLOWBENCH_DATA or the cache]."
+        "--data-dir", help="Folder of prepared datasets \\[default: FLOWBENCH_DATA or the cache]."
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

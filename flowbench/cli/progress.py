@@ -34,6 +34,7 @@ class _Line:
     state: str
     heartbeat: Heartbeat | None = None
     record: AttemptRow | None = None
+    printed: str = ""
     printed_at: float = 0.0
 
 
@@ -66,9 +67,9 @@ class ProgressDisplay:
         now = time.monotonic()
         if self.live is not None:
             self.live.update(self._table())
-        elif now - line.printed_at > PLAIN_EVERY_S:
-            line.printed_at = now
-            self._print_line(f"{job.label}: {_plain(line)}")
+        elif now - line.printed_at > PLAIN_EVERY_S and line.printed != _plain(line):
+            line.printed, line.printed_at = _plain(line), now
+            self._print_line(f"{job.label}: {line.printed}")
 
     def ended(self, job: Job, record: AttemptRow) -> None:
         """An attempt has ended."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,13 +20,28 @@ app = typer.Typer(help="List, show, export and query results.", no_args_is_help=
 
 
 @app.command("list")
-def list_(as_json: AsJson = False, results: Results = None) -> None:
+def list_(
+    model: Annotated[str | None, typer.Option(help="Only this model, or model:preset.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only this dataset.")] = None,
+    status: Annotated[
+        str | None, typer.Option(help="Only this status: ok, crashed, stale and so on.")
+    ] = None,
+    as_json: AsJson = False,
+    results: Results = None,
+) -> None:
     """List every attempt, failed ones included."""
     from flowbench.store.queries import list_attempts
     from flowbench.store.rebuild import readable
 
     with readable(paths.results_dir(results)) as folder:
-        attempts = list_attempts(folder)
+        every = list_attempts(folder)
+    attempts = [
+        attempt
+        for attempt in every
+        if model in (None, attempt["model"], f"{attempt['model']}:{attempt['preset']}")
+        and dataset in (None, attempt["dataset"])
+        and status in (None, attempt["status"], "stale" if attempt["stale"] else None)
+    ]
     if as_json:
         print(json.dumps(attempts, indent=1))
         return
@@ -46,6 +60,8 @@ def list_(as_json: AsJson = False, results: Results = None) -> None:
     ]
     if rows:
         print_columns(rows, rows[0])
+    elif every:
+        print(f"none of the {len(every)} attempts is like that (flowbench results list)")
     else:
         print("no results yet (flowbench run --models realnvp,glow)")
 
@@ -77,10 +93,11 @@ def logs(
     folder = paths.results_dir(results)
     record = _find(folder, which)
     path = ResultsDir(folder).runs / record.job.job_id / str(record.number) / "log.txt"
-    if path.exists():
-        sys.stdout.write(path.read_text(encoding="utf-8", errors="replace"))
-    else:
-        print(record.log_tail or f"{record.attempt_id} left no log")
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    ended = f"{record.attempt_id}: {record.status}, {record.steps:,} steps, {record.wall_s:.1f} s"
+    if record.reason:
+        ended += f": {record.reason}"
+    print(f"{(text or record.log_tail or '(printed nothing)').rstrip()}\n{ended}")
 
 
 def _find(results: Path, which: str) -> AttemptRow:
@@ -95,14 +112,14 @@ def _find(results: Path, which: str) -> AttemptRow:
 def export(
     suites: Annotated[
         list[str] | None,
-        typer.Argument(help="Suites to keep as text [default: export every measured value]."),
+        typer.Argument(help="Suites to keep as text \\[default: export every measured value]."),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
             "--out",
-            help="File to write (.csv, .parquet or .json) [default: results.csv]; for suites the "
-            "folder to keep them in [default: RESULTS/reference].",
+            help="File to write (.csv, .parquet or .json) \\[default: results.csv]; for suites the "
+            "folder to keep them in \\[default: RESULTS/reference].",
         ),
     ] = None,
     results: Results = None,

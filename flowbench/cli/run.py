@@ -33,10 +33,10 @@ def run(
     models: Annotated[
         str | None, typer.Option(help="Models, separated by commas: glow,realnvp:small.")
     ] = None,
-    datasets: Annotated[str | None, typer.Option(help="Datasets [default: digits].")] = None,
+    datasets: Annotated[str | None, typer.Option(help="Datasets \\[default: digits].")] = None,
     metrics: Annotated[
         str | None,
-        typer.Option(help="Metrics [default: all that apply, except costly ones such as fid]."),
+        typer.Option(help="Metrics \\[default: all that apply, except costly ones such as fid]."),
     ] = None,
     budget: Annotated[
         str | None,
@@ -48,11 +48,11 @@ def run(
         typer.Option("--set", help="Override a value: glow.width=64; can be repeated."),
     ] = None,
     eval_draws: Annotated[
-        int | None, typer.Option(help="Noise draws per test example [default: 16].")
+        int | None, typer.Option(help="Noise draws per test example \\[default: 16].")
     ] = None,
     num_samples: Annotated[
         int | None,
-        typer.Option(help="Samples drawn for metrics that look at samples [default: 256]."),
+        typer.Option(help="Samples drawn for metrics that look at samples \\[default: 256]."),
     ] = None,
     sample: Annotated[
         list[str] | None,
@@ -63,13 +63,13 @@ def run(
     weights: Annotated[
         Path | None,
         typer.Option(
-            help="Weights for fid and the like: a folder or a file [default: FLOWBENCH_WEIGHTS]."
+            help="Weights for fid and the like: a folder or a file \\[default: FLOWBENCH_WEIGHTS]."
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     jobs: Annotated[
         int | None,
-        typer.Option(help="Jobs to run at a time [default: one per GPU, two on a CPU].", min=1),
+        typer.Option(help="Jobs to run at a time \\[default: one per GPU, two on a CPU].", min=1),
     ] = None,
     executor: Annotated[str, typer.Option(help="Where jobs run.")] = "local",
     rerun: Annotated[

@@ -28,7 +28,7 @@ def load_job(
     """Loads the trained model of a job, with its data and protocol.
 
     Args:
-        job_id: The job, as ``flowbench results list`` shows it.
+        job_id: The job, as ``flowbench results list`` shows it, or how it alone begins.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         plugins: Which plugins to load; by default all, as the command line does.
 
@@ -40,10 +40,8 @@ def load_job(
         StoreError: There is no such job, or none of its attempts kept its weights.
     """
     folder = ResultsDir(results)
+    job_id = _whole(job_id, folder)
     attempts = folder.attempts(job_id)
-    if not attempts:
-        known = [p.name for p in folder.runs.iterdir()] if folder.runs.is_dir() else []
-        raise StoreError(unknown_name("job", job_id, known, "flowbench results list"))
     trained = [attempt for attempt in attempts if (attempt.path / MODEL).exists()]
     if not trained:
         raise StoreError(f"no attempt at {job_id!r} kept trained weights; run the job again")
@@ -65,3 +63,22 @@ def load_job(
         numerics=lambda: chosen.numerics("float32"),
     )
     return EvaluatedModel(model, harness, outcome.cost, outcome.weights)
+
+
+def _whole(job_id: str, folder: ResultsDir) -> str:
+    """The id of the one job that is called so, or begins so.
+
+    Raises:
+        StoreError: There is none, or more than one.
+    """
+    known = sorted(p.name for p in folder.runs.iterdir()) if folder.runs.is_dir() else []
+    found = [name for name in known if job_id and name.startswith(job_id)]
+    if job_id in found:
+        return job_id
+    if not found:
+        raise StoreError(unknown_name("job", job_id, known, "flowbench results list"))
+    if len(found) > 1:
+        raise StoreError(
+            f"{job_id!r} fits {len(found)} jobs: {', '.join(found[:5])}; give more of the id"
+        )
+    return found[0]

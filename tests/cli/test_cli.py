@@ -243,3 +243,49 @@ def test_an_edited_model_runs_again_and_a_comment_changes_nothing(
 def _unload(module: str) -> None:
     """Lets a file be imported anew, as another process would."""
     sys.modules.pop(module, None)
+
+
+@pytest.mark.parametrize(
+    ("command", "defaults"),
+    [
+        ("run", ["digits", "16", "256", "FLOWBENCH_WEIGHTS", "2h"]),
+        ("leaderboard", ["html"]),
+        ("check", ["120"]),
+        ("results list", ["FLOWBENCH_RESULTS"]),
+    ],
+)
+def test_help_shows_defaults(
+    flowbench: Command, monkeypatch: pytest.MonkeyPatch, command: str, defaults: list[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    status, out, _ = flowbench(*command.split(), "--help")
+    assert status == 0
+    said = [line.partition("[default: ")[2] for line in out.splitlines()]
+    assert all(any(default in line for line in said) for default in defaults), said
+
+
+def test_completion_can_be_installed(flowbench: Command) -> None:
+    assert "--install-completion" in flowbench("--help")[1]
+
+
+def test_results_are_listed_by_model_dataset_and_status(flowbench: Command, results: str) -> None:
+    def listed(*flags: str) -> int:
+        return len(
+            json.loads(flowbench("results", "list", "--json", "--results", results, *flags)[1])
+        )
+
+    every = listed()
+    assert every > 0
+    assert listed("--model", "fake-gaussian", "--dataset", "fake-images") > 0
+    assert listed("--status", "ok") > 0
+    assert listed("--model", "no") == listed("--dataset", "no") == listed("--status", "oom") == 0
+    _, out, _ = flowbench("results", "list", "--results", results, "--model", "no")
+    assert out.startswith(f"none of the {every} attempts")
+
+
+def test_the_log_of_a_good_job_says_how_it_went(flowbench: Command, results: str) -> None:
+    _, out, _ = flowbench("results", "list", "--json", "--results", results, "--status", "ok")
+    name = json.loads(out)[0]["name"]
+    status, out, _ = flowbench("results", "logs", name, "--results", results)
+    assert status == 0
+    assert out.splitlines()[-1].startswith(f"{name}: ok, ")

@@ -13,6 +13,7 @@ import torch
 
 from flowbench.api import DatasetInfo, DataSplits, Likelihood, ModelConfig, Split
 from flowbench.api.protocol import MAX_SEED
+from flowbench.errors import StoreError
 from flowbench.registry import PluginSelection, Registry, load_registry
 from flowbench.registry.code import job_code
 from flowbench.runner.attempt import (
@@ -220,6 +221,20 @@ def test_the_record_names_what_has_no_spread(
     again = begin(resume=first.directory, datasets=("fake-vectors",), overrides=standardised)
     execute(again)
     assert again.known["data"] == first.known["data"]
+
+
+def test_a_job_is_loaded_by_how_its_id_alone_begins(
+    begin: Begin, tmp_path: Path, fake_plugins: PluginSelection
+) -> None:
+    first, second = begin(seeds=(0,), budget="1steps"), begin(seeds=(1,), budget="1steps")
+    execute(first)
+    begins = first.job.job_id[:-3]
+    given: dict[str, Any] = {"data_dir": tmp_path, "plugins": fake_plugins}
+    assert load_job(begins, tmp_path, **given).model.num_parameters() == 32
+    with pytest.raises(StoreError, match="fits 2 jobs"):
+        load_job("fake-gaussian", tmp_path, **given)
+    with pytest.raises(StoreError, match="kept trained weights"):
+        load_job(second.job.job_id, tmp_path, **given)
 
 
 def test_a_failed_attempt_knows_how_far_it_came(begin: Begin) -> None:
