@@ -20,6 +20,8 @@ def rebuild(results: Results = None) -> None:
     folder = paths.results_dir(results)
     done = rebuild(folder, report=_report)
     print(f"rebuilt {folder}: {done.attempts} attempts read, {done.carried_over} carried over")
+    if done.problems:
+        print(f"{done.problems} records or parts of them set aside; each is named above")
     if done.kept_aside is not None:
         print(f"the damaged database is kept as {done.kept_aside}")
 

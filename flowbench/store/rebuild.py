@@ -43,12 +43,14 @@ class Rebuilt:
     Attributes:
         attempts: Attempts read from their directories, or from what is kept of them as text.
         carried_over: Attempts that only the old database had, and that the new one keeps.
+        problems: Records and parts of records that could not be read; each was reported.
         kept_aside: Where the old database is, if it was damaged.
     """
 
     attempts: int
     carried_over: int
     kept_aside: Path | None
+    problems: int = 0
 
 
 def rebuild(results: Path, *, report: Report = log_problem) -> Rebuilt:
@@ -73,19 +75,26 @@ def rebuild(results: Path, *, report: Report = log_problem) -> Rebuilt:
         )
     old = database_path(results)
     damaged = old.is_file() and _is_damaged(results, report)
+    problems = 0
+
+    def counted(problem: str) -> None:
+        nonlocal problems
+        problems += 1
+        report(problem)
+
     with _scratch_folder(results) as scratch:
         with writing(scratch) as connection:
-            load(connection, attempt_dirs(results), report=report)
-            kept = list(kept_attempts(results, report))
+            load(connection, attempt_dirs(results), report=counted)
+            kept = list(kept_attempts(results, counted))
             carried = 0
             if old.is_file() and not damaged:
                 carried = _carry_over(connection, old, kept)
-            load_kept(connection, kept)
+            load_kept(connection, kept, report=counted)
             load_checks(connection, results)
             attempts = len(stored_ids(connection)) - carried
         aside = _set_aside(old) if damaged else None
         database_path(scratch).replace(old)
-    return Rebuilt(attempts=attempts, carried_over=carried, kept_aside=aside)
+    return Rebuilt(attempts=attempts, carried_over=carried, kept_aside=aside, problems=problems)
 
 
 @contextmanager
@@ -108,7 +117,7 @@ def readable(results: Path, *, report: Report = log_problem) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="flowbench-") as folder:
         with writing(Path(folder)) as connection:
             load(connection, attempt_dirs(results), report=report)
-            load_kept(connection, kept_attempts(results, report))
+            load_kept(connection, kept_attempts(results, report), report=report)
             load_checks(connection, results)
         yield Path(folder)
 

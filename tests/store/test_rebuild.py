@@ -142,3 +142,31 @@ def test_verify_names_what_differs(results: Path) -> None:
     assert f"{missing.attempt_id}: not in the database" in text
     assert f"{changed.attempt_id}: the database has other record" in text
     assert f"{changed.attempt_id}: the database has other curves" in text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"steps": 2**70}, {"examples": 2**63}, {"num_devices": -(2**40)}],
+    ids=str,
+)
+def test_a_record_that_the_database_cannot_hold_blocks_no_other(
+    results: Path, changes: dict[str, int]
+) -> None:
+    good = len(list_attempts(results)) if rebuild(results).attempts else 0
+    bad = make.attempt(make.job("nice")).model_copy(update=changes)
+    make.write(results, bad)
+    kept = make.attempt(make.job("tarflow")).model_copy(update=changes)
+    keep(results, "some", [AttemptContents(record=kept)])
+    told: list[str] = []
+    rebuilt = rebuild(results, report=told.append)
+    assert (rebuilt.attempts, rebuilt.problems) == (good, 2)
+    assert [line.partition(", ")[0] for line in told] == [
+        f"attempt {record.attempt_id}: set aside" for record in (bad, kept)
+    ]
+    assert ingest(results, [results / "runs" / bad.job.job_id / "1"], report=told.append) == 0
+    assert len(list_attempts(results)) == good
+
+
+def test_a_seed_out_of_range_blocks_no_other(results: Path) -> None:
+    make.write(results, make.attempt(make.job("nice", seed=2**63)))
+    assert (rebuild(results).attempts, rebuild(results).problems) == (2, 1)
