@@ -97,7 +97,8 @@ def logs(
     ended = f"{record.attempt_id}: {record.status}, {record.steps:,} steps, {record.wall_s:.1f} s"
     if record.reason:
         ended += f": {record.reason}"
-    print(f"{(text or record.log_tail or '(printed nothing)').rstrip()}\n{ended}")
+    nothing = "(printed nothing)" if path.exists() else "(left no log)"
+    print(f"{(text or record.log_tail or nothing).rstrip()}\n{ended}")
 
 
 def _find(results: Path, which: str) -> AttemptRow:
