@@ -51,6 +51,7 @@ def _leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         del sys.modules[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "sizes"), [*SIZES.items(), ("released", DENSEFLOW)], ids=[*SIZES, "released denseflow"]
 )

@@ -212,6 +212,7 @@ def test_a_finished_run_is_reused(flowbench: Command, results: str) -> None:
     assert "1 reused" in err.splitlines()
 
 
+@pytest.mark.slow
 def test_an_edited_model_runs_again_and_a_comment_changes_nothing(
     flowbench: Command, tmp_path: Path
 ) -> None:

@@ -235,6 +235,7 @@ def test_loading_what_is_not_there(outcome: SimpleNamespace, fake_plugins: Plugi
         load_job(crashed, outcome.results, data_dir=Path(), plugins=fake_plugins)
 
 
+@pytest.mark.slow
 def test_an_interrupt_saves_and_the_next_run_goes_on(
     fake_registry: Registry, fake_plugins: PluginSelection, tmp_path: Path
 ) -> None:
@@ -266,6 +267,7 @@ def interrupt_when(condition: Callable[[], bool]) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
+@pytest.mark.slow
 def test_a_worker_past_its_budget_is_stopped(
     fake_registry: Registry,
     fake_plugins: PluginSelection,

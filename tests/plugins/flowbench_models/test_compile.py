@@ -85,7 +85,9 @@ def _loss_and_gradients(model: GenerativeModel, loss: Any, batch: Batch) -> list
     return [value.detach(), *(parameter.grad for parameter in model.parameters())]
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [*DEFAULTS, *(pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS)]
+)
 def test_loss_compiles_as_one_graph(case: str) -> None:
     torch._dynamo.reset()
     model, batch = _model(*CASES[case])

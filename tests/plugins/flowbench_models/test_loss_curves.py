@@ -7,11 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugins.flowbench_models.loss_curves import CASES, Case, losses
+from tests.plugins.flowbench_models.loss_curves import CASES, LARGE, Case, losses
 
 RECORDED = json.loads(Path(__file__).with_suffix("").with_name("loss_curves.json").read_text())
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=case.id, marks=[pytest.mark.slow] if case.data is LARGE else [])
+        for case in CASES
+    ],
+)
 def test_losses_of_20_steps_are_those_recorded(case: Case) -> None:
     assert losses(case) == pytest.approx(RECORDED[case.id], rel=0, abs=1e-8)

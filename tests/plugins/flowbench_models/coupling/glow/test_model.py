@@ -130,7 +130,8 @@ def test_latents_and_data_map_to_each_other(tiny: Glow) -> None:
 
 
 @pytest.mark.parametrize("coupling", ["affine", "additive"])
-@pytest.mark.parametrize("num_steps", [100, pytest.param(400, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("num_steps", [100, 400])
 def test_training_keeps_the_inverse(
     coupling: str, num_steps: int, dataset: MakeDataset, train_on: TrainOn
 ) -> None:
