@@ -12,6 +12,8 @@ from flowbench.registry import PluginSelection, Registry, load_registry
 HERE = Path(__file__).parent
 LIMIT_S = 1.0
 
+pytestmark = pytest.mark.slow  # they wait, most of the time
+
 
 @pytest.fixture(scope="module")
 def hanging() -> Registry:
