@@ -59,6 +59,8 @@ class Quiet:
 
     def ended(self, job: Job, record: AttemptRow) -> None: ...
 
+    def stopping(self, num_jobs: int) -> None: ...
+
     def warn(self, message: str) -> None:
         self.warnings.append(message)
 
