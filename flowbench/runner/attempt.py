@@ -22,7 +22,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -36,6 +36,16 @@ CODE = "code.json"
 CURVES, CHECKPOINT, MODEL = "curves.jsonl", "checkpoint.pt", "model.pt"
 LIKELIHOODS, SAMPLES, GRID = "likelihoods.npz", "samples.npz", "samples.png"
 LOG_TAIL_BYTES = 4000
+
+Phase = Literal[
+    "preparing",  # imports, data, building the model
+    "training",
+    "looking",  # at the validation split
+    "paused",  # while another job of this machine measures latency
+    "evaluating",  # the likelihood of the test split
+    "sampling",
+    "measuring",  # a metric, apart from the likelihoods and samples that it asks for
+]
 
 
 class WorkOrder(BaseModel):
@@ -74,7 +84,9 @@ class Heartbeat(BaseModel):
 
     Attributes:
         part: Part of the clock that runs.
-        doing: The same in words, with the metric or file at hand.
+        detail: The metric or file at hand.
+        done: Part of the phase that is done; None where that is not known.
+        left_s: Seconds until the phase ends; None where that is not known.
         progress: Part of the budget used.
         steps_per_s: Recent step rate; None before training.
         score: Latest validation score.
@@ -86,7 +98,10 @@ class Heartbeat(BaseModel):
 
     pid: int
     part: str = "start"
-    doing: str = "starting"
+    phase: Phase = "preparing"
+    detail: str = ""
+    done: float | None = None
+    left_s: float | None = None
     charged_s: float = 0.0
     progress: float = 0.0
     step: int = 0
@@ -94,6 +109,11 @@ class Heartbeat(BaseModel):
     score: float | None = None
     score_unit: str = "bpd"
     beat: float = 0.0
+
+    @property
+    def doing(self) -> str:
+        """Phase and detail, in words."""
+        return f"{self.phase} {self.detail}".rstrip()
 
 
 class AttemptDir:

@@ -11,6 +11,7 @@ from typing import Any
 
 from flowbench.api.config import unsupported_sampling
 from flowbench.api.specs import DatasetInfo
+from flowbench.budget import Budget
 from flowbench.code_hash import CodeHashes
 from flowbench.data.library.splits import LoadedData
 from flowbench.errors import DataMissingError, SuiteError, did_you_mean
@@ -23,7 +24,6 @@ from flowbench.registry.weights import weights_here
 from flowbench.runner.attempt import canonical_json
 from flowbench.store.records import JobRow
 from flowbench.suite.schema import PROTOCOL_VERSION, Suite
-from flowbench.training.budget import Budget
 
 HASH_DIGITS = 12
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from flowbench.budget import Budget
 from flowbench.errors import SuiteError
 from flowbench.provenance import processor_name
 from flowbench.registry import PluginSelection, Registry
@@ -16,7 +17,6 @@ from flowbench.runner.plan import Job, Unprepared, plan_prepared
 from flowbench.runner.schedule import RunObserver, RunOptions, Scheduler, recover
 from flowbench.store.ingest import ingest
 from flowbench.suite.schema import Suite
-from flowbench.training.budget import Budget
 from flowbench.training.device import Device, visible_gpus
 
 

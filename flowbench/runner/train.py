@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from flowbench.api.units import bits_per_dim
+from flowbench.budget import Budget
 from flowbench.data.batches import TrainBatches
 from flowbench.evaluation.harness import LOOK_EXAMPLES, likelihood_kind
 from flowbench.evaluation.trained import TrainingCost
@@ -17,7 +18,6 @@ from flowbench.runner.kept_model import COUNTS, Trained, keep_model, take_model
 from flowbench.runner.setup import Built, Ground
 from flowbench.runner.under_way import Attempt
 from flowbench.store.records import CurvePoint
-from flowbench.training.budget import Budget
 from flowbench.training.checkpoint import load_checkpoint, save_checkpoint
 from flowbench.training.loop import Trainer
 from flowbench.training.observer import ValidationPoint

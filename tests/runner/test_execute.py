@@ -73,7 +73,7 @@ def begin(fake_registry: Registry, tmp_path: Path) -> Iterator[Begin]:
             spawned_utc="",
         )
         directory.write(ORDER, order.model_dump_json())
-        pulse: Any = SimpleNamespace()
+        pulse: Any = SimpleNamespace(now=lambda *_: None, within=lambda *_: None)
         return Attempt(order, directory, Clock(), turnstile, pulse, threading.Event())
 
     yield begin
