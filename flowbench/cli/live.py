@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.constrain import Constrain
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -19,9 +20,15 @@ from flowbench.runner.attempt import Heartbeat
 
 GAP = 2  # cells between two columns
 NAME_WIDTH = 16  # a longer name is shortened to this before a column is left out
-BAR_WIDTH = 12
+BAR_WIDTH, MAX_BAR_WIDTH = 12, 20
 OTHER_LINES = 4  # the line for all jobs, the header, the count of the rest, the cursor's line
-FIRST: tuple[State, ...] = ("running", "failed", "done", "waiting")  # where there is little room
+FIRST: tuple[State, ...] = (
+    "running",
+    "failed",
+    "stopped",
+    "done",
+    "waiting",
+)  # where there is little room
 
 
 class LiveView:
@@ -39,35 +46,55 @@ class LiveView:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The lines of the display."""
-        width = options.max_width
-        yield Text(_overall(self._tally, width), "bold", no_wrap=True, overflow="crop")
+        # A terminal echoes an interrupt as ^C behind the last line, which must not wrap by it: rich
+        # goes up by as many lines as it has printed.
+        width = max(1, options.max_width - len("^C"))
         shown = _shown(self._rows, max(1, console.height - OTHER_LINES))
-        yield _table(shown, self._shared, width, "~" if options.ascii_only else "…")
         rest = Counter(s.state for _, s in self._rows) - Counter(s.state for _, s in shown)
+        lines: list[RenderableType] = [_line(_overall(self._tally, width), "bold")]
+        lines.append(_table(shown, self._shared, width, "~" if options.ascii_only else "…"))
         if rest:
-            said = f"and {rest.total()} more: {_counted(rest)}"
-            yield Text(said, "dim", no_wrap=True, overflow="crop")
+            lines.append(_line(f"and {_more(rest)}", "dim"))
+        yield Constrain(Group(*lines), width)
+
+
+def _line(text: str, style: str) -> Text:
+    return Text(text, style, no_wrap=True, overflow="crop")
 
 
 def _overall(tally: Tally, width: int) -> str:
     """How many jobs are where and how long all take, in the most words that fit."""
-    counts, left = tally.counts(), tally.left_s()
-    done = f"{counts['done']} of {counts.total()}"
-    failed = {"failed": counts["failed"]}
-    under_way = _counted({"running": counts["running"], "waiting": counts["waiting"], **failed})
-    time = "" if left is None else f"{clock_text(left)} left"
-    about = f"about {time}" if time else ""
+    counts = tally.counts()
+    done, time = f"{counts['done']} of {counts.total()}", time_text(tally)
+    rest = _counted(counts, STATES[1:])
     variants = (
-        (f"{done} jobs done", under_way, about),
-        (f"{done} done", under_way, time),
-        (f"{done} done", _counted(failed), time),
+        (f"{done} jobs done", rest, time),
+        (f"{done} done", rest, time),
+        (f"{done} done", _counted(counts, ("failed",)), time),
     )
     lines = [", ".join(filter(None, parts)) for parts in variants]
     return next((line for line in lines if len(line) <= width), lines[-1])
 
 
-def _counted(counts: dict[State, int] | Counter[State]) -> str:
-    return ", ".join(f"{counts[state]} {state}" for state in STATES if counts.get(state))
+def _counted(counts: Counter[State], which: Sequence[State] = STATES) -> str:
+    return ", ".join(f"{counts[state]} {state}" for state in which if counts[state])
+
+
+def _more(rest: Counter[State]) -> str:
+    if len(rest) == 1:
+        ((state, count),) = rest.items()
+        return f"{count} more {state}"
+    return f"{rest.total()} more: {_counted(rest)}"
+
+
+def time_text(tally: Tally) -> str:
+    """How long all jobs still take, or took; nothing where it is not known."""
+    counts, left = tally.counts(), tally.left_s()
+    if counts["running"] + counts["waiting"] == 0:
+        return f"in {clock_text(tally.elapsed_s())}"
+    if left is None:
+        return ""
+    return f"{'about' if tally.knows_ends() else 'at least'} {clock_text(left)} left"
 
 
 def _shown(rows: Sequence[tuple[str, JobState]], room: int) -> list[tuple[str, JobState]]:
@@ -98,8 +125,8 @@ def _table(rows: Sequence[tuple[str, JobState]], shared: str, width: int, ellips
     states = [state for _, state in rows]
     phases = _text_column("", (_phase(state) for state in states), 10)
     bars = _Column("", [_bar(state) for state in states], BAR_WIDTH)
-    percents = _text_column("", (_percent(state) for state in states), 4, right=True)
-    rates = _text_column("steps/s", (_rate(state.heartbeat) for state in states), 7, right=True)
+    percents = _text_column("", (_percent(state) for state in states), 5, right=True)
+    rates = _text_column("steps/s", (_rate(state) for state in states), 7, right=True)
     scores = _text_column(
         "validation", (_score(state.heartbeat) for state in states), 10, right=True
     )
@@ -111,16 +138,19 @@ def _table(rows: Sequence[tuple[str, JobState]], shared: str, width: int, ellips
         (phases, bars, scores, left),
         (phases, percents, scores, left),
         (phases, percents, left),
-        (phases,),
     ):
         room = width - sum(column.width + GAP for column in columns)
         if room >= min(longest, NAME_WIDTH):
             break
     wanted = max(longest, len(shared))
+    if bars in columns and room > wanted:
+        more = min(room - wanted, MAX_BAR_WIDTH - BAR_WIDTH)
+        columns = (phases, replace(bars, width=BAR_WIDTH + more), *columns[2:])
     room = max(4, min(room, wanted))
     names = short_names([name for name, _ in rows], room, ellipsis)
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="dim")
-    for column in (_Column(shared, list(names), room), *columns):
+    (header,) = short_names([shared], room, ellipsis)
+    for column in (_Column(header, list(names), room), *columns):
         table.add_column(
             column.header,
             width=column.width,
@@ -157,22 +187,25 @@ def _bar(state: JobState) -> RenderableType:
         return ""
     if state.heartbeat.done is None:
         return Text(state.heartbeat.detail, "dim")
-    return ProgressBar(total=1.0, completed=min(state.heartbeat.done, 1.0), width=BAR_WIDTH)
+    return ProgressBar(total=1.0, completed=min(state.heartbeat.done, 1.0))
 
 
 def _percent(state: JobState) -> str:
     beat = state.heartbeat
-    unknown = beat is None or beat.done is None or state.record is not None
-    return "" if unknown or beat is None else percent_text(beat.done)
+    if beat is None or beat.done is None or state.record is not None:
+        return ""
+    return percent_text(beat.done)
 
 
 def _left(state: JobState) -> str:
     return "" if state.left_s is None else clock_text(state.left_s)
 
 
-def _rate(beat: Heartbeat | None) -> str:
-    known = beat is not None and beat.phase in ("training", "looking") and beat.steps_per_s
-    return rate_text(known) if known else ""
+def _rate(state: JobState) -> str:
+    beat = state.heartbeat
+    if beat is None or beat.steps_per_s is None or state.record is not None:
+        return ""
+    return rate_text(beat.steps_per_s) if beat.phase in ("training", "looking") else ""
 
 
 def _score(beat: Heartbeat | None) -> str:

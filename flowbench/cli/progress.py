@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Literal
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from flowbench.cli.live import LiveView
+from flowbench.cli.live import LiveView, time_text
 from flowbench.cli.quantities import clock_text, percent_text, rate_text, score_text
 from flowbench.cli.tally import JobState, Tally
 from flowbench.runner.attempt import AttemptDir, Heartbeat
 from flowbench.runner.executors.base import Slot
 from flowbench.runner.plan import Job
-from flowbench.store.records import AttemptRow
+from flowbench.store.attempt_files import CURVES, read_curves
+from flowbench.store.records import AttemptRow, CurvePoint
 
 PLAIN_EVERY_S = 15.0
 
@@ -88,19 +89,22 @@ class ProgressDisplay:
     def stopping(self, num_jobs: int) -> None:
         """The user has interrupted the run, and jobs that run save their state."""
         jobs = "1 job saves its" if num_jobs == 1 else f"{num_jobs} jobs save their"
-        self._print(f"interrupted: {jobs} state; Ctrl-C again ends at once, without")
+        self._print(f"stopping: {jobs} state first (Ctrl-C again ends at once, unsaved)")
 
     def warn(self, message: str) -> None:
         """Something went wrong that does not end the run."""
         self._print(f"warning: {message}", "yellow")
 
     def _print(self, message: str, style: str = "") -> None:
-        self._console.print(Text(message, style), soft_wrap=True)
+        say(self._console, message, style)
 
     def _print_looks(self, state: JobState) -> None:
         """The looks at validation since the last time."""
         job_id = state.job.row.job_id
-        curve = [] if state.attempt is None else state.attempt.curve()
+        curve: tuple[CurvePoint, ...] = ()
+        if state.attempt is not None:
+            with suppress(OSError):  # none yet
+                curve = read_curves(state.attempt.path / CURVES)
         for point in curve[self._num_looks.get(job_id, 0) :]:
             scores = {"": point.score("raw"), " of averaged weights": point.score("ema")}
             said = [f"{score_text(*s)}{whose}" for whose, s in scores.items() if s is not None]
@@ -110,9 +114,9 @@ class ProgressDisplay:
         self._num_looks[job_id] = len(curve)
 
     def _standing(self) -> str:
-        counts, left = self._tally.counts(), self._tally.left_s()
-        time_left = "" if left is None else f", about {clock_text(left)} left"
-        return f"{counts['done'] + counts['failed']} of {counts.total()}{time_left}"
+        counts, time_left = self._tally.counts(), time_text(self._tally)
+        ended = f"{counts['done'] + counts['failed']} of {counts.total()} jobs"
+        return f"{ended}, {time_left}" if time_left else ended
 
 
 def _doing(beat: Heartbeat) -> str:
@@ -143,6 +147,11 @@ def _outcome(state: JobState) -> str:
     return ", ".join(parts)
 
 
+def say(console: Console, message: str, style: str = "") -> None:
+    """Prints a line: wrapped between words on a terminal, else whole, for grep."""
+    console.print(Text(message, style), soft_wrap=not console.is_terminal)
+
+
 @contextmanager
 def progress_display(
     jobs: Sequence[Job], num_slots: int, verbosity: Verbosity
@@ -166,3 +175,4 @@ def progress_display(
         return
     with Live(LiveView(tally), console=console, refresh_per_second=4):
         yield display
+    console.print()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 def percent_text(part: float) -> str:
     """A part in [0, 1] in whole per cent, never more than 100."""
-    return f"{min(part, 1.0):.0%}"
+    return f"{min(part, 1.0) * 100:.0f} %"
 
 
 def rate_text(rate: float) -> str:

@@ -161,7 +161,7 @@ def _execute(ready: ReadyRun, request: RunRequest, verbosity: Verbosity) -> None
         with progress_display(starting, len(ready.executor.slots), verbosity) as display:
             records = ready.scheduler(display).run(decided)
     except KeyboardInterrupt:
-        _say(["stopped; the same command goes on from what is kept"])
+        _say(["stopped; run the same command again to go on from there"])
         raise typer.Exit(130) from None  # 128 + SIGINT, as a shell reports it
     _table_console().print(
         terminal_table(request.results, [j.row.job_id for j, _ in decided], suite)
@@ -173,8 +173,13 @@ def _execute(ready: ReadyRun, request: RunRequest, verbosity: Verbosity) -> None
 
 
 def _say(lines: Iterable[str]) -> None:
+    from rich.console import Console
+
+    from flowbench.cli.progress import say
+
+    console = Console(stderr=True)
     for line in lines:
-        print(line, file=sys.stderr)
+        say(console, line)
 
 
 def _table_console() -> Console:

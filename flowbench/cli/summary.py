@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Decided = Sequence[tuple["Job", "Decision"]]
 
-STARTS = {"run": "run again", "resume": "resumed", "evaluate": "measured again, not trained"}
+STARTS = {"run": "run again", "resume": "resumed", "evaluate": "measured, not trained"}
 MOST_NAMED = 3  # of the jobs of which the same is said
 
 
@@ -26,7 +26,7 @@ def opening(decided: Decided) -> Iterator[str]:
     said = {"reuse": "reused", "leave": "left as they are", "skip": "skipped", "run": "to run"}
     yield ", ".join(f"{counts[action]} {words}" for action, words in said.items() if counts[action])
     again = Counter(
-        f"{STARTS[d.action]}: {d.why}" for _, d in decided if d.starts and d.why != NOT_RUN
+        f"{STARTS[d.action]} ({d.why})" for _, d in decided if d.starts and d.why != NOT_RUN
     )
     yield from (f"{count} {why}" for why, count in again.items())
     for action, words in (("leave", "left"), ("skip", "skipped")):
@@ -38,7 +38,7 @@ def opening(decided: Decided) -> Iterator[str]:
 
 
 def _kind(job: Job, decision: Decision) -> str:
-    """The reason without the names in it; of a failure how it ended, since its reason comes last."""
+    """The reason without the names in it; of a failure, whose reason comes last, how it ended."""
     if decision.source is not None:
         return decision.why.partition(":")[0]
     return decision.why.replace(job.row.model, "MODEL").replace(job.row.dataset, "DATASET")
@@ -59,7 +59,8 @@ def settings(request: RunRequest, ready: ReadyRun) -> Iterator[str]:
     slots = ready.executor.slots
     yield f"results: {request.results}"
     yield f"data: {request.data_dir}"
-    yield f"device: {ready.options.device}, {len(slots)} at a time, {slots[0].num_threads} threads each"
+    at_a_time = f"{len(slots)} jobs at a time, {slots[0].num_threads} threads each"
+    yield f"device: {ready.options.device}, {at_a_time}"
     yield f"timeout: {request.timeout_s:g} s outside the budget"
     told: set[str] = set()
     for job, _ in ready.decisions:

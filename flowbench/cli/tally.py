@@ -12,8 +12,9 @@ from flowbench.runner.attempt import AttemptDir, Heartbeat
 from flowbench.runner.plan import Job
 from flowbench.store.records import AttemptRow
 
-State = Literal["done", "running", "waiting", "failed"]
-STATES: tuple[State, ...] = ("done", "running", "waiting", "failed")
+State = Literal["done", "running", "waiting", "stopped", "failed"]
+STATES: tuple[State, ...] = ("done", "running", "waiting", "stopped", "failed")
+_ENDS: dict[str, State] = {"ok": "done", "preempted": "stopped"}
 
 
 @dataclass
@@ -38,7 +39,7 @@ class JobState:
     def state(self) -> State:
         """Where it stands."""
         if self.record is not None:
-            return "done" if self.record.status == "ok" else "failed"
+            return _ENDS.get(self.record.status, "failed")
         return "waiting" if self.attempt is None else "running"
 
     @property
@@ -59,6 +60,15 @@ class Tally:
     def __init__(self, jobs: Sequence[Job], num_slots: int, now: Callable[[], float]) -> None:
         self.states = {job.row.job_id: JobState(job) for job in jobs}
         self._num_slots, self._now = num_slots, now
+        self._begun = now()
+
+    def elapsed_s(self) -> float:
+        """Seconds since the run began."""
+        return self._now() - self._begun
+
+    def knows_ends(self) -> bool:
+        """Whether a job has shown what measuring takes, of which training tells nothing."""
+        return self.counts()["done"] > 0
 
     def started(self, job: Job, attempt: AttemptDir) -> None:
         """A worker was started."""
@@ -79,7 +89,7 @@ class Tally:
         """Seconds until all jobs have ended, from what those before them took.
 
         Returns:
-            An estimate; None where nothing tells, or nothing is left.
+            An estimate, and before `knows_ends` what is left at least; None where nothing tells.
         """
         typical = self._typical_s()
         waiting = self.counts()["waiting"]
