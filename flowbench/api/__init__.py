@@ -29,6 +29,10 @@ if TYPE_CHECKING:
         Likelihood,
         NoLikelihood,
     )
+    from flowbench.api.mass import (
+        Mass,
+        density_mass,
+    )
     from flowbench.api.metrics import (
         LikelihoodResult,
         Samples,
@@ -105,6 +109,7 @@ _HOMES = {
     "flowbench.api.training": "Ema Group LastK Phase Training",
     "flowbench.api.data": "Artifact DataSplits Manifold Ragged Split",
     "flowbench.api.hooks": "API_VERSION hookimpl",
+    "flowbench.api.mass": "Mass density_mass",
     "flowbench.api.metrics": "LikelihoodResult Samples TrainedModel",
     "flowbench.api.models": (
         "Batch Context DensityModel GenerativeModel Info InvertibleModel Latents "
@@ -146,6 +151,7 @@ __all__ = [
     "LikelihoodResult",
     "Logit",
     "Manifold",
+    "Mass",
     "MetricSettings",
     "MetricSpec",
     "MetricValue",
@@ -174,6 +180,7 @@ __all__ = [
     "UniformDequantization",
     "WithInfo",
     "bits_per_dim",
+    "density_mass",
     "hookimpl",
     "nats_from_bits_per_dim",
     "report_progress",
