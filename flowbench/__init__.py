@@ -27,8 +27,8 @@ def compare(
         results: The results folder; by default FLOWBENCH_RESULTS or ``results``.
 
     Returns:
-        A line for each value of each comparison, with the fields of
-        `flowbench.leaderboard.compared.ComparedValue`: difference, interval, p-value, verdict.
+        A line for each value of each comparison: means, difference (a ratio on a log scale) with
+        its interval, p-values, verdict, seeds needed.
     """
     import pandas as pd
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from flowbench.errors import LeaderboardError, unknown_name
-from flowbench.leaderboard.compared import Comparison, compared, ended_well
-from flowbench.leaderboard.evidence import Method, like, methods
+from flowbench.leaderboard.build.compared import Comparison, compared, ended_well
+from flowbench.leaderboard.build.evidence import Method, like, methods
 from flowbench.leaderboard.publish import core_of, read_source
 from flowbench.store import queries
 from flowbench.store.rebuild import readable

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from flowbench.api.specs import MetricSpec
 from flowbench.code_hash import core_sha256
 from flowbench.errors import LeaderboardError
-from flowbench.leaderboard.build import build
-from flowbench.leaderboard.evidence import Source, methods, newest_code
-from flowbench.leaderboard.from_published import frame_of_published
-from flowbench.leaderboard.from_records import frames_of_records
-from flowbench.leaderboard.from_suite import frame_of_suite
-from flowbench.leaderboard.standing import chosen_runs
-from flowbench.leaderboard.table import Board
+from flowbench.leaderboard.board.table import Board
+from flowbench.leaderboard.build.evidence import Source, methods, newest_code
+from flowbench.leaderboard.build.fill import fill
+from flowbench.leaderboard.build.from_published import frame_of_published
+from flowbench.leaderboard.build.from_records import frames_of_records
+from flowbench.leaderboard.build.from_suite import frame_of_suite
+from flowbench.leaderboard.build.standing import chosen_runs
 from flowbench.registry.entry_points import PluginSelection, load_plugins
 from flowbench.store import queries
 from flowbench.store.checks import latest_checks
@@ -60,7 +60,7 @@ def boards(
 
 def boards_of_records(source: Source) -> list[Board]:
     """A board for each data set and budget that there are records of."""
-    return [build(frame, source) for frame in frames_of_records(source)]
+    return [fill(frame, source) for frame in frames_of_records(source)]
 
 
 def board_of_suite(suite: Suite, source: Source) -> Board:
@@ -72,7 +72,7 @@ def board_of_suite(suite: Suite, source: Source) -> Board:
     """
     mirrors = suite.board is not None and suite.board.published
     frame = frame_of_published(suite, source) if mirrors else frame_of_suite(suite, source)
-    return build(frame, source)
+    return fill(frame, source)
 
 
 def suite_boards(

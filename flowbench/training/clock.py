@@ -29,17 +29,15 @@ class Clock:
     Args:
         now: Monotonic time in seconds.
         begin: Moment from which to count; the worker gives that of its spawn.
-        carried: Ledger of the attempts that this one resumes.
     """
 
     def __init__(
         self,
         now: Callable[[], float] = time.monotonic,
         begin: float | None = None,
-        carried: Mapping[str, float] | None = None,
     ) -> None:
         self._now = now
-        self._seconds = {part: float((carried or {}).get(part, 0.0)) for part in PARTS}
+        self._seconds = dict.fromkeys(PARTS, 0.0)
         self._part: Part = "start"
         self._since = now() if begin is None else begin
 

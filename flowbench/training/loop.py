@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from flowbench.api.models import Batch, GenerativeModel, Step, without_info
+from flowbench.budget import Budget, Spent
 from flowbench.data.batches import TrainBatches
 from flowbench.data.preprocess import Preprocessor
 from flowbench.errors import NonFiniteLossError, StoreError
-from flowbench.training.budget import Budget, Spent
 from flowbench.training.checkpoint import rng_state, set_rng_state
 from flowbench.training.choice import Choice, Validate, Weights
 from flowbench.training.clock import Clock

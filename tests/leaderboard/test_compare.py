@@ -15,8 +15,8 @@ from scipy import stats
 
 import flowbench
 from flowbench.errors import FlowbenchError
+from flowbench.leaderboard.build.compared import ComparedValue, Comparison, holm
 from flowbench.leaderboard.compare import compare_rows
-from flowbench.leaderboard.compared import ComparedValue, Comparison, holm
 from flowbench.leaderboard.render import comparison
 from flowbench.store.rebuild import rebuild
 from tests.store import attempts

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from flowbench.api import Batch, DatasetInfo, GenerativeModel, ModelConfig, Step
+from flowbench.budget import Budget
 from flowbench.data.batches import TrainBatches
 from flowbench.data.library.splits import LoadedData
 from flowbench.data.preprocess import Preprocessor
@@ -16,7 +17,6 @@ from flowbench.errors import NonFiniteLossError, StoreError
 from flowbench.registry import Registry
 from flowbench.registry.build import build_model, load_dataset
 from flowbench.registry.configs import configure
-from flowbench.training.budget import Budget
 from flowbench.training.choice import Validate
 from flowbench.training.clock import Clock
 from flowbench.training.device import Device

@@ -9,9 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from flowbench.api.units import LIKELIHOOD_UNITS
-from flowbench.leaderboard import numbers, words
-from flowbench.leaderboard.compared import MOST_SEEDS, ComparedRow, ComparedValue, Comparison
-from flowbench.leaderboard.words import printable
+from flowbench.leaderboard.board import numbers, words
+from flowbench.leaderboard.board.words import printable
+from flowbench.leaderboard.build.compared import MOST_SEEDS, ComparedRow, ComparedValue, Comparison
 
 _SMALLEST_P = 0.001
 _DECIMALS = 3  # of likelihoods

@@ -27,9 +27,8 @@ from typing import Any, Literal
 import numpy as np
 
 from flowbench.api.specs import Direction, is_main_value
-from flowbench.leaderboard import words
-from flowbench.leaderboard.evidence import Method, Source, values
-from flowbench.leaderboard.ranking import (
+from flowbench.leaderboard.board import words
+from flowbench.leaderboard.board.ranking import (
     CONFIDENCE,
     Contender,
     Difference,
@@ -41,6 +40,7 @@ from flowbench.leaderboard.ranking import (
     paired_difference,
     widest_tie,
 )
+from flowbench.leaderboard.build.evidence import Method, Source, values
 from flowbench.store.records import AttemptRow, MeasurementRow
 
 Verdict = Literal["A", "B", "equal", "open", "one seed", "not alike", ""]

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from flowbench.api.specs import MetricSpec, Role
 from flowbench.api.units import bits_per_dim
-from flowbench.leaderboard import words
-from flowbench.leaderboard.ranking import Contender, Like, Outcome
+from flowbench.leaderboard.board import words
+from flowbench.leaderboard.board.ranking import Contender, Like, Outcome
 from flowbench.store.attempt_files import AttemptContents
 from flowbench.store.checks import CheckRow
 from flowbench.store.records import AttemptRow, MeasurementRow
