@@ -126,7 +126,9 @@ def _take_over(attempt: Attempt, built: Built, source: AttemptDir) -> Trained:
                 shutil.copyfile(source.path / name, attempt.directory.path / name)
     _trained_by(attempt, source)
     cost = trained.cost
-    attempt.clock.carry(cost.ledger, cost.run_delay_s)  # or the record would say that training was free
+    attempt.clock.carry(
+        cost.ledger, cost.run_delay_s
+    )  # or the record would say that training was free
     attempt.note(**{name: getattr(trained, name) for name in COUNTS})
     return trained
 

@@ -224,7 +224,9 @@ class AttemptRow(Record):
     @property
     def contended(self) -> bool:
         """Whether its budget is of time, much of which it waited for a core of a busy machine."""
-        waited = self.run_delay_s is not None and self.run_delay_s > CONTENDED_SHARE * self.charged_s
+        waited = (
+            self.run_delay_s is not None and self.run_delay_s > CONTENDED_SHARE * self.charged_s
+        )
         return waited and Budget.parse(self.job.budget).time_like
 
     def values_by_name(self) -> dict[str, MeasurementRow]:
