@@ -106,7 +106,7 @@ def available_cores() -> tuple[int, ...]:
 
 
 def load_average() -> float | None:
-    """Processes of the machine that ran or could have run, over the last minute; None if unknown."""
+    """Processes of the machine that could run, on average over a minute; None if unknown."""
     try:
         return os.getloadavg()[0]
     except (AttributeError, OSError):  # not a POSIX system; or it does not say

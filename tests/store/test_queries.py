@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -111,8 +112,8 @@ def test_a_budget_of_time_that_waited_for_a_core_is_contended(
     tmp_path: Path, budget: str, run_delay_s: float | None, contended: bool
 ) -> None:
     load = {"start": 3.5, "end": None, "cores": 8, "usable": 2, "quota": None}
-    spent = {"charged_s": 60.0, "run_delay_s": run_delay_s, "load": load}
-    made = make.attempt(make.job(budget=budget), **spent)
+    waited: dict[str, Any] = {"run_delay_s": run_delay_s, "load": load}
+    made = make.attempt(make.job(budget=budget), charged_s=60.0, **waited)
     ingest(tmp_path, [make.write(tmp_path, made)])
     assert [row["contended"] for row in list_attempts(tmp_path)] == [contended]
     (kept,) = standing_attempts(tmp_path)

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,13 +35,13 @@ def threads(tmp_path: Path) -> Threads:
 
 
 @pytest.fixture
-def now(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Wall and CPU time, which stand still unless a test moves them; on one core."""
     times = [100.0, 10.0]
     monkeypatch.setattr(time, "monotonic", lambda: times[0])
     monkeypatch.setattr(time, "process_time", lambda: times[1])
     monkeypatch.setattr("flowbench.training.run_delay.available_cores", lambda: (0,))
-    yield times
+    return times
 
 
 def pass_time(now: list[float], wall: float, cpu: float) -> None:
@@ -119,7 +118,7 @@ def test_the_clock_counts_charged_parts_alone(threads: Threads, now: list[float]
     clock.run_delay = RunDelay(threads.folder)
     waited = 0.0
     for part in ("setup", "other", "data", "train", "eval", "train", "wait", "checkpoint"):
-        with clock.timing(part):  # type: ignore[arg-type]
+        with clock.timing(part):
             waited += 0.25
             threads.say(main=waited)
             pass_time(now, 0.5, 0.0)
