@@ -22,20 +22,21 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from flowbench.api.frozen import Frozen
 from flowbench.code_hash import CodeHashes
 from flowbench.errors import StoreError
 from flowbench.runner.executors.base import LOG
-from flowbench.store.records import AttemptRow, AttemptStatus, CurvePoint, JobRow
+from flowbench.store.attempt_files import RECORD
+from flowbench.store.records import AttemptRow, AttemptStatus, JobRow
 
-RECORD, HEARTBEAT, ORDER, STOP = "record.json", "heartbeat.json", "job.json", "stop"
-CODE = "code.json"
-CURVES, CHECKPOINT, MODEL = "curves.jsonl", "checkpoint.pt", "model.pt"
-LIKELIHOODS, SAMPLES, GRID = "likelihoods.npz", "samples.npz", "samples.png"
+HEARTBEAT, ORDER, STOP, CODE = "heartbeat.json", "job.json", "stop", "code.json"
+CHECKPOINT, MODEL, SAMPLES = "checkpoint.pt", "model.pt", "samples.npz"
 LOG_TAIL_BYTES = 4000
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
 Phase = Literal[
     "preparing",  # imports, data, building the model
@@ -48,7 +49,7 @@ Phase = Literal[
 ]
 
 
-class WorkOrder(BaseModel):
+class WorkOrder(Frozen):
     """What a worker is to do.
 
     Attributes:
@@ -60,8 +61,6 @@ class WorkOrder(BaseModel):
         spawned_utc: The same as a date.
         command: The command line that asked for the job.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     job: JobRow
     number: int
@@ -141,10 +140,7 @@ class AttemptDir:
         Returns:
             The heartbeat; None before the first.
         """
-        try:
-            return Heartbeat.model_validate_json((self.path / HEARTBEAT).read_bytes())
-        except (OSError, ValidationError):
-            return None
+        return self._read(HEARTBEAT, Heartbeat)
 
     def code(self) -> CodeHashes | None:
         """Reads which code it runs.
@@ -152,10 +148,7 @@ class AttemptDir:
         Returns:
             The hashes; None in an attempt made before they were kept.
         """
-        try:
-            return CodeHashes.model_validate_json((self.path / CODE).read_bytes())
-        except (OSError, ValidationError):
-            return None
+        return self._read(CODE, CodeHashes)
 
     def write_code(self, code: CodeHashes) -> None:
         """Says which code it runs, so that this is known even of an attempt without a record."""
@@ -167,10 +160,7 @@ class AttemptDir:
         Returns:
             The row; None while there is none, or if it is damaged.
         """
-        try:
-            return AttemptRow.model_validate_json((self.path / RECORD).read_bytes())
-        except (OSError, ValidationError):
-            return None
+        return self._read(RECORD, AttemptRow)
 
     def write_record(self, record: AttemptRow) -> None:
         """Writes the attempt's row, which ends the attempt."""
@@ -199,17 +189,12 @@ class AttemptDir:
         except OSError:
             return ""
 
-    def curve(self) -> list[CurvePoint]:
-        """Reads the learning curve.
-
-        Returns:
-            Its points in order.
-        """
+    def _read(self, name: str, kind: type[ModelT]) -> ModelT | None:
+        """What a file holds; None while it is not there, or if it is damaged."""
         try:
-            lines = (self.path / CURVES).read_text(encoding="utf-8").splitlines()
-        except OSError:
-            return []
-        return [CurvePoint.model_validate_json(line) for line in lines]
+            return kind.model_validate_json((self.path / name).read_bytes())
+        except (OSError, ValidationError):
+            return None
 
 
 class ResultsDir:

@@ -13,12 +13,12 @@ from flowbench.data.library.splits import LoadedData
 from flowbench.evaluation.evaluate import compute_metric
 from flowbench.evaluation.trained import EvaluatedModel
 from flowbench.evaluation.values import failed_value
-from flowbench.runner.attempt import GRID, LIKELIHOODS, SAMPLES
+from flowbench.runner.attempt import SAMPLES
 from flowbench.runner.grid import sample_grid
 from flowbench.runner.kept_model import Trained
 from flowbench.runner.setup import Built, Ground, note_preprocessing
 from flowbench.runner.under_way import Attempt
-from flowbench.store.attempt_files import first_line
+from flowbench.store.attempt_files import GRID, LIKELIHOODS, first_line
 from flowbench.store.records import MeasurementRow
 from flowbench.training.observer import Preempted
 

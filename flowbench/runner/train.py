@@ -13,10 +13,11 @@ from flowbench.budget import Budget
 from flowbench.data.batches import TrainBatches
 from flowbench.evaluation.harness import LOOK_EXAMPLES, likelihood_kind
 from flowbench.evaluation.trained import TrainingCost
-from flowbench.runner.attempt import CHECKPOINT, CURVES, MODEL, AttemptDir
+from flowbench.runner.attempt import CHECKPOINT, MODEL, AttemptDir
 from flowbench.runner.kept_model import COUNTS, Trained, keep_model, take_model
 from flowbench.runner.setup import Built, Ground
 from flowbench.runner.under_way import Attempt
+from flowbench.store.attempt_files import CURVES
 from flowbench.store.records import CurvePoint
 from flowbench.training.checkpoint import load_checkpoint, save_checkpoint
 from flowbench.training.loop import Trainer

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from flowbench.api.frozen import Frozen
 from flowbench.code_hash import core_sha256
 from flowbench.errors import StoreError
 from flowbench.store.attempt_files import AttemptContents
 from flowbench.store.connection import reading
-from flowbench.store.records import AttemptRow, CurvePoint, JobRow, MeasurementRow, Record
+from flowbench.store.records import AttemptRow, CurvePoint, JobRow, MeasurementRow
 
 if TYPE_CHECKING:
     import duckdb
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 _POINTS = TypeAdapter(tuple[CurvePoint, ...])
 
 
-def _struct(row: type[Record], **columns: str) -> str:
+def _struct(row: type[Frozen], **columns: str) -> str:
     """SQL of a struct with the fields of a record, so that DuckDB writes the record's JSON itself.
 
     Args:

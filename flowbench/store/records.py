@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
+from flowbench.api.frozen import Frozen
 from flowbench.api.likelihood import likelihood_as_version_2
 from flowbench.api.specs import Role, Scale
 from flowbench.budget import Budget
@@ -27,13 +28,7 @@ LikelihoodFacts = Annotated[dict[str, Any], AfterValidator(likelihood_as_version
 """Facts that hold a likelihood, as the present API states it; older records are mapped."""
 
 
-class Record(BaseModel):
-    """Base of all records: immutable, closed, finite."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class JobRow(Record):
+class JobRow(Frozen):
     """A job: what was asked for, not where or by which code it ran.
 
     Attributes:
@@ -63,7 +58,7 @@ class JobRow(Record):
     protocol: dict[str, Any]
 
 
-class MeasurementRow(Record):
+class MeasurementRow(Frozen):
     """One value of one metric.
 
     Attributes:
@@ -105,7 +100,7 @@ class MeasurementRow(Record):
     code: str | None = None
 
 
-class CurvePoint(Record):
+class CurvePoint(Frozen):
     """One validation during training; a line of ``curves.jsonl``.
 
     Attributes:
@@ -139,7 +134,7 @@ class CurvePoint(Record):
         return None if nats is None else (nats, "nats")
 
 
-class AttemptRow(Record):
+class AttemptRow(Frozen):
     """One try at a job, whatever became of it.
 
     Attributes:

@@ -18,7 +18,6 @@ from flowbench.errors import StoreError
 from flowbench.registry import PluginSelection, Registry, load_registry
 from flowbench.registry.code import job_code
 from flowbench.runner.attempt import (
-    LIKELIHOODS,
     MODEL,
     ORDER,
     SAMPLES,
@@ -33,9 +32,10 @@ from flowbench.runner.train import Watch
 from flowbench.runner.turnstile import Turnstile
 from flowbench.runner.under_way import Attempt
 from flowbench.runner.worker import run_attempt
+from flowbench.store.attempt_files import CURVES, LIKELIHOODS
 from flowbench.store.ingest import ingest
 from flowbench.store.queries import list_attempts
-from flowbench.store.records import AttemptRow
+from flowbench.store.records import AttemptRow, CurvePoint
 from flowbench.suite.schema import Suite
 from flowbench.training.clock import Clock
 from flowbench.training.observer import ValidationPoint
@@ -56,7 +56,7 @@ def begin(fake_registry: Registry, tmp_path: Path) -> Iterator[Begin]:
 
     def begin(resume: AttemptDir | None = None, **suite: Any) -> Attempt:
         given = {"models": ("fake-gaussian",), "budget": "2steps", "metrics": ("fake_nll",)}
-        (job,) = plan(
+        (job,), _ = plan(
             Suite(**{"datasets": ("fake-images",), **given, **suite}), fake_registry, tmp_path
         )
         directory = ResultsDir(tmp_path).new_attempt(job.row.job_id)
@@ -341,7 +341,7 @@ def test_curves_hold_bits_only_of_a_discrete_likelihood(
     )
     attempt = begin()
     Watch(attempt, built).validated(point)
-    (kept,) = attempt.directory.curve()
+    kept = CurvePoint.model_validate_json((attempt.directory.path / CURVES).read_bytes())
     assert getattr(kept, name) == pytest.approx(value)
     assert (kept.bpd is not None) == (measure == "discrete")
     assert kept.loss is None
