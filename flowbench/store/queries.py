@@ -144,6 +144,7 @@ def summary(record: AttemptRow, core: str) -> dict[str, Any]:
         "status": record.status,
         "reason": record.reason,
         "stale": record.core_code != core,
+        "contended": record.contended,
         "device": record.device_name,
         "budget": job.budget,
         "steps": record.steps,
