@@ -10,34 +10,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flowbench.api.config import (
-        ModelConfig,
-        Preset,
-    )
-    from flowbench.api.data import (
-        Artifact,
-        DataSplits,
-        Manifold,
-        Ragged,
-        Split,
-    )
-    from flowbench.api.hooks import (
-        API_VERSION,
-        hookimpl,
-    )
-    from flowbench.api.likelihood import (
-        Likelihood,
-        NoLikelihood,
-    )
-    from flowbench.api.mass import (
-        Mass,
-        density_mass,
-    )
-    from flowbench.api.metrics import (
-        LikelihoodResult,
-        Samples,
-        TrainedModel,
-    )
+    from flowbench.api.config import ModelConfig, Preset
+    from flowbench.api.data import Artifact, DataSplits, Manifold, Ragged, Split
+    from flowbench.api.hooks import API_VERSION, hookimpl
+    from flowbench.api.likelihood import Likelihood, NoLikelihood
+    from flowbench.api.mass import Mass, density_mass
+    from flowbench.api.metrics import LikelihoodResult, Samples, TrainedModel
     from flowbench.api.models import (
         Batch,
         Context,
@@ -60,9 +38,7 @@ if TYPE_CHECKING:
         Standardise,
         UniformDequantization,
     )
-    from flowbench.api.progress import (
-        report_progress,
-    )
+    from flowbench.api.progress import report_progress
     from flowbench.api.protocol import (
         MetricSettings,
         NoTemperature,
@@ -80,17 +56,8 @@ if TYPE_CHECKING:
         Paper,
         RemoteFile,
     )
-    from flowbench.api.training import (
-        Ema,
-        Group,
-        LastK,
-        Phase,
-        Training,
-    )
-    from flowbench.api.units import (
-        bits_per_dim,
-        nats_from_bits_per_dim,
-    )
+    from flowbench.api.training import Ema, Group, LastK, Phase, Training
+    from flowbench.api.units import bits_per_dim, nats_from_bits_per_dim
     from flowbench.errors import (
         ConfigError,
         DataError,
