@@ -84,13 +84,13 @@ def density_mass(
         >>> round(mass.value, 2), mass.stderr < 0.002
         (1.0, True)
     """
-    points = np.asarray(points, dtype=np.float64)
-    if points.ndim != 2 or not points.size or not np.isfinite(points).all():
+    around: Points = np.asarray(points, dtype=np.float64)
+    if around.ndim != 2 or not around.size or not np.isfinite(around).all():
         raise ShapeError(
-            f"points of shape {points.shape} to integrate around; give finite rows (N, D)"
+            f"points of shape {around.shape} to integrate around; give finite rows (N, D)"
         )
-    cube = _Cube(log_prob, points)
-    cells = _partition(cube, points, generator, num_cells)
+    cube = _Cube(log_prob, around)
+    cells = _partition(cube, around, generator, num_cells)
     every = np.arange(len(cells.low))
     cells = cells.fresh(np.repeat(every, DRAWS), cube, generator)
     drawn = cells.density[-DRAWS * len(every) :].reshape(-1, DRAWS)
@@ -109,7 +109,8 @@ class _Cube:
 
     def positions(self, points: Points) -> Points:
         """Where points lie in the cube."""
-        return np.arctan(np.arcsinh((points - self._middle) / self._spread)) / WIDEST
+        y = (points - self._middle) / self._spread
+        return np.asarray(np.arctan(np.arcsinh(y)) / WIDEST)
 
     def density(self, u: Points) -> NDArray[np.float64]:
         """The density at positions in the cube.
@@ -120,7 +121,8 @@ class _Cube:
         a = np.tan(WIDEST * u)
         with np.errstate(over="ignore", invalid="ignore"):
             ladj = np.log(WIDEST * self._spread * np.cosh(a) * (1 + np.square(a))).sum(axis=1)
-            density = np.exp(self._log_prob(self._middle + self._spread * np.sinh(a)) + ladj)
+            log_prob = self._log_prob(self._middle + self._spread * np.sinh(a))
+            density: NDArray[np.float64] = np.exp(log_prob + ladj)
         self.num_points += len(u)
         density[np.isnan(density)] = 0.0
         if not np.isfinite(density).all():
