@@ -99,6 +99,7 @@ def _keep(attempt: Attempt, ground: Ground, built: Built, trainer: Trainer) -> T
         num_devices=NUM_DEVICES,
         ledger=attempt.clock.ledger(),
         charged_s=attempt.clock.charged_s,
+        run_delay_s=attempt.clock.run_delay.seconds,
         peak_memory=ground.device.peak_memory(),
     )
     trained = Trained(
@@ -125,7 +126,10 @@ def _take_over(attempt: Attempt, built: Built, source: AttemptDir) -> Trained:
             if (source.path / name).exists():
                 shutil.copyfile(source.path / name, attempt.directory.path / name)
     _trained_by(attempt, source)
-    attempt.clock.carry(trained.cost.ledger)  # or the record would say that training was free
+    cost = trained.cost
+    attempt.clock.carry(
+        cost.ledger, cost.run_delay_s
+    )  # or the record would say that training was free
     attempt.note(**{name: getattr(trained, name) for name in COUNTS})
     return trained
 

@@ -35,6 +35,7 @@ class Columns(TypedDict, total=False):
     best_step: int
     likelihood: dict[str, Any] | None
     looks: dict[str, Any]
+    load: dict[str, float | None]
     data: dict[str, Any]
     code_sha256: str
     model_code_sha256: str

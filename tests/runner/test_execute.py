@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -152,6 +153,32 @@ def test_trained_weights_are_measured_again_with_what_they_cost(begin: Begin) ->
     assert again.known["steps"] == 2
     spent = first.clock.ledger()["train"]
     assert again.clock.ledger()["train"] >= spent > 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="no such statistics here")
+def test_a_wait_for_a_core_is_kept_with_the_weights(begin: Begin) -> None:
+    first = begin()
+    first.clock.run_delay.seconds = 100.0
+    assert (run_attempt(first).run_delay_s or 0.0) >= 100.0
+    second = begin(resume=first.directory)
+    assert (run_attempt(second).run_delay_s or 0.0) >= 100.0
+    first = begin()
+    first.clock.run_delay.seconds = None
+    assert run_attempt(first).run_delay_s is None
+    assert run_attempt(begin(resume=first.directory)).run_delay_s is None
+
+
+@pytest.mark.parametrize("average", [0.75, None])
+def test_the_record_holds_the_load_of_the_machine(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch, average: float | None
+) -> None:
+    monkeypatch.setattr("flowbench.runner.worker.load_average", lambda: average)
+    monkeypatch.setattr("flowbench.runner.worker.available_cores", lambda: (1, 3))
+    monkeypatch.setattr("flowbench.runner.worker.cpu_quota", lambda: 1.5)
+    expected = {"start": average, "end": average, "cores": os.cpu_count(), "usable": 2}
+    for models, status in [("fake-gaussian", "ok"), ("fake-crash", "crashed")]:
+        record = run_attempt(begin(models=(models,)))
+        assert (record.status, record.load) == (status, expected | {"quota": 1.5})
 
 
 @pytest.mark.slow  # torch's own compiler runs
