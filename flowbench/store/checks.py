@@ -10,19 +10,15 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError, field_validator
 
 from flowbench.api.frozen import Frozen
 from flowbench.errors import StoreError
+from flowbench.store import Connection
 from flowbench.store.attempt_files import first_line
 from flowbench.store.connection import database_path, reading, writing
-
-if TYPE_CHECKING:
-    import duckdb
-
-    Connection = duckdb.DuckDBPyConnection
 
 FOLDER = "checks"
 

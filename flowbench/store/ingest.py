@@ -13,23 +13,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from flowbench.errors import StoreError, printable
+from flowbench.store import Connection
 from flowbench.store.attempt_files import AttemptContents, first_line, read_attempt
 from flowbench.store.connection import writing
 from flowbench.store.migrations import TABLES_BY_ATTEMPT
 from flowbench.store.queries import stored_ids
 from flowbench.store.records import CurvePoint
-
-if TYPE_CHECKING:
-    import duckdb
-
-    Connection = duckdb.DuckDBPyConnection
 
 Report = Callable[[str], None]
 
