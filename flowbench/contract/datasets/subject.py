@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flowbench.api.data import DataSplits, Split
 from flowbench.api.specs import DatasetSpec, SplitName
-from flowbench.contract.process_state import ProcessState, seed_globals
+from flowbench.contract.checking.process_state import ProcessState, seed_globals
 
 
 @dataclass(frozen=True, kw_only=True)
