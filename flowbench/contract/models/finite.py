@@ -43,7 +43,7 @@ def _problem(subject: ModelSubject, model: GenerativeModel) -> str | None:
     if bad_weights:
         return f"{len(bad_weights)} parameters are not finite, the first is {bad_weights[0]}"
     for method, values in outputs(subject, model, NUM_EXAMPLES).items():
-        num_bad = int((~values.isfinite().view(len(values), -1).all(dim=1)).sum())
+        num_bad = int((~values.isfinite().reshape(len(values), -1).all(dim=1)).sum())
         if num_bad:
             return f"{method} is not finite in {num_bad} of {NUM_EXAMPLES} rows"
     return None
