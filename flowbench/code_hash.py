@@ -17,7 +17,7 @@ from functools import lru_cache
 from importlib import util
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from flowbench.api.frozen import Frozen
 
 # What can change a number. Boards, the store and the command line cannot.
 RUNNER_CODE = ("execute", "setup", "train", "measure", "kept_model")
@@ -26,15 +26,13 @@ CORE = "flowbench"
 ALL = "*"
 
 
-class CodeHashes(BaseModel):
+class CodeHashes(Frozen):
     """The code of a job, each part by its own hash.
 
     Attributes:
         core: That of the harness, as far as it can change a number.
         metrics: Those of its metrics, by name.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     core: str
     model: str
@@ -157,7 +155,7 @@ def _place(root: str) -> tuple[Path, bool]:
 
 def _imports(path: Path, package: str) -> Iterator[tuple[str, str, str]]:
     """What a file imports: the module, the name in it and the name that it gets; ``*`` for all."""
-    tree = _tree(path, path.stat().st_mtime_ns)
+    tree = _tree(path.read_bytes())
     for node in ast.walk(tree) if tree is not None else ():
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -173,27 +171,24 @@ def _imports(path: Path, package: str) -> Iterator[tuple[str, str, str]]:
 
 
 @lru_cache(maxsize=4096)
-def _tree(path: Path, mtime_ns: int) -> ast.Module | None:
+def _tree(source: bytes) -> ast.Module | None:
     """The syntax of a file; None if it is no Python."""
-    del mtime_ns  # an edited file is another entry of the cache
     try:
-        return ast.parse(path.read_bytes())
+        return ast.parse(source)
     except (SyntaxError, ValueError):  # told when it is imported
         return None
 
 
 def _digest(path: Path) -> str:
-    return _digest_of(path, path.stat().st_mtime_ns)
+    return _digest_of(path.read_bytes(), path.name == "__init__.py")
 
 
 @lru_cache(maxsize=4096)
-def _digest_of(path: Path, mtime_ns: int) -> str:
-    tree = _tree(path, mtime_ns)
+def _digest_of(source: bytes, is_package: bool) -> str:
+    tree = _tree(source)
     if tree is None:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    body = tree.body
-    if path.name == "__init__.py":
-        body = [node for node in body if not _only_lends(node)]
+        return hashlib.sha256(source).hexdigest()
+    body = [node for node in tree.body if not (is_package and _only_lends(node))]
     hasher = hashlib.sha256()
     for text in _texts(body):
         hasher.update(text.encode("utf-8", "surrogatepass"))

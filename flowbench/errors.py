@@ -25,7 +25,13 @@ The command line prints any of these in one line and exits with 1. Every other e
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+MAX_SHOWN = 80  # characters of a refused value in its error
 
 
 class FlowbenchError(Exception):
@@ -142,6 +148,36 @@ def printable(text: str, limit: int = 500) -> str:
     words = " ".join(text[: 4 * limit].split())
     line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in words)
     return line if len(line) <= limit else f"{line[: limit - 3]}..."
+
+
+def first_problem(
+    error: ValidationError, named: Callable[[tuple[int | str, ...]], str] | None = None
+) -> str:
+    """Puts the first problem that pydantic found into one line.
+
+    Args:
+        error: What pydantic raised.
+        named: Names the place of a problem, given its keys; by default they are joined by dots.
+
+    Returns:
+        ``"key: message, got value"``; of a place without a name, the message alone.
+    """
+    problem = error.errors(include_url=False)[0]
+    key = ".".join(map(str, problem["loc"])) if named is None else named(problem["loc"])
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {key!r}"
+    if not key:
+        return message
+    # What lacks a key is not what was refused: pydantic gives the whole mapping there.
+    got = "" if problem["type"] == "missing" else f", got {shortened(problem['input'])}"
+    return f"{key}: {message}{got}"
+
+
+def shortened(value: object) -> str:
+    """A refused value as an error shows it, at most `MAX_SHOWN` characters of it."""
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
 def text_of(exc: BaseException, limit: int = 500) -> str:

@@ -10,30 +10,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flowbench.api.config import (
-        ModelConfig,
-        Preset,
-    )
-    from flowbench.api.data import (
-        Artifact,
-        DataSplits,
-        Manifold,
-        Ragged,
-        Split,
-    )
-    from flowbench.api.hooks import (
-        API_VERSION,
-        hookimpl,
-    )
-    from flowbench.api.likelihood import (
-        Likelihood,
-        NoLikelihood,
-    )
-    from flowbench.api.metrics import (
-        LikelihoodResult,
-        Samples,
-        TrainedModel,
-    )
+    from flowbench.api.config import ModelConfig, Preset
+    from flowbench.api.data import Artifact, DataSplits, Manifold, Ragged, Split
+    from flowbench.api.hooks import API_VERSION, hookimpl
+    from flowbench.api.likelihood import Likelihood, NoLikelihood
+    from flowbench.api.metrics import LikelihoodResult, Samples, TrainedModel
     from flowbench.api.models import (
         Batch,
         Context,
@@ -56,9 +37,7 @@ if TYPE_CHECKING:
         Standardise,
         UniformDequantization,
     )
-    from flowbench.api.progress import (
-        report_progress,
-    )
+    from flowbench.api.progress import report_progress
     from flowbench.api.protocol import (
         MetricSettings,
         NoTemperature,
@@ -76,17 +55,8 @@ if TYPE_CHECKING:
         Paper,
         RemoteFile,
     )
-    from flowbench.api.training import (
-        Ema,
-        Group,
-        LastK,
-        Phase,
-        Training,
-    )
-    from flowbench.api.units import (
-        bits_per_dim,
-        nats_from_bits_per_dim,
-    )
+    from flowbench.api.training import Ema, Group, LastK, Phase, Training
+    from flowbench.api.units import bits_per_dim, nats_from_bits_per_dim
     from flowbench.errors import (
         ConfigError,
         DataError,

@@ -18,7 +18,7 @@ from flowbench.api.preprocessing import GaussianNoise, Preprocessing, UniformDeq
 from flowbench.api.protocol import SampleSettings, SamplingOptions
 from flowbench.api.specs import DatasetInfo
 from flowbench.api.training import Training
-from flowbench.errors import ConfigError
+from flowbench.errors import ConfigError, first_problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,12 +175,8 @@ def sampling_options(
     try:
         options = config.sampling.model_validate(values)
     except ValidationError as exc:
-        problem = exc.errors(include_url=False)[0]
-        message = problem["msg"].removeprefix("Value error, ")
-        where = ".".join(str(part) for part in problem["loc"])
-        raise ConfigError(
-            f"sampling option {where}: {message}, got {problem['input']!r}" if where else message
-        ) from exc
+        problem = first_problem(exc, lambda keys: f"sampling option {keys[0]}" if keys else "")
+        raise ConfigError(problem) from exc
     reason = config.unsupported_sampling(options, data)
     if reason is not None:
         raise ConfigError(reason)

@@ -12,7 +12,7 @@ from flowbench import paths
 from flowbench.cli.options import Results
 
 if TYPE_CHECKING:
-    from flowbench.leaderboard.table import Board
+    from flowbench.leaderboard.board.table import Board
 
 
 def leaderboard(

@@ -87,9 +87,9 @@ def run(
     no_plugin: NoPlugins = None,
 ) -> None:
     """Train and measure models under one budget, and print their table."""
+    from flowbench.budget import parse_duration
     from flowbench.registry import load_registry
     from flowbench.runner.run import RunRequest, get_ready
-    from flowbench.training.budget import parse_duration
 
     flags = _Flags(models, datasets, metrics, budget, seeds, set_, eval_draws, num_samples, sample)
     chosen = flags.suite(suite)

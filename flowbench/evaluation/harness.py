@@ -10,9 +10,9 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ class Harness:
         preprocessor: The harness's preprocessing, fitted.
         data_sha256: Content hash of the data; empty for data that no later run can recognise.
         tick: Called between pieces of work; may raise to stop.
-        progress: Told the part of the protocol's samples that is drawn.
+        progress: Told how far the evaluation of the test split, or the drawing of samples, is.
         announce: Told what a metric is doing.
         numerics: Entered while a model is evaluated or drawn from; a worker needs none, as it keeps
             to float32 for its whole life.
@@ -53,7 +53,7 @@ class Harness:
     data_dir: Path = Path()
     synchronize: Callable[[], None] = lambda: None
     tick: Callable[[], None] = lambda: None
-    progress: Callable[[float], None] = lambda _: None
+    progress: Callable[[Literal["evaluating", "sampling"], float], None] = lambda *_: None
     announce: Callable[[str], None] = lambda _: None
     numerics: Callable[[], AbstractContextManager[Any]] = nullcontext
 
@@ -95,8 +95,13 @@ class Harness:
                 draws=settings.eval_draws if split == "test" else settings.validation_draws,
                 generator=noise_of(model, split, settings.seed),
                 batch_size=settings.batch_size,
-                tick=self.tick,
+                tick=partial(self._passing, split),
             )
+
+    def _passing(self, split: SplitName, part: float) -> None:
+        self.tick()
+        if split == "test":  # the others are looks of a second
+            self.progress("evaluating", part)
 
     def score(self, model: GenerativeModel) -> float:
         """Mean negative log-likelihood on validation, for choosing among weights of one model.

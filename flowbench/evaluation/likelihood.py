@@ -43,7 +43,7 @@ def evaluate_likelihood(
     draws: int,
     generator: torch.Generator,
     batch_size: int,
-    tick: Callable[[], None] = lambda: None,
+    tick: Callable[[float], None] = lambda _: None,
 ) -> LikelihoodResult:
     """Evaluates every example of a split exactly once for each draw.
 
@@ -57,7 +57,7 @@ def evaluate_likelihood(
         draws: Noise draws for each example; a deterministic likelihood takes one.
         generator: Source of all noise, on the model's device.
         batch_size: Rows, examples times draws, of a forward pass at most.
-        tick: Called before each pass; may raise to stop.
+        tick: Told before each pass, and at the end, the part that is done; may raise to stop.
 
     Returns:
         Log-likelihoods in nats, one an example.
@@ -117,7 +117,7 @@ class _Passes:
     preprocessor: Preprocessor
     generator: torch.Generator
     given: tuple[str, ...]
-    tick: Callable[[], None]
+    tick: Callable[[float], None]
 
     def log_weights(
         self, split: Split, num_draws: int, rows: int
@@ -133,13 +133,14 @@ class _Passes:
             given = {key: context[key] for key in self.given}
             together = max(1, rows // len(raw))
             for first in range(0, num_draws, together):
-                self.tick()
+                self.tick((start * num_draws + len(raw) * first) / log_weights.size)
                 count = min(together, num_draws - first)
                 values, extra = self._draws(raw, given, count)
                 log_weights[start : start + len(raw), first : first + count] = values
                 for key, value in extra.items():
                     info.setdefault(key, []).append((value, len(raw) * count))
             start += len(raw)
+        self.tick(1.0)
         return log_weights, {key: _mean_over_rows(noted) for key, noted in info.items()}
 
     @torch.no_grad()

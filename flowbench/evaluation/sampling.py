@@ -43,6 +43,7 @@ def draw_samples(
         contexts.append(context)
         clipped += restored.num_clipped
         nonfinite += restored.num_nonfinite
+    harness.progress("sampling", 1.0)
     return Samples(
         x=np.concatenate(raws),
         context={k: np.concatenate([c[k] for c in contexts]) for k in contexts[0]},
@@ -97,7 +98,7 @@ def _as_part_of_all(harness: Harness, before: float, share: float) -> Callable[[
 
     def report(part: float) -> None:
         harness.tick()
-        harness.progress(before + part * share)
+        harness.progress("sampling", before + part * share)
 
     report(0.0)
     return report

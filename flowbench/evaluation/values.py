@@ -21,14 +21,7 @@ MAX_PROTOCOL = 20_000  # characters of JSON
 
 def failed_value(spec: MetricSpec, reason: str) -> MetricValue:
     """The value of a metric that went wrong."""
-    return MetricValue(
-        name=spec.name,
-        value=None,
-        unit=spec.unit,
-        direction=spec.direction,
-        status="failed",
-        reason=printable(reason),
-    )
+    return replace(MetricValue.unavailable(spec, printable(reason)), status="failed")
 
 
 def checked_values(spec: MetricSpec, returned: object) -> list[MetricValue]:

@@ -17,6 +17,7 @@ from flowbench.errors import (
     PluginLoadError,
     UnknownNameError,
     did_you_mean,
+    first_problem,
     unknown_name,
 )
 from flowbench.registry.registry import Entry, Registry
@@ -189,10 +190,8 @@ def _validate(name: str, cls: type[ModelConfig], values: dict[str, Any]) -> Mode
     try:
         return cls.model_validate(values)
     except ValidationError as exc:
-        problem = exc.errors(include_url=False)[0]
-        key = ".".join([name, *_keys(cls, problem["loc"])])
-        message = problem["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{key}: {message}, got {problem['input']!r}") from exc
+        problem = first_problem(exc, lambda keys: ".".join([name, *_keys(cls, keys)]))
+        raise ConfigError(problem) from exc
 
 
 def _keys(cls: type[BaseModel], location: Iterable[str | int]) -> Iterator[str]:

@@ -10,6 +10,7 @@ import hashlib
 import importlib.util
 import math
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -301,7 +302,6 @@ def _other_version(version: object) -> str:
 def _checked(spec: object, kind: type[Spec], hook: str) -> Spec:
     if not isinstance(spec, kind):
         raise PluginLoadError(f"{hook} returned {type(spec).__name__}, expected {kind.__name__}")
-    allowed = set("abcdefghijklmnopqrstuvwxyz0123456789._-")
-    if not spec.name or not spec.name[0].isalnum() or not set(spec.name) <= allowed:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", spec.name):
         raise PluginLoadError(f"{hook} registers the name {spec.name!r}; allowed are a-z 0-9 . _ -")
     return spec

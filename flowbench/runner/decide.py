@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from flowbench.budget import Budget
 from flowbench.runner.attempt import CHECKPOINT, MODEL, AttemptDir
 from flowbench.runner.plan import Job
 from flowbench.store.records import AttemptRow
-from flowbench.training.budget import Budget
 
 Rerun = Literal["failed", "stale", "all"]
 FAILED = frozenset({"timeout", "oom", "diverged", "crashed"})

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from flowbench.budget import Budget
 from flowbench.runner.run import ReadyRun
-from flowbench.training.budget import Budget
 
 _SECONDS_AN_HOUR = 3600.0
 _TRAINING = ("run", "resume")

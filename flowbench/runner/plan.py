@@ -11,6 +11,7 @@ from typing import Any
 
 from flowbench.api.config import unsupported_sampling
 from flowbench.api.specs import DatasetInfo
+from flowbench.budget import Budget
 from flowbench.code_hash import CodeHashes
 from flowbench.data.library.splits import LoadedData
 from flowbench.errors import DataMissingError, SuiteError, did_you_mean
@@ -23,7 +24,6 @@ from flowbench.registry.weights import weights_here
 from flowbench.runner.attempt import canonical_json
 from flowbench.store.records import JobRow
 from flowbench.suite.schema import PROTOCOL_VERSION, Suite
-from flowbench.training.budget import Budget
 
 HASH_DIGITS = 12
 
@@ -52,18 +52,6 @@ class Job:
         return f"{self.row.model}:{self.row.preset} on {self.row.dataset}, seed {self.row.seed}"
 
 
-def plan(suite: Suite, registry: Registry, data_dir: Path) -> list[Job]:
-    """Resolves every job of a suite; nothing has started when anything is wrong.
-
-    Returns:
-        The jobs: datasets outermost, then seeds, then models, so that early results compare models.
-    """
-    jobs, missing = plan_prepared(suite, registry, data_dir)
-    if missing:
-        raise missing[0].error
-    return jobs
-
-
 @dataclass(frozen=True, kw_only=True)
 class Unprepared:
     """A dataset that is not on this machine, and what would run on it.
@@ -82,13 +70,12 @@ class Unprepared:
     error: DataMissingError
 
 
-def plan_prepared(
-    suite: Suite, registry: Registry, data_dir: Path
-) -> tuple[list[Job], list[Unprepared]]:
-    """Resolves every job whose data are here.
+def plan(suite: Suite, registry: Registry, data_dir: Path) -> tuple[list[Job], list[Unprepared]]:
+    """Resolves every job whose data are here; nothing has started when anything is wrong.
 
     Returns:
-        The jobs in the order of `plan`, and the datasets that are not prepared.
+        The jobs: datasets outermost, then seeds, then models, so that early results compare models;
+        and the datasets that are not prepared.
     """
     budget = Budget.parse(suite.budget)
     for name in suite.metrics or ():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from flowbench.budget import Budget
 from flowbench.errors import SuiteError
 from flowbench.provenance import processor_name
 from flowbench.registry import PluginSelection, Registry
@@ -12,11 +13,10 @@ from flowbench.runner.attempt import ResultsDir
 from flowbench.runner.decide import Decision, Machine, Rerun, decide
 from flowbench.runner.executors.base import Executor
 from flowbench.runner.executors.local import LocalExecutor
-from flowbench.runner.plan import Job, Unprepared, plan_prepared
+from flowbench.runner.plan import Job, Unprepared, plan
 from flowbench.runner.schedule import RunObserver, RunOptions, Scheduler, recover
 from flowbench.store.ingest import ingest
 from flowbench.suite.schema import Suite
-from flowbench.training.budget import Budget
 from flowbench.training.device import Device, visible_gpus
 
 
@@ -84,7 +84,7 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
     if not dry_run:  # elsewhere the plan may run: a cluster's is made on a laptop
         _check_budget(request.suite.budget, device)
     executor = build_executor(request.executor, device, request.num_jobs)
-    jobs, unprepared = plan_prepared(request.suite, registry, request.data_dir)
+    jobs, unprepared = plan(request.suite, registry, request.data_dir)
     if not jobs and not unprepared:
         raise SuiteError(
             f"suite {request.suite.name!r} has nothing to run on "

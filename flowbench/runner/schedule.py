@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from flowbench.budget import Budget
 from flowbench.errors import StoreError
 from flowbench.registry import PluginSelection
 from flowbench.runner.attempt import (
@@ -30,7 +31,6 @@ from flowbench.runner.watchdog import SILENCE_S, Verdict, judge
 from flowbench.runner.worker import utc_now
 from flowbench.store.ingest import ingest
 from flowbench.store.records import AttemptRow, AttemptStatus
-from flowbench.training.budget import Budget
 
 POLL_S = 0.1
 KILL_AFTER_S = 30.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ def build(attempt: Attempt, ground: Ground) -> Built:
     Returns:
         The model, in its harness.
     """
-    attempt.now("building the model")
+    attempt.now("preparing", "the model")
     job, data, device = attempt.job, ground.data, ground.device
     torch.manual_seed(job.seed)  # of initial weights, of dropout, and of a compiled loss's noise
     model = build_model(ground.registry, job.model, job.config, data.info)
@@ -110,8 +111,8 @@ def build(attempt: Attempt, ground: Ground) -> Built:
         data_dir=Path(attempt.order.data_dir),
         synchronize=device.synchronize,
         tick=attempt.breathe,
-        progress=lambda part: attempt.now(f"drawing samples, {part:.0%}"),
-        announce=attempt.now,
+        progress=attempt.pulse.within,
+        announce=partial(attempt.now, "measuring"),
     )
     return Built(model=model, harness=harness)
 

@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 
 from flowbench.api.units import bits_per_dim
+from flowbench.budget import Budget
 from flowbench.data.batches import TrainBatches
 from flowbench.evaluation.harness import LOOK_EXAMPLES, likelihood_kind
 from flowbench.evaluation.trained import TrainingCost
-from flowbench.runner.attempt import CHECKPOINT, CURVES, MODEL, AttemptDir
+from flowbench.runner.attempt import CHECKPOINT, MODEL, AttemptDir
 from flowbench.runner.kept_model import COUNTS, Trained, keep_model, take_model
 from flowbench.runner.setup import Built, Ground
 from flowbench.runner.under_way import Attempt
+from flowbench.store.attempt_files import CURVES
 from flowbench.store.records import CurvePoint
-from flowbench.training.budget import Budget
 from flowbench.training.checkpoint import load_checkpoint, save_checkpoint
 from flowbench.training.loop import Trainer
 from flowbench.training.observer import ValidationPoint
@@ -98,6 +99,7 @@ def _keep(attempt: Attempt, ground: Ground, built: Built, trainer: Trainer) -> T
         num_devices=NUM_DEVICES,
         ledger=attempt.clock.ledger(),
         charged_s=attempt.clock.charged_s,
+        run_delay_s=attempt.clock.run_delay.seconds,
         peak_memory=ground.device.peak_memory(),
     )
     trained = Trained(
@@ -124,7 +126,10 @@ def _take_over(attempt: Attempt, built: Built, source: AttemptDir) -> Trained:
             if (source.path / name).exists():
                 shutil.copyfile(source.path / name, attempt.directory.path / name)
     _trained_by(attempt, source)
-    attempt.clock.carry(trained.cost.ledger)  # or the record would say that training was free
+    cost = trained.cost
+    attempt.clock.carry(
+        cost.ledger, cost.run_delay_s
+    )  # or the record would say that training was free
     attempt.note(**{name: getattr(trained, name) for name in COUNTS})
     return trained
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypedDict, Unpack
 import numpy as np
 
 from flowbench.code_hash import CodeHashes
-from flowbench.runner.attempt import AttemptDir, WorkOrder
+from flowbench.runner.attempt import AttemptDir, Phase, WorkOrder
 from flowbench.runner.pulse import Pulse
 from flowbench.runner.turnstile import Turnstile
 from flowbench.store.records import MeasurementRow
@@ -35,6 +35,7 @@ class Columns(TypedDict, total=False):
     best_step: int
     likelihood: dict[str, Any] | None
     looks: dict[str, Any]
+    load: dict[str, float | None]
     data: dict[str, Any]
     code_sha256: str
     model_code_sha256: str
@@ -98,13 +99,13 @@ class Attempt:
         self.directory.write_code(code)
         self.note(**code_columns(code))
 
-    def now(self, doing: str) -> None:
-        """Says what is being done.
+    def now(self, phase: Phase, detail: str = "") -> None:
+        """Says in the heartbeat what is being done.
 
         Args:
-            doing: A few words, for the heartbeat.
+            detail: The metric or file at hand, in a few words.
         """
-        self.pulse.doing = doing
+        self.pulse.now(phase, detail)
 
     def asked_to_stop(self) -> bool:
         """Looks at the stop flag, and waits while another job has the machine alone."""

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from flowbench.errors import StoreError
+from flowbench.errors import StoreError, first_problem
 from flowbench.store.records import AttemptRow, CurvePoint
 
 RECORD = "record.json"
 CURVES = "curves.jsonl"
-SAMPLES = "samples.png"
+GRID = "samples.png"
 LIKELIHOODS = "likelihoods.npz"
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -69,7 +69,7 @@ def read_attempt(directory: Path) -> AttemptContents:
     problems = []
     for key, name, read in (
         ("curves", CURVES, _read_curves),
-        ("samples_png", SAMPLES, _read_png),
+        ("samples_png", GRID, _read_png),
         ("log_prob", LIKELIHOODS, _read_log_prob),
     ):
         path = directory / name
@@ -114,7 +114,5 @@ def _read_log_prob(path: Path) -> NDArray[np.float64]:
 def first_line(exc: Exception) -> str:
     """Why something could not be read, in one line: of a validation its first problem."""
     if isinstance(exc, ValidationError):
-        first = exc.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return f"{where}: {first['msg']}" if where else str(first["msg"])
+        return first_problem(exc)
     return str(exc).splitlines()[0] if str(exc) else type(exc).__name__

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError, field_validator
 
+from flowbench.api.frozen import Frozen
 from flowbench.errors import StoreError
 from flowbench.store.attempt_files import first_line
 from flowbench.store.connection import database_path, reading, writing
-from flowbench.store.records import Record
 
 if TYPE_CHECKING:
     import duckdb
@@ -30,7 +30,7 @@ _DELETE = "DELETE FROM checks WHERE kind = ? AND name = ?"
 _SELECT = "SELECT to_json(c) FROM checks c ORDER BY kind, name"
 
 
-class CheckRow(Record):
+class CheckRow(Frozen):
     """The last check of a plugin part.
 
     Attributes:

@@ -16,9 +16,10 @@ from typing import TypeVar
 import numpy as np
 from pydantic import ValidationError
 
+from flowbench.api.frozen import Frozen
 from flowbench.errors import StoreError
 from flowbench.store.attempt_files import AttemptContents, first_line
-from flowbench.store.records import AttemptRow, CurvePoint, Record
+from flowbench.store.records import AttemptRow, CurvePoint
 
 FOLDER, SUFFIX = "kept", ".jsonl"
 CURVE_POINTS = 120  # what a curve of 360 px can show
@@ -26,7 +27,7 @@ CURVE_POINTS = 120  # what a curve of 360 px can show
 Point = TypeVar("Point")
 
 
-class _Line(Record):
+class _Line(Frozen):
     """An attempt on its line; a part that it has not, or that is not kept, is None."""
 
     record: AttemptRow

@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from flowbench.api.frozen import Frozen
 from flowbench.code_hash import core_sha256
 from flowbench.errors import StoreError
 from flowbench.store.attempt_files import AttemptContents
 from flowbench.store.connection import reading
-from flowbench.store.records import AttemptRow, CurvePoint, JobRow, MeasurementRow, Record
+from flowbench.store.job_ids import whole_job_id
+from flowbench.store.records import AttemptRow, CurvePoint, JobRow, MeasurementRow
 
 if TYPE_CHECKING:
     import duckdb
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 _POINTS = TypeAdapter(tuple[CurvePoint, ...])
 
 
-def _struct(row: type[Record], **columns: str) -> str:
+def _struct(row: type[Frozen], **columns: str) -> str:
     """SQL of a struct with the fields of a record, so that DuckDB writes the record's JSON itself.
 
     Args:
@@ -83,8 +85,8 @@ SELECT attempt_id, log_prob FROM likelihoods
 WHERE attempt_id IN (SELECT unnest($ids::VARCHAR[]))
 """
 _MATCHING = """
-SELECT attempt_id, job_id, attempt_id = $which OR job_id = $which AS exact
-FROM attempts WHERE starts_with(attempt_id, $which) ORDER BY number
+SELECT attempt_id, job_id FROM attempts
+WHERE attempt_id = $which OR starts_with(job_id, $which) ORDER BY number
 """
 
 _EXPORT_FORMATS = {
@@ -142,6 +144,7 @@ def summary(record: AttemptRow, core: str) -> dict[str, Any]:
         "status": record.status,
         "reason": record.reason,
         "stale": record.core_code != core,
+        "contended": record.contended,
         "device": record.device_name,
         "budget": job.budget,
         "steps": record.steps,
@@ -157,25 +160,20 @@ def find_attempt(results: Path, which: str) -> AttemptContents:
     """One attempt in full.
 
     Args:
-        which: An attempt id, a job id (its last attempt), or the unambiguous beginning of one.
+        which: An attempt id; or a job id, or how it alone begins, for the job's last attempt.
 
     Returns:
         Record, curves, samples and per-example likelihoods.
 
     Raises:
-        StoreError: No attempt has that name, or more than one job begins with it.
+        StoreError: No attempt or job is called so, or more than one job.
     """
     with reading(results) as connection:
-        found = connection.execute(_MATCHING, {"which": which}).fetchall() if which else []
-        found = [row for row in found if row[2]] or found
-        jobs = sorted({job_id for _, job_id, _ in found})
-        if not jobs:
-            raise StoreError(f"there is no job or attempt {which!r} (flowbench results list)")
-        if len(jobs) > 1:
-            raise StoreError(
-                f"{which!r} fits {len(jobs)} jobs: {', '.join(jobs[:5])}; give more of the id"
-            )
-        return contents(connection, [found[-1][0]])[0]
+        found = dict(connection.execute(_MATCHING, {"which": which}).fetchall())
+        if which not in found:
+            job_id = whole_job_id(which, found.values())
+            which = [attempt for attempt, job in found.items() if job == job_id][-1]
+        return contents(connection, [which])[0]
 
 
 def standing_attempts(results: Path, job_ids: Sequence[str] | None = None) -> list[AttemptRow]:

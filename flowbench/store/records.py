@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
+from flowbench.api.frozen import Frozen
 from flowbench.api.likelihood import likelihood_as_version_2
 from flowbench.api.specs import Role, Scale
+from flowbench.budget import Budget
 
 RECORD_VERSION = 1
+CONTENDED_SHARE = 0.1  # of the charged time
 
 AttemptStatus = Literal[
     "ok", "timeout", "oom", "diverged", "crashed", "killed", "preempted", "skipped"
@@ -25,13 +28,7 @@ LikelihoodFacts = Annotated[dict[str, Any], AfterValidator(likelihood_as_version
 """Facts that hold a likelihood, as the present API states it; older records are mapped."""
 
 
-class Record(BaseModel):
-    """Base of all records: immutable, closed, finite."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class JobRow(Record):
+class JobRow(Frozen):
     """A job: what was asked for, not where or by which code it ran.
 
     Attributes:
@@ -61,7 +58,7 @@ class JobRow(Record):
     protocol: dict[str, Any]
 
 
-class MeasurementRow(Record):
+class MeasurementRow(Frozen):
     """One value of one metric.
 
     Attributes:
@@ -103,7 +100,7 @@ class MeasurementRow(Record):
     code: str | None = None
 
 
-class CurvePoint(Record):
+class CurvePoint(Frozen):
     """One validation during training; a line of ``curves.jsonl``.
 
     Attributes:
@@ -137,7 +134,7 @@ class CurvePoint(Record):
         return None if nats is None else (nats, "nats")
 
 
-class AttemptRow(Record):
+class AttemptRow(Frozen):
     """One try at a job, whatever became of it.
 
     Attributes:
@@ -160,6 +157,11 @@ class AttemptRow(Record):
         charged_s: Seconds charged to the budget.
         wall_s: Seconds from spawn to the end.
         ledger: Seconds of each part of the clock.
+        run_delay_s: Seconds of the charged ones in which training waited for a core, over all
+            attempts at the job; None where the system does not say it.
+        load: What else the machine had to do: its load average at the ``start`` and the ``end``,
+            its ``cores``, those that the job may use (``usable``), and how many cores' worth of
+            time its control group leaves it (``quota``; None without a limit).
         num_parameters: Trainable parameters.
         weights: The weights that were measured: ``raw`` or ``ema``, the better on validation.
         best_step: The step they were taken at.
@@ -198,6 +200,8 @@ class AttemptRow(Record):
     charged_s: float = 0.0
     wall_s: float = 0.0
     ledger: dict[str, float] = Field(default_factory=dict)
+    run_delay_s: float | None = None
+    load: dict[str, float | None] | None = None
     num_parameters: int | None = None
     weights: Literal["raw", "ema"] | None = None
     best_step: int | None = None
@@ -211,6 +215,14 @@ class AttemptRow(Record):
     dataset_code: str | None = None
     provenance: dict[str, Any] = Field(default_factory=dict)
     measurements: tuple[MeasurementRow, ...] = ()
+
+    @property
+    def contended(self) -> bool:
+        """Whether its budget is of time, much of which it waited for a core of a busy machine."""
+        waited = (
+            self.run_delay_s is not None and self.run_delay_s > CONTENDED_SHARE * self.charged_s
+        )
+        return waited and Budget.parse(self.job.budget).time_like
 
     def values_by_name(self) -> dict[str, MeasurementRow]:
         """The measured values by name.

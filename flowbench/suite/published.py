@@ -13,20 +13,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from flowbench.api.frozen import Frozen
 from flowbench.api.specs import Direction, Role, Scale
-from flowbench.errors import SuiteError, UnknownNameError, unknown_name
+from flowbench.errors import SuiteError, UnknownNameError, first_problem, unknown_name
 from flowbench.suite.find import SUITE_FOLDERS
 
 TABLES, VALUES, BIBLIOGRAPHY = "tables.toml", "results.csv", "papers.bib"
 
 
-class _Data(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class PublishedValue(_Data):
+class PublishedValue(Frozen):
     """One printed value: a line of ``results.csv``.
 
     Attributes:
@@ -60,7 +57,7 @@ class PublishedValue(_Data):
     note: str
 
 
-class PublishedMetric(_Data):
+class PublishedMetric(Frozen):
     """What the values of one name are, beyond strings.
 
     Attributes:
@@ -85,7 +82,7 @@ class PublishedMetric(_Data):
     per: float = 1.0
 
 
-class PublishedColumn(_Data):
+class PublishedColumn(Frozen):
     """A column of a table.
 
     Attributes:
@@ -113,7 +110,7 @@ class PublishedColumn(_Data):
     plus_minus: str = ""
 
 
-class PublishedRow(_Data):
+class PublishedRow(Frozen):
     """A row of a table.
 
     Attributes:
@@ -143,7 +140,7 @@ class PublishedRow(_Data):
     better: Direction | None = None
 
 
-class PublishedPaper(_Data):
+class PublishedPaper(Frozen):
     """Where tables come from.
 
     Attributes:
@@ -165,7 +162,7 @@ class PublishedPaper(_Data):
     source: str
 
 
-class PublishedTable(_Data):
+class PublishedTable(Frozen):
     """A table, figure caption or listing.
 
     Attributes:
@@ -305,9 +302,7 @@ def _table(
             {**table, "paper": papers[table["paper"]], "values": values, "metrics": metrics}
         )
     except ValidationError as exc:
-        problem = exc.errors(include_url=False)[0]
-        where = ".".join(map(str, problem["loc"]))
-        raise SuiteError(f"published table {table['id']!r}: {where}: {problem['msg']}") from exc
+        raise SuiteError(f"published table {table['id']!r}: {first_problem(exc)}") from exc
     orders = {row.order for row in found.rows}
     stray = [value for value in found.values if value.row_order not in orders]
     if stray:

@@ -22,6 +22,8 @@ from flowbench.errors import SuiteError
 
 Kind = Literal["cpu", "cuda", "mps"]
 Precision = Literal["float32", "tf32", "bfloat16"]
+# Enough that the device never runs out of work, few enough that a budget is overshot by little.
+STEPS_AHEAD = 2
 
 
 class Device:
@@ -156,15 +158,10 @@ class Device:
 
 
 class InFlight:
-    """Lets the host run at most two steps ahead of the device.
+    """Lets the host run at most `STEPS_AHEAD` steps ahead of the device."""
 
-    Args:
-        most: Steps that may be queued.
-    """
-
-    def __init__(self, device: Device, most: int = 2) -> None:
+    def __init__(self, device: Device) -> None:
         self._device = device
-        self._most = most
         self._fences: deque[Any] = deque()
 
     def step_queued(self) -> None:
@@ -173,7 +170,7 @@ class InFlight:
         if fence is None:
             return
         self._fences.append(fence)
-        while len(self._fences) > self._most:
+        while len(self._fences) > STEPS_AHEAD:
             self._fences.popleft().synchronize()
 
 
@@ -182,11 +179,11 @@ class DelayedFlag:
 
     Args:
         device: The device that the scalars live on.
-        delay: Steps between a write and its read.
     """
 
-    def __init__(self, device: Device, delay: int = 2) -> None:
-        self._delay = 0 if device.kind == "cpu" else delay
+    def __init__(self, device: Device) -> None:
+        # What a step wrote has surely arrived once the step that many after it is let go.
+        self._delay = 0 if device.kind == "cpu" else STEPS_AHEAD
         self._pin = device.kind == "cuda"
         self._pending: deque[Tensor] = deque()
 

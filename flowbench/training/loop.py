@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from flowbench.api.models import Batch, GenerativeModel, Step, without_info
+from flowbench.budget import Budget, Spent
 from flowbench.data.batches import TrainBatches
 from flowbench.data.preprocess import Preprocessor
 from flowbench.errors import NonFiniteLossError, StoreError
-from flowbench.training.budget import Budget, Spent
 from flowbench.training.checkpoint import rng_state, set_rng_state
 from flowbench.training.choice import Choice, Validate, Weights
 from flowbench.training.clock import Clock
@@ -267,6 +267,7 @@ class Trainer:
             # One copy to the host, in the order in which they are taken up again.
             "counters": torch.stack([self._loss_sum, self._skipped, *self._streaks]).cpu(),
             "ledger": self._clock.ledger(),
+            "run_delay_s": self._clock.run_delay.seconds,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -296,4 +297,4 @@ class Trainer:
         self._steps_since_look = state["steps_since_look"]
         counters = state["counters"].to(self._device.torch_device)
         self._loss_sum, self._skipped, *self._streaks = (c.clone() for c in counters)
-        self._clock.carry(state["ledger"])
+        self._clock.carry(state["ledger"], state.get("run_delay_s"))

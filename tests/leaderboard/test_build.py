@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from flowbench.leaderboard import words, write_boards
-from flowbench.leaderboard.evidence import Source
+from flowbench.leaderboard import write_boards
+from flowbench.leaderboard.board import words
+from flowbench.leaderboard.board.table import Board, Row
+from flowbench.leaderboard.build.evidence import Source
 from flowbench.leaderboard.publish import boards_of_records
 from flowbench.leaderboard.render import csv, html, latex, markdown, parquet, terminal
-from flowbench.leaderboard.table import Board, Row
 from flowbench.store.records import AttemptRow
 from flowbench.suite.load import parse_settings
 from tests.leaderboard import mirrored

@@ -28,7 +28,7 @@ def job(fake_registry: Registry) -> Job:
     suite = Suite(
         models=("fake-gaussian",), datasets=("fake-images",), budget="5s", metrics=("fake_nll",)
     )
-    (job,) = plan(suite, fake_registry, Path())
+    (job,), _ = plan(suite, fake_registry, Path())
     return job
 
 

@@ -21,7 +21,7 @@ def ready_run(
     registry: Registry, budget: str, *actions: Any, device: str = "cpu", missing: int = 0
 ) -> ReadyRun:
     suite = Suite(models=("fake-gaussian",), datasets=("fake-images",), budget=budget)
-    (job,) = plan(suite, registry, Path())
+    (job,), _ = plan(suite, registry, Path())
     far = Unprepared(
         dataset="far",
         models=("a", "b"),

@@ -37,6 +37,7 @@ from flowbench.runner.load import load_job
 from flowbench.runner.plan import Job
 from flowbench.runner.run import ReadyRun, RunRequest, get_ready
 from flowbench.runner.schedule import Scheduler
+from flowbench.store.attempt_files import read_attempt
 from flowbench.store.checks import latest_checks
 from flowbench.store.queries import list_attempts
 from flowbench.store.records import AttemptRow
@@ -151,7 +152,7 @@ def test_a_finished_attempt_is_complete(outcome: SimpleNamespace) -> None:
     assert CHECKPOINT not in names
     assert not [name for name in names if name.endswith(".part")]
     assert len(np.load(attempt.path / "likelihoods.npz")["test"]) == 60
-    assert len(attempt.curve()) > 2
+    assert len(read_attempt(attempt.path).curves) > 2
 
 
 def test_the_record_says_what_ran_and_on_what(outcome: SimpleNamespace) -> None:

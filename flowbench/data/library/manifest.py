@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
+from flowbench.api.frozen import Frozen
 from flowbench.api.specs import SplitName
 from flowbench.errors import DataError
 
@@ -13,14 +14,12 @@ MANIFEST = "manifest.json"
 FORMAT = 1  # of the folder; a dataset in another one is prepared anew
 
 
-class Stamp(BaseModel):
+class Stamp(Frozen):
     """What tells cheaply that a file has not changed.
 
     Attributes:
         modified: Its time of change, seconds since 1970.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     size_bytes: int
     modified: int
@@ -32,7 +31,7 @@ class Stamp(BaseModel):
         return cls(size_bytes=facts.st_size, modified=int(facts.st_mtime))
 
 
-class SourceFile(BaseModel):
+class SourceFile(Frozen):
     """A file that a dataset was prepared from.
 
     Attributes:
@@ -42,14 +41,12 @@ class SourceFile(BaseModel):
             was first prepared from it.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     name: str
     sha256: str | None
     published: bool
 
 
-class PreparedSplit(BaseModel):
+class PreparedSplit(Frozen):
     """One split as it was prepared.
 
     Attributes:
@@ -60,15 +57,13 @@ class PreparedSplit(BaseModel):
         context: Names of the conditioning inputs.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     count: int
     published: int | None
     in_other_splits: int = 0
     context: tuple[str, ...] = ()
 
 
-class Manifest(BaseModel):
+class Manifest(Frozen):
     """What a prepared dataset holds.
 
     Attributes:
@@ -81,8 +76,6 @@ class Manifest(BaseModel):
         sources: What it was made of.
         stamps: Size and time of each file.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: int = FORMAT
     name: str

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowbench.budget import Budget, Spent, parse_duration
 from flowbench.errors import SuiteError
-from flowbench.training.budget import Budget, Spent, parse_duration
 
 
 def spent(**changes: float) -> Spent:

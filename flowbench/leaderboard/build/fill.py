@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import median
 
-from flowbench.leaderboard import numbers, words
-from flowbench.leaderboard.cells import budget_share, compared, our_cell, percent, text_cell
-from flowbench.leaderboard.details import details
-from flowbench.leaderboard.evidence import Method, Source, hardware, usual_hardware, values
-from flowbench.leaderboard.frame import Frame, FrameCell, FrameRow, common_budget
-from flowbench.leaderboard.notes import Notes
-from flowbench.leaderboard.printed import placed, rank_published
-from flowbench.leaderboard.ranking import Contender, Place, Ruler, rank
-from flowbench.leaderboard.table import Board, Cell, Cost, Row
+from flowbench.leaderboard.board import numbers, words
+from flowbench.leaderboard.board.ranking import Contender, Place, Ruler, rank
+from flowbench.leaderboard.board.table import Board, Cell, Cost, Row
+from flowbench.leaderboard.build.cells import budget_share, compared, our_cell, percent, text_cell
+from flowbench.leaderboard.build.details import details
+from flowbench.leaderboard.build.evidence import Method, Source, hardware, usual_hardware, values
+from flowbench.leaderboard.build.frame import Frame, FrameCell, FrameRow, common_budget
+from flowbench.leaderboard.build.notes import Notes
+from flowbench.leaderboard.build.printed import placed, rank_published
 
 _MAX_BADGES = 2
 
@@ -24,7 +24,7 @@ Places = dict[tuple[tuple[str, ...], int], Place]
 """Places by the contest and the row's number in the frame."""
 
 
-def build(frame: Frame, source: Source) -> Board:
+def fill(frame: Frame, source: Source) -> Board:
     """Fills a frame with the values of its runs.
 
     Args:
@@ -214,32 +214,3 @@ def _costs(method: Method) -> Iterator[Cost]:
         factor, unit = numbers.scale(m.unit)
         axis = words.lower_first(words.with_unit(m.short or name, unit, " in "))
         yield Cost(metric=name, axis=axis, scale=m.scale or "linear", value=m.value / factor)  # type: ignore[operator]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What keeps a board from being taken at its word; see `problems`."""
-
-    row: str
-    column: str
-    text: str
-
-
-def problems(board: Board) -> list[Problem]:
-    """All that a strict reader would not accept of our part of a board.
-
-    Returns:
-        Cells that a model could fill and that are empty, failed, of a single run, of a model that
-        fails its contract, or made by code that has been replaced.
-    """
-    found = []
-    for row in board.rows:
-        badges = [badge for badge in row.badges if badge in ("contract ×", "stale")]
-        found += [Problem(row.name, "", badge) for badge in badges]
-        failed = {cell.model for cell in row.cells if cell.words}
-        for column, cell in zip(board.columns, row.cells, strict=True):
-            waits = cell.model and not cell.value and cell.model not in failed
-            single = "n=1" if cell.interval == "n=1" else ""
-            wrong = cell.words or single or ("no value" if waits else "")
-            found += [Problem(row.name, column.label, wrong)] if wrong else []
-    return found

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from flowbench.leaderboard.evidence import Method, Source, device_hours, methods
+from flowbench.leaderboard.build.evidence import Method, Source, device_hours, methods
 from flowbench.store.records import AttemptRow
 from flowbench.suite.schema import Suite
 

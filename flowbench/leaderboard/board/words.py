@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flowbench.api.specs import Direction
-from flowbench.leaderboard.numbers import NO_BREAK
+from flowbench.leaderboard.board.numbers import NO_BREAK
 from flowbench.store.checks import CheckRow
 
 _STATUS = {

@@ -7,14 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 from flowbench.errors import SuiteError, did_you_mean
-from flowbench.leaderboard import frame, words
-from flowbench.leaderboard.citations import citation, short_name
-from flowbench.leaderboard.evidence import Source
-from flowbench.leaderboard.frame import Frame, FrameCell, FrameRow
-from flowbench.leaderboard.printed import costs, published
-from flowbench.leaderboard.ranking import Like
-from flowbench.leaderboard.standing import choose
-from flowbench.leaderboard.table import Board, Column, Group, Origin, Published, Row
+from flowbench.leaderboard.board import words
+from flowbench.leaderboard.board.ranking import Like
+from flowbench.leaderboard.board.table import Board, Column, Group, Origin, Published, Row
+from flowbench.leaderboard.build import frame
+from flowbench.leaderboard.build.citations import citation, short_name
+from flowbench.leaderboard.build.evidence import Source
+from flowbench.leaderboard.build.frame import Frame, FrameCell, FrameRow
+from flowbench.leaderboard.build.printed import costs, published
+from flowbench.leaderboard.build.standing import choose
 from flowbench.suite.published import (
     PublishedColumn,
     PublishedRow,

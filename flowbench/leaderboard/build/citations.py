@@ -6,7 +6,7 @@ import re
 import unicodedata
 from functools import cache
 
-from flowbench.leaderboard.table import Citation
+from flowbench.leaderboard.board.table import Citation
 from flowbench.suite.published import BIBLIOGRAPHY, PublishedPaper, published_folder
 
 _ENTRY = re.compile(r"^@\w+\{(?P<key>[^,\s]+),[^@%]*?\}\s*?$(?=\s*(?:[@%]|\Z))", re.M)

@@ -10,10 +10,17 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 from flowbench.api.specs import is_main_value
-from flowbench.leaderboard import numbers, words
-from flowbench.leaderboard.evidence import Method, Source, hardware, methods, usual_hardware, values
-from flowbench.leaderboard.frame import Frame, FrameCell, FrameRow, quantity
-from flowbench.leaderboard.table import Board, Column, Row
+from flowbench.leaderboard.board import numbers, words
+from flowbench.leaderboard.board.table import Board, Column, Row
+from flowbench.leaderboard.build.evidence import (
+    Method,
+    Source,
+    hardware,
+    methods,
+    usual_hardware,
+    values,
+)
+from flowbench.leaderboard.build.frame import Frame, FrameCell, FrameRow, quantity
 from flowbench.store.records import AttemptRow, MeasurementRow
 from flowbench.suite.schema import OurValue
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flowbench.api.specs import Direction, Role
-from flowbench.leaderboard import numbers, words
-from flowbench.leaderboard.evidence import Method, hardware
-from flowbench.leaderboard.ranking import Like
-from flowbench.leaderboard.standing import Chosen
-from flowbench.leaderboard.table import Board, Column, Published, Row
+from flowbench.leaderboard.board import numbers, words
+from flowbench.leaderboard.board.ranking import Like
+from flowbench.leaderboard.board.table import Board, Column, Published, Row
+from flowbench.leaderboard.build.evidence import Method, hardware
+from flowbench.leaderboard.build.standing import Chosen
 from flowbench.store.records import AttemptRow, MeasurementRow
 from flowbench.suite.schema import OurValue
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from flowbench.leaderboard import numbers, words
-from flowbench.leaderboard.evidence import Method, device_hours, hardware
-from flowbench.leaderboard.frame import FrameCell
-from flowbench.leaderboard.notes import Notes
-from flowbench.leaderboard.ranking import Place
-from flowbench.leaderboard.table import Cell, Published
+from flowbench.leaderboard.board import numbers, words
+from flowbench.leaderboard.board.ranking import Place
+from flowbench.leaderboard.board.table import Cell, Published
+from flowbench.leaderboard.build.evidence import Method, device_hours, hardware
+from flowbench.leaderboard.build.frame import FrameCell
+from flowbench.leaderboard.build.notes import Notes
 
 
 def our_cell(asked: FrameCell, place: Place, notes: Notes, *, first: bool, struck: bool) -> Cell:
