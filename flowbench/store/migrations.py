@@ -9,14 +9,9 @@ before deletes of the same transaction take effect, and loads slower with them.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flowbench.errors import StoreError
-
-if TYPE_CHECKING:
-    import duckdb
-
-    Connection = duckdb.DuckDBPyConnection
+from flowbench.store import Connection
 
 M001_ATTEMPTS = """
 CREATE TABLE jobs (

@@ -51,12 +51,6 @@ def test_list_has_the_documented_keys(results: Path) -> None:
     assert good["metrics"]["gpu_hours"]["reason"] == "trained on CPU"
 
 
-def test_list_can_be_limited_to_jobs(results: Path) -> None:
-    job_id = make.job("glow", 0).job_id
-    assert {row["job_id"] for row in list_attempts(results, [job_id])} == {job_id}
-    assert list_attempts(results, []) == []
-
-
 def test_the_last_good_attempt_stands_for_its_job(results: Path) -> None:
     standing = {r.job.model: (r.status, r.number) for r in standing_attempts(results)}
     assert standing == {"realnvp": ("ok", 1), "glow": ("crashed", 2)}

@@ -15,7 +15,7 @@ SHOWN = 16  # digits of a hash
 
 def check_disjoint(subject: DatasetSubject) -> Finding:
     """No example is in two splits."""
-    hashes = {name: example_hashes(split.x) for name, split in subject.named_splits.items()}
+    hashes = {name: example_hashes(split.x) for name, split in subject.splits.named().items()}
     for first, second in itertools.combinations(hashes, 2):
         shared = np.isin(hashes[second], hashes[first])
         if shared.any():

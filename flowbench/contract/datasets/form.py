@@ -23,19 +23,18 @@ def check_form(subject: DatasetSubject) -> Finding:
     spec = subject.spec
     if (spec.num_validation is None) != (subject.splits.validation is None):
         return failed("num_validation of the spec and the loader's validation split disagree")
-    sizes = {"train": spec.num_train, "validation": spec.num_validation, "test": spec.num_test}
-    for name, split in subject.named_splits.items():
+    for name, split in subject.splits.named().items():
         try:
-            check_split(spec, name, split, num_examples=sizes[name])
+            check_split(spec, name, split)
         except DataError as exc:
             return failed(str(exc))
-    found = ", ".join(f"{len(split):,} {name}" for name, split in subject.named_splits.items())
+    found = ", ".join(f"{len(split):,} {name}" for name, split in subject.splits.named().items())
     return passed(f"{found}; {subject.splits.train.x.dtype}")
 
 
 def check_spread(subject: DatasetSubject) -> Finding:
     """Every split varies, and all of them by about as much."""
-    spreads = {name: _spread(split) for name, split in subject.named_splits.items()}
+    spreads = {name: _spread(split) for name, split in subject.splits.named().items()}
     constant = [name for name, spread in spreads.items() if not spread > 0]
     if constant:
         return failed(f"all values of {constant[0]} are equal")

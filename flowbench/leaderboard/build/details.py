@@ -13,9 +13,9 @@ from typing import Any
 
 from flowbench.api.protocol import MetricSettings
 from flowbench.leaderboard.board import numbers, words
-from flowbench.leaderboard.build.evidence import Method, hardware, values
 from flowbench.leaderboard.board.ranking import half_width
 from flowbench.leaderboard.board.table import Curve, Details, Failure, SampleGrid
+from flowbench.leaderboard.build.evidence import Method, hardware, values
 from flowbench.store.attempt_files import AttemptContents
 from flowbench.store.kept import thinned
 from flowbench.store.records import AttemptRow, MeasurementRow

@@ -8,14 +8,14 @@ from typing import Any
 
 from flowbench.errors import SuiteError, did_you_mean
 from flowbench.leaderboard.board import words
+from flowbench.leaderboard.board.ranking import Like
+from flowbench.leaderboard.board.table import Board, Column, Group, Origin, Published, Row
 from flowbench.leaderboard.build import frame
 from flowbench.leaderboard.build.citations import citation, short_name
 from flowbench.leaderboard.build.evidence import Source
 from flowbench.leaderboard.build.frame import Frame, FrameCell, FrameRow
 from flowbench.leaderboard.build.printed import costs, published
-from flowbench.leaderboard.board.ranking import Like
 from flowbench.leaderboard.build.standing import choose
-from flowbench.leaderboard.board.table import Board, Column, Group, Origin, Published, Row
 from flowbench.suite.published import (
     PublishedColumn,
     PublishedRow,
