@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from flowbench.api.data import DataSplits, Split
-from flowbench.contract.checks import Check, Finding, failed, passed, within
+from flowbench.contract.checking.checks import Finding, check, failed, passed, within
 from flowbench.contract.datasets.subject import DatasetSubject
 from flowbench.data.library.validity import check_split
 from flowbench.errors import DataError
@@ -16,8 +16,12 @@ SPREAD_RATIO = 3.0  # splits of one source do not differ more than that in their
 LOOKED_AT = 20_000  # examples of a split that statistics are taken of
 
 
-def check_form(subject: DatasetSubject) -> Finding:
-    """Every split is what the spec says: counts, shapes, dtypes, ranges, context."""
+@check(
+    "the loader, and num_train, num_test, levels and context of the spec",
+    needs=("facts",),
+)
+def form(subject: DatasetSubject) -> Finding:
+    """Counts, shapes, dtypes, ranges and context of every split are those of the spec."""
     if not isinstance(subject.splits, DataSplits):
         return failed(f"load returned {type(subject.splits).__name__}; expected DataSplits")
     spec = subject.spec
@@ -32,8 +36,13 @@ def check_form(subject: DatasetSubject) -> Finding:
     return passed(f"{found}; {subject.splits.train.x.dtype}")
 
 
-def check_spread(subject: DatasetSubject) -> Finding:
-    """Every split varies, and all of them by about as much."""
+@check(
+    "scaling that is applied to one split only; flowbench wants raw values, the "
+    "preprocessing belongs to the model",
+    needs=("form",),
+)
+def spread(subject: DatasetSubject) -> Finding:
+    """No split is constant, and all have about the same spread."""
     spreads = {name: _spread(split) for name, split in subject.splits.named().items()}
     constant = [name for name, spread in spreads.items() if not spread > 0]
     if constant:
@@ -45,22 +54,3 @@ def check_spread(subject: DatasetSubject) -> Finding:
 
 def _spread(split: Split) -> float:
     return float(np.asarray(split.x[:LOOKED_AT], dtype=np.float64).std())
-
-
-CHECKS = (
-    Check(
-        name="form",
-        asks="counts, shapes, dtypes, ranges and context of every split are those of the spec",
-        look_at="the loader, and num_train, num_test, levels and context of the spec",
-        run=check_form,
-        needs=("facts",),
-    ),
-    Check(
-        name="spread",
-        asks="no split is constant, and all have about the same spread",
-        look_at="scaling that is applied to one split only; flowbench wants raw values, the "
-        "preprocessing belongs to the model",
-        run=check_spread,
-        needs=("form",),
-    ),
-)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flowbench.api.data import DataSplits
 from flowbench.api.specs import DatasetSpec
-from flowbench.contract.process_state import ProcessState, seed_globals
+from flowbench.contract.checking.process_state import ProcessState, seed_globals
 
 
 @dataclass(frozen=True, kw_only=True)
