@@ -87,6 +87,9 @@ class Heartbeat(BaseModel):
         detail: The metric or file at hand.
         done: Part of the phase that is done; None where that is not known.
         left_s: Seconds until the phase ends; None where that is not known.
+        evaluation_s: Seconds that the likelihood of the test split takes, as foreseen in training;
+            None where that is not known.
+        evaluation_draws: Noise draws for each example of it.
         progress: Part of the budget used.
         steps_per_s: Recent step rate; None before training.
         score: Latest validation score.
@@ -102,6 +105,8 @@ class Heartbeat(BaseModel):
     detail: str = ""
     done: float | None = None
     left_s: float | None = None
+    evaluation_s: float | None = None
+    evaluation_draws: int = 1
     charged_s: float = 0.0
     progress: float = 0.0
     step: int = 0

@@ -138,6 +138,8 @@ ALTER TABLE attempts ADD COLUMN run_delay_s DOUBLE;
 ALTER TABLE attempts ADD COLUMN load JSON;
 """
 
+M008_TRAINING_PARAMETERS = "ALTER TABLE attempts ADD COLUMN num_parameters_training BIGINT"
+
 STEPS = (
     M001_ATTEMPTS,
     M002_CHECKS,
@@ -146,6 +148,7 @@ STEPS = (
     M005_OWN_CODE,
     M006_LOOKS,
     M007_LOAD,
+    M008_TRAINING_PARAMETERS,
 )
 SCHEMA_VERSION = len(STEPS)
 TABLES_BY_ATTEMPT = ("attempts", "measurements", "curves", "samples", "likelihoods")
