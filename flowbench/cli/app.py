@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from flowbench import __version__
-from flowbench.cli import board, check, data, doctor, listing, new, results, run, store
+from flowbench.cli import board, check, compare, data, doctor, listing, new, results, run, store
 from flowbench.errors import FlowbenchError
 
 app = typer.Typer(
@@ -77,6 +77,7 @@ app.command("check")(check.check)
 app.command("new")(new.new)
 app.command("doctor")(doctor.doctor)
 app.command("leaderboard")(board.leaderboard)
+app.command("compare")(compare.compare)
 app.add_typer(data.app, name="data")
 app.add_typer(results.app, name="results")
 app.add_typer(store.app, name="store")

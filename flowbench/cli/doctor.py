@@ -55,7 +55,8 @@ def _devices() -> str:
 
 
 def _cores() -> str:
-    from flowbench.runner.executors.local import LocalExecutor, available_cores
+    from flowbench.provenance import available_cores
+    from flowbench.runner.executors.local import LocalExecutor
 
     slots = LocalExecutor("cpu").slots
     return (

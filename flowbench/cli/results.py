@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,7 +25,7 @@ def list_(
     model: Annotated[str | None, typer.Option(help="Only this model, or model:preset.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Only this dataset.")] = None,
     status: Annotated[
-        str | None, typer.Option(help="Only this status: ok, crashed, stale and so on.")
+        str | None, typer.Option(help="Only this status or mark: ok, crashed, stale, contended.")
     ] = None,
     as_json: AsJson = False,
     results: Results = None,
@@ -40,7 +41,7 @@ def list_(
         for attempt in every
         if model in (None, attempt["model"], f"{attempt['model']}:{attempt['preset']}")
         and dataset in (None, attempt["dataset"])
-        and status in (None, attempt["status"], "stale" if attempt["stale"] else None)
+        and status in (None, *_states(attempt))
     ]
     if as_json:
         print(json.dumps(attempts, indent=1))
@@ -50,7 +51,7 @@ def list_(
             "job": attempt["job_id"],
             "attempt": attempt["attempt"],
             "model": f"{attempt['model']}:{attempt['preset']}",
-            "status": attempt["status"] + (" stale" if attempt["stale"] else ""),
+            "status": " ".join(_states(attempt)),
             "budget": attempt["budget"],
             "steps": attempt["steps"],
             "likelihood": _likelihood(attempt["metrics"]),
@@ -64,6 +65,11 @@ def list_(
         print(f"none of the {len(every)} attempts is like that (flowbench results list)")
     else:
         print("no results yet (flowbench run --models realnvp,glow)")
+
+
+def _states(attempt: Mapping[str, Any]) -> list[str]:
+    """The status of an attempt and the marks that it carries."""
+    return [attempt["status"], *(mark for mark in ("stale", "contended") if attempt[mark])]
 
 
 def _likelihood(metrics: dict[str, Any]) -> str:

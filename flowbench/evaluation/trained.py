@@ -32,6 +32,7 @@ class TrainingCost:
         device_kind: ``cpu``, ``cuda`` or ``mps``.
         ledger: Seconds of each part of the clock.
         charged_s: Seconds charged to the budget.
+        run_delay_s: Seconds of them in which it waited for a core; None where it is not known.
         peak_memory: Most bytes held in training, None where they cannot be read, and what they
             count.
     """
@@ -42,6 +43,7 @@ class TrainingCost:
     ledger: Mapping[str, float]
     charged_s: float
     peak_memory: tuple[int | None, str]
+    run_delay_s: float | None = None
 
 
 class EvaluatedModel:

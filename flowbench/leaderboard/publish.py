@@ -51,7 +51,7 @@ def boards(
         LeaderboardError: There are no such jobs in the store.
     """
     with readable(results) as folder:
-        source = replace(read_source(folder, job_ids), core_code=_core_of(results))
+        source = replace(read_source(folder, job_ids), core_code=core_of(results))
         if not source.records:
             raise LeaderboardError(f"no attempts to show in {results}; start with `flowbench run`")
         source = _completed(folder, source, source.records, with_details=with_details)
@@ -96,7 +96,7 @@ def suite_boards(
     with readable(results) as folder:
         there = database_path(folder).is_file() or (folder / _RUNS).is_dir()
         source = read_source(folder) if there else Source()
-        source = replace(source, core_code=_core_of(results))
+        source = replace(source, core_code=core_of(results))
         runs = {suite.name: chosen_runs(suite, source) for suite in suites}
         shown = {r.attempt_id: r for records in runs.values() for r in records}
         source = _completed(folder, source, list(shown.values()), with_details=with_details)
@@ -110,7 +110,7 @@ def suite_boards(
         return [board for suite in some for board in _boards_of(suite, source, runs[suite.name])]
 
 
-def _core_of(results: Path) -> str | None:
+def core_of(results: Path) -> str | None:
     """Hash of the core that results should be of: what is kept as text stays what it is."""
     return None if has_kept(results) else core_sha256()
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from flowbench.api.models import GenerativeModel
 from flowbench.api.units import bits_per_dim
 from flowbench.budget import Budget
 from flowbench.data.batches import TrainBatches
@@ -20,6 +21,7 @@ from flowbench.runner.under_way import Attempt
 from flowbench.store.attempt_files import CURVES
 from flowbench.store.records import CurvePoint
 from flowbench.training.checkpoint import load_checkpoint, save_checkpoint
+from flowbench.training.choice import Validate
 from flowbench.training.loop import Trainer
 from flowbench.training.observer import ValidationPoint
 
@@ -76,10 +78,31 @@ def _trainer(attempt: Attempt, ground: Ground, built: Built) -> Trainer:
         clock=attempt.clock,
         device=device,
         seed=attempt.job.seed,
-        validate=built.harness.score if likelihood_kind(built.model) else None,
+        validate=_foreseeing(attempt, ground, built) if likelihood_kind(built.model) else None,
         observer=Watch(attempt, built),
         num_devices=NUM_DEVICES,
     )
+
+
+def _foreseeing(attempt: Attempt, ground: Ground, built: Built) -> Validate:
+    """Scores weights on validation, and says in the heartbeat what the test split will take.
+
+    That is every example, with every draw of the protocol: the passes of a look many times over.
+    """
+    harness, model, clock = built.harness, built.model, attempt.clock
+    attempt.pulse.evaluation_draws = harness.draws(model, "test")
+    times = harness.tests_per_look(model)
+    needs = [ground.registry.metric(name).spec.needs for name in attempt.order.metrics]
+    if any({"likelihood", "label"} <= need for need in needs):
+        times *= 1 + len(model.config.also_given(model.data))
+
+    def score(weights: GenerativeModel) -> float:
+        before = clock.ledger()["eval"]
+        found = harness.score(weights)
+        attempt.pulse.evaluation_s = times * (clock.ledger()["eval"] - before)
+        return found
+
+    return score
 
 
 def _take_up(attempt: Attempt, trainer: Trainer, source: AttemptDir) -> None:
@@ -99,6 +122,7 @@ def _keep(attempt: Attempt, ground: Ground, built: Built, trainer: Trainer) -> T
         num_devices=NUM_DEVICES,
         ledger=attempt.clock.ledger(),
         charged_s=attempt.clock.charged_s,
+        run_delay_s=attempt.clock.run_delay.seconds,
         peak_memory=ground.device.peak_memory(),
     )
     trained = Trained(
@@ -125,7 +149,10 @@ def _take_over(attempt: Attempt, built: Built, source: AttemptDir) -> Trained:
             if (source.path / name).exists():
                 shutil.copyfile(source.path / name, attempt.directory.path / name)
     _trained_by(attempt, source)
-    attempt.clock.carry(trained.cost.ledger)  # or the record would say that training was free
+    cost = trained.cost
+    attempt.clock.carry(
+        cost.ledger, cost.run_delay_s
+    )  # or the record would say that training was free
     attempt.note(**{name: getattr(trained, name) for name in COUNTS})
     return trained
 

@@ -31,10 +31,12 @@ class Columns(TypedDict, total=False):
     examples: int
     skipped_steps: int
     num_parameters: int
+    num_parameters_training: int
     weights: Literal["raw", "ema"] | None
     best_step: int
     likelihood: dict[str, Any] | None
     looks: dict[str, Any]
+    load: dict[str, float | None]
     data: dict[str, Any]
     code_sha256: str
     model_code_sha256: str

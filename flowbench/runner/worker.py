@@ -15,6 +15,7 @@ import traceback
 from pathlib import Path
 
 from flowbench.errors import FlowbenchError, NonFiniteLossError, reason_of, text_of
+from flowbench.provenance import available_cores, cpu_quota, load_average
 from flowbench.runner.attempt import AttemptDir
 from flowbench.runner.pulse import Pulse
 from flowbench.runner.turnstile import Turnstile
@@ -59,6 +60,7 @@ def run_attempt(attempt: Attempt) -> AttemptRow:
     """
     status: AttemptStatus = "ok"
     reason = None
+    attempt.note(load=_load())
     try:
         from flowbench.runner.execute import execute  # imports torch
 
@@ -99,8 +101,19 @@ def _record(attempt: Attempt, status: AttemptStatus, reason: str | None) -> Atte
     return record
 
 
+def _load() -> dict[str, float | None]:
+    """What the machine had to do when the attempt began, and what of it this process may use."""
+    return {
+        "start": load_average(),
+        "cores": os.cpu_count(),
+        "usable": len(available_cores()),
+        "quota": cpu_quota(),
+    }
+
+
 def _row(attempt: Attempt, status: AttemptStatus, reason: str | None, known: Columns) -> AttemptRow:
     order, ledger = attempt.order, attempt.clock.ledger()
+    known = {**known, "load": {**known.get("load", {}), "end": load_average()}}
     return AttemptRow(
         attempt_id=f"{order.job.job_id}-{order.number}",
         number=order.number,
@@ -114,6 +127,7 @@ def _row(attempt: Attempt, status: AttemptStatus, reason: str | None, known: Col
         charged_s=attempt.clock.charged_s,
         wall_s=sum(ledger.values()),
         ledger=ledger,
+        run_delay_s=attempt.clock.run_delay.seconds,
         **known,
     )
 

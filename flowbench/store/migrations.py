@@ -9,14 +9,9 @@ before deletes of the same transaction take effect, and loads slower with them.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flowbench.errors import StoreError
-
-if TYPE_CHECKING:
-    import duckdb
-
-    Connection = duckdb.DuckDBPyConnection
+from flowbench.store import Connection
 
 M001_ATTEMPTS = """
 CREATE TABLE jobs (
@@ -138,7 +133,23 @@ ALTER TABLE measurements ADD COLUMN code VARCHAR;
 
 M006_LOOKS = "ALTER TABLE attempts ADD COLUMN looks JSON"
 
-STEPS = (M001_ATTEMPTS, M002_CHECKS, M003_MODEL_CODE, M004_PRESENTATION, M005_OWN_CODE, M006_LOOKS)
+M007_LOAD = """
+ALTER TABLE attempts ADD COLUMN run_delay_s DOUBLE;
+ALTER TABLE attempts ADD COLUMN load JSON;
+"""
+
+M008_TRAINING_PARAMETERS = "ALTER TABLE attempts ADD COLUMN num_parameters_training BIGINT"
+
+STEPS = (
+    M001_ATTEMPTS,
+    M002_CHECKS,
+    M003_MODEL_CODE,
+    M004_PRESENTATION,
+    M005_OWN_CODE,
+    M006_LOOKS,
+    M007_LOAD,
+    M008_TRAINING_PARAMETERS,
+)
 SCHEMA_VERSION = len(STEPS)
 TABLES_BY_ATTEMPT = ("attempts", "measurements", "curves", "samples", "likelihoods")
 

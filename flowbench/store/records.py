@@ -13,8 +13,10 @@ from pydantic import AfterValidator, Field
 from flowbench.api.frozen import Frozen
 from flowbench.api.likelihood import likelihood_as_version_2
 from flowbench.api.specs import Role, Scale
+from flowbench.budget import Budget
 
 RECORD_VERSION = 1
+CONTENDED_SHARE = 0.1  # of the charged time
 
 AttemptStatus = Literal[
     "ok", "timeout", "oom", "diverged", "crashed", "killed", "preempted", "skipped"
@@ -155,7 +157,14 @@ class AttemptRow(Frozen):
         charged_s: Seconds charged to the budget.
         wall_s: Seconds from spawn to the end.
         ledger: Seconds of each part of the clock.
-        num_parameters: Trainable parameters.
+        run_delay_s: Seconds of the charged ones in which training waited for a core, over all
+            attempts at the job; None where the system does not say it.
+        load: What else the machine had to do: its load average at the ``start`` and the ``end``,
+            its ``cores``, those that the job may use (``usable``), and how many cores' worth of
+            time its control group leaves it (``quota``; None without a limit).
+        num_parameters: Trainable parameters that evaluation and sampling need.
+        num_parameters_training: Those with the ones that training alone needs; None in records made
+            before they were counted.
         weights: The weights that were measured: ``raw`` or ``ema``, the better on validation.
         best_step: The step they were taken at.
         looks: How validation was looked at while it trained: ``examples`` of how many (``of``), the
@@ -193,7 +202,10 @@ class AttemptRow(Frozen):
     charged_s: float = 0.0
     wall_s: float = 0.0
     ledger: dict[str, float] = Field(default_factory=dict)
+    run_delay_s: float | None = None
+    load: dict[str, float | None] | None = None
     num_parameters: int | None = None
+    num_parameters_training: int | None = None
     weights: Literal["raw", "ema"] | None = None
     best_step: int | None = None
     likelihood: LikelihoodFacts | None = None
@@ -206,6 +218,14 @@ class AttemptRow(Frozen):
     dataset_code: str | None = None
     provenance: dict[str, Any] = Field(default_factory=dict)
     measurements: tuple[MeasurementRow, ...] = ()
+
+    @property
+    def contended(self) -> bool:
+        """Whether its budget is of time, much of which it waited for a core of a busy machine."""
+        waited = (
+            self.run_delay_s is not None and self.run_delay_s > CONTENDED_SHARE * self.charged_s
+        )
+        return waited and Budget.parse(self.job.budget).time_like
 
     def values_by_name(self) -> dict[str, MeasurementRow]:
         """The measured values by name.

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal
 
+from flowbench.training.run_delay import RunDelay
+
 Part = Literal["start", "setup", "compile", "data", "train", "eval", "checkpoint", "wait", "other"]
 
 PARTS: tuple[Part, ...] = (
@@ -21,6 +23,7 @@ PARTS: tuple[Part, ...] = (
     "other",  # what no timer claims
 )
 CHARGED: frozenset[Part] = frozenset({"setup", "compile", "data", "train"})
+LAP_S = 1.0  # threads that wait in turn are told apart within it
 
 
 class Clock:
@@ -29,6 +32,9 @@ class Clock:
     Args:
         now: Monotonic time in seconds.
         begin: Moment from which to count; the worker gives that of its spawn.
+
+    Attributes:
+        run_delay: What charged parts waited for a core.
     """
 
     def __init__(
@@ -36,10 +42,11 @@ class Clock:
         now: Callable[[], float] = time.monotonic,
         begin: float | None = None,
     ) -> None:
+        self.run_delay = RunDelay()
         self._now = now
         self._seconds = dict.fromkeys(PARTS, 0.0)
         self._part: Part = "start"
-        self._since = now() if begin is None else begin
+        self._since = self._lap_began = now() if begin is None else begin
 
     @property
     def part(self) -> Part:
@@ -58,6 +65,10 @@ class Clock:
         moment = self._now()
         self._seconds[self._part] += moment - self._since
         before, self._part, self._since = self._part, part, moment
+        charged = before in CHARGED
+        if charged != (part in CHARGED) or (charged and moment - self._lap_began > LAP_S):
+            self.run_delay.lap(counts=charged)
+            self._lap_began = moment
         return before
 
     @contextmanager
@@ -73,14 +84,16 @@ class Clock:
         finally:
             self.switch(before)
 
-    def carry(self, ledger: Mapping[str, float]) -> None:
+    def carry(self, ledger: Mapping[str, float], run_delay_s: float | None) -> None:
         """Adds what earlier attempts at the same job have spent.
 
         Args:
             ledger: Their seconds by part.
+            run_delay_s: What they waited for a core; None where it is not known.
         """
         for part in PARTS:
             self._seconds[part] += float(ledger.get(part, 0.0))
+        self.run_delay.carry(run_delay_s)
 
     @property
     def charged_s(self) -> float:

@@ -267,6 +267,7 @@ class Trainer:
             # One copy to the host, in the order in which they are taken up again.
             "counters": torch.stack([self._loss_sum, self._skipped, *self._streaks]).cpu(),
             "ledger": self._clock.ledger(),
+            "run_delay_s": self._clock.run_delay.seconds,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -296,4 +297,4 @@ class Trainer:
         self._steps_since_look = state["steps_since_look"]
         counters = state["counters"].to(self._device.torch_device)
         self._loss_sum, self._skipped, *self._streaks = (c.clone() for c in counters)
-        self._clock.carry(state["ledger"])
+        self._clock.carry(state["ledger"], state.get("run_delay_s"))

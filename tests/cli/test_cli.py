@@ -51,6 +51,7 @@ def run_fakes(*more: str) -> tuple[str, ...]:
         (("results", "list"), "flowbench run"),
         (("results", "show", "x"), "results"),
         (("leaderboard",), "flowbench run"),
+        (("compare", "glow", "nice"), "flowbench run"),
         (("leaderboard", "--format", "doc"), "unknown format 'doc'"),
         (("store", "verify"), "results"),
     ],

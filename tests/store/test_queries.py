@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,8 +38,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_list_has_the_documented_keys(results: Path) -> None:
     listed = list_attempts(results)
     expected = (
-        "name job_id attempt model preset dataset seed status reason stale device budget steps "
-        "started metrics"
+        "name job_id attempt model preset dataset seed status reason stale contended device budget "
+        "steps started metrics"
     )
     assert all(list(row) == expected.split() for row in listed)
     assert json.loads(json.dumps(listed, allow_nan=False)) == listed
@@ -48,12 +49,6 @@ def test_list_has_the_documented_keys(results: Path) -> None:
     assert bpd["value"] == 2.0
     assert good["metrics"]["gpu_hours"]["value"] is None
     assert good["metrics"]["gpu_hours"]["reason"] == "trained on CPU"
-
-
-def test_list_can_be_limited_to_jobs(results: Path) -> None:
-    job_id = make.job("glow", 0).job_id
-    assert {row["job_id"] for row in list_attempts(results, [job_id])} == {job_id}
-    assert list_attempts(results, []) == []
 
 
 def test_the_last_good_attempt_stands_for_its_job(results: Path) -> None:
@@ -93,6 +88,30 @@ def test_what_another_core_made_is_stale(tmp_path: Path) -> None:
     ingest(tmp_path, [make.write(tmp_path, row) for row in rows])
     stale = {row["model"]: row["stale"] for row in list_attempts(tmp_path)}
     assert stale == {"a": False, "b": True, "c": True}
+
+
+@pytest.mark.parametrize(
+    ("budget", "run_delay_s", "contended"),
+    [
+        ("60s", 6.1, True),
+        ("60s", 5.9, False),
+        ("60s", None, False),  # unknown
+        ("60s,5000steps", 30.0, True),
+        ("0.1gpuh", 30.0, True),
+        ("5000steps", 30.0, False),  # it took longer, and no less training
+        ("20epochs", 30.0, False),
+    ],
+)
+def test_a_budget_of_time_that_waited_for_a_core_is_contended(
+    tmp_path: Path, budget: str, run_delay_s: float | None, contended: bool
+) -> None:
+    load = {"start": 3.5, "end": None, "cores": 8, "usable": 2, "quota": None}
+    waited: dict[str, Any] = {"run_delay_s": run_delay_s, "load": load}
+    made = make.attempt(make.job(budget=budget), charged_s=60.0, **waited)
+    ingest(tmp_path, [make.write(tmp_path, made)])
+    assert [row["contended"] for row in list_attempts(tmp_path)] == [contended]
+    (kept,) = standing_attempts(tmp_path)
+    assert (kept.run_delay_s, kept.load) == (run_delay_s, load)
 
 
 def test_the_value_on_test_is_the_one_that_is_listed(tmp_path: Path) -> None:

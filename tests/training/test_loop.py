@@ -162,6 +162,11 @@ def test_the_clock_carries_over_a_resume(fake_registry: Registry, data: LoadedDa
     resumed = make(fake_registry, data)
     resumed.load_state_dict(watcher.states[-1])
     assert resumed._clock.ledger()["train"] >= spent > 0
+    waited = watcher.states[-1]["run_delay_s"]
+    assert resumed._clock.run_delay.seconds == pytest.approx(waited, abs=0.1)
+    watcher.states[-1].pop("run_delay_s")  # as an earlier version left it
+    resumed.load_state_dict(watcher.states[-1])
+    assert resumed._clock.run_delay.seconds is None
 
 
 def test_divergence_gives_up_after_the_stated_number(

@@ -189,12 +189,14 @@ class Method:
 
     def _outcomes(self, name: str) -> Iterator[tuple[Like, Outcome]]:
         for record in self.records:
-            measured = measured_value(record, name)
+            measured, seed = measured_value(record, name), record.job.seed
             if record.status != "ok":
-                yield like(record, measured), Outcome(value=None, status=record.status)
+                lost = Outcome(value=None, status=record.status, seed=seed)
+                yield like(record, measured), lost
             elif measured is not None:
                 examples = per_example(record, measured, self.log_prob.get(record.attempt_id))
-                one = Outcome(value=measured.value, status=measured.status, examples=examples)
+                value, status = measured.value, measured.status
+                one = Outcome(value=value, status=status, seed=seed, examples=examples)
                 yield like(record, measured), one
 
     def measured(self, name: str) -> MeasurementRow | None:

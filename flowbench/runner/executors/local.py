@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from flowbench.provenance import available_cores
 from flowbench.runner.executors.base import LOG, Executor, Slot
 
 DEFAULT_CPU_JOBS = 2
@@ -78,17 +79,6 @@ class _ProcessGroup:
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):  # it ended on its own just now
             os.killpg(self._process.pid, number)
-
-
-def available_cores() -> tuple[int, ...]:
-    """The cores that this process may use.
-
-    Returns:
-        Their numbers, in order.
-    """
-    if hasattr(os, "sched_getaffinity"):
-        return tuple(sorted(os.sched_getaffinity(0)))
-    return tuple(range(os.cpu_count() or 1))
 
 
 def _cpu_slots(cores: tuple[int, ...], num_jobs: int) -> tuple[Slot, ...]:
