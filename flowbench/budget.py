@@ -138,3 +138,12 @@ def parse_duration(text: str, flag: str) -> float:
     if match is None or match[2] not in SECONDS or float(match[1]) * SECONDS["d"] == math.inf:
         raise SuiteError(f"malformed {flag} {text!r}; expected e.g. 90s, 30min or 2h")
     return float(match[1]) * SECONDS[match[2]]
+
+
+def duration_text(seconds: float) -> str:
+    """An estimate of a time span, such as ``25 s``, ``5 min`` or ``4.4 h``."""
+    for size, unit in ((3600.0, "h"), (60.0, "min")):
+        if seconds >= 2 * size:
+            amount = seconds / size
+            return f"{amount:.1f} {unit}" if amount < 10 else f"{amount:,.0f} {unit}"
+    return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"

@@ -257,11 +257,16 @@ class DatasetSpec:
         return _num_classes(self.context)
 
     @property
+    def counts(self) -> dict[SplitName, int | None]:
+        """Examples of each split as published; None for a validation split of the harness's."""
+        return {"train": self.num_train, "validation": self.num_validation, "test": self.num_test}
+
+    @property
     def prepared_bytes(self) -> int:
         """Size of the prepared store on disk: a byte or a float a value, 8 bytes for a label."""
         value = 4 if self.levels is None else 1 if self.levels <= 256 else 2
         context = 8 * sum(math.prod(value.shape) for value in self.context.values())
-        num = self.num_train + (self.num_validation or 0) + self.num_test
+        num = sum(count or 0 for count in self.counts.values())
         return num * (value * math.prod(self.event_shape) + context)
 
     def info(self, num_validation: int) -> DatasetInfo:

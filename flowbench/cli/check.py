@@ -49,7 +49,7 @@ def check(
     if not (names or everything or plugin_file):
         raise SuiteError("nothing to check; give names, or --all for everything (flowbench list)")
     from flowbench.contract.by_name import checks_of, keep, names_of
-    from flowbench.contract.checks import LIMIT_S
+    from flowbench.contract.checking.checks import LIMIT_S
 
     registry = load_plugins(plugin_file, no_plugin)
     chosen = None if everything else names or names_of(registry, plugin_file)

@@ -84,7 +84,6 @@ class Harness:
             raise ContractError(f"{type(model).__name__} has no likelihood to evaluate")
         if given is not None:
             kind = kind.model_copy(update={"given": given})
-        settings = self.settings
         with self.numerics():
             return evaluate_likelihood(
                 model,
@@ -92,9 +91,9 @@ class Harness:
                 self.splits[split] if examples is None else examples,
                 name=split,
                 likelihood=kind,
-                draws=settings.eval_draws if split == "test" else settings.validation_draws,
-                generator=noise_of(model, split, settings.seed),
-                batch_size=settings.batch_size,
+                draws=self.draws(model, split),
+                generator=noise_of(model, split, self.settings.seed),
+                batch_size=self.settings.batch_size,
                 tick=partial(self._passing, split),
             )
 
@@ -117,10 +116,22 @@ class Harness:
         mean = float(self.evaluate(model, "validation", self._looked_at).log_prob.mean())
         return -mean if math.isfinite(mean) else math.inf
 
+    def draws(self, model: GenerativeModel, split: SplitName) -> int:
+        """Noise draws for each example of a split; a deterministic likelihood takes one."""
+        kind, settings = likelihood_kind(model), self.settings
+        if kind is None or not kind.stochastic:
+            return 1
+        return settings.eval_draws if split == "test" else settings.validation_draws
+
+    def tests_per_look(self, model: GenerativeModel) -> float:
+        """How many times the passes of a `score` the likelihood of the test split takes."""
+        passes = len(self.splits.test) * self.draws(model, "test")
+        return passes / (len(self._looked_at) * self.draws(model, "validation"))
+
     @cached_property
-    def _looked_at(self) -> Split | None:
-        validation = self.splits.validation
-        if validation is None or len(validation) <= LOOK_EXAMPLES:
+    def _looked_at(self) -> Split:
+        validation = self.splits["validation"]
+        if len(validation) <= LOOK_EXAMPLES:
             return validation
         chosen = np.random.default_rng(0).permutation(len(validation))[:LOOK_EXAMPLES]
         return validation.take(np.sort(chosen))

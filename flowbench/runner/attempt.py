@@ -29,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from flowbench.api.frozen import Frozen
 from flowbench.code_hash import CodeHashes
 from flowbench.errors import StoreError
+from flowbench.files import write_whole
 from flowbench.runner.executors.base import LOG
 from flowbench.store.attempt_files import RECORD
 from flowbench.store.records import AttemptRow, AttemptStatus, JobRow
@@ -86,6 +87,9 @@ class Heartbeat(BaseModel):
         detail: The metric or file at hand.
         done: Part of the phase that is done; None where that is not known.
         left_s: Seconds until the phase ends; None where that is not known.
+        evaluation_s: Seconds that the likelihood of the test split takes, as foreseen in training;
+            None where that is not known.
+        evaluation_draws: Noise draws for each example of it.
         progress: Part of the budget used.
         steps_per_s: Recent step rate; None before training.
         score: Latest validation score.
@@ -101,6 +105,8 @@ class Heartbeat(BaseModel):
     detail: str = ""
     done: float | None = None
     left_s: float | None = None
+    evaluation_s: float | None = None
+    evaluation_draws: int = 1
     charged_s: float = 0.0
     progress: float = 0.0
     step: int = 0
@@ -128,7 +134,7 @@ class AttemptDir:
 
     def write(self, name: str, data: bytes | str) -> None:
         """Writes a file whole."""
-        write_atomically(self.path / name, data)
+        write_whole(self.path / name, data)
 
     def order(self) -> WorkOrder:
         """Reads what is to be done."""
@@ -245,13 +251,6 @@ class ResultsDir:
                 number += 1
             else:
                 return AttemptDir(folder / str(number))
-
-
-def write_atomically(path: Path, data: bytes | str) -> None:
-    """Writes a file under a temporary name, then renames it."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    partial.write_bytes(data.encode() if isinstance(data, str) else data)
-    partial.replace(path)
 
 
 def canonical_json(value: Any) -> str:

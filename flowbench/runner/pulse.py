@@ -40,6 +40,8 @@ class Pulse:
         self._within: _Within | None = None
         self.step = 0
         self.progress = 0.0
+        self.evaluation_s: float | None = None
+        self.evaluation_draws = 1
         self.score: float | None = None
         self.score_unit = "bpd"
         self._thread = threading.Thread(target=self._beat_until_ended, daemon=True)
@@ -99,6 +101,8 @@ class Pulse:
             detail=self._detail,
             done=done,
             left_s=left_s,
+            evaluation_s=self.evaluation_s,
+            evaluation_draws=self.evaluation_draws,
             charged_s=charged,
             progress=self.progress,
             step=self.step,

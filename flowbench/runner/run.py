@@ -49,6 +49,7 @@ class ReadyRun:
 
     Attributes:
         decisions: Jobs in order, and what to do for each.
+        machine: What results of this run are comparable on.
         unprepared: Datasets whose jobs are skipped, since they are not on this machine.
     """
 
@@ -56,6 +57,7 @@ class ReadyRun:
     results: ResultsDir
     executor: Executor
     options: RunOptions
+    machine: Machine
     unprepared: list[Unprepared]
 
     def scheduler(self, observer: RunObserver) -> Scheduler:
@@ -117,6 +119,7 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
         results=results,
         executor=executor,
         options=options,
+        machine=machine,
         unprepared=unprepared,
     )
 

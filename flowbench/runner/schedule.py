@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from flowbench.budget import Budget
 from flowbench.errors import StoreError
@@ -27,7 +27,7 @@ from flowbench.runner.decide import Decision
 from flowbench.runner.executors.base import Executor, Handle, Slot
 from flowbench.runner.plan import Job
 from flowbench.runner.under_way import code_columns
-from flowbench.runner.watchdog import SILENCE_S, Verdict, judge
+from flowbench.runner.watchdog import SILENCE_S, Verdict, foresee, judge
 from flowbench.runner.worker import utc_now
 from flowbench.store.ingest import ingest
 from flowbench.store.records import AttemptRow, AttemptStatus
@@ -100,6 +100,7 @@ class Scheduler:
         self._free = list(executor.slots)
         self._active: list[_Active] = []
         self._records: dict[str, AttemptRow] = {}
+        self._foreseen: list[tuple[str, dict[str, Any], str]] = []
 
     def run(self, decisions: Sequence[tuple[Job, Decision]]) -> dict[str, AttemptRow]:
         """Runs all that has to run; on an interrupt, workers save their state first.
@@ -190,7 +191,21 @@ class Scheduler:
             heartbeat = active.attempt.heartbeat()
             if heartbeat is not None:
                 self._observer.beat(active.job, heartbeat)
+                self._foresee(active, heartbeat)
             self._enforce(active, heartbeat)
+
+    def _foresee(self, active: _Active, heartbeat: Heartbeat) -> None:
+        """Tells of a long wait to come, once of each model and dataset."""
+        row = active.job.row
+        line = foresee(
+            heartbeat,
+            num_test=active.job.info.num_test,
+            limit_s=_limit_s(active),
+            uncharged_limit_s=self._options.timeout_s,
+        )
+        if line is not None and (row.model, row.config, row.dataset) not in self._foreseen:
+            self._foreseen.append((row.model, row.config, row.dataset))
+            self._observer.warn(f"{row.model}:{row.preset} on {row.dataset}: {line}")
 
     def _enforce(self, active: _Active, heartbeat: Heartbeat | None) -> None:
         now = time.monotonic()
@@ -202,7 +217,7 @@ class Scheduler:
             heartbeat,
             now=now,
             spawned=active.order.spawned,
-            limit_s=Budget.parse(active.job.row.budget).time_limit_s(1),
+            limit_s=_limit_s(active),
             uncharged_limit_s=self._options.timeout_s,
         )
         if verdict is not None:
@@ -259,6 +274,10 @@ class Scheduler:
             ingest(self._results.path, [attempt.path], report=self._observer.warn)
         except StoreError as exc:
             self._observer.warn(f"{exc}; the attempt itself is safe (flowbench store rebuild)")
+
+
+def _limit_s(active: _Active) -> float | None:
+    return Budget.parse(active.job.row.budget).time_limit_s(1)
 
 
 def recover(job: Job, results: ResultsDir) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from flowbench.api.models import GenerativeModel
 from flowbench.api.units import bits_per_dim
 from flowbench.budget import Budget
 from flowbench.data.batches import TrainBatches
@@ -20,6 +21,7 @@ from flowbench.runner.under_way import Attempt
 from flowbench.store.attempt_files import CURVES
 from flowbench.store.records import CurvePoint
 from flowbench.training.checkpoint import load_checkpoint, save_checkpoint
+from flowbench.training.choice import Validate
 from flowbench.training.loop import Trainer
 from flowbench.training.observer import ValidationPoint
 
@@ -76,10 +78,31 @@ def _trainer(attempt: Attempt, ground: Ground, built: Built) -> Trainer:
         clock=attempt.clock,
         device=device,
         seed=attempt.job.seed,
-        validate=built.harness.score if likelihood_kind(built.model) else None,
+        validate=_foreseeing(attempt, ground, built) if likelihood_kind(built.model) else None,
         observer=Watch(attempt, built),
         num_devices=NUM_DEVICES,
     )
+
+
+def _foreseeing(attempt: Attempt, ground: Ground, built: Built) -> Validate:
+    """Scores weights on validation, and says in the heartbeat what the test split will take.
+
+    That is every example, with every draw of the protocol: the passes of a look many times over.
+    """
+    harness, model, clock = built.harness, built.model, attempt.clock
+    attempt.pulse.evaluation_draws = harness.draws(model, "test")
+    times = harness.tests_per_look(model)
+    needs = [ground.registry.metric(name).spec.needs for name in attempt.order.metrics]
+    if any({"likelihood", "label"} <= need for need in needs):
+        times *= 1 + len(model.config.also_given(model.data))
+
+    def score(weights: GenerativeModel) -> float:
+        before = clock.ledger()["eval"]
+        found = harness.score(weights)
+        attempt.pulse.evaluation_s = times * (clock.ledger()["eval"] - before)
+        return found
+
+    return score
 
 
 def _take_up(attempt: Attempt, trainer: Trainer, source: AttemptDir) -> None:

@@ -7,22 +7,18 @@ finds them again.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError, field_validator
 
 from flowbench.api.frozen import Frozen
 from flowbench.errors import StoreError
+from flowbench.files import write_whole
+from flowbench.store import Connection
 from flowbench.store.attempt_files import first_line
 from flowbench.store.connection import database_path, reading, writing
-
-if TYPE_CHECKING:
-    import duckdb
-
-    Connection = duckdb.DuckDBPyConnection
 
 FOLDER = "checks"
 
@@ -99,11 +95,9 @@ def write_check(results: Path, row: CheckRow) -> None:
         StoreError: The folder cannot be written.
     """
     path = results / FOLDER / row.kind / f"{row.name.replace(':', '@')}.json"
-    part = path.with_suffix(f".{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(row.model_dump_json(indent=1), encoding="utf-8")
-        part.replace(path)
+        write_whole(path, row.model_dump_json(indent=1))
     except OSError as exc:
         raise StoreError(
             f"cannot write {path}: {exc.strerror}; choose another folder with --results"

@@ -11,15 +11,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flowbench.errors import StoreError
-from flowbench.store import migrations
-
-if TYPE_CHECKING:
-    import duckdb
-
-    Connection = duckdb.DuckDBPyConnection
+from flowbench.store import Connection, migrations
 
 DATABASE = "flowbench.duckdb"
 LOCK_WAIT_S = 10.0

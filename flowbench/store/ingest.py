@@ -13,23 +13,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from flowbench.errors import StoreError
+from flowbench.store import Connection
 from flowbench.store.attempt_files import AttemptContents, read_attempt
 from flowbench.store.connection import writing
 from flowbench.store.migrations import TABLES_BY_ATTEMPT
 from flowbench.store.queries import stored_ids
 from flowbench.store.records import CurvePoint
-
-if TYPE_CHECKING:
-    import duckdb
-
-    Connection = duckdb.DuckDBPyConnection
 
 Report = Callable[[str], None]
 
@@ -114,9 +109,10 @@ def load(connection: Connection, attempt_dirs: Iterable[Path], *, report: Report
         ahead = reader.submit(_read_batch, directories)
         while batch := ahead.result():
             ahead = reader.submit(_read_batch, directories)
-            for problem in batch.problems:
+            staged, problems = batch
+            for problem in problems:
                 report(problem)
-            total += _write(connection, batch.staged)
+            total += _write(connection, staged)
     return total
 
 
@@ -158,15 +154,8 @@ class _Staged:
         )
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """Attempts that were read, and what could not be."""
-
-    staged: list[_Staged]
-    problems: list[str]
-
-
-def _read_batch(directories: Iterator[Path]) -> _Batch | None:
+def _read_batch(directories: Iterator[Path]) -> tuple[list[_Staged], list[str]] | None:
+    """The next attempts and what of them could not be read; None where there are no more."""
     staged: list[_Staged] = []
     problems: list[str] = []
     chosen = list(itertools.islice(directories, BATCH))
@@ -178,7 +167,7 @@ def _read_batch(directories: Iterator[Path]) -> _Batch | None:
             continue
         staged.append(_Staged.of(files))
         problems += files.problems
-    return _Batch(staged, problems) if chosen else None
+    return (staged, problems) if chosen else None
 
 
 def _replace(connection: Connection, batch: Sequence[_Staged]) -> None:

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from flowbench.api.frozen import Frozen
 from flowbench.errors import StoreError
+from flowbench.files import write_whole
 from flowbench.store.attempt_files import AttemptContents, first_line
 from flowbench.store.records import AttemptRow, CurvePoint
 
@@ -64,12 +65,9 @@ def keep(results: Path, name: str, attempts: Iterable[AttemptContents]) -> Path:
         StoreError: The folder cannot be written.
     """
     path = results / FOLDER / f"{name}{SUFFIX}"
-    part = path.with_suffix(".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(f"{_text(contents)}\n" for contents in attempts)
-        part.replace(path)
+        write_whole(path, "".join(f"{_text(contents)}\n" for contents in attempts))
     except OSError as exc:
         raise StoreError(
             f"cannot write {path}: {exc.strerror}; choose another folder with --out"

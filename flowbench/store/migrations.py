@@ -9,14 +9,9 @@ before deletes of the same transaction take effect, and loads slower with them.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flowbench.errors import StoreError
-
-if TYPE_CHECKING:
-    import duckdb
-
-    Connection = duckdb.DuckDBPyConnection
+from flowbench.store import Connection
 
 M001_ATTEMPTS = """
 CREATE TABLE jobs (
@@ -143,7 +138,9 @@ ALTER TABLE attempts ADD COLUMN run_delay_s DOUBLE;
 ALTER TABLE attempts ADD COLUMN load JSON;
 """
 
-M008_SHOWN = """
+M008_TRAINING_PARAMETERS = "ALTER TABLE attempts ADD COLUMN num_parameters_training BIGINT"
+
+M009_SHOWN = """
 CREATE OR REPLACE VIEW results AS
 SELECT
     j.job_id, a.attempt_id, a.number AS attempt, j.model, a.preset, j.dataset, j.seed, j.budget,
@@ -165,7 +162,8 @@ STEPS = (
     M005_OWN_CODE,
     M006_LOOKS,
     M007_LOAD,
-    M008_SHOWN,
+    M008_TRAINING_PARAMETERS,
+    M009_SHOWN,
 )
 SCHEMA_VERSION = len(STEPS)
 TABLES_BY_ATTEMPT = ("attempts", "measurements", "curves", "samples", "likelihoods")

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +15,11 @@ from pydantic import TypeAdapter, ValidationError
 from flowbench.api.frozen import Frozen
 from flowbench.code_hash import core_sha256
 from flowbench.errors import StoreError
+from flowbench.store import Connection
 from flowbench.store.attempt_files import AttemptContents, first_line
 from flowbench.store.connection import reading
 from flowbench.store.job_ids import whole_job_id
 from flowbench.store.records import AttemptRow, CurvePoint, JobRow, MeasurementRow
-
-if TYPE_CHECKING:
-    import duckdb
-
-    Connection = duckdb.DuckDBPyConnection
 
 _POINTS = TypeAdapter(tuple[CurvePoint, ...])
 
@@ -63,7 +59,6 @@ FROM curves c WHERE attempt_id IN (SELECT unnest($ids::VARCHAR[])) GROUP BY atte
 
 _ALL = "SELECT attempt_id FROM attempts"
 _OF_IDS = "SELECT DISTINCT unnest($ids::VARCHAR[]) AS attempt_id"
-_OF_JOBS = "SELECT attempt_id FROM attempts WHERE job_id IN (SELECT unnest($ids::VARCHAR[]))"
 # The attempt that stands for its job: of those by the code that ran it last, the last that ended
 # well, else the last. A result of code that was edited since must not pass for the present one.
 _STANDING = """
@@ -105,19 +100,15 @@ class QueryResult:
     rows: tuple[tuple[Any, ...], ...]
 
 
-def list_attempts(results: Path, job_ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
+def list_attempts(results: Path) -> list[dict[str, Any]]:
     """All attempts, as ``flowbench results list --json`` prints them.
-
-    Args:
-        job_ids: Only attempts at these jobs; None lists all.
 
     Returns:
         One object per attempt, oldest first.
     """
     core = core_sha256()
     with reading(results) as connection:
-        chosen = _ALL if job_ids is None else _OF_JOBS
-        return [summary(record, core) for record in records(connection, job_ids, chosen=chosen)]
+        return [summary(record, core) for record in records(connection, None, chosen=_ALL)]
 
 
 def summary(record: AttemptRow, core: str) -> dict[str, Any]:
@@ -238,7 +229,7 @@ def records(
         return [AttemptRow.model_validate_json(text) for (text,) in rows]
     except ValidationError as exc:
         raise StoreError(
-            f"the database holds what is no record, {first_line(exc)}; run `flowbench store rebuild`"
+            f"the database holds no record: {first_line(exc)}; run `flowbench store rebuild`"
         ) from exc
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flowbench.errors import StoreError
+from flowbench.store import Connection
 from flowbench.store.attempt_files import AttemptContents, attempt_dirs
 from flowbench.store.checks import load_checks
 from flowbench.store.connection import DATABASE, database_path, is_damage, writing
@@ -17,12 +17,6 @@ from flowbench.store.ingest import Report, load, load_kept, log_problem
 from flowbench.store.kept import has_kept, kept_attempts
 from flowbench.store.migrations import TABLES_BY_ATTEMPT
 from flowbench.store.queries import stored_ids
-
-if TYPE_CHECKING:
-    import duckdb
-
-    Connection = duckdb.DuckDBPyConnection
-
 
 _SETTLED = """
 CREATE TEMP TABLE settled AS

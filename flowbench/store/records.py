@@ -170,7 +170,9 @@ class AttemptRow(Frozen):
         load: What else the machine had to do: its load average at the ``start`` and the ``end``,
             its ``cores``, those that the job may use (``usable``), and how many cores' worth of
             time its control group leaves it (``quota``; None without a limit).
-        num_parameters: Trainable parameters.
+        num_parameters: Trainable parameters that evaluation and sampling need.
+        num_parameters_training: Those with the ones that training alone needs; None in records made
+            before they were counted.
         weights: The weights that were measured: ``raw`` or ``ema``, the better on validation.
         best_step: The step they were taken at.
         looks: How validation was looked at while it trained: ``examples`` of how many (``of``), the
@@ -211,6 +213,7 @@ class AttemptRow(Frozen):
     run_delay_s: float | None = None
     load: dict[str, float | None] | None = None
     num_parameters: Int64 | None = None
+    num_parameters_training: Int64 | None = None
     weights: Literal["raw", "ema"] | None = None
     best_step: Int64 | None = None
     likelihood: LikelihoodFacts | None = None

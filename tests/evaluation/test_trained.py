@@ -232,3 +232,19 @@ def test_a_large_validation_split_is_looked_at_in_the_same_examples_each_time() 
     assert np.array_equal(first.x, again.x)
     assert not np.array_equal(first.x, x[:LOOK_EXAMPLES])
     assert whole is few
+
+
+@pytest.mark.parametrize(
+    ("noise", "times"), [(UniformDequantization(), 6 * NUM / 2), (None, NUM / 2)]
+)
+def test_the_test_split_takes_the_passes_of_a_look_many_times(
+    noise: UniformDequantization | None, times: float
+) -> None:
+    split = Split(x=np.zeros((NUM, 2), np.int64), context={"label": np.zeros(NUM, np.int64)})
+    model = Uniform(ModelConfig(preprocessing=Preprocessing(noise=noise)))
+    harness = Harness(
+        preprocessor=Preprocessor(model.config.preprocessing, INFO),
+        splits=DataSplits(train=split, validation=split.take(np.arange(2)), test=split),
+        settings=MetricSettings(eval_draws=12, validation_draws=2),
+    )
+    assert harness.tests_per_look(model) == times

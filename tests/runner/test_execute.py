@@ -15,6 +15,7 @@ import torch
 from flowbench.api import DatasetInfo, DataSplits, Likelihood, ModelConfig, Split
 from flowbench.api.protocol import MAX_SEED
 from flowbench.errors import StoreError
+from flowbench.evaluation.harness import Harness
 from flowbench.registry import PluginSelection, Registry, load_registry
 from flowbench.registry.code import job_code
 from flowbench.runner.attempt import (
@@ -168,6 +169,23 @@ def test_a_wait_for_a_core_is_kept_with_the_weights(begin: Begin) -> None:
     assert run_attempt(begin(resume=first.directory)).run_delay_s is None
 
 
+def test_what_the_test_split_takes_is_foreseen_from_looks(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt = begin(protocol={"eval_draws": 8}, budget="1steps")
+
+    def score(*_: Any) -> float:
+        attempt.clock._seconds["eval"] += 10.0
+        return 0.0
+
+    monkeypatch.setattr(Harness, "score", score)
+    execute(attempt)
+    sizes = attempt.known["data"]
+    expected = 10.0 * 8 * sizes["num_test"] / sizes["num_validation"]
+    assert attempt.pulse.evaluation_s == pytest.approx(expected, rel=0.01)
+    assert attempt.pulse.evaluation_draws == 8
+
+
 @pytest.mark.parametrize("average", [0.75, None])
 def test_the_record_holds_the_load_of_the_machine(
     begin: Begin, monkeypatch: pytest.MonkeyPatch, average: float | None
@@ -269,7 +287,7 @@ def test_a_failed_attempt_knows_how_far_it_came(begin: Begin) -> None:
     with pytest.raises(ValueError, match="breaks in its loss"):
         execute(attempt)
     assert attempt.known["device_kind"] == "cpu"
-    assert attempt.known["num_parameters"] == 32
+    assert attempt.known["num_parameters"] == attempt.known["num_parameters_training"] == 32
     assert attempt.known["steps"] == 0
     assert "weights" not in attempt.known
 

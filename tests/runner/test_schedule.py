@@ -229,7 +229,7 @@ def test_a_trained_model_comes_back(
 def test_loading_what_is_not_there(outcome: SimpleNamespace, fake_plugins: PluginSelection) -> None:
     outside = f"../runs/{outcome.records['fake-gaussian'].job.job_id}"
     for name in ("x", outside):
-        with pytest.raises(StoreError, match="unknown job"):
+        with pytest.raises(StoreError, match="no job or attempt"):
             load_job(name, outcome.results, data_dir=Path(), plugins=fake_plugins)
     crashed = outcome.records["fake-crash"].job.job_id
     with pytest.raises(StoreError, match="kept trained weights"):
@@ -308,6 +308,23 @@ def test_an_attempt_that_is_running_elsewhere_is_left_alone(
     decision = again.decisions[0][1]
     assert decision.action == "leave"
     assert "another run is at work on it" in decision.why
+
+
+def test_a_long_evaluation_is_told_once_of_each_model_and_dataset(
+    fake_registry: Registry, fake_plugins: PluginSelection, tmp_path: Path
+) -> None:
+    names = ("fake-gaussian", "fake-gan")
+    suite = {"models": names, "seeds": (0, 1), "budget": "20s"}
+    ready = ready_run(tmp_path, fake_registry, fake_plugins, **suite)
+    watcher = Quiet()
+    scheduler = ready.scheduler(watcher)
+    heartbeat = Heartbeat(pid=1, evaluation_s=300.0, evaluation_draws=16)
+    for job, _ in ready.decisions:
+        active: Any = SimpleNamespace(job=job)
+        scheduler._foresee(active, heartbeat.model_copy(update={"evaluation_s": None}))
+        scheduler._foresee(active, heartbeat)
+    told = [line.partition(":images on fake-images: to evaluate ")[0] for line in watcher.warnings]
+    assert told == list(names)
 
 
 def test_what_cannot_run_is_stored_with_its_reason(

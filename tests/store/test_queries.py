@@ -51,12 +51,6 @@ def test_list_has_the_documented_keys(results: Path) -> None:
     assert good["metrics"]["gpu_hours"]["reason"] == "trained on CPU"
 
 
-def test_list_can_be_limited_to_jobs(results: Path) -> None:
-    job_id = make.job("glow", 0).job_id
-    assert {row["job_id"] for row in list_attempts(results, [job_id])} == {job_id}
-    assert list_attempts(results, []) == []
-
-
 def test_the_last_good_attempt_stands_for_its_job(results: Path) -> None:
     standing = {r.job.model: (r.status, r.number) for r in standing_attempts(results)}
     assert standing == {"realnvp": ("ok", 1), "glow": ("crashed", 2)}
@@ -135,7 +129,7 @@ def test_find_takes_attempts_jobs_and_beginnings(results: Path) -> None:
     assert find_attempt(results, job_id).record.number == 2
     assert find_attempt(results, job_id[:6]).record.number == 2
     for unknown in ("nothing", "", "%"):
-        with pytest.raises(StoreError, match="unknown job .*flowbench results list"):
+        with pytest.raises(StoreError, match=r"unknown job .*flowbench results list"):
             find_attempt(results, unknown)
     with pytest.raises(StoreError, match=f"did you mean '{job_id}'"):
         find_attempt(results, "x" + job_id[1:])
@@ -148,12 +142,13 @@ def test_find_refuses_an_ambiguous_beginning(tmp_path: Path) -> None:
         find_attempt(tmp_path, "ab")
 
 
-def test_a_database_with_an_id_that_leaves_the_folder_is_refused(results: Path) -> None:
-    with writing(results) as connection:
+def test_a_database_with_an_id_that_leaves_the_folder_is_refused(tmp_path: Path) -> None:
+    ingest(tmp_path, [make.write(tmp_path, make.attempt())])
+    with writing(tmp_path) as connection:
         connection.execute("UPDATE jobs SET job_id = '../../up'")
         connection.execute("UPDATE attempts SET job_id = '../../up'")
-    with pytest.raises(StoreError, match="job.job_id.*flowbench store rebuild"):
-        find_attempt(results, "../../up")
+    with pytest.raises(StoreError, match=r"job.job_id.*flowbench store rebuild"):
+        find_attempt(tmp_path, "../../up")
 
 
 def test_query_reads(results: Path) -> None:
@@ -164,7 +159,7 @@ def test_query_reads(results: Path) -> None:
 
 def test_results_say_how_each_value_is_shown(results: Path) -> None:
     shown = "label, short, role, scale, decimals"
-    answer = query(results, f"SELECT {shown} FROM results WHERE name = 'params'")
+    answer = query(results, f"SELECT DISTINCT {shown} FROM results WHERE name = 'params'")
     assert answer.rows == (("Parameters", None, "count", None, None),)
 
 

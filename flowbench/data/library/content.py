@@ -30,13 +30,8 @@ def content_hash(splits: DataSplits) -> str:
         64 hexadecimal digits.
     """
     digest = hashlib.sha256(FORMAT.encode())
-    for name, split in (
-        ("train", splits.train),
-        ("validation", splits.validation),
-        ("test", splits.test),
-    ):
-        if split is not None:
-            _add_split(digest, name, split)
+    for name, split in splits.named().items():
+        _add_split(digest, name, split)
     return digest.hexdigest()
 
 

@@ -14,7 +14,6 @@ import re
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +26,7 @@ TIMEOUT_S = 60.0  # without a byte
 HTML_HEAD = re.compile(rb"\s*<(!doctype\s+html|html|head)\b", re.IGNORECASE)
 
 
-def fetch_file(
-    file: RemoteFile, folder: Path, *, offline: bool = False, how_to: str = "", retry: str = ""
-) -> Path:
+def fetch_file(file: RemoteFile, folder: Path, *, offline: bool = False, retry: str = "") -> Path:
     """Puts a published file into a folder, unless it is there already.
 
     Bytes go to ``<name>.part`` until all of them are there and have the right hash. Two processes
@@ -38,7 +35,6 @@ def fetch_file(
     Args:
         folder: Where it shall lie; made if need be.
         offline: Refuse to use the network.
-        how_to: Where a person gets a file that has no address.
         retry: The command that the messages name, e.g. ``"flowbench data prepare mnist"``.
 
     Raises:
@@ -51,7 +47,7 @@ def fetch_file(
         if path.is_file():
             check_file(file, path)
         else:
-            _download(file, path, offline, how_to, again)
+            _download(file, path, offline, again)
     return path
 
 
@@ -93,23 +89,20 @@ def _hashes(path: Path) -> tuple[str, str]:
 
 
 def _content_hash(path: Path) -> str:
-    digest = hashlib.sha256()
     try:
         with gzip.open(path) as source:
-            while block := source.read(BLOCK_BYTES):
-                digest.update(block)
+            return hashlib.file_digest(source, "sha256").hexdigest()
     except (EOFError, OSError, zlib.error) as exc:
         raise DataError(
             f"{path} is not a complete gzip file ({exc}); remove it and fetch the file again"
         ) from exc
-    return digest.hexdigest()
 
 
-def _download(file: RemoteFile, path: Path, offline: bool, how_to: str, again: str) -> None:
+def _download(file: RemoteFile, path: Path, offline: bool, again: str) -> None:
     if file.url is None:
         raise DataError(
-            f"{file.name} has no address to download it from"
-            f"{': ' + how_to if how_to else ''}; get it by hand, then run {_with_folder(again)}"
+            f"{file.name} has no address to download it from; get it by hand, then run "
+            f"{_with_folder(again)}"
         )
     if offline:
         raise DataError(
@@ -214,7 +207,8 @@ def _append(response: Any, part: Path, start: int, file: RemoteFile, again: str)
     ):
         target.truncate(start)
         target.seek(start)
-        for block in _blocks(response):
+        # read1 gives what has come: bytes before a cut are written, not lost with the block.
+        while block := response.read1(BLOCK_BYTES):
             if received == 0 and HTML_HEAD.match(block):
                 raise _abandoned(part, _page_error(file, response.url))
             target.write(block)
@@ -227,12 +221,6 @@ def _append(response: Any, part: Path, start: int, file: RemoteFile, again: str)
             f"the connection was cut after {human_bytes(received)} of {human_bytes(total)} of "
             f"{file.name}; what came is kept, run {again} to go on"
         )
-
-
-def _blocks(response: Any) -> Iterator[bytes]:
-    # read1 gives what has come: bytes before a cut are written, not lost with the block.
-    while block := response.read1(BLOCK_BYTES):
-        yield block
 
 
 def _abandoned(part: Path, error: DataError) -> DataError:

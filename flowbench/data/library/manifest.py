@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from flowbench.api.frozen import Frozen
 from flowbench.api.specs import SplitName
 from flowbench.errors import DataError
+from flowbench.files import write_whole
 
 MANIFEST = "manifest.json"
 FORMAT = 1  # of the folder; a dataset in another one is prepared anew
@@ -90,9 +91,7 @@ class Manifest(Frozen):
 
     def write(self, folder: Path) -> None:
         """Writes it into the folder of a prepared dataset."""
-        partial = folder / f".{MANIFEST}.part"
-        partial.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        partial.replace(folder / MANIFEST)
+        write_whole(folder / MANIFEST, self.model_dump_json(indent=1) + "\n")
 
 
 def read_manifest(folder: Path) -> Manifest | None:

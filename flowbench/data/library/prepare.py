@@ -24,7 +24,12 @@ from flowbench.data.library.manifest import (
     array_file,
     read_manifest,
 )
-from flowbench.data.library.prepared import open_prepared, prepared_folder, stamp_files
+from flowbench.data.library.prepared import (
+    mapped_split,
+    open_prepared,
+    prepared_folder,
+    stamp_files,
+)
 from flowbench.data.library.sources import find_files
 from flowbench.data.library.splits import held_out_positions, validation_size
 from flowbench.data.library.transfer import Advance, human_bytes, one_at_a_time, transfer
@@ -119,7 +124,7 @@ def _fill(
         _write_arrays(pieces, folder, tell)
     published = _read(spec, folder)
     for name, split in published.items():
-        check_split(spec, name, split, num_examples=_published_count(spec, name))
+        check_split(spec, name, split)
     with transfer(f"looking for repeated examples in {spec.name}"):
         hashes = {name: example_hashes(split.x) for name, split in published.items()}
     counts = {name: len(split) for name, split in published.items()}
@@ -153,10 +158,6 @@ def _write_arrays(pieces: Pieces, folder: Path, tell: Advance) -> None:
             writer.close()
 
 
-def _published_count(spec: DatasetSpec, name: SplitName) -> int | None:
-    return {"train": spec.num_train, "validation": spec.num_validation, "test": spec.num_test}[name]
-
-
 def _split_names(spec: DatasetSpec, held_out: bool) -> tuple[SplitName, ...]:
     own = spec.num_validation is not None
     return ("train", "validation", "test") if own or held_out else ("train", "test")
@@ -165,11 +166,10 @@ def _split_names(spec: DatasetSpec, held_out: bool) -> tuple[SplitName, ...]:
 def _read(spec: DatasetSpec, folder: Path, held_out: bool = False) -> dict[SplitName, Split]:
     splits: dict[SplitName, Split] = {}
     for name in _split_names(spec, held_out):
-        files = {key: folder / array_file(name, key) for key in ("x", *spec.context)}
-        if not all(file.is_file() for file in files.values()):
-            raise DataError(f"dataset {spec.name!r}: its files hold no {name} examples")
-        arrays = {key: np.load(file, mmap_mode="r") for key, file in files.items()}
-        splits[name] = Split(x=arrays.pop("x"), context=arrays)
+        try:
+            splits[name] = mapped_split(folder, name, spec.context)
+        except FileNotFoundError as exc:
+            raise DataError(f"dataset {spec.name!r}: its files hold no {name} examples") from exc
     return splits
 
 

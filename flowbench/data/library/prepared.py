@@ -151,9 +151,8 @@ def _check_stamps(manifest: Manifest, folder: Path) -> None:
 
 
 def _check_facts(spec: DatasetSpec, manifest: Manifest, folder: Path) -> None:
-    published = {name: split.published for name, split in manifest.splits.items()}
-    wanted = (spec.num_train, spec.num_validation, spec.num_test)
-    given = (published["train"], published["validation"], published["test"])
+    given = {name: split.published for name, split in manifest.splits.items()}
+    wanted = spec.counts
     if manifest.event_shape != tuple(spec.event_shape) or given != wanted:
         raise DataError(
             f"dataset {spec.name!r} in {folder} has shape {manifest.event_shape} and counts "
@@ -176,14 +175,18 @@ def _content_of(manifest: Manifest, folder: Path) -> str:
 
 
 def _mapped(manifest: Manifest, folder: Path) -> DataSplits:
-    splits = {name: _mapped_split(manifest, folder, name) for name in manifest.splits}
+    splits = {n: mapped_split(folder, n, split.context) for n, split in manifest.splits.items()}
     return DataSplits(train=splits["train"], validation=splits["validation"], test=splits["test"])
 
 
-def _mapped_split(manifest: Manifest, folder: Path, split: SplitName) -> Split:
-    names = manifest.splits[split].context
+def mapped_split(folder: Path, split: SplitName, context: Iterable[str]) -> Split:
+    """Maps the arrays of one split into memory.
+
+    Args:
+        context: Names of its conditioning inputs.
+    """
     arrays = {
         name: np.load(folder / array_file(split, name), mmap_mode="r", allow_pickle=False)
-        for name in ("x", *names)
+        for name in ("x", *context)
     }
     return Split(x=arrays.pop("x"), context=arrays)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from flowbench.api.data import DataSplits, Split
+from flowbench.api.data import DataSplits
 from flowbench.api.specs import DatasetInfo, DatasetSpec, SplitName
 from flowbench.data.library.content import content_hash, example_hashes
 from flowbench.data.library.prepared import open_prepared, prepared_spec
@@ -74,7 +74,7 @@ def load_splits(spec: DatasetSpec, loader: Loader, data_dir: Path) -> LoadedData
             f"{spec.sha256[:16]}...: the data are damaged or of another version; fetch them again "
             "(flowbench data prepare)"
         )
-    hashes = {name: example_hashes(split.x) for name, split in _named(loaded).items()}
+    hashes = {name: example_hashes(split.x) for name, split in loaded.named().items()}
     _check_disjoint(spec.name, hashes)
     size = validation_size(spec)
     splits = loaded
@@ -113,28 +113,15 @@ def not_readable_yet(spec: DatasetSpec) -> DataError:
     )
 
 
-def _named(splits: DataSplits) -> dict[SplitName, Split]:
-    named: dict[SplitName, Split] = {"train": splits.train}
-    if splits.validation is not None:
-        named["validation"] = splits.validation
-    return named | {"test": splits.test}
-
-
 def _check_splits(spec: DatasetSpec, splits: DataSplits) -> None:
-    sizes: dict[SplitName, int | None] = {
-        "train": spec.num_train,
-        "validation": spec.num_validation,
-        "test": spec.num_test,
-    }
-    named = _named(splits)
     if (spec.num_validation is None) != (splits.validation is None):
         given = "one" if splits.validation is not None else "none"
         raise DataError(
             f"dataset {spec.name!r}: the loader gave {given} as validation split, the spec says "
             f"num_validation = {spec.num_validation}; make the two agree"
         )
-    for name, split in named.items():
-        check_split(spec, name, split, num_examples=sizes[name])
+    for name, split in splits.named().items():
+        check_split(spec, name, split)
 
 
 def _check_disjoint(dataset: str, hashes: dict[SplitName, NDArray[np.uint64]]) -> None:

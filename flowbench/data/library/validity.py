@@ -15,22 +15,19 @@ from flowbench.errors import DataError
 CHUNK = 8192  # examples read at a time
 
 
-def check_split(
-    spec: DatasetSpec, name: SplitName, split: Split, *, num_examples: int | None
-) -> None:
+def check_split(spec: DatasetSpec, name: SplitName, split: Split) -> None:
     """Refuses a split that is not what the spec says.
 
     Args:
         spec: What the dataset must be.
         split: What the loader gave.
-        num_examples: How many examples it must have; None if any number will do.
 
     Raises:
         DataError: The first thing that differs.
     """
     where = f"dataset {spec.name!r}, {name} split"
-    if num_examples is not None and len(split) != num_examples:
-        raise DataError(f"{where}: {len(split)} examples, expected {num_examples}")
+    if spec.counts[name] not in (None, len(split)):
+        raise DataError(f"{where}: {len(split)} examples, expected {spec.counts[name]}")
     if split.x.shape[1:] != tuple(spec.event_shape):
         raise DataError(
             f"{where}: examples of shape {split.x.shape[1:]}, expected {tuple(spec.event_shape)}"
