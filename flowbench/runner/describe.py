@@ -38,6 +38,7 @@ def describe_model(
         raise ConfigError(f"{choice} cannot run on {info.name}: {reason}; choose another --dataset")
     spec, facts = configured.entry.spec, configured.preset_facts
     model = _built(configured, info)
+    trained = model.num_parameters_training()
     kind = None
     if isinstance(model, DensityModel):
         problem = undequantized(configured.config, info)
@@ -54,6 +55,8 @@ def describe_model(
         "tuning_trials": facts.tuning_trials,
         "dataset": info.name,
         "num_parameters": model.num_parameters(),
+        # Named where they are more: two equal counts would ask what the difference is.
+        **({"num_parameters_training": trained} if trained != model.num_parameters() else {}),
         "likelihood": None if kind is None else kind.model_dump(mode="json"),
         "paper": None if spec.paper is None else asdict(spec.paper),
         "presets": {n: p.summary for n, p in config_class(configured.entry).presets.items()},

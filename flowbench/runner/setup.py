@@ -101,6 +101,7 @@ def build(attempt: Attempt, ground: Ground) -> Built:
     kind = likelihood_kind(model)
     attempt.note(
         num_parameters=model.num_parameters(),
+        num_parameters_training=model.num_parameters_training(),
         likelihood=None if kind is None else kind.model_dump(mode="json"),
     )
     harness = Harness(

@@ -31,6 +31,7 @@ class Columns(TypedDict, total=False):
     examples: int
     skipped_steps: int
     num_parameters: int
+    num_parameters_training: int
     weights: Literal["raw", "ema"] | None
     best_step: int
     likelihood: dict[str, Any] | None

@@ -287,7 +287,7 @@ def test_a_failed_attempt_knows_how_far_it_came(begin: Begin) -> None:
     with pytest.raises(ValueError, match="breaks in its loss"):
         execute(attempt)
     assert attempt.known["device_kind"] == "cpu"
-    assert attempt.known["num_parameters"] == 32
+    assert attempt.known["num_parameters"] == attempt.known["num_parameters_training"] == 32
     assert attempt.known["steps"] == 0
     assert "weights" not in attempt.known
 
