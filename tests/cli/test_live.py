@@ -65,6 +65,14 @@ def test_no_line_is_as_wide_as_the_terminal(four: Events, width: int) -> None:
     assert max(map(len, lines)) <= width - len("^C")
 
 
+def test_time_left_holds_the_evaluation_that_is_foreseen(four: Events) -> None:
+    four.train(0, 0.25, evaluation_s=600.0)
+    assert screen(four.tally)[2].split()[-1] == "10:45"
+    four.now = 70.0
+    four.beat(0, phase="evaluating", detail="bpd", done=0.1, left_s=540.0, evaluation_s=600.0)
+    assert screen(four.tally)[2].split()[-1] == "9:00"
+
+
 def test_after_training_the_phase_and_the_metric_are_named(four: Events) -> None:
     four.now = 70.0
     four.beat(0, phase="evaluating", detail="bpd", done=0.5, left_s=10, score=2.1, steps_per_s=9)
