@@ -122,6 +122,7 @@ def load_kept(connection: Connection, kept: Iterable[AttemptContents], *, report
     Args:
         report: Told of those that the database cannot hold.
     """
+    # What is kept as text is less than what a directory has: it never replaces that.
     there = stored_ids(connection)
     missing = (contents for contents in kept if contents.record.attempt_id not in there)
     _write(connection, [_Staged.of(contents) for contents in missing], report)
@@ -135,6 +136,7 @@ def _write(connection: Connection, batch: Sequence[_Staged], report: Report) -> 
     """
     import duckdb  # a board without a database needs none
 
+    # A copied directory claims the id of its original; both in one batch would give two rows.
     unique = list({staged.attempt_id: staged for staged in batch}.values())
     if not unique:
         return 0
@@ -177,6 +179,7 @@ def _read_batch(directories: Iterator[Path]) -> tuple[list[_Staged], list[str]] 
     """The next attempts and what of them could not be read; None where there are no more."""
     staged: list[_Staged] = []
     problems: list[str] = []
+    # Its length, and not that of what could be read, tells whether there are more.
     chosen = list(itertools.islice(directories, BATCH))
     for directory in chosen:
         try:
@@ -191,6 +194,7 @@ def _read_batch(directories: Iterator[Path]) -> tuple[list[_Staged], list[str]] 
 
 def _replace(connection: Connection, batch: Sequence[_Staged]) -> None:
     ids = [staged.attempt_id for staged in batch]
+    # All tables first: what an attempt measured before and not again would stay otherwise.
     for table in TABLES_BY_ATTEMPT:
         connection.execute(f"DELETE FROM {table} WHERE attempt_id IN (SELECT unnest(?))", [ids])
     texts = [[staged.record for staged in batch], [staged.curves for staged in batch]]
