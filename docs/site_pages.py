@@ -79,7 +79,7 @@ RINGS = {
     "Data and metrics": (
         "DatasetSpec ContextInput RemoteFile Split DataSplits Ragged Manifold Artifact MetricSpec "
         "MetricValue ClosedForm MetricSettings TrainedModel LikelihoodResult Samples DataError "
-        "DataMissingError"
+        "DataMissingError density_mass Mass"
     ),
 }
 READERS = "Archive open_archive read_images center_square"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from flowbench.api.data import Artifact, DataSplits, Manifold, Ragged, Split
     from flowbench.api.hooks import API_VERSION, hookimpl
     from flowbench.api.likelihood import Likelihood, NoLikelihood
+    from flowbench.api.mass import Mass, density_mass
     from flowbench.api.metrics import LikelihoodResult, Samples, TrainedModel
     from flowbench.api.models import (
         Batch,
@@ -76,6 +77,7 @@ _HOMES = {
     "flowbench.api.training": "Ema Group LastK Phase Training",
     "flowbench.api.data": "Artifact DataSplits Manifold Ragged Split",
     "flowbench.api.hooks": "API_VERSION hookimpl",
+    "flowbench.api.mass": "Mass density_mass",
     "flowbench.api.metrics": "LikelihoodResult Samples TrainedModel",
     "flowbench.api.models": (
         "Batch Context DensityModel GenerativeModel Info InvertibleModel Latents "
@@ -117,6 +119,7 @@ __all__ = [
     "LikelihoodResult",
     "Logit",
     "Manifold",
+    "Mass",
     "MetricSettings",
     "MetricSpec",
     "MetricValue",
@@ -145,6 +148,7 @@ __all__ = [
     "UniformDequantization",
     "WithInfo",
     "bits_per_dim",
+    "density_mass",
     "hookimpl",
     "nats_from_bits_per_dim",
     "report_progress",

@@ -140,6 +140,20 @@ ALTER TABLE attempts ADD COLUMN load JSON;
 
 M008_TRAINING_PARAMETERS = "ALTER TABLE attempts ADD COLUMN num_parameters_training BIGINT"
 
+M009_SHOWN = """
+CREATE OR REPLACE VIEW results AS
+SELECT
+    j.job_id, a.attempt_id, a.number AS attempt, j.model, a.preset, j.dataset, j.seed, j.budget,
+    a.status, a.reason, a.device_name AS device, a.num_threads, a.steps, a.charged_s,
+    a.num_parameters, a.started, m.metric, m.name, m.value, m.unit, m.direction, m.split, m.n,
+    m.stderr, m.status AS value_status, m.reason AS value_reason, m.protocol, m.label, m.short,
+    m.role, m.scale, m.decimals
+FROM attempts a
+JOIN jobs j USING (job_id)
+LEFT JOIN measurements m USING (attempt_id)
+ORDER BY j.dataset, j.model, a.preset, j.seed, a.attempt_id, m.position;
+"""
+
 STEPS = (
     M001_ATTEMPTS,
     M002_CHECKS,
@@ -149,6 +163,7 @@ STEPS = (
     M006_LOOKS,
     M007_LOAD,
     M008_TRAINING_PARAMETERS,
+    M009_SHOWN,
 )
 SCHEMA_VERSION = len(STEPS)
 TABLES_BY_ATTEMPT = ("attempts", "measurements", "curves", "samples", "likelihoods")

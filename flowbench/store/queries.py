@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from flowbench.api.frozen import Frozen
 from flowbench.code_hash import core_sha256
 from flowbench.errors import StoreError
 from flowbench.store import Connection
-from flowbench.store.attempt_files import AttemptContents
+from flowbench.store.attempt_files import AttemptContents, first_line
 from flowbench.store.connection import reading
 from flowbench.store.job_ids import whole_job_id
 from flowbench.store.records import AttemptRow, CurvePoint, JobRow, MeasurementRow
@@ -79,10 +79,7 @@ _LIKELIHOODS = """
 SELECT attempt_id, log_prob FROM likelihoods
 WHERE attempt_id IN (SELECT unnest($ids::VARCHAR[]))
 """
-_MATCHING = """
-SELECT attempt_id, job_id FROM attempts
-WHERE attempt_id = $which OR starts_with(job_id, $which) ORDER BY number
-"""
+_JOBS_OF_ATTEMPTS = "SELECT attempt_id, job_id FROM attempts ORDER BY number"
 
 _EXPORT_FORMATS = {
     ".csv": "FORMAT csv, HEADER",
@@ -160,7 +157,7 @@ def find_attempt(results: Path, which: str) -> AttemptContents:
         StoreError: No attempt or job is called so, or more than one job.
     """
     with reading(results) as connection:
-        found = dict(connection.execute(_MATCHING, {"which": which}).fetchall())
+        found = dict(connection.execute(_JOBS_OF_ATTEMPTS).fetchall())
         if which not in found:
             job_id = whole_job_id(which, found.values())
             which = [attempt for attempt, job in found.items() if job == job_id][-1]
@@ -222,11 +219,19 @@ def records(
 
     Returns:
         The records, oldest first.
+
+    Raises:
+        StoreError: The database was changed by others: it holds what none of ours is.
     """
     # DuckDB refuses a parameter that the text does not have.
     parameters = {"ids": None if ids is None else list(ids)} if "$ids" in chosen else {}
     rows = connection.execute(_RECORDS.replace("{chosen}", chosen), parameters).fetchall()
-    return [AttemptRow.model_validate_json(text) for (text,) in rows]
+    try:
+        return [AttemptRow.model_validate_json(text) for (text,) in rows]
+    except ValidationError as exc:
+        raise StoreError(
+            f"the database holds no record: {first_line(exc)}; run `flowbench store rebuild`"
+        ) from exc
 
 
 def contents(connection: Connection, ids: Sequence[str]) -> list[AttemptContents]:

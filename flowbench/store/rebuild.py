@@ -85,7 +85,7 @@ def rebuild(results: Path, *, report: Report = log_problem) -> Rebuilt:
             carried = 0
             if old.is_file() and not damaged:
                 carried = _carry_over(connection, old, kept)
-            load_kept(connection, kept, report=counted)
+            load_kept(connection, kept)
             load_checks(connection, results)
             attempts = len(stored_ids(connection)) - carried
         # Only now that the new one is complete.
@@ -114,7 +114,7 @@ def readable(results: Path, *, report: Report = log_problem) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="flowbench-") as folder:
         with writing(Path(folder)) as connection:
             load(connection, attempt_dirs(results), report=report)
-            load_kept(connection, kept_attempts(results, report), report=report)
+            load_kept(connection, kept_attempts(results, report))
             load_checks(connection, results)
         yield Path(folder)
 

@@ -28,6 +28,14 @@ LikelihoodFacts = Annotated[dict[str, Any], AfterValidator(likelihood_as_version
 """Facts that hold a likelihood, as the present API states it; older records are mapped."""
 
 
+# What the database's columns hold: DuckDB makes NULL of a number that does not fit.
+Int32 = Annotated[int, Field(ge=-(2**31), lt=2**31)]
+Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+
+JobId = Annotated[str, Field(pattern=r"^[\w.-]*\w$")]
+"""An id is the name of a folder and never a path."""
+
+
 class JobRow(Frozen):
     """A job: what was asked for, not where or by which code it ran.
 
@@ -45,16 +53,16 @@ class JobRow(Frozen):
         protocol: Its settings.
     """
 
-    job_id: str
+    job_id: JobId
     model: str
     preset: str
     overrides: dict[str, Any] = Field(default_factory=dict)
     config: dict[str, Any]
     dataset: str
     dataset_sha256: str
-    seed: int
+    seed: Int64
     budget: str
-    protocol_version: int
+    protocol_version: Int32
     protocol: dict[str, Any]
 
 
@@ -89,14 +97,14 @@ class MeasurementRow(Frozen):
     status: Literal["ok", "unavailable", "failed"] = "ok"
     reason: str | None = None
     split: str | None = None
-    n: int | None = None
+    n: Int64 | None = None
     stderr: float | None = None
     protocol: LikelihoodFacts = Field(default_factory=dict)
     label: str | None = None
     short: str | None = None
     role: Role | None = None
     scale: Scale | None = None
-    decimals: int | None = None
+    decimals: Int32 | None = None
     code: str | None = None
 
 
@@ -115,8 +123,8 @@ class CurvePoint(Frozen):
         nll_ema: The same for the averaged weights.
     """
 
-    step: int
-    examples: int
+    step: Int64
+    examples: Int64
     charged_s: float
     progress: float
     loss: float | None = None
@@ -184,9 +192,9 @@ class AttemptRow(Frozen):
         measurements: All measured values.
     """
 
-    record_version: int = RECORD_VERSION
+    record_version: Int32 = RECORD_VERSION
     attempt_id: str
-    number: int
+    number: Int32
     job: JobRow
     status: AttemptStatus
     reason: str | None = None
@@ -195,20 +203,20 @@ class AttemptRow(Frozen):
     ended: str
     device_kind: str | None = None
     device_name: str | None = None
-    num_devices: int = 1
-    num_threads: int | None = None
-    steps: int = 0
-    examples: int = 0
-    skipped_steps: int = 0
+    num_devices: Int32 = 1
+    num_threads: Int32 | None = None
+    steps: Int64 = 0
+    examples: Int64 = 0
+    skipped_steps: Int64 = 0
     charged_s: float = 0.0
     wall_s: float = 0.0
     ledger: dict[str, float] = Field(default_factory=dict)
     run_delay_s: float | None = None
     load: dict[str, float | None] | None = None
-    num_parameters: int | None = None
-    num_parameters_training: int | None = None
+    num_parameters: Int64 | None = None
+    num_parameters_training: Int64 | None = None
     weights: Literal["raw", "ema"] | None = None
-    best_step: int | None = None
+    best_step: Int64 | None = None
     likelihood: LikelihoodFacts | None = None
     looks: dict[str, Any] | None = None
     data: dict[str, Any] = Field(default_factory=dict)

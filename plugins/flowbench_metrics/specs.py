@@ -222,13 +222,15 @@ DENSITY_MASS = MetricSpec(
     compute="flowbench_metrics.density_mass:compute",
     unit="",
     direction="none",
-    summary="Integral of a 2-D density over a grid around the data; it must be 1",
+    summary="Integral of a 2-D density over the whole plane; it must be 1",
     label="Density mass",
     role="witness",
-    needs=frozenset({"likelihood"}),
+    decimals=3,
+    needs=frozenset({"likelihood", "samples"}),
     modalities=frozenset({"vector"}),
     data="continuous",
     num_dims=2,
+    invariances=frozenset({"order"}),  # rounding may move where the plane is divided
     closed_forms="flowbench_metrics.closed_forms:DENSITY_MASS",
 )
 
