@@ -74,8 +74,7 @@ class Trainer:
         self._budget, self._clock, self._device = budget, clock, device
         self._observer, self._num_devices = observer, num_devices
         self._training = training
-        # What one step adds is known beforehand under a budget of steps alone; under one of time it
-        # is 0.
+        # Known beforehand under a budget that counts; under one of time it is 0.
         self._schedule = Schedule(training, self._progress_of_a_step())
         self._seed, self._generator = seed, device.generator(seed)
         self._steps = {
@@ -309,7 +308,6 @@ class Trainer:
         self._preprocessor.load_state_dict(state["preprocessor"])
         self._batches.load_state(state["batches"])
         self._generator.set_state(state["generator"])
-        # After everything that may have drawn: loading, compiling, a model's own state.
         set_rng_state(state["rng"])
         self.num_steps = state["num_steps"]
         self.looks.load_state_dict(state["looks"])

@@ -70,7 +70,7 @@ class Schedule:
         index = self.phase(progress)
         phase = self._phases[index]
         begin = self._ends[index] - phase.share
-        # The last step begins before the budget ends and may end behind it.
+        # Sums of shares are rounded: a progress may lie a little outside of its own phase.
         local = min(max((progress - begin) / phase.share, 0.0), 1.0)
         warms_up = self._step / phase.share < phase.warmup
         return (phase.lr or self._lr) * _shape(phase, local, warms_up)
