@@ -12,6 +12,8 @@ from flowbench.runner.attempt import CHECKPOINT, MODEL, AttemptDir
 from flowbench.runner.plan import Job
 from flowbench.store.records import AttemptRow
 
+NOT_RUN = "not run yet"
+
 Rerun = Literal["failed", "stale", "all"]
 FAILED = frozenset({"timeout", "oom", "diverged", "crashed"})
 INTERRUPTED = frozenset({"preempted", "killed"})
@@ -47,14 +49,12 @@ class Decision:
         why: The reason, in a few words.
         source: The attempt to go on from, or whose result is reused.
         stale: The reused result was made by another core.
-        edited: It starts since the code of a part is not what made its latest result.
     """
 
     action: Literal["run", "resume", "evaluate", "reuse", "leave", "skip"]
     why: str
     source: AttemptDir | None = None
     stale: bool = False
-    edited: bool = False
 
     @property
     def starts(self) -> bool:
@@ -90,10 +90,10 @@ def decide(
         # One that failed before it knew its device says as much of this machine as of any.
         known = [(a, r) for a, r in known if r.device_name is None or machine.matches(r)]
     if not known:
-        return Decision(action="run", why="not run yet")
+        return Decision(action="run", why=NOT_RUN)
     mine = [(a, r) for a, r in known if _edited(job, r) is None]
     if not mine:
-        return Decision(action="run", why=f"{_edited(job, known[-1][1])}", edited=True)
+        return Decision(action="run", why=f"{_edited(job, known[-1][1])}")
     # A later failure does not undo a result that is there.
     done = [(a, r) for a, r in mine if r.status == "ok"]
     return _reuse(job, *done[-1], rerun) if done else _after_failure(mine, rerun)
@@ -126,10 +126,10 @@ def _reuse(job: Job, attempt: AttemptDir, record: AttemptRow, rerun: Rerun | Non
         whys = [f"to measure {', '.join(sorted(missing))}"] if missing else []
         whys += [f"the code of {', '.join(edited)} has changed"] if edited else []
         why = "; ".join(whys)
-        return Decision(action="evaluate", why=why, source=attempt, edited=bool(edited))
+        return Decision(action="evaluate", why=why, source=attempt)
     if edited:
         why = f"the code of {', '.join(edited)} has changed, and the weights are gone"
-        return Decision(action="run", why=why, edited=True)
+        return Decision(action="run", why=why)
     why = "done, by another version of flowbench (--rerun stale)" if stale else "done"
     return Decision(action="reuse", why=why, source=attempt, stale=stale)
 

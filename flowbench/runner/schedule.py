@@ -67,6 +67,10 @@ class RunObserver(Protocol):
         """An attempt has ended, and its record is written."""
         ...
 
+    def stopping(self, num_jobs: int) -> None:
+        """The user has interrupted the run, and jobs that run save their state."""
+        ...
+
     def warn(self, message: str) -> None:
         """Something went wrong that does not end the run."""
         ...
@@ -112,7 +116,7 @@ class Scheduler:
             The latest record of each job that ran, was reused or was skipped, by job id.
 
         Raises:
-            KeyboardInterrupt: The user interrupted, and every worker has saved its state.
+            KeyboardInterrupt: The user interrupted, and every worker has ended.
         """
         waiting = deque(pair for pair in decisions if pair[1].starts)
         # Before any worker: a skip, with its reason, is there even if the run is interrupted.
@@ -266,11 +270,26 @@ class Scheduler:
         return obituary(active.job, active.attempt, status, reason)
 
     def _wind_down(self) -> None:
-        """Asks every worker to save its state, and waits for their records."""
+        """Asks every worker to save its state, and waits for their records; or ends them at once.
+
+        A worker that is past saving holds up an interrupt: a second one does not wait for it.
+        """
         asked = Verdict(status="preempted", reason="the run was interrupted", gently=True)
-        for active in self._active:
-            if active.kill_at is None:
-                self._stop(active, asked)
+        twice = Verdict(status="killed", reason="the run was interrupted twice", gently=False)
+        try:
+            if self._active:
+                self._observer.stopping(len(self._active))
+            for active in self._active:
+                if active.kill_at is None:
+                    self._stop(active, asked)
+            self._watch_to_the_end()
+        except KeyboardInterrupt:
+            for active in self._active:
+                active.verdict = twice
+                active.handle.kill()
+            self._watch_to_the_end()
+
+    def _watch_to_the_end(self) -> None:
         while self._active:
             self._watch()
             time.sleep(POLL_S)

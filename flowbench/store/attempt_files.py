@@ -69,7 +69,7 @@ def read_attempt(directory: Path) -> AttemptContents:
     parts: dict[str, object] = {}
     problems = []
     for key, name, read in (
-        ("curves", CURVES, _read_curves),
+        ("curves", CURVES, read_curves),
         ("samples_png", GRID, _read_png),
         ("log_prob", LIKELIHOODS, _read_log_prob),
     ):
@@ -93,7 +93,13 @@ def _read_record(path: Path) -> AttemptRow:
         raise StoreError(f"{path}: not a record, {first_line(exc)}") from exc
 
 
-def _read_curves(path: Path) -> tuple[CurvePoint, ...]:
+def read_curves(path: Path) -> tuple[CurvePoint, ...]:
+    """Validations in a file, in order.
+
+    Raises:
+        OSError: There is no such file, or it cannot be read.
+        ValueError: A line is damaged.
+    """
     # As one array: pydantic is called once, and not for each line.
     lines = [line for line in path.read_bytes().splitlines() if line.strip()]
     return _CURVES.validate_json(b"[" + b",".join(lines) + b"]")
