@@ -32,6 +32,7 @@ class Pulse:
     def __init__(self, directory: AttemptDir, clock: Any) -> None:
         self._directory = directory
         self._clock = clock
+        # An event and no flag: the thread waits for its next beat and its end at once.
         self._ended = threading.Event()
         self._last_step, self._last_train_s = 0, 0.0
         self._steps_per_s: float | None = None
