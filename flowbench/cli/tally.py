@@ -44,12 +44,14 @@ class JobState:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds until its phase ends, and the evaluation that is foreseen; None if unknown."""
+        """Seconds until its phase ends, and in training until the test split is evaluated too.
+
+        None where that is not known.
+        """
         beat = self.heartbeat
         if beat is None or beat.left_s is None or self.record is not None:
             return None
-        training = beat.phase in ("training", "looking")
-        return beat.left_s + ((beat.evaluation_s or 0.0) if training else 0.0)
+        return beat.left_s + (beat.evaluation_s or 0.0)
 
 
 class Tally:

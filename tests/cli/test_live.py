@@ -65,14 +65,6 @@ def test_no_line_is_as_wide_as_the_terminal(four: Events, width: int) -> None:
     assert max(map(len, lines)) <= width - len("^C")
 
 
-def test_time_left_holds_the_evaluation_that_is_foreseen(four: Events) -> None:
-    four.train(0, 0.25, evaluation_s=600.0)
-    assert screen(four.tally)[2].split()[-1] == "10:45"
-    four.now = 70.0
-    four.beat(0, phase="evaluating", detail="bpd", done=0.1, left_s=540.0, evaluation_s=600.0)
-    assert screen(four.tally)[2].split()[-1] == "9:00"
-
-
 def test_after_training_the_phase_and_the_metric_are_named(four: Events) -> None:
     four.now = 70.0
     four.beat(0, phase="evaluating", detail="bpd", done=0.5, left_s=10, score=2.1, steps_per_s=9)
@@ -165,6 +157,15 @@ def test_a_terminal_without_unicode_gets_ascii(tmp_path: Path) -> None:
         "glow:tiny digits      waiting",
     ]
     assert "------ " in screen(events.tally, 80, encoding="ascii")[2]
+
+
+def test_time_left_of_training_counts_evaluation_where_it_is_foreseen(tmp_path: Path) -> None:
+    events = Events(FOUR[:1], tmp_path)
+    events.start(0)
+    events.train(0, 0.5, evaluation_s=300.0)
+    overall, _, line = screen(events.tally)
+    assert overall.endswith("at least 5:30 left")
+    assert line.endswith("5:30")
 
 
 def test_time_left_counts_jobs_that_wait_for_a_slot(tmp_path: Path) -> None:
