@@ -132,6 +132,8 @@ def _doing(beat: Heartbeat) -> str:
         parts.append(f"validation {score_text(beat.score, beat.score_unit)}")
     if beat.left_s is not None:
         parts.append(f"{clock_text(beat.left_s)} left")
+    if beat.evaluation_s is not None:
+        parts.append(f"then about {clock_text(beat.evaluation_s)} of evaluation")
     return ", ".join(parts)
 
 

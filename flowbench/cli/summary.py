@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flowbench.runner.decide import NOT_RUN
+from flowbench.store.records import CONTENDED_SHARE
 
 if TYPE_CHECKING:
     from flowbench.runner.decide import Decision
@@ -92,7 +93,7 @@ def succeeded(decided: Decided, records: Mapping[str, AttemptRow]) -> bool:
 
 
 def failures(decided: Decided, records: Mapping[str, AttemptRow]) -> Iterator[str]:
-    """Each job without a good result, and why; and how many results are stale."""
+    """Each job without a good result, and why; and how many results are stale or contended."""
     for job, decision in decided:
         record = records.get(job.row.job_id)
         if record is None:
@@ -103,6 +104,10 @@ def failures(decided: Decided, records: Mapping[str, AttemptRow]) -> Iterator[st
     stale = sum(decision.stale for _, decision in decided)
     if stale:
         yield f"{stale} stale: made by another version of flowbench (--rerun stale)"
+    contended = sum(record.contended for record in records.values())
+    if contended:
+        share = f"{100 * CONTENDED_SHARE:.0f} % of training"
+        yield f"{contended} contended: waited for a core for more than {share} (--rerun all)"
 
 
 def unavailable(records: Iterable[AttemptRow], asked: Sequence[str]) -> Iterator[str]:

@@ -44,8 +44,14 @@ class JobState:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds until its phase ends; None where that is not known."""
-        return None if self.heartbeat is None or self.record else self.heartbeat.left_s
+        """Seconds until its phase ends, and in training until the test split is evaluated too.
+
+        None where that is not known.
+        """
+        beat = self.heartbeat
+        if beat is None or beat.left_s is None or self.record is not None:
+            return None
+        return beat.left_s + (beat.evaluation_s or 0.0)
 
 
 class Tally:

@@ -87,8 +87,8 @@ class Heartbeat(BaseModel):
         detail: The metric or file at hand.
         done: Part of the phase that is done; None where that is not known.
         left_s: Seconds until the phase ends; None where that is not known.
-        evaluation_s: Seconds that the likelihood of the test split takes, as foreseen in training;
-            None where that is not known.
+        evaluation_s: Seconds that the likelihood of the test split will take after training; None
+            where that is not known, and once it is over.
         evaluation_draws: Noise draws for each example of it.
         progress: Part of the budget used.
         steps_per_s: Recent step rate; None before training.

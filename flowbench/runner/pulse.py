@@ -102,7 +102,7 @@ class Pulse:
             detail=self._detail,
             done=done,
             left_s=left_s,
-            evaluation_s=self.evaluation_s,
+            evaluation_s=self.evaluation_s if self._phase == "training" else None,
             evaluation_draws=self.evaluation_draws,
             charged_s=charged,
             progress=self.progress,

@@ -159,6 +159,15 @@ def test_a_terminal_without_unicode_gets_ascii(tmp_path: Path) -> None:
     assert "------ " in screen(events.tally, 80, encoding="ascii")[2]
 
 
+def test_time_left_of_training_counts_evaluation_where_it_is_foreseen(tmp_path: Path) -> None:
+    events = Events(FOUR[:1], tmp_path)
+    events.start(0)
+    events.train(0, 0.5, evaluation_s=300.0)
+    overall, _, line = screen(events.tally)
+    assert overall.endswith("at least 5:30 left")
+    assert line.endswith("5:30")
+
+
 def test_time_left_counts_jobs_that_wait_for_a_slot(tmp_path: Path) -> None:
     events = Events(FOUR, tmp_path)
     assert events.tally.left_s() is None

@@ -55,6 +55,8 @@ def test_each_phase_says_what_is_known_of_it(tmp_path: Path) -> None:
     said = []
     for fields in (
         {"phase": "preparing", "detail": "the model"},
+        {"phase": "looking", "evaluation_s": 310.0},
+        {"phase": "training", "progress": 0.4, "left_s": 12.0, "evaluation_s": 310.0},
         {"phase": "evaluating", "detail": "bpd", "done": 0.1, "left_s": 135.0, "score": 2.5},
         {"phase": "sampling", "detail": "fid", "done": 0.5, "left_s": 3725.0},
         {"phase": "measuring", "detail": "flops", "step": 9, "steps_per_s": 3.0},
@@ -64,6 +66,8 @@ def test_each_phase_says_what_is_known_of_it(tmp_path: Path) -> None:
         said += events.printed()
     assert said == [
         f"{GLOW}: preparing the model",
+        f"{GLOW}: looking, 0 % of budget, step 0, then about 5:10 of evaluation",
+        f"{GLOW}: training, 40 % of budget, step 0, 0:12 left, then about 5:10 of evaluation",
         f"{GLOW}: evaluating bpd, 10 %, validation 2.500 bpd, 2:15 left",
         f"{GLOW}: sampling fid, 50 %, 1:02:05 left",
         f"{GLOW}: measuring flops",
