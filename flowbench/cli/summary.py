@@ -60,7 +60,8 @@ def settings(request: RunRequest, ready: ReadyRun) -> Iterator[str]:
     slots = ready.executor.slots
     yield f"results: {request.results}"
     yield f"data: {request.data_dir}"
-    at_a_time = f"{len(slots)} jobs at a time, {slots[0].num_threads} threads each"
+    threads = slots[0].num_threads
+    at_a_time = f"jobs at a time: {len(slots)}, of {threads} thread{'' if threads == 1 else 's'}"
     yield f"device: {ready.options.device}, {at_a_time}"
     yield f"timeout: {request.timeout_s:g} s outside the budget"
     told: set[str] = set()
