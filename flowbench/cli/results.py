@@ -17,6 +17,8 @@ from flowbench.cli.options import AsJson, Results
 if TYPE_CHECKING:
     from flowbench.store.records import AttemptRow
 
+MARKS = ("stale", "contended", "refuted")  # each a key of an attempt: true, or a text of why
+
 app = typer.Typer(help="List, show, export and query results.", no_args_is_help=True)
 
 
@@ -25,7 +27,7 @@ def list_(
     model: Annotated[str | None, typer.Option(help="Only this model, or model:preset.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Only this dataset.")] = None,
     status: Annotated[
-        str | None, typer.Option(help="Only this status or mark: ok, crashed, stale, contended.")
+        str | None, typer.Option(help=f"Only this status or mark: ok, crashed, {', '.join(MARKS)}.")
     ] = None,
     as_json: AsJson = False,
     results: Results = None,
@@ -69,7 +71,7 @@ def list_(
 
 def _states(attempt: Mapping[str, Any]) -> list[str]:
     """The status of an attempt and the marks that it carries."""
-    return [attempt["status"], *(mark for mark in ("stale", "contended") if attempt[mark])]
+    return [attempt["status"], *(mark for mark in MARKS if attempt[mark])]
 
 
 def _likelihood(metrics: dict[str, Any]) -> str:
