@@ -4,8 +4,8 @@ A sample x is moved by some steps of Metropolis' rule, which leave the density p
 draw of p, then so is where it ends, y, and the pair (x, y) is as probable as (y, x): whatever is
 measured of both, its change is as often up as down, by equally much. Wilcoxon's signed ranks test
 that, for any model and number of dims, without anything known of p but its ratios; a constant
-factor is not seen, which `density_mass` sees. The smallest p-value of several measures counts,
-times their number.
+factor is not seen, which `density_mass` sees. A flow's samples are moved as latents too, by its
+base density alone. The smallest p-value of several measures counts, times their number.
 
 References:
     Metropolis et al. (1953), Equation of State Calculations by Fast Computing Machines,
@@ -18,7 +18,9 @@ References:
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -29,6 +31,7 @@ from torch import Tensor
 from flowbench.api import (
     DataSplits,
     DensityModel,
+    InvertibleModel,
     MetricSettings,
     MetricValue,
     SamplingOptions,
@@ -70,12 +73,13 @@ def compute(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -
             "log_prob is random in itself (a bound or an estimate): it has no ratios to move by"
         )
         return [MetricValue.unavailable(SAMPLE_AGREEMENT, reason)]
-    changes = []
     num, size = _how_many(around[0].numel(), settings.batch_size)
+    changes = []
     for start in range(0, num, size):
         trained.tick("holding samples against the density")
         x = _sample(trained, min(size, num - start), settings, generator)
-        changes.append(_changes(model, x, around, generator))
+        spaces = [_Space(partial(_log_prob, model), x, around), *_latent_space(model, x, generator)]
+        changes.append(np.concatenate([_changes(space, generator) for space in spaces]))
     change = np.concatenate(changes, axis=1)  # (measures, N)
     value = MetricValue(
         name=SAMPLE_AGREEMENT.name,
@@ -132,28 +136,55 @@ def _log_prob(model: DensityModel, x: Tensor, seed: int = 0) -> Tensor:
     return split_info(model.log_prob(x, None, generator=generator))[0].double()
 
 
-def _changes(
-    model: DensityModel, x: Tensor, around: Tensor, generator: torch.Generator
-) -> NDArray[np.float64]:
+@dataclass(frozen=True)
+class _Space:
+    """Where samples are moved: by their density, with steps as long as what is around is wide."""
+
+    log_prob: Callable[[Tensor], Tensor]
+    samples: Tensor
+    around: Tensor
+
+
+@torch.no_grad()
+def _latent_space(model: DensityModel, x: Tensor, generator: torch.Generator) -> Iterator[_Space]:
+    """That of a flow's latents, all in one row; nothing for another model."""
+    if not isinstance(model, InvertibleModel):
+        return
+    latents, _ = model.to_latent(x, None)
+    shapes = [z.shape[1:] for z in latents]
+
+    def log_prob(rows: Tensor) -> Tensor:
+        parts = rows.split([shape.numel() for shape in shapes], dim=1)
+        named = (part.view(-1, *shape) for part, shape in zip(parts, shapes, strict=True))
+        return model.base_log_prob(tuple(named)).double()
+
+    drawn = model.sample_base(NUM_DATA, temperature=1.0, generator=generator, device=x.device)
+    rows, around = (torch.cat([z.flatten(1) for z in part], dim=1) for part in (latents, drawn))
+    yield _Space(log_prob, rows, around)
+
+
+@torch.no_grad()
+def _changes(space: _Space, generator: torch.Generator) -> NDArray[np.float64]:
     """What some Metropolis steps change of samples: measures by samples."""
+    x, around = space.samples, space.around
     mean, spread = around.mean(dim=0), around.std(dim=0)
-    num_dims = x[0].numel()
-    density = first = _log_prob(model, x)
+    density = first = space.log_prob(x)
     moved = x
     for _ in range(NUM_STEPS):
         proposed, ladj = _proposed(moved, around, mean, spread, generator)
-        of_proposed = _log_prob(model, proposed)
+        of_proposed = space.log_prob(proposed)
         luck = torch.rand(len(x), generator=generator, device=x.device).log()
         # A comparison with what is not a number is false: such a step is not taken.
         taken = luck < of_proposed + ladj - density
         moved = torch.where(_by_row(taken, x), proposed, moved)
         density = torch.where(taken, of_proposed, density)
-    basis = torch.randn(num_dims, NUM_PROJECTIONS, generator=generator, device=x.device)
+    shape = (x[0].numel(), NUM_PROJECTIONS)
+    basis = torch.randn(shape, generator=generator, device=x.device).double()
     before, after = (((v - mean) / spread.clamp_min(1e-9)).flatten(1).double() for v in (x, moved))
     change = [
         density - first,
         (after.square() - before.square()).sum(dim=1),
-        *((after - before) @ basis.double()).T,
+        *((after - before) @ basis).T,
     ]
     return torch.stack(change).cpu().numpy()
 
