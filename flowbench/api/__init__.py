@@ -67,6 +67,7 @@ if TYPE_CHECKING:
         ShapeError,
     )
 
+# Written out, not searched for: `Scale` is a preprocessing step here and a kind of axis in specs.
 _HOMES = {
     "flowbench.api.config": "ModelConfig Preset",
     "flowbench.api.likelihood": "Likelihood NoLikelihood",
@@ -163,6 +164,7 @@ def __getattr__(name: str) -> Any:
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(home), name)
+    # From now on the name is there, and this function is not asked again.
     globals()[name] = value
     return value
 

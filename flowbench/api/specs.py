@@ -22,6 +22,7 @@ Role = Literal["quality", "cost", "count", "witness"]
 """What a value is on a board; see `MetricSpec.role`."""
 Scale = Literal["linear", "log"]
 
+# Named here because metrics look for them and the harness puts them there.
 WEIGHTS_FOLDER = "weights"
 """Folder within that of prepared data, for the files of `MetricSpec.weights`."""
 
@@ -264,6 +265,7 @@ class DatasetSpec:
     @property
     def prepared_bytes(self) -> int:
         """Size of the prepared store on disk: a byte or a float a value, 8 bytes for a label."""
+        # An estimate from the facts: asked before anything is there.
         value = 4 if self.levels is None else 1 if self.levels <= 256 else 2
         context = 8 * sum(math.prod(value.shape) for value in self.context.values())
         num = sum(count or 0 for count in self.counts.values())
@@ -431,6 +433,7 @@ class MetricSpec:
                     f"{', '.join(known)}"
                 )
         label = self.label or self.name.replace("_", " ")
+        # The class is frozen for its readers; this is still its construction.
         object.__setattr__(self, "label", label)
         object.__setattr__(self, "short", self.short or label)
 
@@ -469,7 +472,9 @@ class MetricSpec:
             >>> spec.presentation("fid@10000", "")["short"]
             'FID@10000'
         """
+        # A value in another unit has other magnitudes.
         decimals = self.decimals if unit == self.unit else None
+        # What a metric says beside its value is there for who looks into a run, and no contest.
         if not is_main_value(self.name, name):
             words = name.replace("_", " ")
             shown = {"label": words, "short": words, "role": "witness", "scale": "linear"}
@@ -523,6 +528,7 @@ def is_main_value(metric: str, name: str) -> bool:
     Returns:
         True if it is.
     """
+    # Strictly: `bpd_given_label` begins with `bpd` and is another quantity.
     return re.fullmatch(rf"{re.escape(metric)}(-[0-9a-f]{{8}})?(@\d+)?", name) is not None
 
 

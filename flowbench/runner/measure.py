@@ -36,6 +36,7 @@ def measure(attempt: Attempt, ground: Ground, built: Built, trained: Trained) ->
     note_preprocessing(attempt, built.harness.preprocessor)  # a resumed attempt has it only now
     model = EvaluatedModel(built.model, built.harness, trained.cost, trained.weights)
     _compute_metrics(attempt, ground, built, model)
+    # After the metrics, which have evaluated them already: here they are only taken up.
     _keep_likelihoods(attempt, model)
     _keep_samples(attempt, model, ground.data)
 
@@ -58,6 +59,7 @@ def _compute_metrics(attempt: Attempt, ground: Ground, built: Built, model: Eval
         )
         code = attempt.code.metrics.get(name) if attempt.code is not None else None
         rows += tuple(measurement_row(entry.spec, value, code) for value in values)
+        # After each: an attempt that is stopped here keeps what it has measured.
         attempt.note(measurements=rows)
         if failure is not None:
             print(f"metric {name} failed:\n{failure}", file=sys.stderr)

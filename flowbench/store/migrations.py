@@ -181,11 +181,13 @@ def migrate(connection: Connection, path: Path) -> None:
     Args:
         path: Where the database is, for messages.
     """
+    # Only in an empty file: a DuckDB of somebody else's must stay as it is.
     if not connection.execute("SHOW TABLES").fetchall():
         connection.execute("CREATE TABLE schema_version (version INTEGER NOT NULL)")
     found = _version(connection, path)
     _refuse_newer(found, path)
     for number, step in enumerate(STEPS[found:], start=found + 1):
+        # Each on its own: a step that fails leaves the database at a version that is known.
         connection.execute("BEGIN")
         connection.execute(step)
         connection.execute("INSERT INTO schema_version VALUES (?)", [number])

@@ -139,6 +139,7 @@ class CurvePoint(Frozen):
         """The validation value of raw or averaged (``ema``) weights, and its unit."""
         is_ema = weights == "ema"
         bits, nats = (self.bpd_ema, self.nll_ema) if is_ema else (self.bpd, self.nll)
+        # A point has one of the two: bits of levels, nats of all other data.
         if bits is not None:
             return bits, "bits/dim"
         return None if nats is None else (nats, "nats")
@@ -249,4 +250,5 @@ class AttemptRow(Frozen):
             The values in their order; where one name was measured on several splits, that on test.
         """
         values = {m.name: m for m in self.measurements}
+        # `|` keeps the first order and takes the later value.
         return values | {m.name: m for m in self.measurements if m.split == "test"}

@@ -291,3 +291,32 @@ def test_the_log_of_a_good_job_says_how_it_went(flowbench: Command, results: str
     status, out, _ = flowbench("results", "logs", name, "--results", results)
     assert status == 0
     assert out.splitlines()[-1].startswith(f"{name}: ok, ")
+
+
+def test_quiet_prints_the_table_and_verbose_what_flags_come_to(
+    flowbench: Command, tmp_path: Path
+) -> None:
+    ran = run_fakes("--budget", "5steps", "--results", str(tmp_path / "r"))
+    status, out, err = flowbench(*ran, "-v")
+    assert status == 0
+    assert f"results: {tmp_path / 'r'}" in err
+    assert "budget=5steps metrics=" in err
+    assert " width=4" in err
+    (begun,) = (line for line in err.splitlines() if ": attempt 1, " in line)
+    assert begun.split(", ")[-1].startswith(str(tmp_path / "r" / "runs" / "fake-gaussian-"))
+    assert "fake-gaussian:images on fake-images, seed 0: look at step 0, 0 % of budget" in err
+    status, again, err = flowbench(*ran, "-q")
+    assert (status, err) == (0, "")
+    assert again == out
+    status, _, err = flowbench(*ran, "-q", "-v")
+    assert (status, err.count("\n")) == (1, 1)
+    assert "--quiet and --verbose" in err
+
+
+def test_quiet_still_says_what_failed(flowbench: Command) -> None:
+    arguments = ("run", "--models", "fake-crash", "--datasets", "fake-images", *FAKE, "-q")
+    status, _, err = flowbench(*arguments)
+    assert status == 1
+    assert err.startswith("crashed: fake-crash:images on fake-images, seed 0: ValueError: ")
+    assert "(flowbench results logs fake-crash-fake-images-s0-" in err
+    assert err.count("\n") == 1
