@@ -168,8 +168,11 @@ def _opening(decisions: Sequence[Decision]) -> Iterator[str]:
 
 
 def _succeeded(records: dict[str, AttemptRow]) -> bool:
+    """Whether every job is done, with all that was to be measured of it."""
     statuses = [record.status for record in records.values()]
-    return "ok" in statuses and set(statuses) <= {"ok", "skipped"}
+    measured = [row.status for record in records.values() for row in record.measurements]
+    done = "ok" in statuses and set(statuses) <= {"ok", "skipped"}
+    return done and "failed" not in measured
 
 
 def _print_failures(decisions: list[tuple[Job, Decision]], records: dict[str, AttemptRow]) -> None:
@@ -186,12 +189,12 @@ def _print_failures(decisions: list[tuple[Job, Decision]], records: dict[str, At
 
 
 def _print_unavailable(records: Iterable[AttemptRow], asked: Sequence[str]) -> None:
-    """Why a metric that was asked for by name has no value: one line for each reason."""
+    """Why a metric that failed or was asked for by name has no value: a line for each reason."""
     missing = {
         (row.metric, row.status, row.reason): None
         for record in records
         for row in record.measurements
-        if row.metric in asked and row.value is None
+        if row.status == "failed" or (row.metric in asked and row.value is None)
     }
     for metric, status, reason in missing:
         print(f"{status}: {metric}: {reason}", file=sys.stderr)

@@ -248,15 +248,20 @@ class Scheduler:
 
     def _obituary(self, active: _Active, exit_status: int) -> AttemptRow:
         """The record of a worker that died without writing one."""
+        heartbeat = active.attempt.heartbeat()
+        while_doing = f" while {heartbeat.doing}" if heartbeat else ""
         if active.verdict is not None:
             status, reason = active.verdict.status, active.verdict.reason
         elif exit_status < 0:
             status = "killed"
-            reason = f"the worker was killed by signal {-exit_status}"
+            reason = f"the worker was killed by signal {-exit_status}{while_doing}"
             if exit_status == -9:
                 reason += " (did the machine run out of memory?)"
         else:
-            status, reason = "crashed", f"the worker ended with exit status {exit_status}"
+            status = "crashed"
+            reason = (
+                f"the worker ended with exit status {exit_status}{while_doing}, without a record"
+            )
         return obituary(active.job, active.attempt, status, reason)
 
     def _wind_down(self) -> None:
