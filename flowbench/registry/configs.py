@@ -69,6 +69,8 @@ def configure(
     name, _, wanted = choice.partition(":")
     entry = registry.model(name)
     cls = config_class(entry)
+    # Asked only of data that the model takes: for others its answer, or its error, would be
+    # meaningless.
     fallback = cls.default_preset(data) if data.modality in entry.spec.modalities else None
     preset = wanted or fallback or next(iter(cls.presets))
     if preset not in cls.presets:
@@ -78,7 +80,9 @@ def configure(
     facts = cls.presets[preset]
     values = _merge(_defaults(cls), _plain(facts.values))
     for key, value in overrides.items():
+        # Before pydantic looks, which has no hint to give at an unknown key.
         _check_key(name, cls, key)
+        # One after the other: a later key may go into what an earlier one has set.
         values = _merge(values, _nest(key, value))
     config = _validate(name, cls, values)
     return ConfiguredModel(
@@ -96,6 +100,7 @@ def undequantized(config: ModelConfig, data: DatasetInfo) -> str | None:
         The reason; None if there is nothing wrong.
     """
     preprocessing = config.preprocessing
+    # Each of these makes it right: no integers, a model of integers, or noise.
     if data.levels is None or preprocessing.support == "discrete" or preprocessing.noise:
         return None
     kind = config.likelihood(data)
@@ -123,6 +128,7 @@ def config_class(entry: Entry[ModelSpec]) -> type[ModelConfig]:
 
 
 def _defaults(cls: type[BaseModel]) -> dict[str, Any]:
+    # A field without a default is the preset's to set; if nobody does, validation names it.
     fields = {n: f for n, f in cls.model_fields.items() if not f.is_required()}
     return {n: _plain(f.get_default(call_default_factory=True)) for n, f in fields.items()}
 
@@ -141,6 +147,7 @@ def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     merged = dict(base)
     for key, value in changes.items():
         old = merged.get(key)
+        # What belongs to another kind of step would be an unknown key of the new one.
         if isinstance(old, Mapping) and isinstance(value, Mapping) and _same_kind(old, value):
             merged[key] = _merge(old, value)
         else:

@@ -52,6 +52,7 @@ def contained(module: str) -> Iterator[list[str]]:
     restores.append(_functions(module.partition(".")[0]))
     changed: list[str] = []
     output = sys.stdout
+    # Banners of libraries go where people read and programs do not.
     sys.stdout = sys.stderr
     try:
         yield changed
@@ -125,6 +126,7 @@ def _modules() -> Restore:
 
     def restore() -> str | None:
         lost = sorted(n for n, module in before.items() if sys.modules.get(n) is not module)
+        # A second copy of a module has classes of its own, which `isinstance` tells apart.
         sys.modules.update({name: before[name] for name in lost})
         return f"loaded modules {', '.join(lost[:3])}" if lost else None
 
@@ -140,6 +142,7 @@ def _functions(package: str) -> Restore:
     }
 
     def restore() -> str | None:
+        # Only what the plugin itself put there: see `contained` on libraries.
         patched = []
         for name, (module, functions) in before.items():
             now = vars(module)
@@ -169,6 +172,7 @@ def _is_code(value: object) -> bool:
 
 def _warnings() -> Restore:
     """Filters for all warnings: those of one kind or module are a library's own business."""
+    # A blanket `ignore` would hide, for everybody, the warnings that say a result is wrong.
     before = list(warnings.filters)
 
     def restore() -> str | None:
@@ -197,6 +201,7 @@ def _logging() -> Restore:
     def restore() -> str | None:
         if (root.handlers, root.level, root.manager.disable) == before:
             return None
+        # In place: others hold the same list.
         root.handlers[:] = before[0]
         root.setLevel(before[1])
         logging.disable(before[2])
@@ -210,6 +215,7 @@ def _signals() -> Restore:
 
     def restore() -> str | None:
         changed = [n for n, handler in before.items() if signal.getsignal(n) is not handler]
+        # Python lets the main thread alone set handlers.
         if not changed or threading.current_thread() is not threading.main_thread():
             return None
         for number in changed:
@@ -238,6 +244,7 @@ def _numpy_random() -> Restore:
     def restore() -> str | None:
         if before is None or str(numpy.random.get_state()) == str(before):
             return None
+<<<<<<< HEAD
         numpy.random.set_state(before)
         return "NumPy's random generator"
 
@@ -266,6 +273,14 @@ def _torch_random() -> Restore:
             return None
         torch.set_rng_state(before)
         return "torch's random generator"
+=======
+        state, errors = before
+        # As texts: the state holds an array, which has no single answer to `==`.
+        same = str(numpy.random.get_state()) == str(state) and numpy.geterr() == errors
+        numpy.random.set_state(state)
+        numpy.seterr(**errors)
+        return None if same else "NumPy's random generator or error handling"
+>>>>>>> main
 
     return restore
 
@@ -278,6 +293,13 @@ def _torch() -> Restore:
         now: Any = sys.modules.get("torch")
         if now is None:
             return None
+<<<<<<< HEAD
+=======
+        changed = []
+        # Imported just now: then what torch starts with is what has to be there, but for its
+        # threads, which depend on the machine.
+        given = before or {**_torch_settings(now), "dtype": now.float32, "grad": True}
+>>>>>>> main
         settings = _torch_settings(now)
         given = before or {**settings, "dtype": now.float32, "grad": True}
         changed = [name for name, value in given.items() if settings[name] != value]

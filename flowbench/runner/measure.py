@@ -41,6 +41,7 @@ def measure(attempt: Attempt, ground: Ground, built: Built, trained: Trained) ->
     note_preprocessing(attempt, built.harness.preprocessor)  # a resumed attempt has it only now
     model = EvaluatedModel(built.model, built.harness, trained.cost, trained.weights)
     _compute_metrics(attempt, ground, built, model)
+    # After the metrics, which have evaluated them already: here they are only taken up.
     _keep_likelihoods(attempt, model)
     _keep_samples(attempt, model, ground.data)
 
@@ -71,7 +72,13 @@ def _compute_metrics(attempt: Attempt, ground: Ground, built: Built, model: Eval
             reason = f"it changed {', '.join(changed)}: put back for the others"
             values = [failed_value(entry.spec, reason)]
         code = attempt.code.metrics.get(name) if attempt.code is not None else None
+<<<<<<< HEAD
         _add(attempt, *(measurement_row(entry.spec, value, code) for value in values))
+=======
+        rows += tuple(measurement_row(entry.spec, value, code) for value in values)
+        # After each: an attempt that is stopped here keeps what it has measured.
+        attempt.note(measurements=rows)
+>>>>>>> main
         if failure is not None:
             print(f"metric {name} failed:\n{failure}", file=sys.stderr)
 
@@ -133,6 +140,7 @@ def measurement_row(spec: MetricSpec, value: MetricValue, code: str | None) -> M
     shown = spec.presentation(value.name, value.unit)
     fields = vars(value).copy()
     fields["n"] = fields.pop("num_examples")
+    fields["refutes"] = spec.refutation(value)
     try:
         return MeasurementRow(metric=spec.name, code=code, **fields, **shown)
     except ValidationError as exc:  # a protocol that states no likelihood under that name

@@ -82,6 +82,7 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
         SuiteError: The suite has nothing to run on its datasets.
         DataMissingError: Its only dataset is not prepared.
     """
+    # In the parent as well: a device that is not here is told before any worker starts.
     device = Device.select(request.device, processor_name())
     if not dry_run:  # elsewhere the plan may run: a cluster's is made on a laptop
         _check_budget(request.suite.budget, device)
@@ -93,6 +94,7 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
             f"{', '.join(request.suite.datasets) or 'any dataset'}: none of its rows has a model "
             "there; choose with --models and --datasets"
         )
+    # Its own message, which says how to prepare it, where that is all that stands in the way.
     if not jobs and len(unprepared) == 1 and not dry_run:
         raise unprepared[0].error
     results = ResultsDir(request.results)
@@ -100,6 +102,8 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
     if not dry_run:
         results.ensure_writable()
         ingest(results.path, [])  # a database that does not open is found out now
+        # Before decisions are made: what a dead process left behind is an attempt that can be
+        # resumed.
         busy = {j.row.job_id: why for j in jobs if (why := recover(j, results)) is not None}
     machine = Machine(
         device_kind=device.kind,

@@ -111,6 +111,7 @@ class Attempt:
     def asked_to_stop(self) -> bool:
         """Looks at the stop flag, and waits while another job has the machine alone."""
         now = time.monotonic()
+        # Not at each step: a small flow takes thousands a second, and a lock is a system call.
         if now >= self._next_look:
             self._next_look = now + PAUSE_CHECK_EVERY_S
             before = self.clock.part
@@ -135,5 +136,6 @@ class Attempt:
             name: Name of the ``.npz`` file.
         """
         buffer = io.BytesIO()
+        # Into memory first, so that the file is written whole like all others.
         np.savez_compressed(buffer, **arrays)
         self.directory.write(name, buffer.getvalue())

@@ -46,11 +46,13 @@ def main(path: str) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    # From the spawn on: what Python and the imports took belongs to the ledger, too.
     clock = Clock(begin=order.spawned)
     pulse = Pulse(directory, clock)
     attempt = Attempt(order, directory, clock, Turnstile(), pulse, stop)
     record = run_attempt(attempt)
     pulse.stop()
+    # After the last heartbeat: the record is the end of an attempt.
     directory.write_record(record)
     status = 0 if record.status == "ok" else 3
     if left := [thread.name for thread in threading.enumerate() if _holds(thread)]:
@@ -80,6 +82,7 @@ def run_attempt(attempt: Attempt) -> AttemptRow:
             execute(attempt)
     except BaseException as exc:  # the border of one run of a plan: whatever happened is recorded
         status, reason = _classify(exc, attempt.directory)
+        # These two are what was asked for; a traceback in the log would look like a fault.
         if status not in ("preempted", "timeout"):
             traceback.print_exc()
     return _record(attempt, status, reason)

@@ -118,6 +118,7 @@ def load(connection: Connection, attempt_dirs: Iterable[Path], *, report: Report
 
 def load_kept(connection: Connection, kept: Iterable[AttemptContents]) -> None:
     """Brings attempts that are kept as text into an open database that lacks them."""
+    # What is kept as text is less than what a directory has: it never replaces that.
     there = stored_ids(connection)
     missing = (contents for contents in kept if contents.record.attempt_id not in there)
     _write(connection, [_Staged.of(contents) for contents in missing])
@@ -125,6 +126,7 @@ def load_kept(connection: Connection, kept: Iterable[AttemptContents]) -> None:
 
 def _write(connection: Connection, batch: Sequence[_Staged]) -> int:
     """Writes attempts in one transaction; of two that claim one id the last wins."""
+    # A copied directory claims the id of its original; both in one batch would give two rows.
     unique = list({staged.attempt_id: staged for staged in batch}.values())
     if unique:
         connection.execute("BEGIN")
@@ -158,6 +160,7 @@ def _read_batch(directories: Iterator[Path]) -> tuple[list[_Staged], list[str]] 
     """The next attempts and what of them could not be read; None where there are no more."""
     staged: list[_Staged] = []
     problems: list[str] = []
+    # Its length, and not that of what could be read, tells whether there are more.
     chosen = list(itertools.islice(directories, BATCH))
     for directory in chosen:
         try:
@@ -172,6 +175,7 @@ def _read_batch(directories: Iterator[Path]) -> tuple[list[_Staged], list[str]] 
 
 def _replace(connection: Connection, batch: Sequence[_Staged]) -> None:
     ids = [staged.attempt_id for staged in batch]
+    # All tables first: what an attempt measured before and not again would stay otherwise.
     for table in TABLES_BY_ATTEMPT:
         connection.execute(f"DELETE FROM {table} WHERE attempt_id IN (SELECT unnest(?))", [ids])
     texts = [[staged.record for staged in batch], [staged.curves for staged in batch]]

@@ -133,6 +133,7 @@ def summary(record: AttemptRow, core: str) -> dict[str, Any]:
         "reason": record.reason,
         "stale": record.core_code != core,
         "contended": record.contended,
+        "refuted": record.refuted,
         "device": record.device_name,
         "budget": job.budget,
         "steps": record.steps,
@@ -223,6 +224,7 @@ def records(
     Raises:
         StoreError: The database was changed by others: it holds what none of ours is.
     """
+    # DuckDB refuses a parameter that the text does not have.
     parameters = {"ids": None if ids is None else list(ids)} if "$ids" in chosen else {}
     rows = connection.execute(_RECORDS.replace("{chosen}", chosen), parameters).fetchall()
     try:
@@ -269,6 +271,7 @@ def likelihoods(connection: Connection, ids: Sequence[str]) -> dict[str, NDArray
     Returns:
         Log-likelihoods in nats, shape (N,), of those attempts that have them.
     """
+    # As NumPy's arrays, not as a Python float for each example.
     columns = connection.execute(_LIKELIHOODS, {"ids": list(ids)}).fetchnumpy()
     return {
         str(attempt_id): np.asarray(values, dtype=np.float64)
@@ -320,14 +323,17 @@ def export(results: Path, out: Path) -> Path:
     Raises:
         StoreError: The format is not known, or the file cannot be written.
     """
+    # Before anything is opened: a misspelt name must not leave an empty file.
     suffix = out.suffix.lower()
     if suffix not in _EXPORT_FORMATS:
         known = ", ".join(_EXPORT_FORMATS)
         raise StoreError(f"cannot export to {out.name!r}: expected a name that ends in {known}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
+        # Beside its place, so that the finished file can be renamed to it.
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as folder:
             part = Path(folder) / out.name
+            # COPY takes no parameters, so the name is quoted by hand.
             target = str(part.absolute()).replace("'", "''")
             with reading(results) as connection:
                 connection.execute(

@@ -87,6 +87,7 @@ class MeasurementRow(Frozen):
         scale: How an axis shows it.
         decimals: Decimals of a column; None also for three significant digits.
         code: Hash of the metric's own code; None in records made before it was kept.
+        refutes: Why the value refutes its row, in words: see `Limits`. None if it does not.
     """
 
     metric: str
@@ -106,6 +107,7 @@ class MeasurementRow(Frozen):
     scale: Scale | None = None
     decimals: Int32 | None = None
     code: str | None = None
+    refutes: str | None = None
 
 
 class CurvePoint(Frozen):
@@ -137,6 +139,7 @@ class CurvePoint(Frozen):
         """The validation value of raw or averaged (``ema``) weights, and its unit."""
         is_ema = weights == "ema"
         bits, nats = (self.bpd_ema, self.nll_ema) if is_ema else (self.bpd, self.nll)
+        # A point has one of the two: bits of levels, nats of all other data.
         if bits is not None:
             return bits, "bits/dim"
         return None if nats is None else (nats, "nats")
@@ -235,6 +238,11 @@ class AttemptRow(Frozen):
         )
         return waited and Budget.parse(self.job.budget).time_like
 
+    @property
+    def refuted(self) -> str | None:
+        """Why its values are not to be believed, by all witnesses that speak against it."""
+        return "; ".join(m.refutes for m in self.measurements if m.refutes) or None
+
     def values_by_name(self) -> dict[str, MeasurementRow]:
         """The measured values by name.
 
@@ -242,4 +250,5 @@ class AttemptRow(Frozen):
             The values in their order; where one name was measured on several splits, that on test.
         """
         values = {m.name: m for m in self.measurements}
+        # `|` keeps the first order and takes the later value.
         return values | {m.name: m for m in self.measurements if m.split == "test"}

@@ -62,6 +62,7 @@ class Clock:
         Returns:
             The part that it ran for.
         """
+        # Asked once: between two readings a moment would belong to no part.
         moment = self._now()
         self._seconds[self._part] += moment - self._since
         before, self._part, self._since = self._part, part, moment
@@ -98,6 +99,7 @@ class Clock:
     @property
     def charged_s(self) -> float:
         """Seconds charged to the budget, up to now."""
+        # A budget ends in the middle of a part, so what runs now counts as well.
         running = self._now() - self._since if self._part in CHARGED else 0.0
         return sum(self._seconds[part] for part in CHARGED) + running
 
@@ -107,5 +109,6 @@ class Clock:
         Returns:
             Seconds by part, in the order of `PARTS`; they sum to the wall time.
         """
+        # To itself: this books the time of the part that still runs.
         self.switch(self._part)
         return {part: self._seconds[part] for part in PARTS}

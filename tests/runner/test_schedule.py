@@ -52,6 +52,7 @@ class Quiet:
     def __init__(self) -> None:
         self.warnings: list[str] = []
         self.beats: list[tuple[str, int]] = []
+        self.stopped: list[int] = []
 
     def started(self, job: Job, attempt: AttemptDir, slot: Slot) -> None: ...
 
@@ -59,6 +60,9 @@ class Quiet:
         self.beats.append((job.row.model, heartbeat.step))
 
     def ended(self, job: Job, record: AttemptRow) -> None: ...
+
+    def stopping(self, num_jobs: int) -> None:
+        self.stopped.append(num_jobs)
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)
@@ -261,6 +265,22 @@ def test_an_interrupt_saves_and_the_next_run_goes_on(
     (record,) = ready.scheduler(Quiet()).run(ready.decisions).values()
     assert (record.status, record.steps, record.number) == ("ok", 120, 2)
     assert record.ledger["train"] >= 120 * 0.05
+
+
+@pytest.mark.slow
+def test_a_second_interrupt_does_not_wait_for_a_worker(
+    fake_registry: Registry, fake_plugins: PluginSelection, tmp_path: Path
+) -> None:
+    ready = ready_run(tmp_path, fake_registry, fake_plugins, models=("fake-hang",), budget="60s")
+    observer = Quiet()
+    interrupt_when(lambda: bool(observer.beats))
+    interrupt_when(lambda: observer.stopped == [1])
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        ready.scheduler(observer).run(ready.decisions)
+    assert time.monotonic() - begun < schedule.KILL_AFTER_S
+    (attempt,) = list_attempts(tmp_path)
+    assert (attempt["status"], attempt["reason"]) == ("killed", "the run was interrupted twice")
 
 
 def interrupt_when(condition: Callable[[], bool]) -> None:
