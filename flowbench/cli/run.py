@@ -218,45 +218,11 @@ def _say(lines: Iterable[str]) -> None:
         say(console, line)
 
 
-<<<<<<< HEAD
-def _succeeded(records: dict[str, AttemptRow]) -> bool:
-    """Whether every job is done, with all that was to be measured of it."""
-    statuses = [record.status for record in records.values()]
-    measured = [row.status for record in records.values() for row in record.measurements]
-    done = "ok" in statuses and set(statuses) <= {"ok", "skipped"}
-    return done and "failed" not in measured
-
-
-def _print_failures(decisions: list[tuple[Job, Decision]], records: dict[str, AttemptRow]) -> None:
-    for job, _ in decisions:
-        record = records.get(job.row.job_id)
-        if record is not None and record.status not in ("ok", "skipped"):
-            hint = f" (flowbench results logs {job.row.job_id})"
-            print(f"{record.status}: {job.label}: {record.reason}{hint}", file=sys.stderr)
-    stale = sum(decision.stale for _, decision in decisions)
-    if stale:
-        print(
-            f"{stale} stale: made by another version of flowbench (--rerun stale)", file=sys.stderr
-        )
-
-
-def _print_unavailable(records: Iterable[AttemptRow], asked: Sequence[str]) -> None:
-    """Why a metric that failed or was asked for by name has no value: a line for each reason."""
-    missing = {
-        (row.metric, row.status, row.reason): None
-        for record in records
-        for row in record.measurements
-        if row.status == "failed" or (row.metric in asked and row.value is None)
-    }
-    for metric, status, reason in missing:
-        print(f"{status}: {metric}: {reason}", file=sys.stderr)
-=======
 def _table_console() -> Console:
     from rich.console import Console
 
     console = Console()
     return console if console.is_terminal else Console(width=PLAIN_WIDTH)
->>>>>>> main
 
 
 def _print_plan(ready: ReadyRun) -> None:

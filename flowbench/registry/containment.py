@@ -242,9 +242,9 @@ def _numpy_random() -> Restore:
     before = None if numpy is None else numpy.random.get_state()
 
     def restore() -> str | None:
+        # As texts: the state holds an array, which has no single answer to `==`.
         if before is None or str(numpy.random.get_state()) == str(before):
             return None
-<<<<<<< HEAD
         numpy.random.set_state(before)
         return "NumPy's random generator"
 
@@ -273,14 +273,6 @@ def _torch_random() -> Restore:
             return None
         torch.set_rng_state(before)
         return "torch's random generator"
-=======
-        state, errors = before
-        # As texts: the state holds an array, which has no single answer to `==`.
-        same = str(numpy.random.get_state()) == str(state) and numpy.geterr() == errors
-        numpy.random.set_state(state)
-        numpy.seterr(**errors)
-        return None if same else "NumPy's random generator or error handling"
->>>>>>> main
 
     return restore
 
@@ -293,14 +285,9 @@ def _torch() -> Restore:
         now: Any = sys.modules.get("torch")
         if now is None:
             return None
-<<<<<<< HEAD
-=======
-        changed = []
+        settings = _torch_settings(now)
         # Imported just now: then what torch starts with is what has to be there, but for its
         # threads, which depend on the machine.
-        given = before or {**_torch_settings(now), "dtype": now.float32, "grad": True}
->>>>>>> main
-        settings = _torch_settings(now)
         given = before or {**settings, "dtype": now.float32, "grad": True}
         changed = [name for name, value in given.items() if settings[name] != value]
         for name in changed:

@@ -72,13 +72,8 @@ def _compute_metrics(attempt: Attempt, ground: Ground, built: Built, model: Eval
             reason = f"it changed {', '.join(changed)}: put back for the others"
             values = [failed_value(entry.spec, reason)]
         code = attempt.code.metrics.get(name) if attempt.code is not None else None
-<<<<<<< HEAD
-        _add(attempt, *(measurement_row(entry.spec, value, code) for value in values))
-=======
-        rows += tuple(measurement_row(entry.spec, value, code) for value in values)
         # After each: an attempt that is stopped here keeps what it has measured.
-        attempt.note(measurements=rows)
->>>>>>> main
+        _add(attempt, *(measurement_row(entry.spec, value, code) for value in values))
         if failure is not None:
             print(f"metric {name} failed:\n{failure}", file=sys.stderr)
 
