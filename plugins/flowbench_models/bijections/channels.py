@@ -229,14 +229,20 @@ class Permutation(Bijection):
 class InvertibleConv1x1(Bijection):
     r"""Invertible 1x1 convolution, :math:`z_{ij} = W x_{ij}`; ladj = positions * log |det W|.
 
-    W starts as a random rotation. Subclasses say how it is parameterised.
+    Subclasses say how W is parameterised; those with a bias add it, :math:`z = W x + b`.
 
-    Args:
-        num_channels: Size C of axis 1.
+    Attributes:
+        bias: b, shape (C,); None for none.
 
     References:
         Kingma and Dhariwal (2018), Glow, https://arxiv.org/abs/1807.03039, section 3.2.
     """
+
+    bias: nn.Parameter | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = None
 
     @classmethod
     def matrices(cls, convolutions: Sequence[Self]) -> tuple[Tensor, Tensor]:
@@ -255,21 +261,24 @@ class InvertibleConv1x1(Bijection):
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps data of shape (B, C, H, W) to latent; see `Bijection.forward`."""
+        """Maps data of shape (B, C) or (B, C, H, W) to latent; see `Bijection.forward`."""
         matrices, log_abs_det = self.matrices([self])
-        ladj = (x.shape[2] * x.shape[3] * log_abs_det).expand(x.shape[0])
-        return mix_channels(x, matrices[0]), ladj
+        ladj = (x[0, 0].numel() * log_abs_det).expand(x.shape[0])
+        return mix_channels(x, matrices[0], self.bias), ladj
 
     def inverse(self, z: Tensor) -> Tensor:
         """Maps latent to data."""
+        if self.bias is not None:
+            z = z - _as_channels(self.bias, z)
         return mix_channels(z, self.inverse_matrix())
 
 
 class PLUConv1x1(InvertibleConv1x1):
     r"""1x1 convolution with :math:`W = P L (U + \mathrm{diag}(\pm e^{s}))`: log |det W| = sum(s).
 
-    P and the signs are fixed at initialisation. L (unit lower) and U (strictly upper) are stored as
-    full matrices of which one triangle is used: 2 C^2 + C numbers, as the released code counts.
+    W starts as a random rotation; P and the signs stay what they then are. L (unit lower) and U
+    (strictly upper) are stored as full matrices of which one triangle is used: 2 C^2 + C numbers,
+    as the released code counts.
 
     Example:
         >>> convolution = PLUConv1x1(3)
@@ -326,7 +335,7 @@ class PLUConv1x1(InvertibleConv1x1):
 
 
 class FullConv1x1(InvertibleConv1x1):
-    """1x1 convolution whose matrix is the parameter itself: C^2 numbers.
+    """1x1 convolution whose matrix is the parameter itself: C^2 numbers; at first a rotation.
 
     Example:
         >>> convolution = FullConv1x1(3)
@@ -369,13 +378,15 @@ def mix_channels(x: Tensor, matrix: Tensor, offset: Tensor | None = None) -> Ten
     """Applies one affine map to the channels of every position.
 
     Args:
-        x: Shape (B, C, H, W).
+        x: Shape (B, C) or (B, C, H, W).
         matrix: Shape (C, C).
         offset: Shape (C,); None adds nothing.
 
     Returns:
-        Shape (B, C, H, W).
+        Of the shape of x.
     """
+    if x.ndim == 2:
+        return F.linear(x, matrix, offset)
     return convolve(x, matrix[:, :, None, None], offset)
 
 
@@ -409,6 +420,9 @@ def fold_mixings(norms: Sequence[ActNorm], convolutions: Sequence[InvertibleConv
         log_scale, scale, offset = ActNorm.as_affine(norms)
         matrices, log_abs_dets = type(convolutions[0]).matrices(convolutions)
         offsets = (matrices @ offset[..., None]).squeeze(-1)
+        if convolutions[0].bias is not None:
+            biases = [convolution.bias for convolution in convolutions]
+            offsets = offsets + torch.stack(cast("list[Tensor]", biases))
         folded = matrices * scale[:, None, :]
         return Mixings(folded.unbind(), offsets.unbind(), log_abs_dets.sum() + log_scale.sum())
 
@@ -475,8 +489,9 @@ class FlowSteps(Composition):
         """What conditions each step's coupling; a subclass may run its networks in another way."""
         return [step.coupling.conditioner for step in self.steps()]
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Maps data of shape (B, C, H, W) to latent; see `Bijection.forward`."""
+        del context  # networks of images see none
         steps = self.steps()
         mixings = fold_mixings([step.norm for step in steps], [step.mixing for step in steps])
         log_derivatives = []
