@@ -69,7 +69,7 @@ class Bijection(nn.Module):
 class ConditionalBijection(Bijection):
     """A bijection that may depend on a context: :math:`z = f(x; c)` is invertible for each c.
 
-    Called without a context it is a bijection like any other.
+    Whether it does is decided where it is made; one that does not is called without a context.
     """
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

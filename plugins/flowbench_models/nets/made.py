@@ -263,8 +263,11 @@ def _links(layers: int, *, residual: bool, dropout: float) -> tuple[Link, ...]:
 def _hidden_degrees(
     width: int, lowest: int, num_dims: int, before: Tensor, draw: torch.Generator | None
 ) -> Tensor:
-    """Degrees of a hidden layer; units below those of the layer before would see nothing."""
+    """Degrees of a hidden layer; drawn ones are not below all of the layer before."""
     if draw is None:
         return torch.arange(width, device="cpu") % max(1, num_dims - lowest) + lowest
-    lowest = max(lowest, min(int(before.min()), num_dims - 1))
-    return torch.randint(lowest, num_dims, (width,), generator=draw, device="cpu")
+    if lowest:
+        lowest = min(int(before.min()), num_dims - 1)
+    degrees = torch.randint(lowest, num_dims, (width,), generator=draw, device="cpu")
+    degrees[0] = lowest  # so that some way leads from a context to the first element
+    return degrees

