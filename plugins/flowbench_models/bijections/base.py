@@ -94,6 +94,13 @@ class ConditionalBijection(Bijection):
         return z
 
 
+def run(bijection: Bijection, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Maps data to latent, at a context if the bijection takes one; see `Bijection.forward`."""
+    takes_context = isinstance(bijection, ConditionalBijection)
+    returned: tuple[Tensor, Tensor] = bijection(x, context) if takes_context else bijection(x)
+    return returned
+
+
 class Composition(ConditionalBijection):
     r"""Bijections one after the other, :math:`f = f_n \circ \dots \circ f_1`; their ladj add up.
 
@@ -112,21 +119,21 @@ class Composition(ConditionalBijection):
         super().__init__()
         self.bijections = nn.ModuleList(bijections)
 
-    def _parts(self) -> list[Bijection]:
+    def parts(self) -> list[Bijection]:
+        """The bijections, in order."""
         return cast("list[Bijection]", list(self.bijections))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Maps data to latent; see `ConditionalBijection.forward`."""
         ladj = x.new_zeros(x.shape[0])
-        for bijection in self._parts():
-            takes_context = isinstance(bijection, ConditionalBijection)
-            x, term = bijection(x, context) if takes_context else bijection(x)
+        for bijection in self.parts():
+            x, term = run(bijection, x, context)
             ladj = ladj + term
         return x, ladj
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Maps latent to data, the last bijection first."""
-        for bijection in reversed(self._parts()):
+        for bijection in reversed(self.parts()):
             if isinstance(bijection, ConditionalBijection):
                 z = bijection.inverse(z, context)
             else:
@@ -135,7 +142,7 @@ class Composition(ConditionalBijection):
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Initialises each bijection from the output of those before it."""
-        for bijection in self._parts():
+        for bijection in self.parts():
             if isinstance(bijection, ConditionalBijection):
                 x = bijection.initialize(x, context)
             else:
