@@ -142,18 +142,12 @@ MAF = ModelSpec(
     ),
 )
 
-NSF = ModelSpec(
-    name="nsf",
-    model="flowbench_models.coupling.nsf:NSF",
-    config="flowbench_models.coupling.nsf:NSFConfig",
-    modalities=frozenset({"image", "vector"}),
-    summary="rational-quadratic splines between LU maps, coupling or autoregressive",
-    paper=Paper(
-        title="Neural Spline Flows",
-        authors="Conor Durkan, Artur Bekasov, Iain Murray, George Papamakarios",
-        year=2019,
-        arxiv="1906.04032",
-        bibtex="""@inproceedings{durkan2019neural,
+_NEURAL_SPLINE_FLOWS = Paper(
+    title="Neural Spline Flows",
+    authors="Conor Durkan, Artur Bekasov, Iain Murray, George Papamakarios",
+    year=2019,
+    arxiv="1906.04032",
+    bibtex="""@inproceedings{durkan2019neural,
   title = {Neural Spline Flows},
   author = {Durkan, Conor and Bekasov, Artur and Murray, Iain and Papamakarios, George},
   booktitle = {Advances in Neural Information Processing Systems},
@@ -162,7 +156,24 @@ NSF = ModelSpec(
   eprint = {1906.04032},
   archivePrefix = {arXiv},
 }""",
-    ),
+)
+
+NSF = ModelSpec(
+    name="nsf",
+    model="flowbench_models.coupling.nsf:NSF",
+    config="flowbench_models.coupling.nsf:NSFConfig",
+    modalities=frozenset({"image", "vector"}),
+    summary="rational-quadratic splines between LU maps, coupling or autoregressive",
+    paper=_NEURAL_SPLINE_FLOWS,
+)
+
+RQNSF = ModelSpec(
+    name="rqnsf",
+    model="flowbench_models.coupling.rqnsf:RQNSF",
+    config="flowbench_models.coupling.rqnsf:RQNSFConfig",
+    modalities=frozenset({"image"}),
+    summary="rational-quadratic spline couplings between 1x1 convolutions",
+    paper=_NEURAL_SPLINE_FLOWS,
 )
 
 NANOFLOW = ModelSpec(
@@ -255,6 +266,7 @@ def register_models() -> list[ModelSpec]:
         MAF,
         GLOW,
         NSF,
+        RQNSF,
         NANOFLOW,
         DENSEFLOW,
         TARFLOW,

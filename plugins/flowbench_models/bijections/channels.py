@@ -53,7 +53,7 @@ class Squeeze(Bijection):
 
 
 class FactorOut(nn.Module):
-    r"""Factors out the second half of the channels, :math:`x = (y, x_b)`, as a latent.
+    r"""Factors out half of the channels, :math:`x = (y, x_b)`, as a latent.
 
     With a prior network the latent is :math:`\epsilon = (x_b - \mu(y))\,e^{-s(y)}`, with
     ladj = -sum(s): standard normal if :math:`x_b \mid y \sim N(\mu(y), e^{2 s(y)})`. Without one
@@ -62,6 +62,7 @@ class FactorOut(nn.Module):
     Args:
         prior: Maps y of shape (B, C/2, H, W) to means and log standard deviations, stacked along
             axis 1: (B, C, H, W).
+        keep_second: Whether the second half is y, which goes on, rather than the first.
 
     Example:
         >>> kept, latent, ladj = FactorOut()(torch.arange(4.0).view(1, 4, 1, 1))
@@ -73,9 +74,10 @@ class FactorOut(nn.Module):
         section 3.6; conditional priors as in the released code of Glow.
     """
 
-    def __init__(self, prior: Conditioner | None = None) -> None:
+    def __init__(self, prior: Conditioner | None = None, *, keep_second: bool = False) -> None:
         super().__init__()
         self.prior = prior
+        self.keep_second = keep_second
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Splits data.
@@ -86,7 +88,7 @@ class FactorOut(nn.Module):
         Returns:
             The half that goes on and the latent, both (B, C/2, H, W), and ladj of shape (B,), nats.
         """
-        kept, factored = x.chunk(2, dim=1)
+        kept, factored = x.chunk(2, dim=1)[:: -1 if self.keep_second else 1]
         if self.prior is None:
             return kept, factored, x.new_zeros(x.shape[0])
         mean, log_std = self.prior(kept).to(x.dtype).chunk(2, dim=1)
@@ -105,11 +107,11 @@ class FactorOut(nn.Module):
         if self.prior is not None:
             mean, log_std = self.prior(kept).to(kept.dtype).chunk(2, dim=1)
             latent = latent * log_std.exp() + mean
-        return torch.cat((kept, latent), dim=1)
+        return torch.cat((latent, kept) if self.keep_second else (kept, latent), dim=1)
 
     def initialize(self, x: Tensor) -> Tensor:
         """Initialises the prior from a first batch; returns the half that goes on."""
-        kept = x.chunk(2, dim=1)[0]
+        kept = x.chunk(2, dim=1)[1 if self.keep_second else 0]
         if self.prior is not None:
             self.prior.initialize(kept)
         return kept
