@@ -146,11 +146,9 @@ class NSF(FlatModel):
                 layers.append(self._autoregressive())
         self.flow = Composition([*layers, LULinear(data.num_dims)])
 
-    def _law(self) -> RationalQuadraticSpline:
-        return RationalQuadraticSpline(self.config.bins, self.config.bound, self.config.width)
-
     def _coupling(self, *, swap: bool) -> Bijection:
-        config, law = self.config, self._law()
+        config = self.config
+        law = RationalQuadraticSpline(config.bins, config.bound, config.width)
         num_passing, num_transformed = half_sizes(self.data.num_dims, swap=swap)
         net = ResidualMLP(
             num_passing,
@@ -163,7 +161,8 @@ class NSF(FlatModel):
         return SplineCoupling(law, net, num_passing, swap=swap)
 
     def _autoregressive(self) -> Bijection:
-        config, law = self.config, self._law()
+        config = self.config
+        law = RationalQuadraticSpline(config.bins, config.bound)  # not divided; released code
         net = MADE(
             self.data.num_dims,
             config.width,
