@@ -15,7 +15,7 @@ import pytest
 
 from flowbench.api import MetricSettings
 from flowbench.contract import check_model
-from flowbench.leaderboard import words
+from flowbench.leaderboard.board import words
 from flowbench.registry import PluginSelection, load_registry
 from flowbench.store.records import AttemptStatus
 from flowbench.suite.load import load_suite

@@ -9,11 +9,12 @@ import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-from flowbench.leaderboard import suite_boards, words
+from flowbench.leaderboard import suite_boards
+from flowbench.leaderboard.board import words
+from flowbench.leaderboard.board.table import Board, Row
 from flowbench.leaderboard.figures import svg
 from flowbench.leaderboard.render.html.plots import plots
 from flowbench.leaderboard.render.html.rows import row_ids
-from flowbench.leaderboard.table import Board, Row
 from flowbench.suite.find import find_suite
 from flowbench.suite.load import load_suite
 from flowbench.suite.schema import Suite

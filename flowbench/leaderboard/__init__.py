@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flowbench.leaderboard.build import problems
+    from flowbench.leaderboard.board.problems import problems
     from flowbench.leaderboard.keep import keep_suites
     from flowbench.leaderboard.publish import (
         FORMATS,
@@ -32,5 +32,5 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = {"keep_suites": "keep", "problems": "build"}.get(name, "publish")
+    module = {"keep_suites": "keep", "problems": "board.problems"}.get(name, "publish")
     return getattr(importlib.import_module(f"{__name__}.{module}"), name)

@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from flowbench.errors import LeaderboardError
-from flowbench.leaderboard.evidence import Method, methods
+from flowbench.leaderboard.build.evidence import Method, methods
+from flowbench.leaderboard.build.standing import chosen_runs
 from flowbench.leaderboard.publish import read_source
-from flowbench.leaderboard.standing import chosen_runs
 from flowbench.store import queries
 from flowbench.store.attempt_files import AttemptContents
 from flowbench.store.checks import write_check

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from flowbench.api.specs import MetricSpec
 from flowbench.code_hash import core_sha256
 from flowbench.errors import LeaderboardError
-from flowbench.leaderboard.build import build
-from flowbench.leaderboard.evidence import Source, methods, newest_code
-from flowbench.leaderboard.from_published import frame_of_published
-from flowbench.leaderboard.from_records import frames_of_records
-from flowbench.leaderboard.from_suite import frame_of_suite
-from flowbench.leaderboard.standing import chosen_runs
-from flowbench.leaderboard.table import Board
+from flowbench.leaderboard.board.table import Board
+from flowbench.leaderboard.build.evidence import Source, methods, newest_code
+from flowbench.leaderboard.build.fill import fill
+from flowbench.leaderboard.build.from_published import frame_of_published
+from flowbench.leaderboard.build.from_records import frames_of_records
+from flowbench.leaderboard.build.from_suite import frame_of_suite
+from flowbench.leaderboard.build.standing import chosen_runs
 from flowbench.registry.entry_points import PluginSelection, load_plugins
 from flowbench.store import queries
 from flowbench.store.checks import latest_checks
@@ -51,7 +51,7 @@ def boards(
         LeaderboardError: There are no such jobs in the store.
     """
     with readable(results) as folder:
-        source = replace(read_source(folder, job_ids), core_code=_core_of(results))
+        source = replace(read_source(folder, job_ids), core_code=core_of(results))
         if not source.records:
             raise LeaderboardError(f"no attempts to show in {results}; start with `flowbench run`")
         source = _completed(folder, source, source.records, with_details=with_details)
@@ -60,7 +60,7 @@ def boards(
 
 def boards_of_records(source: Source) -> list[Board]:
     """A board for each data set and budget that there are records of."""
-    return [build(frame, source) for frame in frames_of_records(source)]
+    return [fill(frame, source) for frame in frames_of_records(source)]
 
 
 def board_of_suite(suite: Suite, source: Source) -> Board:
@@ -72,7 +72,7 @@ def board_of_suite(suite: Suite, source: Source) -> Board:
     """
     mirrors = suite.board is not None and suite.board.published
     frame = frame_of_published(suite, source) if mirrors else frame_of_suite(suite, source)
-    return build(frame, source)
+    return fill(frame, source)
 
 
 def suite_boards(
@@ -96,7 +96,7 @@ def suite_boards(
     with readable(results) as folder:
         there = database_path(folder).is_file() or (folder / _RUNS).is_dir()
         source = read_source(folder) if there else Source()
-        source = replace(source, core_code=_core_of(results))
+        source = replace(source, core_code=core_of(results))
         runs = {suite.name: chosen_runs(suite, source) for suite in suites}
         shown = {r.attempt_id: r for records in runs.values() for r in records}
         source = _completed(folder, source, list(shown.values()), with_details=with_details)
@@ -110,7 +110,7 @@ def suite_boards(
         return [board for suite in some for board in _boards_of(suite, source, runs[suite.name])]
 
 
-def _core_of(results: Path) -> str | None:
+def core_of(results: Path) -> str | None:
     """Hash of the core that results should be of: what is kept as text stays what it is."""
     return None if has_kept(results) else core_sha256()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from flowbench.leaderboard.table import (
+from flowbench.leaderboard.board.table import (
     Board,
     Cell,
     Citation,

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from flowbench.leaderboard import words, write_boards
-from flowbench.leaderboard.evidence import Source
+from flowbench.leaderboard import write_boards
+from flowbench.leaderboard.board import words
+from flowbench.leaderboard.board.table import Board, Row
+from flowbench.leaderboard.build.evidence import Source
 from flowbench.leaderboard.publish import boards_of_records
 from flowbench.leaderboard.render import csv, html, latex, markdown, parquet, terminal
-from flowbench.leaderboard.table import Board, Row
 from flowbench.store.records import AttemptRow
 from flowbench.suite.load import parse_settings
 from tests.leaderboard import mirrored
@@ -294,6 +295,15 @@ def test_the_code_of_a_row_can_be_found() -> None:
     found = board(run("glow", 0, 2.0, provenance={"git": git}))
     said = dict(next(found.rows).details.facts)["Code"]
     assert said == "sha256 cccccccccccc, commit 0123456789ab, with changes"
+
+
+@pytest.mark.parametrize(
+    ("trained", "said"),
+    [(None, "123,456"), (123_456, "123,456"), (200_000, "123,456 (200,000 in training)")],
+)
+def test_a_row_says_what_training_alone_needs(trained: int | None, said: str) -> None:
+    found = board(run("glow", 0, 2.0, num_parameters_training=trained))
+    assert dict(next(found.rows).details.facts)["Parameters"] == said
 
 
 @pytest.mark.parametrize("status", ["passed", "failed"])

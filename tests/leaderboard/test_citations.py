@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from flowbench.leaderboard.citations import citation, plain, short_name
+from flowbench.leaderboard.build.citations import citation, plain, short_name
 from flowbench.suite.published import BIBLIOGRAPHY, published_folder, published_tables
 
 

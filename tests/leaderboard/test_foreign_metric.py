@@ -10,8 +10,8 @@ import pytest
 
 from flowbench.api import API_VERSION, MetricSpec, MetricValue
 from flowbench.leaderboard import boards
+from flowbench.leaderboard.board.table import Board
 from flowbench.leaderboard.render import html
-from flowbench.leaderboard.table import Board
 from flowbench.registry import PluginSelection, load_registry
 from flowbench.runner.measure import measurement_row
 from flowbench.store.attempt_files import attempt_dirs

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from flowbench.api.specs import Direction, Scale
+from flowbench.leaderboard.board.table import Board, Cell, Group, Published
 from flowbench.leaderboard.render import html, index
 from flowbench.leaderboard.render.html import samples
 from flowbench.leaderboard.render.html.columns import below, decimals, split, style
@@ -17,7 +18,6 @@ from flowbench.leaderboard.render.html.environment import _around_number
 from flowbench.leaderboard.render.html.page import _ways
 from flowbench.leaderboard.render.html.plots import plots
 from flowbench.leaderboard.render.html.rows import cell_views, row_ids, statuses
-from flowbench.leaderboard.table import Board, Cell, Group, Published
 from tests.browser.boards import hostile, mirrored
 
 

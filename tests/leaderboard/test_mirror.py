@@ -6,9 +6,9 @@ import pytest
 
 from flowbench.errors import SuiteError
 from flowbench.leaderboard import problems
-from flowbench.leaderboard.evidence import Source, newest_code
+from flowbench.leaderboard.board.table import Board, Cell, Row
+from flowbench.leaderboard.build.evidence import Source, newest_code
 from flowbench.leaderboard.publish import board_of_suite
-from flowbench.leaderboard.table import Board, Cell, Row
 from flowbench.store.checks import CheckRow
 from flowbench.store.records import AttemptRow
 from flowbench.suite.published import published_table

@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import flowbench
-from flowbench.leaderboard.table import Cell
+from flowbench.leaderboard.board.table import Cell
 from flowbench.suite.published import published_tables
 from flowbench_metrics.specs import ALL
 
@@ -35,7 +35,7 @@ def test_no_metric_is_named_in_the_core() -> None:
     names = {spec.name for spec in ALL} - facts_of_cells
     assert {"bpd", "nll", "fid", "sampling_latency"} <= names
     files = core_files()
-    assert CORE / "leaderboard" / "build.py" in files
+    assert CORE / "leaderboard" / "build" / "fill.py" in files
     found = {(p.name, text) for p in files for text in texts(p) for n in names if text == n}
     assert found == set()
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowbench.leaderboard import numbers
+from flowbench.leaderboard.board import numbers
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from flowbench.leaderboard.notes import Notes
-from flowbench.leaderboard.printed import costs, placed, published, rank_published
-from flowbench.leaderboard.ranking import Like
-from flowbench.leaderboard.table import Kind, Published
+from flowbench.leaderboard.board.ranking import Like
+from flowbench.leaderboard.board.table import Kind, Published
+from flowbench.leaderboard.build.notes import Notes
+from flowbench.leaderboard.build.printed import costs, placed, published, rank_published
 from flowbench.suite.published import PublishedValue, published_table
 
 

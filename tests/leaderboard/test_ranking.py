@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from flowbench.api.specs import Direction
-from flowbench.leaderboard.ranking import (
+from flowbench.leaderboard.board.ranking import (
     Contender,
     Like,
     Outcome,

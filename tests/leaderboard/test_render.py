@@ -14,9 +14,9 @@ from rich.console import Console
 from flowbench.code_hash import core_sha256
 from flowbench.errors import LeaderboardError
 from flowbench.leaderboard import boards, terminal_table, write_boards
+from flowbench.leaderboard.board.table import Board
 from flowbench.leaderboard.render import csv as csv_render
 from flowbench.leaderboard.render import html, markdown, terminal
-from flowbench.leaderboard.table import Board
 from flowbench.store.attempt_files import attempt_dirs
 from flowbench.store.ingest import ingest
 from tests.store import attempts as make

@@ -16,9 +16,9 @@ import pytest
 from rich.console import Console
 
 from flowbench.leaderboard import suite_boards, write_boards
+from flowbench.leaderboard.board.table import FIELDS, Board, Cell
 from flowbench.leaderboard.render import csv as csv_render
 from flowbench.leaderboard.render import html, latex, markdown, parquet, terminal
-from flowbench.leaderboard.table import FIELDS, Board, Cell
 from flowbench.store.attempt_files import attempt_dirs
 from flowbench.store.checks import record_check
 from flowbench.store.ingest import ingest

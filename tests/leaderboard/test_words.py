@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from flowbench.leaderboard import words
+from flowbench.leaderboard.board import words
 
 
 @pytest.mark.parametrize(

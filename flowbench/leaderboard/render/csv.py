@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowbench.leaderboard.table import FIELDS, Board
+from flowbench.leaderboard.board.table import FIELDS, Board
 
 # What a spreadsheet would take for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")

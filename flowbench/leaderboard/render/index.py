@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from flowbench.leaderboard import words
-from flowbench.leaderboard.ranking import better_than
-from flowbench.leaderboard.table import Board
+from flowbench.leaderboard.board import words
+from flowbench.leaderboard.board.ranking import better_than
+from flowbench.leaderboard.board.table import Board
 
 _INTRO = (
     "Each mirrors a table of a paper, published numbers beside our own, or compares what was "

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import unicodedata
 
-from flowbench.leaderboard import words
+from flowbench.leaderboard.board import words
+from flowbench.leaderboard.board.table import Board
 from flowbench.leaderboard.render.text import fill_in
-from flowbench.leaderboard.table import Board
 
 # What TeX obeys, and what has a name in it.
 _NAMED = {

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from flowbench.leaderboard import words
+from flowbench.leaderboard.board import words
+from flowbench.leaderboard.board.table import Board
 from flowbench.leaderboard.render.index import content
 from flowbench.leaderboard.render.text import fill_in
-from flowbench.leaderboard.table import Board
 
 # All that Markdown or the HTML inside it gives a meaning to.
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$@])")

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from flowbench.errors import LeaderboardError
-from flowbench.leaderboard.table import FIELDS, Board
+from flowbench.leaderboard.board.table import FIELDS, Board
 
 _TYPES = {str: "VARCHAR", float: "DOUBLE", int: "BIGINT", bool: "BOOLEAN"}
 

@@ -9,10 +9,10 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
-from flowbench.leaderboard import words
-from flowbench.leaderboard.ranking import TIE_RULE
-from flowbench.leaderboard.table import Board, Column, Row
-from flowbench.leaderboard.words import printable
+from flowbench.leaderboard.board import words
+from flowbench.leaderboard.board.ranking import TIE_RULE
+from flowbench.leaderboard.board.table import Board, Column, Row
+from flowbench.leaderboard.board.words import printable
 
 _UNBOUNDED = 10_000  # columns of text; for measuring
 

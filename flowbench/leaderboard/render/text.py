@@ -7,8 +7,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from flowbench.leaderboard import words
-from flowbench.leaderboard.ranking import TIE_RULE
+from flowbench.leaderboard.board import words
+from flowbench.leaderboard.board.ranking import TIE_RULE
 
 
 def fill_in(template: str, inert: Callable[[str], str], **content: Any) -> str:

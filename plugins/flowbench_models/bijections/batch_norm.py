@@ -86,7 +86,9 @@ class BatchNorm(Bijection, _BatchNorm):
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if not self.training:
             return self._as_event(self.running_mean, self.running_var, x)
+        # With a gradient: the batch's statistics are a part of the map, and ladj depends on them.
         mean, var = self._batch_moments(x)
+        # Detached: averages over the whole training would keep its whole graph.
         self._update_running(mean.detach(), var.detach())
         return self._as_event(mean, var, x)
 
@@ -96,6 +98,7 @@ class BatchNorm(Bijection, _BatchNorm):
         # A channel that passes whole has no elements; its statistics are 0 and 1, and unused.
         count = (mask.reshape(x.shape[1], -1).sum(dim=1) * x.shape[0]).clamp(min=1.0)
         mean = (x * mask).sum(dim=axes) / count
+        # Twice over the data: a mean of squares less the square of the mean loses digits.
         centred = (x - mean.view(-1, *(1,) * (x.ndim - 2))) * mask
         return mean, centred.square().sum(dim=axes) / count
 
@@ -104,6 +107,7 @@ class BatchNorm(Bijection, _BatchNorm):
         self.num_batches_tracked.add_(1)
         weight = self.momentum
         if weight is None:
+            # A plain mean over all batches so far, as torch's own norms define a momentum of None.
             weight = 1.0 / float(self.num_batches_tracked)
         self.running_mean.lerp_(mean, weight)
         self.running_var.lerp_(var, weight)

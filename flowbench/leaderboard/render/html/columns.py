@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from flowbench.leaderboard.table import Board, Cell, Column
+from flowbench.leaderboard.board.table import Board, Cell, Column
 
 _NARROW = frozenset(".,")  # half as wide as a digit in the fonts of the page
 _NUMBER = re.compile(r"([-\u2212<]?[0-9][0-9,]*(?:\.[0-9]+)?|[-\u2212<]?\.[0-9]+)(.*)", re.DOTALL)

@@ -15,8 +15,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from flowbench.leaderboard import numbers, words
-from flowbench.leaderboard.ranking import TIE_RULE
+from flowbench.leaderboard.board import numbers, words
+from flowbench.leaderboard.board.ranking import TIE_RULE
 from flowbench.leaderboard.render.html.columns import below
 from flowbench.leaderboard.render.html.panel import settings
 

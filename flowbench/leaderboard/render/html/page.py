@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flowbench.leaderboard import figures
+from flowbench.leaderboard.board.table import Board, Cell, Published
+from flowbench.leaderboard.figures import path
 from flowbench.leaderboard.render.html import panel
 from flowbench.leaderboard.render.html.columns import below, style
 from flowbench.leaderboard.render.html.environment import render_page
 from flowbench.leaderboard.render.html.plots import plots
 from flowbench.leaderboard.render.html.rows import STATUSES, cell_views, row_ids, statuses, tally
 from flowbench.leaderboard.render.index import content as content_of_index
-from flowbench.leaderboard.table import Board, Cell, Published
 
 _IN_RAIL = 2  # plots beside the table; the others stand below it
 _FEW = 3  # where more than one row in three is the paper's own, none stands out
@@ -42,7 +42,7 @@ def render(
         "own_stands_out": _FEW * sum(row.own for row in rows) <= len(rows),
         "two_lines": _has_two_lines(board),
         "tally": tally,
-        "shape": figures.path,
+        "shape": path,
         "home": home,
         "downloads": downloads,
         "rail": drawn[:_IN_RAIL],

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from flowbench.leaderboard import figures, words
+from flowbench.leaderboard.board import words
+from flowbench.leaderboard.board.table import Board, Details, Row
+from flowbench.leaderboard.figures import Panel, Series, panels
 from flowbench.leaderboard.render.html.samples import address, limit
-from flowbench.leaderboard.table import Board, Details, Row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,7 @@ class CurvesOfRows:
 
 def draw_curves(board: Board) -> CurvesOfRows:
     """Draws the learning curves of all rows."""
-    found: dict[tuple[str, str], dict[tuple[str, str], figures.Panel]] = {}
+    found: dict[tuple[str, str], dict[tuple[str, str], Panel]] = {}
     for row in board.rows:
         for _, details in all_details(row):
             if details.curves:
@@ -37,17 +38,17 @@ def draw_curves(board: Board) -> CurvesOfRows:
     symbols = ""
     drawings: dict[tuple[str, str], Markup] = {}
     for number, (_, shared) in enumerate(sorted(found.items())):
-        symbol, drawn = figures.panels(list(shared.values()), name=f"frame-{number}")
+        symbol, drawn = panels(list(shared.values()), name=f"frame-{number}")
         symbols += symbol
         drawings |= {key: Markup(svg) for key, svg in zip(shared, drawn, strict=True)}
     # Drawn by us; the XML writer escapes their texts.
     return CurvesOfRows(symbols=Markup(symbols), drawings=drawings)
 
 
-def _panel(board: Board, row: Row, details: Details, unit: str) -> figures.Panel:
-    return figures.Panel(
+def _panel(board: Board, row: Row, details: Details, unit: str) -> Panel:
+    return Panel(
         series=[
-            figures.Series(x=[x for x, _ in curve.points], y=[y for _, y in curve.points])
+            Series(x=[x for x, _ in curve.points], y=[y for _, y in curve.points])
             for curve in details.curves
             if curve.unit == unit
         ],

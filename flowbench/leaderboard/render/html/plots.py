@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowbench.api.specs import Scale
-from flowbench.leaderboard import figures, words
-from flowbench.leaderboard.table import Board, Cell, Column, Row
+from flowbench.leaderboard.board import words
+from flowbench.leaderboard.board.table import Board, Cell, Column, Row
+from flowbench.leaderboard.figures import Kind, Point, Series, Strip, curves, scatter, strips
 
 _SPREAD = 1.2  # a cost that varies less than this is no axis
 _MAX_LABELLED = 8  # curves that can be told apart by labels at their ends
@@ -147,7 +148,7 @@ def _against(
     quality, data = _names(board, place)
     axis = words.printable(cost.name)
     name = re.sub(r"[^a-z]+", "-", axis.split()[0].lower()) + (f"-{number}" if number else "")
-    svg = figures.scatter(
+    svg = scatter(
         points,
         prefix=f"plot-{name}",
         title=f"{quality} against {axis}, {data}",
@@ -163,9 +164,7 @@ def _against(
     return Plot(name=f"{board.slug}-{name}", heading=heading, about=data, marks=kinds, svg=svg)
 
 
-def _points(
-    board: Board, ids: Mapping[str, str], place: int, cost: _Axis
-) -> Iterator[figures.Point]:
+def _points(board: Board, ids: Mapping[str, str], place: int, cost: _Axis) -> Iterator[Point]:
     labels, cells = _labels(board), _cells(board, place)
     for number, group in enumerate(board.groups):
         for row in (row for row in group.rows if row.key in cells):
@@ -174,13 +173,13 @@ def _points(
             shape = number if len(board.groups) > 1 else _ROUND
             label: dict[str, Any] = {"row": ids[row.key], "label": labels[row.key], "lead": row.own}
             if ours and cell.mean is not None:
-                kind: figures.Kind = "unranked" if cell.unlike or cell.struck else "reproduced"
-                yield figures.Point(
+                kind: Kind = "unranked" if cell.unlike or cell.struck else "reproduced"
+                yield Point(
                     **label, x=ours, y=cell.mean, group=shape, half_width=cell.half_width, kind=kind
                 )
             published = _published(cell)
             if theirs and published is not None:
-                yield figures.Point(**label, x=theirs, y=published, group=shape, kind="published")
+                yield Point(**label, x=theirs, y=published, group=shape, kind="published")
 
 
 def _labels(board: Board) -> dict[str, str]:
@@ -213,7 +212,7 @@ def _names(board: Board, place: int) -> tuple[str, str]:
 
 def _groups(board: Board, ids: Mapping[str, str], place: int) -> Plot | None:
     column, alike = board.columns[place], _cells(board, place)
-    strips = []
+    drawn = []
     for number, group in enumerate(board.groups):
         cells = [(ids[row.key], alike[row.key]) for row in group.rows if row.key in alike]
         sound = [(row, c) for row, c in cells if not c.unlike and not c.struck]
@@ -222,13 +221,13 @@ def _groups(board: Board, ids: Mapping[str, str], place: int) -> Plot | None:
         if published or reproduced:
             name = _cut(words.printable(group.name or group.rows[0].name))
             found = {"published": published, "reproduced": reproduced}
-            strips.append(figures.Strip(name=name, group=number, **found))
-    if len(strips) < 2:
+            drawn.append(Strip(name=name, group=number, **found))
+    if len(drawn) < 2:
         return None
     quality, data = _names(board, place)
     title, axis = f"{quality} by group, {data}", _axis(column)
-    svg = figures.strips(strips, prefix="plot-groups", title=title, x_title=axis)
-    marks = {"stroke", *("mark" for strip in strips if strip.reproduced)}
+    svg = strips(drawn, prefix="plot-groups", title=title, x_title=axis)
+    marks = {"stroke", *("mark" for strip in drawn if strip.reproduced)}
     heading = f"{quality} by group"
     return Plot(name=f"{board.slug}-groups", heading=heading, about=data, marks=marks, svg=svg)
 
@@ -243,7 +242,7 @@ def _curves(board: Board) -> Plot | None:
     best = {row.key for row in rows if row.cells[0].best} or {rows[0].key}
     labelled = {row.key for row in rows[:_MAX_LABELLED]}
     series = [
-        figures.Series(
+        Series(
             x=[x for x, _ in row.details.curves[0].points],
             y=[y for _, y in row.details.curves[0].points],
             label=labels[row.key][:12] if row.key in labelled else "",
@@ -252,6 +251,6 @@ def _curves(board: Board) -> Plot | None:
         for row in sorted(rows, key=lambda row: row.key in best)
     ]
     title = f"Learning curves of {words.count(len(rows), 'method')}"
-    svg, name = figures.curves(series, prefix="plot-curves", title=title), f"{board.slug}-curves"
+    svg, name = curves(series, prefix="plot-curves", title=title), f"{board.slug}-curves"
     heading, unit = "Learning curves", units.pop()
     return Plot(name=name, heading=heading, about=unit, marks={"curves"}, svg=svg)

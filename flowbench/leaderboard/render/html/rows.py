@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from flowbench.api.specs import Direction
-from flowbench.leaderboard import words
-from flowbench.leaderboard.ranking import better_than
+from flowbench.leaderboard.board import words
+from flowbench.leaderboard.board.ranking import better_than
+from flowbench.leaderboard.board.table import Board, Cell, Group, Row
 from flowbench.leaderboard.render.html.columns import decimals, numbers_of, split
-from flowbench.leaderboard.table import Board, Cell, Group, Row
 
 _SHORT = {"× out of memory": "× oom", "– unavailable": "– n/a", "× timed out": "× time"}
 _SPOKEN = {"✓": "yes", "×": "no"}

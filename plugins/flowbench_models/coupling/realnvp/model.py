@@ -46,10 +46,12 @@ class RealNVP(MultiScaleModel):
     def __init__(self, config: RealNVPConfig, data: DatasetInfo) -> None:
         super().__init__(config, data)
         if len(data.event_shape) == 1:
+            # A vector has no scales, but is the same flow to the outside.
             self.flow = MultiScale([_vector_flow(config, data.num_dims)], [])
         else:
             scales = [_image_scale(config, data, index) for index in range(config.scales)]
             self.flow = MultiScale(scales, [FactorOut() for _ in range(config.scales - 1)])
+            # Kernels too, or each convolution would lay its weight out anew.
             self.flow.to(memory_format=torch.channels_last)
 
     def latent_shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -92,14 +94,17 @@ class MaskedCoupling(Bijection):
         super().__init__()
         self.law = law
         self.conditioner = conditioner
+        # Follows from the configuration, so weights need not hold it.
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Maps data of shape (B, C, ...) to latent; see `Bijection.forward`."""
         passing = x * self.mask
         parameters = self.conditioner(passing).to(x.dtype)
+        # Of all elements, half of them for nothing: a checkerboard has no contiguous halves.
         transformed, log_derivative = self.law(x, parameters)
         free = 1.0 - self.mask
+        # Masked by a product, which keeps shapes fixed and waits for nothing.
         return passing + free * transformed, sum_event_dims(free * log_derivative)
 
     def inverse(self, z: Tensor) -> Tensor:
@@ -174,6 +179,7 @@ def _image_scale(config: RealNVPConfig, data: DatasetInfo, index: int) -> Biject
     hidden = config.width * 2**index
     layers: list[Bijection] = []
     for turn in range(4 if is_last else 3):
+        # In turns, so that each position is transformed by every second coupling.
         even = turn % 2 == 1
         layers += _checkerboard_coupling(config, (channels, height, width), hidden, even=even)
     if not is_last:
@@ -181,6 +187,7 @@ def _image_scale(config: RealNVPConfig, data: DatasetInfo, index: int) -> Biject
         squeezed = (4 * channels, height // 2, width // 2)
         for turn in range(3):
             layers += _channel_coupling(config, squeezed, 2 * hidden, swap=turn % 2 == 1)
+        # What goes on is then spread over the image like a checkerboard.
         layers.append(Permutation(_diagonal_first(channels)))
     return Composition(layers)
 
@@ -203,6 +210,7 @@ def _channel_coupling(
     channels, height, width = shape
     half = channels // 2
     net = _image_net(config, (half, height, width), 2 * half, hidden)
+    # The norm behind a coupling normalises what the coupling has transformed, as released.
     transformed = torch.arange(channels) < half if swap else torch.arange(channels) >= half
     return [
         HalfCoupling(TanhAffine(initial_gain=1.0), net, swap=swap),
@@ -224,6 +232,7 @@ def _image_net(
 
 
 def _vector_flow(config: RealNVPConfig, num_dims: int) -> Bijection:
+    # Before the first coupling as well: a preprocessing need not standardise.
     layers: list[Bijection] = [_flow_norm(config, num_dims)]
     for turn in range(config.couplings):
         swap = turn % 2 == 1

@@ -1,0 +1,1 @@
+"""What a board is, and the words, numbers and places on it."""

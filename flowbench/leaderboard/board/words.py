@@ -1,0 +1,172 @@
+"""How facts are said in words: statuses, likelihoods, shapes, budgets, hardware."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flowbench.api.specs import Direction
+from flowbench.leaderboard.board.numbers import NO_BREAK
+from flowbench.store.checks import CheckRow
+
+_STATUS = {
+    "timeout": "× timed out",
+    "oom": "× out of memory",
+    "diverged": "× diverged",
+    "crashed": "× crashed",
+    "killed": "× killed",
+    "preempted": "× preempted",
+    "failed": "× failed",
+    "skipped": "– skipped",
+    "unavailable": "– unavailable",
+}
+_UNITS = {"gpuh": "GPU-h", "s": "s"}
+_TIME_LIMIT = re.compile(r"[0-9.e+]+(s|gpuh)")
+
+# Escape sequences, other controls and direction marks could rewrite what stands around them.
+_UNPRINTABLE = re.compile(
+    "\x1b\\[[0-9;?]*[ -/]*[@-~]|[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
+
+
+def printable(text: str) -> str:
+    """Takes out what a terminal would obey or what reorders the text around it; one line."""
+    return _UNPRINTABLE.sub("", text.replace("\n", " "))
+
+
+def status(name: str) -> str:
+    """What stands in place of a value: a mark and a word; nothing for what was not measured."""
+    return _STATUS.get(name, "" if name in ("ok", "none") else f"× {name}")
+
+
+def sign(protocol: Mapping[str, Any], direction: Direction) -> str:
+    """How a value relates to what it estimates.
+
+    Args:
+        protocol: Protocol of the measurement; only likelihoods say what they estimate.
+        direction: Which way is better: the bound of a likelihood can only understate the model.
+
+    Returns:
+        ``=``, ``≤``, ``≥`` or ``≈``; empty for what is simply measured.
+    """
+    if "bound" not in protocol:
+        return ""
+    if protocol["bound"]:
+        return "≥" if direction == "higher" else "≤"
+    is_exact = protocol["noise"] == "none" and protocol["tolerance"] is None
+    return "=" if is_exact else "≈"
+
+
+def likelihood(facts: Mapping[str, Any] | None) -> str:
+    """A stored likelihood in words, e.g. ``"uniform bound, 16 draws"``; empty without one."""
+    if not facts:
+        return ""
+    kind, dequantization = _estimated(facts), str(facts.get("dequantization", "none"))
+    text = f"{dequantization} {kind}" if dequantization != "none" else kind
+    if facts.get("measure") != "discrete":
+        text += f", {facts.get('measure')} density"
+    draws = facts.get("draws", 1)
+    if draws > 1:
+        text += f", {draws}{NO_BREAK}draws"
+    given = facts.get("given", ())
+    return f"{text}, given {' and '.join(given)}" if given else text
+
+
+def _estimated(facts: Mapping[str, Any]) -> str:
+    if facts.get("noise", "none") == "estimates":
+        return "evidence bound" if facts.get("bound") else "stochastic estimate"
+    if facts.get("bound"):
+        return "bound"
+    return "exact" if facts.get("tolerance") is None else "numerical"
+
+
+def shape(event_shape: Sequence[int]) -> str:
+    """The shape of an example, e.g. ``"8×8"`` or ``"2-D"``; empty if it is not known."""
+    if len(event_shape) == 1:
+        return f"{event_shape[0]}-D"
+    return "×".join(str(size) for size in event_shape[-2:]) if len(event_shape) == 3 else ""
+
+
+def budget(text: str) -> str:
+    """The canonical text of a budget as people say it, e.g. ``"60 s or 5,000 steps"``."""
+    parts = []
+    for part in text.split(","):
+        match = re.fullmatch(r"([0-9.e+]+)([a-z]+)", part)
+        if match is None:
+            parts.append(part)
+            continue
+        unit = _UNITS.get(match[2], match[2])
+        parts.append(f"{float(match[1]):,.12g}{NO_BREAK}{unit}")
+    return " or ".join(parts)
+
+
+def is_time_like(text: str) -> bool:
+    """Whether how much training a budget allows depends on the machine."""
+    return any(_TIME_LIMIT.fullmatch(part) for part in text.split(","))
+
+
+def hardware(name: str | None, kind: str | None, devices: int, threads: int | None) -> str | None:
+    """What a job ran on, in as much detail as bears on its speed.
+
+    Args:
+        name: Device model; None if the job never got that far, and then there is nothing to say.
+        kind: ``cpu``, ``cuda`` or ``mps``.
+        devices: How many.
+        threads: Of the CPU.
+    """
+    if name is None:
+        return None
+    machine = f"{devices} × {name}" if devices > 1 else name
+    if kind != "cpu" or threads is None:
+        return machine
+    return f"{machine}, {threads}{NO_BREAK}thread{'' if threads == 1 else 's'}"
+
+
+def better(direction: Direction) -> str:
+    """Which way is better, in words; nothing for what is no contest."""
+    return "" if direction == "none" else f"{direction} is better"
+
+
+def contract(check: CheckRow | None) -> str:
+    """The outcome of a contract check in words, of None that there was none.
+
+    E.g. ``"10 checks passed, 4 skipped"``, ``"failed: inverse, ladj"``.
+    """
+    if check is None:
+        return "not checked here (flowbench check)"
+    outcomes = [str(one.get("status")) for one in check.checks]
+    failed = [str(one["name"]) for one in check.checks if one.get("status") == "failed"]
+    if check.status == "failed" and failed:
+        return f"failed: {', '.join(failed)}"
+    if "passed" not in outcomes:
+        return check.status
+    passed = f"{count(outcomes.count('passed'), 'check')} passed"
+    skipped = outcomes.count("skipped")
+    return f"{passed}, {skipped} skipped" if skipped else passed
+
+
+def count(number: int, noun: str) -> str:
+    """A number of things, e.g. ``"1 run"``, ``"3 runs"``."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def with_unit(name: str, unit: str, joint: str) -> str:
+    """A quantity with its unit, unless its name says it.
+
+    Args:
+        name: The quantity, e.g. ``"NLL"``.
+        unit: Its unit as it is shown, e.g. ``"nats/dim"``.
+        joint: What joins them.
+
+    Returns:
+        E.g. ``"NLL, nats per dim"``; ``"Bits per dim"`` as it is for ``bits/dim``.
+    """
+    spelt = unit.replace("/", " per ")
+    is_told = {"h": "hours"}.get(unit, spelt) in name.lower()
+    return name if not unit or is_told else f"{name}{joint}{spelt}"
+
+
+def lower_first(text: str) -> str:
+    """A text as it stands within a sentence: names in capitals stay as they are."""
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text

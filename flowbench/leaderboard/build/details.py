@@ -1,0 +1,256 @@
+"""Everything behind a row: what its values are, how they came about, and how to get them again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import PurePath
+from statistics import fmean
+from typing import Any
+
+from flowbench.api.protocol import MetricSettings
+from flowbench.leaderboard.board import numbers, words
+from flowbench.leaderboard.board.ranking import half_width
+from flowbench.leaderboard.board.table import Curve, Details, Failure, SampleGrid
+from flowbench.leaderboard.build.evidence import Method, hardware, values
+from flowbench.store.attempt_files import AttemptContents
+from flowbench.store.kept import thinned
+from flowbench.store.records import AttemptRow, MeasurementRow
+
+_HASH_CHARS = 12
+_LOG_CHARS = 4000  # the end of a log that a page can carry for each failure
+_REMEDIES = {
+    "oom": "A smaller preset or batch needs less memory.",
+    "timeout": "A longer --timeout, or fewer evaluation draws, lets it end.",
+    "diverged": "A lower learning rate or stronger clipping; --rerun failed tries again.",
+    "killed": "The machine ended it; --rerun failed tries again.",
+    "preempted": "The same command goes on from its checkpoint.",
+    "crashed": "The log says where; --rerun failed tries again once that is mended.",
+}
+
+
+def details(
+    method: Method,
+    contents: Mapping[str, AttemptContents],
+    metrics: Sequence[str] | None = None,
+) -> Details:
+    """Gathers everything behind the runs of a row.
+
+    Args:
+        method: The row's runs.
+        contents: Attempts in full, by id; those that are not there have no curves and samples.
+        metrics: What the board's suite measures, if it says so.
+    """
+    found = [contents[r.attempt_id] for r in method.records if r.attempt_id in contents]
+    return Details(
+        values=tuple(_values(method)),
+        failures=tuple(_failures(method)),
+        curves=tuple(curve for c in found if (curve := _curve(c)) is not None),
+        ledger=_ledger(method),
+        samples=_samples(found),
+        command=command(method, metrics),
+        facts=tuple(_facts(method)),
+        config=tuple(_config(method)),
+        dataset=method.first.job.dataset,
+    )
+
+
+def _values(method: Method) -> Iterator[tuple[str, str, str]]:
+    """All values of all metrics: name, text, and n or the reason why there is none."""
+    measured: dict[str, list[MeasurementRow]] = defaultdict(list)
+    for record in (r for r in method.records if r.status == "ok"):
+        for name, m in values(record).items():
+            measured[name].append(m)
+    for name, tried in measured.items():
+        had = [m for m in tried if m.value is not None]
+        if had:
+            yield name.replace("_", " "), *_mean(had)
+        else:
+            yield name.replace("_", " "), words.status(tried[0].status), tried[0].reason or ""
+
+
+def _mean(had: Sequence[MeasurementRow]) -> tuple[str, str]:
+    """The mean of values in words, and what it is a mean of."""
+    first, runs = had[0], words.count(len(had), "run")
+    factor, unit = numbers.scale(first.unit)
+    scaled = [m.value / factor for m in had if m.value is not None]
+    open_ = first.decimals is None
+    decimals = numbers.decimals_for(scaled, unit) if open_ else first.decimals or 0
+    half = half_width(scaled)
+    spread = numbers.interval(half, decimals) if half else ""
+    parts = (words.sign(first.protocol, first.direction), numbers.number(fmean(scaled), decimals))
+    text = " ".join(part for part in (*parts, spread) if part)
+    what = f"{first.split} examples" if first.split else "repeats"
+    of = runs if first.n is None else f"{runs}, {first.n:,} {what}"
+    return f"{text}{numbers.NO_BREAK}{unit}" if unit else text, of
+
+
+def _failures(method: Method) -> Iterator[Failure]:
+    for record in (r for r in method.records if r.status != "ok"):
+        log = record.log_tail or ""
+        yield Failure(
+            title=f"Seed {record.job.seed} {words.status(record.status)}",
+            reason=record.reason or "",
+            log_tail=log if len(log) <= _LOG_CHARS else "…" + log[-_LOG_CHARS:],
+            remedy=_REMEDIES.get(record.status, ""),
+        )
+
+
+def _curve(contents: AttemptContents) -> Curve | None:
+    """Validation values of the weights that were measured, against charged seconds.
+
+    Points are thinned before those without a value are left out, as they are where a curve is kept
+    as text.
+    """
+    record = contents.record
+    scores = [(p.charged_s, p.score(record.weights)) for p in thinned(contents.curves)]
+    units = [score[1] for _, score in scores if score is not None]
+    if not units:
+        return None
+    points = ((seconds, score[0]) for seconds, score in scores if score and score[1] == units[0])
+    return Curve(
+        seed=record.job.seed, unit=units[0], points=tuple(points), devices=record.num_devices
+    )
+
+
+def _ledger(method: Method) -> tuple[tuple[str, float], ...]:
+    seconds: Counter[str] = Counter()
+    for record in method.records:
+        seconds.update(record.ledger)
+    parts = [(part, spent) for part, spent in seconds.items() if spent > 0]
+    return tuple(sorted(parts, key=lambda item: (-item[1], item[0])))
+
+
+def _samples(found: list[AttemptContents]) -> SampleGrid | None:
+    drawn = next((c for c in found if c.samples_png is not None), None)
+    if drawn is None or drawn.samples_png is None:
+        return None
+    job = drawn.record.job
+    temperature = job.protocol.get("sample", {}).get("temperature")
+    at = f", temperature {temperature:g}" if isinstance(temperature, int | float) else ""
+    return SampleGrid(caption=f"seed {job.seed}{at}", png=drawn.samples_png)
+
+
+def command(method: Method, metrics: Sequence[str] | None = None) -> str:
+    """The shell command that runs a row again.
+
+    Args:
+        method: The row's runs.
+        metrics: What to measure; None takes what the runs were asked for.
+    """
+    job = method.first.job
+    parts = ["flowbench", "run", "--models", method.name, "--datasets", job.dataset]
+    parts += ["--budget", job.budget, "--seeds", _seeds(method)]
+    for key, value in sorted(job.overrides.items()):
+        parts += ["--set", f"{job.model}.{key}={_setting(value)}"]
+    parts += _protocol_flags(job.protocol)
+    given = _given(method.first.provenance, "--metrics")
+    asked = ",".join(metrics or ()) or (given[-1] if given else "")
+    parts += ["--metrics", asked] if asked else []
+    for file in _given(method.first.provenance, "--plugin-file"):
+        parts += ["--plugin-file", PurePath(file).name]
+    return shlex.join(parts)
+
+
+def _protocol_flags(protocol: Mapping[str, Any]) -> Iterator[str]:
+    """A protocol as the command line takes it; of samples only what is not as usual."""
+    usual = MetricSettings()
+    if "eval_draws" in protocol:
+        yield from ("--eval-draws", str(protocol["eval_draws"]))
+    if protocol.get("num_samples", usual.num_samples) != usual.num_samples:
+        yield from ("--num-samples", str(protocol["num_samples"]))
+    sample = protocol.get("sample", {})
+    wanted = dict(sample.get("options", {}))
+    if sample.get("temperature", usual.sample.temperature) != usual.sample.temperature:
+        wanted = {"temperature": sample["temperature"], **wanted}
+    for key, value in wanted.items():
+        yield from ("--sample", f"{key}={_setting(value)}")
+
+
+def _setting(value: Any) -> str:
+    """A value that the command line reads back: text is quoted where it would read as JSON."""
+    if not isinstance(value, str):
+        return _json(value)
+    try:
+        json.loads(value)
+    except ValueError:
+        return value
+    return _json(value)
+
+
+def _given(provenance: Mapping[str, Any], flag: str) -> list[str]:
+    """What the command line gave for a flag, each time it did."""
+    parts = [str(part) for part in provenance.get("command") or ()]
+    named = [value for name, value in pairwise(parts) if name == flag]
+    return named + [part.partition("=")[2] for part in parts if part.startswith(f"{flag}=")]
+
+
+def _seeds(method: Method) -> str:
+    """Seeds as the command line takes them: ``0-2`` or ``0,3``."""
+    seeds = sorted({r.job.seed for r in method.records})
+    if len(seeds) > 2 and seeds == list(range(seeds[0], seeds[-1] + 1)):
+        return f"{seeds[0]}-{seeds[-1]}"
+    return ",".join(str(seed) for seed in seeds)
+
+
+def _facts(method: Method) -> Iterator[tuple[str, str]]:
+    record = method.first
+    machines = sorted({name for r in method.records if (name := hardware(r))})
+    versions = record.provenance.get("versions")
+    pairs = sorted(versions.items()) if isinstance(versions, Mapping) else ()
+    facts = {
+        "Likelihood": words.likelihood(record.likelihood),
+        "Parameters": _parameters(record),
+        "Weights": _weights(record.weights, record.best_step),
+        "Hardware": "; ".join(machines),
+        "Data": f"{record.job.dataset}, sha256 {record.job.dataset_sha256[:_HASH_CHARS]}",
+        "Code": _code(record),
+        "Versions": ", ".join(f"{name} {version}" for name, version in pairs),
+        "Jobs": ", ".join(r.job.job_id for r in method.records),
+    }
+    return ((name, fact) for name, fact in facts.items() if fact)
+
+
+def _parameters(record: AttemptRow) -> str:
+    """How many there are, and how many training has where these are more."""
+    used, trained = record.num_parameters, record.num_parameters_training
+    more = f" ({trained:,} in training)" if trained not in (None, used) else ""
+    return f"{used:,}{more}" if used else ""
+
+
+def _code(record: AttemptRow) -> str:
+    """The code that ran, and where it can be found."""
+    git = record.provenance.get("git")
+    git = git if isinstance(git, Mapping) else {}
+    commit = str(git.get("commit", ""))[:_HASH_CHARS]
+    changed = ", with changes" if git.get("dirty") else ""
+    sha256 = f"sha256 {record.code_sha256[:_HASH_CHARS]}" if record.code_sha256 else ""
+    return ", ".join(part for part in (sha256, f"commit {commit}{changed}" * bool(commit)) if part)
+
+
+def _weights(weights: str | None, step: int | None) -> str:
+    if weights is None:
+        return ""
+    named = {"ema": "averaged (EMA)", "raw": "as trained"}.get(weights, weights)
+    return named if step is None else f"{named}, of step {step:,}, best on validation"
+
+
+def _config(method: Method) -> Iterator[tuple[str, str, bool]]:
+    job = method.first.job
+    for key, value in _flat(job.config):
+        yield key, _json(value), key in job.overrides
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,216 @@
+"""The one builder: from a frame and its runs to a board, whoever laid the frame out."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from statistics import median
+
+from flowbench.leaderboard.board import numbers, words
+from flowbench.leaderboard.board.ranking import Contender, Place, Ruler, rank
+from flowbench.leaderboard.board.table import Board, Cell, Cost, Row
+from flowbench.leaderboard.build.cells import budget_share, compared, our_cell, percent, text_cell
+from flowbench.leaderboard.build.details import details
+from flowbench.leaderboard.build.evidence import Method, Source, hardware, usual_hardware, values
+from flowbench.leaderboard.build.frame import Frame, FrameCell, FrameRow, common_budget
+from flowbench.leaderboard.build.notes import Notes
+from flowbench.leaderboard.build.printed import placed, rank_published
+
+_MAX_BADGES = 2
+
+Places = dict[tuple[tuple[str, ...], int], Place]
+"""Places by the contest and the row's number in the frame."""
+
+
+def fill(frame: Frame, source: Source) -> Board:
+    """Fills a frame with the values of its runs.
+
+    Args:
+        frame: What belongs where.
+        source: What is needed to compare and to explain the values.
+    """
+    return _Builder(frame, source).board()
+
+
+class _Builder:
+    """What the parts of one board share."""
+
+    def __init__(self, frame: Frame, source: Source) -> None:
+        self._frame, self._source, self._notes = frame, source, Notes()
+        self._usual = usual_hardware(frame.records)
+        self._theirs: Places = {}
+        self._ours: Places = {}
+        self._rank()
+
+    def board(self) -> Board:
+        """The whole board."""
+        asked, empty = self._frame.rows, self._frame.board
+        rows = {n: self._row(n, f"row-{i}") for i, n in enumerate(self._order(), start=1)}
+
+        def of_group(name: str) -> tuple[Row, ...]:
+            return tuple(row for n, row in rows.items() if asked[n].group == name)
+
+        return replace(
+            empty,
+            description=empty.description + self._why_empty(),
+            facts=tuple(self._facts(list(rows.values()))),
+            groups=tuple(replace(group, rows=of_group(group.name)) for group in empty.groups),
+            notes=self._notes.letters(),
+            budget=common_budget(self._frame.records),
+        )
+
+    def _why_empty(self) -> str:
+        """What became of the runs of a board where none ended well."""
+        counts = Counter(record.status for record in self._frame.records)
+        if not counts or "ok" in counts:
+            return ""
+        came_to = ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
+        return f" No run ended well, so there are no values: {came_to}."
+
+    def _order(self) -> list[int]:
+        """The rows in order: the best first, or as they are."""
+        rows, is_higher = self._frame.rows, self._frame.board.columns[0].direction == "higher"
+
+        def order(number: int) -> tuple[bool, float, str]:
+            place = self._ours.get((rows[number].cells[0].contest, number))
+            mean = place.mean if place else None
+            value = math.inf if mean is None else -mean if is_higher else mean
+            return (mean is None, value, rows[number].row.name)
+
+        as_they_are = list(range(len(rows)))
+        return sorted(as_they_are, key=order) if self._frame.best_first else as_they_are
+
+    def _rank(self) -> None:
+        """Ranks published values and ours, each apart: who fails the contract has no place."""
+        contests: dict[tuple[str, ...], dict[int, FrameCell]] = defaultdict(dict)
+        for number, row in enumerate(self._frame.rows):
+            for cell in row.cells:
+                contests[cell.contest][number] = cell
+        for contest, cells in contests.items():
+            direction = next(iter(cells.values())).direction
+            printed = {str(n): (c.published, c.theirs) for n, c in cells.items() if c.published}
+            contenders: dict[bool, list[Contender]] = {True: [], False: []}
+            for number, cell in cells.items():
+                if cell.method and cell.ours and not cell.is_text:
+                    one = cell.method.contender(str(number), cell.ours.name)
+                    contenders[self._source.fails_contract(cell.method)].append(one)
+            ruled = self._ruler(cells.values())
+            ours = rank(contenders[False], direction, *ruled) + rank(contenders[True], "none")
+            for places, found in (
+                (self._theirs, rank_published(printed, direction)),
+                (self._ours, ours),
+            ):
+                places.update({(contest, int(place.row)): place for place in found})
+
+    @staticmethod
+    def _ruler(cells: Iterable[FrameCell]) -> tuple[Ruler, str]:
+        """How the values of a contest are held against each other, and their unit."""
+        found = (c.method.measured(c.ours.name) for c in cells if c.method and c.ours)
+        first = next((m for m in found if m is not None), None)
+        if first is None:
+            return "linear", ""
+        return "exact" if first.role == "count" else first.scale or "linear", first.unit
+
+    # --- rows and cells ---
+
+    def _row(self, number: int, key: str) -> Row:
+        asked, source = self._frame.rows[number], self._source
+        methods, contents = asked.methods, self._source.contents
+        badges = dict.fromkeys(b for method in methods.values() for b in source.badges(method))
+        row = replace(
+            asked.row,
+            key=key,
+            sub="; ".join(self._about(asked)),
+            badges=tuple(badges)[:_MAX_BADGES],
+            cells=tuple(self._cells(number, asked)),
+            model=next((cell.model for cell in asked.cells if cell.model), ""),
+        )
+        if not methods:
+            return row
+        shown = [(d, details(m, contents, self._frame.metrics)) for d, m in methods.items()]
+        first = next(iter(methods.values()))
+        return replace(
+            row,
+            details=shown[0][1],
+            others=tuple(shown[1:]),
+            contract=source.contract_of(first),
+            num_parameters=first.first.num_parameters,
+            costs=tuple(_costs(first)),
+        )
+
+    def _about(self, asked: FrameRow) -> Iterator[str]:
+        """What sets a row apart, its likelihood, and hardware that most others did not have."""
+        parts = [asked.row.sub]
+        for method in list(asked.methods.values())[:1]:
+            machine = hardware(method.first)
+            parts.append(words.likelihood(method.first.likelihood))
+            parts.append(machine if machine and machine != self._usual else "")
+        return (part for part in parts if part)
+
+    def _cells(self, number: int, row: FrameRow) -> Iterator[Cell]:
+        told: set[str] = set()  # runs that failed as a whole say so once
+        for asked, column in zip(row.cells, self._frame.board.columns, strict=True):
+            printed = asked.published
+            place = self._theirs.get((asked.contest, number))
+            if printed is not None and place is not None:
+                printed = placed(printed, place, asked.direction, self._notes)
+            yield replace(
+                compared(self._our_cell(number, asked, told), printed, asked),
+                dataset="" if column.dataset else asked.dataset,
+                metric="" if column.metric == asked.metric else asked.metric,
+                model=asked.model,
+            )
+
+    def _our_cell(self, number: int, asked: FrameCell, told: set[str]) -> Cell:
+        method, notes = asked.method, self._notes
+        if method is None or asked.ours is None:
+            return Cell()
+        if asked.is_text:
+            return text_cell(method)
+        place, struck = self._ours[asked.contest, number], self._source.fails_contract(method)
+        cell = our_cell(asked, place, notes, first=method.key not in told, struck=struck)
+        if cell.value or cell.words:
+            told.add(method.key)
+        return cell
+
+    # --- counts ---
+
+    def _facts(self, rows: Sequence[Row]) -> Iterator[str]:
+        frame, records = self._frame, self._frame.records
+        cells = [cell for row in rows for cell in row.cells]
+        published = sum(cell.published is not None for cell in cells)
+        if published:
+            done = sum(any(cell.value for cell in row.cells) for row in rows)
+            yield words.count(published, "published value")
+            yield f"{sum(bool(cell.value) for cell in cells)} reproduced"
+            yield f"{done} of {words.count(len(rows), 'row')} with a value of ours"
+        else:
+            yield words.count(len(rows), frame.noun)
+            yield words.count(len(records), "run")
+        failed = sum(r.status not in ("ok", "skipped") for r in records)
+        if failed:
+            yield f"{failed} failed"
+        if frame.chosen and frame.chosen.waiting:
+            yield f"{words.count(frame.chosen.waiting, 'model')} not run yet"
+        shares = [share for cell in cells if cell.budget_share and (share := budget_share(cell))]
+        if shares:
+            yield f"median budget share {percent(median(shares))}"
+        if frame.chosen and frame.chosen.left_out:
+            left_out = words.count(frame.chosen.left_out, "run")
+            yield f"{left_out} of other budgets or hardware not shown"
+
+
+def _costs(method: Method) -> Iterator[Cost]:
+    """What using a row's model costs, where lower is better: of the first run that has it."""
+    found = {
+        name: m
+        for record in reversed(method.records)
+        for name, m in values(record).items()
+        if m.value is not None and (m.role, m.direction) == ("cost", "lower")
+    }
+    for name, m in found.items():
+        factor, unit = numbers.scale(m.unit)
+        axis = words.lower_first(words.with_unit(m.short or name, unit, " in "))
+        yield Cost(metric=name, axis=axis, scale=m.scale or "linear", value=m.value / factor)  # type: ignore[operator]

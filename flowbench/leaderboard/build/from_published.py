@@ -1,0 +1,215 @@
+"""Lays out a paper's table: rows, groups and columns as printed, with room for our values."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+from flowbench.errors import SuiteError, did_you_mean
+from flowbench.leaderboard.board import words
+from flowbench.leaderboard.board.ranking import Like
+from flowbench.leaderboard.board.table import Board, Column, Group, Origin, Published, Row
+from flowbench.leaderboard.build import frame
+from flowbench.leaderboard.build.citations import citation, short_name
+from flowbench.leaderboard.build.evidence import Source
+from flowbench.leaderboard.build.frame import Frame, FrameCell, FrameRow
+from flowbench.leaderboard.build.printed import costs, published
+from flowbench.leaderboard.build.standing import choose
+from flowbench.suite.published import (
+    PublishedColumn,
+    PublishedRow,
+    PublishedTable,
+    PublishedValue,
+    published_table,
+    published_tables,
+)
+from flowbench.suite.schema import BoardLayout, OurValue, Suite, Unlike
+
+_SIZE = re.compile(r"(?P<label>.+) (?P<size>[0-9]+x[0-9]+)")
+_LIST_COLUMN = Column(
+    key="value", label="Value", dataset="", metric="", unit="", direction="none", decimals=2
+)
+
+
+def frame_of_published(suite: Suite, source: Source) -> Frame:
+    """The frame of a suite that mirrors a published table; a listing has one row a value.
+
+    Raises:
+        SuiteError: The suite's board names a row or column that the table does not have.
+    """
+    layout = suite.board or BoardLayout()
+    table = published_table(layout.published)
+    _check(table, layout)
+    columns = tuple(_column(table, column) for column in table.columns) or (_LIST_COLUMN,)
+    rows = _Rows(table, layout).all()
+    chosen = choose(suite, source, [(c.dataset, c.model) for r in rows for c in r.cells if c.model])
+
+    def filled(cell: FrameCell) -> FrameCell:
+        return replace(cell, method=chosen.methods.get((cell.dataset, cell.model)))
+
+    number = "Running text" if table.number == "text" else _capital(table.number)
+    caption = f"{number} of {short_name(table.paper)}: {table.caption}"
+    ours = frame.how_ours_were_made("Ours were", chosen.records)
+    board = Board(
+        slug=suite.name,
+        suite=suite.name,
+        title=suite.title or suite.name,
+        description=f"{caption} Published values stand as printed. {ours}",
+        columns=columns,
+        groups=tuple(
+            Group(name=name, printed=table.groups_printed and bool(name)) for name in table.groups
+        ),
+        row_header=table.row_header,
+        group_header=table.group_header if table.group_as_column else "",
+        shared_unit=frame.shared_unit(columns),
+        layout=table.layout,
+        source=Origin(
+            paper=table.paper.short or table.paper.title,
+            number=_capital(table.number),
+            provenance=f"Published values: {table.paper.source}.",
+            caveats=layout.caveats,
+            citation=citation(table.paper.bib),
+        ),
+    )
+    rows = [replace(row, cells=tuple(map(filled, row.cells))) for row in rows]
+    return Frame(board=board, rows=rows, metrics=suite.metrics, chosen=chosen)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _check(table: PublishedTable, layout: BoardLayout) -> None:
+    labels = {row.label for row in table.rows}
+    keys = {column.key for column in table.columns} or {value.metric for value in table.values}
+    named = set(layout.rows) | {label for unlike in layout.unlike for label in unlike.rows}
+    for unknown in sorted(named - labels):
+        raise SuiteError(
+            f"the board of {table.id!r} names a row {unknown!r}; "
+            f"{did_you_mean(unknown, labels)}rows are those of the published table"
+        )
+    for unknown in sorted({key for unlike in layout.unlike for key in unlike.columns} - keys):
+        raise SuiteError(
+            f"the board of {table.id!r} names a column {unknown!r}; expected one of "
+            f"{', '.join(sorted(keys))}"
+        )
+
+
+def _column(table: PublishedTable, column: PublishedColumn) -> Column:
+    match = _SIZE.fullmatch(column.header)
+    metric = table.metric(column.metric)
+    axis = words.with_unit(metric.short, metric.unit, ", ")
+    return Column(
+        key=column.key,
+        label=match["label"] if match else column.header,
+        detail=match["size"].replace("x", "×") if match else "",
+        dataset=column.dataset,
+        metric=column.metric,
+        title=metric.label,
+        axis=words.lower_first(axis) if metric.short else "",
+        unit=metric.unit,
+        direction=column.better,
+        role=metric.role,
+        scale=metric.scale,
+        decimals=column.decimals,
+        kind=column.type,
+    )
+
+
+class _Rows:
+    """Lays out the rows of a table."""
+
+    def __init__(self, table: PublishedTable, layout: BoardLayout) -> None:
+        self._table, self._layout = table, layout
+        # What the paper says its trainings cost, in whichever of its tables.
+        tables = [t for t in published_tables().values() if t.paper.id == table.paper.id]
+        self._hours = {key: h for other in tables for key, h in costs(other).items()}
+
+    def all(self) -> list[FrameRow]:
+        """All rows: one a value of a listing."""
+        if self._table.layout == "list":
+            return [self._listed(value) for value in self._table.values]
+        return [self._row(row) for row in self._table.rows]
+
+    def _row(self, row: PublishedRow) -> FrameRow:
+        cells = tuple(self._cell(row, column) for column in self._table.columns)
+        count = self._parameters(row)
+        return FrameRow(row=_row(row, published_parameters=count), group=row.group, cells=cells)
+
+    def _listed(self, value: PublishedValue) -> FrameRow:
+        row = next(row for row in self._table.rows if row.order == value.row_order)
+        about = [value.metric.replace("_", " "), value.variant, value.dataset, value.split]
+        cell = FrameCell.of(
+            _LIST_COLUMN,
+            contest=tuple(value.model_dump().items()),
+            decimals=len(value.value.partition(".")[2]),
+            published=self._published(value),
+            **self._about(value.metric, value.metric, row.label, value.dataset),
+        )
+        shown = _row(row, sub=", ".join(part for part in about if part), mark="")
+        return FrameRow(row=shown, group=row.group, cells=(cell,))
+
+    def _cell(self, row: PublishedRow, column: PublishedColumn) -> FrameCell:
+        value = self._table.cell(row, column)
+        dataset = row.dataset if self._table.dataset_from_row else column.dataset
+        metric = row.metric or column.metric
+        return FrameCell.of(
+            _column(self._table, column),
+            contest=(column.key, dataset, metric),
+            direction=row.better or column.better,
+            is_text=column.type == "text",
+            published=None if value is None else self._published(value, row, column),
+            theirs=Like.of(**{u.fact: _theirs(u, row.label) for u in self._unlike(column.key)}),
+            **self._about(metric, column.key, row.label, dataset),
+        )
+
+    def _about(self, metric: str, key: str, label: str, dataset: str) -> dict[str, Any]:
+        """What of ours belongs into a cell, and what sets it apart from the printed value."""
+        name = self._table.metric(metric).ours
+        ours = self._layout.values.get(metric) or (OurValue(name=name) if name else None)
+        pairs = ((u.fact, _ours(u), _theirs(u, label)) for u in self._unlike(key))
+        return {
+            "dataset": dataset,
+            "metric": metric,
+            "role": self._table.metric(metric).role,
+            "ours": ours,
+            "model": self._layout.rows.get(label, {}).get(dataset, "") if ours else "",
+            "apart": tuple(pair for pair in pairs if pair[1] != pair[2]),
+        }
+
+    def _published(
+        self,
+        value: PublishedValue,
+        row: PublishedRow | None = None,
+        column: PublishedColumn | None = None,
+    ) -> Published:
+        hours = self._hours.get((value.model_plugin, value.variant, value.dataset))
+        if row is None or column is None:
+            return published(value, device_hours=hours)
+        spread, kind = self._table.spread(row, column), column.type
+        return published(value, kind=kind, suffix=column.suffix, spread=spread, device_hours=hours)
+
+    def _parameters(self, row: PublishedRow) -> float | None:
+        for value in self._table.values:
+            metric = self._table.metric(value.metric)
+            of_row = value.row_order == row.order and row.dataset in ("", value.dataset)
+            if of_row and metric.states == "parameters" and value.value:
+                return float(value.value) * metric.per
+        return None
+
+    def _unlike(self, key: str) -> list[Unlike]:
+        return [unlike for unlike in self._layout.unlike if key in unlike.columns]
+
+
+def _row(row: PublishedRow, **fields: Any) -> Row:
+    of_row = {"name": row.label, "mark": row.mark, "own": row.own, "citation": citation(row.bib)}
+    return Row(**{**of_row, **fields})
+
+
+def _ours(unlike: Unlike) -> str:
+    return unlike.here if unlike.ours == "here" else unlike.there
+
+
+def _theirs(unlike: Unlike, label: str) -> str:
+    return unlike.here if label in unlike.rows else unlike.there

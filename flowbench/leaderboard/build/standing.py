@@ -1,0 +1,120 @@
+"""Which runs stand behind a suite's board."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from flowbench.leaderboard.build.evidence import Method, Source, device_hours, methods
+from flowbench.store.records import AttemptRow
+from flowbench.suite.schema import Suite
+
+Pair = tuple[str, str]
+"""A data set and what runs on it, ``name`` or ``name:preset``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """The runs that a board shows.
+
+    Attributes:
+        methods: The runs, by data set and model.
+        left_out: How many other results there are.
+        waiting: How many models have none yet, counted for each data set.
+    """
+
+    methods: Mapping[Pair, Method]
+    left_out: int
+    waiting: int
+
+    @property
+    def records(self) -> list[AttemptRow]:
+        """All of them."""
+        return [record for method in self.methods.values() for record in method.records]
+
+
+def matching(suite: Suite, source: Source, pair: Pair) -> list[AttemptRow]:
+    """The runs of a model on a data set, as the suite configures it.
+
+    Args:
+        suite: The suite.
+        source: All records.
+        pair: The data set and what runs on it; a model without a preset stands for all of its.
+
+    Returns:
+        Records of every seed, budget and protocol.
+    """
+    dataset, choice = pair
+    model, _, preset = choice.partition(":")
+    prefix = f"{model}."
+    wanted = {
+        key.removeprefix(prefix): value
+        for key, value in suite.overrides.items()
+        if key.startswith(prefix)
+    }
+    return [
+        record
+        for record in source.by_model.get((dataset, model), ())
+        if record.job.overrides == wanted and (not preset or record.job.preset == preset)
+    ]
+
+
+def chosen_runs(suite: Suite, source: Source) -> list[AttemptRow]:
+    """The runs that a suite's board shows.
+
+    Of a suite that does not say how its board looks, these are all of the budget to show.
+    """
+    if suite.board is not None:
+        return choose(suite, source, suite_pairs(suite)).records
+    found = {pair: matching(suite, source, pair) for pair in suite_pairs(suite)}
+    budgets = _budgets(found)
+    records = {r.attempt_id: r for rows in found.values() for r in rows}
+    return [r for r in records.values() if r.job.budget == budgets[0]]
+
+
+def suite_pairs(suite: Suite) -> list[Pair]:
+    """All that a suite runs, seeds apart."""
+    return [(name, model) for name in suite.datasets for model in suite.models_on(name)]
+
+
+def choose(suite: Suite, source: Source, pairs: Iterable[Pair]) -> Chosen:
+    """Chooses the runs that a board shows.
+
+    A board shows one budget where it can: of several the one that most of its pairs have, then the
+    one that cost most. A pair that has no result at it shows another, and is not ranked with the
+    rest. Of runs at one budget that differ in more than the seed (hardware, evaluation), those with
+    most seeds are shown, then the newest.
+
+    Args:
+        suite: The suite.
+        source: All records.
+        pairs: What the board has room for.
+    """
+    found = {pair: matching(suite, source, pair) for pair in dict.fromkeys(pairs)}
+    order = _budgets(found)
+    chosen: dict[Pair, Method] = {}
+    left_out = 0
+    for pair, records in found.items():
+        if not records:
+            continue
+        first = min({r.job.budget for r in records}, key=order.index)
+        rows = methods([r for r in records if r.job.budget == first], source.log_prob)
+        chosen[pair] = max(rows, key=_weight)
+        left_out += len(records) - len(chosen[pair].records)
+    return Chosen(methods=chosen, left_out=left_out, waiting=len(found) - len(chosen))
+
+
+def _budgets(found: Mapping[Pair, Sequence[AttemptRow]]) -> list[str]:
+    """All budgets, the one to show first."""
+    covered = Counter(
+        budget for records in found.values() for budget in {r.job.budget for r in records}
+    )
+    every = [record for records in found.values() for record in records]
+    cost = {b: device_hours([r for r in every if r.job.budget == b]) or 0.0 for b in covered}
+    return sorted(covered, key=lambda budget: (-covered[budget], -cost[budget], budget))
+
+
+def _weight(method: Method) -> tuple[int, str, str]:
+    ended_well = [r for r in method.records if r.status == "ok"]
+    return (len(ended_well), max(r.started for r in method.records), method.key)
