@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Complete = Callable[[typer.Context, str], list[str]]
 
+MARKS = ("stale", "contended", "refuted")
+"""Marks of a result beside its status; of an attempt as it is listed, keys that tell of them."""
+
 
 def models(ctx: typer.Context, incomplete: str) -> list[str]:
     """Names of models."""
@@ -70,7 +73,7 @@ def statuses(ctx: typer.Context, incomplete: str) -> list[str]:
     """How attempts end, and marks of their results."""
     from flowbench.store.records import AttemptStatus
 
-    return _beginning((*get_args(AttemptStatus), "stale", "contended"), incomplete)
+    return _beginning((*get_args(AttemptStatus), *MARKS), incomplete)
 
 
 def one_of(*values: str) -> Complete:

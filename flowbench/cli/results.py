@@ -38,7 +38,8 @@ def list_(
     status: Annotated[
         str | None,
         typer.Option(
-            help="Only this status or mark: ok, crashed, stale, contended \\[default: all].",
+            help=f"Only this status or mark: ok, crashed, {', '.join(complete.MARKS)} "
+            "\\[default: all].",
             autocompletion=complete.statuses,
         ),
     ] = None,
@@ -84,7 +85,7 @@ def list_(
 
 def _states(attempt: Mapping[str, Any]) -> list[str]:
     """The status of an attempt and the marks that it carries."""
-    return [attempt["status"], *(mark for mark in ("stale", "contended") if attempt[mark])]
+    return [attempt["status"], *(mark for mark in complete.MARKS if attempt[mark])]
 
 
 def _called(attempt: dict[str, Any], flag: str) -> list[str]:
