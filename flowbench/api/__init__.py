@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         ContextInput,
         DatasetInfo,
         DatasetSpec,
+        Limits,
         MetricSpec,
         MetricValue,
         ModelSpec,
@@ -85,8 +86,8 @@ _HOMES = {
     ),
     "flowbench.api.progress": "report_progress",
     "flowbench.api.specs": (
-        "ClosedForm ContextInput DatasetInfo DatasetSpec MetricSpec MetricValue ModelSpec "
-        "Paper RemoteFile"
+        "ClosedForm ContextInput DatasetInfo DatasetSpec Limits MetricSpec MetricValue "
+        "ModelSpec Paper RemoteFile"
     ),
     "flowbench.api.units": "bits_per_dim nats_from_bits_per_dim",
     "flowbench.errors": "ConfigError DataError DataMissingError NotInvertibleError ShapeError",
@@ -117,6 +118,7 @@ __all__ = [
     "Latents",
     "Likelihood",
     "LikelihoodResult",
+    "Limits",
     "Logit",
     "Manifold",
     "Mass",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from flowbench import paths
+from flowbench.cli import complete
 from flowbench.cli.columns import print_columns
 from flowbench.cli.options import DataDir, NoPlugins, PluginFiles, Results, selected_plugins
 
@@ -28,31 +29,56 @@ PLAIN_WIDTH = 160  # of a table in a file, where nothing says how wide a line ma
 
 def run(
     suite: Annotated[
-        str | None, typer.Argument(help="Suite name or TOML file; flags override it.")
+        str | None,
+        typer.Argument(
+            help="Suite name or TOML file; flags override it \\[default: one made from flags].",
+            autocompletion=complete.suites,
+        ),
     ] = None,
     models: Annotated[
-        str | None, typer.Option(help="Models, separated by commas: glow,realnvp:small.")
+        str | None,
+        typer.Option(
+            help="Models, separated by commas: glow,realnvp:tiny \\[default: the suite's].",
+            autocompletion=complete.listed(complete.models),
+        ),
     ] = None,
-    datasets: Annotated[str | None, typer.Option(help="Datasets \\[default: digits].")] = None,
+    datasets: Annotated[
+        str | None,
+        typer.Option(
+            help="Datasets \\[default: the suite's, or digits].",
+            autocompletion=complete.listed(complete.datasets),
+        ),
+    ] = None,
     metrics: Annotated[
         str | None,
-        typer.Option(help="Metrics \\[default: all that apply, except costly ones such as fid]."),
+        typer.Option(
+            help="Metrics \\[default: all that apply, except costly ones such as fid].",
+            autocompletion=complete.listed(complete.metrics),
+        ),
     ] = None,
     budget: Annotated[
         str | None,
-        typer.Option(help="Training budget of each job: 60s, 2gpuh, 5000steps or 60s,5000steps."),
+        typer.Option(
+            help="Training budget of each job: 2gpuh, 5000steps or the first of 60s,5000steps "
+            "\\[default: the suite's, or 60s]."
+        ),
     ] = None,
-    seeds: Annotated[str | None, typer.Option(help="Seeds: 0, 0-2 or 0,3,7.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Seeds: 0-2 or 0,3,7 \\[default: the suite's, or 0].")
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="Override a value: glow.width=64; can be repeated."),
     ] = None,
     eval_draws: Annotated[
-        int | None, typer.Option(help="Noise draws per test example \\[default: 16].")
+        int | None,
+        typer.Option(help="Noise draws per test example \\[default: the suite's, or 16]."),
     ] = None,
     num_samples: Annotated[
         int | None,
-        typer.Option(help="Samples drawn for metrics that look at samples \\[default: 256]."),
+        typer.Option(
+            help="Samples drawn for metrics that look at samples \\[default: the suite's, or 256]."
+        ),
     ] = None,
     sample: Annotated[
         list[str] | None,
@@ -66,14 +92,24 @@ def run(
             help="Weights for fid and the like: a folder or a file \\[default: FLOWBENCH_WEIGHTS]."
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Annotated[
+        str,
+        typer.Option(
+            help="auto, cpu, cuda or mps.",
+            autocompletion=complete.one_of("auto", "cpu", "cuda", "mps"),
+        ),
+    ] = "auto",
     jobs: Annotated[
         int | None,
         typer.Option(help="Jobs to run at a time \\[default: one per GPU, two on a CPU].", min=1),
     ] = None,
     executor: Annotated[str, typer.Option(help="Where jobs run.")] = "local",
     rerun: Annotated[
-        str | None, typer.Option(help="Rerun jobs that have a result: failed, stale or all.")
+        str | None,
+        typer.Option(
+            help="Run again what failed, what is stale, or all \\[default: only what is not done].",
+            autocompletion=complete.one_of("failed", "stale", "all"),
+        ),
     ] = None,
     timeout: Annotated[
         str, typer.Option(help="How long an attempt may take outside its budget.")
@@ -82,7 +118,7 @@ def run(
         bool, typer.Option("--dry-run", help="Show the jobs and stop there.")
     ] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print the final table and what failed alone.")
+        bool, typer.Option("--quiet", "-q", help="Print only the final table and what failed.")
     ] = False,
     verbose: Annotated[
         bool,

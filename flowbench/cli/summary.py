@@ -93,7 +93,7 @@ def succeeded(decided: Decided, records: Mapping[str, AttemptRow]) -> bool:
 
 
 def failures(decided: Decided, records: Mapping[str, AttemptRow]) -> Iterator[str]:
-    """Each job without a good result, and why; and how many results are stale or contended."""
+    """Each job without a good result, and why; and what there is against the good ones."""
     for job, decision in decided:
         record = records.get(job.row.job_id)
         if record is None:
@@ -101,6 +101,8 @@ def failures(decided: Decided, records: Mapping[str, AttemptRow]) -> Iterator[st
         elif record.status not in ("ok", "skipped"):
             hint = f"(flowbench results logs {job.row.job_id})"
             yield f"{record.status}: {job.label}: {record.reason} {hint}"
+        elif record.refuted:
+            yield f"refuted: {job.label}: {record.refuted}"
     stale = sum(decision.stale for _, decision in decided)
     if stale:
         yield f"{stale} stale: made by another version of flowbench (--rerun stale)"

@@ -72,6 +72,7 @@ class EvaluatedModel:
         self.weights: Literal["raw", "ema"] | None = weights
         self.device_name, self.device_kind = cost.device_name, cost.device_kind
         self.num_devices = cost.num_devices
+        # A copy: metrics of other plugins are handed this very object.
         self.ledger: Mapping[str, float] = dict(cost.ledger)
         self.charged_s = cost.charged_s
         self.peak_memory_bytes, self.peak_memory_source = cost.peak_memory
@@ -124,6 +125,7 @@ class EvaluatedModel:
             ContractError: The model has no likelihood, or none given that.
         """
         given = None if context is None else tuple(sorted(context))
+        # In any order: a context is a mapping, and has none.
         known = {tuple(sorted(names)) for names in self.config.also_given(self.data)}
         if given is not None and given not in known:
             raise self._no_likelihood_given(given)
@@ -148,6 +150,7 @@ class EvaluatedModel:
         protocol = self._harness.settings
         num = protocol.num_samples if num is None else num
         settings = protocol.sample if settings is None else settings
+        # As text, since settings hold a mapping and cannot be hashed.
         key = f"{num} {settings.model_dump_json()}"
         if key not in self._samples:
             self._samples[key] = draw_samples(self.model, self._harness, num, settings)

@@ -89,6 +89,7 @@ def measurement_row(spec: MetricSpec, value: MetricValue, code: str | None) -> M
     shown = spec.presentation(value.name, value.unit)
     fields = vars(value).copy()
     fields["n"] = fields.pop("num_examples")
+    fields["refutes"] = spec.refutation(value)
     try:
         return MeasurementRow(metric=spec.name, code=code, **fields, **shown)
     except ValidationError as exc:  # a protocol that states no likelihood under that name

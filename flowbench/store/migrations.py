@@ -154,6 +154,11 @@ LEFT JOIN measurements m USING (attempt_id)
 ORDER BY j.dataset, j.model, a.preset, j.seed, a.attempt_id, m.position;
 """
 
+M010_REFUTES = f"""
+ALTER TABLE measurements ADD COLUMN refutes VARCHAR;
+{M009_SHOWN.replace("m.decimals", "m.decimals, m.refutes")}
+"""
+
 STEPS = (
     M001_ATTEMPTS,
     M002_CHECKS,
@@ -164,6 +169,7 @@ STEPS = (
     M007_LOAD,
     M008_TRAINING_PARAMETERS,
     M009_SHOWN,
+    M010_REFUTES,
 )
 SCHEMA_VERSION = len(STEPS)
 TABLES_BY_ATTEMPT = ("attempts", "measurements", "curves", "samples", "likelihoods")

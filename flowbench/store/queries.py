@@ -133,6 +133,7 @@ def summary(record: AttemptRow, core: str) -> dict[str, Any]:
         "reason": record.reason,
         "stale": record.core_code != core,
         "contended": record.contended,
+        "refuted": record.refuted,
         "device": record.device_name,
         "budget": job.budget,
         "steps": record.steps,

@@ -87,6 +87,7 @@ class MeasurementRow(Frozen):
         scale: How an axis shows it.
         decimals: Decimals of a column; None also for three significant digits.
         code: Hash of the metric's own code; None in records made before it was kept.
+        refutes: Why the value refutes its row, in words: see `Limits`. None if it does not.
     """
 
     metric: str
@@ -106,6 +107,7 @@ class MeasurementRow(Frozen):
     scale: Scale | None = None
     decimals: Int32 | None = None
     code: str | None = None
+    refutes: str | None = None
 
 
 class CurvePoint(Frozen):
@@ -176,9 +178,9 @@ class AttemptRow(Frozen):
             before they were counted.
         weights: The weights that were measured: ``raw`` or ``ema``, the better on validation.
         best_step: The step they were taken at.
-        looks: How validation was looked at while it trained: the last time in ``examples`` of how
-            many (``of``), the number of looks ``num``, their ``seconds``, and whether averaged weights were scored
-            alone. None where it is not known.
+        looks: How validation was looked at while it trained: at last in ``examples`` of how many
+            (``of``), the number of looks ``num``, their ``seconds``, and whether averaged weights
+            were scored alone. None where it is not known.
         data: Facts of the data: ``modality``, ``event_shape``, ``levels`` and the sizes of the
             splits, by their names in `DatasetInfo`; ``without_spread`` names dims that were
             centred and left unscaled.
@@ -235,6 +237,11 @@ class AttemptRow(Frozen):
             self.run_delay_s is not None and self.run_delay_s > CONTENDED_SHARE * self.charged_s
         )
         return waited and Budget.parse(self.job.budget).time_like
+
+    @property
+    def refuted(self) -> str | None:
+        """Why its values are not to be believed, by all witnesses that speak against it."""
+        return "; ".join(m.refutes for m in self.measurements if m.refutes) or None
 
     def values_by_name(self) -> dict[str, MeasurementRow]:
         """The measured values by name.

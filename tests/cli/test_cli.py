@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
-from flowbench.cli.app import main
+from flowbench.cli.app import app, main
 from tests.cli.command import Command
 
 FAKES = str(Path(__file__).parent.parent / "fakes.py")
@@ -320,3 +323,29 @@ def test_quiet_still_says_what_failed(flowbench: Command) -> None:
     assert err.startswith("crashed: fake-crash:images on fake-images, seed 0: ValueError: ")
     assert "(flowbench results logs fake-crash-fake-images-s0-" in err
     assert err.count("\n") == 1
+
+
+def test_every_option_with_a_value_and_every_argument_says_its_default() -> None:
+    silent = [
+        f"{' '.join(path)} {param.name}"
+        for path, command in _commands(typer.main.get_command(app), ())
+        for param in command.params
+        if not (param.required or getattr(param, "is_flag", False))
+        and not _says_default(param)
+        # What can be repeated and is not given is nothing.
+        and not (param.multiple or param.name == "help")
+    ]
+    assert silent == []
+
+
+def _commands(command: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if path:
+        yield path, command
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from _commands(inner, (*path, name))
+
+
+def _says_default(param: Any) -> bool:
+    return "[default: " in (param.help or "") or (
+        param.show_default is not False and param.default not in (None, ())
+    )

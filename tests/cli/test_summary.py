@@ -11,7 +11,7 @@ from flowbench.cli.summary import failures, opening, succeeded
 from flowbench.runner.attempt import AttemptDir
 from flowbench.runner.decide import NOT_RUN, Decision
 from flowbench.runner.plan import Job
-from flowbench.store.records import AttemptRow
+from flowbench.store.records import AttemptRow, MeasurementRow
 from tests.cli.events import job
 from tests.store import attempts as make
 
@@ -111,3 +111,18 @@ def test_contended_results_are_counted_with_what_to_do(good: AttemptRow) -> None
     said = list(failures(decided((job("glow"), "run", NOT_RUN)), {good.job.job_id: waited}))
     assert said == ["1 contended: waited for a core for more than 10 % of training (--rerun all)"]
     assert succeeded(decided((job("glow"), "run", NOT_RUN)), {good.job.job_id: waited})
+
+
+def test_a_refuted_result_says_by_what(good: AttemptRow) -> None:
+    values = {"metric": "q", "unit": "", "direction": "none", "value": 2.72}
+    rows = [
+        MeasurementRow(name="mass", refutes="Mass 2.72 is above 1.01", **values),
+        MeasurementRow(name="beside", **values),
+        MeasurementRow(name="loops", refutes="Loops 2.72 is above 0", **values),
+    ]
+    wrong = good.model_copy(update={"measurements": tuple(rows)})
+    found = decided((job("glow"), "run", NOT_RUN))
+    assert list(failures(found, {good.job.job_id: wrong})) == [
+        "refuted: glow:tiny on digits, seed 0: Mass 2.72 is above 1.01; Loops 2.72 is above 0"
+    ]
+    assert succeeded(found, {good.job.job_id: wrong})
