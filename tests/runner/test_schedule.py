@@ -233,7 +233,7 @@ def test_a_trained_model_comes_back(
 def test_loading_what_is_not_there(outcome: SimpleNamespace, fake_plugins: PluginSelection) -> None:
     outside = f"../runs/{outcome.records['fake-gaussian'].job.job_id}"
     for name in ("x", outside):
-        with pytest.raises(StoreError, match="no job or attempt"):
+        with pytest.raises(StoreError, match="unknown job"):
             load_job(name, outcome.results, data_dir=Path(), plugins=fake_plugins)
     crashed = outcome.records["fake-crash"].job.job_id
     with pytest.raises(StoreError, match="kept trained weights"):
