@@ -87,10 +87,12 @@ def _assignments(values: Mapping[str, Any], prefix: str = "") -> str:
 
 
 def succeeded(decided: Decided, records: Mapping[str, AttemptRow]) -> bool:
-    """Whether there is a result, and no job failed or was left to another run."""
+    """Whether there is a result, no job failed or was left to another run, nor any metric."""
     statuses = [record.status for record in records.values()]
     all_there = all(job.row.job_id in records for job, _ in decided)
-    return all_there and "ok" in statuses and set(statuses) <= {"ok", "skipped"}
+    of_metrics = {row.status for record in records.values() for row in record.measurements}
+    all_well = set(statuses) <= {"ok", "skipped"} and "failed" not in of_metrics
+    return all_there and "ok" in statuses and all_well
 
 
 def failures(decided: Decided, records: Mapping[str, AttemptRow]) -> Iterator[str]:
@@ -114,11 +116,11 @@ def failures(decided: Decided, records: Mapping[str, AttemptRow]) -> Iterator[st
 
 
 def unavailable(records: Iterable[AttemptRow], asked: Sequence[str]) -> Iterator[str]:
-    """Why a metric that was asked for by name has no value: one line for each reason."""
+    """Why a metric that failed or was asked for by name has no value: a line for each reason."""
     missing = {
         f"{row.status}: {row.metric}: {row.reason}": None
         for record in records
         for row in record.measurements
-        if row.metric in asked and row.value is None
+        if row.status == "failed" or (row.metric in asked and row.value is None)
     }
     yield from missing
