@@ -14,7 +14,9 @@ LEAST_TEXT = 28  # characters that the last column needs, where its values are l
 
 def terminal_width() -> int | None:
     """Columns of the terminal that is printed to; None where it is a pipe or a file."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    if sys.stdout is None or not sys.stdout.isatty():  # it is None where the shell has closed it
+        return None
+    return shutil.get_terminal_size().columns
 
 
 def print_columns(
