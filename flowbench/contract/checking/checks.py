@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from flowbench.contract.checking.process_state import preserved_process
 from flowbench.contract.checking.report import CheckResult, Status
 from flowbench.errors import reason_of, text_of
+from flowbench.registry.containment import undisturbed
 from flowbench.registry.time_limit import TimeLimitError, time_limit
 
 SubjectT = TypeVar("SubjectT")
@@ -176,7 +176,7 @@ def run_checks(
 
 def _run(clause: Check[SubjectT], subject: SubjectT, limit_s: float) -> Finding:
     try:
-        with preserved_process(), time_limit(limit_s):
+        with undisturbed(), time_limit(limit_s):
             return clause.run(subject)
     except DoesNotApplyError as exc:
         return skipped(str(exc))
