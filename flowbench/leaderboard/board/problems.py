@@ -25,7 +25,7 @@ def problems(board: Board) -> list[Problem]:
     """
     found = []
     for row in board.rows:
-        badges = [badge for badge in row.badges if badge in ("contract ×", "stale")]
+        badges = [badge for badge in row.badges if badge in ("contract ×", "refuted ×", "stale")]
         found += [Problem(row.name, "", badge) for badge in badges]
         failed = {cell.model for cell in row.cells if cell.words}
         for column, cell in zip(board.columns, row.cells, strict=True):
