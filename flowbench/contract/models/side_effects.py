@@ -23,6 +23,7 @@ def process_state(subject: ModelSubject) -> Finding:
     model = subject.construct().eval()  # dropout takes no generator
     seed_globals()  # another state than a plugin that seeds them would leave
     generators = Kept.generators()
+    # Not the constructor, which may draw its weights from torch's global generator, as layers do.
     subject.initialize(model)
     outputs(subject, model, NUM)
     moved = generators.put_back()
