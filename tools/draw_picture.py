@@ -14,7 +14,6 @@ from flowbench.leaderboard.board import words
 from flowbench.leaderboard.board.table import Board, Row
 from flowbench.leaderboard.figures import svg
 from flowbench.leaderboard.render.html.plots import plots
-from flowbench.leaderboard.render.html.rows import row_ids
 from flowbench.suite.find import find_suite
 from flowbench.suite.load import load_suite
 from flowbench.suite.schema import Suite
@@ -76,7 +75,7 @@ def draw(board: Board, suite: Suite) -> str:
         _rule(root, TOP + LINE * number)
         _row(root, TOP + LINE * number + 17, row)
     _rule(root, TOP + LINE * len(rows))
-    (curves,) = (p.svg for p in plots(board, row_ids(board)) if p.name.endswith("-curves"))
+    (curves,) = (p.svg for p in plots(board) if p.name.endswith("-curves"))
     plot = ET.fromstring(curves)
     plot.attrib.update(x=str(MARGIN + TABLE + GAP), y=str(TOP - 18), overflow="visible")
     heading = "Bits per dim on validation data, by charged seconds"

@@ -100,7 +100,7 @@ def _row(number: int, samples: int, every: int) -> Row:
     reproduced = number % every == 0
     cells = tuple(_cells(number, reproduced=reproduced))
     return Row(
-        key=f"row-{number}",
+        key=f"m-method-{number}",
         name=f"Method {number}",
         sub="variational bound, 16 draws" if reproduced else "",
         badges=("contract ×",) if number == 6 else ("stale",) if number == 9 else (),

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
+from matplotlib.transforms import Bbox
 
 from flowbench.leaderboard import figures
 from flowbench.leaderboard.figures import labels
 from flowbench.leaderboard.figures.axes import robust
 
 NAME = "<b>$x$ 名</b>"
-LINE = figures.Series(x=[0.0, 1.0, 2.0], y=[3.0, 2.5, 2.4], label=NAME, lead=True)
+LINE = figures.Series(points=[(0.0, 3.0), (1.0, 2.5), (2.0, 2.4)], label=NAME, lead=True)
 POINTS = [
     figures.Point(row="m-histogram", label=NAME, x=1e3, y=2.4),
     figures.Point(row="m-glow", label="glow", x=2e5, y=2.1, half_width=0.01, group=1),
@@ -22,10 +23,15 @@ POINTS = [
     figures.Point(row="m-other", label="other", x=3e5, y=2.2, kind="unranked", half_width=0.02),
 ]
 STRIPS = [
-    figures.Strip(
-        name=NAME, group=0, published=(("m-a", 2.0), ("m-b", 2.5)), reproduced=(("m-b", 2.6),)
+    (
+        NAME,
+        [
+            figures.Point(row="m-a", label="", y=2.0, kind="published", group=0),
+            figures.Point(row="m-b", label="", y=2.5, kind="published", group=0),
+            figures.Point(row="m-b", label="", y=2.6, group=0),
+        ],
     ),
-    figures.Strip(name="Flows", group=1, published=(), reproduced=(("m-c", 2.1),)),
+    ("Flows", [figures.Point(row="m-c", label="", y=2.1, group=1)]),
 ]
 
 
@@ -89,7 +95,7 @@ def test_the_front_is_what_nothing_beats_in_both() -> None:
 
 
 def test_labels_never_overlap_and_stay_inside() -> None:
-    layout = labels.Layout(width=360, height=300, left=38, bottom=32)
+    layout = labels.Layout(Bbox([(38, 32), (360, 300)]))
     centres = [(50.0 + 7 * i, 100.0 + 3 * (i % 4)) for i in range(30)]
     layout.block(centres)
     placed = [
@@ -99,9 +105,9 @@ def test_labels_never_overlap_and_stay_inside() -> None:
     ]
     assert len(placed) > 3
     for i, box in enumerate(placed):
-        assert 38 <= box[0]
-        assert box[2] <= 360
-        assert not any(labels.overlap(box, other) for other in placed[:i])
+        assert 38 <= box.x0
+        assert box.x1 <= 360
+        assert not box.count_overlaps(placed[:i])
 
 
 def test_many_points_label_the_front_and_the_leading_row_alone() -> None:
@@ -115,29 +121,29 @@ def test_many_points_label_the_front_and_the_leading_row_alone() -> None:
 
 
 def test_curves_in_a_shared_frame_end_where_their_values_say() -> None:
-    other = figures.Series(x=[0.0, 4.0], y=[2.4, 2.0])
+    other = figures.Series(points=[(0.0, 2.4), (4.0, 2.0)])
     shown = [
         figures.Panel(series=[LINE], title="One"),
         figures.Panel(series=[other, other], title="Two", devices=2),
     ]
-    symbols, drawn = figures.panels(shown, name="f", height=174)
-    low, high = robust([LINE.y, other.y])
+    symbol, drawn = figures.panels(shown, name="f", height=174)
+    low, high = robust([[y for _, y in s.points] for s in (LINE, other)])
     for svg, series in zip(drawn, (LINE, other), strict=True):
         paths = [e.get("d", "").split() for e in elements(svg, "path")]
         assert len(paths) == len(shown[drawn.index(svg)].series)
         x, y = float(paths[-1][-2]), float(paths[-1][-1])
-        assert x == pytest.approx(38 + (360 - 38 - 16) * series.x[-1] / 4.0, abs=0.1)
+        assert x == pytest.approx(38 + (360 - 38 - 16) * series.points[-1][0] / 4.0, abs=0.1)
         depth = 174 - 8 - 46
-        assert y == pytest.approx(8 + depth * (high - series.y[-1]) / (high - low), abs=0.1)
-    page = f'<svg xmlns="http://www.w3.org/2000/svg">{symbols}{"".join(drawn)}</svg>'
+        assert y == pytest.approx(8 + depth * (high - series.points[-1][1]) / (high - low), abs=0.1)
+    page = f'<svg xmlns="http://www.w3.org/2000/svg">{symbol}{"".join(drawn)}</svg>'
     ids = {e.get("id") for e in ET.fromstring(page).iter() if e.get("id")}
-    assert {"f", "f-devices-1", "f-devices-2"} <= ids
+    assert "f" in ids
     used = {e.get("href", "")[1:] for e in elements(page, "use") if e.get("href", "") != ""}
     used |= {
         clip[5:-1] for e in ET.fromstring(page).iter() if (clip := e.get("clip-path")) is not None
     }
     assert used <= ids
-    assert ">0.0022<" in symbols  # 4 s on 2 devices, in hours
+    assert [">0.0022<" in svg for svg in drawn] == [False, True]  # 4 s on 2 devices, in hours
     assert next(elements(drawn[0], "title")).text == "One"
 
 
@@ -146,9 +152,9 @@ def test_the_papers_value_is_a_line_or_is_said_to_lie_below() -> None:
     _, (inside, below, above) = figures.panels(shown, name="f")
     dashes = [[e.get("stroke-dasharray") for e in elements(svg, "path")] for svg in (inside, below)]
     assert dashes == [[None, "3,3"], [None]]
-    assert [text.text for text in elements(inside, "text")] == ["paper"]
-    assert [text.text for text in elements(below, "text")] == ["paper: 1, below ↓"]
-    assert not list(elements(above, "text"))
+    texts = [[e.text or "" for e in elements(svg, "text")] for svg in (inside, below, above)]
+    said = [[text for text in some if text.startswith("paper")] for some in texts]
+    assert said == [["paper"], ["paper: 1, below ↓"], []]
 
 
 def test_every_colour_is_a_token() -> None:
@@ -166,7 +172,7 @@ def test_figures_are_the_same_each_time_and_apart_from_each_other() -> None:
 
 
 def test_one_value_can_be_drawn() -> None:
-    flat = figures.Series(x=[0.0], y=[2.0])
+    flat = figures.Series(points=[(0.0, 2.0)])
     assert "<svg" in figures.curves([flat], prefix="c", title="")
     alone = figures.Point(row="m", label="one", x=1.0, y=2.0)
     assert "<svg" in figures.scatter([alone], prefix="d", title="", x_title="", y_title="")
@@ -209,7 +215,9 @@ def test_a_curve_that_rises_in_the_end_is_seen_to_its_end() -> None:
 
 
 def test_the_label_of_a_curve_that_leaves_the_plot_stays_inside() -> None:
-    steep = figures.Series(x=[float(i) for i in range(20)], y=[2.0] * 19 + [1e6], label="steep")
+    steep = figures.Series(
+        points=[*((float(i), 2.0) for i in range(19)), (19.0, 1e6)], label="steep"
+    )
     svg = figures.curves([steep], prefix="p", title="")
     (label,) = (e for e in elements(svg, "text") if e.text == "steep")
     assert float(label.get("y", "nan")) >= 8.0
@@ -229,7 +237,7 @@ def test_numbers_of_a_cost_axis_stand_apart(costs: tuple[float, float]) -> None:
 
 
 def test_many_labels_at_the_ends_of_curves_stay_inside() -> None:
-    same = [figures.Series(x=[0.0, 1.0], y=[3.0, 2.0], label=f"c{i}") for i in range(8)]
+    same = [figures.Series(points=[(0.0, 3.0), (1.0, 2.0)], label=f"c{i}") for i in range(8)]
     svg = figures.curves(same, prefix="p", title="")
     found = [e for e in elements(svg, "text") if re.fullmatch("c[0-9]", e.text or "")]
     heights = sorted(float(e.get("y", "nan")) for e in found)

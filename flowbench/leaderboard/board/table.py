@@ -295,7 +295,7 @@ class Row:
     """A row.
 
     Attributes:
-        key: Unique on the board and stable between renderings.
+        key: Unique on the board, in plain letters: its address on a page.
         name: The method, as printed.
         mark: Sign that the paper prints after the name, e.g. ``†``.
         sub: Second line: the likelihood in words, and what sets it apart from its namesakes.

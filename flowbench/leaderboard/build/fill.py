@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain, count
 from statistics import median
 
 from flowbench.leaderboard.board import numbers, words
@@ -19,6 +21,7 @@ from flowbench.leaderboard.board.ranking import Contender, Place, Ruler, rank
 from flowbench.leaderboard.board.table import Board, Cell, Cost, Row
 
 _MAX_BADGES = 2
+_MAX_KEY = 40
 
 Places = dict[tuple[tuple[str, ...], int], Place]
 """Places by the contest and the row's number in the frame."""
@@ -47,7 +50,9 @@ class _Builder:
     def board(self) -> Board:
         """The whole board."""
         asked, empty = self._frame.rows, self._frame.board
-        rows = {n: self._row(n, f"row-{i}") for i, n in enumerate(self._order(), start=1)}
+        order = self._order()
+        keys = row_keys(asked[n].row.name for n in order)
+        rows = {n: self._row(n, key) for n, key in zip(order, keys, strict=True)}
 
         def of_group(name: str) -> tuple[Row, ...]:
             return tuple(row for n, row in rows.items() if asked[n].group == name)
@@ -214,3 +219,15 @@ def _costs(method: Method) -> Iterator[Cost]:
         factor, unit = numbers.scale(m.unit)
         axis = words.lower_first(words.with_unit(m.short or name, unit, " in "))
         yield Cost(metric=name, axis=axis, scale=m.scale or "linear", value=m.value / factor)  # type: ignore[operator]
+
+
+def row_keys(names: Iterable[str]) -> Iterator[str]:
+    """An id for each row: its name in plain letters, numbered where names repeat."""
+    taken: set[str] = set()
+    for name in names:
+        plain = re.sub(r"[^a-z0-9]+", "-", words.printable(name).lower()).strip("-")
+        stem = f"m-{plain[:_MAX_KEY] or 'row'}"
+        numbered = (f"{stem}-{n}" for n in count(2))
+        key = next(key for key in chain([stem], numbered) if key not in taken)
+        taken.add(key)
+        yield key

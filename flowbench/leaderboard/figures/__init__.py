@@ -1,7 +1,7 @@
 """Figures, drawn by matplotlib as SVG that follows the page's theme."""
 
 from flowbench.leaderboard.figures.curves import Panel, Series, curves, panels
-from flowbench.leaderboard.figures.groups import Strip, strips
+from flowbench.leaderboard.figures.groups import strips
 from flowbench.leaderboard.figures.scatter import Kind, Point, front, scatter
 from flowbench.leaderboard.figures.shapes import path
 
@@ -10,7 +10,6 @@ __all__ = [
     "Panel",
     "Point",
     "Series",
-    "Strip",
     "curves",
     "front",
     "panels",

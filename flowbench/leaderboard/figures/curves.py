@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -31,14 +30,12 @@ class Series:
     """A line.
 
     Attributes:
-        x: Charged seconds.
-        y: Values.
+        points: Charged seconds and values.
         label: What stands at its end; empty for none.
         lead: Whether it is drawn in the accent colour.
     """
 
-    x: Sequence[float]
-    y: Sequence[float]
+    points: Sequence[tuple[float, float]]
     label: str = ""
     lead: bool = False
 
@@ -57,16 +54,16 @@ def curves(series: Sequence[Series], *, prefix: str, title: str, height: int = 2
         figure, axes = _axes(series, height, 84 if labelled else _RIGHT, BOTTOM)
         for s in series:
             colour, width = (svg.ACCENT, 1.5) if s.lead else (svg.LINE, 1.0)
-            axes.plot(s.x, s.y, color=colour, linewidth=width)
+            axes.plot(*zip(*s.points, strict=True), color=colour, linewidth=width)
         title_x(axes, "charged seconds")
-        _end_labels(axes, [s for s in series if s.label and len(s.y)], height)
+        _end_labels(axes, [s for s in series if s.label], height)
         return svg.finish(figure, prefix, title)
 
 
 def _axes(series: Sequence[Series], height: int, right: int, bottom: int) -> tuple[Figure, Axes]:
     figure, axes = new_axes(height, right=right, top=_TOP, bottom=bottom)
-    axes.set_xlim(0.0, max((x for s in series for x in s.x), default=0.0) or 1.0)
-    axes.set_ylim(*robust([s.y for s in series]))
+    axes.set_xlim(0.0, max(s.points[-1][0] for s in series) or 1.0)
+    axes.set_ylim(*robust([[y for _, y in s.points] for s in series]))
     axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 1.5, 2, 3, 5, 6, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: plain(x)))
     axes.yaxis.set_major_locator(MaxNLocator(4))
@@ -77,8 +74,10 @@ def _end_labels(axes: Axes, labelled: Sequence[Series], height: int) -> None:
     """Writes labels at the ends of lines, moved apart where they would overlap."""
     low, high = axes.get_ylim()
     gap = _LABEL_GAP * (high - low) / (height - _TOP - BOTTOM)
-    ordered = sorted(labelled, key=lambda s: (s.y[-1], s.label))
-    for s, at in zip(ordered, spread([max(s.y[-1], low) for s in ordered], gap, high), strict=True):
+    ordered = sorted(labelled, key=lambda s: (s.points[-1][1], s.label))
+    for s, at in zip(
+        ordered, spread([max(s.points[-1][1], low) for s in ordered], gap, high), strict=True
+    ):
         look = {"va": "center", "color": svg.ACCENT if s.lead else svg.MUTED}
         write(axes, s.label, (1.0, at), (5, 0), xycoords=("axes fraction", "data"), **look)
 
@@ -113,61 +112,44 @@ def panels(
         height: Of each figure, in pixels.
 
     Returns:
-        ``symbol`` elements, and an ``svg`` element for each that needs them on the same page.
+        A ``symbol`` element, and an ``svg`` element for each that needs it on the same page.
     """
     with svg.settings():
         every = [s for panel in found for s in panel.series]
         figure, axes = _axes(every, height, _RIGHT, _TWO_SCALES)
-        for devices in {panel.devices for panel in found}:
-            _draw_hours(axes, devices)
         for number, panel in enumerate(found):
-            gid = svg.part_gid(f"panel-{number}")
-            for s in panel.series:
-                axes.plot(s.x, s.y, color=svg.ACCENT, linewidth=1.25, gid=gid)
-            _draw_paper(axes, panel.paper, f"panel-{number}")
-        root = svg.draw(figure, name)
-    parts = svg.take_parts(root)
-    symbols = {name: list(root)}
-    symbols |= {f"{name}-{part}": some for part, some in parts.items() if "devices" in part}
-    drawn = []
+            _draw_panel(axes, panel, svg.part_gid(f"{number}"))
+        frame = svg.draw(figure, name)
+    parts = svg.take_parts(frame)
+    box = f"0 0 {svg.WIDTH} {height}"
+    symbol = svg.element("symbol", id=name, viewBox=box)
+    symbol.extend(frame)
+    images = []
     for number, panel in enumerate(found):
-        image = svg.element("svg", viewBox=f"0 0 {svg.WIDTH} {height}")
+        image = svg.element("svg", viewBox=box)
         svg.as_image(image, height, panel.title)
-        for used in (name, f"{name}-devices-{panel.devices}"):
-            image.append(svg.element("use", href=f"#{used}"))
-        image.extend(parts.get(f"panel-{number}", ()))
-        drawn.append(svg.text(image))
-    return "".join(_symbol(*one, height) for one in symbols.items()), drawn
+        image.append(svg.element("use", href=f"#{name}"))
+        image.extend(parts[f"{number}"])
+        images.append(svg.text(image))
+    return svg.text(symbol), images
 
 
-def _symbol(name: str, content: Sequence[ET.Element], height: int) -> str:
-    symbol = svg.element("symbol", id=name, viewBox=f"0 0 {svg.WIDTH} {height}")
-    symbol.extend(content)
-    return svg.text(symbol)
-
-
-def _draw_hours(axes: Axes, devices: int) -> None:
-    """Device-hours under the seconds, and what the two lines of numbers are."""
-    (left, right), look = axes.get_xlim(), _below(f"devices-{devices}")
+def _draw_panel(axes: Axes, panel: Panel, gid: str) -> None:
+    """The curves, the paper's value, and device-hours under the seconds."""
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    below: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "gid": gid}
     for tick in (float(t) for t in axes.get_xticks() if left <= t <= right):
-        hours = plain(tick * devices / 3600)
-        write(axes, hours, (tick, 0.0), (0, _HOURS_BELOW), ha="center", **look)
-    write(axes, _TWO_NUMBERS, (right, 0.0), (0, _TITLE_BELOW), ha="right", **look)
-
-
-def _draw_paper(axes: Axes, value: float | None, part: str) -> None:
-    (low, high), right, look = axes.get_ylim(), axes.get_xlim()[1], _below(part)
-    if value is not None and value < low:
-        # At the top, where a curve that comes down leaves room.
-        below = f"paper: {value:g}, below ↓"
-        write(axes, below, (right, 1.0), (0, -10), ha="right", **look)
-    elif value is not None and value <= high:
-        dashes: dict[str, Any] = {"color": svg.INK, "linewidth": 1, "linestyle": (0, (3, 3))}
-        axes.axhline(value, gid=look["gid"], **dashes)
-        at = (right, (value - low) / (high - low))
-        write(axes, "paper", at, (0, 4), ha="right", **look)
-
-
-def _below(part: str) -> dict[str, Any]:
-    """Of a text at a position in seconds and in parts of the axes' height."""
-    return {"xycoords": ("data", "axes fraction"), "gid": svg.part_gid(part)}
+        hours = plain(tick * panel.devices / 3600)
+        write(axes, hours, (tick, 0.0), (0, _HOURS_BELOW), ha="center", **below)
+    write(axes, _TWO_NUMBERS, (right, 0.0), (0, _TITLE_BELOW), ha="right", **below)
+    for s in panel.series:
+        axes.plot(*zip(*s.points, strict=True), color=svg.ACCENT, linewidth=1.25, gid=gid)
+    if panel.paper is None or panel.paper > high:
+        return
+    if panel.paper < low:  # said at the top, where a curve that comes down leaves room
+        said = f"paper: {panel.paper:g}, below ↓"
+        write(axes, said, (right, 1.0), (0, -10), ha="right", **below)
+    else:
+        axes.axhline(panel.paper, color=svg.INK, linewidth=1, linestyle=(0, (3, 3)), gid=gid)
+        at = (right, (panel.paper - low) / (high - low))
+        write(axes, "paper", at, (0, 4), ha="right", **below)

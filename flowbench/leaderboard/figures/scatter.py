@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
+from matplotlib.transforms import Bbox
+
 from flowbench.api.specs import Scale
 from flowbench.leaderboard.figures import svg
 from flowbench.leaderboard.figures.axes import (
@@ -44,7 +46,7 @@ class Point:
     Attributes:
         row: Key of the row that it is of.
         label: What stands beside it.
-        x: Cost, greater than 0.
+        x: Cost, greater than 0; 0 where there is none to be seen.
         y: Quality.
         kind: Ours, ours but not ranked, or the paper's.
         half_width: Half the 95 % interval of y; None without one.
@@ -54,7 +56,7 @@ class Point:
 
     row: str
     label: str
-    x: float
+    x: float = 0.0
     y: float
     kind: Kind = "reproduced"
     half_width: float | None = None
@@ -150,7 +152,7 @@ def _draw_points(axes: Axes, points: Sequence[Point]) -> None:
 
 def _draw_labels(axes: Axes, points: Sequence[Point], best: Sequence[Point], height: int) -> None:
     """Writes labels, the most telling first, where there is room."""
-    layout = Layout(width=svg.WIDTH, height=height - _TOP + 4, left=LEFT, bottom=BOTTOM)
+    layout = Layout(Bbox([(LEFT, BOTTOM), (svg.WIDTH, height - _TOP + 4)]))
     at = {id(p): _pixels(axes, p) for p in points}
     layout.block(at.values())
     layout.block(_along(axes, best))

@@ -10,7 +10,7 @@ from flowbench.leaderboard.render.html import panel
 from flowbench.leaderboard.render.html.columns import below, style
 from flowbench.leaderboard.render.html.environment import render_page
 from flowbench.leaderboard.render.html.plots import plots
-from flowbench.leaderboard.render.html.rows import STATUSES, cell_views, row_ids, statuses, tally
+from flowbench.leaderboard.render.html.rows import STATUSES, cell_views, statuses, tally
 from flowbench.leaderboard.render.index import content as content_of_index
 
 _IN_RAIL = 2  # plots beside the table; the others stand below it
@@ -30,12 +30,10 @@ def render(
         home: File name of the list of boards; empty if there is none.
         downloads: Format and file name of the same board in other formats.
     """
-    rows, ids = list(board.rows), row_ids(board)
-    drawn = plots(board, ids)
+    rows, drawn = list(board.rows), plots(board)
     found = {row.key: statuses(row) for row in rows}
     content = {
         "board": board,
-        "ids": ids,
         "cells": cell_views(board),
         "statuses": found,
         "filters": _filters(list(found.values())),

@@ -47,11 +47,7 @@ def draw_curves(board: Board) -> CurvesOfRows:
 
 def _panel(board: Board, row: Row, details: Details, unit: str) -> Panel:
     return Panel(
-        series=[
-            Series(x=[x for x, _ in curve.points], y=[y for _, y in curve.points])
-            for curve in details.curves
-            if curve.unit == unit
-        ],
+        series=[Series(points=curve.points) for curve in details.curves if curve.unit == unit],
         title=f"Learning curve of {words.printable(row.name)}",
         devices=details.curves[0].devices,
         paper=_paper(board, row, details.dataset, unit),

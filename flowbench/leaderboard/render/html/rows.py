@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +13,6 @@ from flowbench.leaderboard.render.html.columns import decimals, numbers_of, spli
 
 _SHORT = {"× out of memory": "× oom", "– unavailable": "– n/a", "× timed out": "× time"}
 _SPOKEN = {"✓": "yes", "×": "no"}
-_MAX_ID = 40
 
 STATUSES = {
     "reproduced": "reproduced",
@@ -48,22 +46,6 @@ class CellView:
     ours: tuple[str, str, str]
     spoken: str
     short: str
-
-
-def row_ids(board: Board) -> dict[str, str]:
-    """An id for each row, by its key: its name in plain letters, numbered where names repeat."""
-    taken: set[str] = set()
-    ids = {}
-    for row in board.rows:
-        plain = re.sub(r"[^a-z0-9]+", "-", words.printable(row.name).lower()).strip("-")
-        name = stem = f"m-{plain[:_MAX_ID] or 'row'}"
-        count = 1
-        while name in taken:
-            count += 1
-            name = f"{stem}-{count}"
-        taken.add(name)
-        ids[row.key] = name
-    return ids
 
 
 def tally(group: Group, board: Board) -> str:
