@@ -105,7 +105,7 @@ def _row(number: int, samples: int, every: int) -> Row:
         sub="variational bound, 16 draws" if reproduced else "",
         badges=("contract ×",) if number == 6 else ("stale",) if number == 9 else (),
         cells=cells,
-        details=_details(number, samples) if reproduced else Details(),
+        details=(_details(number, samples),) if reproduced else (),
         model="glow:512ch" if reproduced else "",
         contract="14 checks passed" if reproduced else "",
         num_parameters=1e6 * (1 + number) if reproduced else None,
@@ -194,9 +194,7 @@ def _details(number: int, samples: int) -> Details:
 def typed() -> Board:
     """A board with nothing reproduced, whose groups are a column of their own."""
     board = mirrored(12, every=100)
-    groups = tuple(
-        replace(g, rows=tuple(r for r in g.rows if not r.details.curves)) for g in board.groups
-    )
+    groups = tuple(replace(g, rows=tuple(r for r in g.rows if not r.details)) for g in board.groups)
     return replace(board, groups=groups, group_header="Type")
 
 
@@ -218,7 +216,7 @@ def hostile(texts: Sequence[str] = (HOSTILE, LONG)) -> Board:
     def spoil(row: Row) -> Row:
         name = names[next(numbers)]
         return replace(
-            row, name=name, sub=said, badges=(said[:30],), details=details, contract=said
+            row, name=name, sub=said, badges=(said[:30],), details=(details,), contract=said
         )
 
     groups = tuple(

@@ -301,8 +301,7 @@ class Row:
         sub: Second line: the likelihood in words, and what sets it apart from its namesakes.
         badges: Short warnings: ``contract ×``, ``stale``, ``mixed code``.
         cells: One for each column.
-        details: Everything behind it, on the first data set that it ran on.
-        others: The same on further data sets, each with its name.
+        details: Everything behind it, for each data set that it ran on.
         own: The paper's own row.
         model: What runs it, ``name:preset``; empty without a plugin.
         contract: Outcome of the last ``flowbench check`` in words; empty if there was none.
@@ -318,8 +317,7 @@ class Row:
     sub: str = ""
     badges: tuple[str, ...] = ()
     cells: tuple[Cell, ...] = ()
-    details: Details = Details()
-    others: tuple[tuple[str, Details], ...] = ()
+    details: tuple[Details, ...] = ()
     own: bool = False
     model: str = ""
     contract: str = ""

@@ -122,7 +122,7 @@ class _Builder:
 
     def _row(self, number: int, key: str) -> Row:
         asked, source = self._frame.rows[number], self._source
-        methods, contents = asked.methods, self._source.contents
+        methods = asked.methods
         badges = dict.fromkeys(b for method in methods.values() for b in source.badges(method))
         row = replace(
             asked.row,
@@ -134,12 +134,12 @@ class _Builder:
         )
         if not methods:
             return row
-        shown = [(d, details(m, contents, self._frame.metrics)) for d, m in methods.items()]
         first = next(iter(methods.values()))
         return replace(
             row,
-            details=shown[0][1],
-            others=tuple(shown[1:]),
+            details=tuple(
+                details(m, source.contents, self._frame.metrics) for m in methods.values()
+            ),
             contract=source.contract_of(first),
             num_parameters=first.first.num_parameters,
             costs=tuple(_costs(first)),

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from flowbench.leaderboard.board import words
 from flowbench.leaderboard.board.table import Board
+from flowbench.leaderboard.render.environment import fill_in
 from flowbench.leaderboard.render.index import content
-from flowbench.leaderboard.render.text import fill_in
 
 # All that Markdown or the HTML inside it gives a meaning to.
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$@])")

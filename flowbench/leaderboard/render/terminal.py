@@ -130,7 +130,7 @@ def _notes(board: Board) -> list[Text]:
     lines = [Text(TIE_RULE, "dim")] if any(cell.rank for cell in board.cells) else []
     lines += [Text(printable(f"{letter}  {text}"), "dim") for letter, text in board.notes]
     for row in board.rows:
-        for failure in row.details.failures:
+        for failure in (failure for details in row.details for failure in details.failures):
             reason = f", {failure.reason}" if failure.reason else ""
             lines.append(Text(printable(f"{row.name}: {failure.title}{reason}"), "red"))
     return lines

@@ -219,8 +219,9 @@ def _groups(values: _Values) -> Plot | None:
 
 def _curves(board: Board) -> Plot | None:
     """The learning curve of every method, one run each, where all ran on one data set."""
-    rows = [row for row in board.rows if row.details.curves]
-    units = {row.details.curves[0].unit for row in rows}
+    rows = [row for row in board.rows if row.details and row.details[0].curves]
+    first = {row.key: row.details[0].curves[0] for row in rows}
+    units = {curve.unit for curve in first.values()}
     if not rows or len({c.dataset for c in board.columns}) > 1 or len(units) > 1:
         return None
     labels = _labels(board)
@@ -228,7 +229,7 @@ def _curves(board: Board) -> Plot | None:
     labelled = {row.key for row in rows[:_MAX_LABELLED]}
     series = [
         Series(
-            points=row.details.curves[0].points,
+            points=first[row.key].points,
             label=labels[row.key][:12] if row.key in labelled else "",
             lead=row.key in best,
         )
