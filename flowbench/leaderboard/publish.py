@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,8 +51,7 @@ def boards(
     Raises:
         LeaderboardError: There are no such jobs in the store.
     """
-    with readable(results) as folder:
-        source = replace(read_source(folder, job_ids), core_code=_core_of(results))
+    with _reading(results, job_ids) as (folder, source):
         if not source.records:
             raise LeaderboardError(f"no attempts to show in {results}; start with `flowbench run`")
         source = _completed(folder, source, source.records, with_details=with_details)
@@ -93,10 +93,7 @@ def suite_boards(
     Raises:
         LeaderboardError: A suite has nothing to show.
     """
-    with readable(results) as folder:
-        there = database_path(folder).is_file() or (folder / _RUNS).is_dir()
-        source = read_source(folder) if there else Source()
-        source = replace(source, core_code=_core_of(results))
+    with _reading(results) as (folder, source):
         runs = {suite.name: chosen_runs(suite, source) for suite in suites}
         shown = {r.attempt_id: r for records in runs.values() for r in records}
         source = _completed(folder, source, list(shown.values()), with_details=with_details)
@@ -110,9 +107,14 @@ def suite_boards(
         return [board for suite in some for board in _boards_of(suite, source, runs[suite.name])]
 
 
-def _core_of(results: Path) -> str | None:
-    """Hash of the core that results should be of: what is kept as text stays what it is."""
-    return None if has_kept(results) else core_sha256()
+@contextmanager
+def _reading(results: Path, job_ids: Sequence[str] | None = None) -> Iterator[tuple[Path, Source]]:
+    """A folder with a database, and what it holds; nothing if there are no results."""
+    with readable(results) as folder:
+        there = database_path(folder).is_file() or (folder / _RUNS).is_dir()
+        source = read_source(folder, job_ids) if there else Source()
+        # What is kept as text stays what it is, whatever the core is now.
+        yield folder, replace(source, core_code=None if has_kept(results) else core_sha256())
 
 
 def _boards_of(suite: Suite, source: Source, runs: Sequence[AttemptRow]) -> list[Board]:

@@ -21,7 +21,7 @@ _TWO_SCALES = 46  # bottom margin with a second line of numbers under the axis
 _LABEL_GAP = 12
 _RIGHT = 16  # half of the number under the end of the axis
 _HOURS_BELOW, _TITLE_BELOW = -28, -41  # baselines under the axis, below the seconds
-_PANEL_HEIGHT = 174
+_HEIGHT, _PANEL_HEIGHT = 200, 174
 _TWO_NUMBERS = "charged seconds, and below them device-hours"
 
 
@@ -40,23 +40,22 @@ class Series:
     lead: bool = False
 
 
-def curves(series: Sequence[Series], *, prefix: str, title: str, height: int = 200) -> str:
+def curves(series: Sequence[Series], *, prefix: str, title: str) -> str:
     """Draws learning curves against charged seconds, as an ``svg`` element.
 
     Args:
         series: The lines, the leading ones last.
         prefix: Of ids, unique on the page.
         title: For those who cannot see it.
-        height: In pixels.
     """
     labelled = any(s.label for s in series)
     with svg.settings():
-        figure, axes = _axes(series, height, 84 if labelled else _RIGHT, BOTTOM)
+        figure, axes = _axes(series, _HEIGHT, 84 if labelled else _RIGHT, BOTTOM)
         for s in series:
             colour, width = (svg.ACCENT, 1.5) if s.lead else (svg.LINE, 1.0)
             axes.plot(*zip(*s.points, strict=True), color=colour, linewidth=width)
         title_x(axes, "charged seconds")
-        _end_labels(axes, [s for s in series if s.label], height)
+        _end_labels(axes, [s for s in series if s.label])
         return svg.finish(figure, prefix, title)
 
 
@@ -70,10 +69,10 @@ def _axes(series: Sequence[Series], height: int, right: int, bottom: int) -> tup
     return figure, axes
 
 
-def _end_labels(axes: Axes, labelled: Sequence[Series], height: int) -> None:
+def _end_labels(axes: Axes, labelled: Sequence[Series]) -> None:
     """Writes labels at the ends of lines, moved apart where they would overlap."""
     low, high = axes.get_ylim()
-    gap = _LABEL_GAP * (high - low) / (height - _TOP - BOTTOM)
+    gap = _LABEL_GAP * (high - low) / (_HEIGHT - _TOP - BOTTOM)
     ordered = sorted(labelled, key=lambda s: (s.points[-1][1], s.label))
     for s, at in zip(
         ordered, spread([max(s.points[-1][1], low) for s in ordered], gap, high), strict=True
@@ -99,9 +98,7 @@ class Panel:
     paper: float | None = None
 
 
-def panels(
-    found: Sequence[Panel], *, name: str, height: int = _PANEL_HEIGHT
-) -> tuple[str, list[str]]:
+def panels(found: Sequence[Panel], *, name: str) -> tuple[str, list[str]]:
     """Draws many small figures in axes that all share, so that curves can be compared by eye.
 
     All are drawn in one figure, which is then taken apart: the axes are there once, as a symbol.
@@ -109,25 +106,24 @@ def panels(
     Args:
         found: What each shows, against charged seconds and against device-hours.
         name: Id of the symbol, and prefix of all ids.
-        height: Of each figure, in pixels.
 
     Returns:
         A ``symbol`` element, and an ``svg`` element for each that needs it on the same page.
     """
     with svg.settings():
         every = [s for panel in found for s in panel.series]
-        figure, axes = _axes(every, height, _RIGHT, _TWO_SCALES)
+        figure, axes = _axes(every, _PANEL_HEIGHT, _RIGHT, _TWO_SCALES)
         for number, panel in enumerate(found):
             _draw_panel(axes, panel, svg.part_gid(f"{number}"))
         frame = svg.draw(figure, name)
     parts = svg.take_parts(frame)
-    box = f"0 0 {svg.WIDTH} {height}"
+    box = f"0 0 {svg.WIDTH} {_PANEL_HEIGHT}"
     symbol = svg.element("symbol", id=name, viewBox=box)
     symbol.extend(frame)
     images = []
     for number, panel in enumerate(found):
         image = svg.element("svg", viewBox=box)
-        svg.as_image(image, height, panel.title)
+        svg.as_image(image, _PANEL_HEIGHT, panel.title)
         image.append(svg.element("use", href=f"#{name}"))
         image.extend(parts[f"{number}"])
         images.append(svg.text(image))
