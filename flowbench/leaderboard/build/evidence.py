@@ -78,8 +78,7 @@ class Source:
     def _checked(self, method: Method) -> CheckedCode:
         """Which code was checked; ``unsure`` where runs do not say theirs, or differ in it."""
         check = self.check_of(method)
-        ended_well = [r for r in method.records if r.status == "ok"]
-        ran = {r.model_code_sha256 for r in ended_well or method.records}
+        ran = {r.model_code_sha256 for r in method.ended_well or method.records}
         if check is None or None in ran:
             return "unsure"
         if check.code_sha256 not in ran:
@@ -94,10 +93,10 @@ class Source:
 
     def badges(self, method: Method) -> tuple[str, ...]:
         """Short warnings about a row, at most two: on the contract, and on the code that ran."""
-        codes = {r.code_sha256 for r in method.records if r.status == "ok"}
+        codes = {r.code_sha256 for r in method.ended_well}
         newest = self.newest_code.get((method.first.job.model, method.first.job.dataset))
         found = ["contract ×"] if self.fails_contract(method) else []
-        cores = {r.core_code for r in method.records if r.status == "ok"}
+        cores = {r.core_code for r in method.ended_well}
         if codes and (newest not in (None, *codes) or self.core_code not in (None, *cores)):
             found.append("stale")
         elif len(codes) > 1:
@@ -151,9 +150,14 @@ class Method:
     log_prob: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     @property
+    def ended_well(self) -> tuple[AttemptRow, ...]:
+        """Those of the runs that did."""
+        return tuple(record for record in self.records if record.status == "ok")
+
+    @property
     def first(self) -> AttemptRow:
         """The run that speaks for all in what they share: the first that ended well."""
-        return next((r for r in self.records if r.status == "ok"), self.records[0])
+        return next(iter(self.ended_well), self.records[0])
 
     @property
     def name(self) -> str:
@@ -163,7 +167,7 @@ class Method:
     @property
     def is_single(self) -> bool:
         """Whether a single run ended well; only then are test examples compared one by one."""
-        return sum(record.status == "ok" for record in self.records) == 1
+        return len(self.ended_well) == 1
 
     def contender(self, row: str, name: str) -> Contender:
         """The row's part in a column.
@@ -199,7 +203,7 @@ class Method:
 
     def measured(self, name: str) -> MeasurementRow | None:
         """The first value of a name among runs that ended well; None if none has one."""
-        found = (measured_value(r, name) for r in self.records if r.status == "ok")
+        found = (measured_value(record, name) for record in self.ended_well)
         return next((m for m in found if m is not None and m.value is not None), None)
 
 
