@@ -10,7 +10,7 @@ from plugins, files and logs is in it as it came, so each rendering must treat a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -275,19 +275,17 @@ class Details:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What it costs to use a row's model, by one measure.
+    """What it costs to use the rows' models, by one measure.
 
     Attributes:
-        metric: Name of the value.
         axis: What an axis calls it, with its unit: ``latency in ms``.
         scale: How an axis shows it.
-        value: The value, in that unit.
+        values: Values in that unit, by the rows' keys.
     """
 
-    metric: str
     axis: str
     scale: Scale
-    value: float
+    values: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -308,7 +306,6 @@ class Row:
         citation: The method's paper.
         num_parameters: Trainable parameters of ours.
         published_parameters: The paper's count.
-        costs: What using ours costs, lower being better, the most telling first.
     """
 
     key: str = ""
@@ -324,7 +321,6 @@ class Row:
     citation: Citation | None = None
     num_parameters: float | None = None
     published_parameters: float | None = None
-    costs: tuple[Cost, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -381,6 +377,7 @@ class Board:
         layout: ``list`` for a listing of quantities: one column of values, no header.
         source: The table it mirrors; None for boards of our own.
         suite: The suite that it shows; empty for a board of whatever is in the store.
+        cost: What using its models costs, lower being better; None if that is not known.
     """
 
     slug: str
@@ -397,6 +394,7 @@ class Board:
     layout: Literal["grid", "list"] = "grid"
     source: Origin | None = None
     suite: str = ""
+    cost: Cost | None = None
 
     @property
     def rows(self) -> Iterator[Row]:

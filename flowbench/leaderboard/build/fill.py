@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, count
-from statistics import median
+from statistics import fmean, median
 
 from flowbench.leaderboard.board import numbers, words
 from flowbench.leaderboard.build.cells import budget_share, compared, our_cell, percent, text_cell
@@ -64,6 +64,7 @@ class _Builder:
             groups=tuple(replace(group, rows=of_group(group.name)) for group in empty.groups),
             notes=self._notes.letters(),
             budget=common_budget(self._frame.records),
+            cost=_cost({row.key: m for n, row in rows.items() for m in asked[n].methods.values()}),
         )
 
     def _why_empty(self) -> str:
@@ -142,7 +143,6 @@ class _Builder:
             ),
             contract=source.contract_of(first),
             num_parameters=first.first.num_parameters,
-            costs=tuple(_costs(first)),
         )
 
     def _about(self, asked: FrameRow) -> Iterator[str]:
@@ -207,18 +207,26 @@ class _Builder:
             yield f"{left_out} of other budgets or hardware not shown"
 
 
-def _costs(method: Method) -> Iterator[Cost]:
-    """What using a row's model costs, where lower is better: of the first run that has it."""
-    found = {
-        name: m
-        for record in reversed(method.records)
-        for name, m in values(record).items()
+def _cost(methods: Mapping[str, Method]) -> Cost | None:
+    """What using models costs, where lower is better: by the first measure that there is."""
+    measured = [
+        (key, m.value, m)
+        for key, method in methods.items()
+        for record in method.ended_well
+        for m in values(record).values()
         if m.value is not None and (m.role, m.direction) == ("cost", "lower")
-    }
-    for name, m in found.items():
-        factor, unit = numbers.scale(m.unit)
-        axis = words.lower_first(words.with_unit(m.short or name, unit, " in "))
-        yield Cost(metric=name, axis=axis, scale=m.scale or "linear", value=m.value / factor)  # type: ignore[operator]
+    ]
+    if not measured:
+        return None
+    first = measured[0][2]
+    factor, unit = numbers.scale(first.unit)
+    found: dict[str, list[float]] = defaultdict(list)
+    for key, value, m in measured:
+        if m.name == first.name:
+            found[key].append(value / factor)
+    axis = words.lower_first(words.with_unit(first.short or first.name, unit, " in "))
+    means = {key: fmean(some) for key, some in found.items()}
+    return Cost(axis=axis, scale=first.scale or "linear", values=means)
 
 
 def row_keys(names: Iterable[str]) -> Iterator[str]:

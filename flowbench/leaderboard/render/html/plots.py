@@ -50,8 +50,13 @@ def plots(board: Board) -> list[Plot]:
     if about is None or board.layout == "list":
         return []
     drawn = [_against(about, _HOURS), _curves(board), _groups(about), _against(about, _PARAMETERS)]
-    price = _price(board)
-    if price is not None:
+    if board.cost is not None:
+        found_of = board.cost.values
+        price = _Cost(
+            name=board.cost.axis,
+            scale=board.cost.scale,
+            ours=lambda row, cell: found_of.get(row.key),
+        )
         others = [one for one in found if one.column.metric != about.column.metric]
         drawn += [_against(one, price, n) for n, one in enumerate(others or [about])]
     return [plot for plot in drawn if plot is not None]
@@ -152,21 +157,6 @@ _PARAMETERS = _Cost(
     ours=lambda row, cell: row.num_parameters,
     theirs=lambda row, cell: row.published_parameters,
 )
-
-
-def _price(board: Board) -> _Cost | None:
-    """The first cost that the rows have: as the table says it, else each row's own."""
-    first = next((cost for row in board.rows for cost in row.costs), None)
-    if first is None:
-        return None
-    places = [i for i, column in enumerate(board.columns) if column.metric == first.metric]
-
-    def price(row: Row, cell: Cell) -> float | None:
-        if places:
-            return row.cells[places[0]].mean
-        return next((c.value for c in row.costs if c.metric == first.metric), None)
-
-    return _Cost(name=first.axis, scale=first.scale, ours=price)
 
 
 def _against(values: _Values, cost: _Cost, number: int = 0) -> Plot | None:
