@@ -48,9 +48,9 @@ def curves(series: Sequence[Series], *, prefix: str, title: str) -> str:
         prefix: Of ids, unique on the page.
         title: For those who cannot see it.
     """
-    labelled = any(s.label for s in series)
+    right = 84 if any(s.label for s in series) else _RIGHT
     with svg.settings():
-        figure, axes = _axes(series, _HEIGHT, 84 if labelled else _RIGHT, BOTTOM)
+        figure, axes = _axes(_limits(series), _HEIGHT, right, BOTTOM)
         for s in series:
             colour, width = (svg.ACCENT, 1.5) if s.lead else (svg.LINE, 1.0)
             axes.plot(*zip(*s.points, strict=True), color=colour, linewidth=width)
@@ -59,10 +59,17 @@ def curves(series: Sequence[Series], *, prefix: str, title: str) -> str:
         return svg.finish(figure, prefix, title)
 
 
-def _axes(series: Sequence[Series], height: int, right: int, bottom: int) -> tuple[Figure, Axes]:
+def _limits(series: Sequence[Series]) -> tuple[float, tuple[float, float]]:
+    """Where the axes of lines end: seconds, and the range of values."""
+    most = max(s.points[-1][0] for s in series) or 1.0
+    return most, robust([[y for _, y in s.points] for s in series])
+
+
+def _axes(
+    limits: tuple[float, tuple[float, float]], height: int, right: int, bottom: int
+) -> tuple[Figure, Axes]:
     figure, axes = new_axes(height, right=right, top=_TOP, bottom=bottom)
-    axes.set_xlim(0.0, max(s.points[-1][0] for s in series) or 1.0)
-    axes.set_ylim(*robust([[y for _, y in s.points] for s in series]))
+    axes.set(xlim=(0.0, limits[0]), ylim=limits[1])
     axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 1.5, 2, 3, 5, 6, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: plain(x)))
     axes.yaxis.set_major_locator(MaxNLocator(4))
@@ -98,54 +105,34 @@ class Panel:
     paper: float | None = None
 
 
-def panels(found: Sequence[Panel], *, name: str) -> tuple[str, list[str]]:
-    """Draws many small figures in axes that all share, so that curves can be compared by eye.
-
-    All are drawn in one figure, which is then taken apart: the axes are there once, as a symbol.
+def panels(found: Sequence[Panel], *, prefix: str) -> list[str]:
+    """Draws many small figures with the same axes, so that curves can be compared by eye.
 
     Args:
         found: What each shows, against charged seconds and against device-hours.
-        name: Id of the symbol, and prefix of all ids.
-
-    Returns:
-        A ``symbol`` element, and an ``svg`` element for each that needs it on the same page.
+        prefix: Of ids, unique on the page.
     """
+    limits = _limits([s for panel in found for s in panel.series])
     with svg.settings():
-        every = [s for panel in found for s in panel.series]
-        figure, axes = _axes(every, _PANEL_HEIGHT, _RIGHT, _TWO_SCALES)
-        for number, panel in enumerate(found):
-            _draw_panel(axes, panel, svg.part_gid(f"{number}"))
-        frame = svg.draw(figure, name)
-    parts = svg.take_parts(frame)
-    box = f"0 0 {svg.WIDTH} {_PANEL_HEIGHT}"
-    symbol = svg.element("symbol", id=name, viewBox=box)
-    symbol.extend(frame)
-    images = []
-    for number, panel in enumerate(found):
-        image = svg.element("svg", viewBox=box)
-        svg.as_image(image, _PANEL_HEIGHT, panel.title)
-        image.append(svg.element("use", href=f"#{name}"))
-        image.extend(parts[f"{number}"])
-        images.append(svg.text(image))
-    return svg.text(symbol), images
+        return [_panel(panel, limits, f"{prefix}-{n}") for n, panel in enumerate(found)]
 
 
-def _draw_panel(axes: Axes, panel: Panel, gid: str) -> None:
+def _panel(panel: Panel, limits: tuple[float, tuple[float, float]], prefix: str) -> str:
     """The curves, the paper's value, and device-hours under the seconds."""
-    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
-    below: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "gid": gid}
-    for tick in (float(t) for t in axes.get_xticks() if left <= t <= right):
+    figure, axes = _axes(limits, _PANEL_HEIGHT, _RIGHT, _TWO_SCALES)
+    right, (low, high) = limits
+    below: dict[str, Any] = {"xycoords": ("data", "axes fraction")}
+    for tick in (float(t) for t in axes.get_xticks() if 0.0 <= t <= right):
         hours = plain(tick * panel.devices / 3600)
         write(axes, hours, (tick, 0.0), (0, _HOURS_BELOW), ha="center", **below)
     write(axes, _TWO_NUMBERS, (right, 0.0), (0, _TITLE_BELOW), ha="right", **below)
     for s in panel.series:
-        axes.plot(*zip(*s.points, strict=True), color=svg.ACCENT, linewidth=1.25, gid=gid)
-    if panel.paper is None or panel.paper > high:
-        return
-    if panel.paper < low:  # said at the top, where a curve that comes down leaves room
+        axes.plot(*zip(*s.points, strict=True), color=svg.ACCENT, linewidth=1.25)
+    if panel.paper is not None and panel.paper < low:
+        # At the top, where a curve that comes down leaves room.
         said = f"paper: {panel.paper:g}, below ↓"
         write(axes, said, (right, 1.0), (0, -10), ha="right", **below)
-    else:
-        axes.axhline(panel.paper, color=svg.INK, linewidth=1, linestyle=(0, (3, 3)), gid=gid)
-        at = (right, (panel.paper - low) / (high - low))
-        write(axes, "paper", at, (0, 4), ha="right", **below)
+    elif panel.paper is not None and panel.paper <= high:
+        axes.axhline(panel.paper, color=svg.INK, linewidth=1, linestyle=(0, (3, 3)))
+        write(axes, "paper", (right, panel.paper), (0, 4), ha="right")
+    return svg.finish(figure, prefix, panel.title)

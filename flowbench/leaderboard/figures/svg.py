@@ -34,7 +34,8 @@ _TOKENS = {
     INK: "ink", MUTED: "muted", LINE: "line", RULE: "rule", ACCENT: "accent", PAGE: "background",
 }  # fmt: skip
 
-_ROWS, _PART = "rows:", "part:"
+_ROWS = "rows:"
+_PLACES = {"d", "x", "y", "transform"}
 _COORDINATE = re.compile(r"-?[0-9]+\.[0-9]+")
 
 _RC: Any = {
@@ -55,34 +56,6 @@ def gid_of(rows: Iterable[str]) -> str:
     return _ROWS + " ".join(rows)
 
 
-def part_gid(name: str) -> str:
-    """The gid of what `take_parts` takes out of a figure under a name."""
-    return _PART + name
-
-
-def take_parts(root: ET.Element) -> dict[str, list[ET.Element]]:
-    """Takes the parts that have a name out of a figure, in order of drawing.
-
-    Curves are given to a tenth of a pixel: there may be hundreds of them on a page.
-    """
-    parts: dict[str, list[ET.Element]] = {}
-    for parent in list(root.iter()):
-        for child in list(parent):
-            name = child.attrib.pop("data-part", None)
-            if name is not None:
-                parent.remove(child)
-                parts.setdefault(name, []).append(child)
-                for path in child.iter(f"{{{NAMESPACE}}}path"):
-                    line = " ".join(path.get("d", "").split())
-                    path.set("d", _COORDINATE.sub(lambda m: f"{float(m[0]):.1f}", line))
-    return parts
-
-
-def element(tag: str, **attributes: str) -> ET.Element:
-    """An empty element of SVG."""
-    return ET.Element(f"{{{NAMESPACE}}}{tag}", attributes)
-
-
 @contextmanager
 def settings() -> Iterator[None]:
     """Our settings alone within a block, whatever the user's matplotlibrc says."""
@@ -95,23 +68,15 @@ def settings() -> Iterator[None]:
 
 
 def finish(figure: Figure, prefix: str, title: str, description: str = "") -> str:
-    """Writes a figure as an ``svg`` element for a page.
+    """Writes a figure as an ``svg`` element for a page, which a strict policy leaves as it is.
+
+    What matplotlib's style sheet sets stands in that of the page. Ids that nothing refers to go.
 
     Args:
         figure: The figure.
         prefix: Of its ids, unique on the page.
         title: Its name for those who cannot see it.
         description: What it shows, for the same readers.
-    """
-    root = draw(figure, prefix)
-    as_image(root, round(figure.get_figheight() * 72), title, description)
-    return text(root)
-
-
-def draw(figure: Figure, prefix: str) -> ET.Element:
-    """Draws a figure as SVG that a strict policy leaves as it is, its ids under a prefix.
-
-    What matplotlib's style sheet sets stands in that of the page. Ids that nothing refers to go.
     """
     stream = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -121,19 +86,18 @@ def draw(figure: Figure, prefix: str) -> ET.Element:
     for element in root.iter():
         _style_as_attributes(element)
         _ids_as_attributes(element, prefix, used)
-    return root
-
-
-def as_image(root: ET.Element, height: int, title: str, description: str = "") -> None:
-    """Makes an ``svg`` element an image with a name, as high as so many pixels."""
-    root.attrib.pop("version", None)
-    size = {"width": str(WIDTH), "height": str(height)}
+        for name in _PLACES & element.attrib.keys():
+            # A tenth of a pixel is enough, and a page may have hundreds of curves.
+            line = " ".join(element.attrib[name].split())
+            element.set(name, _COORDINATE.sub(lambda m: f"{float(m[0]):.1f}", line))
+    del root.attrib["version"]
+    size = {"width": f"{WIDTH}", "height": f"{figure.get_figheight() * 72:.0f}"}
     root.attrib.update(size | {"role": "img", "class": "figure"})
     for place, (tag, words) in enumerate((("title", title), ("desc", description))):
         if words:
-            named = element(tag)
-            named.text = words
-            root.insert(place, named)
+            root.insert(place, ET.Element(f"{{{NAMESPACE}}}{tag}"))
+            root[place].text = words
+    return text(root)
 
 
 def text(root: ET.Element) -> str:
@@ -158,8 +122,6 @@ def _ids_as_attributes(element: ET.Element, prefix: str, used: Set[str]) -> None
     own = element.attrib.pop("id", "")
     if own in used:
         element.set("id", f"{prefix}-{own}")
-    if own.startswith(_PART):
-        element.set("data-part", own.removeprefix(_PART))
     if own.startswith(_ROWS):
         marks = element.iter(f"{{{NAMESPACE}}}use")
         for mark, row in zip(marks, own.removeprefix(_ROWS).split(), strict=True):

@@ -32,7 +32,6 @@ def render(board: Board, *, home: str = "", downloads: Sequence[tuple[str, str]]
     two_lines = not board.shared_unit and any(map(below, board.columns))
     found = {row.key: statuses(row) for row in rows}
     counts = Counter(name for some in found.values() for name in some)
-    symbols, drawings = panel.draw_curves(board)
     ours, differences = any(c.value for c in cells), any(c.difference for c in cells)
     content = {
         "board": board,
@@ -48,8 +47,7 @@ def render(board: Board, *, home: str = "", downloads: Sequence[tuple[str, str]]
         "downloads": downloads,
         "rail": drawn[:_IN_RAIL],
         "further": drawn[_IN_RAIL:],
-        "symbols": symbols,
-        "drawings": drawings,
+        "drawings": panel.draw_curves(board),
         "samples": panel.address_of_samples(board),
         "worth_opening": panel.worth_opening,
         # The numbers that rows can be ranked by.

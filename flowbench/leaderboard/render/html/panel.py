@@ -15,12 +15,8 @@ Drawings = dict[tuple[str, str], Markup]
 """Learning curves by the row's key and the data set."""
 
 
-def draw_curves(board: Board) -> tuple[Markup, Drawings]:
-    """Draws the learning curves of all rows, in axes that those of one data set and unit share.
-
-    Returns:
-        What the drawings have in common, and the drawings.
-    """
+def draw_curves(board: Board) -> Drawings:
+    """Draws the learning curves of all rows, in axes that those of one data set and unit share."""
     found: dict[tuple[str, str], dict[tuple[str, str], Panel]] = {}
     for row in board.rows:
         for details in row.details:
@@ -28,13 +24,12 @@ def draw_curves(board: Board) -> tuple[Markup, Drawings]:
                 unit = details.curves[0].unit
                 shared = found.setdefault((details.dataset, unit), {})
                 shared[row.key, details.dataset] = _panel(board, row, details, unit)
-    symbols, drawings = "", Drawings()
-    for number, (_, shared) in enumerate(sorted(found.items())):
-        symbol, drawn = panels(list(shared.values()), name=f"frame-{number}")
-        symbols += symbol
-        drawings |= {key: Markup(svg) for key, svg in zip(shared, drawn, strict=True)}
-    # Drawn by us; the XML writer escapes their texts.
-    return Markup(symbols), drawings
+    drawings: Drawings = {}
+    for number, shared in enumerate(found.values()):
+        # Drawn by us; the XML writer escapes their texts.
+        drawn = map(Markup, panels(list(shared.values()), prefix=f"curve-{number}"))
+        drawings |= zip(shared, drawn, strict=True)
+    return drawings
 
 
 def _panel(board: Board, row: Row, details: Details, unit: str) -> Panel:
