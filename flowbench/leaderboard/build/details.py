@@ -19,6 +19,7 @@ from flowbench.leaderboard.board.table import Curve, Details, Failure, SampleGri
 from flowbench.store.attempt_files import AttemptContents
 from flowbench.store.kept import thinned
 from flowbench.store.records import AttemptRow, MeasurementRow
+from flowbench.suite.load import flatten
 
 _HASH_CHARS = 12
 _LOG_CHARS = 4000  # the end of a log that a page can carry for each failure
@@ -55,7 +56,7 @@ def details(
         samples=_samples(found),
         command=command(method, metrics),
         facts=tuple(_facts(method)),
-        config=tuple((k, _json(v), k in job.overrides) for k, v in _flat(job.config)),
+        config=tuple((k, _json(v), k in job.overrides) for k, v in flatten(job.config)),
         dataset=job.dataset,
     )
 
@@ -223,14 +224,6 @@ def _weights(weights: str | None, step: int | None) -> str:
         return ""
     named = {"ema": "averaged (EMA)", "raw": "as trained"}.get(weights, weights)
     return named if step is None else f"{named}, of step {step:,}, best on validation"
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _json(value: Any) -> str:

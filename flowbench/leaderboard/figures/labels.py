@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
+import numpy as np
 from matplotlib.transforms import Bbox
 
 _HEIGHT = 11.0
@@ -79,10 +80,6 @@ def spread(positions: Sequence[float], gap: float, highest: float) -> list[float
         gap: Least distance.
         highest: Where the last may be at most.
     """
-    moved: list[float] = []
-    for at in positions:
-        moved.append(max(at, moved[-1] + gap) if moved else at)
-    for place, at in reversed(list(enumerate(moved))):
-        above = moved[place + 1] - gap if place + 1 < len(moved) else highest
-        moved[place] = min(at, above)
-    return moved
+    steps = gap * np.arange(len(positions))
+    up = np.maximum.accumulate(np.asarray(positions) - steps) + steps
+    return list(map(float, np.minimum(up, highest - steps[::-1])))

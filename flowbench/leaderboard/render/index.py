@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from flowbench.leaderboard.board import words
-from flowbench.leaderboard.board.ranking import better_than
 from flowbench.leaderboard.board.table import Board
 
 _INTRO = (
@@ -41,10 +40,8 @@ def _listed(file: str, board: Board) -> dict[str, Any]:
 
 def leader(board: Board) -> str:
     """The best reproduced value of the first column, with its method; of ties the first."""
-    best = None
-    for row in (row for row in board.rows if row.cells and row.cells[0].best):
-        mean, direction = row.cells[0].mean, board.columns[0].direction
-        held = best.cells[0].mean if best else None
-        if mean is not None and (held is None or better_than(mean, held, direction)):
-            best = row
-    return f"{words.printable(best.name)} {best.cells[0].text}" if best else ""
+    sign = -1.0 if board.columns[0].direction == "higher" else 1.0
+    best = {row.name: row.cells[0] for row in board.rows if row.cells[0].best}
+    means = {name: sign * cell.mean for name, cell in best.items() if cell.mean is not None}
+    name = min(means, key=means.__getitem__, default=None)
+    return "" if name is None else f"{words.printable(name)} {best[name].text}"

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from flowbench.leaderboard.board.table import Board, Cell, Published
-from flowbench.leaderboard.figures import path
+from flowbench.leaderboard.figures.shapes import path
 from flowbench.leaderboard.render.html import panel
 from flowbench.leaderboard.render.html.columns import below, style
 from flowbench.leaderboard.render.html.plots import plots

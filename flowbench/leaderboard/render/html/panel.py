@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from flowbench.leaderboard.board import words
 from flowbench.leaderboard.board.table import Board, Details, Row
-from flowbench.leaderboard.figures import Panel, Series, panels
+from flowbench.leaderboard.figures.curves import Panel, Series, panels
 from flowbench.leaderboard.render.html.samples import address, limit
 
 Drawings = dict[tuple[str, str], Markup]

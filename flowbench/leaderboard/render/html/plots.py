@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 from flowbench.api.specs import Scale
 from flowbench.leaderboard.board import words
 from flowbench.leaderboard.board.table import Board, Cell, Column, Row
-from flowbench.leaderboard.figures import Kind, Point, Series, curves, scatter, strips
+from flowbench.leaderboard.figures.curves import Series, curves
+from flowbench.leaderboard.figures.groups import strips
+from flowbench.leaderboard.figures.scatter import Kind, Point, scatter
 
 _SPREAD = 1.2  # a cost that varies less than this is no axis
 _MAX_LABELLED = 8  # curves that can be told apart by labels at their ends
