@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -193,10 +194,11 @@ def write_boards(
 ) -> list[Path]:
     """Writes boards.
 
-    One board in HTML is ``index.html``; of several each has its own page, and ``index.html`` lists
-    them. With folders each board is ``<name>/index.html``, however many there are, and pages have
-    twins in Markdown for who reads them in a repository: ``<name>/board.md`` and ``index.md``. A
-    file that would not change is left as it is.
+    The only board in HTML is ``index.html``; of several, those already in the folder included, each
+    has its own page, and ``index.html`` lists them, from what ``index.json`` keeps of each. With
+    folders each board is ``<name>/index.html``, however many there are, and pages have twins in
+    Markdown for who reads them in a repository: ``<name>/board.md`` and ``index.md``. A file that
+    would not change is left as it is.
 
     Args:
         found: The boards.
@@ -214,7 +216,8 @@ def write_boards(
     if folders and "html" in formats:
         formats = tuple(dict.fromkeys((*formats, "md")))
     try:
-        return [_write(out / name, content) for name, content in _pages(found, formats, folders)]
+        pages = _pages(found, out, formats, folders)
+        return [_write(out / name, content) for name, content in pages]
     except OSError as exc:
         raise LeaderboardError(
             f"cannot write boards to {out}: {exc.strerror}; choose another folder with --out"
@@ -233,12 +236,11 @@ def check_formats(formats: Sequence[str]) -> None:
 
 
 def _pages(
-    found: Sequence[Board], formats: Sequence[str], folders: bool
+    found: Sequence[Board], out: Path, formats: Sequence[str], folders: bool
 ) -> Iterator[tuple[str, str | bytes]]:
     """File names and contents."""
-    from flowbench.leaderboard.render import csv, html, latex, markdown, parquet
+    from flowbench.leaderboard.render import csv, html, index, latex, markdown, parquet
 
-    alone = len(found) == 1 and not folders
     renderers: dict[str, Callable[[Board], str | bytes]] = {
         "md": markdown.render,
         "latex": latex.render,
@@ -246,6 +248,8 @@ def _pages(
         "parquet": parquet.render,
     }
     indexes = {"html": html.render_index, "md": markdown.render_index}
+    listed = index.read(out)
+    alone = not folders and len(listed.keys() | {board.slug for board in found}) == 1
 
     def beside(board: Board, name: str) -> str:
         """A board's file, from its own page."""
@@ -256,9 +260,11 @@ def _pages(
         """A board's file, from the folder of all."""
         return f"{board.slug}/{beside(board, name)}" if folders else beside(board, name)
 
+    moved = {} if alone else index.own_names(out, listed)
+    listed |= {board.slug: index.entry(board, file(board, "html")) for board in found}
     for name in formats:
-        if name in indexes and (folders or (name == "html" and not alone)):
-            yield f"index{FORMATS[name]}", indexes[name]([(file(b, name), b) for b in found])
+        if name in indexes and not alone and (folders or name == "html"):
+            yield f"index{FORMATS[name]}", indexes[name](listed)
         for board in found:
             if name == "html":
                 home = "" if alone else "../index.html" if folders else "index.html"
@@ -268,6 +274,9 @@ def _pages(
                 yield file(board, name), html.render(board, home=home, downloads=links)
             else:
                 yield file(board, name), renderers[name](board)
+    if "html" in formats:
+        yield from moved.items()
+        yield index.FILE, json.dumps(listed, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 
 def _write(path: Path, content: str | bytes) -> Path:

@@ -172,13 +172,14 @@ def test_the_same_board_gives_the_same_bytes(board: Board) -> None:
 
 def test_an_index_lists_boards_by_paper(board: Board) -> None:
     own = replace(board, source=None, title="Our own")
-    page = html.render_index([("a.html", board), ("b.html", own)])
+    listed = {"a": index.entry(board, "a.html"), "b": index.entry(own, "b.html")}
+    page = html.render_index(listed)
     assert page.index("<b>DenseFlow</b>") < page.index("<b>flowbench</b>")
     assert '<a href="b.html">Our own</a>' in page
 
 
 def test_an_index_counts_what_boards_hold(board: Board) -> None:
-    page = html.render_index([("a.html", board)])
+    page = html.render_index({"a": index.entry(board, "a.html")})
     (line,) = re.findall(r'<a href="a.html">.*?</tr>', page)
     cells = [re.sub("<[^>]*>", "", cell) for cell in re.findall(r"<td.*?</td>", line)]
     every = [cell for row in board.rows for cell in row.cells]

@@ -12,7 +12,7 @@ from flowbench.leaderboard.render.html.columns import below, style
 from flowbench.leaderboard.render.html.plots import plots
 from flowbench.leaderboard.render.html.rows import cell_views, statuses, tally, there
 from flowbench.leaderboard.render.html.shell import render_page
-from flowbench.leaderboard.render.index import content as content_of_index
+from flowbench.leaderboard.render.index import Listed, content
 
 _IN_RAIL = 2  # plots beside the table; the others stand below it
 _FEW = 3  # where more than one row in three is the paper's own, none stands out
@@ -33,7 +33,7 @@ def render(board: Board, *, home: str = "", downloads: Sequence[tuple[str, str]]
     found = {row.key: statuses(row) for row in rows}
     counts = Counter(name for some in found.values() for name in some)
     ours, differences = any(c.value for c in cells), any(c.difference for c in cells)
-    content = {
+    shown = {
         "board": board,
         "cells": cell_views(board),
         "statuses": found,
@@ -70,9 +70,9 @@ def render(board: Board, *, home: str = "", downloads: Sequence[tuple[str, str]]
             arrow=two_lines,
         ),
     }
-    return render_page("board.html.j2", content, "board", style=style(board))
+    return render_page("board.html.j2", shown, "board", style=style(board))
 
 
-def render_index(boards: Sequence[tuple[str, Board]]) -> str:
-    """Writes the list of several boards, each with its file name, by paper."""
-    return render_page("index.html.j2", content_of_index(boards))
+def render_index(listed: Listed) -> str:
+    """Writes the list of several boards, by paper."""
+    return render_page("index.html.j2", content(listed))
