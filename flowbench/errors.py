@@ -25,7 +25,15 @@ The command line prints any of these in one line and exits with 1. Every other e
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+MAX_SHOWN = 80  # characters of a refused value in its error
+
+_MOST_NAMES = 20  # what a line can list
 
 
 class FlowbenchError(Exception):
@@ -115,14 +123,15 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
         known: All valid names.
 
     Returns:
-        ``"did you mean 'x'? "``, else the sorted known names, else an empty string. The result
-        ends in a space, so that a hint can follow.
+        ``"did you mean 'x'? "``, else the first known names, sorted, else an empty string. The
+        result ends in a space, so that a hint can follow.
     """
     names = sorted(set(known))
     near = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
     if near:
         return f"did you mean {near[0]!r}? "
-    return f"known: {', '.join(names)} " if names else ""
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return f"known: {', '.join(names[:_MOST_NAMES])}{more} " if names else ""
 
 
 def printable(text: str, limit: int = 500) -> str:
@@ -142,6 +151,36 @@ def printable(text: str, limit: int = 500) -> str:
     words = " ".join(text[: 4 * limit].split())
     line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in words)
     return line if len(line) <= limit else f"{line[: limit - 3]}..."
+
+
+def first_problem(
+    error: ValidationError, named: Callable[[tuple[int | str, ...]], str] | None = None
+) -> str:
+    """Puts the first problem that pydantic found into one line.
+
+    Args:
+        error: What pydantic raised.
+        named: Names the place of a problem, given its keys; by default they are joined by dots.
+
+    Returns:
+        ``"key: message, got value"``; of a place without a name, the message alone.
+    """
+    problem = error.errors(include_url=False)[0]
+    key = ".".join(map(str, problem["loc"])) if named is None else named(problem["loc"])
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {key!r}"
+    if not key:
+        return message
+    # What lacks a key is not what was refused: pydantic gives the whole mapping there.
+    got = "" if problem["type"] == "missing" else f", got {shortened(problem['input'])}"
+    return f"{key}: {message}{got}"
+
+
+def shortened(value: object) -> str:
+    """A refused value as an error shows it, at most `MAX_SHOWN` characters of it."""
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
 def text_of(exc: BaseException, limit: int = 500) -> str:

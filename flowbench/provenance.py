@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import subprocess
@@ -57,7 +58,9 @@ def git_state(folder: Path) -> dict[str, Any] | None:
     """
     try:
         commit = _git(folder, "rev-parse", "HEAD")
+        # An installed copy may lie inside somebody's own checkout, whose commit says nothing of it.
         tracked = _git(folder, "ls-files", "--error-unmatch", str(folder / "errors.py"))
+        # Untracked files are not code that ran: results and data lie about in a checkout.
         status = _git(folder, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):
         return None
@@ -91,3 +94,45 @@ def processor_name() -> str:
         if done.stdout.strip():
             return done.stdout.strip()
     return platform.processor() or platform.machine()
+
+
+def available_cores() -> tuple[int, ...]:
+    """The cores that this process may use.
+
+    Returns:
+        Their numbers, in order.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return tuple(sorted(os.sched_getaffinity(0)))
+    return tuple(range(os.cpu_count() or 1))
+
+
+def load_average() -> float | None:
+    """Processes of the machine that could run, on average over a minute; None if unknown."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):  # not a POSIX system; or it does not say
+        return None
+
+
+def cpu_quota(
+    membership: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")
+) -> float | None:
+    """Cores' worth of time that the control groups of this process leave it.
+
+    Returns:
+        The smallest limit of its group and those above; None without a limit, or where the system
+        has no groups of version 2.
+    """
+    try:
+        lines = membership.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    names = [name for line in lines for kind, _, name in [line.partition("::")] if kind == "0"]
+    quotas = []
+    for group in [root / name.lstrip("/") for name in names]:
+        for folder in (group, *group.parents[: len(group.parts) - len(root.parts)]):
+            with contextlib.suppress(OSError, ValueError):  # the root has none; or it is "max"
+                allowed, period = map(int, (folder / "cpu.max").read_text(encoding="ascii").split())
+                quotas.append(allowed / period)
+    return min(quotas, default=None)

@@ -23,8 +23,8 @@ def test_unknown_name_is_an_attribute_error() -> None:
         _ = api.Nothing
 
 
-def test_package_exports_load_and_version() -> None:
-    assert flowbench.__all__ == ["__version__", "load"]
+def test_package_exports_compare_load_and_version() -> None:
+    assert flowbench.__all__ == ["__version__", "compare", "load"]
 
 
 @pytest.mark.parametrize("command", [["--help"], ["list"], ["run", "--help"], ["plugins"]])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import TypeVar
 
 from flowbench.api.specs import SplitName
 from flowbench.errors import DataError
@@ -27,6 +28,7 @@ class Ragged:
         2
     """
 
+    # One after the other, so that examples can be mapped from the disk as one array.
     values: NDArray[Any]
     lengths: NDArray[np.int64]
 
@@ -34,9 +36,13 @@ class Ragged:
         return len(self.lengths)
 
 
+# `Split` alone means examples of one shape, in one array: nobody who reads such has to tell apart.
+ExamplesT = TypeVar("ExamplesT", bound=NDArray[Any] | Ragged, default=NDArray[Any])
+
+
 @dataclass(frozen=True, kw_only=True)
-class Split:
-    """One split of a dataset.
+class Split(Generic[ExamplesT]):
+    """One split of a dataset; ``Split`` alone is one of an array, ``Split[Ragged]`` of `Ragged`.
 
     Attributes:
         x: Raw values, shape (N, *event_shape): an integer dtype with values ``0..K-1``, or floats.
@@ -50,17 +56,18 @@ class Split:
         (4, array([2, 0]))
     """
 
-    x: NDArray[Any]
+    x: ExamplesT
     context: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        # At once, and not when a batch is cut out of it, hours into a conversion.
         if isinstance(self.x, Ragged):
             raise DataError("Ragged: not yet; cut the examples to one length")
 
     def __len__(self) -> int:
         return len(self.x)
 
-    def take(self, indices: NDArray[np.int64]) -> Split:
+    def take(self, indices: NDArray[np.int64]) -> Split[ExamplesT]:
         """Picks examples.
 
         Args:
@@ -69,8 +76,9 @@ class Split:
         Returns:
             The split of those examples, in that order.
         """
+        x: Any = self.x  # an array: others were refused
         context = {name: values[indices] for name, values in self.context.items()}
-        return Split(x=self.x[indices], context=context)
+        return Split(x=x[indices], context=context)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,13 +102,23 @@ class DataSplits:
     train: Split
     test: Split
     validation: Split | None = None
+    # FID statistics of a published training set are over all of it, so a metric must know.
     validation_of_train: bool = False
 
     def __getitem__(self, name: SplitName) -> Split:
-        split = {"train": self.train, "validation": self.validation, "test": self.test}[name]
-        if split is None:
+        splits = self.named()
+        if name == "validation" and name not in splits:
             raise KeyError("validation: this dataset has none; the harness makes it on loading")
-        return split
+        return splits[name]
+
+    def named(self) -> dict[SplitName, Split]:
+        """The splits that there are, by name: train, validation if there is one, test."""
+        named: dict[SplitName, Split | None] = {
+            "train": self.train,
+            "validation": self.validation,
+            "test": self.test,
+        }
+        return {name: split for name, split in named.items() if split is not None}
 
 
 @dataclass(frozen=True, kw_only=True)

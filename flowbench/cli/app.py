@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 import sys
@@ -11,7 +12,7 @@ from typing import Annotated
 import typer
 
 from flowbench import __version__
-from flowbench.cli import board, check, data, doctor, listing, new, results, run, store
+from flowbench.cli import board, check, compare, data, doctor, listing, new, results, run, store
 from flowbench.errors import FlowbenchError
 
 app = typer.Typer(
@@ -77,9 +78,21 @@ app.command("check")(check.check)
 app.command("new")(new.new)
 app.command("doctor")(doctor.doctor)
 app.command("leaderboard")(board.leaderboard)
+app.command("compare")(compare.compare)
 app.add_typer(data.app, name="data")
 app.add_typer(results.app, name="results")
 app.add_typer(store.app, name="store")
+
+
+def _reflow(group: typer.Typer) -> None:
+    """Lets a terminal wrap the paragraphs of help, which docstrings wrap for an editor."""
+    for command in group.registered_commands:
+        text = inspect.cleandoc(getattr(command.callback, "__doc__", None) or "")
+        command.help = "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
+
+
+for _group in (app, data.app, results.app, store.app):
+    _reflow(_group)
 
 
 def main() -> None:

@@ -33,6 +33,7 @@ def doctor(results: Results = None) -> None:
 def _check(name: str, check: Callable[[], str]) -> bool:
     try:
         print(f"ok    {name:<9} {check()}")
+    # What a user can mend; anything else is our bug and keeps its traceback.
     except (FlowbenchError, ImportError) as exc:
         print(f"FAIL  {name:<9} {exc}")
         return False
@@ -55,7 +56,8 @@ def _devices() -> str:
 
 
 def _cores() -> str:
-    from flowbench.runner.executors.local import LocalExecutor, available_cores
+    from flowbench.provenance import available_cores
+    from flowbench.runner.executors.local import LocalExecutor
 
     slots = LocalExecutor("cpu").slots
     return (

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flowbench.api.specs import ClosedForm
+    from flowbench.contract.checking.report import CheckReport, CheckResult
     from flowbench.contract.dataset_contract import check_dataset
     from flowbench.contract.metric_contract import check_metric
     from flowbench.contract.model_contract import check_model
-    from flowbench.contract.report import CheckReport, CheckResult
 
 _HOMES = {
-    "CheckReport": "contract.report",
-    "CheckResult": "contract.report",
+    "CheckReport": "contract.checking.report",
+    "CheckResult": "contract.checking.report",
     "ClosedForm": "api.specs",
     "check_dataset": "contract.dataset_contract",
     "check_metric": "contract.metric_contract",

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from flowbench.code_hash import combined, core_sha256
-from flowbench.contract.checks import LIMIT_S
+from flowbench.contract.checking.checks import LIMIT_S
+from flowbench.contract.checking.report import CheckReport, Kind
 from flowbench.contract.dataset_contract import check_dataset
 from flowbench.contract.metric_contract import check_metric
 from flowbench.contract.model_contract import check_model
-from flowbench.contract.report import CheckReport, Kind
 from flowbench.errors import UnknownNameError, unknown_name
-from flowbench.registry import Registry
+from flowbench.registry import Entry, Registry
 from flowbench.registry.code import dataset_code, metric_code, model_code
 from flowbench.store.checks import CheckRow, record_check
 
@@ -66,8 +68,7 @@ def names_of(registry: Registry, files: Collection[Path] | None = None) -> list[
         The names, each once: models, then datasets, then metrics.
     """
     sources = None if files is None else {str(path) for path in files}
-    parts = (registry.models, registry.datasets, registry.metrics)
-    named = ((name, entry) for entries in parts for name, entry in entries.items())
+    named = ((name, entry) for part in _parts(registry).values() for name, entry in part.items())
     return list(
         dict.fromkeys(
             name for name, entry in named if sources is None or entry.source.distribution in sources
@@ -75,33 +76,32 @@ def names_of(registry: Registry, files: Collection[Path] | None = None) -> list[
     )
 
 
+def _parts(registry: Registry) -> dict[Kind, Mapping[str, Entry[Any]]]:
+    """What is registered, of each kind."""
+    return {"model": registry.models, "dataset": registry.datasets, "metric": registry.metrics}
+
+
 def _kinds(registry: Registry, name: str) -> list[Kind]:
-    carriers: dict[Kind, tuple[str, Mapping[str, object]]] = {
-        "model": (name.partition(":")[0], registry.models),
-        "dataset": (name, registry.datasets),
-        "metric": (name, registry.metrics),
-    }
-    kinds = [kind for kind, (bare, entries) in carriers.items() if bare in entries]
+    parts = _parts(registry)
+    kinds = [kind for kind, entries in parts.items() if _bare(kind, name) in entries]
     if not kinds:
-        known = (*registry.models, *registry.datasets, *registry.metrics)
+        known = itertools.chain(*parts.values())
         raise UnknownNameError(
             unknown_name("model, dataset or metric", name, known, "flowbench list")
         )
     return kinds
 
 
+def _bare(kind: Kind, name: str) -> str:
+    """A name without its preset, which models alone have."""
+    return name.partition(":")[0] if kind == "model" else name
+
+
 def keep(registry: Registry, report: CheckReport, results: Path) -> None:
     """Keeps a report in the store, so that boards can show it."""
-    name = report.name.partition(":")[0]
-    if report.kind == "model":
-        source = registry.model(name).source
-        code = model_code(registry, name)
-    elif report.kind == "dataset":
-        source = registry.dataset(name).source
-        code = dataset_code(registry, name)
-    else:
-        source = registry.metric(name).source
-        code = metric_code(registry, name)
+    name = _bare(report.kind, report.name)
+    source = _parts(registry)[report.kind][name].source
+    code_of = {"model": model_code, "dataset": dataset_code, "metric": metric_code}
     row = CheckRow(
         kind=report.kind,
         name=report.name,
@@ -109,7 +109,7 @@ def keep(registry: Registry, report: CheckReport, results: Path) -> None:
         plugin=source.distribution,
         plugin_version=source.version,
         flowbench_version=metadata.version("flowbench"),
-        code_sha256=combined(core_sha256(), code),
+        code_sha256=combined(core_sha256(), code_of[report.kind](registry, name)),
         ended=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=report.seconds,
         checks=tuple(report.as_json()["checks"]),

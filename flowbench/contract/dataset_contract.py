@@ -8,18 +8,16 @@ from pathlib import Path
 
 from flowbench.api.data import DataSplits
 from flowbench.api.specs import DatasetSpec
-from flowbench.contract.checks import (
+from flowbench.contract.checking.checks import (
     LIMIT_S,
     PLUGIN_ERRORS,
     Check,
     describe_exception,
     run_checks,
-    standalone,
 )
-from flowbench.contract.datasets import CHECKS, form
-from flowbench.contract.datasets.facts import CHECKS as FACTS
+from flowbench.contract.checking.report import CheckReport, CheckResult, Status
+from flowbench.contract.datasets import CHECKS, OF_SPEC, OF_STORE
 from flowbench.contract.datasets.subject import DatasetSubject
-from flowbench.contract.report import CheckReport, CheckResult, Status
 from flowbench.data.library.prepared import open_prepared, prepared_spec
 from flowbench.data.library.splits import not_readable_yet
 from flowbench.errors import DataMissingError
@@ -43,13 +41,13 @@ def check_dataset(
     spec = entry.spec
     case = f"{'x'.join(map(str, spec.event_shape))} {spec.modality}"
     subject = DatasetSubject(spec=spec, loader=partial(_load, entry), data_dir=data_dir)
-    checks: tuple[Check[DatasetSubject], ...] = FACTS
+    checks: tuple[Check[DatasetSubject], ...] = OF_SPEC
     problem = None
     try:
         with time_limit(limit_s):
             subject = _opened(subject, entry)
         # A store was held to the rest when it was prepared; `flowbench data verify` does it again.
-        checks = CHECKS if spec.convert is None else (*FACTS, *form.CHECKS)
+        checks = CHECKS if spec.convert is None else OF_STORE
     except DataMissingError as exc:
         problem = _load_result("skipped", case, str(exc))
     except PLUGIN_ERRORS as exc:
@@ -84,9 +82,14 @@ def _opened(subject: DatasetSubject, entry: Entry[DatasetSpec]) -> DatasetSubjec
 
 
 def _load_result(status: Status, case: str, detail: str) -> CheckResult:
-    asks = "load(data_dir) returns the splits"
-    look_at = "the loader; for data that are not on this machine it raises DataMissingError"
-    return standalone("load", status, case, detail, asks=asks, look_at=look_at)
+    return CheckResult(
+        name="load",
+        case=case,
+        status=status,
+        asks="load(data_dir) returns the splits",
+        detail=detail,
+        look_at="the loader; for data that are not on this machine it raises DataMissingError",
+    )
 
 
 def _load(entry: Entry[DatasetSpec], data_dir: Path) -> DataSplits:

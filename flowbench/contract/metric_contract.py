@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flowbench.api.specs import ClosedForm, MetricSpec
-from flowbench.contract.cases import CASES, Case
-from flowbench.contract.checks import LIMIT_S, run_checks, standalone
+from flowbench.contract.checking.cases import CASES, Case
+from flowbench.contract.checking.checks import LIMIT_S, run_checks
+from flowbench.contract.checking.report import CheckReport, CheckResult
 from flowbench.contract.metrics import CHECKS, ON_EVERY_CASE
 from flowbench.contract.metrics.subject import MetricSubject
-from flowbench.contract.report import CheckReport
 from flowbench.registry import Registry
 
 
@@ -38,9 +38,15 @@ def check_metric(
         checks = CHECKS if case is cases[0] else ON_EVERY_CASE
         results += run_checks(checks, subject, case.label, limit_s=limit_s)
     if not cases:
-        detail = f"no {entry.spec.data} case for {', '.join(sorted(entry.spec.modalities))}"
-        asks, look_at = "there are data that the metric is defined for", "modalities and data"
-        results = [standalone("cases", "skipped", "none", detail, asks=asks, look_at=look_at)]
+        nowhere = CheckResult(
+            name="cases",
+            case="none",
+            status="skipped",
+            asks="there are data that the metric is defined for",
+            detail=f"no {entry.spec.data} case for {', '.join(sorted(entry.spec.modalities))}",
+            look_at="modalities and data",
+        )
+        results = [nowhere]
     return CheckReport(
         kind="metric", name=name, plugin=entry.source.distribution, results=tuple(results)
     )

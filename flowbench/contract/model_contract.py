@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from flowbench.api.specs import DatasetSpec, ModelSpec
-from flowbench.contract.cases import CASES, Case, case_of, cases_of_forms
-from flowbench.contract.checks import (
+from flowbench.contract.checking.cases import CASES, Case, case_of, cases_of_forms
+from flowbench.contract.checking.checks import (
     LIMIT_S,
     PLUGIN_ERRORS,
     describe_exception,
     run_checks,
-    standalone,
 )
+from flowbench.contract.checking.report import CheckReport, CheckResult, Status
 from flowbench.contract.models import CHECKS
 from flowbench.contract.models.subject import ModelSubject
-from flowbench.contract.report import CheckReport, CheckResult, Status
 from flowbench.data.library.splits import validation_size
 from flowbench.registry import Registry
 from flowbench.registry.configs import configure
@@ -83,11 +82,11 @@ def _check_group(
 
 
 def _configuration(status: Status, case: str, detail: str) -> CheckResult:
-    return standalone(
-        "configuration",
-        status,
-        case,
-        detail,
+    return CheckResult(
+        name="configuration",
+        case=case,
+        status=status,
+        detail=detail,
         asks="the model can be configured for a small case",
         look_at="default_preset, presets and unsupported of the config class",
     )

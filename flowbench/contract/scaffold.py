@@ -10,7 +10,7 @@ from pathlib import Path
 import jinja2
 
 from flowbench.api.hooks import API_VERSION
-from flowbench.contract.report import Kind
+from flowbench.contract.checking.report import Kind
 from flowbench.errors import PluginError, SuiteError
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -10,9 +10,9 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ class Harness:
         preprocessor: The harness's preprocessing, fitted.
         data_sha256: Content hash of the data; empty for data that no later run can recognise.
         tick: Called between pieces of work; may raise to stop.
-        progress: Told the part of the protocol's samples that is drawn.
+        progress: Told how far the evaluation of the test split, or the drawing of samples, is.
         announce: Told what a metric is doing.
         numerics: Entered while a model is evaluated or drawn from; a worker needs none, as it keeps
             to float32 for its whole life.
@@ -53,7 +53,7 @@ class Harness:
     data_dir: Path = Path()
     synchronize: Callable[[], None] = lambda: None
     tick: Callable[[], None] = lambda: None
-    progress: Callable[[float], None] = lambda _: None
+    progress: Callable[[Literal["evaluating", "sampling"], float], None] = lambda *_: None
     announce: Callable[[str], None] = lambda _: None
     numerics: Callable[[], AbstractContextManager[Any]] = nullcontext
 
@@ -84,7 +84,6 @@ class Harness:
             raise ContractError(f"{type(model).__name__} has no likelihood to evaluate")
         if given is not None:
             kind = kind.model_copy(update={"given": given})
-        settings = self.settings
         with self.numerics():
             return evaluate_likelihood(
                 model,
@@ -92,11 +91,16 @@ class Harness:
                 self.splits[split] if examples is None else examples,
                 name=split,
                 likelihood=kind,
-                draws=settings.eval_draws if split == "test" else settings.validation_draws,
-                generator=noise_of(model, split, settings.seed),
-                batch_size=settings.batch_size,
-                tick=self.tick,
+                draws=self.draws(model, split),
+                generator=noise_of(model, split, self.settings.seed),
+                batch_size=self.settings.batch_size,
+                tick=partial(self._passing, split),
             )
+
+    def _passing(self, split: SplitName, part: float) -> None:
+        self.tick()
+        if split == "test":  # the others are looks of a second
+            self.progress("evaluating", part)
 
     def score(self, model: GenerativeModel) -> float:
         """Mean negative log-likelihood on validation, for choosing among weights of one model.
@@ -110,14 +114,28 @@ class Harness:
             Nats per example; infinite if any example's likelihood is not finite.
         """
         mean = float(self.evaluate(model, "validation", self._looked_at).log_prob.mean())
+        # Never chosen: weights with a single impossible example have no likelihood at all.
         return -mean if math.isfinite(mean) else math.inf
 
+    def draws(self, model: GenerativeModel, split: SplitName) -> int:
+        """Noise draws for each example of a split; a deterministic likelihood takes one."""
+        kind, settings = likelihood_kind(model), self.settings
+        if kind is None or not kind.stochastic:
+            return 1
+        return settings.eval_draws if split == "test" else settings.validation_draws
+
+    def tests_per_look(self, model: GenerativeModel) -> float:
+        """How many times the passes of a `score` the likelihood of the test split takes."""
+        passes = len(self.splits.test) * self.draws(model, "test")
+        return passes / (len(self._looked_at) * self.draws(model, "validation"))
+
     @cached_property
-    def _looked_at(self) -> Split | None:
-        validation = self.splits.validation
-        if validation is None or len(validation) <= LOOK_EXAMPLES:
+    def _looked_at(self) -> Split:
+        validation = self.splits["validation"]
+        if len(validation) <= LOOK_EXAMPLES:
             return validation
         chosen = np.random.default_rng(0).permutation(len(validation))[:LOOK_EXAMPLES]
+        # Sorted: rows of a memory map are read in the order in which they lie.
         return validation.take(np.sort(chosen))
 
 
@@ -135,6 +153,9 @@ def noise_of(model: GenerativeModel, stream: str, seed: int) -> torch.Generator:
         stream: What the noise is for, of `STREAMS`.
     """
     parameters = next(iter(model.parameters()), None)
+    # A model that is fitted, and not trained, has buffers alone.
     anchor = parameters if parameters is not None else next(iter(model.buffers()), None)
     device = anchor.device if anchor is not None else torch.device("cpu")
+    # A prime apart, so that the seeds of one stream are not those of the next one for a seed
+    # nearby.
     return torch.Generator(device).manual_seed(1_000_003 * STREAMS[stream] + seed)

@@ -43,7 +43,7 @@ def evaluate_likelihood(
     draws: int,
     generator: torch.Generator,
     batch_size: int,
-    tick: Callable[[], None] = lambda: None,
+    tick: Callable[[float], None] = lambda _: None,
 ) -> LikelihoodResult:
     """Evaluates every example of a split exactly once for each draw.
 
@@ -57,7 +57,7 @@ def evaluate_likelihood(
         draws: Noise draws for each example; a deterministic likelihood takes one.
         generator: Source of all noise, on the model's device.
         batch_size: Rows, examples times draws, of a forward pass at most.
-        tick: Called before each pass; may raise to stop.
+        tick: Told before each pass, and at the end, the part that is done; may raise to stop.
 
     Returns:
         Log-likelihoods in nats, one an example.
@@ -65,6 +65,7 @@ def evaluate_likelihood(
     Raises:
         OutOfMemoryError: A single row does not fit into the device's memory.
     """
+    # A deterministic value is the same each time.
     num_draws = draws if likelihood.stochastic else 1
     passes = _Passes(model, preprocessor, generator, likelihood.given, tick)
     log_weights, info = _within_memory(
@@ -106,6 +107,7 @@ def _within_memory(
                 )
             return result
         rows = (rows + 1) // 2
+        # From the same state: the draws so far belong to passes that are thrown away.
         generator.set_state(noise)
 
 
@@ -117,7 +119,7 @@ class _Passes:
     preprocessor: Preprocessor
     generator: torch.Generator
     given: tuple[str, ...]
-    tick: Callable[[], None]
+    tick: Callable[[float], None]
 
     def log_weights(
         self, split: Split, num_draws: int, rows: int
@@ -131,15 +133,17 @@ class _Passes:
         start = 0
         for raw, context in eval_batches(split, rows, self.generator.device):
             given = {key: context[key] for key in self.given}
+            # The last batch may be short, and then takes more draws at a time.
             together = max(1, rows // len(raw))
             for first in range(0, num_draws, together):
-                self.tick()
+                self.tick((start * num_draws + len(raw) * first) / log_weights.size)
                 count = min(together, num_draws - first)
                 values, extra = self._draws(raw, given, count)
                 log_weights[start : start + len(raw), first : first + count] = values
                 for key, value in extra.items():
                     info.setdefault(key, []).append((value, len(raw) * count))
             start += len(raw)
+        self.tick(1.0)
         return log_weights, {key: _mean_over_rows(noted) for key, noted in info.items()}
 
     @torch.no_grad()
@@ -162,6 +166,8 @@ class _Passes:
                 f"log_prob of {type(self.model).__name__} returned shape {tuple(log_prob.shape)} "
                 f"for a batch of {num_rows}; expected ({num_rows},), summed over event dims"
             )
+        # In float64 from here on: a sum of two large numbers of opposite sign is what is left of
+        # both.
         total: Any = (log_prob.double() + ladj.double()).cpu().numpy()
         means = {key: float(value.double().mean()) for key, value in info.items()}
         return total.reshape(len(raw), count), means
@@ -169,6 +175,7 @@ class _Passes:
 
 def _mean_over_rows(noted: Sequence[tuple[float, int]]) -> float:
     values, rows = zip(*noted, strict=True)
+    # By rows: passes have different numbers of them.
     return float(np.average(values, weights=rows))
 
 
@@ -181,6 +188,7 @@ def log_mean_exp(log_weights: NDArray[np.float64]) -> NDArray[np.float64]:
     Returns:
         The importance-weighted bound, shape (N,).
     """
+    # Not `log(mean(exp))`: an image has log-weights of minus thousands of nats, which underflow.
     result: NDArray[np.float64] = np.logaddexp.reduce(log_weights, axis=1)
     result -= np.log(log_weights.shape[1])
     return result

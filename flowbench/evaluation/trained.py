@@ -32,6 +32,7 @@ class TrainingCost:
         device_kind: ``cpu``, ``cuda`` or ``mps``.
         ledger: Seconds of each part of the clock.
         charged_s: Seconds charged to the budget.
+        run_delay_s: Seconds of them in which it waited for a core; None where it is not known.
         peak_memory: Most bytes held in training, None where they cannot be read, and what they
             count.
     """
@@ -42,6 +43,7 @@ class TrainingCost:
     ledger: Mapping[str, float]
     charged_s: float
     peak_memory: tuple[int | None, str]
+    run_delay_s: float | None = None
 
 
 class EvaluatedModel:
@@ -70,6 +72,7 @@ class EvaluatedModel:
         self.weights: Literal["raw", "ema"] | None = weights
         self.device_name, self.device_kind = cost.device_name, cost.device_kind
         self.num_devices = cost.num_devices
+        # A copy: metrics of other plugins are handed this very object.
         self.ledger: Mapping[str, float] = dict(cost.ledger)
         self.charged_s = cost.charged_s
         self.peak_memory_bytes, self.peak_memory_source = cost.peak_memory
@@ -122,6 +125,7 @@ class EvaluatedModel:
             ContractError: The model has no likelihood, or none given that.
         """
         given = None if context is None else tuple(sorted(context))
+        # In any order: a context is a mapping, and has none.
         known = {tuple(sorted(names)) for names in self.config.also_given(self.data)}
         if given is not None and given not in known:
             raise self._no_likelihood_given(given)
@@ -146,6 +150,7 @@ class EvaluatedModel:
         protocol = self._harness.settings
         num = protocol.num_samples if num is None else num
         settings = protocol.sample if settings is None else settings
+        # As text, since settings hold a mapping and cannot be hashed.
         key = f"{num} {settings.model_dump_json()}"
         if key not in self._samples:
             self._samples[key] = draw_samples(self.model, self._harness, num, settings)

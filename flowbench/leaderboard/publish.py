@@ -114,8 +114,12 @@ def _reading(results: Path, job_ids: Sequence[str] | None = None) -> Iterator[tu
     with readable(results) as folder:
         there = database_path(folder).is_file() or (folder / _RUNS).is_dir()
         source = read_source(folder, job_ids) if there else Source()
-        # What is kept as text stays what it is, whatever the core is now.
-        yield folder, replace(source, core_code=None if has_kept(results) else core_sha256())
+        yield folder, replace(source, core_code=core_of(results))
+
+
+def core_of(results: Path) -> str | None:
+    """Hash of the core that results should be of: what is kept as text stays what it is."""
+    return None if has_kept(results) else core_sha256()
 
 
 def _boards_of(suite: Suite, source: Source, runs: Sequence[AttemptRow]) -> list[Board]:

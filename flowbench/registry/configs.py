@@ -17,6 +17,7 @@ from flowbench.errors import (
     PluginLoadError,
     UnknownNameError,
     did_you_mean,
+    first_problem,
     unknown_name,
 )
 from flowbench.registry.registry import Entry, Registry
@@ -68,6 +69,8 @@ def configure(
     name, _, wanted = choice.partition(":")
     entry = registry.model(name)
     cls = config_class(entry)
+    # Asked only of data that the model takes: for others its answer, or its error, would be
+    # meaningless.
     fallback = cls.default_preset(data) if data.modality in entry.spec.modalities else None
     preset = wanted or fallback or next(iter(cls.presets))
     if preset not in cls.presets:
@@ -77,7 +80,9 @@ def configure(
     facts = cls.presets[preset]
     values = _merge(_defaults(cls), _plain(facts.values))
     for key, value in overrides.items():
+        # Before pydantic looks, which has no hint to give at an unknown key.
         _check_key(name, cls, key)
+        # One after the other: a later key may go into what an earlier one has set.
         values = _merge(values, _nest(key, value))
     config = _validate(name, cls, values)
     return ConfiguredModel(
@@ -95,6 +100,7 @@ def undequantized(config: ModelConfig, data: DatasetInfo) -> str | None:
         The reason; None if there is nothing wrong.
     """
     preprocessing = config.preprocessing
+    # Each of these makes it right: no integers, a model of integers, or noise.
     if data.levels is None or preprocessing.support == "discrete" or preprocessing.noise:
         return None
     kind = config.likelihood(data)
@@ -122,6 +128,7 @@ def config_class(entry: Entry[ModelSpec]) -> type[ModelConfig]:
 
 
 def _defaults(cls: type[BaseModel]) -> dict[str, Any]:
+    # A field without a default is the preset's to set; if nobody does, validation names it.
     fields = {n: f for n, f in cls.model_fields.items() if not f.is_required()}
     return {n: _plain(f.get_default(call_default_factory=True)) for n, f in fields.items()}
 
@@ -140,6 +147,7 @@ def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     merged = dict(base)
     for key, value in changes.items():
         old = merged.get(key)
+        # What belongs to another kind of step would be an unknown key of the new one.
         if isinstance(old, Mapping) and isinstance(value, Mapping) and _same_kind(old, value):
             merged[key] = _merge(old, value)
         else:
@@ -189,10 +197,8 @@ def _validate(name: str, cls: type[ModelConfig], values: dict[str, Any]) -> Mode
     try:
         return cls.model_validate(values)
     except ValidationError as exc:
-        problem = exc.errors(include_url=False)[0]
-        key = ".".join([name, *_keys(cls, problem["loc"])])
-        message = problem["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{key}: {message}, got {problem['input']!r}") from exc
+        problem = first_problem(exc, lambda keys: ".".join([name, *_keys(cls, keys)]))
+        raise ConfigError(problem) from exc
 
 
 def _keys(cls: type[BaseModel], location: Iterable[str | int]) -> Iterator[str]:

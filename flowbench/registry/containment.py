@@ -52,6 +52,7 @@ def contained(module: str) -> Iterator[list[str]]:
     restores = [take() for take in (*snapshots, _random, _numpy, _torch)]
     restores.append(_functions(module.partition(".")[0]))
     output = sys.stdout
+    # Banners of libraries go where people read and programs do not.
     sys.stdout = sys.stderr
     try:
         yield changed
@@ -103,6 +104,7 @@ def _modules() -> Restore:
 
     def restore() -> str | None:
         lost = sorted(n for n, module in before.items() if sys.modules.get(n) is not module)
+        # A second copy of a module has classes of its own, which `isinstance` tells apart.
         sys.modules.update({name: before[name] for name in lost})
         return f"loaded modules {', '.join(lost[:3])}" if lost else None
 
@@ -118,6 +120,7 @@ def _functions(package: str) -> Restore:
     }
 
     def restore() -> str | None:
+        # Only what the plugin itself put there: see `contained` on libraries.
         patched = []
         for name, (module, functions) in before.items():
             now = vars(module)
@@ -147,6 +150,7 @@ def _is_code(value: object) -> bool:
 
 def _warnings() -> Restore:
     """Filters for all warnings: those of one kind or module are a library's own business."""
+    # A blanket `ignore` would hide, for everybody, the warnings that say a result is wrong.
     before = list(warnings.filters)
 
     def restore() -> str | None:
@@ -175,6 +179,7 @@ def _logging() -> Restore:
     def restore() -> str | None:
         if (root.handlers, root.level, root.manager.disable) == before:
             return None
+        # In place: others hold the same list.
         root.handlers[:] = before[0]
         root.setLevel(before[1])
         logging.disable(before[2])
@@ -188,6 +193,7 @@ def _signals() -> Restore:
 
     def restore() -> str | None:
         changed = [n for n, handler in before.items() if signal.getsignal(n) is not handler]
+        # Python lets the main thread alone set handlers.
         if not changed or threading.current_thread() is not threading.main_thread():
             return None
         for number in changed:
@@ -217,6 +223,7 @@ def _numpy() -> Restore:
         if before is None:
             return None
         state, errors = before
+        # As texts: the state holds an array, which has no single answer to `==`.
         same = str(numpy.random.get_state()) == str(state) and numpy.geterr() == errors
         numpy.random.set_state(state)
         numpy.seterr(**errors)
@@ -235,6 +242,8 @@ def _torch() -> Restore:
         if now is None:
             return None
         changed = []
+        # Imported just now: then what torch starts with is what has to be there, but for its
+        # threads, which depend on the machine.
         given = before or {**_torch_settings(now), "dtype": now.float32, "grad": True}
         settings = _torch_settings(now)
         if settings != given:

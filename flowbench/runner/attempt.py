@@ -22,23 +22,35 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from flowbench.api.frozen import Frozen
 from flowbench.code_hash import CodeHashes
 from flowbench.errors import StoreError
+from flowbench.files import write_whole
 from flowbench.runner.executors.base import LOG
-from flowbench.store.records import AttemptRow, AttemptStatus, CurvePoint, JobRow
+from flowbench.store.attempt_files import RECORD
+from flowbench.store.records import AttemptRow, AttemptStatus, JobRow
 
-RECORD, HEARTBEAT, ORDER, STOP = "record.json", "heartbeat.json", "job.json", "stop"
-CODE = "code.json"
-CURVES, CHECKPOINT, MODEL = "curves.jsonl", "checkpoint.pt", "model.pt"
-LIKELIHOODS, SAMPLES, GRID = "likelihoods.npz", "samples.npz", "samples.png"
+HEARTBEAT, ORDER, STOP, CODE = "heartbeat.json", "job.json", "stop", "code.json"
+CHECKPOINT, MODEL, SAMPLES = "checkpoint.pt", "model.pt", "samples.npz"
 LOG_TAIL_BYTES = 4000
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+Phase = Literal[
+    "preparing",  # imports, data, building the model
+    "training",
+    "looking",  # at the validation split
+    "paused",  # while another job of this machine measures latency
+    "evaluating",  # the likelihood of the test split
+    "sampling",
+    "measuring",  # a metric, apart from the likelihoods and samples that it asks for
+]
 
 
-class WorkOrder(BaseModel):
+class WorkOrder(Frozen):
     """What a worker is to do.
 
     Attributes:
@@ -50,8 +62,6 @@ class WorkOrder(BaseModel):
         spawned_utc: The same as a date.
         command: The command line that asked for the job.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     job: JobRow
     number: int
@@ -74,7 +84,12 @@ class Heartbeat(BaseModel):
 
     Attributes:
         part: Part of the clock that runs.
-        doing: The same in words, with the metric or file at hand.
+        detail: The metric or file at hand.
+        done: Part of the phase that is done; None where that is not known.
+        left_s: Seconds until the phase ends; None where that is not known.
+        evaluation_s: Seconds that the likelihood of the test split will take after training; None
+            where that is not known, and once it is over.
+        evaluation_draws: Noise draws for each example of it.
         progress: Part of the budget used.
         steps_per_s: Recent step rate; None before training.
         score: Latest validation score.
@@ -86,7 +101,12 @@ class Heartbeat(BaseModel):
 
     pid: int
     part: str = "start"
-    doing: str = "starting"
+    phase: Phase = "preparing"
+    detail: str = ""
+    done: float | None = None
+    left_s: float | None = None
+    evaluation_s: float | None = None
+    evaluation_draws: int = 1
     charged_s: float = 0.0
     progress: float = 0.0
     step: int = 0
@@ -94,6 +114,11 @@ class Heartbeat(BaseModel):
     score: float | None = None
     score_unit: str = "bpd"
     beat: float = 0.0
+
+    @property
+    def doing(self) -> str:
+        """Phase and detail, in words."""
+        return f"{self.phase} {self.detail}".rstrip()
 
 
 class AttemptDir:
@@ -109,7 +134,7 @@ class AttemptDir:
 
     def write(self, name: str, data: bytes | str) -> None:
         """Writes a file whole."""
-        write_atomically(self.path / name, data)
+        write_whole(self.path / name, data)
 
     def order(self) -> WorkOrder:
         """Reads what is to be done."""
@@ -121,10 +146,7 @@ class AttemptDir:
         Returns:
             The heartbeat; None before the first.
         """
-        try:
-            return Heartbeat.model_validate_json((self.path / HEARTBEAT).read_bytes())
-        except (OSError, ValidationError):
-            return None
+        return self._read(HEARTBEAT, Heartbeat)
 
     def code(self) -> CodeHashes | None:
         """Reads which code it runs.
@@ -132,10 +154,7 @@ class AttemptDir:
         Returns:
             The hashes; None in an attempt made before they were kept.
         """
-        try:
-            return CodeHashes.model_validate_json((self.path / CODE).read_bytes())
-        except (OSError, ValidationError):
-            return None
+        return self._read(CODE, CodeHashes)
 
     def write_code(self, code: CodeHashes) -> None:
         """Says which code it runs, so that this is known even of an attempt without a record."""
@@ -147,10 +166,7 @@ class AttemptDir:
         Returns:
             The row; None while there is none, or if it is damaged.
         """
-        try:
-            return AttemptRow.model_validate_json((self.path / RECORD).read_bytes())
-        except (OSError, ValidationError):
-            return None
+        return self._read(RECORD, AttemptRow)
 
     def write_record(self, record: AttemptRow) -> None:
         """Writes the attempt's row, which ends the attempt."""
@@ -166,6 +182,7 @@ class AttemptDir:
             text = (self.path / STOP).read_text(encoding="utf-8").strip()
         except OSError:
             return None
+        # A file that the parent had no time to fill still means that it wants the worker gone.
         return "timeout" if text == "timeout" else "killed" if text == "killed" else "preempted"
 
     def log_tail(self) -> str:
@@ -173,23 +190,19 @@ class AttemptDir:
         try:
             with (self.path / LOG).open("rb") as file:
                 file.seek(0, os.SEEK_END)
+                # From the end: a plugin that prints in a loop leaves gigabytes.
                 file.seek(max(0, file.tell() - LOG_TAIL_BYTES))
                 text = file.read().decode("utf-8", "replace")
                 return text.replace("\0", "\N{REPLACEMENT CHARACTER}")  # the database holds no NUL
         except OSError:
             return ""
 
-    def curve(self) -> list[CurvePoint]:
-        """Reads the learning curve.
-
-        Returns:
-            Its points in order.
-        """
+    def _read(self, name: str, kind: type[ModelT]) -> ModelT | None:
+        """What a file holds; None while it is not there, or if it is damaged."""
         try:
-            lines = (self.path / CURVES).read_text(encoding="utf-8").splitlines()
-        except OSError:
-            return []
-        return [CurvePoint.model_validate_json(line) for line in lines]
+            return kind.model_validate_json((self.path / name).read_bytes())
+        except (OSError, ValidationError):
+            return None
 
 
 class ResultsDir:
@@ -207,6 +220,7 @@ class ResultsDir:
         """
         try:
             self.runs.mkdir(parents=True, exist_ok=True)
+            # By trying: access rights alone know nothing of quotas or read-only file systems.
             probe = self.runs / f".probe-{os.getpid()}"
             probe.touch()
             probe.unlink()
@@ -225,6 +239,7 @@ class ResultsDir:
         folder = self.runs / job_id
         if Path(job_id).name != job_id:  # an id is a name, never a path
             return []
+        # Numbers alone: editors and file managers leave files of their own.
         numbered = [p for p in folder.iterdir() if p.name.isdigit()] if folder.is_dir() else []
         return [AttemptDir(path) for path in sorted(numbered, key=lambda p: int(p.name))]
 
@@ -233,6 +248,8 @@ class ResultsDir:
         folder = self.runs / job_id
         folder.mkdir(parents=True, exist_ok=True)
         number = max((a.number for a in self.attempts(job_id)), default=0) + 1
+        # `mkdir` either makes the folder or says that it exists: two processes cannot both have
+        # made it.
         while True:
             try:
                 (folder / str(number)).mkdir()
@@ -240,13 +257,6 @@ class ResultsDir:
                 number += 1
             else:
                 return AttemptDir(folder / str(number))
-
-
-def write_atomically(path: Path, data: bytes | str) -> None:
-    """Writes a file under a temporary name, then renames it."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    partial.write_bytes(data.encode() if isinstance(data, str) else data)
-    partial.replace(path)
 
 
 def canonical_json(value: Any) -> str:

@@ -38,7 +38,9 @@ def describe_model(
         raise ConfigError(f"{choice} cannot run on {info.name}: {reason}; choose another --dataset")
     spec, facts = configured.entry.spec, configured.preset_facts
     model = _built(configured, info)
+    trained = model.num_parameters_training()
     kind = None
+    # Said here and not after an hour of training.
     if isinstance(model, DensityModel):
         problem = undequantized(configured.config, info)
         if problem is not None:
@@ -54,6 +56,8 @@ def describe_model(
         "tuning_trials": facts.tuning_trials,
         "dataset": info.name,
         "num_parameters": model.num_parameters(),
+        # Named where they are more: two equal counts would ask what the difference is.
+        **({"num_parameters_training": trained} if trained != model.num_parameters() else {}),
         "likelihood": None if kind is None else kind.model_dump(mode="json"),
         "paper": None if spec.paper is None else asdict(spec.paper),
         "presets": {n: p.summary for n, p in config_class(configured.entry).presets.items()},
@@ -69,6 +73,7 @@ def _configured(
     names = list(registry.datasets) if dataset is None else [dataset]
     specs = [registry.dataset(name).spec for name in names]
     tried = []
+    # Without a dataset the first that fits, in the order in which plugins list them.
     for spec in specs:
         info = spec.info(validation_size(spec))
         configured = configure(registry, choice, info, overrides)

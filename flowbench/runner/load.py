@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from flowbench.data.preprocess import Preprocessor
-from flowbench.errors import StoreError, unknown_name
+from flowbench.errors import StoreError
 from flowbench.evaluation.harness import Harness
 from flowbench.evaluation.trained import EvaluatedModel
 from flowbench.provenance import processor_name
@@ -14,6 +14,7 @@ from flowbench.registry.build import build_model, load_dataset
 from flowbench.runner.attempt import MODEL, ResultsDir
 from flowbench.runner.kept_model import take_model
 from flowbench.runner.setup import evaluation_settings
+from flowbench.store.job_ids import whole_job_id
 from flowbench.training.device import Device
 
 
@@ -40,13 +41,16 @@ def load_job(
         StoreError: There is no such job, or none of its attempts kept its weights.
     """
     folder = ResultsDir(results)
-    job_id = _whole(job_id, folder)
+    known = (path.name for path in folder.runs.iterdir()) if folder.runs.is_dir() else ()
+    job_id = whole_job_id(job_id, known)
     attempts = folder.attempts(job_id)
     trained = [attempt for attempt in attempts if (attempt.path / MODEL).exists()]
     if not trained:
         raise StoreError(f"no attempt at {job_id!r} kept trained weights; run the job again")
+    # The last: it may have gone on from the others.
     attempt = trained[-1]
     job = attempt.order().job
+    # The plugins of now: weights hold no code, and a class that changed since may refuse them.
     registry = load_registry(plugins or PluginSelection.from_environment())
     data = load_dataset(registry, job.dataset, data_dir)
     chosen = Device.select(device, processor_name())
@@ -63,22 +67,3 @@ def load_job(
         numerics=lambda: chosen.numerics("float32"),
     )
     return EvaluatedModel(model, harness, outcome.cost, outcome.weights)
-
-
-def _whole(job_id: str, folder: ResultsDir) -> str:
-    """The id of the one job that is called so, or begins so.
-
-    Raises:
-        StoreError: There is none, or more than one.
-    """
-    known = sorted(p.name for p in folder.runs.iterdir()) if folder.runs.is_dir() else []
-    found = [name for name in known if job_id and name.startswith(job_id)]
-    if job_id in found:
-        return job_id
-    if not found:
-        raise StoreError(unknown_name("job", job_id, known, "flowbench results list"))
-    if len(found) > 1:
-        raise StoreError(
-            f"{job_id!r} fits {len(found)} jobs: {', '.join(found[:5])}; give more of the id"
-        )
-    return found[0]

@@ -13,12 +13,12 @@ from flowbench.data.library.splits import LoadedData
 from flowbench.evaluation.evaluate import compute_metric
 from flowbench.evaluation.trained import EvaluatedModel
 from flowbench.evaluation.values import failed_value
-from flowbench.runner.attempt import GRID, LIKELIHOODS, SAMPLES
+from flowbench.runner.attempt import SAMPLES
 from flowbench.runner.grid import sample_grid
 from flowbench.runner.kept_model import Trained
 from flowbench.runner.setup import Built, Ground, note_preprocessing
 from flowbench.runner.under_way import Attempt
-from flowbench.store.attempt_files import first_line
+from flowbench.store.attempt_files import GRID, LIKELIHOODS, first_line
 from flowbench.store.records import MeasurementRow
 from flowbench.training.observer import Preempted
 
@@ -36,6 +36,7 @@ def measure(attempt: Attempt, ground: Ground, built: Built, trained: Trained) ->
     note_preprocessing(attempt, built.harness.preprocessor)  # a resumed attempt has it only now
     model = EvaluatedModel(built.model, built.harness, trained.cost, trained.weights)
     _compute_metrics(attempt, ground, built, model)
+    # After the metrics, which have evaluated them already: here they are only taken up.
     _keep_likelihoods(attempt, model)
     _keep_samples(attempt, model, ground.data)
 
@@ -45,7 +46,7 @@ def _compute_metrics(attempt: Attempt, ground: Ground, built: Built, model: Eval
     rows: tuple[MeasurementRow, ...] = ()
     for name in attempt.order.metrics:
         attempt.breathe()
-        attempt.now(f"measuring {name}")
+        attempt.now("measuring", name)
         entry = ground.registry.metric(name)
         values, failure = compute_metric(
             entry.spec,
@@ -58,6 +59,7 @@ def _compute_metrics(attempt: Attempt, ground: Ground, built: Built, model: Eval
         )
         code = attempt.code.metrics.get(name) if attempt.code is not None else None
         rows += tuple(measurement_row(entry.spec, value, code) for value in values)
+        # After each: an attempt that is stopped here keeps what it has measured.
         attempt.note(measurements=rows)
         if failure is not None:
             print(f"metric {name} failed:\n{failure}", file=sys.stderr)
@@ -67,14 +69,14 @@ def _keep_likelihoods(attempt: Attempt, model: EvaluatedModel) -> None:
     """Keeps those of every test example, so that rows of a board can be compared in pairs."""
     if model.likelihood_kind is None:
         return
-    attempt.now("keeping likelihoods")
+    attempt.now("measuring", "likelihoods")
     result = model.likelihood("test")
     attempt.note(likelihood=result.likelihood.model_dump(mode="json"))
     attempt.write_arrays(LIKELIHOODS, test=result.log_prob, test_elbo=result.elbo)
 
 
 def _keep_samples(attempt: Attempt, model: EvaluatedModel, data: LoadedData) -> None:
-    attempt.now("keeping samples")
+    attempt.now("measuring", "samples")
     samples = model.samples()
     attempt.write_arrays(SAMPLES, x=samples.x, **samples.context)
     grid = sample_grid(samples.x, data)
@@ -87,6 +89,7 @@ def measurement_row(spec: MetricSpec, value: MetricValue, code: str | None) -> M
     shown = spec.presentation(value.name, value.unit)
     fields = vars(value).copy()
     fields["n"] = fields.pop("num_examples")
+    fields["refutes"] = spec.refutation(value)
     try:
         return MeasurementRow(metric=spec.name, code=code, **fields, **shown)
     except ValidationError as exc:  # a protocol that states no likelihood under that name

@@ -11,6 +11,7 @@ from typing import Any
 
 from flowbench.api.config import unsupported_sampling
 from flowbench.api.specs import DatasetInfo
+from flowbench.budget import Budget
 from flowbench.code_hash import CodeHashes
 from flowbench.data.library.splits import LoadedData
 from flowbench.errors import DataMissingError, SuiteError, did_you_mean
@@ -23,7 +24,6 @@ from flowbench.registry.weights import weights_here
 from flowbench.runner.attempt import canonical_json
 from flowbench.store.records import JobRow
 from flowbench.suite.schema import PROTOCOL_VERSION, Suite
-from flowbench.training.budget import Budget
 
 HASH_DIGITS = 12
 
@@ -52,18 +52,6 @@ class Job:
         return f"{self.row.model}:{self.row.preset} on {self.row.dataset}, seed {self.row.seed}"
 
 
-def plan(suite: Suite, registry: Registry, data_dir: Path) -> list[Job]:
-    """Resolves every job of a suite; nothing has started when anything is wrong.
-
-    Returns:
-        The jobs: datasets outermost, then seeds, then models, so that early results compare models.
-    """
-    jobs, missing = plan_prepared(suite, registry, data_dir)
-    if missing:
-        raise missing[0].error
-    return jobs
-
-
 @dataclass(frozen=True, kw_only=True)
 class Unprepared:
     """A dataset that is not on this machine, and what would run on it.
@@ -82,15 +70,15 @@ class Unprepared:
     error: DataMissingError
 
 
-def plan_prepared(
-    suite: Suite, registry: Registry, data_dir: Path
-) -> tuple[list[Job], list[Unprepared]]:
-    """Resolves every job whose data are here.
+def plan(suite: Suite, registry: Registry, data_dir: Path) -> tuple[list[Job], list[Unprepared]]:
+    """Resolves every job whose data are here; nothing has started when anything is wrong.
 
     Returns:
-        The jobs in the order of `plan`, and the datasets that are not prepared.
+        The jobs: datasets outermost, then seeds, then models, so that early results compare models;
+        and the datasets that are not prepared.
     """
     budget = Budget.parse(suite.budget)
+    # Every name of the suite before any data are read: a misspelt metric must not cost an hour.
     for name in suite.metrics or ():
         registry.metric(name)
     overrides = _by_model(suite)
@@ -115,6 +103,7 @@ def plan_prepared(
         for seed in suite.seeds:
             for model in models:
                 job = _job(suite, registry, data, model, seed, budget, data_dir)
+                # `glow,glow:small` may be one configuration twice: one job, one id.
                 jobs.setdefault(job.row.job_id, job)
     return list(jobs.values()), missing
 
@@ -188,4 +177,6 @@ def job_id(asked: Mapping[str, Any]) -> str:
     """
     digest = hashlib.sha256(canonical_json(asked).encode()).hexdigest()[:HASH_DIGITS]
     readable = f"{asked['model']}-{asked['dataset']}-s{asked['seed']}"
+    # It becomes the name of a folder; a dataset `folder:/home/x?size=64` has what no file system
+    # wants.
     return f"{re.sub(r'[^a-z0-9._-]+', '_', readable)[:80]}-{digest}"

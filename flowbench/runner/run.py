@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from flowbench.budget import Budget
 from flowbench.errors import SuiteError
 from flowbench.provenance import processor_name
 from flowbench.registry import PluginSelection, Registry
@@ -12,11 +13,10 @@ from flowbench.runner.attempt import ResultsDir
 from flowbench.runner.decide import Decision, Machine, Rerun, decide
 from flowbench.runner.executors.base import Executor
 from flowbench.runner.executors.local import LocalExecutor
-from flowbench.runner.plan import Job, Unprepared, plan_prepared
+from flowbench.runner.plan import Job, Unprepared, plan
 from flowbench.runner.schedule import RunObserver, RunOptions, Scheduler, recover
 from flowbench.store.ingest import ingest
 from flowbench.suite.schema import Suite
-from flowbench.training.budget import Budget
 from flowbench.training.device import Device, visible_gpus
 
 
@@ -49,6 +49,7 @@ class ReadyRun:
 
     Attributes:
         decisions: Jobs in order, and what to do for each.
+        machine: What results of this run are comparable on.
         unprepared: Datasets whose jobs are skipped, since they are not on this machine.
     """
 
@@ -56,6 +57,7 @@ class ReadyRun:
     results: ResultsDir
     executor: Executor
     options: RunOptions
+    machine: Machine
     unprepared: list[Unprepared]
 
     def scheduler(self, observer: RunObserver) -> Scheduler:
@@ -80,17 +82,19 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
         SuiteError: The suite has nothing to run on its datasets.
         DataMissingError: Its only dataset is not prepared.
     """
+    # In the parent as well: a device that is not here is told before any worker starts.
     device = Device.select(request.device, processor_name())
     if not dry_run:  # elsewhere the plan may run: a cluster's is made on a laptop
         _check_budget(request.suite.budget, device)
     executor = build_executor(request.executor, device, request.num_jobs)
-    jobs, unprepared = plan_prepared(request.suite, registry, request.data_dir)
+    jobs, unprepared = plan(request.suite, registry, request.data_dir)
     if not jobs and not unprepared:
         raise SuiteError(
             f"suite {request.suite.name!r} has nothing to run on "
             f"{', '.join(request.suite.datasets) or 'any dataset'}: none of its rows has a model "
             "there; choose with --models and --datasets"
         )
+    # Its own message, which says how to prepare it, where that is all that stands in the way.
     if not jobs and len(unprepared) == 1 and not dry_run:
         raise unprepared[0].error
     results = ResultsDir(request.results)
@@ -98,6 +102,8 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
     if not dry_run:
         results.ensure_writable()
         ingest(results.path, [])  # a database that does not open is found out now
+        # Before decisions are made: what a dead process left behind is an attempt that can be
+        # resumed.
         busy = {j.row.job_id: why for j in jobs if (why := recover(j, results)) is not None}
     machine = Machine(
         device_kind=device.kind,
@@ -117,6 +123,7 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
         results=results,
         executor=executor,
         options=options,
+        machine=machine,
         unprepared=unprepared,
     )
 

@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from flowbench.budget import Budget
 from flowbench.errors import StoreError
 from flowbench.registry import PluginSelection
 from flowbench.runner.attempt import (
@@ -26,11 +27,10 @@ from flowbench.runner.decide import Decision
 from flowbench.runner.executors.base import Executor, Handle, Slot
 from flowbench.runner.plan import Job
 from flowbench.runner.under_way import code_columns
-from flowbench.runner.watchdog import SILENCE_S, Verdict, judge
+from flowbench.runner.watchdog import SILENCE_S, Verdict, foresee, judge
 from flowbench.runner.worker import utc_now
 from flowbench.store.ingest import ingest
 from flowbench.store.records import AttemptRow, AttemptStatus
-from flowbench.training.budget import Budget
 
 POLL_S = 0.1
 KILL_AFTER_S = 30.0
@@ -67,6 +67,10 @@ class RunObserver(Protocol):
         """An attempt has ended, and its record is written."""
         ...
 
+    def stopping(self, num_jobs: int) -> None:
+        """The user has interrupted the run, and jobs that run save their state."""
+        ...
+
     def warn(self, message: str) -> None:
         """Something went wrong that does not end the run."""
         ...
@@ -100,6 +104,7 @@ class Scheduler:
         self._free = list(executor.slots)
         self._active: list[_Active] = []
         self._records: dict[str, AttemptRow] = {}
+        self._foreseen: list[tuple[str, dict[str, Any], str]] = []
 
     def run(self, decisions: Sequence[tuple[Job, Decision]]) -> dict[str, AttemptRow]:
         """Runs all that has to run; on an interrupt, workers save their state first.
@@ -111,9 +116,10 @@ class Scheduler:
             The latest record of each job that ran, was reused or was skipped, by job id.
 
         Raises:
-            KeyboardInterrupt: The user interrupted, and every worker has saved its state.
+            KeyboardInterrupt: The user interrupted, and every worker has ended.
         """
         waiting = deque(pair for pair in decisions if pair[1].starts)
+        # Before any worker: a skip, with its reason, is there even if the run is interrupted.
         for job, decision in decisions:
             if not decision.starts:
                 self._settle(job, decision)
@@ -150,6 +156,7 @@ class Scheduler:
         slot = self._free.pop(0)
         attempt = self._results.new_attempt(job.row.job_id)
         order = self._order(job, decision, attempt, slot)
+        # Before the worker starts: one that dies while it imports has still said what it ran.
         attempt.write_code(job.code)
         attempt.write(ORDER, order.model_dump_json(indent=1))
         handle = self._executor.launch(attempt.path, slot)
@@ -185,12 +192,28 @@ class Scheduler:
         for active in list(self._active):
             status = active.handle.poll()
             if status is not None:
+                # A process that has ended is asked no more: its last heartbeat may look like a
+                # hang.
                 self._finish(active, status)
                 continue
             heartbeat = active.attempt.heartbeat()
             if heartbeat is not None:
                 self._observer.beat(active.job, heartbeat)
+                self._foresee(active, heartbeat)
             self._enforce(active, heartbeat)
+
+    def _foresee(self, active: _Active, heartbeat: Heartbeat) -> None:
+        """Tells of a long wait to come, once of each model and dataset."""
+        row = active.job.row
+        line = foresee(
+            heartbeat,
+            num_test=active.job.info.num_test,
+            limit_s=_limit_s(active),
+            uncharged_limit_s=self._options.timeout_s,
+        )
+        if line is not None and (row.model, row.config, row.dataset) not in self._foreseen:
+            self._foreseen.append((row.model, row.config, row.dataset))
+            self._observer.warn(f"{row.model}:{row.preset} on {row.dataset}: {line}")
 
     def _enforce(self, active: _Active, heartbeat: Heartbeat | None) -> None:
         now = time.monotonic()
@@ -202,7 +225,7 @@ class Scheduler:
             heartbeat,
             now=now,
             spawned=active.order.spawned,
-            limit_s=Budget.parse(active.job.row.budget).time_limit_s(1),
+            limit_s=_limit_s(active),
             uncharged_limit_s=self._options.timeout_s,
         )
         if verdict is not None:
@@ -217,8 +240,10 @@ class Scheduler:
     def _finish(self, active: _Active, exit_status: int) -> None:
         record = active.attempt.record()
         if record is None:
+            # Every attempt leaves a record, this one by its parent.
             record = self._obituary(active, exit_status)
             active.attempt.write_record(record)
+        # Only now that it has a record: an interrupt before would wait for it again.
         self._active.remove(active)
         self._free.append(active.slot)
         # The lowest first, so that jobs that never overlap run on the same cores or GPU.
@@ -245,11 +270,26 @@ class Scheduler:
         return obituary(active.job, active.attempt, status, reason)
 
     def _wind_down(self) -> None:
-        """Asks every worker to save its state, and waits for their records."""
+        """Asks every worker to save its state, and waits for their records; or ends them at once.
+
+        A worker that is past saving holds up an interrupt: a second one does not wait for it.
+        """
         asked = Verdict(status="preempted", reason="the run was interrupted", gently=True)
-        for active in self._active:
-            if active.kill_at is None:
-                self._stop(active, asked)
+        twice = Verdict(status="killed", reason="the run was interrupted twice", gently=False)
+        try:
+            if self._active:
+                self._observer.stopping(len(self._active))
+            for active in self._active:
+                if active.kill_at is None:
+                    self._stop(active, asked)
+            self._watch_to_the_end()
+        except KeyboardInterrupt:
+            for active in self._active:
+                active.verdict = twice
+                active.handle.kill()
+            self._watch_to_the_end()
+
+    def _watch_to_the_end(self) -> None:
         while self._active:
             self._watch()
             time.sleep(POLL_S)
@@ -258,7 +298,13 @@ class Scheduler:
         try:
             ingest(self._results.path, [attempt.path], report=self._observer.warn)
         except StoreError as exc:
+            # A database that is in use must not end a run: directories are the truth, and it can be
+            # rebuilt.
             self._observer.warn(f"{exc}; the attempt itself is safe (flowbench store rebuild)")
+
+
+def _limit_s(active: _Active) -> float | None:
+    return Budget.parse(active.job.row.budget).time_limit_s(1)
 
 
 def recover(job: Job, results: ResultsDir) -> str | None:
@@ -281,6 +327,7 @@ def recover(job: Job, results: ResultsDir) -> str | None:
 def _is_alive(attempt: AttemptDir) -> bool:
     heartbeat = attempt.heartbeat()
     sign = attempt.path / (HEARTBEAT if heartbeat else ORDER)
+    # By the file's own time: heartbeats hold monotonic times, which start anew with the machine.
     fresh = sign.exists() and time.time() - sign.stat().st_mtime < SILENCE_S
     if heartbeat is None or not fresh:
         return fresh

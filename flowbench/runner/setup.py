@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,11 @@ def open_ground(attempt: Attempt) -> Ground:
         DataError: The data are not those that the job was planned with.
     """
     order, job = attempt.order, attempt.job
+    # What the parent had loaded, not what is installed: a plugin that was left out stays out.
     registry = load_registry(plugin_selection(order))
     attempt.runs(job_code(registry, job.model, job.dataset, order.metrics))
     data = load_dataset(registry, job.dataset, order.data_dir)
+    # The id of the job holds this hash: on other data it would be the result of another job.
     if data.sha256 != job.dataset_sha256:
         raise DataError(
             f"dataset {job.dataset!r} changed on disk since the job was planned; run the same "
@@ -87,7 +90,7 @@ def build(attempt: Attempt, ground: Ground) -> Built:
     Returns:
         The model, in its harness.
     """
-    attempt.now("building the model")
+    attempt.now("preparing", "the model")
     job, data, device = attempt.job, ground.data, ground.device
     torch.manual_seed(job.seed)  # of initial weights, of dropout, and of a compiled loss's noise
     model = build_model(ground.registry, job.model, job.config, data.info)
@@ -100,6 +103,7 @@ def build(attempt: Attempt, ground: Ground) -> Built:
     kind = likelihood_kind(model)
     attempt.note(
         num_parameters=model.num_parameters(),
+        num_parameters_training=model.num_parameters_training(),
         likelihood=None if kind is None else kind.model_dump(mode="json"),
     )
     harness = Harness(
@@ -110,8 +114,8 @@ def build(attempt: Attempt, ground: Ground) -> Built:
         data_dir=Path(attempt.order.data_dir),
         synchronize=device.synchronize,
         tick=attempt.breathe,
-        progress=lambda part: attempt.now(f"drawing samples, {part:.0%}"),
-        announce=attempt.now,
+        progress=attempt.pulse.within,
+        announce=partial(attempt.now, "measuring"),
     )
     return Built(model=model, harness=harness)
 
@@ -122,6 +126,7 @@ def _initialize(
     """Hands the model its first examples, once."""
     train, device = ground.data.splits.train, ground.device
     wanted = model.config.training.init_examples
+    # A batch that is larger than the split would hold examples twice.
     size = len(train) if wanted is None else min(wanted, len(train))
     raw, context = TrainBatches(train, size, seed, device.torch_device).next()
     generator = device.generator(seed)

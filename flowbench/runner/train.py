@@ -8,17 +8,20 @@ from typing import Any
 
 import numpy as np
 
+from flowbench.api.models import GenerativeModel
 from flowbench.api.units import bits_per_dim
+from flowbench.budget import Budget
 from flowbench.data.batches import TrainBatches
 from flowbench.evaluation.harness import LOOK_EXAMPLES, likelihood_kind
 from flowbench.evaluation.trained import TrainingCost
-from flowbench.runner.attempt import CHECKPOINT, CURVES, MODEL, AttemptDir
+from flowbench.runner.attempt import CHECKPOINT, MODEL, AttemptDir
 from flowbench.runner.kept_model import COUNTS, Trained, keep_model, take_model
 from flowbench.runner.setup import Built, Ground
 from flowbench.runner.under_way import Attempt
+from flowbench.store.attempt_files import CURVES
 from flowbench.store.records import CurvePoint
-from flowbench.training.budget import Budget
 from flowbench.training.checkpoint import load_checkpoint, save_checkpoint
+from flowbench.training.choice import Validate
 from flowbench.training.loop import Trainer
 from flowbench.training.observer import ValidationPoint
 
@@ -75,10 +78,31 @@ def _trainer(attempt: Attempt, ground: Ground, built: Built) -> Trainer:
         clock=attempt.clock,
         device=device,
         seed=attempt.job.seed,
-        validate=built.harness.score if likelihood_kind(built.model) else None,
+        validate=_foreseeing(attempt, ground, built) if likelihood_kind(built.model) else None,
         observer=Watch(attempt, built),
         num_devices=NUM_DEVICES,
     )
+
+
+def _foreseeing(attempt: Attempt, ground: Ground, built: Built) -> Validate:
+    """Scores weights on validation, and says in the heartbeat what the test split will take.
+
+    That is every example, with every draw of the protocol: the passes of a look many times over.
+    """
+    harness, model, clock = built.harness, built.model, attempt.clock
+    attempt.pulse.evaluation_draws = harness.draws(model, "test")
+    times = harness.tests_per_look(model)
+    needs = [ground.registry.metric(name).spec.needs for name in attempt.order.metrics]
+    if any({"likelihood", "label"} <= need for need in needs):
+        times *= 1 + len(model.config.also_given(model.data))
+
+    def score(weights: GenerativeModel) -> float:
+        before = clock.ledger()["eval"]
+        found = harness.score(weights)
+        attempt.pulse.evaluation_s = times * (clock.ledger()["eval"] - before)
+        return found
+
+    return score
 
 
 def _take_up(attempt: Attempt, trainer: Trainer, source: AttemptDir) -> None:
@@ -86,6 +110,7 @@ def _take_up(attempt: Attempt, trainer: Trainer, source: AttemptDir) -> None:
     _trained_by(attempt, source)
     with attempt.clock.timing("checkpoint"):
         trainer.load_state_dict(load_checkpoint(source.path / CHECKPOINT))
+        # Each attempt has its whole curve: the one that it goes on from may be removed.
         shutil.copyfile(source.path / CURVES, attempt.directory.path / CURVES)
 
 
@@ -98,6 +123,7 @@ def _keep(attempt: Attempt, ground: Ground, built: Built, trainer: Trainer) -> T
         num_devices=NUM_DEVICES,
         ledger=attempt.clock.ledger(),
         charged_s=attempt.clock.charged_s,
+        run_delay_s=attempt.clock.run_delay.seconds,
         peak_memory=ground.device.peak_memory(),
     )
     trained = Trained(
@@ -111,6 +137,8 @@ def _keep(attempt: Attempt, ground: Ground, built: Built, trainer: Trainer) -> T
     attempt.note(weights=weights, best_step=best_step)
     with attempt.clock.timing("checkpoint"):
         path = attempt.directory.path / MODEL
+        # Before anything is measured: an evaluation that fails can then be repeated without
+        # training.
         keep_model(path, built.model, built.harness.preprocessor, trained)
     built.model.eval()
     return trained
@@ -124,7 +152,10 @@ def _take_over(attempt: Attempt, built: Built, source: AttemptDir) -> Trained:
             if (source.path / name).exists():
                 shutil.copyfile(source.path / name, attempt.directory.path / name)
     _trained_by(attempt, source)
-    attempt.clock.carry(trained.cost.ledger)  # or the record would say that training was free
+    cost = trained.cost
+    attempt.clock.carry(
+        cost.ledger, cost.run_delay_s
+    )  # or the record would say that training was free
     attempt.note(**{name: getattr(trained, name) for name in COUNTS})
     return trained
 
@@ -183,6 +214,7 @@ class Watch:
             **scores,
         )
         path = self._attempt.directory.path / CURVES
+        # Written anew with a line more, because an append can be cut in its middle.
         lines = path.read_text(encoding="utf-8") if path.exists() else ""
         line = row.model_dump_json(exclude_none=True)
         self._attempt.directory.write(CURVES, f"{lines}{line}\n")

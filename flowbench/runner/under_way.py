@@ -11,7 +11,7 @@ from typing import Any, Literal, TypedDict, Unpack
 import numpy as np
 
 from flowbench.code_hash import CodeHashes
-from flowbench.runner.attempt import AttemptDir, WorkOrder
+from flowbench.runner.attempt import AttemptDir, Phase, WorkOrder
 from flowbench.runner.pulse import Pulse
 from flowbench.runner.turnstile import Turnstile
 from flowbench.store.records import MeasurementRow
@@ -31,10 +31,12 @@ class Columns(TypedDict, total=False):
     examples: int
     skipped_steps: int
     num_parameters: int
+    num_parameters_training: int
     weights: Literal["raw", "ema"] | None
     best_step: int
     likelihood: dict[str, Any] | None
     looks: dict[str, Any]
+    load: dict[str, float | None]
     data: dict[str, Any]
     code_sha256: str
     model_code_sha256: str
@@ -98,17 +100,18 @@ class Attempt:
         self.directory.write_code(code)
         self.note(**code_columns(code))
 
-    def now(self, doing: str) -> None:
-        """Says what is being done.
+    def now(self, phase: Phase, detail: str = "") -> None:
+        """Says in the heartbeat what is being done.
 
         Args:
-            doing: A few words, for the heartbeat.
+            detail: The metric or file at hand, in a few words.
         """
-        self.pulse.doing = doing
+        self.pulse.now(phase, detail)
 
     def asked_to_stop(self) -> bool:
         """Looks at the stop flag, and waits while another job has the machine alone."""
         now = time.monotonic()
+        # Not at each step: a small flow takes thousands a second, and a lock is a system call.
         if now >= self._next_look:
             self._next_look = now + PAUSE_CHECK_EVERY_S
             before = self.clock.part
@@ -133,5 +136,6 @@ class Attempt:
             name: Name of the ``.npz`` file.
         """
         buffer = io.BytesIO()
+        # Into memory first, so that the file is written whole like all others.
         np.savez_compressed(buffer, **arrays)
         self.directory.write(name, buffer.getvalue())

@@ -15,6 +15,7 @@ import traceback
 from pathlib import Path
 
 from flowbench.errors import FlowbenchError, NonFiniteLossError, reason_of, text_of
+from flowbench.provenance import available_cores, cpu_quota, load_average
 from flowbench.runner.attempt import AttemptDir
 from flowbench.runner.pulse import Pulse
 from flowbench.runner.turnstile import Turnstile
@@ -42,11 +43,13 @@ def main(path: str) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    # From the spawn on: what Python and the imports took belongs to the ledger, too.
     clock = Clock(begin=order.spawned)
     pulse = Pulse(directory, clock)
     attempt = Attempt(order, directory, clock, Turnstile(), pulse, stop)
     record = run_attempt(attempt)
     pulse.stop()
+    # After the last heartbeat: the record is the end of an attempt.
     directory.write_record(record)
     return 0 if record.status == "ok" else 3
 
@@ -59,12 +62,14 @@ def run_attempt(attempt: Attempt) -> AttemptRow:
     """
     status: AttemptStatus = "ok"
     reason = None
+    attempt.note(load=_load())
     try:
         from flowbench.runner.execute import execute  # imports torch
 
         execute(attempt)
     except BaseException as exc:  # the border of one run of a plan: whatever happened is recorded
         status, reason = _classify(exc, attempt.directory)
+        # These two are what was asked for; a traceback in the log would look like a fault.
         if status not in ("preempted", "timeout"):
             traceback.print_exc()
     return _record(attempt, status, reason)
@@ -99,8 +104,19 @@ def _record(attempt: Attempt, status: AttemptStatus, reason: str | None) -> Atte
     return record
 
 
+def _load() -> dict[str, float | None]:
+    """What the machine had to do when the attempt began, and what of it this process may use."""
+    return {
+        "start": load_average(),
+        "cores": os.cpu_count(),
+        "usable": len(available_cores()),
+        "quota": cpu_quota(),
+    }
+
+
 def _row(attempt: Attempt, status: AttemptStatus, reason: str | None, known: Columns) -> AttemptRow:
     order, ledger = attempt.order, attempt.clock.ledger()
+    known = {**known, "load": {**known.get("load", {}), "end": load_average()}}
     return AttemptRow(
         attempt_id=f"{order.job.job_id}-{order.number}",
         number=order.number,
@@ -114,6 +130,7 @@ def _row(attempt: Attempt, status: AttemptStatus, reason: str | None, known: Col
         charged_s=attempt.clock.charged_s,
         wall_s=sum(ledger.values()),
         ledger=ledger,
+        run_delay_s=attempt.clock.run_delay.seconds,
         **known,
     )
 

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from flowbench.errors import StoreError
+from flowbench.errors import StoreError, first_problem
 from flowbench.store.records import AttemptRow, CurvePoint
 
 RECORD = "record.json"
 CURVES = "curves.jsonl"
-SAMPLES = "samples.png"
+GRID = "samples.png"
 LIKELIHOODS = "likelihoods.npz"
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -64,18 +64,20 @@ def read_attempt(directory: Path) -> AttemptContents:
     Raises:
         StoreError: There is no record, or it is not one that this version can read.
     """
+    # The record alone is indispensable: without it nobody knows whose curves and samples these are.
     record = _read_record(directory / RECORD)
     parts: dict[str, object] = {}
     problems = []
     for key, name, read in (
-        ("curves", CURVES, _read_curves),
-        ("samples_png", SAMPLES, _read_png),
+        ("curves", CURVES, read_curves),
+        ("samples_png", GRID, _read_png),
         ("log_prob", LIKELIHOODS, _read_log_prob),
     ):
         path = directory / name
         try:
             parts[key] = read(path)
         except FileNotFoundError:
+            # Most models draw no grid, and an attempt that failed early has no curve.
             continue
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as exc:
             problems.append(f"{path}: left out, {first_line(exc)}")
@@ -91,7 +93,14 @@ def _read_record(path: Path) -> AttemptRow:
         raise StoreError(f"{path}: not a record, {first_line(exc)}") from exc
 
 
-def _read_curves(path: Path) -> tuple[CurvePoint, ...]:
+def read_curves(path: Path) -> tuple[CurvePoint, ...]:
+    """Validations in a file, in order.
+
+    Raises:
+        OSError: There is no such file, or it cannot be read.
+        ValueError: A line is damaged.
+    """
+    # As one array: pydantic is called once, and not for each line.
     lines = [line for line in path.read_bytes().splitlines() if line.strip()]
     return _CURVES.validate_json(b"[" + b",".join(lines) + b"]")
 
@@ -104,6 +113,7 @@ def _read_png(path: Path) -> bytes:
 
 
 def _read_log_prob(path: Path) -> NDArray[np.float64]:
+    # A results folder may come from somebody else, and pickles run code.
     with np.load(path, allow_pickle=False) as arrays:
         log_prob = np.asarray(arrays["test"], dtype=np.float64)
     if log_prob.ndim != 1 or not log_prob.size or not np.isfinite(log_prob).all():
@@ -114,7 +124,5 @@ def _read_log_prob(path: Path) -> NDArray[np.float64]:
 def first_line(exc: Exception) -> str:
     """Why something could not be read, in one line: of a validation its first problem."""
     if isinstance(exc, ValidationError):
-        first = exc.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return f"{where}: {first['msg']}" if where else str(first["msg"])
+        return first_problem(exc)
     return str(exc).splitlines()[0] if str(exc) else type(exc).__name__

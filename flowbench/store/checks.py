@@ -7,22 +7,18 @@ finds them again.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError, field_validator
 
+from flowbench.api.frozen import Frozen
 from flowbench.errors import StoreError
+from flowbench.files import write_whole
+from flowbench.store import Connection
 from flowbench.store.attempt_files import first_line
 from flowbench.store.connection import database_path, reading, writing
-from flowbench.store.records import Record
-
-if TYPE_CHECKING:
-    import duckdb
-
-    Connection = duckdb.DuckDBPyConnection
 
 FOLDER = "checks"
 
@@ -30,7 +26,7 @@ _DELETE = "DELETE FROM checks WHERE kind = ? AND name = ?"
 _SELECT = "SELECT to_json(c) FROM checks c ORDER BY kind, name"
 
 
-class CheckRow(Record):
+class CheckRow(Frozen):
     """The last check of a plugin part.
 
     Attributes:
@@ -98,12 +94,11 @@ def write_check(results: Path, row: CheckRow) -> None:
     Raises:
         StoreError: The folder cannot be written.
     """
+    # A colon is no part of a file's name everywhere.
     path = results / FOLDER / row.kind / f"{row.name.replace(':', '@')}.json"
-    part = path.with_suffix(f".{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(row.model_dump_json(indent=1), encoding="utf-8")
-        part.replace(path)
+        write_whole(path, row.model_dump_json(indent=1))
     except OSError as exc:
         raise StoreError(
             f"cannot write {path}: {exc.strerror}; choose another folder with --results"
@@ -141,9 +136,11 @@ def latest_checks(results: Path) -> list[CheckRow]:
 
 
 def _replace(connection: Connection, row: CheckRow) -> None:
+    # By name, so that the order of columns, which migrations append to, does not matter.
     values = row.model_dump(exclude={"checks"}) | {"checks": json.dumps(row.checks)}
     named = ", ".join(f"${name} AS {name}" for name in values)
     connection.execute("BEGIN")
+    # Delete and insert: the table has no key to replace by, see `migrations`.
     connection.execute(_DELETE, [row.kind, row.name])
     connection.execute(f"INSERT INTO checks BY NAME SELECT {named}", values)
     connection.execute("COMMIT")

@@ -16,9 +16,11 @@ from typing import TypeVar
 import numpy as np
 from pydantic import ValidationError
 
+from flowbench.api.frozen import Frozen
 from flowbench.errors import StoreError
+from flowbench.files import write_whole
 from flowbench.store.attempt_files import AttemptContents, first_line
-from flowbench.store.records import AttemptRow, CurvePoint, Record
+from flowbench.store.records import AttemptRow, CurvePoint
 
 FOLDER, SUFFIX = "kept", ".jsonl"
 CURVE_POINTS = 120  # what a curve of 360 px can show
@@ -26,7 +28,7 @@ CURVE_POINTS = 120  # what a curve of 360 px can show
 Point = TypeVar("Point")
 
 
-class _Line(Record):
+class _Line(Frozen):
     """An attempt on its line; a part that it has not, or that is not kept, is None."""
 
     record: AttemptRow
@@ -63,12 +65,9 @@ def keep(results: Path, name: str, attempts: Iterable[AttemptContents]) -> Path:
         StoreError: The folder cannot be written.
     """
     path = results / FOLDER / f"{name}{SUFFIX}"
-    part = path.with_suffix(".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(f"{_text(contents)}\n" for contents in attempts)
-        part.replace(path)
+        write_whole(path, "".join(f"{_text(contents)}\n" for contents in attempts))
     except OSError as exc:
         raise StoreError(
             f"cannot write {path}: {exc.strerror}; choose another folder with --out"
@@ -91,6 +90,7 @@ def kept_attempts(results: Path, report: Callable[[str], None]) -> Iterator[Atte
         The attempts by file, in the order of their lines.
     """
     for path in _files(results):
+        # Line by line: a merge conflict in one must not hide the others.
         for number, line in enumerate(path.read_bytes().splitlines(), start=1):
             try:
                 yield _contents(line)
@@ -110,6 +110,7 @@ def _text(contents: AttemptContents) -> str:
         samples_png=None if png is None else base64.b64encode(png).decode(),
         log_prob=None if values is None else tuple(values.tolist()),
     )
+    # Through pydantic both ways: what could not be read back is not written.
     return line.model_dump_json()
 
 

@@ -6,27 +6,25 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
+from flowbench.api.frozen import Frozen
 from flowbench.code_hash import core_sha256
 from flowbench.errors import StoreError
-from flowbench.store.attempt_files import AttemptContents
+from flowbench.store import Connection
+from flowbench.store.attempt_files import AttemptContents, first_line
 from flowbench.store.connection import reading
-from flowbench.store.records import AttemptRow, CurvePoint, JobRow, MeasurementRow, Record
-
-if TYPE_CHECKING:
-    import duckdb
-
-    Connection = duckdb.DuckDBPyConnection
+from flowbench.store.job_ids import whole_job_id
+from flowbench.store.records import AttemptRow, CurvePoint, JobRow, MeasurementRow
 
 _POINTS = TypeAdapter(tuple[CurvePoint, ...])
 
 
-def _struct(row: type[Record], **columns: str) -> str:
+def _struct(row: type[Frozen], **columns: str) -> str:
     """SQL of a struct with the fields of a record, so that DuckDB writes the record's JSON itself.
 
     Args:
@@ -61,7 +59,6 @@ FROM curves c WHERE attempt_id IN (SELECT unnest($ids::VARCHAR[])) GROUP BY atte
 
 _ALL = "SELECT attempt_id FROM attempts"
 _OF_IDS = "SELECT DISTINCT unnest($ids::VARCHAR[]) AS attempt_id"
-_OF_JOBS = "SELECT attempt_id FROM attempts WHERE job_id IN (SELECT unnest($ids::VARCHAR[]))"
 # The attempt that stands for its job: of those by the code that ran it last, the last that ended
 # well, else the last. A result of code that was edited since must not pass for the present one.
 _STANDING = """
@@ -82,10 +79,7 @@ _LIKELIHOODS = """
 SELECT attempt_id, log_prob FROM likelihoods
 WHERE attempt_id IN (SELECT unnest($ids::VARCHAR[]))
 """
-_MATCHING = """
-SELECT attempt_id, job_id, attempt_id = $which OR job_id = $which AS exact
-FROM attempts WHERE starts_with(attempt_id, $which) ORDER BY number
-"""
+_JOBS_OF_ATTEMPTS = "SELECT attempt_id, job_id FROM attempts ORDER BY number"
 
 _EXPORT_FORMATS = {
     ".csv": "FORMAT csv, HEADER",
@@ -106,19 +100,15 @@ class QueryResult:
     rows: tuple[tuple[Any, ...], ...]
 
 
-def list_attempts(results: Path, job_ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
+def list_attempts(results: Path) -> list[dict[str, Any]]:
     """All attempts, as ``flowbench results list --json`` prints them.
-
-    Args:
-        job_ids: Only attempts at these jobs; None lists all.
 
     Returns:
         One object per attempt, oldest first.
     """
     core = core_sha256()
     with reading(results) as connection:
-        chosen = _ALL if job_ids is None else _OF_JOBS
-        return [summary(record, core) for record in records(connection, job_ids, chosen=chosen)]
+        return [summary(record, core) for record in records(connection, None, chosen=_ALL)]
 
 
 def summary(record: AttemptRow, core: str) -> dict[str, Any]:
@@ -142,6 +132,8 @@ def summary(record: AttemptRow, core: str) -> dict[str, Any]:
         "status": record.status,
         "reason": record.reason,
         "stale": record.core_code != core,
+        "contended": record.contended,
+        "refuted": record.refuted,
         "device": record.device_name,
         "budget": job.budget,
         "steps": record.steps,
@@ -157,25 +149,20 @@ def find_attempt(results: Path, which: str) -> AttemptContents:
     """One attempt in full.
 
     Args:
-        which: An attempt id, a job id (its last attempt), or the unambiguous beginning of one.
+        which: An attempt id; or a job id, or how it alone begins, for the job's last attempt.
 
     Returns:
         Record, curves, samples and per-example likelihoods.
 
     Raises:
-        StoreError: No attempt has that name, or more than one job begins with it.
+        StoreError: No attempt or job is called so, or more than one job.
     """
     with reading(results) as connection:
-        found = connection.execute(_MATCHING, {"which": which}).fetchall() if which else []
-        found = [row for row in found if row[2]] or found
-        jobs = sorted({job_id for _, job_id, _ in found})
-        if not jobs:
-            raise StoreError(f"there is no job or attempt {which!r} (flowbench results list)")
-        if len(jobs) > 1:
-            raise StoreError(
-                f"{which!r} fits {len(jobs)} jobs: {', '.join(jobs[:5])}; give more of the id"
-            )
-        return contents(connection, [found[-1][0]])[0]
+        found = dict(connection.execute(_JOBS_OF_ATTEMPTS).fetchall())
+        if which not in found:
+            job_id = whole_job_id(which, found.values())
+            which = [attempt for attempt, job in found.items() if job == job_id][-1]
+        return contents(connection, [which])[0]
 
 
 def standing_attempts(results: Path, job_ids: Sequence[str] | None = None) -> list[AttemptRow]:
@@ -233,10 +220,19 @@ def records(
 
     Returns:
         The records, oldest first.
+
+    Raises:
+        StoreError: The database was changed by others: it holds what none of ours is.
     """
+    # DuckDB refuses a parameter that the text does not have.
     parameters = {"ids": None if ids is None else list(ids)} if "$ids" in chosen else {}
     rows = connection.execute(_RECORDS.replace("{chosen}", chosen), parameters).fetchall()
-    return [AttemptRow.model_validate_json(text) for (text,) in rows]
+    try:
+        return [AttemptRow.model_validate_json(text) for (text,) in rows]
+    except ValidationError as exc:
+        raise StoreError(
+            f"the database holds no record: {first_line(exc)}; run `flowbench store rebuild`"
+        ) from exc
 
 
 def contents(connection: Connection, ids: Sequence[str]) -> list[AttemptContents]:
@@ -275,6 +271,7 @@ def likelihoods(connection: Connection, ids: Sequence[str]) -> dict[str, NDArray
     Returns:
         Log-likelihoods in nats, shape (N,), of those attempts that have them.
     """
+    # As NumPy's arrays, not as a Python float for each example.
     columns = connection.execute(_LIKELIHOODS, {"ids": list(ids)}).fetchnumpy()
     return {
         str(attempt_id): np.asarray(values, dtype=np.float64)
@@ -326,14 +323,17 @@ def export(results: Path, out: Path) -> Path:
     Raises:
         StoreError: The format is not known, or the file cannot be written.
     """
+    # Before anything is opened: a misspelt name must not leave an empty file.
     suffix = out.suffix.lower()
     if suffix not in _EXPORT_FORMATS:
         known = ", ".join(_EXPORT_FORMATS)
         raise StoreError(f"cannot export to {out.name!r}: expected a name that ends in {known}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
+        # Beside its place, so that the finished file can be renamed to it.
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as folder:
             part = Path(folder) / out.name
+            # COPY takes no parameters, so the name is quoted by hand.
             target = str(part.absolute()).replace("'", "''")
             with reading(results) as connection:
                 connection.execute(

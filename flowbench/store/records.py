@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
+from flowbench.api.frozen import Frozen
 from flowbench.api.likelihood import likelihood_as_version_2
 from flowbench.api.specs import Role, Scale
+from flowbench.budget import Budget
 
 RECORD_VERSION = 1
+CONTENDED_SHARE = 0.1  # of the charged time
 
 AttemptStatus = Literal[
     "ok", "timeout", "oom", "diverged", "crashed", "killed", "preempted", "skipped"
@@ -25,13 +28,15 @@ LikelihoodFacts = Annotated[dict[str, Any], AfterValidator(likelihood_as_version
 """Facts that hold a likelihood, as the present API states it; older records are mapped."""
 
 
-class Record(BaseModel):
-    """Base of all records: immutable, closed, finite."""
+# What the database's columns hold: DuckDB makes NULL of a number that does not fit.
+Int32 = Annotated[int, Field(ge=-(2**31), lt=2**31)]
+Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+JobId = Annotated[str, Field(pattern=r"^[\w.-]*\w$")]
+"""An id is the name of a folder and never a path."""
 
 
-class JobRow(Record):
+class JobRow(Frozen):
     """A job: what was asked for, not where or by which code it ran.
 
     Attributes:
@@ -48,20 +53,20 @@ class JobRow(Record):
         protocol: Its settings.
     """
 
-    job_id: str
+    job_id: JobId
     model: str
     preset: str
     overrides: dict[str, Any] = Field(default_factory=dict)
     config: dict[str, Any]
     dataset: str
     dataset_sha256: str
-    seed: int
+    seed: Int64
     budget: str
-    protocol_version: int
+    protocol_version: Int32
     protocol: dict[str, Any]
 
 
-class MeasurementRow(Record):
+class MeasurementRow(Frozen):
     """One value of one metric.
 
     Attributes:
@@ -82,6 +87,7 @@ class MeasurementRow(Record):
         scale: How an axis shows it.
         decimals: Decimals of a column; None also for three significant digits.
         code: Hash of the metric's own code; None in records made before it was kept.
+        refutes: Why the value refutes its row, in words: see `Limits`. None if it does not.
     """
 
     metric: str
@@ -92,18 +98,19 @@ class MeasurementRow(Record):
     status: Literal["ok", "unavailable", "failed"] = "ok"
     reason: str | None = None
     split: str | None = None
-    n: int | None = None
+    n: Int64 | None = None
     stderr: float | None = None
     protocol: LikelihoodFacts = Field(default_factory=dict)
     label: str | None = None
     short: str | None = None
     role: Role | None = None
     scale: Scale | None = None
-    decimals: int | None = None
+    decimals: Int32 | None = None
     code: str | None = None
+    refutes: str | None = None
 
 
-class CurvePoint(Record):
+class CurvePoint(Frozen):
     """One validation during training; a line of ``curves.jsonl``.
 
     Attributes:
@@ -118,8 +125,8 @@ class CurvePoint(Record):
         nll_ema: The same for the averaged weights.
     """
 
-    step: int
-    examples: int
+    step: Int64
+    examples: Int64
     charged_s: float
     progress: float
     loss: float | None = None
@@ -132,12 +139,13 @@ class CurvePoint(Record):
         """The validation value of raw or averaged (``ema``) weights, and its unit."""
         is_ema = weights == "ema"
         bits, nats = (self.bpd_ema, self.nll_ema) if is_ema else (self.bpd, self.nll)
+        # A point has one of the two: bits of levels, nats of all other data.
         if bits is not None:
             return bits, "bits/dim"
         return None if nats is None else (nats, "nats")
 
 
-class AttemptRow(Record):
+class AttemptRow(Frozen):
     """One try at a job, whatever became of it.
 
     Attributes:
@@ -160,7 +168,14 @@ class AttemptRow(Record):
         charged_s: Seconds charged to the budget.
         wall_s: Seconds from spawn to the end.
         ledger: Seconds of each part of the clock.
-        num_parameters: Trainable parameters.
+        run_delay_s: Seconds of the charged ones in which training waited for a core, over all
+            attempts at the job; None where the system does not say it.
+        load: What else the machine had to do: its load average at the ``start`` and the ``end``,
+            its ``cores``, those that the job may use (``usable``), and how many cores' worth of
+            time its control group leaves it (``quota``; None without a limit).
+        num_parameters: Trainable parameters that evaluation and sampling need.
+        num_parameters_training: Those with the ones that training alone needs; None in records made
+            before they were counted.
         weights: The weights that were measured: ``raw`` or ``ema``, the better on validation.
         best_step: The step they were taken at.
         looks: How validation was looked at while it trained: ``examples`` of how many (``of``), the
@@ -179,9 +194,9 @@ class AttemptRow(Record):
         measurements: All measured values.
     """
 
-    record_version: int = RECORD_VERSION
+    record_version: Int32 = RECORD_VERSION
     attempt_id: str
-    number: int
+    number: Int32
     job: JobRow
     status: AttemptStatus
     reason: str | None = None
@@ -190,17 +205,20 @@ class AttemptRow(Record):
     ended: str
     device_kind: str | None = None
     device_name: str | None = None
-    num_devices: int = 1
-    num_threads: int | None = None
-    steps: int = 0
-    examples: int = 0
-    skipped_steps: int = 0
+    num_devices: Int32 = 1
+    num_threads: Int32 | None = None
+    steps: Int64 = 0
+    examples: Int64 = 0
+    skipped_steps: Int64 = 0
     charged_s: float = 0.0
     wall_s: float = 0.0
     ledger: dict[str, float] = Field(default_factory=dict)
-    num_parameters: int | None = None
+    run_delay_s: float | None = None
+    load: dict[str, float | None] | None = None
+    num_parameters: Int64 | None = None
+    num_parameters_training: Int64 | None = None
     weights: Literal["raw", "ema"] | None = None
-    best_step: int | None = None
+    best_step: Int64 | None = None
     likelihood: LikelihoodFacts | None = None
     looks: dict[str, Any] | None = None
     data: dict[str, Any] = Field(default_factory=dict)
@@ -212,6 +230,19 @@ class AttemptRow(Record):
     provenance: dict[str, Any] = Field(default_factory=dict)
     measurements: tuple[MeasurementRow, ...] = ()
 
+    @property
+    def contended(self) -> bool:
+        """Whether its budget is of time, much of which it waited for a core of a busy machine."""
+        waited = (
+            self.run_delay_s is not None and self.run_delay_s > CONTENDED_SHARE * self.charged_s
+        )
+        return waited and Budget.parse(self.job.budget).time_like
+
+    @property
+    def refuted(self) -> str | None:
+        """Why its values are not to be believed, by all witnesses that speak against it."""
+        return "; ".join(m.refutes for m in self.measurements if m.refutes) or None
+
     def values_by_name(self) -> dict[str, MeasurementRow]:
         """The measured values by name.
 
@@ -219,4 +250,5 @@ class AttemptRow(Record):
             The values in their order; where one name was measured on several splits, that on test.
         """
         values = {m.name: m for m in self.measurements}
+        # `|` keeps the first order and takes the later value.
         return values | {m.name: m for m in self.measurements if m.split == "test"}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flowbench.errors import StoreError
 from flowbench.store.attempt_files import AttemptContents, attempt_dirs, read_attempt
@@ -39,6 +40,7 @@ def verify(results: Path) -> Verified:
     compared: set[str] = set()
     directories = attempt_dirs(results)
     with reading(results) as connection:
+        # In pieces: curves and likelihoods of thousands of attempts do not fit into memory.
         while batch := list(itertools.islice(directories, BATCH)):
             written = []
             for directory in batch:
@@ -69,6 +71,7 @@ def verify(results: Path) -> Verified:
 
 def _compare_kept(kept: AttemptContents, stored: AttemptContents | None) -> list[str]:
     """Compares what is kept as text, which can be less than what the database has."""
+    # Both sides made portable: the text may be of an earlier version, which left a folder in.
     kept = replace(kept, record=portable_record(kept.record))
     if stored is not None:
         stored = replace(
@@ -81,20 +84,19 @@ def _compare_kept(kept: AttemptContents, stored: AttemptContents | None) -> list
     return _compare(kept, stored)
 
 
+def _values(attempt: AttemptContents) -> NDArray[np.float64]:
+    return np.empty(0) if attempt.log_prob is None else attempt.log_prob  # none are kept empty
+
+
 def _compare(written: AttemptContents, stored: AttemptContents | None) -> list[str]:
     attempt_id = written.record.attempt_id
     if stored is None:
         return [f"{attempt_id}: not in the database; run `flowbench store rebuild`"]
-    same_likelihoods = (written.log_prob is None) == (stored.log_prob is None) and (
-        written.log_prob is None
-        or stored.log_prob is None
-        or np.array_equal(written.log_prob, stored.log_prob)
-    )
     parts = {
         "record": written.record == stored.record,
         "curves": written.curves == stored.curves,
         "samples": written.samples_png == stored.samples_png,
-        "likelihoods": same_likelihoods,
+        "likelihoods": np.array_equal(_values(written), _values(stored)),
     }
     return [
         f"{attempt_id}: the database has other {part}; run `flowbench store rebuild`"

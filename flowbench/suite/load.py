@@ -11,11 +11,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from flowbench.api.protocol import MAX_SEED
-from flowbench.errors import SuiteError
+from flowbench.errors import SuiteError, first_problem, shortened
 from flowbench.suite.find import read_suite, run_by_rows
 from flowbench.suite.schema import MAX_SEEDS, Suite
-
-MAX_SHOWN = 80  # characters of a refused value in its error
 
 
 def load_suite(path: Path) -> Suite:
@@ -29,7 +27,9 @@ def load_suite(path: Path) -> Suite:
         SuiteError: The file cannot be read, is not TOML, or has a key or value that is not valid.
     """
     data = read_suite(path)
+    # Shipped suites are all called `suite.toml`, each in a folder of its own.
     data.setdefault("name", path.parent.name if path.name == "suite.toml" else path.stem)
+    # In TOML as on the command line: "0-2" is easier to read than a list.
     if isinstance(data.get("seeds"), str):
         data["seeds"] = parse_seeds(data["seeds"])
     overrides = data.pop("set", {})
@@ -39,6 +39,7 @@ def load_suite(path: Path) -> Suite:
             "write [set.MODEL] and under it key = value"
         )
     data["overrides"] = dict(flatten(overrides))
+    # The rows of the paper say what runs; to list it again would let the two drift apart.
     if isinstance(data.get("board"), Mapping) and data["board"].get("published"):
         models, datasets = run_by_rows(data)
         data = {"models": models, "datasets": datasets, **data}
@@ -70,28 +71,6 @@ def flatten(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, A
             yield f"{prefix}{key}", value
 
 
-def first_problem(error: ValidationError) -> str:
-    """Puts the first problem that pydantic found into one line.
-
-    Args:
-        error: What pydantic raised.
-
-    Returns:
-        ``"key: message, got value"``.
-    """
-    problem = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in problem["loc"]) or "value"
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        return f"unknown key {key!r}"
-    return f"{key}: {message}, got {_shortened(problem['input'])}"
-
-
-def _shortened(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
-
-
 def parse_seeds(text: str) -> tuple[int, ...]:
     """Parses ``0-2`` or ``0,3,7``.
 
@@ -107,7 +86,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     seeds: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
-        malformed = SuiteError(f"malformed seeds {_shortened(text)}; expected e.g. 0, 0-2 or 0,3,7")
+        malformed = SuiteError(f"malformed seeds {shortened(text)}; expected e.g. 0, 0-2 or 0,3,7")
         if match is None:
             raise malformed
         first, last = _seed(match[1]), _seed(match[2] or match[1])
@@ -115,9 +94,10 @@ def parse_seeds(text: str) -> tuple[int, ...]:
             raise malformed
         if len(seeds) + last - first >= MAX_SEEDS:
             raise SuiteError(
-                f"more than {MAX_SEEDS} seeds in {_shortened(text)}; a suite has at most that many"
+                f"more than {MAX_SEEDS} seeds in {shortened(text)}; a suite has at most that many"
             )
         seeds += range(first, last + 1)
+    # A seed twice is one job: its id is the same.
     return tuple(dict.fromkeys(seeds))
 
 
@@ -125,7 +105,7 @@ def _seed(digits: str) -> int:
     # Their number first: Python itself refuses to read thousands of them.
     seed = int(digits) if len(digits) <= len(str(MAX_SEED)) else MAX_SEED + 1
     if seed > MAX_SEED:
-        raise SuiteError(f"seed {_shortened(digits)} is too large; expected 0 to 2^63 - 1")
+        raise SuiteError(f"seed {shortened(digits)} is too large; expected 0 to 2^63 - 1")
     return seed
 
 
@@ -150,5 +130,6 @@ def parse_settings(assignments: Iterable[str], flag: str) -> dict[str, Any]:
         try:
             settings[key.strip()] = json.loads(text)
         except (ValueError, RecursionError):  # or more digits or brackets than Python reads
+            # So that `--set model.act=relu` needs no quotes within quotes.
             settings[key.strip()] = text
     return settings

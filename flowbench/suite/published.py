@@ -13,20 +13,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from flowbench.api.frozen import Frozen
 from flowbench.api.specs import Direction, Role, Scale
-from flowbench.errors import SuiteError, UnknownNameError, unknown_name
+from flowbench.errors import SuiteError, UnknownNameError, first_problem, unknown_name
 from flowbench.suite.find import SUITE_FOLDERS
 
 TABLES, VALUES, BIBLIOGRAPHY = "tables.toml", "results.csv", "papers.bib"
 
 
-class _Data(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class PublishedValue(_Data):
+class PublishedValue(Frozen):
     """One printed value: a line of ``results.csv``.
 
     Attributes:
@@ -56,11 +53,12 @@ class PublishedValue(_Data):
     split: str
     metric: str
     value: str
+    # Apart from the value, so that `<= 3.1` can be ranked by its number and printed as it was.
     qualifier: str
     note: str
 
 
-class PublishedMetric(_Data):
+class PublishedMetric(Frozen):
     """What the values of one name are, beyond strings.
 
     Attributes:
@@ -85,7 +83,7 @@ class PublishedMetric(_Data):
     per: float = 1.0
 
 
-class PublishedColumn(_Data):
+class PublishedColumn(Frozen):
     """A column of a table.
 
     Attributes:
@@ -113,7 +111,7 @@ class PublishedColumn(_Data):
     plus_minus: str = ""
 
 
-class PublishedRow(_Data):
+class PublishedRow(Frozen):
     """A row of a table.
 
     Attributes:
@@ -143,7 +141,7 @@ class PublishedRow(_Data):
     better: Direction | None = None
 
 
-class PublishedPaper(_Data):
+class PublishedPaper(Frozen):
     """Where tables come from.
 
     Attributes:
@@ -165,7 +163,7 @@ class PublishedPaper(_Data):
     source: str
 
 
-class PublishedTable(_Data):
+class PublishedTable(Frozen):
     """A table, figure caption or listing.
 
     Attributes:
@@ -226,6 +224,8 @@ class PublishedTable(_Data):
         for value in self.values:
             if (
                 (value.row_order, value.metric) == (row.order, metric)
+                # Without a dataset the column has none (parameters, time): any value of the row
+                # fits.
                 and (not dataset or value.dataset == dataset)
                 and (not column.variant or value.variant == column.variant)
             ):
@@ -290,6 +290,7 @@ def load_tables(folder: Path) -> dict[str, PublishedTable]:
     papers = {paper["id"]: paper for paper in layout["paper"]}
     metrics = layout.get("metric", {})
     tables = {table["id"]: _table(table, papers, metrics, lines) for table in layout["table"]}
+    # A value under a misspelt table would never be shown, and nobody would miss it.
     homeless = sorted({line["table"] for line in lines} - tables.keys())
     if homeless:
         raise SuiteError(f"{folder / VALUES}: no table {homeless[0]!r} in {TABLES}")
@@ -305,10 +306,9 @@ def _table(
             {**table, "paper": papers[table["paper"]], "values": values, "metrics": metrics}
         )
     except ValidationError as exc:
-        problem = exc.errors(include_url=False)[0]
-        where = ".".join(map(str, problem["loc"]))
-        raise SuiteError(f"published table {table['id']!r}: {where}: {problem['msg']}") from exc
+        raise SuiteError(f"published table {table['id']!r}: {first_problem(exc)}") from exc
     orders = {row.order for row in found.rows}
+    # Likewise a value of a row that is not laid out.
     stray = [value for value in found.values if value.row_order not in orders]
     if stray:
         raise SuiteError(f"published table {found.id!r} has no row {stray[0].row_order}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from flowbench.api.frozen import Frozen
 from flowbench.api.protocol import MetricSettings, Seed
 from flowbench.api.specs import Direction
 
@@ -18,11 +19,7 @@ MAX_SEEDS = 1000
 """Seeds of one suite at most: each is a job for every model and data set."""
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class OurValue(_Table):
+class OurValue(Frozen):
     """Which of our values stands beside a published one.
 
     Attributes:
@@ -35,7 +32,7 @@ class OurValue(_Table):
     per: float = Field(default=1.0, gt=0)
 
 
-class Unlike(_Table):
+class Unlike(Frozen):
     """Values of one column that are not like the others.
 
     Attributes:
@@ -55,7 +52,7 @@ class Unlike(_Table):
     ours: Literal["here", "there"]
 
 
-class BoardColumn(_Table):
+class BoardColumn(Frozen):
     """A column of a board of our own.
 
     Attributes:
@@ -77,7 +74,7 @@ class BoardColumn(_Table):
     decimals: int = Field(default=3, ge=0)
 
 
-class BoardLayout(_Table):
+class BoardLayout(Frozen):
     """How a suite's board looks.
 
     Attributes:
@@ -98,7 +95,7 @@ class BoardLayout(_Table):
     columns: tuple[BoardColumn, ...] = ()
 
 
-class Suite(BaseModel):
+class Suite(Frozen):
     """What to run.
 
     Attributes:
@@ -115,8 +112,6 @@ class Suite(BaseModel):
         board: How its board looks; None for a suite of flags.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     name: str = Field(default="flags", pattern=r"^[a-z0-9][a-z0-9._-]*$")
     title: str = ""
     models: tuple[str, ...] = ()
@@ -132,6 +127,8 @@ class Suite(BaseModel):
     @model_validator(mode="after")
     def _something_to_show(self) -> Self:
         mirrors = self.board is not None and self.board.published
+        # A board that mirrors a paper shows the paper's values, whether or not anything of ours can
+        # run.
         if not mirrors and not (self.models and self.datasets):
             raise ValueError("a suite needs at least one model and one dataset")
         return self

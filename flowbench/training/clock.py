@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal
 
+from flowbench.training.run_delay import RunDelay
+
 Part = Literal["start", "setup", "compile", "data", "train", "eval", "checkpoint", "wait", "other"]
 
 PARTS: tuple[Part, ...] = (
@@ -21,6 +23,7 @@ PARTS: tuple[Part, ...] = (
     "other",  # what no timer claims
 )
 CHARGED: frozenset[Part] = frozenset({"setup", "compile", "data", "train"})
+LAP_S = 1.0  # threads that wait in turn are told apart within it
 
 
 class Clock:
@@ -29,19 +32,21 @@ class Clock:
     Args:
         now: Monotonic time in seconds.
         begin: Moment from which to count; the worker gives that of its spawn.
-        carried: Ledger of the attempts that this one resumes.
+
+    Attributes:
+        run_delay: What charged parts waited for a core.
     """
 
     def __init__(
         self,
         now: Callable[[], float] = time.monotonic,
         begin: float | None = None,
-        carried: Mapping[str, float] | None = None,
     ) -> None:
+        self.run_delay = RunDelay()
         self._now = now
-        self._seconds = {part: float((carried or {}).get(part, 0.0)) for part in PARTS}
+        self._seconds = dict.fromkeys(PARTS, 0.0)
         self._part: Part = "start"
-        self._since = now() if begin is None else begin
+        self._since = self._lap_began = now() if begin is None else begin
 
     @property
     def part(self) -> Part:
@@ -57,9 +62,14 @@ class Clock:
         Returns:
             The part that it ran for.
         """
+        # Asked once: between two readings a moment would belong to no part.
         moment = self._now()
         self._seconds[self._part] += moment - self._since
         before, self._part, self._since = self._part, part, moment
+        charged = before in CHARGED
+        if charged != (part in CHARGED) or (charged and moment - self._lap_began > LAP_S):
+            self.run_delay.lap(counts=charged)
+            self._lap_began = moment
         return before
 
     @contextmanager
@@ -75,18 +85,21 @@ class Clock:
         finally:
             self.switch(before)
 
-    def carry(self, ledger: Mapping[str, float]) -> None:
+    def carry(self, ledger: Mapping[str, float], run_delay_s: float | None) -> None:
         """Adds what earlier attempts at the same job have spent.
 
         Args:
             ledger: Their seconds by part.
+            run_delay_s: What they waited for a core; None where it is not known.
         """
         for part in PARTS:
             self._seconds[part] += float(ledger.get(part, 0.0))
+        self.run_delay.carry(run_delay_s)
 
     @property
     def charged_s(self) -> float:
         """Seconds charged to the budget, up to now."""
+        # A budget ends in the middle of a part, so what runs now counts as well.
         running = self._now() - self._since if self._part in CHARGED else 0.0
         return sum(self._seconds[part] for part in CHARGED) + running
 
@@ -96,5 +109,6 @@ class Clock:
         Returns:
             Seconds by part, in the order of `PARTS`; they sum to the wall time.
         """
+        # To itself: this books the time of the part that still runs.
         self.switch(self._part)
         return {part: self._seconds[part] for part in PARTS}

@@ -22,6 +22,8 @@ from flowbench.errors import SuiteError
 
 Kind = Literal["cpu", "cuda", "mps"]
 Precision = Literal["float32", "tf32", "bfloat16"]
+# Enough that the device never runs out of work, few enough that a budget is overshot by little.
+STEPS_AHEAD = 2
 
 
 class Device:
@@ -75,6 +77,7 @@ class Device:
         if self._backend is None:
             return None
         if self.kind == "mps":
+            # torch.mps keeps its class of events one module deeper.
             event = self._backend.event.Event()
         else:
             event = self._backend.Event()
@@ -95,6 +98,7 @@ class Device:
         if self.kind == "cuda" and self._backend is not None:
             return int(self._backend.max_memory_allocated()), "device allocator, training"
         if self.kind == "mps":
+            # Its current use is no peak, and a made-up number is worse than none.
             return None, "MPS keeps no peak"
         unit = 1 if sys.platform == "darwin" else 1024  # getrusage: bytes on macOS, KiB on Linux
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -108,6 +112,7 @@ class Device:
         """
         if self.kind != "cuda":
             return None
+        # torch does not know the driver's version, only that of the runtime that it was built for.
         command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
         try:
             done = subprocess.run(
@@ -129,6 +134,7 @@ class Device:
         """
         if precision != "bfloat16":
             return nullcontext()
+        # No gradient scaling: bfloat16 has the range of float32.
         return torch.autocast(self.kind, dtype=torch.bfloat16)
 
     @contextmanager
@@ -145,6 +151,8 @@ class Device:
             torch.backends.cudnn.conv,  # type: ignore[attr-defined]
             torch.backends.cudnn.rnn,
         )
+        # Restored, not reset: whoever uses `flowbench.load` may have chosen otherwise for
+        # themselves.
         before = [kernel.fp32_precision for kernel in kernels]
         for kernel in kernels:
             kernel.fp32_precision = "tf32" if precision == "tf32" else "ieee"
@@ -156,15 +164,10 @@ class Device:
 
 
 class InFlight:
-    """Lets the host run at most two steps ahead of the device.
+    """Lets the host run at most `STEPS_AHEAD` steps ahead of the device."""
 
-    Args:
-        most: Steps that may be queued.
-    """
-
-    def __init__(self, device: Device, most: int = 2) -> None:
+    def __init__(self, device: Device) -> None:
         self._device = device
-        self._most = most
         self._fences: deque[Any] = deque()
 
     def step_queued(self) -> None:
@@ -173,7 +176,8 @@ class InFlight:
         if fence is None:
             return
         self._fences.append(fence)
-        while len(self._fences) > self._most:
+        # The oldest alone: to wait for the newest would drain the queue.
+        while len(self._fences) > STEPS_AHEAD:
             self._fences.popleft().synchronize()
 
 
@@ -182,11 +186,11 @@ class DelayedFlag:
 
     Args:
         device: The device that the scalars live on.
-        delay: Steps between a write and its read.
     """
 
-    def __init__(self, device: Device, delay: int = 2) -> None:
-        self._delay = 0 if device.kind == "cpu" else delay
+    def __init__(self, device: Device) -> None:
+        # What a step wrote has surely arrived once the step that many after it is let go.
+        self._delay = 0 if device.kind == "cpu" else STEPS_AHEAD
         self._pin = device.kind == "cuda"
         self._pending: deque[Tensor] = deque()
 
@@ -200,6 +204,7 @@ class DelayedFlag:
             The oldest scalar that has surely arrived; None in the first steps.
         """
         if self._pin:
+            # Into page-locked memory, since a copy to other memory waits for the device after all.
             host = torch.empty_like(value, device="cpu", pin_memory=True)
             value = host.copy_(value, non_blocking=True)
         self._pending.append(value.detach())
@@ -224,6 +229,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
+    # torch's CPU allocator has no exception of its own.
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
@@ -234,5 +240,6 @@ def visible_gpus() -> tuple[str, ...]:
         Ids or indices; the user's own CUDA_VISIBLE_DEVICES is honoured.
     """
     named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    # Names and not numbers: a cluster gives UUIDs, and parts of a GPU have names of their own.
     given = tuple(name for name in named if name)
     return given or tuple(str(index) for index in range(torch.cuda.device_count()))

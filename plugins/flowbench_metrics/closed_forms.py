@@ -22,4 +22,4 @@ NLL = (ClosedForm(log_prob=[-1.0, -3.0], expected=2.0),)
 PARAMS = (ClosedForm(expected=4.0),)  # mean and scale of 2 values
 DEVICE_HOURS = (ClosedForm(expected=1 / 3600),)
 PEAK_MEMORY = (ClosedForm(expected=2.0**20),)
-DENSITY_MASS = (ClosedForm(expected=1.0, tolerance=1e-3),)  # a grid's sum
+DENSITY_MASS = (ClosedForm(expected=1.0, tolerance=5e-3),)  # of random points

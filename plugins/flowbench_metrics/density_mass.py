@@ -1,84 +1,61 @@
-"""Mass of a 2-D density: its integral over a grid, which must be 1.
+"""Mass of a 2-D density: its integral over the whole plane, which must be 1.
 
 A model whose log-determinant is wrong reports densities that integrate to something else, and a
-likelihood that cannot be believed. The grid covers training and test data with a margin of half
-their range on every side; mass beyond it is missing from the value.
+likelihood that cannot be believed.
 """
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+import math
 
-from flowbench.api import DataSplits, MetricSettings, MetricValue, TrainedModel
+import numpy as np
+
+from flowbench.api import (
+    DataSplits,
+    MetricSettings,
+    MetricValue,
+    NotInvertibleError,
+    SampleSettings,
+    TrainedModel,
+    density_mass,
+)
 from flowbench_metrics.specs import DENSITY_MASS
 
-NUM_CELLS = 256  # along each axis
-MARGIN = 0.5  # of the range, on every side
+NUM_POINTS = 4096  # of the training data and of the model's samples, each
 
 
 def compute(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -> list[MetricValue]:
-    """Integrates the density by the midpoint rule.
+    """Integrates the density by stratified importance sampling; see `density_mass`.
 
     Args:
-        trained: The model; gives densities.
-        data: Says where the mass should be.
-        settings: Not used.
+        trained: The model; gives densities, and samples that show where they are high.
+        data: Training data, where they should be.
+        settings: Gives the seed.
 
     Returns:
-        ``density_mass``; unavailable for a likelihood that is a bound or an estimate, or one of
-        noisy data.
+        ``density_mass`` with its standard error; unavailable for a likelihood that is a bound or an
+        estimate, or one of noisy data.
     """
-    del settings
     kind = trained.likelihood("test").likelihood
-    if kind.stochastic or kind.measure != "continuous":
+    if kind.stochastic or kind.bound or kind.measure != "continuous":
         reason = "the likelihood is a bound, an estimate or of noisy data: there is no density"
         return [MetricValue.unavailable(DENSITY_MASS, reason)]
-    low, high = bounds(data.train.x, data.test.x)
-    points, cell = grid(low, high, data.test.x.dtype)
-    mass = float(np.exp(trained.log_prob(points)).sum() * cell)
-    box = [[round(float(v), 4) for v in pair] for pair in zip(low, high, strict=True)]
+    parts = [data.train.x[:: math.ceil(len(data.train) / NUM_POINTS)]]
+    try:
+        parts.append(trained.samples(NUM_POINTS, SampleSettings()).x)
+    except NotInvertibleError:  # the data alone show less of it: the error may be larger
+        pass
+    points = np.concatenate([part.reshape(-1, 2).astype(np.float64) for part in parts])
+    points = points[np.isfinite(points).all(axis=1)]
+    mass = density_mass(trained.log_prob, points, np.random.default_rng(settings.seed))
     return [
         MetricValue(
             name=DENSITY_MASS.name,
-            value=mass,
+            value=mass.value,
             unit=DENSITY_MASS.unit,
             direction=DENSITY_MASS.direction,
-            num_examples=len(points),
-            protocol={"cells": [NUM_CELLS, NUM_CELLS], "box": box, "weights": trained.weights},
+            num_examples=mass.num_points,
+            stderr=mass.stderr,
+            protocol={"over": "the plane", "weights": trained.weights},
         )
     ]
-
-
-def bounds(*sets: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The corners of a box around points, with a margin.
-
-    Args:
-        *sets: Points, each of shape (N, 2).
-
-    Returns:
-        Its low and its high corner, each of shape (2,).
-    """
-    points = np.concatenate([x.reshape(-1, 2) for x in sets]).astype(np.float64)
-    low, high = points.min(axis=0), points.max(axis=0)
-    margin = MARGIN * np.maximum(high - low, 1e-6)
-    return low - margin, high + margin
-
-
-def grid(
-    low: NDArray[np.float64], high: NDArray[np.float64], dtype: np.dtype[np.floating]
-) -> tuple[NDArray[np.floating], float]:
-    """The midpoints of the cells of a box.
-
-    Args:
-        low: Its low corner.
-        high: Its high corner.
-        dtype: Of the points: that of the data.
-
-    Returns:
-        Points, shape (N, 2), and the area of a cell.
-    """
-    steps = (np.arange(NUM_CELLS) + 0.5) / NUM_CELLS
-    axes = [a + (b - a) * steps for a, b in zip(low, high, strict=True)]
-    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
-    return points.astype(dtype), float(np.prod((high - low) / NUM_CELLS))

@@ -13,8 +13,11 @@ from flowbench.api import (
     UniformDequantization,
 )
 
+# Centred, because zero-initialised couplings begin as identities and a standard normal is what
+# latents are held to.
 CENTRED = Preprocessing(noise=UniformDequantization(), bijections=(Scale(low=-0.5, high=0.5),))
 LOGIT = Preprocessing(noise=UniformDequantization(), bijections=(Scale(), Logit(alpha=0.05)))
+# A column in metres and one in millimetres must not decide what a network looks at.
 STANDARDISED = Preprocessing(bijections=(Standardise(per="dim"),))
 LARGEST_TINY = 16
 """Height or width up to which an image takes a model's smallest preset."""
@@ -53,6 +56,7 @@ def is_large(data: DatasetInfo) -> bool:
         True for those that a preset of three scales fits.
     """
     height, width = data.event_shape[-2:] if len(data.event_shape) == 3 else (0, 0)
+    # Eight, so that three squeezes leave whole pixels.
     return min(height, width) > LARGEST_TINY and height % 8 == width % 8 == 0
 
 

@@ -48,7 +48,7 @@ REFUSED: list[tuple[str, Callable[[], object]]] = [
     ("training.phases.restart: not yet", lambda: Phase(restart=True)),
     ("preprocessing.context: not yet", lambda: Preprocessing(context={"mel": Standardise()})),
     ("context.stride: not yet", lambda: ContextInput(shape=(80, 4), stride=256)),
-    ("Ragged: not yet", lambda: Split(x=RAGGED)),  # type: ignore[arg-type]
+    ("Ragged: not yet", lambda: Split(x=RAGGED)),
     ("render: not yet", lambda: spec(render="m:render")),
     ("manifold: not yet", lambda: spec(manifold="m:sphere")),
     ("manifold: not yet", lambda: spec(modality="manifold")),

@@ -18,13 +18,13 @@ import torch
 from flowbench.api import Batch
 from flowbench.api.models import DensityModel, split_info
 from flowbench.api.units import bits_per_dim
+from flowbench.budget import Budget
 from flowbench.data.batches import TrainBatches
 from flowbench.data.library.splits import LoadedData
 from flowbench.data.preprocess import Preprocessor
 from flowbench.registry import PluginSelection, load_registry
 from flowbench.registry.build import build_model, load_dataset
 from flowbench.registry.configs import configure
-from flowbench.training.budget import Budget
 from flowbench.training.clock import Clock
 from flowbench.training.device import Device
 from flowbench.training.loop import Trainer

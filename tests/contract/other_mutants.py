@@ -268,7 +268,7 @@ def a_bare_float(trained: TrainedModel, data: DataSplits, settings: MetricSettin
     return mean_nll(trained)
 
 
-@metric("names")
+@metric("values")
 def named_otherwise(
     trained: TrainedModel, data: DataSplits, settings: MetricSettings
 ) -> list[MetricValue]:

@@ -84,7 +84,7 @@ class Uniform(DensityModel):
 
 def trained(
     config_class: type[ModelConfig] = ConditionalConfig,
-    progress: Callable[[float], None] = lambda _: None,
+    progress: Callable[[str, float], None] = lambda *_: None,
 ) -> EvaluatedModel:
     rng = np.random.default_rng(0)
     labels = np.arange(NUM) % 3
@@ -162,9 +162,22 @@ def test_a_metric_of_labels_needs_them(fake_registry: Registry) -> None:
 
 
 def test_sampling_tells_how_far_it_is_over_all_batches() -> None:
-    parts: list[float] = []
-    trained(progress=parts.append).samples()
-    assert parts == [0.0, 0.25, 0.5, 0.75]
+    told: list[tuple[str, float]] = []
+    trained(progress=lambda *what: told.append(what)).samples()
+    assert told == [("sampling", part) for part in (0.0, 0.25, 0.5, 0.75, 1.0)]
+
+
+def test_evaluating_test_data_tells_how_far_it_is_and_a_look_does_not() -> None:
+    told: list[tuple[str, float]] = []
+    model = trained(progress=lambda *what: told.append(what))
+    model.likelihood("validation")
+    assert told == []
+    model.likelihood("test")
+    what, parts = zip(*told, strict=True)
+    assert set(what) == {"evaluating"}
+    assert list(parts) == sorted(set(parts))
+    assert (parts[0], parts[-1]) == (0.0, 1.0)
+    assert len(parts) > NUM / 4
 
 
 def test_unknown_options_are_refused_by_default() -> None:
@@ -219,3 +232,19 @@ def test_a_large_validation_split_is_looked_at_in_the_same_examples_each_time() 
     assert np.array_equal(first.x, again.x)
     assert not np.array_equal(first.x, x[:LOOK_EXAMPLES])
     assert whole is few
+
+
+@pytest.mark.parametrize(
+    ("noise", "times"), [(UniformDequantization(), 6 * NUM / 2), (None, NUM / 2)]
+)
+def test_the_test_split_takes_the_passes_of_a_look_many_times(
+    noise: UniformDequantization | None, times: float
+) -> None:
+    split = Split(x=np.zeros((NUM, 2), np.int64), context={"label": np.zeros(NUM, np.int64)})
+    model = Uniform(ModelConfig(preprocessing=Preprocessing(noise=noise)))
+    harness = Harness(
+        preprocessor=Preprocessor(model.config.preprocessing, INFO),
+        splits=DataSplits(train=split, validation=split.take(np.arange(2)), test=split),
+        settings=MetricSettings(eval_draws=12, validation_draws=2),
+    )
+    assert harness.tests_per_look(model) == times

@@ -297,6 +297,15 @@ def test_the_code_of_a_row_can_be_found() -> None:
     assert said == "sha256 cccccccccccc, commit 0123456789ab, with changes"
 
 
+@pytest.mark.parametrize(
+    ("trained", "said"),
+    [(None, "123,456"), (123_456, "123,456"), (200_000, "123,456 (200,000 in training)")],
+)
+def test_a_row_says_what_training_alone_needs(trained: int | None, said: str) -> None:
+    found = board(run("glow", 0, 2.0, num_parameters_training=trained))
+    assert dict(next(found.rows).details[0].facts)["Parameters"] == said
+
+
 @pytest.mark.parametrize("status", ["passed", "failed"])
 @pytest.mark.parametrize(
     ("ran", "suffix", "bars"),

@@ -57,3 +57,14 @@ def test_a_constructor_that_reads_values_is_built_for_real(
     monkeypatch.setattr(cls, "__init__", reads)
     facts = describe_model(fake_registry, "fake-gaussian", "fake-images", {})
     assert facts["num_parameters"] > 0
+
+
+def test_parameters_that_training_alone_needs_are_counted_apart(
+    fake_registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cls = fake_registry.model("fake-gaussian").resolve("fakes:Gaussian")
+    facts = describe_model(fake_registry, "fake-gaussian", "fake-images", {})
+    assert "num_parameters_training" not in facts
+    monkeypatch.setattr(cls, "num_parameters_training", lambda self: 10 + self.num_parameters())
+    facts = describe_model(fake_registry, "fake-gaussian", "fake-images", {})
+    assert facts["num_parameters_training"] == 10 + facts["num_parameters"]

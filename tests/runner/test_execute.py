@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,10 +15,10 @@ import torch
 from flowbench.api import DatasetInfo, DataSplits, Likelihood, ModelConfig, Split
 from flowbench.api.protocol import MAX_SEED
 from flowbench.errors import StoreError
+from flowbench.evaluation.harness import Harness
 from flowbench.registry import PluginSelection, Registry, load_registry
 from flowbench.registry.code import job_code
 from flowbench.runner.attempt import (
-    LIKELIHOODS,
     MODEL,
     ORDER,
     SAMPLES,
@@ -32,9 +33,10 @@ from flowbench.runner.train import Watch
 from flowbench.runner.turnstile import Turnstile
 from flowbench.runner.under_way import Attempt
 from flowbench.runner.worker import run_attempt
+from flowbench.store.attempt_files import CURVES, LIKELIHOODS
 from flowbench.store.ingest import ingest
 from flowbench.store.queries import list_attempts
-from flowbench.store.records import AttemptRow
+from flowbench.store.records import AttemptRow, CurvePoint
 from flowbench.suite.schema import Suite
 from flowbench.training.clock import Clock
 from flowbench.training.observer import ValidationPoint
@@ -55,7 +57,7 @@ def begin(fake_registry: Registry, tmp_path: Path) -> Iterator[Begin]:
 
     def begin(resume: AttemptDir | None = None, **suite: Any) -> Attempt:
         given = {"models": ("fake-gaussian",), "budget": "2steps", "metrics": ("fake_nll",)}
-        (job,) = plan(
+        (job,), _ = plan(
             Suite(**{"datasets": ("fake-images",), **given, **suite}), fake_registry, tmp_path
         )
         directory = ResultsDir(tmp_path).new_attempt(job.row.job_id)
@@ -73,7 +75,7 @@ def begin(fake_registry: Registry, tmp_path: Path) -> Iterator[Begin]:
             spawned_utc="",
         )
         directory.write(ORDER, order.model_dump_json())
-        pulse: Any = SimpleNamespace()
+        pulse: Any = SimpleNamespace(now=lambda *_: None, within=lambda *_: None)
         return Attempt(order, directory, Clock(), turnstile, pulse, threading.Event())
 
     yield begin
@@ -152,6 +154,49 @@ def test_trained_weights_are_measured_again_with_what_they_cost(begin: Begin) ->
     assert again.known["steps"] == 2
     spent = first.clock.ledger()["train"]
     assert again.clock.ledger()["train"] >= spent > 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="no such statistics here")
+def test_a_wait_for_a_core_is_kept_with_the_weights(begin: Begin) -> None:
+    first = begin()
+    first.clock.run_delay.seconds = 100.0
+    assert (run_attempt(first).run_delay_s or 0.0) >= 100.0
+    second = begin(resume=first.directory)
+    assert (run_attempt(second).run_delay_s or 0.0) >= 100.0
+    first = begin()
+    first.clock.run_delay.seconds = None
+    assert run_attempt(first).run_delay_s is None
+    assert run_attempt(begin(resume=first.directory)).run_delay_s is None
+
+
+def test_what_the_test_split_takes_is_foreseen_from_looks(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt = begin(protocol={"eval_draws": 8}, budget="1steps")
+
+    def score(*_: Any) -> float:
+        attempt.clock._seconds["eval"] += 10.0
+        return 0.0
+
+    monkeypatch.setattr(Harness, "score", score)
+    execute(attempt)
+    sizes = attempt.known["data"]
+    expected = 10.0 * 8 * sizes["num_test"] / sizes["num_validation"]
+    assert attempt.pulse.evaluation_s == pytest.approx(expected, rel=0.01)
+    assert attempt.pulse.evaluation_draws == 8
+
+
+@pytest.mark.parametrize("average", [0.75, None])
+def test_the_record_holds_the_load_of_the_machine(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch, average: float | None
+) -> None:
+    monkeypatch.setattr("flowbench.runner.worker.load_average", lambda: average)
+    monkeypatch.setattr("flowbench.runner.worker.available_cores", lambda: (1, 3))
+    monkeypatch.setattr("flowbench.runner.worker.cpu_quota", lambda: 1.5)
+    expected = {"start": average, "end": average, "cores": os.cpu_count(), "usable": 2}
+    for models, status in [("fake-gaussian", "ok"), ("fake-crash", "crashed")]:
+        record = run_attempt(begin(models=(models,)))
+        assert (record.status, record.load) == (status, expected | {"quota": 1.5})
 
 
 @pytest.mark.slow  # torch's own compiler runs
@@ -242,7 +287,7 @@ def test_a_failed_attempt_knows_how_far_it_came(begin: Begin) -> None:
     with pytest.raises(ValueError, match="breaks in its loss"):
         execute(attempt)
     assert attempt.known["device_kind"] == "cpu"
-    assert attempt.known["num_parameters"] == 32
+    assert attempt.known["num_parameters"] == attempt.known["num_parameters_training"] == 32
     assert attempt.known["steps"] == 0
     assert "weights" not in attempt.known
 
@@ -314,7 +359,7 @@ def test_curves_hold_bits_only_of_a_discrete_likelihood(
     )
     attempt = begin()
     Watch(attempt, built).validated(point)
-    (kept,) = attempt.directory.curve()
+    kept = CurvePoint.model_validate_json((attempt.directory.path / CURVES).read_bytes())
     assert getattr(kept, name) == pytest.approx(value)
     assert (kept.bpd is not None) == (measure == "discrete")
     assert kept.loss is None

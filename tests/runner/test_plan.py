@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowbench.errors import DataError, DataMissingError, SuiteError, UnknownNameError
+from flowbench.errors import DataError, SuiteError, UnknownNameError
 from flowbench.registry import Registry
 from flowbench.runner.attempt import canonical_json
-from flowbench.runner.plan import job_id, plan, plan_prepared
+from flowbench.runner.plan import job_id, plan
 from flowbench.suite.schema import Suite
 
 HERE = Path()
@@ -27,11 +27,11 @@ def suite(**changes: Any) -> Suite:
 
 
 def ids(registry: Registry, **changes: Any) -> set[str]:
-    return {job.row.job_id for job in plan(suite(**changes), registry, HERE)}
+    return {job.row.job_id for job in plan(suite(**changes), registry, HERE)[0]}
 
 
 def test_jobs_are_models_by_datasets_by_seeds(fake_registry: Registry) -> None:
-    jobs = plan(
+    jobs, _ = plan(
         suite(
             models=("fake-gaussian", "fake-gan"),
             datasets=("fake-images", "fake-vectors"),
@@ -79,7 +79,7 @@ def test_the_same_request_in_other_words_is_the_same_job(
 
 def test_a_model_that_knows_no_such_sampling_option_is_skipped(fake_registry: Registry) -> None:
     protocol = {"sample": {"options": {"guidance": 2}}}
-    (job,) = plan(suite(protocol=protocol), fake_registry, HERE)
+    (job,), _ = plan(suite(protocol=protocol), fake_registry, HERE)
     assert job.unsupported == "unknown sampling option 'guidance'; this model knows: temperature"
     assert job.row.protocol["sample"]["options"] == {"guidance": 2}
     assert not ids(fake_registry) & ids(fake_registry, protocol=protocol)
@@ -122,13 +122,11 @@ def test_datasets_that_are_not_prepared_are_set_apart(
     remote = replace(entry, spec=replace(entry.spec, name="far", convert="tests.fakes:convert"))
     registry = replace(fake_registry, datasets={**fake_registry.datasets, "far": remote})
     asked = suite(datasets=("far", "fake-images"), seeds=(0, 1))
-    jobs, missing = plan_prepared(asked, registry, tmp_path)
+    jobs, missing = plan(asked, registry, tmp_path)
     assert [job.row.dataset for job in jobs] == ["fake-images", "fake-images"]
     (one,) = missing
     assert (one.dataset, one.models, one.num_seeds) == ("far", ("fake-gaussian",), 2)
     assert "flowbench data prepare far" in str(one.error)
-    with pytest.raises(DataMissingError, match="is not prepared"):
-        plan(asked, registry, tmp_path)
 
 
 def test_a_board_says_what_runs_on_each_dataset(fake_registry: Registry) -> None:
@@ -142,7 +140,7 @@ def test_a_board_says_what_runs_on_each_dataset(fake_registry: Registry) -> None
         board={"published": "denseflow-1", "rows": rows},
         protocols={"fake-vectors": {"eval_draws": 3}},
     )
-    jobs = [job.row for job in plan(asked, fake_registry, HERE)]
+    jobs = [job.row for job in plan(asked, fake_registry, HERE)[0]]
     assert [(job.dataset, job.model, job.protocol["eval_draws"]) for job in jobs] == [
         ("fake-images", "fake-gaussian", 16),
         ("fake-images", "fake-gan", 16),

@@ -37,6 +37,7 @@ from flowbench.runner.load import load_job
 from flowbench.runner.plan import Job
 from flowbench.runner.run import ReadyRun, RunRequest, get_ready
 from flowbench.runner.schedule import Scheduler
+from flowbench.store.attempt_files import read_attempt
 from flowbench.store.checks import latest_checks
 from flowbench.store.queries import list_attempts
 from flowbench.store.records import AttemptRow
@@ -51,6 +52,7 @@ class Quiet:
     def __init__(self) -> None:
         self.warnings: list[str] = []
         self.beats: list[tuple[str, int]] = []
+        self.stopped: list[int] = []
 
     def started(self, job: Job, attempt: AttemptDir, slot: Slot) -> None: ...
 
@@ -58,6 +60,9 @@ class Quiet:
         self.beats.append((job.row.model, heartbeat.step))
 
     def ended(self, job: Job, record: AttemptRow) -> None: ...
+
+    def stopping(self, num_jobs: int) -> None:
+        self.stopped.append(num_jobs)
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)
@@ -151,7 +156,7 @@ def test_a_finished_attempt_is_complete(outcome: SimpleNamespace) -> None:
     assert CHECKPOINT not in names
     assert not [name for name in names if name.endswith(".part")]
     assert len(np.load(attempt.path / "likelihoods.npz")["test"]) == 60
-    assert len(attempt.curve()) > 2
+    assert len(read_attempt(attempt.path).curves) > 2
 
 
 def test_the_record_says_what_ran_and_on_what(outcome: SimpleNamespace) -> None:
@@ -228,7 +233,7 @@ def test_a_trained_model_comes_back(
 def test_loading_what_is_not_there(outcome: SimpleNamespace, fake_plugins: PluginSelection) -> None:
     outside = f"../runs/{outcome.records['fake-gaussian'].job.job_id}"
     for name in ("x", outside):
-        with pytest.raises(StoreError, match="unknown job"):
+        with pytest.raises(StoreError, match="no job or attempt"):
             load_job(name, outcome.results, data_dir=Path(), plugins=fake_plugins)
     crashed = outcome.records["fake-crash"].job.job_id
     with pytest.raises(StoreError, match="kept trained weights"):
@@ -253,6 +258,22 @@ def test_an_interrupt_saves_and_the_next_run_goes_on(
     (record,) = ready.scheduler(Quiet()).run(ready.decisions).values()
     assert (record.status, record.steps, record.number) == ("ok", 120, 2)
     assert record.ledger["train"] >= 120 * 0.05
+
+
+@pytest.mark.slow
+def test_a_second_interrupt_does_not_wait_for_a_worker(
+    fake_registry: Registry, fake_plugins: PluginSelection, tmp_path: Path
+) -> None:
+    ready = ready_run(tmp_path, fake_registry, fake_plugins, models=("fake-hang",), budget="60s")
+    observer = Quiet()
+    interrupt_when(lambda: bool(observer.beats))
+    interrupt_when(lambda: observer.stopped == [1])
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        ready.scheduler(observer).run(ready.decisions)
+    assert time.monotonic() - begun < schedule.KILL_AFTER_S
+    (attempt,) = list_attempts(tmp_path)
+    assert (attempt["status"], attempt["reason"]) == ("killed", "the run was interrupted twice")
 
 
 def interrupt_when(condition: Callable[[], bool]) -> None:
@@ -307,6 +328,23 @@ def test_an_attempt_that_is_running_elsewhere_is_left_alone(
     decision = again.decisions[0][1]
     assert decision.action == "leave"
     assert "another run is at work on it" in decision.why
+
+
+def test_a_long_evaluation_is_told_once_of_each_model_and_dataset(
+    fake_registry: Registry, fake_plugins: PluginSelection, tmp_path: Path
+) -> None:
+    names = ("fake-gaussian", "fake-gan")
+    suite = {"models": names, "seeds": (0, 1), "budget": "20s"}
+    ready = ready_run(tmp_path, fake_registry, fake_plugins, **suite)
+    watcher = Quiet()
+    scheduler = ready.scheduler(watcher)
+    heartbeat = Heartbeat(pid=1, evaluation_s=300.0, evaluation_draws=16)
+    for job, _ in ready.decisions:
+        active: Any = SimpleNamespace(job=job)
+        scheduler._foresee(active, heartbeat.model_copy(update={"evaluation_s": None}))
+        scheduler._foresee(active, heartbeat)
+    told = [line.partition(":images on fake-images: to evaluate ")[0] for line in watcher.warnings]
+    assert told == list(names)
 
 
 def test_what_cannot_run_is_stored_with_its_reason(

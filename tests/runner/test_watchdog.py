@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from flowbench.runner.attempt import Heartbeat
-from flowbench.runner.watchdog import SILENCE_S, Verdict, judge
+from flowbench.runner.watchdog import SILENCE_S, Verdict, foresee, judge
 
 SPAWNED = 1000.0
 
@@ -48,3 +48,63 @@ def test_silence_is_fatal(heartbeat: Heartbeat | None) -> None:
     found = verdict(heartbeat, SPAWNED + SILENCE_S + 1)
     assert found is not None
     assert (found.status, found.gently) == ("killed", False)
+
+
+def foreseen(
+    evaluation_s: float | None,
+    *,
+    charged_s: float = 2.0,
+    progress: float = 0.1,
+    draws: int = 16,
+    limit_s: float | None = 20.0,
+) -> str | None:
+    heartbeat = Heartbeat(
+        pid=1,
+        charged_s=charged_s,
+        progress=progress,
+        evaluation_s=evaluation_s,
+        evaluation_draws=draws,
+    )
+    return foresee(heartbeat, num_test=10_000, limit_s=limit_s, uncharged_limit_s=7200.0)
+
+
+def test_an_evaluation_longer_than_training_is_told_with_its_draws() -> None:
+    assert foreseen(310.0) == (
+        "to evaluate 10,000 test examples with 16 draws each will take about 5.2 min, longer than "
+        "training (20 s); fewer: --eval-draws"
+    )
+    assert foreseen(310.0, draws=1) == (
+        "to evaluate 10,000 test examples will take about 5.2 min, longer than training (20 s)"
+    )
+
+
+def test_one_longer_than_its_limit_is_told_so() -> None:
+    told = foreseen(4.4 * 3600)
+    assert told is not None
+    assert "longer than training (20 s) and than --timeout allows (2.0 h)" in told
+
+
+@pytest.mark.parametrize("evaluation_s", [None, 5.0, 19.0])
+def test_a_shorter_one_is_not(evaluation_s: float | None) -> None:
+    assert foreseen(evaluation_s) is None
+
+
+@pytest.mark.parametrize(
+    ("progress", "charged_s", "limit_s", "told"),
+    [
+        (0.0, 0.0, 20.0, True),
+        (0.0, 0.0, None, False),  # a budget of steps, of which none was taken yet
+        (0.5, 10.0, None, True),
+        (0.1, 10.0, None, False),
+        (1.0, 20.0, None, True),
+    ],
+)
+def test_the_length_of_training_is_foreseen_from_its_pace(
+    progress: float, charged_s: float, limit_s: float | None, told: bool
+) -> None:
+    line = foreseen(30.0, progress=progress, charged_s=charged_s, limit_s=limit_s)
+    assert (line is not None) == told
+
+
+def test_short_waits_are_not_told() -> None:
+    assert foreseen(9.0, progress=0.5, charged_s=0.1, limit_s=None) is None

@@ -3,12 +3,13 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flowbench.code_hash import core_sha256
 from flowbench.errors import StoreError
-from flowbench.store.connection import database_path
+from flowbench.store.connection import database_path, writing
 from flowbench.store.ingest import ingest
 from flowbench.store.queries import (
     export,
@@ -37,8 +38,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_list_has_the_documented_keys(results: Path) -> None:
     listed = list_attempts(results)
     expected = (
-        "name job_id attempt model preset dataset seed status reason stale device budget steps "
-        "started metrics"
+        "name job_id attempt model preset dataset seed status reason stale contended refuted "
+        "device budget steps started metrics"
     )
     assert all(list(row) == expected.split() for row in listed)
     assert json.loads(json.dumps(listed, allow_nan=False)) == listed
@@ -48,12 +49,6 @@ def test_list_has_the_documented_keys(results: Path) -> None:
     assert bpd["value"] == 2.0
     assert good["metrics"]["gpu_hours"]["value"] is None
     assert good["metrics"]["gpu_hours"]["reason"] == "trained on CPU"
-
-
-def test_list_can_be_limited_to_jobs(results: Path) -> None:
-    job_id = make.job("glow", 0).job_id
-    assert {row["job_id"] for row in list_attempts(results, [job_id])} == {job_id}
-    assert list_attempts(results, []) == []
 
 
 def test_the_last_good_attempt_stands_for_its_job(results: Path) -> None:
@@ -95,6 +90,30 @@ def test_what_another_core_made_is_stale(tmp_path: Path) -> None:
     assert stale == {"a": False, "b": True, "c": True}
 
 
+@pytest.mark.parametrize(
+    ("budget", "run_delay_s", "contended"),
+    [
+        ("60s", 6.1, True),
+        ("60s", 5.9, False),
+        ("60s", None, False),  # unknown
+        ("60s,5000steps", 30.0, True),
+        ("0.1gpuh", 30.0, True),
+        ("5000steps", 30.0, False),  # it took longer, and no less training
+        ("20epochs", 30.0, False),
+    ],
+)
+def test_a_budget_of_time_that_waited_for_a_core_is_contended(
+    tmp_path: Path, budget: str, run_delay_s: float | None, contended: bool
+) -> None:
+    load = {"start": 3.5, "end": None, "cores": 8, "usable": 2, "quota": None}
+    waited: dict[str, Any] = {"run_delay_s": run_delay_s, "load": load}
+    made = make.attempt(make.job(budget=budget), charged_s=60.0, **waited)
+    ingest(tmp_path, [make.write(tmp_path, made)])
+    assert [row["contended"] for row in list_attempts(tmp_path)] == [contended]
+    (kept,) = standing_attempts(tmp_path)
+    assert (kept.run_delay_s, kept.load) == (run_delay_s, load)
+
+
 def test_the_value_on_test_is_the_one_that_is_listed(tmp_path: Path) -> None:
     both = [
         make.measured("bpd", 1.9, "bits/dim"),
@@ -110,8 +129,10 @@ def test_find_takes_attempts_jobs_and_beginnings(results: Path) -> None:
     assert find_attempt(results, job_id).record.number == 2
     assert find_attempt(results, job_id[:6]).record.number == 2
     for unknown in ("nothing", "", "%"):
-        with pytest.raises(StoreError, match="flowbench results list"):
+        with pytest.raises(StoreError, match=r"unknown job .*flowbench results list"):
             find_attempt(results, unknown)
+    with pytest.raises(StoreError, match=f"did you mean '{job_id}'"):
+        find_attempt(results, "x" + job_id[1:])
 
 
 def test_find_refuses_an_ambiguous_beginning(tmp_path: Path) -> None:
@@ -121,10 +142,25 @@ def test_find_refuses_an_ambiguous_beginning(tmp_path: Path) -> None:
         find_attempt(tmp_path, "ab")
 
 
+def test_a_database_with_an_id_that_leaves_the_folder_is_refused(tmp_path: Path) -> None:
+    ingest(tmp_path, [make.write(tmp_path, make.attempt())])
+    with writing(tmp_path) as connection:
+        connection.execute("UPDATE jobs SET job_id = '../../up'")
+        connection.execute("UPDATE attempts SET job_id = '../../up'")
+    with pytest.raises(StoreError, match=r"job.job_id.*flowbench store rebuild"):
+        find_attempt(tmp_path, "../../up")
+
+
 def test_query_reads(results: Path) -> None:
     answer = query(results, "SELECT model, value FROM results WHERE name = 'bpd'")
     assert answer.columns == ("model", "value")
     assert answer.rows == (("realnvp", 2.0),)
+
+
+def test_results_say_how_each_value_is_shown(results: Path) -> None:
+    shown = "label, short, role, scale, decimals"
+    answer = query(results, f"SELECT DISTINCT {shown} FROM results WHERE name = 'params'")
+    assert answer.rows == (("Parameters", None, "count", None, None),)
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_it_survives_resume() -> None:
     with first.timing("train"):
         time.now += 4
     second = Clock(time)
-    second.carry(first.ledger())
+    second.carry(first.ledger(), None)
     with second.timing("train"):
         time.now += 2
     assert second.charged_s == 6

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from flowbench.api import Batch, DatasetInfo, GenerativeModel, ModelConfig, Step
+from flowbench.budget import Budget
 from flowbench.data.batches import TrainBatches
 from flowbench.data.library.splits import LoadedData
 from flowbench.data.preprocess import Preprocessor
@@ -16,7 +17,6 @@ from flowbench.errors import NonFiniteLossError, StoreError
 from flowbench.registry import Registry
 from flowbench.registry.build import build_model, load_dataset
 from flowbench.registry.configs import configure
-from flowbench.training.budget import Budget
 from flowbench.training.choice import Validate
 from flowbench.training.clock import Clock
 from flowbench.training.device import Device
@@ -162,6 +162,11 @@ def test_the_clock_carries_over_a_resume(fake_registry: Registry, data: LoadedDa
     resumed = make(fake_registry, data)
     resumed.load_state_dict(watcher.states[-1])
     assert resumed._clock.ledger()["train"] >= spent > 0
+    waited = watcher.states[-1]["run_delay_s"]
+    assert resumed._clock.run_delay.seconds == pytest.approx(waited, abs=0.1)
+    watcher.states[-1].pop("run_delay_s")  # as an earlier version left it
+    resumed.load_state_dict(watcher.states[-1])
+    assert resumed._clock.run_delay.seconds is None
 
 
 def test_divergence_gives_up_after_the_stated_number(

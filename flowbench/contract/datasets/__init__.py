@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from flowbench.contract.datasets import content, facts, form
+from flowbench.contract.datasets.content import disjoint, stable
+from flowbench.contract.datasets.facts import facts
+from flowbench.contract.datasets.form import form, spread
 
-CHECKS = (*facts.CHECKS, *form.CHECKS, *content.CHECKS)
+OF_SPEC = (facts,)
+OF_STORE = (facts, form, spread)
+CHECKS = (*OF_STORE, disjoint, stable)
 
-__all__ = ["CHECKS"]
+__all__ = ["CHECKS", "OF_SPEC", "OF_STORE"]

@@ -6,16 +6,20 @@ import itertools
 
 import numpy as np
 
-from flowbench.contract.checks import Check, Finding, failed, passed
+from flowbench.contract.checking.checks import Finding, check, failed, passed
 from flowbench.contract.datasets.subject import DatasetSubject
 from flowbench.data.library.content import content_hash, example_hashes
 
 SHOWN = 16  # digits of a hash
 
 
-def check_disjoint(subject: DatasetSubject) -> Finding:
-    """No example is in two splits."""
-    hashes = {name: example_hashes(split.x) for name, split in subject.named_splits.items()}
+@check(
+    "how test examples are chosen; duplicates in the source belong on one side",
+    needs=("form",),
+)
+def disjoint(subject: DatasetSubject) -> Finding:
+    """No example is in two splits, by hash of its bytes."""
+    hashes = {name: example_hashes(split.x) for name, split in subject.splits.named().items()}
     for first, second in itertools.combinations(hashes, 2):
         shared = np.isin(hashes[second], hashes[first])
         if shared.any():
@@ -28,8 +32,13 @@ def check_disjoint(subject: DatasetSubject) -> Finding:
     return passed(f"{' and '.join(hashes)} share no example{words}")
 
 
-def check_stable(subject: DatasetSubject) -> Finding:
-    """A second load, under other global seeds, gives the same content, and the pinned one."""
+@check(
+    "random generators without a fixed seed, order of files in a folder, sets and "
+    "threads; sha256 of the spec when the data are pinned",
+    needs=("form",),
+)
+def stable(subject: DatasetSubject) -> Finding:
+    """Two loads give the same bytes, and those that the spec pins."""
     first = content_hash(subject.splits)
     again, before = subject.load_again()
     moved = before.advanced_generators()
@@ -44,22 +53,3 @@ def check_stable(subject: DatasetSubject) -> Finding:
     return passed(
         f"sha256 {first[:SHOWN]}..., {'not ' if pinned is None else ''}pinned by the spec"
     )
-
-
-CHECKS = (
-    Check(
-        name="disjoint",
-        asks="no example is in two splits, by hash of its bytes",
-        look_at="how test examples are chosen; duplicates in the source belong on one side",
-        run=check_disjoint,
-        needs=("form",),
-    ),
-    Check(
-        name="stable",
-        asks="two loads give the same bytes, and those that the spec pins",
-        look_at="random generators without a fixed seed, order of files in a folder, sets and "
-        "threads; sha256 of the spec when the data are pinned",
-        run=check_stable,
-        needs=("form",),
-    ),
-)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from flowbench.contract.checks import Check, Finding, failed, passed
+from flowbench.contract.checking.checks import Finding, check, failed, passed
 from flowbench.contract.datasets.subject import DatasetSubject
 
 # Of one example: (C, H, W), (D,), (C, T). No data on a manifold can be registered yet.
 AXES = {"image": 3, "vector": 1, "audio": 2, "sequence": 2}
 
 
-def check_facts(subject: DatasetSubject) -> Finding:
-    """The facts fit one another."""
+@check(
+    "the DatasetSpec",
+)
+def facts(subject: DatasetSubject) -> Finding:
+    """Shape, levels, counts, classes and licence of the spec fit one another."""
     spec = subject.spec
     shape = "x".join(map(str, spec.event_shape))
     if len(spec.event_shape) != AXES[spec.modality] or min(spec.event_shape, default=0) < 1:
@@ -24,13 +27,3 @@ def check_facts(subject: DatasetSubject) -> Finding:
     if not spec.summary or not spec.licence:
         return failed("summary and licence are what a reader of a board asks first; give both")
     return passed(f"{spec.num_train:,} + {spec.num_test:,} examples of {shape}, {spec.licence}")
-
-
-CHECKS = (
-    Check(
-        name="facts",
-        asks="shape, levels, counts, classes and licence of the spec fit one another",
-        look_at="the DatasetSpec",
-        run=check_facts,
-    ),
-)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from flowbench.api.data import DataSplits, Split
-from flowbench.contract.checks import Check, Finding, failed, passed, within
+from flowbench.contract.checking.checks import Finding, check, failed, passed, within
 from flowbench.contract.datasets.subject import DatasetSubject
 from flowbench.data.library.validity import check_split
 from flowbench.errors import DataError
@@ -16,26 +16,34 @@ SPREAD_RATIO = 3.0  # splits of one source do not differ more than that in their
 LOOKED_AT = 20_000  # examples of a split that statistics are taken of
 
 
-def check_form(subject: DatasetSubject) -> Finding:
-    """Every split is what the spec says: counts, shapes, dtypes, ranges, context."""
+@check(
+    "the loader, and num_train, num_test, levels and context of the spec",
+    needs=("facts",),
+)
+def form(subject: DatasetSubject) -> Finding:
+    """Counts, shapes, dtypes, ranges and context of every split are those of the spec."""
     if not isinstance(subject.splits, DataSplits):
         return failed(f"load returned {type(subject.splits).__name__}; expected DataSplits")
     spec = subject.spec
     if (spec.num_validation is None) != (subject.splits.validation is None):
         return failed("num_validation of the spec and the loader's validation split disagree")
-    sizes = {"train": spec.num_train, "validation": spec.num_validation, "test": spec.num_test}
-    for name, split in subject.named_splits.items():
+    for name, split in subject.splits.named().items():
         try:
-            check_split(spec, name, split, num_examples=sizes[name])
+            check_split(spec, name, split)
         except DataError as exc:
             return failed(str(exc))
-    found = ", ".join(f"{len(split):,} {name}" for name, split in subject.named_splits.items())
+    found = ", ".join(f"{len(split):,} {name}" for name, split in subject.splits.named().items())
     return passed(f"{found}; {subject.splits.train.x.dtype}")
 
 
-def check_spread(subject: DatasetSubject) -> Finding:
-    """Every split varies, and all of them by about as much."""
-    spreads = {name: _spread(split) for name, split in subject.named_splits.items()}
+@check(
+    "scaling that is applied to one split only; flowbench wants raw values, the "
+    "preprocessing belongs to the model",
+    needs=("form",),
+)
+def spread(subject: DatasetSubject) -> Finding:
+    """No split is constant, and all have about the same spread."""
+    spreads = {name: _spread(split) for name, split in subject.splits.named().items()}
     constant = [name for name, spread in spreads.items() if not spread > 0]
     if constant:
         return failed(f"all values of {constant[0]} are equal")
@@ -46,22 +54,3 @@ def check_spread(subject: DatasetSubject) -> Finding:
 
 def _spread(split: Split) -> float:
     return float(np.asarray(split.x[:LOOKED_AT], dtype=np.float64).std())
-
-
-CHECKS = (
-    Check(
-        name="form",
-        asks="counts, shapes, dtypes, ranges and context of every split are those of the spec",
-        look_at="the loader, and num_train, num_test, levels and context of the spec",
-        run=check_form,
-        needs=("facts",),
-    ),
-    Check(
-        name="spread",
-        asks="no split is constant, and all have about the same spread",
-        look_at="scaling that is applied to one split only; flowbench wants raw values, the "
-        "preprocessing belongs to the model",
-        run=check_spread,
-        needs=("form",),
-    ),
-)

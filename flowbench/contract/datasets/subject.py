@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from flowbench.api.data import DataSplits, Split
-from flowbench.api.specs import DatasetSpec, SplitName
-from flowbench.contract.process_state import ProcessState, seed_globals
+from flowbench.api.data import DataSplits
+from flowbench.api.specs import DatasetSpec
+from flowbench.contract.checking.process_state import ProcessState, seed_globals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,14 +30,6 @@ class DatasetSubject:
     def splits(self) -> DataSplits:
         """What the loader gives, read once."""
         return self.loader(self.data_dir)
-
-    @property
-    def named_splits(self) -> dict[SplitName, Split]:
-        """The splits that there are, by name."""
-        named: dict[SplitName, Split] = {"train": self.splits.train}
-        if self.splits.validation is not None:
-            named["validation"] = self.splits.validation
-        return named | {"test": self.splits.test}
 
     def load_again(self) -> tuple[DataSplits, ProcessState]:
         """Reads the data under other global seeds, with the state of the process before."""

@@ -10,15 +10,19 @@ import numpy as np
 from flowbench.api.data import DataSplits, Split
 from flowbench.api.metrics import LikelihoodResult
 from flowbench.api.specs import ClosedForm
-from flowbench.contract.checks import Check, Finding, failed, skipped, within
+from flowbench.contract.checking.checks import Finding, check, failed, skipped, within
 from flowbench.contract.metrics.stage import show
 from flowbench.contract.metrics.subject import MetricSubject
 
 _NEEDED = {"log_prob": "likelihood", "samples": "samples"}  # what a case gives: the need for it
 
 
-def check_closed_forms(subject: MetricSubject) -> Finding:
-    """The metric gives the value that its author worked out."""
+@check(
+    "the formula, its unit and its constants",
+    needs=("names",),
+)
+def closed_form(subject: MetricSubject) -> Finding:
+    """The metric gives values that were worked out by hand."""
     if not subject.known:
         return skipped("`closed_forms` of the spec names none; give one wherever it can be had")
     alien = [case for case in subject.known if not isinstance(case, ClosedForm)]
@@ -66,14 +70,3 @@ def _changes(subject: MetricSubject, case: ClosedForm) -> dict[str, Any]:
             train=stage.splits.train, validation=stage.splits.validation, test=test
         )
     return changes
-
-
-CHECKS = (
-    Check(
-        name="closed_form",
-        asks="the metric gives values that were worked out by hand",
-        look_at="the formula, its unit and its constants",
-        run=check_closed_forms,
-        needs=("names",),
-    ),
-)

@@ -8,14 +8,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from flowbench.contract.checks import Check, Finding, failed, passed
+from flowbench.contract.checking.checks import Finding, check, failed, passed
+from flowbench.contract.checking.process_state import ProcessState, seed_globals
 from flowbench.contract.metrics.stage import SETTINGS, Stage, set_up
 from flowbench.contract.metrics.subject import MetricSubject
-from flowbench.contract.process_state import ProcessState, seed_globals
 
 
-def check_inputs(subject: MetricSubject) -> Finding:
-    """Data, samples, likelihoods, weights, settings and global generators stay as they are."""
+@check(
+    "in-place operations on arrays (sort(), +=), model.train(), np.random.*",
+    needs=("values",),
+)
+def inputs(subject: MetricSubject) -> Finding:
+    """Compute changes neither data, samples, likelihoods, weights nor global state."""
     stage = set_up(subject.case)  # afresh: an earlier evaluation may have changed the other
     arrays = {name: array.copy() for name, array in _arrays(stage).items()}
     weights = {k: v.clone() for k, v in stage.model.state_dict().items()}
@@ -43,14 +47,3 @@ def _arrays(stage: Stage) -> dict[str, NDArray[Any]]:
     if stage.result is not None:
         arrays["likelihood('test').log_prob"] = stage.result.log_prob
     return arrays
-
-
-CHECKS = (
-    Check(
-        name="inputs",
-        asks="compute changes neither data, samples, likelihoods, weights nor global state",
-        look_at="in-place operations on arrays (sort(), +=), model.train(), np.random.*",
-        run=check_inputs,
-        needs=("values",),
-    ),
-)

@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 
 from flowbench.api.specs import Invariance, MetricValue
-from flowbench.contract.checks import Check, Finding, failed, passed, skipped, within
+from flowbench.contract.checking.checks import (
+    DoesNotApplyError,
+    Finding,
+    check,
+    failed,
+    passed,
+    skipped,
+    within,
+)
 from flowbench.contract.metrics.stage import SETTINGS, shift_likelihood, show, take_likelihood
 from flowbench.contract.metrics.subject import MetricSubject
 
@@ -17,33 +25,39 @@ WORSE_NATS = -1.0
 SEED = 3
 
 
-def check_repeats(subject: MetricSubject) -> Finding:
-    """Two evaluations give the same values."""
-    reason = _not_comparable(subject)
-    if reason is not None:
-        return skipped(reason)
-    return within(
-        _change(subject.values, subject.measure()), SAME, "relative change in a second run"
-    )
+@check(
+    "noise without a generator seeded from settings.seed",
+    needs=("values", "inputs"),
+)
+def repeats(subject: MetricSubject) -> Finding:
+    """A second evaluation gives the same values."""
+    _comparable(subject)
+    change = _change(subject.values, subject.measure())
+    return within(change, SAME, "relative change in a second run")
 
 
-def check_batch_size(subject: MetricSubject) -> Finding:
-    """Batches of another size give the same values."""
-    reason = _not_comparable(subject) or _not_declared(subject, "batch_size")
-    if reason is not None:
-        return skipped(reason)
+@check(
+    "means of batch means; a seed that is used for each batch; or `invariances`",
+    needs=("repeats",),
+)
+def batch_size(subject: MetricSubject) -> Finding:
+    """Batches of another size give the same values, if declared."""
+    _comparable(subject, "batch_size")
     other = SETTINGS.model_copy(update={"batch_size": OTHER_BATCH_SIZE})
-    return within(
-        _change(subject.values, subject.measure(other)), SAME, "relative change in other batches"
-    )
+    change = _change(subject.values, subject.measure(other))
+    return within(change, SAME, "relative change in other batches")
 
 
-def check_order(subject: MetricSubject) -> Finding:
-    """Test examples and samples in another order give the same values."""
-    reason = _not_comparable(subject) or _not_declared(subject, "order")
+@check(
+    "subsets from the front, pairs of neighbours, running means; or `invariances`",
+    needs=("repeats", "batch_size"),
+)
+def order(subject: MetricSubject) -> Finding:
+    """Test examples and samples in another order give the same values, if declared."""
+    _comparable(subject, "order")
     stage = subject.stage
-    if reason is not None or stage.result is None or stage.shown is None:
-        return skipped(reason or "nothing to reorder")
+    if stage.result is None or stage.shown is None:
+        return skipped("nothing to reorder")
     rng = np.random.default_rng(SEED)
     test, samples = rng.permutation(len(stage.splits.test)), rng.permutation(len(stage.shown.x))
     values = subject.measure(
@@ -58,12 +72,16 @@ def check_order(subject: MetricSubject) -> Finding:
     return within(_change(subject.values, values), SAME, "relative change in another order")
 
 
-def check_direction(subject: MetricSubject) -> Finding:
+@check(
+    "`direction` of the spec, and the sign of the value",
+    needs=("names", "repeats", "batch_size"),
+)
+def direction(subject: MetricSubject) -> Finding:
     """A model that is worse for certain has no better value."""
     spec, stage = subject.spec, subject.stage
-    reason = _not_comparable(subject)
-    if reason is not None or spec.direction == "none":
-        return skipped(reason or "no direction is better")
+    _comparable(subject)
+    if spec.direction == "none":
+        return skipped("no direction is better")
     if "likelihood" in spec.needs and stage.result is not None:
         changes: dict[str, Any] = {"result": shift_likelihood(stage.result, WORSE_NATS)}
         words = "test likelihoods lowered by 1 nat"
@@ -85,13 +103,19 @@ def check_direction(subject: MetricSubject) -> Finding:
     return passed(f"{words}: {before.value:.4g} became {after.value:.4g}")
 
 
-def _not_comparable(subject: MetricSubject) -> str | None:
-    return "it measures time" if subject.spec.exclusive else subject.unavailable
+def _comparable(subject: MetricSubject, declared: Invariance | None = None) -> None:
+    """Asks whether a second value can be held against the first, and is declared to equal it.
 
-
-def _not_declared(subject: MetricSubject, name: Invariance) -> str | None:
-    declared = name in subject.spec.invariances
-    return None if declared else f"`invariances` of the spec does not name {name!r}"
+    Raises:
+        DoesNotApplyError: It cannot, or is not.
+    """
+    main = subject.main()
+    if subject.spec.exclusive:
+        raise DoesNotApplyError("it measures time")
+    if main is not None and main.status != "ok":
+        raise DoesNotApplyError(f"{main.status} here: {main.reason}")
+    if declared is not None and declared not in subject.spec.invariances:
+        raise DoesNotApplyError(f"`invariances` of the spec does not name {declared!r}")
 
 
 def _change(a: list[MetricValue], b: list[MetricValue]) -> float:
@@ -107,35 +131,3 @@ def _change(a: list[MetricValue], b: list[MetricValue]) -> float:
         else:
             errors.append(abs(now - value.value) / max(1e-12, abs(value.value), abs(now)))
     return max(errors)
-
-
-CHECKS = (
-    Check(
-        name="repeats",
-        asks="a second evaluation gives the same values",
-        look_at="noise without a generator seeded from settings.seed",
-        run=check_repeats,
-        needs=("values", "inputs"),
-    ),
-    Check(
-        name="batch_size",
-        asks="batches of another size give the same values, if declared",
-        look_at="means of batch means; a seed that is used for each batch; or `invariances`",
-        run=check_batch_size,
-        needs=("repeats",),
-    ),
-    Check(
-        name="order",
-        asks="test examples and samples in another order give the same values, if declared",
-        look_at="subsets from the front, pairs of neighbours, running means; or `invariances`",
-        run=check_order,
-        needs=("repeats", "batch_size"),
-    ),
-    Check(
-        name="direction",
-        asks="a model that is worse for certain has no better value",
-        look_at="`direction` of the spec, and the sign of the value",
-        run=check_direction,
-        needs=("names", "repeats", "batch_size"),
-    ),
-)

@@ -3,61 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flowbench import paths
 from flowbench.api.config import ModelConfig
 from flowbench.api.data import DataSplits
 from flowbench.api.metrics import LikelihoodResult, Samples
 from flowbench.api.models import Batch, GenerativeModel
 from flowbench.api.preprocessing import Preprocessing, UniformDequantization
 from flowbench.api.protocol import MetricSettings, SampleSettings
-from flowbench.api.specs import DatasetInfo, SplitName
-from flowbench.contract.cases import Case
+from flowbench.api.specs import SplitName
+from flowbench.contract.checking.cases import Case
 from flowbench.contract.metrics.gaussian import Gaussian
 from flowbench.data.preprocess import Preprocessor
 from flowbench.errors import ContractError
 from flowbench.evaluation.harness import Harness
 from flowbench.evaluation.trained import EvaluatedModel, TrainingCost
 
+ShownT = TypeVar("ShownT")
+
 SETTINGS = MetricSettings(eval_draws=2, num_samples=96, batch_size=32)
 
 
-@dataclass(kw_only=True)
-class Stage:
-    """A `flowbench.api.TrainedModel` with fixed likelihoods and samples.
+class Stage(EvaluatedModel):
+    """An evaluated model whose likelihoods and samples are fixed, and can be exchanged.
 
     Attributes:
-        harness: What really evaluates the model.
-        data: Facts of the data.
+        splits: The data.
         result: The likelihoods that it shows; None refuses them.
         shown: The samples that it shows; None refuses them.
     """
 
-    harness: EvaluatedModel
-    model: GenerativeModel
-    config: ModelConfig
-    data: DatasetInfo
-    result: LikelihoodResult | None
-    shown: Samples | None
-    splits: DataSplits
-    data_sha256: str = ""
-    data_dir: Path = field(default_factory=paths.data_dir)
-    weights: Literal["raw", "ema"] | None = None
-    device_name: str = "contract"
-    device_kind: str = "cpu"
-    num_devices: int = 1
-    ledger: Mapping[str, float] = field(default_factory=lambda: {"train": 1.0})
-    charged_s: float = 1.0
-    peak_memory_bytes: int | None = 1 << 20
-    peak_memory_source: str = "contract"
+    def __init__(self, model: GenerativeModel, harness: Harness, cost: TrainingCost) -> None:
+        super().__init__(model, harness, cost)
+        self.splits: DataSplits = harness.splits
+        self.result: LikelihoodResult | None = super().likelihood("test")
+        self.shown: Samples | None = super().samples()
 
     def likelihood(
         self, split: SplitName, given: tuple[str, ...] | None = None
@@ -67,11 +52,8 @@ class Stage:
         Raises:
             ContractError: They are refused; so are conditional ones, as the model sees no context.
         """
-        if self.result is None:
-            raise ContractError("the metric asks for likelihoods that its `needs` does not name")
-        if split == "test" and given is None:
-            return self.result
-        return self.harness.likelihood(split, given)
+        shown = self._asked("likelihoods", self.result)
+        return shown if split == "test" and given is None else super().likelihood(split, given)
 
     def log_prob(
         self, x: NDArray[Any], context: Mapping[str, NDArray[Any]] | None = None
@@ -81,9 +63,8 @@ class Stage:
         Raises:
             ContractError: They are refused.
         """
-        if self.result is None:
-            raise ContractError("the metric asks for likelihoods that its `needs` does not name")
-        return self.harness.log_prob(x, context)
+        self._asked("likelihoods", self.result)
+        return super().log_prob(x, context)
 
     def samples(self, num: int | None = None, settings: SampleSettings | None = None) -> Samples:
         """The samples that were set; of another number or settings, what the harness draws.
@@ -91,11 +72,8 @@ class Stage:
         Raises:
             ContractError: They are refused.
         """
-        if self.shown is None:
-            raise ContractError("the metric asks for samples that its `needs` does not name")
-        if num is None and settings is None:
-            return self.shown
-        return self.harness.samples(num, settings)
+        shown = self._asked("samples", self.shown)
+        return shown if num is None and settings is None else super().samples(num, settings)
 
     def preprocess(self, x: NDArray[Any], *, seed: int) -> Tensor:
         """Maps raw values to the model's space, dequantization noise at its mean.
@@ -111,15 +89,14 @@ class Stage:
         Raises:
             ContractError: They are refused.
         """
-        if self.shown is None:
-            raise ContractError("the metric draws samples, which its `needs` does not name")
-        return self.harness.draw(num, seed=seed)
+        self._asked("samples", self.shown)
+        return super().draw(num, seed=seed)
 
-    def synchronize(self) -> None:
-        """Nothing is ever queued."""
-
-    def tick(self, doing: str = "") -> None:
-        """Nothing ever stops it, and nobody watches."""
+    @staticmethod
+    def _asked(what: str, shown: ShownT | None) -> ShownT:
+        if shown is None:
+            raise ContractError(f"the metric asks for {what}, which its `needs` does not name")
+        return shown
 
 
 def set_up(case: Case) -> Stage:
@@ -147,16 +124,7 @@ def set_up(case: Case) -> Stage:
         charged_s=1.0,
         peak_memory=(1 << 20, "contract"),
     )
-    evaluated = EvaluatedModel(model, harness, cost)
-    return Stage(
-        harness=evaluated,
-        model=model,
-        config=config,
-        data=case.info,
-        result=evaluated.likelihood("test"),
-        shown=evaluated.samples(),
-        splits=case.splits,
-    )
+    return Stage(model, harness, cost)
 
 
 def shift_likelihood(result: LikelihoodResult, nats: float) -> LikelihoodResult:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +12,7 @@ from flowbench.api.data import DataSplits
 from flowbench.api.metrics import TrainedModel
 from flowbench.api.protocol import MetricSettings
 from flowbench.api.specs import ClosedForm, MetricSpec, MetricValue, is_main_value
-from flowbench.contract.cases import Case
+from flowbench.contract.checking.cases import Case
 from flowbench.contract.metrics.stage import SETTINGS, Stage, set_up
 from flowbench.registry import Entry
 
@@ -69,7 +69,8 @@ class MetricSubject:
         Returns:
             The values.
         """
-        stage = dataclasses.replace(self.stage, **changes)
+        stage = copy.copy(self.stage)
+        vars(stage).update(changes)
         return self.compute(stage, stage.splits, settings)
 
     def main(self, values: list[MetricValue] | None = None) -> MetricValue | None:
@@ -77,11 +78,3 @@ class MetricSubject:
         found = self.values if values is None else values
         own = self.spec.name
         return next((value for value in found if is_main_value(own, value.name)), None)
-
-    @property
-    def unavailable(self) -> str | None:
-        """Why there is no main value here; None if there is one."""
-        main = self.main()
-        if main is None or main.status == "ok":
-            return None
-        return f"{main.status} here: {main.reason}"

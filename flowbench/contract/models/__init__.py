@@ -1,48 +1,50 @@
-"""The contract of models: one themed file a group of checks, in the order in which they run."""
+"""The contract of models: themed groups of checks, in the order in which they run."""
 
 from __future__ import annotations
 
-from flowbench.contract.models import (
-    accumulation,
-    batch_invariance,
-    compilation,
-    construction,
-    determinism,
-    finite,
-    gradients,
-    jacobian,
-    likelihood_kind,
-    mass,
-    precision,
-    refit,
-    round_trip,
-    samples,
-    sampling_options,
-    shapes,
-    side_effects,
-    state,
-)
+from flowbench.contract.models.batch_invariance import neighbours, order
+from flowbench.contract.models.compilation import full_graph
+from flowbench.contract.models.construction import construction, presets
+from flowbench.contract.models.determinism import determinism
+from flowbench.contract.models.finite import finite, training
+from flowbench.contract.models.gradients import accumulation, gradients
+from flowbench.contract.models.jacobian import jacobian, log_prob
+from flowbench.contract.models.likelihood_kind import likelihood_kind
+from flowbench.contract.models.mass import mass, sampling
+from flowbench.contract.models.precision import float64_map, precision
+from flowbench.contract.models.refit import refit
+from flowbench.contract.models.round_trip import round_trip
+from flowbench.contract.models.samples import samples, sampling_options
+from flowbench.contract.models.shapes import shapes
+from flowbench.contract.models.side_effects import inputs, process_state
+from flowbench.contract.models.state import state
 
 CHECKS = (
-    *construction.CHECKS,
-    *shapes.CHECKS,
-    *finite.CHECKS,
-    side_effects.INPUTS,
-    *likelihood_kind.CHECKS,
-    *determinism.CHECKS,
-    side_effects.PROCESS,
-    *precision.CHECKS,
-    *jacobian.CHECKS,
-    *round_trip.CHECKS,
-    *batch_invariance.CHECKS,
-    *gradients.CHECKS,
-    *accumulation.CHECKS,
-    *refit.CHECKS,
-    *state.CHECKS,
-    *samples.CHECKS,
-    *sampling_options.CHECKS,
-    *mass.CHECKS,
-    *compilation.CHECKS,
+    presets,
+    construction,
+    shapes,
+    finite,
+    training,
+    inputs,
+    likelihood_kind,
+    determinism,
+    process_state,
+    precision,
+    float64_map,
+    jacobian,
+    log_prob,
+    round_trip,
+    neighbours,
+    order,
+    gradients,
+    accumulation,
+    refit,
+    state,
+    samples,
+    sampling_options,
+    mass,
+    sampling,
+    full_graph,
 )
 
 __all__ = ["CHECKS"]

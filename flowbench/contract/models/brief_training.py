@@ -6,9 +6,9 @@ from typing import Any
 
 from flowbench.api.data import Split
 from flowbench.api.models import GenerativeModel
+from flowbench.budget import Budget
 from flowbench.data.batches import TrainBatches
 from flowbench.data.preprocess import Preprocessor
-from flowbench.training.budget import Budget
 from flowbench.training.clock import Clock
 from flowbench.training.device import Device
 from flowbench.training.loop import Trainer

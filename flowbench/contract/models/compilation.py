@@ -8,7 +8,7 @@ import warnings
 import torch
 
 from flowbench.api.models import GenerativeModel, Step, split_info
-from flowbench.contract.checks import Check, Finding, failed, passed, skipped, within
+from flowbench.contract.checking.checks import Finding, check, failed, passed, skipped, within
 from flowbench.contract.models.subject import ModelSubject, loss
 from flowbench.contract.models.tolerances import SAME_FLOAT32, relative_error
 
@@ -16,8 +16,16 @@ NUM = 4
 PROGRESS = (0.0, 1.0, 0.4)  # the graph is traced at the first of them
 
 
-def check_full_graph(subject: ModelSubject) -> Finding:
-    """The compiled loss is one graph, and gives what the plain one gives wherever a step stands."""
+@check(
+    "Python that reads tensors (float(), .item(), if on a tensor), step.generator used "
+    "other than as `generator=step.generator`; or set full_graph = False and "
+    "full_graph_reason in the config class",
+    needs=("shapes", "finite", "inputs", "process_state", "gradients"),
+    slow=True,
+    cases="main",
+)
+def full_graph(subject: ModelSubject) -> Finding:
+    """Torch.compile takes the loss as one graph, and a step's progress is not frozen in it."""
     config = subject.config
     if not config.full_graph:
         if not config.full_graph_reason:
@@ -59,18 +67,3 @@ def _difference(
 
 def _first_line(exc: Exception) -> str:
     return next((line.strip() for line in str(exc).splitlines() if line.strip()), repr(exc))
-
-
-CHECKS = (
-    Check(
-        name="full_graph",
-        asks="torch.compile takes the loss as one graph, and a step's progress is not frozen in it",
-        look_at="Python that reads tensors (float(), .item(), if on a tensor), step.generator used "
-        "other than as `generator=step.generator`; or set full_graph = False and "
-        "full_graph_reason in the config class",
-        run=check_full_graph,
-        needs=("shapes", "finite", "inputs", "process_state", "gradients"),
-        slow=True,
-        cases=frozenset({"main"}),
-    ),
-)

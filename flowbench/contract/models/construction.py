@@ -5,14 +5,17 @@ from __future__ import annotations
 import torch
 
 from flowbench.api.models import GenerativeModel
-from flowbench.contract.checks import Check, Finding, failed, passed
+from flowbench.contract.checking.checks import Finding, check, failed, passed
 from flowbench.contract.models.subject import BUILD_SEED, ModelSubject
 from flowbench.errors import ConfigError
 from flowbench.registry.configs import config_class, configure
 
 
-def check_presets(subject: ModelSubject) -> Finding:
-    """Every preset is a valid configuration, and the default is one of them."""
+@check(
+    "`presets` and `unsupported` of the config class",
+)
+def presets(subject: ModelSubject) -> Finding:
+    """Every preset validates against the config class."""
     name = subject.configured.entry.spec.name
     presets = config_class(subject.configured.entry).presets
     for preset in presets:
@@ -26,8 +29,13 @@ def check_presets(subject: ModelSubject) -> Finding:
     return passed(f"{len(presets)} presets, {subject.configured.preset!r} by default")
 
 
-def check_construction(subject: ModelSubject) -> Finding:
-    """The constructor builds the same parameters every time, without data."""
+@check(
+    "__init__: sizes that are drawn, or read off tensors; and that the class derives "
+    "from GenerativeModel",
+    needs=("presets",),
+)
+def construction(subject: ModelSubject) -> Finding:
+    """The constructor makes the same parameters every time, on torch's meta device too."""
     if not issubclass(subject.model_class, GenerativeModel):
         return failed(f"{subject.model_class.__name__} is not a GenerativeModel")
     real, again = subject.construct(), subject.construct(BUILD_SEED + 1)
@@ -51,21 +59,3 @@ def _on_meta_device(subject: ModelSubject) -> GenerativeModel | None:
 
 def _shapes(model: GenerativeModel) -> dict[str, tuple[int, ...]]:
     return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-
-
-CHECKS = (
-    Check(
-        name="presets",
-        asks="every preset validates against the config class",
-        look_at="`presets` and `unsupported` of the config class",
-        run=check_presets,
-    ),
-    Check(
-        name="construction",
-        asks="the constructor makes the same parameters every time, on torch's meta device too",
-        look_at="__init__: sizes that are drawn, or read off tensors; and that the class derives "
-        "from GenerativeModel",
-        run=check_construction,
-        needs=("presets",),
-    ),
-)

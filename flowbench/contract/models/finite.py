@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-import torch
-
-from flowbench.api.models import DensityModel, GenerativeModel
-from flowbench.contract.checks import Check, Finding, failed, passed
-from flowbench.contract.models.subject import ModelSubject, draw, generator, log_prob
+from flowbench.api.models import GenerativeModel
+from flowbench.contract.checking.checks import Finding, check, failed, passed
+from flowbench.contract.models.subject import ModelSubject, outputs
 from flowbench.errors import NonFiniteLossError
 
 NUM_STEPS, LIMIT_S = 12, 8.0  # most learning rates that explode do so within ten steps
 NUM_EXAMPLES = 16
 
 
-def check_finite(subject: ModelSubject) -> Finding:
-    """Likelihoods and samples are finite at the start."""
+@check(
+    "log or division at 0, exp of an unbounded scale, and `initialize`",
+    needs=("shapes",),
+)
+def finite(subject: ModelSubject) -> Finding:
+    """log_prob and samples are finite at the start."""
     problem = _problem(subject, subject.build())
     return passed("at the start") if problem is None else failed(f"at the start, {problem}")
 
 
-def check_training(subject: ModelSubject) -> Finding:
-    """Likelihoods and samples are finite after a few training steps."""
+@check(
+    "the learning rate and clip_norm of the preset, exp of an unbounded scale, and after_step",
+    needs=("finite",),
+    slow=True,
+)
+def training(subject: ModelSubject) -> Finding:
+    """log_prob and samples are finite after a few training steps."""
     try:
         model = subject.trained(NUM_STEPS, LIMIT_S)
     except NonFiniteLossError as exc:
@@ -31,36 +38,12 @@ def check_training(subject: ModelSubject) -> Finding:
     return passed(f"finite after {NUM_STEPS} steps of its own training settings")
 
 
-@torch.no_grad()
 def _problem(subject: ModelSubject, model: GenerativeModel) -> str | None:
     bad_weights = [n for n, p in model.named_parameters() if not p.isfinite().all()]
     if bad_weights:
         return f"{len(bad_weights)} parameters are not finite, the first is {bad_weights[0]}"
-    if isinstance(model, DensityModel):
-        inputs = subject.inputs(NUM_EXAMPLES)
-        values = log_prob(model, inputs, generator(0))
-        num_bad = int((~values.isfinite()).sum())
+    for method, values in outputs(subject, model, NUM_EXAMPLES).items():
+        num_bad = int((~values.isfinite().reshape(len(values), -1).all(dim=1)).sum())
         if num_bad:
-            return f"log_prob of {num_bad} of {NUM_EXAMPLES} test examples is not finite"
-    x = draw(subject, model, NUM_EXAMPLES, generator(0))
-    return None if bool(x.isfinite().all()) else "samples hold values that are not finite"
-
-
-CHECKS = (
-    Check(
-        name="finite",
-        asks="log_prob and samples are finite at the start",
-        look_at="log or division at 0, exp of an unbounded scale, and `initialize`",
-        run=check_finite,
-        needs=("shapes",),
-    ),
-    Check(
-        name="training",
-        asks="log_prob and samples are finite after a few training steps",
-        look_at="the learning rate and clip_norm of the preset, exp of an unbounded scale, and "
-        "after_step",
-        run=check_training,
-        needs=("finite",),
-        slow=True,
-    ),
-)
+            return f"{method} is not finite in {num_bad} of {NUM_EXAMPLES} rows"
+    return None

@@ -1,19 +1,30 @@
-"""Every parameter learns."""
+"""Every parameter learns, and two losses add up."""
 
 from __future__ import annotations
 
-from torch import nn
+import copy
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
 
 from flowbench.api.models import GenerativeModel
-from flowbench.contract.checks import Check, Finding, failed, passed, skipped
-from flowbench.contract.models.subject import ModelSubject, loss, step
+from flowbench.contract.checking.checks import Finding, check, failed, passed, skipped, within
+from flowbench.contract.models.subject import ModelSubject, loss, rows_of, step
+from flowbench.contract.models.tolerances import SAME_FLOAT32
 
-NUM = 32
+NUM, NUM_HALF = 32, 4
 NAMED = 3  # parameters that a message names
+NO_GROUPS = "no optimizer groups: the model is fitted by initialize alone"
 
 
-def check_gradients(subject: ModelSubject) -> Finding:
-    """Every trainable parameter is in one optimizer group and gets a gradient from its loss."""
+@check(
+    "optimizer_groups(), .detach(), .data and torch.no_grad() in the forward pass, modules that "
+    "are made and never called (set requires_grad=False on what is frozen)",
+    needs=("shapes", "finite"),
+)
+def gradients(subject: ModelSubject) -> Finding:
+    """Every trainable parameter is in an optimizer group and gets a finite gradient."""
     model = subject.perturbed().train()
     groups = model.optimizer_groups()
     names = {id(p): name for name, p in model.named_parameters()}
@@ -21,47 +32,70 @@ def check_gradients(subject: ModelSubject) -> Finding:
     if stray:
         return failed(f"group {stray[0]!r} holds tensors that are not parameters of the model")
     if not groups:
-        return skipped("no optimizer groups: the model is fitted by initialize alone")
-    grouped = [id(p) for ps in groups.values() for p in ps]
-    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    left_out = [name for name, p in trainable.items() if id(p) not in grouped]
+        return skipped(NO_GROUPS)
+    grouped = {id(p) for ps in groups.values() for p in ps}
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    left_out = [p for p in trainable if id(p) not in grouped]
     if left_out:
-        return failed(f"in no optimizer group: {_named(left_out)}")
-    return _check_reached(subject, model, groups)
+        return failed(f"in no optimizer group: {_named(left_out, names)}")
+    return _reached(subject, model, groups, names)
 
 
-def _check_reached(
-    subject: ModelSubject, model: GenerativeModel, groups: dict[str, list[nn.Parameter]]
+def _reached(
+    subject: ModelSubject,
+    model: GenerativeModel,
+    groups: dict[str, list[nn.Parameter]],
+    names: dict[int, str],
 ) -> Finding:
-    names = {id(p): name for name, p in model.named_parameters()}
     batch, dead = subject.batch(NUM), 0
     for group, parameters in groups.items():
         model.zero_grad(set_to_none=True)
         loss(model, batch, step(group)).backward()
-        missing = [names[id(p)] for p in parameters if p.grad is None]
+        missing = [p for p in parameters if p.grad is None]
         if missing:
-            return failed(f"the loss of {group!r} does not reach {_named(missing)}")
-        grads = [(p.grad, names[id(p)]) for p in parameters if p.grad is not None]
-        bad = [name for grad, name in grads if not grad.isfinite().all()]
+            return failed(f"the loss of {group!r} does not reach {_named(missing, names)}")
+        bad = [p for p in parameters if p.grad is not None and not p.grad.isfinite().all()]
         if bad:
-            return failed(f"the gradient of {_named(bad)} is not finite")
-        dead += sum(not grad.any() for grad, _ in grads)
+            return failed(f"the gradient of {_named(bad, names)} is not finite")
+        dead += sum(p.grad is not None and not p.grad.any() for p in parameters)
     zero = f", of {dead} of them it is 0 on this batch" if dead else ""
     return passed(f"a finite gradient reaches all {len(names)} parameters{zero}")
 
 
-def _named(names: list[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+def _named(parameters: Iterable[nn.Parameter], names: dict[int, str]) -> str:
+    found = [names[id(p)] for p in parameters]
+    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    return ", ".join(found[:NAMED]) + more
 
 
-CHECKS = (
-    Check(
-        name="gradients",
-        asks="every trainable parameter is in an optimizer group and gets a finite gradient",
-        look_at="optimizer_groups(), .detach(), .data and torch.no_grad() in the forward pass, "
-        "modules that are made and never called (set requires_grad=False on what is frozen)",
-        run=check_gradients,
-        needs=("shapes", "finite"),
-    ),
+@check(
+    "buffers that loss changes in place and that its graph holds, tensors that are kept from one "
+    "call to the next",
+    needs=("inputs", "gradients"),
 )
+def accumulation(subject: ModelSubject) -> Finding:
+    """Two calls of loss before one backward pass give the gradients of two passes."""
+    # Training mode, since it is there that buffers move between the two calls.
+    together = subject.perturbed().train()
+    groups = tuple(together.optimizer_groups())
+    if not groups:
+        return skipped(NO_GROUPS)
+    apart = copy.deepcopy(together)
+    batch = subject.batch(2 * NUM_HALF)
+    first, second = (rows_of(batch, r) for r in (slice(NUM_HALF), slice(NUM_HALF, None)))
+    for group in groups:
+        torch.manual_seed(0)  # of noise that takes no generator, such as dropout's
+        (loss(together, first, step(group)) + loss(together, second, step(group))).backward()
+        torch.manual_seed(0)
+        loss(apart, first, step(group)).backward()
+        loss(apart, second, step(group)).backward()
+    pairs = zip(together.parameters(), apart.parameters(), strict=True)
+    error = max((_difference(a.grad, b.grad) for a, b in pairs), default=0.0)
+    return within(error, SAME_FLOAT32, "difference of gradients, relative to the largest of each")
+
+
+def _difference(a: Tensor | None, b: Tensor | None) -> float:
+    if a is None or b is None:
+        return 0.0 if a is b else float("inf")
+    largest = b.abs().max().clamp_min(1e-6)  # of a zero gradient, rounding
+    return float((a - b).abs().max() / largest)

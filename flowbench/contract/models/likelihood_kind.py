@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-import torch
-
 from flowbench.api.likelihood import Likelihood
 from flowbench.api.models import DensityModel, InvertibleModel
 from flowbench.api.preprocessing import GaussianNoise, Preprocessing, UniformDequantization
 from flowbench.api.specs import DatasetInfo
-from flowbench.contract.checks import Check, Finding, failed, skipped, within
-from flowbench.contract.models.subject import Inputs, ModelSubject, generator, log_prob
+from flowbench.contract.checking.checks import Finding, check, failed, passed, within
+from flowbench.contract.checking.process_state import seed_globals
+from flowbench.contract.models.subject import Inputs, ModelSubject, generator, log_probs
 from flowbench.contract.models.tolerances import SAME_FLOAT32, relative_error
 from flowbench.registry.configs import undequantized
 
 NUM_EXAMPLES = 8
 
 
-def check_kind(subject: ModelSubject) -> Finding:
-    """The kind fits the preprocessing, and a likelihood without noise repeats itself."""
-    kind = subject.kind
-    if kind is None:
-        return skipped("the model has no likelihood")
+@check(
+    "`likelihood(data)` of the config: a stochastic log_prob has noise 'weights' or "
+    "'estimates', never 'none'; dropout and batch statistics must be off in eval mode",
+    needs=("shapes", "inputs", "finite"),
+    cases="main variant mass",
+)
+def likelihood_kind(subject: ModelSubject) -> Finding:
+    """The declared Likelihood fits the preprocessing, and one without noise repeats itself."""
+    model, kind = subject.with_likelihood(subject.perturbed())
     problem = contradiction(kind, subject.config.preprocessing, subject.info)
     problem = problem or undequantized(subject.config, subject.info)
     if problem is not None:
         return failed(problem)
-    model = subject.perturbed_density()
     words = f"{kind.measure}, {kind.dequantization} dequantization, noise {kind.noise}"
     if not _must_repeat(model, kind, subject.inputs(1)):
-        return Finding(status="passed", detail=f"{words}; draws differ, as it says")
+        return passed(f"{words}; draws differ, as it says")
     return within(
         _largest_change(model, subject.inputs(NUM_EXAMPLES)),
         SAME_FLOAT32,
@@ -47,42 +49,25 @@ def contradiction(kind: Likelihood, preprocessing: Preprocessing, info: DatasetI
     Returns:
         The contradiction; None if there is none.
     """
-    noise, discrete = preprocessing.noise, preprocessing.support == "discrete"
     missing = [name for name in kind.given if name not in info.context]
     if missing:
         return f"the likelihood is given {missing[0]!r}, which {info.name} does not have"
-    if isinstance(noise, GaussianNoise):
-        right = kind.measure == "noisy"
-        return (
-            None if right else f"under gaussian_noise the measure is 'noisy', not {_in_words(kind)}"
-        )
-    if info.levels is None:
+    uniform = kind.measure == "discrete" and kind.dequantization == "uniform"
+    if isinstance(preprocessing.noise, GaussianNoise):
+        wanted, right = "under gaussian_noise the measure is 'noisy'", kind.measure == "noisy"
+    elif info.levels is None:
+        wanted = "real-valued data have a 'continuous' measure"
         right = kind.measure == "continuous"
-        return (
-            None
-            if right
-            else f"real-valued data have a 'continuous' measure, not {_in_words(kind)}"
-        )
-    if isinstance(noise, UniformDequantization):
-        right = kind.measure == "discrete" and kind.dequantization == "uniform"
-        wanted = "a 'discrete' measure with 'uniform' dequantization, noise 'weights', a bound"
-        return (
-            None
-            if right and kind.bound and kind.noise != "none"
-            else f"uniform dequantization makes it {wanted}"
-        )
-    if discrete:
-        right = kind.measure == "discrete" and kind.dequantization != "uniform"
-        return (
-            None
-            if right
-            else f"discrete support makes the measure 'discrete', not {_in_words(kind)}"
-        )
-    return None
-
-
-def _in_words(kind: Likelihood) -> str:
-    return f"{kind.measure!r} with {kind.dequantization!r} dequantization"
+    elif isinstance(preprocessing.noise, UniformDequantization):
+        wanted = "uniform dequantization makes the measure 'discrete', noise 'weights', a bound"
+        right = uniform and kind.bound and kind.noise != "none"
+    elif preprocessing.support == "discrete":
+        wanted = "discrete support makes the measure 'discrete'"
+        right = kind.measure == "discrete" and not uniform
+    else:
+        return None
+    given = f"{kind.measure!r} with {kind.dequantization!r} dequantization and noise {kind.noise!r}"
+    return None if right else f"{wanted}, not {given}"
 
 
 def _must_repeat(model: DensityModel, kind: Likelihood, inputs: Inputs) -> bool:
@@ -94,23 +79,9 @@ def _must_repeat(model: DensityModel, kind: Likelihood, inputs: Inputs) -> bool:
     return model.sample_aux(inputs.x, generator=generator(0)) is None
 
 
-@torch.no_grad()
 def _largest_change(model: DensityModel, inputs: Inputs) -> float:
     values = []
     for seed in (1, 2):
-        torch.manual_seed(seed)  # noise from the global generator is noise all the same
-        values.append(log_prob(model, inputs, generator(seed)))
+        seed_globals(seed)  # noise from a global generator is noise all the same
+        values.append(log_probs(model, inputs, seed))
     return relative_error(*values)
-
-
-CHECKS = (
-    Check(
-        name="likelihood_kind",
-        asks="the declared Likelihood fits the preprocessing, and one without noise repeats itself",
-        look_at="`likelihood(data)` of the config: a stochastic log_prob has noise 'weights' or "
-        "'estimates', never 'none'; dropout and batch statistics must be off in eval mode",
-        run=check_kind,
-        needs=("shapes", "inputs", "finite"),
-        cases=frozenset({"main", "variant", "mass"}),
-    ),
-)

@@ -13,10 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from flowbench.api.likelihood import Likelihood
-from flowbench.api.models import DensityModel, without_info
-from flowbench.contract.checks import Check, Finding, failed, skipped, within
-from flowbench.contract.models.subject import Inputs, ModelSubject, generator, log_prob
-from flowbench.contract.statistics import chi_square_excess
+from flowbench.api.models import DensityModel
+from flowbench.contract.checking.checks import (
+    DoesNotApplyError,
+    Finding,
+    check,
+    failed,
+    skipped,
+    within,
+)
+from flowbench.contract.checking.statistics import chi_square_excess
+from flowbench.contract.models.subject import Inputs, ModelSubject, draw, generator, log_probs
 
 NUM_STEPS, TRAIN_LIMIT_S = 150, 5.0  # so that the density is not that of the initial weights
 MASS_TOLERANCE = 0.02  # a wrong constant is off by more; tails beyond the box are not
@@ -52,12 +59,16 @@ class Grid:
     error: float
 
 
-def check_mass(subject: ModelSubject) -> Finding:
-    """The probability of everything, after a little training."""
-    kind, reason = subject.kind, _too_large(subject)
-    if kind is None or reason is not None:
-        return skipped(reason or "the model has no likelihood")
-    model = _trained(subject)
+@check(
+    "normalising constants of the base distribution, a bound that is declared 'exact', "
+    "importance weights without their proposal's density",
+    needs=("training", "likelihood_kind", "log_prob", "jacobian", "order"),
+    slow=True,
+    cases="mass",
+)
+def mass(subject: ModelSubject) -> Finding:
+    """The density integrates to 1 (a bound to at most 1), by quadrature or over all states."""
+    model, kind = _trained(subject)
     if subject.is_discrete:
         states, log_prob = _states(subject, model, kind)
         total, slack, words = float(log_prob.exp().sum()), ROUNDING, f"all {len(states)} states"
@@ -70,14 +81,18 @@ def check_mass(subject: ModelSubject) -> Finding:
     return within(abs(total - 1), slack, f"off 1, the mass being {total:.4f} ({words})")
 
 
-def check_sampling(subject: ModelSubject) -> Finding:
+@check(
+    "sample(): noise that is left out or scaled, another direction of the map, an "
+    "output rule that is not that of log_prob",
+    needs=("mass", "determinism", "round_trip", "samples"),
+    slow=True,
+    cases="mass",
+)
+def sampling(subject: ModelSubject) -> Finding:
     """Samples fall into cells as often as the density says, after a little training."""
-    kind, reason = subject.kind, _too_large(subject)
-    if kind is None or reason is not None:
-        return skipped(reason or "the model has no likelihood")
+    model, kind = _trained(subject)
     if kind.bound and kind.noise == "estimates":
         return skipped("a lower bound says nothing of how often a sample is drawn")
-    model = _trained(subject)
     x = _samples(subject, model)
     if not bool(x.isfinite().all()):
         return failed("samples hold values that are not finite")
@@ -90,36 +105,34 @@ def check_sampling(subject: ModelSubject) -> Finding:
     return within(max(excess, 0.0), STANDARD_DEVIATIONS, words)
 
 
-def _too_large(subject: ModelSubject) -> str | None:
-    num_dims, levels = subject.info.num_dims, subject.info.levels or 1
-    if subject.is_discrete:
-        num_states = levels**num_dims
-        return f"{num_states} states are too many" if num_states > MAX_STATES else None
-    return None if num_dims in SIDES else f"{num_dims} dims are too many for quadrature"
+def _trained(subject: ModelSubject) -> tuple[DensityModel, Likelihood]:
+    """The model, trained once for both checks.
 
-
-def _trained(subject: ModelSubject) -> DensityModel:
+    Raises:
+        DoesNotApplyError: The case is too large for sums over all of its space.
+    """
+    num_dims = subject.info.num_dims
+    if not subject.is_discrete and num_dims not in SIDES:
+        raise DoesNotApplyError(f"{num_dims} dims are too many for quadrature")
+    num_states = (subject.info.levels or 1) ** num_dims
+    if subject.is_discrete and num_states > MAX_STATES:
+        raise DoesNotApplyError(f"{num_states} states are too many")
     model = subject.once("trained", lambda: subject.trained(NUM_STEPS, TRAIN_LIMIT_S))
-    if not isinstance(model, DensityModel):
-        raise TypeError(f"{type(model).__name__} is not a DensityModel")
-    return model
+    return subject.with_likelihood(model)
 
 
 def _grid(subject: ModelSubject, model: DensityModel, kind: Likelihood) -> Grid:
     return subject.once("grid", lambda: _integrated(subject, model, kind))
 
 
-@torch.no_grad()
 def _samples(subject: ModelSubject, model: DensityModel) -> Tensor:
-    options = subject.config.sampling()
-    returned = model.sample(NUM_SAMPLES, None, settings=options, generator=generator(7))
-    return without_info("sample", model, returned)
+    return draw(subject, model, NUM_SAMPLES, 7)
 
 
 @torch.no_grad()
 def _has_own_noise(subject: ModelSubject, model: DensityModel) -> bool:
     unconditional = Inputs(x=subject.inputs(4).x, context=None)
-    a, b = (log_prob(model, unconditional, generator(seed)) for seed in (1, 2))
+    a, b = (log_probs(model, unconditional, seed) for seed in (1, 2))
     return not torch.equal(a, b)
 
 
@@ -216,7 +229,7 @@ def _combined(
 ) -> Tensor:
     """Log-likelihoods from several draws, as the protocol combines them, shape (B,)."""
     unconditional = Inputs(x=x, context=None)
-    drawn = [log_prob(model, unconditional, noise).double() for _ in range(draws)]
+    drawn = [log_probs(model, unconditional, noise).double() for _ in range(draws)]
     values = torch.stack(drawn)
     if kind is not None and kind.importance_weighted:
         return values.logsumexp(dim=0) - math.log(draws)
@@ -244,27 +257,3 @@ def _binned(x: Tensor, grid: Grid) -> tuple[NDArray[np.int64], NDArray[np.float6
     outside = max(1.0 - float(probabilities.sum()), 0.0)
     inside = counts.ravel().astype(np.int64)
     return np.append(inside, len(x) - inside.sum()), np.append(probabilities, outside)
-
-
-CHECKS = (
-    Check(
-        name="mass",
-        asks="the density integrates to 1 (a bound to at most 1), by quadrature or over all states",
-        look_at="normalising constants of the base distribution, a bound that is declared 'exact', "
-        "importance weights without their proposal's density",
-        run=check_mass,
-        needs=("training", "likelihood_kind", "log_prob", "jacobian", "order"),
-        slow=True,
-        cases=frozenset({"mass"}),
-    ),
-    Check(
-        name="sampling",
-        asks="samples fall into cells as often as the density says, after a little training",
-        look_at="sample(): noise that is left out or scaled, another direction of the map, an "
-        "output rule that is not that of log_prob",
-        run=check_sampling,
-        needs=("mass", "determinism", "round_trip", "samples"),
-        slow=True,
-        cases=frozenset({"mass"}),
-    ),
-)

@@ -8,28 +8,27 @@ from collections.abc import Sequence
 import torch
 
 from flowbench.api.models import Batch, GenerativeModel
-from flowbench.contract.checks import Check, Finding, failed, passed
-from flowbench.contract.models.subject import ModelSubject, generator
+from flowbench.contract.checking.checks import Finding, check, failed, passed
+from flowbench.contract.models.subject import ModelSubject, generator, rows_of
 
-NUM, BATCH_SIZE = 16, 8  # two batches: an average over them, not the last of them
+BATCH_SIZE = 8
 
 
-def check_refit(subject: ModelSubject) -> Finding:
-    """``refit`` runs on raw and on averaged weights, and leaves the parameters alone."""
+@check(
+    "refit(): what it estimates belongs into buffers",
+    needs=("shapes", "finite", "gradients"),
+)
+def refit(subject: ModelSubject) -> Finding:
+    """Refitting runs on raw and on averaged weights and changes no parameter."""
     raw = subject.perturbed().train()
     averaged = copy.deepcopy(raw).requires_grad_(False)  # as the harness keeps an average
-    batches = _batches(subject.batch(NUM))
+    batch = subject.batch(2 * BATCH_SIZE)  # two batches: an average over them, not the last of them
+    halves = [rows_of(batch, rows) for rows in (slice(BATCH_SIZE), slice(BATCH_SIZE, None))]
     for words, model in (("raw", raw), ("averaged", averaged)):
-        problem = _problem(model, batches)
+        problem = _problem(model, halves)
         if problem is not None:
             return failed(f"{problem} of {words} weights")
     return passed("raw and averaged weights keep their parameters")
-
-
-def _batches(batch: Batch) -> list[Batch]:
-    starts = range(0, len(batch.x), BATCH_SIZE)
-    rows = [slice(start, start + BATCH_SIZE) for start in starts]
-    return [Batch(x=batch.x[r], context={k: v[r] for k, v in batch.context.items()}) for r in rows]
 
 
 def _problem(model: GenerativeModel, batches: Sequence[Batch]) -> str | None:
@@ -43,14 +42,3 @@ def _problem(model: GenerativeModel, batches: Sequence[Batch]) -> str | None:
         if value.is_floating_point() and not bool(value.isfinite().all()):
             return f"refit left values in {name!r} that are not finite"
     return None
-
-
-CHECKS = (
-    Check(
-        name="refit",
-        asks="refit(batches) runs on raw and averaged weights and changes no parameter",
-        look_at="refit(): what it estimates belongs into buffers",
-        run=check_refit,
-        needs=("shapes", "finite", "gradients"),
-    ),
-)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from flowbench.api.models import InvertibleModel
-from flowbench.contract.checks import Check, Finding, failed, skipped, within
+from flowbench.contract.checking.checks import Finding, check, failed, within
 from flowbench.contract.models.subject import ModelSubject, generator
 from flowbench.contract.models.tolerances import ROUND_TRIP, relative_error, same
 from flowbench.errors import NotInvertibleError
@@ -13,11 +13,14 @@ from flowbench.errors import NotInvertibleError
 NUM = 4
 
 
+@check(
+    "the order of layers in the inverse, split priors that are applied one way only, permutations "
+    "that are not undone, the stopping rule of an iterative inverse",
+    needs=("precision",),
+)
 @torch.no_grad()
-def check_round_trip(subject: ModelSubject) -> Finding:
-    """from_latent inverts to_latent through all latents, and to_latent inverts from_latent."""
-    if not subject.is_invertible:
-        return skipped("the model has no inverse")
+def round_trip(subject: ModelSubject) -> Finding:
+    """from_latent(to_latent(x)) = x and to_latent(from_latent(z)) = z, in float64."""
     model = subject.perturbed_flow(torch.float64)
     try:
         errors = {"x -> latents -> x": _from_data(subject, model)}
@@ -46,16 +49,3 @@ def _from_base(subject: ModelSubject, model: InvertibleModel) -> float:
     noise = tuple(z.double() for z in drawn)
     latents, _ = model.to_latent(model.from_latent(noise, context), context)
     return max(relative_error(a, b) for a, b in zip(latents, noise, strict=True))
-
-
-CHECKS = (
-    Check(
-        name="round_trip",
-        asks="from_latent(to_latent(x)) = x and to_latent(from_latent(z)) = z (float64, weights "
-        "perturbed)",
-        look_at="the order of layers in the inverse, split priors that are applied one way only, "
-        "permutations that are not undone, the stopping rule of an iterative inverse",
-        run=check_round_trip,
-        needs=("precision",),
-    ),
-)

@@ -1,4 +1,4 @@
-"""Samples come from the distribution that the likelihood describes: seen from the latents."""
+"""Samples come from the distribution that the likelihood describes, and obey their settings."""
 
 from __future__ import annotations
 
@@ -6,28 +6,36 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from flowbench.api.config import sampling_options as checked_options
 from flowbench.api.models import Latents
-from flowbench.contract.checks import Check, Finding, failed, skipped, within
+from flowbench.api.protocol import SampleSettings
+from flowbench.contract.checking.checks import Finding, check, failed, passed, skipped, within
+from flowbench.contract.checking.statistics import kolmogorov_smirnov, kolmogorov_smirnov_limit
 from flowbench.contract.models.subject import ModelSubject, draw, generator
-from flowbench.contract.statistics import kolmogorov_smirnov, kolmogorov_smirnov_limit
+from flowbench.errors import ConfigError
 
 NUM_VECTORS, NUM_OTHERS = 2000, 400  # samples of images cost more, and have more dims to fail in
+NUM = 4
 
 
+@check(
+    "sample(): a temperature or scale that is applied twice, latents in another order, an inverse "
+    "that is not that of to_latent",
+    needs=("determinism", "round_trip"),
+)
 @torch.no_grad()
-def check_samples(subject: ModelSubject) -> Finding:
-    """Samples, mapped to latents, are distributed as the base distribution (Kolmogorov-Smirnov)."""
-    if not subject.is_invertible or subject.is_discrete:
-        return skipped("samples are not mapped to latents one to one; see `sampling`")
+def samples(subject: ModelSubject) -> Finding:
+    """to_latent(sample()) is distributed as sample_base(), by Kolmogorov and Smirnov's test."""
     model = subject.perturbed_flow()
+    if subject.is_discrete:
+        return skipped("samples are not mapped to latents one to one; see `sampling`")
     if model.sample_aux(subject.inputs(1).x, generator=generator(0)) is not None:
         return skipped("the augmentation noise behind a sample is not known; see `sampling`")
     num = NUM_VECTORS if subject.info.modality == "vector" else NUM_OTHERS
-    x = draw(subject, model, num, generator(1))
+    x = draw(subject, model, num, 1)
     if not bool(x.isfinite().all()):
         return failed("samples hold values that are not finite")
-    given = subject.given(subject.sample_context(num))
-    latents, _ = model.to_latent(x, given)
+    latents, _ = model.to_latent(x, subject.given(subject.sample_context(num)))
     base = model.sample_base(
         num, temperature=1.0, generator=generator(2), device=torch.device("cpu")
     )
@@ -43,13 +51,19 @@ def _columns(latents: Latents) -> NDArray[np.float64]:
     return torch.cat([flat, flat.square().sum(dim=1, keepdim=True)], dim=1).numpy()
 
 
-CHECKS = (
-    Check(
-        name="samples",
-        asks="to_latent(sample()) is distributed as sample_base()",
-        look_at="sample(): a temperature or scale that is applied twice, latents in another order, "
-        "an inverse that is not that of to_latent",
-        run=check_samples,
-        needs=("determinism", "round_trip"),
-    ),
+@check(
+    "settings.temperature in sample(); a model without a temperature sets "
+    "`sampling = NoTemperature` in its config class",
+    needs=("determinism",),
 )
+def sampling_options(subject: ModelSubject) -> Finding:
+    """sample() obeys or refuses a temperature, and never passes over it."""
+    try:
+        options = checked_options(subject.config, SampleSettings(temperature=0.25), subject.info)
+    except ConfigError:
+        return passed("the model's options refuse a temperature")
+    model = subject.perturbed()
+    num = 16 * NUM if subject.is_discrete else NUM  # few integers can be equal by chance
+    if torch.equal(draw(subject, model, num, 0, options), draw(subject, model, num, 0)):
+        return failed("temperature 0.25 gives the samples of temperature 1")
+    return passed("the temperature has an effect")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from flowbench.api.models import DensityModel, GenerativeModel, InvertibleModel
-from flowbench.contract.checks import Check, Finding, failed, passed
+from flowbench.contract.checking.checks import Finding, check, failed, passed
 from flowbench.contract.models.subject import (
     Inputs,
     ModelSubject,
@@ -21,8 +21,13 @@ from flowbench.contract.models.subject import (
 BATCHES = (1, 3)
 
 
-def check_shapes(subject: ModelSubject) -> Finding:
-    """Every method's output has the shape and dtype that the API states, for batches of 1 and 3."""
+@check(
+    "reductions over the batch axis or a kept last axis; log_prob and ladj are summed "
+    "over event dims, shape (B,); latent_shapes() when there is more than one latent",
+    needs=("construction",),
+)
+def shapes(subject: ModelSubject) -> Finding:
+    """Shapes and dtypes of log_prob, to_latent, from_latent, sample and loss."""
     model = subject.build()
     for num in BATCHES:
         problem = _problem(subject, model, num)
@@ -43,7 +48,7 @@ def _problem(subject: ModelSubject, model: GenerativeModel, num: int) -> str | N
 
 def _sample_problem(subject: ModelSubject, model: GenerativeModel, num: int) -> str | None:
     with torch.no_grad():
-        x = draw(subject, model, num, generator(0))
+        x = draw(subject, model, num)
     problem = _mismatch("sample", x, (num, *subject.info.event_shape))
     if problem is None and subject.is_discrete and x.is_floating_point():
         return f"sample returned {x.dtype}; a model of discrete support returns integers"
@@ -107,15 +112,3 @@ def _mismatch(what: str, value: object, expected: tuple[int, ...]) -> str | None
     if tuple(value.shape) != expected:
         return f"{what} has shape {tuple(value.shape)}; expected {expected}"
     return None
-
-
-CHECKS = (
-    Check(
-        name="shapes",
-        asks="shapes and dtypes of log_prob, to_latent, from_latent, sample and loss",
-        look_at="reductions over the batch axis or a kept last axis; log_prob and ladj are summed "
-        "over event dims, shape (B,); latent_shapes() when there is more than one latent",
-        run=check_shapes,
-        needs=("construction",),
-    ),
-)

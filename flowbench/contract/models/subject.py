@@ -23,7 +23,9 @@ from flowbench.api.models import (
 )
 from flowbench.api.protocol import SamplingOptions
 from flowbench.api.specs import DatasetInfo
-from flowbench.contract.cases import Case
+from flowbench.contract.checking.cases import Case
+from flowbench.contract.checking.checks import DoesNotApplyError
+from flowbench.contract.checking.process_state import seed_globals
 from flowbench.contract.models.brief_training import train
 from flowbench.data.preprocess import Preprocessor
 from flowbench.registry import Registry
@@ -108,9 +110,9 @@ class ModelSubject:
         return None if isinstance(kind, NoLikelihood) else kind
 
     @property
-    def is_invertible(self) -> bool:
-        """Whether it is an `InvertibleModel`."""
-        return issubclass(self.model_class, InvertibleModel)
+    def is_estimated(self) -> bool:
+        """Whether a draw of the likelihood is an estimate of it, and no function of its parts."""
+        return self.kind is not None and self.kind.noise == "estimates"
 
     @property
     def is_discrete(self) -> bool:
@@ -166,7 +168,7 @@ class ModelSubject:
 
     def construct(self, seed: int = BUILD_SEED) -> GenerativeModel:
         """The model as its constructor leaves it."""
-        torch.manual_seed(seed)
+        seed_globals(seed)
         return self.model_class(self.config, self.info)
 
     def build(self, seed: int = BUILD_SEED) -> GenerativeModel:
@@ -206,22 +208,29 @@ class ModelSubject:
         """`perturbed`, for checks that need a density.
 
         Raises:
-            TypeError: The model has none; the caller asks `kind` first.
+            DoesNotApplyError: The model has none.
         """
-        model = self.perturbed(dtype)
-        if not isinstance(model, DensityModel):
-            raise TypeError(f"{type(model).__name__} is not a DensityModel")
-        return model
+        return self.with_likelihood(self.perturbed(dtype))[0]
+
+    def with_likelihood(self, model: GenerativeModel) -> tuple[DensityModel, Likelihood]:
+        """A model that is known to have a density, and what kind it is.
+
+        Raises:
+            DoesNotApplyError: It has none.
+        """
+        if self.kind is None or not isinstance(model, DensityModel):
+            raise DoesNotApplyError("the model has no likelihood")
+        return model, self.kind
 
     def perturbed_flow(self, dtype: torch.dtype = torch.float32) -> InvertibleModel:
         """`perturbed`, for checks that need an inverse.
 
         Raises:
-            TypeError: The model has none; the caller asks `is_invertible` first.
+            DoesNotApplyError: The model has none.
         """
         model = self.perturbed(dtype)
         if not isinstance(model, InvertibleModel):
-            raise TypeError(f"{type(model).__name__} is not an InvertibleModel")
+            raise DoesNotApplyError("the model has no latents and no inverse")
         return model
 
     def trained(self, num_steps: int, limit_s: float) -> GenerativeModel:
@@ -261,9 +270,21 @@ def step(group: str, seed: int = 0) -> Step:
     return Step(progress=progress, phase=0, group=group, generator=generator(seed), seed=seed)
 
 
-def log_prob(model: DensityModel, inputs: Inputs, noise: torch.Generator) -> Tensor:
-    """A model's log-weights, shape (B,), without what it says beside them."""
-    return split_info(model.log_prob(inputs.x, inputs.context, generator=noise))[0]
+def rows_of(batch: Batch, index: Any) -> Batch:
+    """Some of the examples of a batch."""
+    context = {name: values[index] for name, values in batch.context.items()}
+    return Batch(x=batch.x[index], context=context)
+
+
+@torch.no_grad()
+def log_probs(model: DensityModel, inputs: Inputs, noise: torch.Generator | int = 0) -> Tensor:
+    """A model's log-weights, shape (B,), without what it says beside them.
+
+    Args:
+        noise: Source of the noise, or its seed.
+    """
+    source = generator(noise) if isinstance(noise, int) else noise
+    return split_info(model.log_prob(inputs.x, inputs.context, generator=source))[0]
 
 
 def loss(model: GenerativeModel, batch: Batch, at: Step) -> Tensor:
@@ -271,26 +292,33 @@ def loss(model: GenerativeModel, batch: Batch, at: Step) -> Tensor:
     return without_info("loss", model, model.loss(batch, at))
 
 
+@torch.no_grad()
 def draw(
     subject: ModelSubject,
     model: GenerativeModel,
     num: int,
-    noise: torch.Generator,
+    seed: int = 0,
     options: SamplingOptions | None = None,
 ) -> Tensor:
-    """Samples, conditioned as the harness does it.
+    """Samples (B, *event_shape), conditioned as the harness does it.
 
     Args:
         subject: Gives the context.
         num: Number B of samples.
-        noise: Source of the noise.
+        seed: Of the noise.
         options: How; None takes the model's defaults.
-
-    Returns:
-        Samples, shape (B, *event_shape).
     """
-    options = subject.config.sampling() if options is None else options
+    settings = subject.config.sampling() if options is None else options
     context = subject.sample_context(num)
-    return without_info(
-        "sample", model, model.sample(num, context, settings=options, generator=noise)
-    )
+    drawn = model.sample(num, context, settings=settings, generator=generator(seed))
+    return without_info("sample", model, drawn)
+
+
+def outputs(
+    subject: ModelSubject, model: GenerativeModel, num: int, seed: int = 0
+) -> dict[str, Tensor]:
+    """What the harness asks of a trained model: samples, and log-weights of test examples."""
+    results = {"sample": draw(subject, model, num, seed)}
+    if isinstance(model, DensityModel):
+        results["log_prob"] = log_probs(model, subject.inputs(num), seed)
+    return results

@@ -12,25 +12,21 @@ LADJ_NATS = 1e-5  # in float64, against the autograd Jacobian
 ROUND_TRIP = 1e-4  # in float64, relative; an iterative inverse that stops there is good enough
 SAME = 1e-6  # in float64, relative: the same sum in another order
 SAME_FLOAT32 = 1e-4
-SOLVER = 1e-2  # where a solver's tolerance is part of the model
-
-
-def is_approximate(kind: Likelihood | None) -> bool:
-    """Whether a solver or an estimator stands between the model and its exact value."""
-    return kind is not None and (kind.noise == "estimates" or kind.tolerance is not None)
+SOLVER_MARGIN = 100.0  # times its stated tolerance: of one step, whose errors a long path adds up
 
 
 def same(kind: Likelihood | None, exact: float = SAME) -> float:
     """Relative tolerance for two evaluations of one thing.
 
     Args:
-        kind: What the likelihood is.
+        kind: What the likelihood is; a solver's tolerance is part of it.
         exact: Tolerance of a likelihood without a solver.
 
     Returns:
         The tolerance.
     """
-    return max(SOLVER, exact) if is_approximate(kind) else exact
+    stated = 0.0 if kind is None else kind.tolerance or 0.0
+    return max(exact, SOLVER_MARGIN * stated)
 
 
 def relative_error(a: Tensor, b: Tensor) -> float:

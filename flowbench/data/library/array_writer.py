@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from numpy.lib.format import magic
+from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
-HEADER_BYTES = 128  # of every file written here, so that its length can be put in afterwards
-CHUNK_BYTES = 1 << 24
+CHUNK_BYTES = 1 << 24  # 16 MiB moved at a time
 
 
 class ArrayWriter:
@@ -19,10 +17,11 @@ class ArrayWriter:
 
     def __init__(self, path: Path, dtype: np.dtype[Any], event_shape: tuple[int, ...]) -> None:
         self._file: IO[bytes] = path.open("wb")
-        self._file.write(bytes(HEADER_BYTES))
+        # One byte order on every machine: the content hash is over little-endian values, too.
         self.dtype = dtype.newbyteorder("<")
         self.event_shape = event_shape
         self.count = 0
+        _write_header(self._file, self.dtype, (0, *event_shape))
 
     def append(self, values: NDArray[Any]) -> None:
         """Adds examples, shape (N, *event_shape)."""
@@ -30,9 +29,8 @@ class ArrayWriter:
         self.count += len(values)
 
     def close(self) -> None:
-        """Puts the header in; before that the file is not an array."""
-        self._file.seek(0)
-        self._file.write(_header(self.dtype, (self.count, *self.event_shape)))
+        """Puts the number of examples into the header; before that the file is an empty array."""
+        _write_header(self._file, self.dtype, (self.count, *self.event_shape))
         self._file.close()
 
 
@@ -47,8 +45,10 @@ def split_rows(path: Path, keep: NDArray[np.bool_], moved: NDArray[np.int64], to
         moved: Rows for the other file, shape (M,).
         to: The other file; not written if there are no such rows.
     """
+    # Mapped for writing: what is moved up overwrites the very rows that are read.
     rows = np.load(path, mmap_mode="r+")
     if len(moved):
+        # Before any row moves up, or the rows that it wants would be gone.
         writer = ArrayWriter(to, rows.dtype, rows.shape[1:])
         writer.append(rows[moved])
         writer.close()
@@ -60,15 +60,15 @@ def split_rows(path: Path, keep: NDArray[np.bool_], moved: NDArray[np.int64], to
         kept += len(stay)
     row_bytes, dtype, shape = rows[:1].nbytes, rows.dtype, rows.shape[1:]
     rows.flush()
+    # The mapping goes before the file is cut: to touch a page behind its new end would be a bus
+    # error.
     del rows
     with path.open("r+b") as file:
-        file.write(_header(dtype, (kept, *shape)))
-        file.truncate(HEADER_BYTES + kept * row_bytes)
+        _write_header(file, dtype, (kept, *shape))
+        file.truncate(file.tell() + kept * row_bytes)
 
 
-def _header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
-    """Header of NumPy's format 1.0, padded to a fixed length."""
-    text = f"{{'descr': {dtype.str!r}, 'fortran_order': False, 'shape': {shape!r}, }}"
-    prefix = magic(1, 0)
-    room = HEADER_BYTES - len(prefix) - 2
-    return prefix + struct.pack("<H", room) + text.ljust(room - 1).encode("ascii") + b"\n"
+def _write_header(file: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    """NumPy leaves room for a longer first axis, so the header keeps its length as that grows."""
+    file.seek(0)
+    write_array_header_1_0(file, {"descr": dtype.str, "fortran_order": False, "shape": shape})

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
+from flowbench.api.frozen import Frozen
 from flowbench.api.specs import SplitName
 from flowbench.errors import DataError
+from flowbench.files import write_whole
 
 MANIFEST = "manifest.json"
 FORMAT = 1  # of the folder; a dataset in another one is prepared anew
 
 
-class Stamp(BaseModel):
+class Stamp(Frozen):
     """What tells cheaply that a file has not changed.
 
     Attributes:
         modified: Its time of change, seconds since 1970.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     size_bytes: int
     modified: int
@@ -29,10 +29,11 @@ class Stamp(BaseModel):
     def of(cls, path: Path) -> Stamp:
         """The stamp of a file as it is now."""
         facts = path.stat()
+        # Whole seconds: some file systems and archives keep no more of a time.
         return cls(size_bytes=facts.st_size, modified=int(facts.st_mtime))
 
 
-class SourceFile(BaseModel):
+class SourceFile(Frozen):
     """A file that a dataset was prepared from.
 
     Attributes:
@@ -42,14 +43,12 @@ class SourceFile(BaseModel):
             was first prepared from it.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     name: str
     sha256: str | None
     published: bool
 
 
-class PreparedSplit(BaseModel):
+class PreparedSplit(Frozen):
     """One split as it was prepared.
 
     Attributes:
@@ -60,15 +59,13 @@ class PreparedSplit(BaseModel):
         context: Names of the conditioning inputs.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     count: int
     published: int | None
     in_other_splits: int = 0
     context: tuple[str, ...] = ()
 
 
-class Manifest(BaseModel):
+class Manifest(Frozen):
     """What a prepared dataset holds.
 
     Attributes:
@@ -81,8 +78,6 @@ class Manifest(BaseModel):
         sources: What it was made of.
         stamps: Size and time of each file.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: int = FORMAT
     name: str
@@ -97,9 +92,7 @@ class Manifest(BaseModel):
 
     def write(self, folder: Path) -> None:
         """Writes it into the folder of a prepared dataset."""
-        partial = folder / f".{MANIFEST}.part"
-        partial.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        partial.replace(folder / MANIFEST)
+        write_whole(folder / MANIFEST, self.model_dump_json(indent=1) + "\n")
 
 
 def read_manifest(folder: Path) -> Manifest | None:
@@ -113,6 +106,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     """
     try:
         text = (folder / MANIFEST).read_bytes()
+    # A file in the place of the folder is told by `prepare`, which needs the place.
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
@@ -121,6 +115,7 @@ def read_manifest(folder: Path) -> Manifest | None:
         raise DataError(
             f"{folder / MANIFEST} is damaged; remove the folder and prepare the dataset again"
         ) from exc
+    # An older format is no damage: the data set is prepared anew over it.
     return manifest if manifest.format == FORMAT else None
 
 

@@ -24,7 +24,12 @@ from flowbench.data.library.manifest import (
     array_file,
     read_manifest,
 )
-from flowbench.data.library.prepared import open_prepared, prepared_folder, stamp_files
+from flowbench.data.library.prepared import (
+    mapped_split,
+    open_prepared,
+    prepared_folder,
+    stamp_files,
+)
 from flowbench.data.library.sources import find_files
 from flowbench.data.library.splits import held_out_positions, validation_size
 from flowbench.data.library.transfer import Advance, human_bytes, one_at_a_time, transfer
@@ -61,11 +66,14 @@ def prepare(
     folder = prepared_folder(spec, data_dir)
 
     try:
+        # Beside the folder, not in it: the folder is renamed into place while the lock is held.
         with one_at_a_time(data_dir / f".{folder.name}.lock", f"preparing {spec.name}"):
+            # Looked at under the lock: whoever waited finds what the other one made.
             if read_manifest(folder) is not None:
                 return open_prepared(spec, data_dir)[0]
             _refuse_strange(folder)
             files = find_files(spec, data_dir, given, offline=offline)
+            # Before hours of conversion; downloads are on the disk by now and counted as used.
             _check_room(spec, data_dir)
             paths = {name: file.path for name, file in files.items()}
             sources = tuple(file.source for file in files.values())
@@ -106,6 +114,7 @@ def _write_folder(
         if folder.exists():
             shutil.rmtree(folder)  # prepared in an older format
         partial.rename(folder)
+    # Ctrl-C as well: half of a data set has no use, and its name would be in the way.
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -119,11 +128,12 @@ def _fill(
         _write_arrays(pieces, folder, tell)
     published = _read(spec, folder)
     for name, split in published.items():
-        check_split(spec, name, split, num_examples=_published_count(spec, name))
+        check_split(spec, name, split)
     with transfer(f"looking for repeated examples in {spec.name}"):
         hashes = {name: example_hashes(split.x) for name, split in published.items()}
     counts = {name: len(split) for name, split in published.items()}
     del published  # the files change now
+    # On the disk and not when it is loaded: a job then maps files as they are, and starts at once.
     removed = _separate(spec, folder, hashes)
     final = _read(spec, folder, held_out=True)
     described = {
@@ -149,12 +159,9 @@ def _write_arrays(pieces: Pieces, folder: Path, tell: Advance) -> None:
                 writers[file].append(values)
                 tell(values.nbytes)
     finally:
+        # Also on an error: the folder is removed then, and open files would keep its room.
         for writer in writers.values():
             writer.close()
-
-
-def _published_count(spec: DatasetSpec, name: SplitName) -> int | None:
-    return {"train": spec.num_train, "validation": spec.num_validation, "test": spec.num_test}[name]
 
 
 def _split_names(spec: DatasetSpec, held_out: bool) -> tuple[SplitName, ...]:
@@ -165,11 +172,10 @@ def _split_names(spec: DatasetSpec, held_out: bool) -> tuple[SplitName, ...]:
 def _read(spec: DatasetSpec, folder: Path, held_out: bool = False) -> dict[SplitName, Split]:
     splits: dict[SplitName, Split] = {}
     for name in _split_names(spec, held_out):
-        files = {key: folder / array_file(name, key) for key in ("x", *spec.context)}
-        if not all(file.is_file() for file in files.values()):
-            raise DataError(f"dataset {spec.name!r}: its files hold no {name} examples")
-        arrays = {key: np.load(file, mmap_mode="r") for key, file in files.items()}
-        splits[name] = Split(x=arrays.pop("x"), context=arrays)
+        try:
+            splits[name] = mapped_split(folder, name, spec.context)
+        except FileNotFoundError as exc:
+            raise DataError(f"dataset {spec.name!r}: its files hold no {name} examples") from exc
     return splits
 
 
@@ -188,15 +194,18 @@ def _separate(
     taken = np.empty(0, dtype=np.uint64)
     removed: dict[SplitName, int] = {}
     for name in (split for split in KEPT_WHOLE_FIRST if split in hashes):
+        # Hashes in place of examples: of ImageNet they are 10 MB, the images 15 GB.
         keep = ~np.isin(hashes[name], taken)
         removed[name] = int((~keep).sum())
         taken = np.concatenate([taken, hashes[name]])
         held_out = np.empty(0, dtype=np.int64)
         if name == "train" and spec.num_validation is None:
+            # Chosen among those that stay, or validation would hold examples of test.
             positions = np.flatnonzero(keep)
             chosen = held_out_positions(spec.name, hashes[name][keep], validation_size(spec))
             held_out = positions[chosen]
             keep[held_out] = False
+        # A split that loses nothing keeps its files as they were written.
         if not keep.all():
             for key in ("x", *spec.context):
                 to = folder / array_file("validation", key)

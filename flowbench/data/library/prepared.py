@@ -28,6 +28,7 @@ def prepared_folder(spec: DatasetSpec, data_dir: Path) -> Path:
     Returns:
         The folder, which may not exist.
     """
+    # That of a folder of images changes with the images, so that old and new lie side by side.
     return data_dir / (spec.collection if spec.name.startswith("folder:") else spec.name)
 
 
@@ -86,6 +87,7 @@ def verify_prepared(spec: DatasetSpec, data_dir: Path) -> Manifest:
     if manifest is None:
         return open_prepared(spec, data_dir)[0]  # which says what is missing
     _check_facts(spec, manifest, folder)
+    # Not the stamps first: files that were copied have other times, and may well be right.
     given = _content_of(manifest, folder)
     if given != manifest.sha256:
         raise DataError(
@@ -130,6 +132,7 @@ def prepare_command(spec: DatasetSpec, data_dir: Path, *, by_hand: bool = False)
     """
     given = by_hand or any(file.url is None for file in spec.files)
     source = " --from FOLDER" if given else ""
+    # Names and folders may hold blanks; the line is there to be pasted.
     place = shlex.quote(str(data_dir))
     return f"flowbench data prepare {shlex.quote(spec.name)}{source} --data-dir {place}"
 
@@ -142,6 +145,7 @@ def stamp_files(folder: Path, names: Iterable[str]) -> dict[str, Stamp]:
 def _check_stamps(manifest: Manifest, folder: Path) -> None:
     for name, stamp in manifest.stamps.items():
         path = folder / name
+        # A file that was edited in place would train another data set under the old hash.
         if not path.is_file() or Stamp.of(path) != stamp:
             state = "has changed" if path.is_file() else "is missing"
             raise DataError(
@@ -151,9 +155,8 @@ def _check_stamps(manifest: Manifest, folder: Path) -> None:
 
 
 def _check_facts(spec: DatasetSpec, manifest: Manifest, folder: Path) -> None:
-    published = {name: split.published for name, split in manifest.splits.items()}
-    wanted = (spec.num_train, spec.num_validation, spec.num_test)
-    given = (published["train"], published["validation"], published["test"])
+    given = {name: split.published for name, split in manifest.splits.items()}
+    wanted = spec.counts
     if manifest.event_shape != tuple(spec.event_shape) or given != wanted:
         raise DataError(
             f"dataset {spec.name!r} in {folder} has shape {manifest.event_shape} and counts "
@@ -176,14 +179,19 @@ def _content_of(manifest: Manifest, folder: Path) -> str:
 
 
 def _mapped(manifest: Manifest, folder: Path) -> DataSplits:
-    splits = {name: _mapped_split(manifest, folder, name) for name in manifest.splits}
+    splits = {n: mapped_split(folder, n, split.context) for n, split in manifest.splits.items()}
     return DataSplits(train=splits["train"], validation=splits["validation"], test=splits["test"])
 
 
-def _mapped_split(manifest: Manifest, folder: Path, split: SplitName) -> Split:
-    names = manifest.splits[split].context
+def mapped_split(folder: Path, split: SplitName, context: Iterable[str]) -> Split:
+    """Maps the arrays of one split into memory.
+
+    Args:
+        context: Names of its conditioning inputs.
+    """
     arrays = {
+        # Pickles could run code; and a map reads of ImageNet what a batch asks for.
         name: np.load(folder / array_file(split, name), mmap_mode="r", allow_pickle=False)
-        for name in ("x", *names)
+        for name in ("x", *context)
     }
     return Split(x=arrays.pop("x"), context=arrays)

@@ -57,6 +57,8 @@ def find_files(
     missing = [file for file in spec.files if file.name not in local]
     folder = downloads_folder(spec, data_dir)
     absent = [file for file in missing if not (folder / file.name).is_file()]
+    # All of them in one message: to learn of the next file only after fetching the last is a day
+    # lost.
     by_hand = [file for file in absent if file.url is None or given is not None]
     if by_hand:
         raise DataMissingError(_wanted(spec, data_dir, given, by_hand))
@@ -65,6 +67,7 @@ def find_files(
         path = folder / file.name
         if not path.is_file():
             fetch_file(file, folder, offline=offline, retry=prepare_command(spec, data_dir))
+        # Downloads as well: what lies in the folder may be of an earlier year, or cut.
         found[file.name] = _checked(file, path)
     return found
 
@@ -73,6 +76,7 @@ def _local_files(spec: DatasetSpec, given: Path) -> dict[str, tuple[RemoteFile, 
     if not given.exists():
         raise DataError(f"--from {given} does not exist; give a folder that holds {_names(spec)}")
     if given.is_file():
+        # One file may stand for itself only where one file is all that is wanted.
         if [file.name for file in spec.files] != [given.name]:
             raise DataError(f"--from {given} is a file; give a folder that holds {_names(spec)}")
         return {given.name: (spec.files[0], given)}
@@ -97,12 +101,14 @@ def _candidate(file: RemoteFile, folder: Path) -> Path | None:
 
 def archive_stem(name: str) -> str | None:
     """An archive's name without its suffixes; None for another file."""
+    # The longest first: of `.tar.gz` the stem must lose both parts.
     suffixes = sorted(ARCHIVES, key=len, reverse=True)
     return next((name.removesuffix(end) for end in suffixes if name.endswith(end)), None)
 
 
 def _checked(file: RemoteFile, path: Path) -> FoundFile:
     if path.is_dir():
+        # An extracted archive has no hash of its own; the content hash pins what was read from it.
         return FoundFile(path, SourceFile(name=file.name, sha256=None, published=False))
     same_packing = path.name == file.name
     expected = file if same_packing else _repacked(file, path)

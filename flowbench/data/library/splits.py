@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from flowbench.api.data import DataSplits, Split
+from flowbench.api.data import DataSplits
 from flowbench.api.specs import DatasetInfo, DatasetSpec, SplitName
 from flowbench.data.library.content import content_hash, example_hashes
 from flowbench.data.library.prepared import open_prepared, prepared_spec
@@ -67,6 +67,7 @@ def load_splits(spec: DatasetSpec, loader: Loader, data_dir: Path) -> LoadedData
     """
     loaded = loader(data_dir)
     _check_splits(spec, loaded)
+    # Of what the loader gave, before the validation split is taken off: the hash is the dataset's.
     sha256 = content_hash(loaded)
     if spec.sha256 is not None and sha256 != spec.sha256:
         raise DataError(
@@ -74,9 +75,11 @@ def load_splits(spec: DatasetSpec, loader: Loader, data_dir: Path) -> LoadedData
             f"{spec.sha256[:16]}...: the data are damaged or of another version; fetch them again "
             "(flowbench data prepare)"
         )
-    hashes = {name: example_hashes(split.x) for name, split in _named(loaded).items()}
+    hashes = {name: example_hashes(split.x) for name, split in loaded.named().items()}
+    # A test example among those trained on would be remembered, not predicted.
     _check_disjoint(spec.name, hashes)
     size = validation_size(spec)
+    # A dataset's own validation split is kept: papers chose their models on it.
     splits = loaded
     if loaded.validation is None:
         splits = _split_off_validation(spec.name, loaded, hashes["train"], size)
@@ -95,6 +98,7 @@ def load_prepared(spec: DatasetSpec, data_dir: Path) -> LoadedData:
     """
     manifest, splits = open_prepared(spec, data_dir)
     actual = prepared_spec(spec, manifest)
+    # The arrays on the disk do not say who took the validation split off; the spec does.
     splits = dataclasses.replace(splits, validation_of_train=spec.num_validation is None)
     return LoadedData(
         info=actual.info(len(splits["validation"])), splits=splits, sha256=manifest.sha256
@@ -113,28 +117,15 @@ def not_readable_yet(spec: DatasetSpec) -> DataError:
     )
 
 
-def _named(splits: DataSplits) -> dict[SplitName, Split]:
-    named: dict[SplitName, Split] = {"train": splits.train}
-    if splits.validation is not None:
-        named["validation"] = splits.validation
-    return named | {"test": splits.test}
-
-
 def _check_splits(spec: DatasetSpec, splits: DataSplits) -> None:
-    sizes: dict[SplitName, int | None] = {
-        "train": spec.num_train,
-        "validation": spec.num_validation,
-        "test": spec.num_test,
-    }
-    named = _named(splits)
     if (spec.num_validation is None) != (splits.validation is None):
         given = "one" if splits.validation is not None else "none"
         raise DataError(
             f"dataset {spec.name!r}: the loader gave {given} as validation split, the spec says "
             f"num_validation = {spec.num_validation}; make the two agree"
         )
-    for name, split in named.items():
-        check_split(spec, name, split, num_examples=sizes[name])
+    for name, split in splits.named().items():
+        check_split(spec, name, split)
 
 
 def _check_disjoint(dataset: str, hashes: dict[SplitName, NDArray[np.uint64]]) -> None:
@@ -181,9 +172,11 @@ def held_out_positions(dataset: str, hashes: NDArray[np.uint64], size: int) -> N
     Raises:
         DataError: There are too few such examples.
     """
+    # The legacy generator: NumPy promises its stream for good, that of `default_rng` may change.
     order = np.random.RandomState(VALIDATION_SEED).permutation(len(hashes))
     _, first, counts = np.unique(hashes, return_index=True, return_counts=True)
     unique = np.zeros(len(hashes), dtype=bool)
+    # See above: of a repeated example neither copy is taken.
     unique[first[counts == 1]] = True
     chosen = order[unique[order]][:size]
     if size < 1 or len(chosen) < size:

@@ -15,22 +15,19 @@ from flowbench.errors import DataError
 CHUNK = 8192  # examples read at a time
 
 
-def check_split(
-    spec: DatasetSpec, name: SplitName, split: Split, *, num_examples: int | None
-) -> None:
+def check_split(spec: DatasetSpec, name: SplitName, split: Split) -> None:
     """Refuses a split that is not what the spec says.
 
     Args:
         spec: What the dataset must be.
         split: What the loader gave.
-        num_examples: How many examples it must have; None if any number will do.
 
     Raises:
         DataError: The first thing that differs.
     """
     where = f"dataset {spec.name!r}, {name} split"
-    if num_examples is not None and len(split) != num_examples:
-        raise DataError(f"{where}: {len(split)} examples, expected {num_examples}")
+    if spec.counts[name] not in (None, len(split)):
+        raise DataError(f"{where}: {len(split)} examples, expected {spec.counts[name]}")
     if split.x.shape[1:] != tuple(spec.event_shape):
         raise DataError(
             f"{where}: examples of shape {split.x.shape[1:]}, expected {tuple(spec.event_shape)}"
@@ -47,6 +44,7 @@ def _check_floats(where: str, x: NDArray[Any]) -> None:
         raise DataError(
             f"{where}: values of type {x.dtype}, expected float32 or float64 (levels is None)"
         )
+    # Chunk by chunk: a whole mask of a memory-mapped set would not fit into memory.
     if not all(np.isfinite(chunk).all() for chunk in _chunks(x)):
         raise DataError(f"{where}: values that are not finite, expected finite numbers")
 
@@ -54,6 +52,7 @@ def _check_floats(where: str, x: NDArray[Any]) -> None:
 def _check_integers(what: str, values: NDArray[Any], limit: int) -> None:
     if values.dtype.kind not in "iu":
         raise DataError(f"{what} of type {values.dtype}, expected integers 0..{limit - 1}")
+    # An empty split has no smallest value; whether it may be empty is said by its count.
     if not len(values):
         return
     low = min(int(chunk.min()) for chunk in _chunks(values))

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean, variance
 from typing import Literal
@@ -92,10 +92,12 @@ class Outcome:
         status: ``ok``, or why there is no value.
         examples: The value of each test example in the same unit, shape (N,), where the value is
             their mean.
+        seed: The seed, by which two contenders can be paired.
     """
 
     value: float | None
     status: str = "ok"
+    seed: int | None = None
     examples: NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
 
 
@@ -117,6 +119,19 @@ class Contender:
     def values(self) -> tuple[float, ...]:
         """The values of the seeds that have one."""
         return tuple(one.value for one in self.outcomes if one.value is not None)
+
+    @property
+    def by_seed(self) -> dict[int, float]:
+        """The same by seed, where that is known."""
+        return {
+            one.seed: one.value
+            for one in self.outcomes
+            if one.seed is not None and one.value is not None
+        }
+
+    def of_seeds(self, seeds: Collection[int]) -> Contender:
+        """What it brings of some seeds alone."""
+        return replace(self, outcomes=tuple(one for one in self.outcomes if one.seed in seeds))
 
     @property
     def status(self) -> str:
@@ -188,11 +203,10 @@ def rank(
     like = _largest_group(contenders) if direction != "none" else None
     group = [one for one in contenders if one.values and one.like == like]
     best = _best(group, direction)
-    if ruler == "log" and any(value <= 0 for one in group for value in one.values):
-        ruler = "linear"
+    ruler = fitting(ruler, group)
     gaps = {} if best is None else {one.row: difference(one, best, ruler) for one in group}
     unsure = {row: gap for row, gap in gaps.items() if gap.contains_zero}
-    widest = _widest(best, ruler, unit)
+    widest = 0.0 if best is None else widest_tie(best, ruler, unit)
     ties = {row: gap for row, gap in unsure.items() if gap.half_width <= widest}
     if best and unsure.keys() - ties.keys() == {best.row}:
         ties[best.row] = gaps[best.row]  # however wide its own, no other comes near it
@@ -223,9 +237,15 @@ def rank(
     return tuple(map(place, contenders))
 
 
-def _widest(best: Contender | None, ruler: Ruler, unit: str) -> float:
+def fitting(ruler: Ruler, contenders: Sequence[Contender]) -> Ruler:
+    """The ruler, or the linear one where a value has no logarithm."""
+    no_log = any(value <= 0 for one in contenders for value in one.values)
+    return "linear" if ruler == "log" and no_log else ruler
+
+
+def widest_tie(best: Contender, ruler: Ruler, unit: str) -> float:
     """Half the widest interval by which something may be called equal to the best."""
-    if best is None or ruler == "log":
+    if ruler == "log":
         return math.log1p(_WIDEST_SHARE)
     is_likelihood = unit in LIKELIHOOD_UNITS
     return _WIDEST_LIKELIHOOD if is_likelihood else _WIDEST_SHARE * abs(fmean(best.values))
@@ -267,18 +287,52 @@ class Difference:
 
     Attributes:
         mean: The first's mean less the second's.
-        half_width: Half the interval; 0 where nothing is known of the spread.
+        stderr: Its standard error; 0 where nothing is known of the spread.
+        freedom: Degrees of freedom of that; None where nothing is known of the spread.
+        spread: Standard deviation of the difference of one seed each; None where seeds tell none.
         by_examples: The interval is over test examples, not over seeds.
     """
 
     mean: float
-    half_width: float
+    stderr: float = 0.0
+    freedom: float | None = None
+    spread: float | None = None
     by_examples: bool = False
+
+    @classmethod
+    def of_pairs(cls, gaps: NDArray[np.float64], *, by_examples: bool = False) -> Difference:
+        """The mean of the differences of at least two pairs, of seeds or of examples."""
+        spread = float(gaps.std(ddof=1))
+        return cls(
+            mean=float(gaps.mean()),
+            stderr=spread / math.sqrt(gaps.size),
+            freedom=gaps.size - 1.0,
+            spread=None if by_examples else spread,
+            by_examples=by_examples,
+        )
+
+    @property
+    def half_width(self) -> float:
+        """Half the interval; 0 where nothing is known of the spread."""
+        return 0.0 if self.freedom is None else t_quantile(self.freedom) * self.stderr
 
     @property
     def contains_zero(self) -> bool:
         """Whether the two may be equal."""
         return abs(self.mean) <= self.half_width
+
+    @property
+    def p_value(self) -> float | None:
+        """How often so great a difference comes of chance alone, by a two-sided t-test.
+
+        None where nothing is known of the spread, and where none was seen: values that repeat
+        exactly leave nothing to chance, and no test can say how often they would not.
+        """
+        if self.freedom is None or self.stderr == 0.0:
+            return None
+        from scipy.special import stdtr
+
+        return 2.0 * float(stdtr(self.freedom, -abs(self.mean) / self.stderr))
 
 
 def difference(a: Contender, b: Contender, ruler: Ruler = "linear") -> Difference:
@@ -296,43 +350,64 @@ def difference(a: Contender, b: Contender, ruler: Ruler = "linear") -> Differenc
         return difference(_logarithms(a), _logarithms(b))
     mean = fmean(a.values) - fmean(b.values)
     if ruler == "exact":
-        return Difference(mean=mean, half_width=0.0)
+        return Difference(mean=mean)
     if len(a.values) > 1 and len(b.values) > 1:
-        return Difference(mean=mean, half_width=_welch(a.values, b.values))
+        return _welch(mean, a.values, b.values)
     if len(a.values) == len(b.values) == 1:
-        width = _paired(_examples(a), _examples(b))
-        return Difference(mean=mean, half_width=width or 0.0, by_examples=width is not None)
+        gaps = gaps_of_examples(a, b)
+        found = None if gaps is None else Difference.of_pairs(gaps, by_examples=True)
+        return Difference(mean=mean) if found is None else replace(found, mean=mean)
     several = a.values if len(a.values) > 1 else b.values
-    n = len(several)
-    spread = math.sqrt(variance(several) * (1 + 1 / n))
-    return Difference(mean=mean, half_width=t_quantile(n - 1) * spread)
+    n, spread = len(several), math.sqrt(variance(several))
+    stderr = spread * math.sqrt(1 + 1 / n)
+    return Difference(mean=mean, stderr=stderr, freedom=n - 1, spread=spread * math.sqrt(2))
+
+
+def paired_difference(a: Contender, b: Contender, ruler: Ruler = "linear") -> Difference | None:
+    """Compares two contenders seed by seed.
+
+    Returns:
+        The mean of the differences of the seeds that both have; None unless these are two.
+    """
+    if ruler == "log":
+        return paired_difference(_logarithms(a), _logarithms(b))
+    theirs = b.by_seed
+    gaps = [value - theirs[seed] for seed, value in a.by_seed.items() if seed in theirs]
+    return Difference.of_pairs(np.array(gaps)) if len(gaps) > 1 and ruler != "exact" else None
 
 
 def _logarithms(one: Contender) -> Contender:
-    outcomes = (Outcome(value=math.log(value)) for value in one.values)
-    return replace(one, outcomes=tuple(outcomes))
+    logs = (
+        replace(outcome, value=math.log(outcome.value))
+        for outcome in one.outcomes
+        if outcome.value is not None
+    )
+    return replace(one, outcomes=tuple(logs))
 
 
-def _examples(one: Contender) -> NDArray[np.float64] | None:
-    return next((outcome.examples for outcome in one.outcomes if outcome.value is not None), None)
+def gaps_of_examples(a: Contender, b: Contender) -> NDArray[np.float64] | None:
+    """Differences of the means over runs, test example by test example, shape (N,).
+
+    None where not every run with a value has the same number of examples, or fewer than two.
+    """
+    runs = [[o.examples for o in one.outcomes if o.value is not None] for one in (a, b)]
+    every = [examples for one in runs for examples in one if examples is not None]
+    shapes = {examples.shape for examples in every}
+    if len(every) < sum(map(len, runs)) or len(shapes) != 1 or every[0].size < 2:
+        return None
+    first, second = (np.mean(one, axis=0) for one in runs)  # type: ignore[arg-type]
+    return np.asarray(first - second)
 
 
-def _welch(a: Sequence[float], b: Sequence[float]) -> float:
-    """Half of Welch's interval, with the degrees of freedom of Welch and Satterthwaite."""
+def _welch(mean: float, a: Sequence[float], b: Sequence[float]) -> Difference:
+    """By Welch's interval, with the degrees of freedom of Welch and Satterthwaite."""
     va, vb = variance(a) / len(a), variance(b) / len(b)
-    total = va + vb
+    total, spread = va + vb, math.sqrt(variance(a) + variance(b))
     if total == 0.0:
-        return 0.0
+        return Difference(mean=mean, freedom=len(a) + len(b) - 2, spread=spread)
     # In shares of the total, so that the squares of tiny variances do not vanish.
     freedom = 1.0 / ((va / total) ** 2 / (len(a) - 1) + (vb / total) ** 2 / (len(b) - 1))
-    return t_quantile(freedom) * math.sqrt(total)
-
-
-def _paired(a: NDArray[np.float64] | None, b: NDArray[np.float64] | None) -> float | None:
-    if a is None or b is None or a.shape != b.shape or a.size < 2:
-        return None
-    gap = a - b
-    return t_quantile(gap.size - 1) * float(gap.std(ddof=1)) / math.sqrt(gap.size)
+    return Difference(mean=mean, stderr=math.sqrt(total), freedom=freedom, spread=spread)
 
 
 def t_quantile(freedom: float) -> float:

@@ -6,11 +6,11 @@ from collections import Counter
 from dataclasses import replace
 
 from flowbench.leaderboard.board import numbers, words
+from flowbench.leaderboard.board.ranking import Place
+from flowbench.leaderboard.board.table import Cell, Published
 from flowbench.leaderboard.build.evidence import Method, device_hours, hardware
 from flowbench.leaderboard.build.frame import FrameCell
 from flowbench.leaderboard.build.notes import Notes
-from flowbench.leaderboard.board.ranking import Place
-from flowbench.leaderboard.board.table import Cell, Published
 
 
 def our_cell(asked: FrameCell, place: Place, notes: Notes, *, first: bool, struck: bool) -> Cell:

@@ -13,9 +13,9 @@ from typing import Any
 
 from flowbench.api.protocol import MetricSettings
 from flowbench.leaderboard.board import numbers, words
-from flowbench.leaderboard.build.evidence import Method, hardware, values
 from flowbench.leaderboard.board.ranking import half_width
 from flowbench.leaderboard.board.table import Curve, Details, Failure, SampleGrid
+from flowbench.leaderboard.build.evidence import Method, hardware, values
 from flowbench.store.attempt_files import AttemptContents
 from flowbench.store.kept import thinned
 from flowbench.store.records import AttemptRow, MeasurementRow
@@ -198,7 +198,7 @@ def _facts(method: Method) -> Iterator[tuple[str, str]]:
     pairs = sorted(versions.items()) if isinstance(versions, Mapping) else ()
     facts = {
         "Likelihood": words.likelihood(record.likelihood),
-        "Parameters": f"{record.num_parameters:,}" if record.num_parameters else "",
+        "Parameters": _parameters(record),
         "Weights": _weights(record.weights, record.best_step),
         "Hardware": "; ".join(machines),
         "Data": f"{record.job.dataset}, sha256 {record.job.dataset_sha256[:_HASH_CHARS]}",
@@ -207,6 +207,13 @@ def _facts(method: Method) -> Iterator[tuple[str, str]]:
         "Jobs": ", ".join(r.job.job_id for r in method.records),
     }
     return ((name, fact) for name, fact in facts.items() if fact)
+
+
+def _parameters(record: AttemptRow) -> str:
+    """How many there are, and how many training has where these are more."""
+    used, trained = record.num_parameters, record.num_parameters_training
+    more = f" ({trained:,} in training)" if trained not in (None, used) else ""
+    return f"{used:,}{more}" if used else ""
 
 
 def _code(record: AttemptRow) -> str:

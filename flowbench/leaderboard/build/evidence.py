@@ -192,12 +192,14 @@ class Method:
 
     def _outcomes(self, name: str) -> Iterator[tuple[Like, Outcome]]:
         for record in self.records:
-            measured = measured_value(record, name)
+            measured, seed = measured_value(record, name), record.job.seed
             if record.status != "ok":
-                yield like(record, measured), Outcome(value=None, status=record.status)
+                lost = Outcome(value=None, status=record.status, seed=seed)
+                yield like(record, measured), lost
             elif measured is not None:
                 examples = per_example(record, measured, self.log_prob.get(record.attempt_id))
-                one = Outcome(value=measured.value, status=measured.status, examples=examples)
+                value, status = measured.value, measured.status
+                one = Outcome(value=value, status=status, seed=seed, examples=examples)
                 yield like(record, measured), one
 
     def measured(self, name: str) -> MeasurementRow | None:
@@ -288,9 +290,7 @@ def _count(name: str, label: str, value: float | None, unit: str = "") -> Measur
     """A count that every record has, without a metric."""
     shown: dict[str, Any] = {"label": label, "short": label, "role": "count", "scale": "log"}
     shown |= {"status": "unavailable" if value is None else "ok"}
-    return MeasurementRow(
-        metric=name, name=name, value=value, unit=unit, direction="none", **shown
-    )
+    return MeasurementRow(metric=name, name=name, value=value, unit=unit, direction="none", **shown)
 
 
 def measured_value(record: AttemptRow, name: str) -> MeasurementRow | None:

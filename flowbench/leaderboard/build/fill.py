@@ -11,14 +11,14 @@ from itertools import chain, count
 from statistics import fmean, median
 
 from flowbench.leaderboard.board import numbers, words
+from flowbench.leaderboard.board.ranking import Contender, Place, Ruler, rank
+from flowbench.leaderboard.board.table import Board, Cell, Cost, Row
 from flowbench.leaderboard.build.cells import budget_share, compared, our_cell, percent, text_cell
 from flowbench.leaderboard.build.details import details
 from flowbench.leaderboard.build.evidence import Method, Source, hardware, usual_hardware, values
 from flowbench.leaderboard.build.frame import Frame, FrameCell, FrameRow, common_budget
 from flowbench.leaderboard.build.notes import Notes
 from flowbench.leaderboard.build.printed import placed, rank_published
-from flowbench.leaderboard.board.ranking import Contender, Place, Ruler, rank
-from flowbench.leaderboard.board.table import Board, Cell, Cost, Row
 
 _MAX_BADGES = 2
 _MAX_KEY = 40

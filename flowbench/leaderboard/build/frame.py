@@ -12,10 +12,10 @@ from typing import Any
 
 from flowbench.api.specs import Direction, Role
 from flowbench.leaderboard.board import numbers, words
-from flowbench.leaderboard.build.evidence import Method, hardware
 from flowbench.leaderboard.board.ranking import Like
-from flowbench.leaderboard.build.standing import Chosen
 from flowbench.leaderboard.board.table import Board, Column, Published, Row
+from flowbench.leaderboard.build.evidence import Method, hardware
+from flowbench.leaderboard.build.standing import Chosen
 from flowbench.store.records import AttemptRow, MeasurementRow
 from flowbench.suite.schema import OurValue
 

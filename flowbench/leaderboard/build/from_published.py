@@ -8,14 +8,14 @@ from typing import Any
 
 from flowbench.errors import SuiteError, did_you_mean
 from flowbench.leaderboard.board import words
+from flowbench.leaderboard.board.ranking import Like
+from flowbench.leaderboard.board.table import Board, Column, Group, Origin, Published, Row
 from flowbench.leaderboard.build import frame
 from flowbench.leaderboard.build.citations import citation, short_name
 from flowbench.leaderboard.build.evidence import Source
 from flowbench.leaderboard.build.frame import Frame, FrameCell, FrameRow
 from flowbench.leaderboard.build.printed import costs, published
-from flowbench.leaderboard.board.ranking import Like
 from flowbench.leaderboard.build.standing import choose
-from flowbench.leaderboard.board.table import Board, Column, Group, Origin, Published, Row
 from flowbench.suite.published import (
     PublishedColumn,
     PublishedRow,
@@ -156,8 +156,9 @@ class _Rows:
     ) -> FrameCell:
         dataset = row.dataset if self._table.dataset_from_row else column.dataset
         metric = row.metric or column.metric
-        means = self._table.metric(metric)
-        ours = self._layout.values.get(metric) or (OurValue(name=means.ours) if means.ours else None)
+        what = self._table.metric(metric)
+        usual = OurValue(name=what.ours) if what.ours else None
+        ours = self._layout.values.get(metric, usual)
         unlike = [one for one in self._layout.unlike if column.key in one.columns]
         pairs = ((u.fact, _ours(u), _theirs(u, row.label)) for u in unlike)
         return FrameCell.of(
@@ -165,7 +166,7 @@ class _Rows:
             contest=(column.key, dataset, metric),
             dataset=dataset,
             metric=metric,
-            role=means.role,
+            role=what.role,
             direction=row.better or column.better,
             is_text=column.type == "text",
             ours=ours,

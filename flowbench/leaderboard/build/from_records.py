@@ -11,9 +11,16 @@ from collections.abc import Iterator, Sequence
 
 from flowbench.api.specs import is_main_value
 from flowbench.leaderboard.board import numbers, words
-from flowbench.leaderboard.build.evidence import Method, Source, hardware, methods, usual_hardware, values
-from flowbench.leaderboard.build.frame import Frame, FrameCell, FrameRow, quantity
 from flowbench.leaderboard.board.table import Board, Column, Row
+from flowbench.leaderboard.build.evidence import (
+    Method,
+    Source,
+    hardware,
+    methods,
+    usual_hardware,
+    values,
+)
+from flowbench.leaderboard.build.frame import Frame, FrameCell, FrameRow, quantity
 from flowbench.store.records import AttemptRow, MeasurementRow
 from flowbench.suite.schema import OurValue
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from flowbench.leaderboard.board.table import Board, Column, Row
 from flowbench.leaderboard.build import frame
 from flowbench.leaderboard.build.evidence import Source
 from flowbench.leaderboard.build.frame import Frame, FrameCell, FrameRow
 from flowbench.leaderboard.build.standing import Chosen, choose
-from flowbench.leaderboard.board.table import Board, Column, Row
 from flowbench.suite.schema import BoardColumn, OurValue, Suite
 
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 from math import prod
 
 from flowbench.api.specs import Direction
-from flowbench.leaderboard.build.notes import Notes
 from flowbench.leaderboard.board.ranking import Contender, Like, Outcome, Place, rank
 from flowbench.leaderboard.board.table import Published
+from flowbench.leaderboard.build.notes import Notes
 from flowbench.suite.published import PublishedColumn, PublishedTable, PublishedValue
 
 STARS = 5

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from flowbench.provenance import available_cores
 from flowbench.runner.executors.base import LOG, Executor, Slot
 
 DEFAULT_CPU_JOBS = 2
@@ -55,6 +56,8 @@ class LocalExecutor(Executor):
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                # A group of its own: Ctrl-C in the terminal reaches the parent alone, which asks
+                # workers to save.
                 start_new_session=True,
             )
         return _ProcessGroup(process)
@@ -80,17 +83,6 @@ class _ProcessGroup:
             os.killpg(self._process.pid, number)
 
 
-def available_cores() -> tuple[int, ...]:
-    """The cores that this process may use.
-
-    Returns:
-        Their numbers, in order.
-    """
-    if hasattr(os, "sched_getaffinity"):
-        return tuple(sorted(os.sched_getaffinity(0)))
-    return tuple(range(os.cpu_count() or 1))
-
-
 def _cpu_slots(cores: tuple[int, ...], num_jobs: int) -> tuple[Slot, ...]:
     """Equal shares of the cores; what does not divide evenly stays idle, so that jobs are equal."""
     threads = max(1, len(cores) // num_jobs)
@@ -106,6 +98,7 @@ def _gpu_slots(gpus: tuple[str, ...], num_jobs: int, num_cores: int) -> tuple[Sl
         Slot(
             index=i,
             num_threads=threads,
+            # More jobs than GPUs share them in turn.
             environment={"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]},
         )
         for i in range(num_jobs)

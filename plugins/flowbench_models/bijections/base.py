@@ -84,10 +84,12 @@ class Composition(Bijection):
         self.bijections = nn.ModuleList(bijections)
 
     def _parts(self) -> list[Bijection]:
+        # A `ModuleList` tells type checkers of modules alone, whose call returns anything.
         return cast("list[Bijection]", list(self.bijections))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Maps data to latent; see `Bijection.forward`."""
+        # Of x, so that dtype and device are the model's own, in float64 and on a GPU as well.
         ladj = x.new_zeros(x.shape[0])
         for bijection in self._parts():
             x, term = bijection(x)
@@ -223,6 +225,7 @@ class SigmoidAffine(ElementwiseMap):
         return z / scale - shift
 
     def _shift_and_scale(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        # Halves, where the released code takes even and odd channels: the same up to the order.
         shift, raw = parameters.chunk(2, dim=1)
         scale = (raw + self.offset).sigmoid()
         # Kept off 0, so that it has a log and an inverse. (logsigmoid would lose channels-last.)
@@ -300,7 +303,9 @@ class HalfCoupling(Bijection):
         Returns:
             z, and log dz/dx of each transformed element, shape (B, C_b, ...), in nats.
         """
+        # Contiguous parts of one axis: a mask would compute parameters for elements that pass.
         passing, transformed = self._split(x, passing_first=not self.swap)
+        # Out of autocast: exponentials and log-derivatives need float32, see `full_precision`.
         parameters = conditioner(passing).to(x.dtype)
         transformed, log_derivative = self.law(transformed, parameters)
         parts = (passing, transformed) if self._passing_leaves_first else (transformed, passing)
@@ -316,6 +321,7 @@ class HalfCoupling(Bijection):
     def initialize(self, x: Tensor) -> Tensor:
         """Initialises the conditioner from the half that it sees."""
         passing, _ = self._split(x, passing_first=not self.swap)
+        # Before the coupling runs, whose output later layers are initialised from.
         self.conditioner.initialize(passing)
         z: Tensor = self(x)[0]
         return z

@@ -49,6 +49,7 @@ class Squeeze(Bijection):
 
     def inverse(self, z: Tensor) -> Tensor:
         """Maps latent to data."""
+        # torch's own kernel has this very order of channels.
         return F.pixel_shuffle(z, FACTOR)
 
 
@@ -89,6 +90,7 @@ class FactorOut(nn.Module):
         kept, factored = x.chunk(2, dim=1)
         if self.prior is None:
             return kept, factored, x.new_zeros(x.shape[0])
+        # Read from the half that goes on: that is what the inverse has when it needs them.
         mean, log_std = self.prior(kept).to(x.dtype).chunk(2, dim=1)
         return kept, (factored - mean) * (-log_std).exp(), -sum_event_dims(log_std)
 
@@ -149,6 +151,7 @@ class ActNorm(Bijection):
         super().__init__()
         self.shift = nn.Parameter(torch.zeros(num_channels))
         self.log_scale = nn.Parameter(torch.zeros(num_channels))
+        # A tensor, so that it is saved; a kept model must not be initialised by its next batch.
         self.register_buffer("initialized", torch.tensor(False))
 
     @staticmethod
@@ -167,12 +170,14 @@ class ActNorm(Bijection):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Maps data of shape (B, C, ...) to latent; see `Bijection.forward`."""
+        # Every position of a channel is scaled alike, so each adds the same to ladj.
         positions = x[0, 0].numel()
         ladj = (positions * self.log_scale.sum()).expand(x.shape[0])
         return (x + _as_channels(self.shift, x)) * _as_channels(self.log_scale.exp(), x), ladj
 
     def inverse(self, z: Tensor) -> Tensor:
         """Maps latent to data."""
+        # A product for each element in place of a division.
         inverse_scale = (-self.log_scale).exp()
         return z * _as_channels(inverse_scale, z) - _as_channels(self.shift, z)
 
@@ -181,6 +186,7 @@ class ActNorm(Bijection):
         """Sets b and s so that this batch is normalised; a second call changes nothing."""
         if not self.initialized:
             axes = (0, *range(2, x.ndim))
+            # The population's: the batch itself is to leave with a standard deviation of 1.
             std, mean = torch.std_mean(x, dim=axes, correction=0)
             self.shift.copy_(-mean)
             self.log_scale.copy_(-(std + STD_FLOOR).log())
@@ -214,6 +220,7 @@ class Permutation(Bijection):
         inverse = [0] * len(order)
         for target, source in enumerate(order):
             inverse[source] = target
+        # Not saved: it follows from the configuration.
         self.register_buffer("order", indices, persistent=False)
         self.register_buffer("inverse_order", torch.tensor(inverse), persistent=False)
 
@@ -290,8 +297,10 @@ class PLUConv1x1(InvertibleConv1x1):
 
     def __init__(self, num_channels: int) -> None:
         super().__init__()
+        # A rotation, whose log-determinant is 0: the flow starts with a map that keeps volumes.
         permutation, lower, upper = torch.linalg.lu(random_rotation(num_channels))
         diagonal = upper.diagonal().clone()
+        # Saved, unlike other fixed tensors: it is random, and belongs to the weights.
         self.register_buffer("permutation", permutation)
         self.register_buffer("signs", diagonal.sign())
         self.register_buffer("identity", torch.eye(num_channels), persistent=False)
@@ -309,6 +318,7 @@ class PLUConv1x1(InvertibleConv1x1):
     def inverse_matrix(self) -> Tensor:
         """The inverse of W from two triangular solves, shape (C, C)."""
         lower, upper, _ = self._triangles([self])
+        # Two solves in place of an inverse: they keep more digits where U is badly conditioned.
         inner = torch.linalg.solve_triangular(
             lower[0], self.permutation.mT, upper=False, unitriangular=True
         )
@@ -322,6 +332,8 @@ class PLUConv1x1(InvertibleConv1x1):
         log_diagonal = torch.stack([convolution.log_diagonal for convolution in convolutions])
         signs = torch.stack([convolution.signs for convolution in convolutions])
         diagonal = (signs * log_diagonal.exp()).diag_embed()  # (K, C, C)
+        # The unused triangles are cut off at each use, so that no optimizer can move them into the
+        # map.
         return lower.tril(-1) + convolutions[0].identity, upper.triu(1) + diagonal, log_diagonal
 
 
@@ -344,6 +356,7 @@ class FullConv1x1(InvertibleConv1x1):
     def matrices(cls, convolutions: Sequence[Self]) -> tuple[Tensor, Tensor]:
         """W and log |det W|; see `InvertibleConv1x1.matrices`."""
         weights = torch.stack([convolution.weight for convolution in convolutions])
+        # `slogdet`, since a determinant of many channels leaves the range of float32.
         return weights, torch.linalg.slogdet(weights).logabsdet
 
     def inverse_matrix(self) -> Tensor:
@@ -376,6 +389,7 @@ def mix_channels(x: Tensor, matrix: Tensor, offset: Tensor | None = None) -> Ten
     Returns:
         Shape (B, C, H, W).
     """
+    # A matrix product over channels: channels-last data need no copy for it.
     return convolve(x, matrix[:, :, None, None], offset)
 
 
@@ -408,6 +422,8 @@ def fold_mixings(norms: Sequence[ActNorm], convolutions: Sequence[InvertibleConv
     with full_precision(norms[0].shift):
         log_scale, scale, offset = ActNorm.as_affine(norms)
         matrices, log_abs_dets = type(convolutions[0]).matrices(convolutions)
+        # Norm and convolution become one pass over activations, of which there are many more than
+        # weights.
         offsets = (matrices @ offset[..., None]).squeeze(-1)
         folded = matrices * scale[:, None, :]
         return Mixings(folded.unbind(), offsets.unbind(), log_abs_dets.sum() + log_scale.sum())
@@ -478,16 +494,20 @@ class FlowSteps(Composition):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Maps data of shape (B, C, H, W) to latent; see `Bijection.forward`."""
         steps = self.steps()
+        # Of all steps before the first: a few large operations in place of many small ones.
         mixings = fold_mixings([step.norm for step in steps], [step.mixing for step in steps])
         log_derivatives = []
         each = zip(steps, mixings.matrices, mixings.offsets, self.conditioners(), strict=True)
         for step, matrix, offset, conditioner in each:
+            # A product in bfloat16 would not be undone by the inverse, and ladj is that of the
+            # exact map.
             with full_precision(x):
                 x = mix_channels(x, matrix, offset)
             x, log_derivative = step.coupling.couple(x, conditioner)
             if not isinstance(step.coupling.law, Shift):  # there it is zero
                 log_derivatives.append(log_derivative)
         ladj = x.shape[2] * x.shape[3] * mixings.log_abs_det
+        # Additive couplings keep volumes, so that ladj is the same for every example.
         if not log_derivatives:
             return x, ladj.expand(len(x))
         return x, torch.stack(log_derivatives).sum(dim=(0, 2, 3, 4)) + ladj  # of (K, B, C, H, W)

@@ -31,6 +31,7 @@ class MLP(Conditioner):
         super().__init__()
         layers: list[nn.Module] = []
         for before, after in pairwise((num_inputs, *hidden)):
+            # Dropout of 0 is there as well: names of weights do not change with a setting.
             layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
         output = nn.Linear(hidden[-1] if hidden else num_inputs, num_outputs)
         if zero_output:

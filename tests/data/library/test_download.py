@@ -144,9 +144,9 @@ def test_offline_uses_what_is_there_and_refuses_the_rest(web: Web, tmp_path: Pat
     assert fetch_file(remote(web), tmp_path, offline=True).read_bytes() == BODY
 
 
-def test_a_file_without_address_says_where_a_person_gets_it(web: Web, tmp_path: Path) -> None:
-    message = refused(remote(web, url=None), tmp_path, how_to="log in at example.org")
-    assert "a.bin has no address to download it from: log in at example.org" in message
+def test_a_file_without_address_is_to_be_had_by_hand(web: Web, tmp_path: Path) -> None:
+    message = refused(remote(web, url=None), tmp_path)
+    assert "a.bin has no address to download it from; get it by hand" in message
     assert "flowbench data prepare x --from FOLDER" in message
 
 

@@ -46,10 +46,12 @@ class RealNVP(MultiScaleModel):
     def __init__(self, config: RealNVPConfig, data: DatasetInfo) -> None:
         super().__init__(config, data)
         if len(data.event_shape) == 1:
+            # A vector has no scales, but is the same flow to the outside.
             self.flow = MultiScale([_vector_flow(config, data.num_dims)], [])
         else:
             scales = [_image_scale(config, data, index) for index in range(config.scales)]
             self.flow = MultiScale(scales, [FactorOut() for _ in range(config.scales - 1)])
+            # Kernels too, or each convolution would lay its weight out anew.
             self.flow.to(memory_format=torch.channels_last)
 
     def latent_shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -92,14 +94,17 @@ class MaskedCoupling(Bijection):
         super().__init__()
         self.law = law
         self.conditioner = conditioner
+        # Follows from the configuration, so weights need not hold it.
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Maps data of shape (B, C, ...) to latent; see `Bijection.forward`."""
         passing = x * self.mask
         parameters = self.conditioner(passing).to(x.dtype)
+        # Of all elements, half of them for nothing: a checkerboard has no contiguous halves.
         transformed, log_derivative = self.law(x, parameters)
         free = 1.0 - self.mask
+        # Masked by a product, which keeps shapes fixed and waits for nothing.
         return passing + free * transformed, sum_event_dims(free * log_derivative)
 
     def inverse(self, z: Tensor) -> Tensor:
@@ -226,7 +231,9 @@ class BatchNorm(Bijection, _BatchNorm):
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if not self.training:
             return self._as_event(self.running_mean, self.running_var, x)
+        # With a gradient: the batch's statistics are a part of the map, and ladj depends on them.
         mean, var = self._batch_moments(x)
+        # Detached: averages over the whole training would keep its whole graph.
         self._update_running(mean.detach(), var.detach())
         return self._as_event(mean, var, x)
 
@@ -236,6 +243,7 @@ class BatchNorm(Bijection, _BatchNorm):
         # A channel that passes whole has no elements; its statistics are 0 and 1, and unused.
         count = (mask.reshape(x.shape[1], -1).sum(dim=1) * x.shape[0]).clamp(min=1.0)
         mean = (x * mask).sum(dim=axes) / count
+        # Twice over the data: a mean of squares less the square of the mean loses digits.
         centred = (x - mean.view(-1, *(1,) * (x.ndim - 2))) * mask
         return mean, centred.square().sum(dim=axes) / count
 
@@ -244,6 +252,7 @@ class BatchNorm(Bijection, _BatchNorm):
         self.num_batches_tracked.add_(1)
         weight = self.momentum
         if weight is None:
+            # A plain mean over all batches so far, as torch's own norms define a momentum of None.
             weight = 1.0 / float(self.num_batches_tracked)
         self.running_mean.lerp_(mean, weight)
         self.running_var.lerp_(var, weight)
@@ -260,6 +269,7 @@ def _image_scale(config: RealNVPConfig, data: DatasetInfo, index: int) -> Biject
     hidden = config.width * 2**index
     layers: list[Bijection] = []
     for turn in range(4 if is_last else 3):
+        # In turns, so that each position is transformed by every second coupling.
         even = turn % 2 == 1
         layers += _checkerboard_coupling(config, (channels, height, width), hidden, even=even)
     if not is_last:
@@ -267,6 +277,7 @@ def _image_scale(config: RealNVPConfig, data: DatasetInfo, index: int) -> Biject
         squeezed = (4 * channels, height // 2, width // 2)
         for turn in range(3):
             layers += _channel_coupling(config, squeezed, 2 * hidden, swap=turn % 2 == 1)
+        # What goes on is then spread over the image like a checkerboard.
         layers.append(Permutation(_diagonal_first(channels)))
     return Composition(layers)
 
@@ -289,6 +300,7 @@ def _channel_coupling(
     channels, height, width = shape
     half = channels // 2
     net = _image_net(config, (half, height, width), 2 * half, hidden)
+    # The norm behind a coupling normalises what the coupling has transformed, as released.
     transformed = torch.arange(channels) < half if swap else torch.arange(channels) >= half
     return [
         HalfCoupling(TanhAffine(initial_gain=1.0), net, swap=swap),
@@ -310,6 +322,7 @@ def _image_net(
 
 
 def _vector_flow(config: RealNVPConfig, num_dims: int) -> Bijection:
+    # Before the first coupling as well: a preprocessing need not standardise.
     layers: list[Bijection] = [_flow_norm(config, num_dims)]
     for turn in range(config.couplings):
         swap = turn % 2 == 1

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowbench.budget import Budget, Spent, duration_text, parse_duration
 from flowbench.errors import SuiteError
-from flowbench.training.budget import Budget, Spent, parse_duration
 
 
 def spent(**changes: float) -> Spent:
@@ -70,3 +70,20 @@ def test_durations() -> None:
         parse_duration(f"{'9' * 400}h", "--timeout")
     with pytest.raises(SuiteError, match="malformed --timeout"):
         parse_duration("soon", "--timeout")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.25, "0.25 s"),
+        (25.4, "25 s"),
+        (119.0, "119 s"),
+        (120.0, "2.0 min"),
+        (599.0, "10.0 min"),
+        (700.0, "12 min"),
+        (15840.0, "4.4 h"),
+        (7.2e6, "2,000 h"),
+    ],
+)
+def test_durations_are_estimates(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text

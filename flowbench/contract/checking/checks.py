@@ -1,16 +1,18 @@
-"""A check is a function with a name, a question and a hint; a contract is a list of them."""
+"""A check is a function with a hint; a contract is a list of them."""
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import time
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from flowbench.contract.process_state import preserved_process
-from flowbench.contract.report import CheckResult, Status
+from flowbench.contract.checking.process_state import preserved_process
+from flowbench.contract.checking.report import CheckResult, Status
+from flowbench.errors import reason_of, text_of
 from flowbench.registry.time_limit import TimeLimitError, time_limit
 
 SubjectT = TypeVar("SubjectT")
@@ -18,6 +20,11 @@ SubjectT = TypeVar("SubjectT")
 # A border: the plugin's own code runs here, and may even leave the process.
 PLUGIN_ERRORS = (Exception, SystemExit)
 LIMIT_S = 120.0  # for one check; all of a sound plugin's take less than half of that
+LONGEST_REASON = 300  # characters of what an exception says
+
+
+class DoesNotApplyError(Exception):
+    """A check asks of a plugin what it does not have; the text says what."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +48,8 @@ class Check(Generic[SubjectT]):
     """One clause of a contract.
 
     Attributes:
-        asks: What is checked, in one line.
+        run: What checks it. Its name is the clause's, the first paragraph of its docstring says
+            what is checked.
         look_at: Where to look when it fails.
         needs: Checks that it builds on: if one of them fails, this one is skipped, so that a
             report names causes and not their consequences.
@@ -49,13 +57,44 @@ class Check(Generic[SubjectT]):
         cases: Kinds of case that it runs on.
     """
 
-    name: str
-    asks: str
-    look_at: str
     run: Callable[[SubjectT], Finding]
+    look_at: str
     needs: tuple[str, ...] = ()
     slow: bool = False
     cases: frozenset[str] = frozenset({"main", "variant"})
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.run.__name__
+
+    @property
+    def asks(self) -> str:
+        """What is checked, in one line."""
+        paragraph = (inspect.getdoc(self.run) or "").partition("\n\n")[0]
+        return " ".join(paragraph.split()).removesuffix(".")
+
+
+def check(
+    look_at: str, *, needs: tuple[str, ...] = (), slow: bool = False, cases: str = "main variant"
+) -> Callable[[Callable[[SubjectT], Finding]], Check[SubjectT]]:
+    """Makes a function a check.
+
+    Args:
+        look_at: Where to look when it fails.
+        needs: Checks that it builds on.
+        slow: Whether it trains the model first.
+        cases: Kinds of case that it runs on.
+
+    Returns:
+        A decorator.
+    """
+
+    def make(run: Callable[[SubjectT], Finding]) -> Check[SubjectT]:
+        on = frozenset(cases.split())
+        return Check(run=run, look_at=look_at, needs=needs, slow=slow, cases=on)
+
+    return make
 
 
 def passed(detail: str) -> Finding:
@@ -112,63 +151,37 @@ def run_checks(
     unsound = {
         r.name: r.blocked_by or r.name for r in before if r.status == "failed" or r.blocked_by
     }
-    for check in checks:
-        root = next((unsound[name] for name in check.needs if name in unsound), None)
+    for clause in checks:
+        root = next((unsound[name] for name in clause.needs if name in unsound), None)
+        start = time.perf_counter()
         if root is None:
-            result = _timed(check, subject, case, limit_s)
+            finding = _run(clause, subject, limit_s)
         else:
-            result = _blocked(check, case, root)
-        if result.status == "failed" or result.blocked_by:
-            unsound[check.name] = root or check.name
-        results.append(result)
+            finding = skipped(f"not checked, because {root} failed")
+        if root or finding.status == "failed":
+            unsound[clause.name] = root or clause.name
+        results.append(
+            CheckResult(
+                name=clause.name,
+                case=case,
+                asks=clause.asks,
+                look_at=clause.look_at,
+                seconds=time.perf_counter() - start,
+                blocked_by=root,
+                **dataclasses.asdict(finding),
+            )
+        )
     return results
 
 
-def _timed(check: Check[SubjectT], subject: SubjectT, case: str, limit_s: float) -> CheckResult:
-    start = time.perf_counter()
-    finding = _run(check, subject, limit_s)
-    return _result(check, finding, case, time.perf_counter() - start)
-
-
-def _blocked(check: Check[SubjectT], case: str, root: str) -> CheckResult:
-    finding = skipped(f"not checked, because {root} failed")
-    return dataclasses.replace(_result(check, finding, case, 0.0), blocked_by=root)
-
-
-def _run(check: Check[SubjectT], subject: SubjectT, limit_s: float) -> Finding:
+def _run(clause: Check[SubjectT], subject: SubjectT, limit_s: float) -> Finding:
     try:
         with preserved_process(), time_limit(limit_s):
-            return check.run(subject)
+            return clause.run(subject)
+    except DoesNotApplyError as exc:
+        return skipped(str(exc))
     except PLUGIN_ERRORS as exc:
         return failed(describe_exception(exc))
-
-
-def _result(check: Check[SubjectT], finding: Finding, case: str, seconds: float) -> CheckResult:
-    return CheckResult(
-        name=check.name,
-        case=case,
-        asks=check.asks,
-        look_at=check.look_at,
-        seconds=seconds,
-        **dataclasses.asdict(finding),
-    )
-
-
-def standalone(
-    name: str, status: Status, case: str, detail: str, *, asks: str, look_at: str
-) -> CheckResult:
-    """A result that no check gave, such as that there is no case to check on."""
-    return CheckResult(
-        name=name,
-        case=case,
-        status=status,
-        asks=asks,
-        figure=None,
-        tolerance=None,
-        detail=detail,
-        look_at=look_at,
-        seconds=0.0,
-    )
 
 
 def describe_exception(exc: BaseException) -> str:
@@ -180,11 +193,11 @@ def describe_exception(exc: BaseException) -> str:
     Returns:
         The line.
     """
-    text = " ".join(str(exc).split())
     if isinstance(exc, TimeLimitError):
-        hung = exc.__cause__ or exc
-        return f"did not end: it {text} and was interrupted ({_where(hung)})"
-    return f"raised {type(exc).__name__}: {text[:300]} ({_where(exc)})"
+        return (
+            f"did not end: it {text_of(exc)} and was interrupted ({_where(exc.__cause__ or exc)})"
+        )
+    return f"raised {reason_of(exc, LONGEST_REASON)} ({_where(exc)})"
 
 
 def _where(exc: BaseException) -> str:

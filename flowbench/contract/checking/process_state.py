@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,22 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+
+# How each is read and put back, by the name that a report says.
+SETTINGS: Mapping[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+    "torch.get_default_dtype()": (torch.get_default_dtype, torch.set_default_dtype),
+    "torch.get_num_threads()": (torch.get_num_threads, torch.set_num_threads),
+    "torch.is_grad_enabled()": (torch.is_grad_enabled, torch.set_grad_enabled),
+    "torch.are_deterministic_algorithms_enabled()": (
+        torch.are_deterministic_algorithms_enabled,
+        torch.use_deterministic_algorithms,
+    ),
+    "torch.get_float32_matmul_precision()": (
+        torch.get_float32_matmul_precision,
+        torch.set_float32_matmul_precision,
+    ),
+    "numpy.geterr()": (np.geterr, lambda settings: np.seterr(**settings)),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,16 +49,7 @@ class ProcessState:
     def take(cls) -> ProcessState:
         """Takes a snapshot."""
         return cls(
-            settings={
-                "torch.get_default_dtype()": torch.get_default_dtype(),
-                "torch.get_num_threads()": torch.get_num_threads(),
-                "torch.is_grad_enabled()": torch.is_grad_enabled(),
-                "torch.are_deterministic_algorithms_enabled()": (
-                    torch.are_deterministic_algorithms_enabled()
-                ),
-                "torch.get_float32_matmul_precision()": torch.get_float32_matmul_precision(),
-                "numpy.geterr()": np.geterr(),
-            },
+            settings={name: read() for name, (read, _) in SETTINGS.items()},
             torch_rng=torch.get_rng_state(),
             numpy_rng=np.random.get_state(legacy=False),  # noqa: NPY002
             python_rng=random.getstate(),
@@ -69,14 +76,9 @@ class ProcessState:
 
     def restore(self) -> None:
         """Puts everything back."""
-        settings = self.settings
-        torch.set_default_dtype(settings["torch.get_default_dtype()"])
-        if torch.get_num_threads() != settings["torch.get_num_threads()"]:
-            torch.set_num_threads(settings["torch.get_num_threads()"])
-        torch.set_grad_enabled(settings["torch.is_grad_enabled()"])
-        torch.use_deterministic_algorithms(settings["torch.are_deterministic_algorithms_enabled()"])
-        torch.set_float32_matmul_precision(settings["torch.get_float32_matmul_precision()"])
-        np.seterr(**settings["numpy.geterr()"])
+        for name, (read, put_back) in SETTINGS.items():
+            if read() != self.settings[name]:  # setting the number of threads costs time
+                put_back(self.settings[name])
         torch.set_rng_state(self.torch_rng)
         np.random.set_state(self.numpy_rng)  # noqa: NPY002
         random.setstate(self.python_rng)

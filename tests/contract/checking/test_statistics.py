@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flowbench.contract.statistics import (
+from flowbench.contract.checking.statistics import (
     chi_square_excess,
     kolmogorov_smirnov,
     kolmogorov_smirnov_limit,

@@ -18,9 +18,9 @@ class CheckResult:
         case: What it ran on, e.g. ``1x8x8 image, 17 levels``.
         status: ``skipped`` where it does not apply or where a check that it builds on failed.
         asks: What is checked, in one line.
+        look_at: Where to look when it fails.
         figure: The measured error; None where the check is not a number.
         tolerance: Largest figure that passes.
-        look_at: Where to look when it fails.
         blocked_by: The check that failed and that this one builds on, if it was skipped for that.
     """
 
@@ -28,11 +28,11 @@ class CheckResult:
     case: str
     status: Status
     asks: str
-    figure: float | None
-    tolerance: float | None
     detail: str
     look_at: str
-    seconds: float
+    figure: float | None = None
+    tolerance: float | None = None
+    seconds: float = 0.0
     blocked_by: str | None = None
 
 

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import torch
 
-from flowbench.contract.process_state import ProcessState, preserved_process
+from flowbench.contract.checking.process_state import ProcessState, preserved_process
 
 
 def test_a_block_leaves_the_process_as_it_was() -> None:

@@ -77,6 +77,7 @@ class Budget:
             "examples": spent.examples,
             "epochs": spent.epochs,
         }
+        # The largest: whichever limit comes first ends the training.
         return max(used[name] / limit for name, limit in self._limits().items())
 
     @property
@@ -107,12 +108,14 @@ class Budget:
     def __str__(self) -> str:
         """The canonical text, equal for equal budgets."""
         units = {"seconds": "s", "gpu_hours": "gpuh"}
+        # Twelve digits: enough for any budget, and 0.1 + 0.2 is still 0.3.
         return ",".join(f"{v:.12g}{units.get(n, n)}" for n, v in self._limits().items())
 
 
 def _parse_limit(part: str, text: str) -> tuple[str, float]:
     match = re.fullmatch(r"(\d+(?:\.\d*)?(?:e\+?\d+)?)\s*([a-z]+)", part)
     error = SuiteError(f"malformed budget {text!r}; {EXPECTED}")
+    # In the largest unit, so that no later product overflows.
     if match is None or not 0 < float(match[1]) * SECONDS["d"] < math.inf:
         raise error
     amount, unit = float(match[1]), match[2]
@@ -138,3 +141,12 @@ def parse_duration(text: str, flag: str) -> float:
     if match is None or match[2] not in SECONDS or float(match[1]) * SECONDS["d"] == math.inf:
         raise SuiteError(f"malformed {flag} {text!r}; expected e.g. 90s, 30min or 2h")
     return float(match[1]) * SECONDS[match[2]]
+
+
+def duration_text(seconds: float) -> str:
+    """An estimate of a time span, such as ``25 s``, ``5 min`` or ``4.4 h``."""
+    for size, unit in ((3600.0, "h"), (60.0, "min")):
+        if seconds >= 2 * size:
+            amount = seconds / size
+            return f"{amount:.1f} {unit}" if amount < 10 else f"{amount:,.0f} {unit}"
+    return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"

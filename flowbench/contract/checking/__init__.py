@@ -1,0 +1,1 @@
+"""What every contract is made of: checks, their report, data to try a plugin on, the process."""

@@ -1,0 +1,1 @@
+"""From records, suites and published tables to boards."""
