@@ -49,7 +49,8 @@ class TrainingCost:
 class EvaluatedModel:
     """A trained model with its preprocessing, data and protocol; a `flowbench.api.TrainedModel`.
 
-    Likelihoods and samples are computed when they are first asked for, and kept.
+    Likelihoods and samples are computed when they are first asked for, and kept: their arrays are
+    read-only.
 
     Args:
         model: The model, in eval mode on its device.
@@ -80,6 +81,11 @@ class EvaluatedModel:
         self._likelihoods: dict[tuple[SplitName, tuple[str, ...] | None], LikelihoodResult] = {}
         self._samples: dict[str, Samples] = {}
 
+    def protect(self) -> None:
+        """Lets no metric write into the data, which the others see too."""
+        for split in self._harness.splits.named().values():
+            _set_read_only(split.x, *split.context.values())
+
     @property
     def likelihood_kind(self) -> Likelihood | None:
         """What the likelihood is; None for a model without one."""
@@ -105,7 +111,9 @@ class EvaluatedModel:
         if given is not None and given not in self.config.also_given(self.data):
             raise self._no_likelihood_given(given)
         if (split, given) not in self._likelihoods:
-            self._likelihoods[split, given] = self._harness.evaluate(self.model, split, given=given)
+            result = self._harness.evaluate(self.model, split, given=given)
+            _set_read_only(result.log_prob, result.elbo)  # whoever asks next gets the same
+            self._likelihoods[split, given] = result
         return self._likelihoods[split, given]
 
     def log_prob(
@@ -153,7 +161,9 @@ class EvaluatedModel:
         # As text, since settings hold a mapping and cannot be hashed.
         key = f"{num} {settings.model_dump_json()}"
         if key not in self._samples:
-            self._samples[key] = draw_samples(self.model, self._harness, num, settings)
+            samples = draw_samples(self.model, self._harness, num, settings)
+            _set_read_only(samples.x, *samples.context.values())
+            self._samples[key] = samples
         return self._samples[key]
 
     def preprocess(self, x: NDArray[Any], *, seed: int) -> Tensor:
@@ -194,3 +204,8 @@ class EvaluatedModel:
         self._harness.tick()
         if doing:
             self._harness.announce(doing)
+
+
+def _set_read_only(*arrays: NDArray[Any]) -> None:
+    for array in arrays:
+        array.flags.writeable = False

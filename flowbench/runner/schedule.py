@@ -258,15 +258,18 @@ class Scheduler:
 
     def _obituary(self, active: _Active, exit_status: int) -> AttemptRow:
         """The record of a worker that died without writing one."""
+        heartbeat = active.attempt.heartbeat()
+        last_heard = f", last heard of while {heartbeat.doing}" if heartbeat else ""
         if active.verdict is not None:
             status, reason = active.verdict.status, active.verdict.reason
         elif exit_status < 0:
             status = "killed"
-            reason = f"the worker was killed by signal {-exit_status}"
+            reason = f"the worker was killed by signal {-exit_status}{last_heard}"
             if exit_status == -9:
                 reason += " (did the machine run out of memory?)"
         else:
-            status, reason = "crashed", f"the worker ended with exit status {exit_status}"
+            status = "crashed"
+            reason = f"the worker ended with exit status {exit_status} without a record{last_heard}"
         return obituary(active.job, active.attempt, status, reason)
 
     def _wind_down(self) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from flowbench.api import (
     DatasetInfo,
     Ema,
+    Likelihood,
     Logit,
+    ModelConfig,
+    NoLikelihood,
     Preprocessing,
     Scale,
     Standardise,
@@ -47,6 +50,34 @@ def small_training(
 VECTOR_TRAINING = Training(
     batch_size=256, optimizer="adam", lr=2e-3, clip_norm=10.0, average=Ema(decay=0.999)
 )
+
+
+class ConditionalConfig(ModelConfig):
+    """Base of configurations of flows that may be conditioned on what a dataset gives.
+
+    Attributes:
+        given: Names of the context inputs that the density is conditioned on, labels or real
+            values; none for the density of the data alone.
+    """
+
+    given: tuple[str, ...] = ()
+
+    def likelihood(self, data: DatasetInfo) -> Likelihood | NoLikelihood:
+        """As for any exact flow, given the context."""
+        kind = super().likelihood(data)
+        return (
+            kind
+            if isinstance(kind, NoLikelihood)
+            else kind.model_copy(update={"given": self.given})
+        )
+
+    def unsupported(self, data: DatasetInfo) -> str | None:
+        """What is given must be in the data."""
+        missing = [name for name in self.given if name not in data.context]
+        if missing:
+            known = ", ".join(data.context) or "none"
+            return f"given={missing[0]} is no context of {data.name}; it has: {known}"
+        return super().unsupported(data)
 
 
 def is_large(data: DatasetInfo) -> bool:

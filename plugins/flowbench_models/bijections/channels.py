@@ -54,7 +54,7 @@ class Squeeze(Bijection):
 
 
 class FactorOut(nn.Module):
-    r"""Factors out the second half of the channels, :math:`x = (y, x_b)`, as a latent.
+    r"""Factors out half of the channels, :math:`x = (y, x_b)`, as a latent.
 
     With a prior network the latent is :math:`\epsilon = (x_b - \mu(y))\,e^{-s(y)}`, with
     ladj = -sum(s): standard normal if :math:`x_b \mid y \sim N(\mu(y), e^{2 s(y)})`. Without one
@@ -63,6 +63,7 @@ class FactorOut(nn.Module):
     Args:
         prior: Maps y of shape (B, C/2, H, W) to means and log standard deviations, stacked along
             axis 1: (B, C, H, W).
+        keep_second: Whether the second half is y, which goes on, rather than the first.
 
     Example:
         >>> kept, latent, ladj = FactorOut()(torch.arange(4.0).view(1, 4, 1, 1))
@@ -74,9 +75,10 @@ class FactorOut(nn.Module):
         section 3.6; conditional priors as in the released code of Glow.
     """
 
-    def __init__(self, prior: Conditioner | None = None) -> None:
+    def __init__(self, prior: Conditioner | None = None, *, keep_second: bool = False) -> None:
         super().__init__()
         self.prior = prior
+        self.keep_second = keep_second
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Splits data.
@@ -87,7 +89,7 @@ class FactorOut(nn.Module):
         Returns:
             The half that goes on and the latent, both (B, C/2, H, W), and ladj of shape (B,), nats.
         """
-        kept, factored = x.chunk(2, dim=1)
+        kept, factored = x.chunk(2, dim=1)[:: -1 if self.keep_second else 1]
         if self.prior is None:
             return kept, factored, x.new_zeros(x.shape[0])
         # Read from the half that goes on: that is what the inverse has when it needs them.
@@ -107,11 +109,11 @@ class FactorOut(nn.Module):
         if self.prior is not None:
             mean, log_std = self.prior(kept).to(kept.dtype).chunk(2, dim=1)
             latent = latent * log_std.exp() + mean
-        return torch.cat((kept, latent), dim=1)
+        return torch.cat((latent, kept) if self.keep_second else (kept, latent), dim=1)
 
     def initialize(self, x: Tensor) -> Tensor:
         """Initialises the prior from a first batch; returns the half that goes on."""
-        kept = x.chunk(2, dim=1)[0]
+        kept = x.chunk(2, dim=1)[1 if self.keep_second else 0]
         if self.prior is not None:
             self.prior.initialize(kept)
         return kept
@@ -236,14 +238,20 @@ class Permutation(Bijection):
 class InvertibleConv1x1(Bijection):
     r"""Invertible 1x1 convolution, :math:`z_{ij} = W x_{ij}`; ladj = positions * log |det W|.
 
-    W starts as a random rotation. Subclasses say how it is parameterised.
+    Subclasses say how W is parameterised; those with a bias add it, :math:`z = W x + b`.
 
-    Args:
-        num_channels: Size C of axis 1.
+    Attributes:
+        bias: b, shape (C,); None for none.
 
     References:
         Kingma and Dhariwal (2018), Glow, https://arxiv.org/abs/1807.03039, section 3.2.
     """
+
+    bias: nn.Parameter | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = None
 
     @classmethod
     def matrices(cls, convolutions: Sequence[Self]) -> tuple[Tensor, Tensor]:
@@ -262,21 +270,24 @@ class InvertibleConv1x1(Bijection):
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps data of shape (B, C, H, W) to latent; see `Bijection.forward`."""
+        """Maps data of shape (B, C) or (B, C, H, W) to latent; see `Bijection.forward`."""
         matrices, log_abs_det = self.matrices([self])
-        ladj = (x.shape[2] * x.shape[3] * log_abs_det).expand(x.shape[0])
-        return mix_channels(x, matrices[0]), ladj
+        ladj = (x[0, 0].numel() * log_abs_det).expand(x.shape[0])
+        return mix_channels(x, matrices[0], self.bias), ladj
 
     def inverse(self, z: Tensor) -> Tensor:
         """Maps latent to data."""
+        if self.bias is not None:
+            z = z - _as_channels(self.bias, z)
         return mix_channels(z, self.inverse_matrix())
 
 
 class PLUConv1x1(InvertibleConv1x1):
     r"""1x1 convolution with :math:`W = P L (U + \mathrm{diag}(\pm e^{s}))`: log |det W| = sum(s).
 
-    P and the signs are fixed at initialisation. L (unit lower) and U (strictly upper) are stored as
-    full matrices of which one triangle is used: 2 C^2 + C numbers, as the released code counts.
+    W starts as a random rotation; P and the signs stay what they then are. L (unit lower) and U
+    (strictly upper) are stored as full matrices of which one triangle is used: 2 C^2 + C numbers,
+    as the released code counts.
 
     Example:
         >>> convolution = PLUConv1x1(3)
@@ -338,7 +349,7 @@ class PLUConv1x1(InvertibleConv1x1):
 
 
 class FullConv1x1(InvertibleConv1x1):
-    """1x1 convolution whose matrix is the parameter itself: C^2 numbers.
+    """1x1 convolution whose matrix is the parameter itself: C^2 numbers; at first a rotation.
 
     Example:
         >>> convolution = FullConv1x1(3)
@@ -382,13 +393,15 @@ def mix_channels(x: Tensor, matrix: Tensor, offset: Tensor | None = None) -> Ten
     """Applies one affine map to the channels of every position.
 
     Args:
-        x: Shape (B, C, H, W).
+        x: Shape (B, C) or (B, C, H, W).
         matrix: Shape (C, C).
         offset: Shape (C,); None adds nothing.
 
     Returns:
-        Shape (B, C, H, W).
+        Of the shape of x.
     """
+    if x.ndim == 2:
+        return F.linear(x, matrix, offset)
     # A matrix product over channels: channels-last data need no copy for it.
     return convolve(x, matrix[:, :, None, None], offset)
 
@@ -425,6 +438,9 @@ def fold_mixings(norms: Sequence[ActNorm], convolutions: Sequence[InvertibleConv
         # Norm and convolution become one pass over activations, of which there are many more than
         # weights.
         offsets = (matrices @ offset[..., None]).squeeze(-1)
+        if convolutions[0].bias is not None:
+            biases = [convolution.bias for convolution in convolutions]
+            offsets = offsets + torch.stack(cast("list[Tensor]", biases))
         folded = matrices * scale[:, None, :]
         return Mixings(folded.unbind(), offsets.unbind(), log_abs_dets.sum() + log_scale.sum())
 
@@ -491,8 +507,9 @@ class FlowSteps(Composition):
         """What conditions each step's coupling; a subclass may run its networks in another way."""
         return [step.coupling.conditioner for step in self.steps()]
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Maps data of shape (B, C, H, W) to latent; see `Bijection.forward`."""
+        del context  # networks of images see none
         steps = self.steps()
         # Of all steps before the first: a few large operations in place of many small ones.
         mixings = fold_mixings([step.norm for step in steps], [step.mixing for step in steps])
