@@ -8,6 +8,7 @@ from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import to_jsonable_python
 
 from flowbench.api.config import ModelConfig, Preset
 from flowbench.api.likelihood import NoLikelihood
@@ -78,7 +79,7 @@ def configure(
             unknown_name(f"preset of {name}", preset, cls.presets, f"flowbench show {name}")
         )
     facts = cls.presets[preset]
-    values = _merge(_defaults(cls), _plain(facts.values))
+    values = _merge(_defaults(cls), to_jsonable_python(facts.values))
     for key, value in overrides.items():
         # Before pydantic looks, which has no hint to give at an unknown key.
         _check_key(name, cls, key)
@@ -130,17 +131,9 @@ def config_class(entry: Entry[ModelSpec]) -> type[ModelConfig]:
 def _defaults(cls: type[BaseModel]) -> dict[str, Any]:
     # A field without a default is the preset's to set; if nobody does, validation names it.
     fields = {n: f for n, f in cls.model_fields.items() if not f.is_required()}
-    return {n: _plain(f.get_default(call_default_factory=True)) for n, f in fields.items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump()
-    if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
-    return value
+    return {
+        n: to_jsonable_python(f.get_default(call_default_factory=True)) for n, f in fields.items()
+    }
 
 
 def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

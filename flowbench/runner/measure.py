@@ -85,7 +85,7 @@ def _print_of(built: Built) -> str:
         digest.update(f"{name} ".encode())
         if isinstance(value, torch.Tensor):
             content = value.detach().cpu().contiguous().flatten().view(torch.uint8)
-            digest.update(memoryview(content.numpy()))
+            digest.update(content.numpy().data)
         else:
             digest.update(repr(value).encode())
     digest.update(bytes(module.training for module in built.model.modules()))

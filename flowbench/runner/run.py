@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flowbench.budget import Budget
 from flowbench.errors import SuiteError
 from flowbench.provenance import processor_name
-from flowbench.registry import PluginSelection, Registry
+from flowbench.registry import Registry
 from flowbench.runner.attempt import ResultsDir
 from flowbench.runner.decide import Decision, Machine, Rerun, decide
 from flowbench.runner.executors.base import Executor
@@ -21,26 +21,19 @@ from flowbench.training.device import Device, visible_gpus
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunRequest:
+class RunRequest(RunOptions):
     """What ``flowbench run`` was asked.
 
     Attributes:
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         num_jobs: Jobs at a time; None takes the executor's default.
         rerun: What to run anew.
-        timeout_s: Seconds that an attempt may spend outside its budget.
     """
 
     suite: Suite
     results: Path
-    data_dir: Path
-    plugins: PluginSelection
-    device: str
     num_jobs: int | None
     executor: str
     rerun: Rerun | None
-    timeout_s: float
-    command: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,19 +103,12 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
         device_name=device.name,
         num_threads=executor.slots[0].num_threads,
     )
-    options = RunOptions(
-        device=device.kind,
-        data_dir=request.data_dir,
-        plugins=request.plugins,
-        timeout_s=request.timeout_s,
-        command=request.command,
-    )
     decisions = [(job, _decide(job, results, machine, request.rerun, busy)) for job in jobs]
     return ReadyRun(
         decisions=decisions,
         results=results,
         executor=executor,
-        options=options,
+        options=replace(request, device=device.kind),  # the same for all, where it was "auto"
         machine=machine,
         unprepared=unprepared,
     )

@@ -15,14 +15,14 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from flowbench.errors import FlowbenchError, NonFiniteLossError, reason_of, text_of
 from flowbench.provenance import available_cores, cpu_quota, load_average
 from flowbench.runner.attempt import AttemptDir
 from flowbench.runner.pulse import Pulse
 from flowbench.runner.turnstile import Turnstile
-from flowbench.runner.under_way import Attempt, Columns
+from flowbench.runner.under_way import Attempt
 from flowbench.store.records import AttemptRow, AttemptStatus
 from flowbench.training.clock import Clock
 
@@ -147,7 +147,9 @@ def _load() -> dict[str, float | None]:
     }
 
 
-def _row(attempt: Attempt, status: AttemptStatus, reason: str | None, known: Columns) -> AttemptRow:
+def _row(
+    attempt: Attempt, status: AttemptStatus, reason: str | None, known: dict[str, Any]
+) -> AttemptRow:
     order, ledger = attempt.order, attempt.clock.ledger()
     known = {**known, "load": {**known.get("load", {}), "end": load_average()}}
     return AttemptRow(

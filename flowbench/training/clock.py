@@ -5,13 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, get_args
 
 from flowbench.training.run_delay import RunDelay
 
-Part = Literal["start", "setup", "compile", "data", "train", "eval", "checkpoint", "wait", "other"]
-
-PARTS: tuple[Part, ...] = (
+Part = Literal[
     "start",  # process start and imports, opening the data
     "setup",  # model build, data-dependent initialisation
     "compile",  # torch.compile's first call
@@ -21,7 +19,8 @@ PARTS: tuple[Part, ...] = (
     "checkpoint",  # writing files
     "wait",  # paused while another job of this machine measures latency
     "other",  # what no timer claims
-)
+]
+PARTS: tuple[Part, ...] = get_args(Part)
 CHARGED: frozenset[Part] = frozenset({"setup", "compile", "data", "train"})
 LAP_S = 1.0  # threads that wait in turn are told apart within it
 

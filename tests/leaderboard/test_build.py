@@ -13,6 +13,7 @@ from rich.console import Console
 
 from flowbench.leaderboard import write_boards
 from flowbench.leaderboard.board import words
+from flowbench.leaderboard.board.problems import problems
 from flowbench.leaderboard.board.table import Board, Row
 from flowbench.leaderboard.build.evidence import Source
 from flowbench.leaderboard.publish import boards_of_records
@@ -82,23 +83,75 @@ def test_a_board_without_values_is_written_and_says_why(status: str, tmp_path: P
 RENDERINGS = {"csv": csv, "html": html, "latex": latex, "markdown": markdown}
 
 
+def rendered(name: str, found: Board, folder: Path) -> str:
+    """A board in one of the renderings, on one line."""
+    if name == "terminal":
+        console = Console(width=200, record=True, file=io.StringIO())
+        console.print(terminal.render([found]))
+        text = console.export_text()
+    elif name == "parquet":
+        (folder / "board.parquet").write_bytes(parquet.render(found))
+        text = str(duckdb.read_parquet(str(folder / "board.parquet")).fetchall())
+    else:
+        text = RENDERINGS[name].render(found)
+    return re.sub(r"\s+", " ", text.replace("\\", ""))
+
+
 @pytest.mark.parametrize("name", ["terminal", "parquet", *RENDERINGS])
 def test_too_few_runs_are_said_in_every_rendering(name: str, tmp_path: Path) -> None:
     runs = [run(model, seed, 2.0 + shift + 0.2 * seed) for model, shift in (("a", 0.0), ("b", 0.1))
             for seed in range(2)]  # fmt: skip
     found = board(*runs)
     assert not any(row.cells[0].best for row in found.rows)
-    if name == "terminal":
-        console = Console(width=200, record=True, file=io.StringIO())
-        console.print(terminal.render([found]))
-        text = console.export_text()
-    elif name == "parquet":
-        (tmp_path / "board.parquet").write_bytes(parquet.render(found))
-        text = str(duckdb.read_parquet(str(tmp_path / "board.parquet")).fetchall())
-    else:
-        text = RENDERINGS[name].render(found)
-    assert "oo few runs to rank" in re.sub(r"\\|\s+", " ", text)
-    assert "n=2" in text.replace("\\", "")
+    text = rendered(name, found, tmp_path)
+    assert "oo few runs to rank" in text
+    assert "n=2" in text
+
+
+WITNESS = {"role": "witness", "label": "Mass", "short": "Mass"}
+
+
+def witnessed(model: str, seed: int, bpd: float, refutes: str | None) -> AttemptRow:
+    good = run(model, seed, bpd)
+    mass = make.measured("mass", 1.0, "", direction="none", refutes=refutes, **WITNESS)
+    return good.model_copy(update={"measurements": (*good.measurements, mass)})
+
+
+@pytest.mark.parametrize("name", ["terminal", "parquet", *RENDERINGS])
+def test_a_refuted_row_says_by_what_in_every_rendering(name: str, tmp_path: Path) -> None:
+    wrong = [
+        witnessed("wrong", 0, 1.0, None),
+        witnessed("wrong", 3, 1.1, "Mass 2.72 is above 1.01"),
+    ]
+    found = board(*wrong, witnessed("right", 0, 2.0, None), witnessed("right", 1, 2.1, None))
+    text = rendered(name, found, tmp_path)
+    assert "Struck: mass 2.72 is above 1.01 (seed 3)." in text
+    assert "refuted ×" in text.replace("ensuremath{times}", "×")
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_any_refuted_seed_strikes_the_row(seeds: int) -> None:
+    reasons = ["Mass 2.72 is above 1.01", "Loops 3 is above 0"][:seeds]
+    wrong = [witnessed("wrong", seed, 1.0, reason) for seed, reason in enumerate(reasons)]
+    right = [witnessed("right", seed, 2.0, None) for seed in range(2)]
+    found = board(*wrong, witnessed("wrong", 7, 1.1, None), *right)
+    row = rows(found)["wrong:small"]
+    assert row.badges == ("refuted ×",)
+    first = row.cells[0]
+    assert (first.struck, first.rank, first.best) == (True, "–", False)
+    more = ", and 1 more" if seeds == 2 else ""
+    assert dict(found.notes)[first.note].startswith(
+        f"Struck: mass 2.72 is above 1.01 (seed 0{more})."
+    )
+    assert all(cell.struck for cell in row.cells if cell.value)
+    assert rows(found)["right:small"].cells[0].rank == "1"
+    assert not rows(found)["right:small"].cells[0].struck
+    assert f"{found.slug} / wrong:small: refuted ×" in problems(found)
+
+
+def test_the_absence_of_a_witness_says_nothing() -> None:
+    found = board(*(run("glow", seed, 2.0) for seed in range(2)))
+    assert not any(cell.struck for cell in found.cells)
 
 
 def test_columns_are_likelihoods_then_costs() -> None:

@@ -461,7 +461,7 @@ def _value() -> list[Any]:
     return [MetricValue(name="fake_failure", value=1.0, unit="nats", direction="lower")]
 
 
-HARMFUL = {
+HARMFUL: dict[str, tuple[Callable[..., Any], str]] = {
     "exit": (_exits, "SystemExit: os._exit(0)"),
     "weights": (_changes_weights, "it changed the model's weights or mode: put back"),
     "mode": (_changes_a_buffer, "it changed the model's weights or mode: put back"),

@@ -75,8 +75,8 @@ def prepare(
             files = find_files(spec, data_dir, given, offline=offline)
             # Before hours of conversion; downloads are on the disk by now and counted as used.
             _check_room(spec, data_dir)
-            paths = {name: file.path for name, file in files.items()}
-            sources = tuple(file.source for file in files.values())
+            paths = {name: path for name, (path, _) in files.items()}
+            sources = tuple(source for _, source in files.values())
             return _write_folder(spec, converter(paths), sources, folder)
     except OSError as exc:
         raise DataError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from flowbench.api.readers import ARCHIVES
@@ -11,19 +10,6 @@ from flowbench.data.library.download import check_file, fetch_file
 from flowbench.data.library.manifest import SourceFile
 from flowbench.data.library.prepared import prepare_command
 from flowbench.errors import DataError, DataMissingError
-
-
-@dataclass(frozen=True)
-class FoundFile:
-    """A file that is here.
-
-    Attributes:
-        path: Where it lies; a folder, if it was given in place of an archive.
-        source: What the manifest says of it.
-    """
-
-    path: Path
-    source: SourceFile
 
 
 def downloads_folder(spec: DatasetSpec, data_dir: Path) -> Path:
@@ -37,7 +23,7 @@ def downloads_folder(spec: DatasetSpec, data_dir: Path) -> Path:
 
 def find_files(
     spec: DatasetSpec, data_dir: Path, given: Path | None, *, offline: bool
-) -> dict[str, FoundFile]:
+) -> dict[str, tuple[Path, SourceFile]]:
     """Gets every file of a dataset, and checks it.
 
     Args:
@@ -47,7 +33,8 @@ def find_files(
         offline: Refuse to use the network.
 
     Returns:
-        The files, by published name.
+        By published name where each file lies (a folder, if it was given in place of an archive),
+        and what the manifest says of it.
 
     Raises:
         DataMissingError: Files are wanted that only the user can fetch.
@@ -106,15 +93,15 @@ def archive_stem(name: str) -> str | None:
     return next((name.removesuffix(end) for end in suffixes if name.endswith(end)), None)
 
 
-def _checked(file: RemoteFile, path: Path) -> FoundFile:
+def _checked(file: RemoteFile, path: Path) -> tuple[Path, SourceFile]:
     if path.is_dir():
         # An extracted archive has no hash of its own; the content hash pins what was read from it.
-        return FoundFile(path, SourceFile(name=file.name, sha256=None, published=False))
+        return path, SourceFile(name=file.name, sha256=None, published=False)
     same_packing = path.name == file.name
     expected = file if same_packing else _repacked(file, path)
     known = (expected.sha256, expected.md5, expected.content_sha256)
     sha256 = check_file(expected, path)
-    return FoundFile(path, SourceFile(name=file.name, sha256=sha256, published=any(known)))
+    return path, SourceFile(name=file.name, sha256=sha256, published=any(known))
 
 
 def _repacked(file: RemoteFile, path: Path) -> RemoteFile:

@@ -16,7 +16,7 @@ def problems(board: Board) -> Iterator[str]:
     """
     for row in board.rows:
         for badge in row.badges:
-            if badge in ("contract ×", "stale"):
+            if badge in ("contract ×", "refuted ×", "stale"):
                 yield f"{board.slug} / {row.name}: {badge}"
         failed = {cell.model for cell in row.cells if cell.words}
         for column, cell in zip(board.columns, row.cells, strict=True):

@@ -126,7 +126,8 @@ class Cell:
         best: The best of our values, or tied with it.
         too_few: Our runs are too few to tell the value from the best or to call them equal.
         unlike: Not to be ranked with our other values of the column.
-        struck: The model fails its contract: the value is shown struck through and has no place.
+        struck: The model fails its contract or a witness refutes it: the value is shown struck
+            through and has no place; its note says why.
         note: Letter of a note on our value, if it has one.
         mean: The value in full precision, in the column's unit.
         half_width: Half its 95 % interval over seeds.
@@ -297,7 +298,7 @@ class Row:
         name: The method, as printed.
         mark: Sign that the paper prints after the name, e.g. ``†``.
         sub: Second line: the likelihood in words, and what sets it apart from its namesakes.
-        badges: Short warnings: ``contract ×``, ``stale``, ``mixed code``.
+        badges: Short warnings: ``contract ×``, ``refuted ×``, ``stale``, ``mixed code``.
         cells: One for each column.
         details: Everything behind it, for each data set that it ran on.
         own: The paper's own row.

@@ -13,7 +13,7 @@ from flowbench.leaderboard.build.frame import FrameCell
 from flowbench.leaderboard.build.notes import Notes
 
 
-def our_cell(asked: FrameCell, place: Place, notes: Notes, *, first: bool, struck: bool) -> Cell:
+def our_cell(asked: FrameCell, place: Place, notes: Notes, *, first: bool, struck: str) -> Cell:
     """Our part of a cell, without the published one.
 
     Args:
@@ -21,7 +21,7 @@ def our_cell(asked: FrameCell, place: Place, notes: Notes, *, first: bool, struc
         place: Its place in the contest.
         notes: The board's notes.
         first: The first cell of these runs, which says what became of those that failed as a whole.
-        struck: The model fails its contract.
+        struck: Why the value is not to be trusted; empty if it is.
     """
     method, ours = asked.method, asked.ours
     if method is None or ours is None:
@@ -44,8 +44,10 @@ def our_cell(asked: FrameCell, place: Place, notes: Notes, *, first: bool, struc
         best=place.best,
         too_few=place.too_few,
         unlike=bool(place.unlike),
-        struck=struck,
-        note=notes.letter(" ".join(filter(None, (_note(place, first=first), _apart(asked))))),
+        struck=bool(struck),
+        note=notes.letter(
+            " ".join(filter(None, (struck, _note(place, first=first), _apart(asked))))
+        ),
         mean=mean,
         half_width=half,
         n=place.n,

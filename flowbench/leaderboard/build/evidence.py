@@ -91,11 +91,18 @@ class Source:
         failed = check is not None and check.status == "failed"
         return failed and self._checked(method) != "other"
 
+    def struck(self, method: Method) -> str:
+        """Why a row is not to be trusted and has no place, in sentences; nothing if it is."""
+        found = [f"its contract {self.contract_of(method)}"] if self.fails_contract(method) else []
+        refuted = method.refuted
+        return " ".join(f"Struck: {why}." for why in (*found, *([refuted] if refuted else [])))
+
     def badges(self, method: Method) -> tuple[str, ...]:
-        """Short warnings about a row, at most two: on the contract, and on the code that ran."""
+        """Short warnings about a row: on its contract and witnesses, and on the code that ran."""
         codes = {r.code_sha256 for r in method.ended_well}
         newest = self.newest_code.get((method.first.job.model, method.first.job.dataset))
         found = ["contract ×"] if self.fails_contract(method) else []
+        found += ["refuted ×"] if method.refuted else []
         cores = {r.core_code for r in method.ended_well}
         if codes and (newest not in (None, *codes) or self.core_code not in (None, *cores)):
             found.append("stale")
@@ -167,6 +174,15 @@ class Method:
     def is_single(self) -> bool:
         """Whether a single run ended well; only then are test examples compared one by one."""
         return len(self.ended_well) == 1
+
+    @property
+    def refuted(self) -> str:
+        """Which witness refutes it, of which seed: one run is enough, as none does so by chance."""
+        found = [(r.job.seed, m.refutes) for r in self.records for m in r.measurements if m.refutes]
+        if not found:
+            return ""
+        more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+        return f"{words.lower_first(found[0][1])} (seed {found[0][0]}{more})"
 
     def contender(self, row: str, name: str) -> Contender:
         """The row's part in a column.

@@ -89,7 +89,7 @@ class _Builder:
         return sorted(as_they_are, key=order) if self._frame.best_first else as_they_are
 
     def _rank(self) -> None:
-        """Ranks published values and ours, each apart: who fails the contract has no place."""
+        """Ranks published values and ours, each apart: what is struck has no place."""
         contests: dict[tuple[str, ...], dict[int, FrameCell]] = defaultdict(dict)
         for number, row in enumerate(self._frame.rows):
             for cell in row.cells:
@@ -101,7 +101,7 @@ class _Builder:
             for number, cell in cells.items():
                 if cell.method and cell.ours and not cell.is_text:
                     one = cell.method.contender(str(number), cell.ours.name)
-                    contenders[self._source.fails_contract(cell.method)].append(one)
+                    contenders[bool(self._source.struck(cell.method))].append(one)
             ruled = self._ruler(cells.values())
             ours = rank(contenders[False], direction, *ruled) + rank(contenders[True], "none")
             for places, found in (
@@ -174,7 +174,7 @@ class _Builder:
             return Cell()
         if asked.is_text:
             return text_cell(method)
-        place, struck = self._ours[asked.contest, number], self._source.fails_contract(method)
+        place, struck = self._ours[asked.contest, number], self._source.struck(method)
         cell = our_cell(asked, place, notes, first=method.key not in told, struck=struck)
         if cell.value or cell.words:
             told.add(method.key)
