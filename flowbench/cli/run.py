@@ -13,7 +13,7 @@ import typer
 
 from flowbench import paths
 from flowbench.cli import complete
-from flowbench.cli.columns import print_columns
+from flowbench.cli.columns import print_columns, terminal_width, wrapped
 from flowbench.cli.options import DataDir, NoPlugins, PluginFiles, Results, selected_plugins
 
 if TYPE_CHECKING:
@@ -231,20 +231,25 @@ def _print_plan(ready: ReadyRun) -> None:
     rows = [
         {
             "job": job.row.job_id,
+            "action": decision.action,
             "model": f"{job.row.model}:{job.row.preset}",
+            "budget": job.row.budget,
             "dataset": job.row.dataset,
             "seed": job.row.seed,
-            "budget": job.row.budget,
-            "action": decision.action,
             "why": decision.why,
         }
         for job, decision in ready.decisions
     ]
     if rows:
-        print_columns(rows, rows[0])
+        print_columns(rows, rows[0], terminal_width())
     for missing in ready.unprepared:
-        print(f"skipped: {', '.join(missing.models)}: {missing.error}")
-    print(estimate(ready))
+        _print_wrapped(f"skipped: {', '.join(missing.models)}: {missing.error}")
+    for line in estimate(ready).splitlines():
+        _print_wrapped(line)
+
+
+def _print_wrapped(line: str) -> None:
+    print(*wrapped(line, terminal_width()), sep="\n")
 
 
 def _one_of(

@@ -117,7 +117,7 @@ def test_sampling_options_are_separated_by_commas(flowbench: Command) -> None:
     given = ("--sample", "guidance=2,denoise=true", "--sample", "temperature=0.9", "--dry-run")
     status, out, _ = flowbench("run", "--models", "tarflow:tiny-gen,tarflow:tiny,glow", *given)
     assert status == 0
-    planned = {line.split()[1]: line for line in out.splitlines() if "-digits-" in line}
+    planned = {line.split()[2]: line for line in out.splitlines() if "-digits-" in line}
     assert "not run yet" in planned["tarflow:tiny-gen"]
     assert "this tarflow sees no labels" in planned["tarflow:tiny"]
     assert "unknown sampling option 'denoise'" in planned["glow:tiny"]
