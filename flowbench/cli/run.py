@@ -159,6 +159,7 @@ def run(
         command=("flowbench", *sys.argv[1:]),
     )
     ready = get_ready(request, registry, dry_run=dry_run)
+    # Before anything is written: a dry run must leave the results folder as it is.
     if dry_run:
         _print_plan(ready)
         return
@@ -192,6 +193,7 @@ def _execute(ready: ReadyRun, request: RunRequest, verbosity: Verbosity) -> None
 
     # Clusters end a job by SIGTERM: let it leave checkpoints behind, as Ctrl-C does.
     signal.signal(signal.SIGTERM, interrupt)
+    # What is reused needs no line of its own: the table shows it.
     starting = [job for job, decision in decided if decision.starts]
     try:
         with progress_display(starting, len(ready.executor.slots), verbosity) as display:
@@ -204,6 +206,7 @@ def _execute(ready: ReadyRun, request: RunRequest, verbosity: Verbosity) -> None
     )
     _say(summary.failures(decided, records))
     _say(summary.unavailable(records.values(), suite.metrics or ()))
+    # After all is printed: scripts look at the status, people at the table.
     if not summary.succeeded(decided, records):
         raise typer.Exit(1)
 
@@ -308,6 +311,7 @@ class _Flags:
             changes["seeds"] = parse_seeds(self._seeds)
         overrides = parse_settings(self._overrides, "--set")
         changes["overrides"] = {**base.get("overrides", {}), **overrides}
+        # Of the suite, so that a flag changes what it names and nothing else.
         protocol = dict(base.get("protocol", {}))
         protocol |= {name: count for name, count in self._counts.items() if count is not None}
         if self._sample:
