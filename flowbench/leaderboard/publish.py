@@ -123,9 +123,11 @@ def core_of(results: Path) -> str | None:
 
 
 def _boards_of(suite: Suite, source: Source, runs: Sequence[AttemptRow]) -> list[Board]:
-    if suite.board is not None:
+    if suite.lays_out:
         return [board_of_suite(suite, source)]
-    found = boards_of_records(replace(source, records=runs))
+    caveats = suite.board.caveats if suite.board else ()
+    laid_out = boards_of_records(replace(source, records=runs))
+    found = [replace(board, caveats=caveats) for board in laid_out]
     if len(found) == 1:
         title = suite.title or found[0].title
         return [replace(found[0], slug=suite.name, suite=suite.name, title=title)]
@@ -184,7 +186,7 @@ def terminal_table(
     """
     from flowbench.leaderboard.render import terminal
 
-    if suite is not None and suite.board is not None:
+    if suite is not None and suite.lays_out:
         return terminal.render(suite_boards(results, [suite]))
     return terminal.render(boards(results, job_ids))
 

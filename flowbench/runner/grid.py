@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,20 @@ from flowbench.data.library.splits import LoadedData
 
 COLUMNS, ROWS = 8, 4
 DENSITY_BINS = 96
+RULE = 170  # the shade of the lines between heat maps
 
 
-def sample_grid(x: NDArray[Any], data: LoadedData) -> bytes | None:
-    """Draws a grid of image samples, or the density of 2-D samples.
+LogProb = Callable[[NDArray[Any]], NDArray[np.float64]]
+"""Log-likelihoods of raw values, shape (N, *event_shape), in nats, shape (N,)."""
+
+
+def sample_grid(x: NDArray[Any], data: LoadedData, log_prob: LogProb | None = None) -> bytes | None:
+    """Draws a grid of image samples; in 2-D test data, samples and the density side by side.
 
     Args:
         x: Samples on the raw scale, shape (N, *event_shape).
         data: The data that they should look like; it sets the range of levels and of the axes.
+        log_prob: The model's density, if it has one; only asked in 2-D.
 
     Returns:
         A PNG; None where samples have no picture.
@@ -29,7 +36,7 @@ def sample_grid(x: NDArray[Any], data: LoadedData) -> bytes | None:
     if info.modality == "image" and info.levels is not None and info.event_shape[0] in (1, 3):
         return _png(_tile(x[: ROWS * COLUMNS], info.levels))
     if info.modality == "vector" and info.event_shape == (2,):
-        return _png(_density(x, data.splits.test.x))
+        return _png(_heat_maps(x, data.splits.test.x, log_prob))
     return None
 
 
@@ -46,14 +53,31 @@ def _tile(x: NDArray[Any], levels: int) -> NDArray[np.uint8]:
     return canvas[..., 0] if channels == 1 else canvas
 
 
-def _density(x: NDArray[Any], reference: NDArray[Any]) -> NDArray[np.uint8]:
-    """Histogram of 2-D samples over the range of the data, dark where they are many."""
+def _heat_maps(
+    x: NDArray[Any], reference: NDArray[Any], log_prob: LogProb | None
+) -> NDArray[np.uint8]:
+    """Histograms of 2-D data and samples, and the density, over the range of the data."""
     # Over the data's range: a model that misses it shows as an empty or a crowded picture.
-    low, high = reference.min(axis=0), reference.max(axis=0)
-    ranges = [(float(a), float(b)) for a, b in zip(low, high, strict=True)]
-    counts, _, _ = np.histogram2d(x[:, 0], x[:, 1], bins=DENSITY_BINS, range=ranges)
-    share = counts / max(counts.max(), 1.0)
-    # The root brings out thin tails; rows run downwards in an image, the second axis upwards.
+    ends = zip(reference.min(axis=0), reference.max(axis=0), strict=True)
+    edges = [np.linspace(low, high, DENSITY_BINS + 1) for low, high in ends]
+    maps = [
+        np.histogram2d(some[:, 0], some[:, 1], bins=(edges[0], edges[1]))[0]
+        for some in (reference, x)
+    ]
+    if log_prob is not None:
+        centres = ((edge[:-1] + edge[1:]) / 2 for edge in edges)
+        points = np.stack(np.meshgrid(*centres, indexing="ij"), axis=-1).astype(reference.dtype)
+        found = log_prob(points.reshape(-1, 2)).reshape(DENSITY_BINS, DENSITY_BINS)
+        maps.append(np.exp(np.nan_to_num(found - np.nanmax(found), nan=-np.inf)))
+    rule = np.full((DENSITY_BINS, 1), RULE, np.uint8)
+    parts = [part for one in maps for part in (rule, _shaded(one))]
+    return np.concatenate(parts[1:], axis=1)
+
+
+def _shaded(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Values of a plane, dark where they are great, the second axis upwards."""
+    share = values / (values.max() or 1.0)
+    # The root brings out thin tails; rows run downwards in an image.
     return np.asarray(255 - 255 * np.sqrt(share.T[::-1]), dtype=np.uint8)
 
 

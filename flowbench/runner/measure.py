@@ -115,7 +115,8 @@ def _keep_samples(attempt: Attempt, model: EvaluatedModel, data: LoadedData) -> 
     attempt.now("measuring", "samples")
     try:
         samples = model.samples()
-        grid = sample_grid(samples.x, data)
+        attempt.write_arrays(SAMPLES, x=samples.x, **samples.context)
+        grid = sample_grid(samples.x, data, model.log_prob if model.likelihood_kind else None)
     except Preempted:
         raise
     except BaseException as exc:  # a border: what was measured is kept
@@ -125,7 +126,6 @@ def _keep_samples(attempt: Attempt, model: EvaluatedModel, data: LoadedData) -> 
         _add(attempt, measurement_row(spec, failed_value(spec, reason_of(exc)), None))
         print(f"samples failed:\n{traceback.format_exc()}", file=sys.stderr)
         return
-    attempt.write_arrays(SAMPLES, x=samples.x, **samples.context)
     if grid is not None:
         attempt.directory.write(GRID, grid)
 

@@ -124,6 +124,11 @@ class Suite(Frozen):
     protocols: Mapping[str, MetricSettings] = Field(default_factory=dict)
     board: BoardLayout | None = None
 
+    @property
+    def lays_out(self) -> bool:
+        """Whether it says which columns its board has, itself or by a published table."""
+        return self.board is not None and bool(self.board.published or self.board.columns)
+
     @model_validator(mode="after")
     def _something_to_show(self) -> Self:
         mirrors = self.board is not None and self.board.published

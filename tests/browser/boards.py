@@ -91,8 +91,9 @@ def mirrored(num_rows: int = 31, *, samples: int = 4000, every: int = 3) -> Boar
         shared_unit="Bits per dimension, lower is better",
         source=Origin(
             paper="DenseFlow", number="Table 1", provenance="text of the paper.",
-            caveats=("Blank cells were aligned by hand.",), citation=citation,
+            citation=citation,
         ),
+        caveats=("Blank cells were aligned by hand.",),
         suite="denseflow-1",
         cost=Cost(axis="latency in ms", scale="log", values=latency),
     )  # fmt: skip

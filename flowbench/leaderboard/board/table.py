@@ -347,14 +347,12 @@ class Origin:
         paper: Short name, e.g. ``DenseFlow``; boards of one paper stand together in an index.
         number: Number or heading of the table, e.g. ``Table 1``.
         provenance: Where the values were taken from, in a sentence.
-        caveats: What to keep in mind when comparing, a sentence each.
         citation: The paper.
     """
 
     paper: str
     number: str
     provenance: str
-    caveats: tuple[str, ...] = ()
     citation: Citation | None = None
 
 
@@ -377,6 +375,7 @@ class Board:
         shared_unit: Unit and direction, where all columns share them; empty otherwise.
         layout: ``list`` for a listing of quantities: one column of values, no header.
         source: The table it mirrors; None for boards of our own.
+        caveats: What to keep in mind when comparing, a sentence each.
         suite: The suite that it shows; empty for a board of whatever is in the store.
         cost: What using its models costs, lower being better; None if that is not known.
     """
@@ -394,6 +393,7 @@ class Board:
     shared_unit: str = ""
     layout: Literal["grid", "list"] = "grid"
     source: Origin | None = None
+    caveats: tuple[str, ...] = ()
     suite: str = ""
     cost: Cost | None = None
 

@@ -73,6 +73,22 @@ def likelihood(facts: Mapping[str, Any] | None) -> str:
     return f"{text}, given {' and '.join(given)}" if given else text
 
 
+def likelihood_facts(facts: Mapping[str, Any] | None) -> dict[str, str]:
+    """The same facts apart, each in words."""
+    if not facts:
+        return {}
+    draws = facts.get("draws", 1)
+    noise = {"weights": "averaged as weights", "estimates": "averaged as estimates"}
+    noisy, tolerance = noise.get(facts.get("noise", "none")), facts.get("tolerance")
+    return {
+        "Measure": f"{facts.get('measure')}, dequantization {facts.get('dequantization', 'none')}",
+        "Noise": f"{count(draws, 'draw')} {noisy}" if noisy else "none",
+        "Bound": "yes, from below" if facts.get("bound") else "no",
+        "Tolerance": "none, no solver" if tolerance is None else f"{tolerance:g}, of its solver",
+        "Given": " and ".join(facts.get("given", ())) or "nothing",
+    }
+
+
 def _estimated(facts: Mapping[str, Any]) -> str:
     if facts.get("noise", "none") == "estimates":
         return "evidence bound" if facts.get("bound") else "stochastic estimate"

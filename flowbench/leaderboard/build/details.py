@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import struct
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -23,6 +24,10 @@ from flowbench.suite.load import flatten
 
 _HASH_CHARS = 12
 _LOG_CHARS = 4000  # the end of a log that a page can carry for each failure
+_HEAT_MAPS = {
+    2: ": test data, samples",
+    3: ": test data, samples, density",
+}
 _REMEDIES = {
     "oom": "A smaller preset or batch needs less memory.",
     "timeout": "A longer --timeout, or fewer evaluation draws, lets it end.",
@@ -123,10 +128,13 @@ def _samples(found: list[AttemptContents]) -> SampleGrid | None:
     drawn = next((c for c in found if c.samples_png is not None), None)
     if drawn is None or drawn.samples_png is None:
         return None
-    job = drawn.record.job
+    job, png = drawn.record.job, drawn.samples_png
     temperature = job.protocol.get("sample", {}).get("temperature")
     at = f", temperature {temperature:g}" if isinstance(temperature, int | float) else ""
-    return SampleGrid(caption=f"seed {job.seed}{at}", png=drawn.samples_png)
+    # Of 2-D data it holds as many heat maps as it is wide: older ones show samples alone.
+    width, height = struct.unpack(">II", png[16:24])
+    maps = _HEAT_MAPS.get(width // height, "") if drawn.record.data["modality"] == "vector" else ""
+    return SampleGrid(caption=f"seed {job.seed}{at}{maps}", png=png)
 
 
 def command(method: Method, metrics: Sequence[str] | None = None) -> str:
@@ -198,6 +206,7 @@ def _facts(method: Method) -> Iterator[tuple[str, str]]:
     pairs = sorted(versions.items()) if isinstance(versions, Mapping) else ()
     facts = {
         "Likelihood": words.likelihood(record.likelihood),
+        **words.likelihood_facts(record.likelihood),
         "Parameters": _parameters(record),
         "Weights": _weights(record.weights, record.best_step),
         "Hardware": "; ".join(machines),

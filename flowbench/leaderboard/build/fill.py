@@ -12,7 +12,7 @@ from statistics import fmean, median
 
 from flowbench.leaderboard.board import numbers, words
 from flowbench.leaderboard.board.ranking import Contender, Place, Ruler, rank
-from flowbench.leaderboard.board.table import Board, Cell, Cost, Row
+from flowbench.leaderboard.board.table import Board, Cell, Column, Cost, Row
 from flowbench.leaderboard.build.cells import budget_share, compared, our_cell, percent, text_cell
 from flowbench.leaderboard.build.details import details
 from flowbench.leaderboard.build.evidence import Method, Source, hardware, usual_hardware, values
@@ -20,7 +20,6 @@ from flowbench.leaderboard.build.frame import Frame, FrameCell, FrameRow, common
 from flowbench.leaderboard.build.notes import Notes
 from flowbench.leaderboard.build.printed import placed, rank_published
 
-_MAX_BADGES = 2
 _MAX_KEY = 40
 
 Places = dict[tuple[tuple[str, ...], int], Place]
@@ -57,8 +56,10 @@ class _Builder:
         def of_group(name: str) -> tuple[Row, ...]:
             return tuple(row for n, row in rows.items() if asked[n].group == name)
 
+        columns, rows = _say_n_once(empty.columns, rows)
         return replace(
             empty,
+            columns=columns,
             description=empty.description + self._why_empty(),
             facts=tuple(self._facts(list(rows.values()))),
             groups=tuple(replace(group, rows=of_group(group.name)) for group in empty.groups),
@@ -129,7 +130,7 @@ class _Builder:
             asked.row,
             key=key,
             sub="; ".join(self._about(asked)),
-            badges=tuple(badges)[:_MAX_BADGES],
+            badges=tuple(badges),
             cells=tuple(self._cells(number, asked)),
             model=next((cell.model for cell in asked.cells if cell.model), ""),
         )
@@ -205,6 +206,24 @@ class _Builder:
         if frame.chosen and frame.chosen.left_out:
             left_out = words.count(frame.chosen.left_out, "run")
             yield f"{left_out} of other budgets or hardware not shown"
+
+
+def _say_n_once(
+    columns: Sequence[Column], rows: Mapping[int, Row]
+) -> tuple[tuple[Column, ...], dict[int, Row]]:
+    """Says in a heading how many runs there are, where all values of a column have as many."""
+    headed, cells = [], {n: list(row.cells) for n, row in rows.items()}
+    for place, column in enumerate(columns):
+        alike = {row.cells[place].n for row in rows.values() if row.cells[place].interval}
+        quoted = any(row.cells[place].published for row in rows.values())
+        if len(alike) == 1 and alike != {1} and not quoted:
+            said = f"n={alike.pop()}"
+            column = replace(column, detail=", ".join(filter(None, (column.detail, said))))
+            for some in cells.values():
+                plain = some[place].interval.removesuffix(said).removesuffix(", ")
+                some[place] = replace(some[place], interval=plain)
+        headed.append(column)
+    return tuple(headed), {n: replace(row, cells=tuple(cells[n])) for n, row in rows.items()}
 
 
 def _cost(methods: Mapping[str, Method]) -> Cost | None:

@@ -64,11 +64,11 @@ def frame_of_published(suite: Suite, source: Source) -> Frame:
         group_header=table.group_header if table.group_as_column else "",
         shared_unit=frame.shared_unit(columns),
         layout=table.layout,
+        caveats=layout.caveats,
         source=Origin(
             paper=table.paper.short or table.paper.title,
             number=_capital(table.number),
             provenance=f"Published values: {table.paper.source}.",
-            caveats=layout.caveats,
             citation=citation(table.paper.bib),
         ),
     )

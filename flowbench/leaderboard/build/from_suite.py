@@ -34,6 +34,7 @@ def frame_of_suite(suite: Suite, source: Source) -> Frame:
         title=suite.title or suite.name,
         description=frame.how_ours_were_made("Every model was", chosen.records),
         columns=columns,
+        caveats=suite.board.caveats if suite.board else (),
         row_header="Model",
         shared_unit=frame.shared_unit(columns),
     )

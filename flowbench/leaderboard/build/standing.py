@@ -65,7 +65,7 @@ def chosen_runs(suite: Suite, source: Source) -> list[AttemptRow]:
 
     Of a suite that does not say how its board looks, these are all of the budget to show.
     """
-    if suite.board is not None:
+    if suite.lays_out:
         return choose(suite, source, suite_pairs(suite)).records
     found = {pair: matching(suite, source, pair) for pair in suite_pairs(suite)}
     budgets = _budgets(found)

@@ -110,6 +110,7 @@ def _ours(cell: Mapping[str, Any], letters: Mapping[str, str]) -> Text:
 def _notes(board: Board) -> list[Text]:
     lines = [Text(TIE_RULE, "dim")] if any(cell.rank for cell in board.cells) else []
     lines += [Text(printable(f"{letter}  {text}"), "dim") for letter, text in board.notes]
+    lines += [Text(printable(caveat), "dim") for caveat in board.caveats]
     for row in board.rows:
         for failure in (failure for details in row.details for failure in details.failures):
             reason = f", {failure.reason}" if failure.reason else ""

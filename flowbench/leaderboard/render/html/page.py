@@ -31,6 +31,7 @@ def render(board: Board, *, home: str = "", downloads: Sequence[tuple[str, str]]
     # Columns differ in what stands below, so that every heading keeps a second line.
     two_lines = not board.shared_unit and any(map(below, board.columns))
     found = {row.key: statuses(row) for row in rows}
+    drawings = [(row, details) for row in rows for details in row.details if details.samples]
     counts = Counter(name for some in found.values() for name in some)
     ours, differences = any(c.value for c in cells), any(c.difference for c in cells)
     shown = {
@@ -49,6 +50,8 @@ def render(board: Board, *, home: str = "", downloads: Sequence[tuple[str, str]]
         "further": drawn[_IN_RAIL:],
         "drawings": panel.draw_curves(board),
         "samples": panel.address_of_samples(board),
+        # All samples side by side, where there is something to compare.
+        "gallery": sorted(drawings, key=lambda pair: pair[1].dataset) if len(drawings) > 1 else [],
         "worth_opening": panel.worth_opening,
         # The numbers that rows can be ranked by.
         "ways": there(published=board.is_mirrored, reproduced=ours, difference=differences),

@@ -139,5 +139,12 @@ const applyWidth = () => {
   for (const [name, value] of [["tabindex", "0"], ["role", "region"], ["aria-label", "Table"]]) {
     if (wide) box.setAttribute(name, value); else box.removeAttribute(name);
   }
+  one(".sideways").hidden = !wide;
+  applyEdge();
 };
+const applyEdge = () => {
+  const box = table.parentElement;
+  box.classList.toggle("more-right", box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
+};
+table.parentElement.addEventListener("scroll", applyEdge, { passive: true });
 addEventListener("resize", applyWidth);

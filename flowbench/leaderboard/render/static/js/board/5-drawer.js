@@ -10,6 +10,7 @@ for (const name of all("tbody .name", table)) {
   button.type = "button";
   button.className = "name";
   button.setAttribute("aria-haspopup", "dialog");
+  button.setAttribute("aria-expanded", "false");
   button.append(...name.childNodes);
   name.replaceWith(button);
 }
@@ -29,6 +30,7 @@ const nameMark = (use, name) => {
 };
 const mark = (key, on) => {
   rows.get(key)?.classList.toggle("selected", on);
+  one("button.name", rows.get(key))?.setAttribute("aria-expanded", String(on));
   for (const label of all(".of-open-row")) label.remove();
   for (const use of all(`.figure [data-row="${CSS.escape(key)}"]`)) {
     use.classList.toggle("shown", on);
@@ -51,6 +53,10 @@ const showRow = (key) => {
   shown = key;
   mark(key, true);
   content.replaceChildren(details.content.cloneNode(true));
+  // Samples are on the page once, among those of all methods.
+  for (const image of all("[data-same]", content)) {
+    image.src = one(`[data-samples="${CSS.escape(image.dataset.same)}"]`).src;
+  }
   if (!drawer.open) { if (phone.matches) drawer.showModal(); else drawer.show(); }
   drawer.scrollTop = 0;
   const heading = one("h2", content);
