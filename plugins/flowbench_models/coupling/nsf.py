@@ -13,14 +13,13 @@ from flowbench.api import DatasetInfo, Phase, Preprocessing, Preset, Training
 from flowbench_models.bijections.autoregressive import Autoregressive
 from flowbench_models.bijections.base import (
     Bijection,
-    Composition,
     HalfCoupling,
     half_sizes,
     sum_event_dims,
 )
 from flowbench_models.bijections.channels import Permutation
 from flowbench_models.bijections.flat import FlatModel
-from flowbench_models.bijections.lu import LULinear
+from flowbench_models.bijections.lu import LinearSteps, LULinear
 from flowbench_models.bijections.splines import RationalQuadraticSpline
 from flowbench_models.defaults import (
     LOGIT,
@@ -144,7 +143,7 @@ class NSF(FlatModel):
                 layers.append(self._coupling(swap=index % 2 == 0))
             else:
                 layers.append(self._autoregressive())
-        self.flow = Composition([*layers, LULinear(data.num_dims)])
+        self.flow = LinearSteps([*layers, LULinear(data.num_dims)])
 
     def _coupling(self, *, swap: bool) -> Bijection:
         config = self.config
