@@ -23,6 +23,7 @@ from flowbench_models.bijections.lu import LinearSteps, LULinear
 from flowbench_models.bijections.splines import RationalQuadraticSpline
 from flowbench_models.defaults import (
     LOGIT,
+    OVERVIEW_ASSUMPTIONS,
     STANDARDISED,
     VECTOR_TRAINING,
     ConditionalConfig,
@@ -89,6 +90,17 @@ class NSFConfig(ConditionalConfig):
                 "preprocessing": LOGIT,
                 "training": small_training(),
             },
+        ),
+        "overview": Preset(
+            summary="ten steps of 512 hidden units, as an overview of flows recommends for tables",
+            values={
+                "steps": 10,
+                "width": 512,
+                "blocks": 1,
+                "bins": 16,
+                "training": Training(batch_size=256, lr=5e-4),
+            },
+            assumptions=OVERVIEW_ASSUMPTIONS,
         ),
         "coupling": Preset(
             summary="ten steps of couplings, as the released script trains on tables",
