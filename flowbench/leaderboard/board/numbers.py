@@ -70,13 +70,11 @@ def signed(value: float, decimals: int) -> str:
 def interval(half_width: float, decimals: int) -> str:
     """Writes half an interval without its leading zero, e.g. ``"±.01"``.
 
-    Below the last decimal it is ``"±<.01"``.
+    Below the last decimal it is ``"±<.01"``; of equal values, ``"±0"``.
     """
-    if decimals == SCIENTIFIC:
-        return f"±{_scientific(half_width)}"
-    text = f"{half_width:,.{decimals}f}"
-    if float(text.replace(",", "")) == 0.0:
-        text = f"<{10.0**-decimals:.{decimals}f}"
+    if half_width == 0.0:
+        return "±0"
+    text = number(half_width, decimals)
     return "±" + text.replace("0.", ".", 1) if text.lstrip("<").startswith("0.") else f"±{text}"
 
 

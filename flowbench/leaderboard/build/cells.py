@@ -71,7 +71,7 @@ def compared(cell: Cell, published: Published | None, asked: FrameCell) -> Cell:
         difference = numbers.signed(gap, asked.decimals)
         cell = replace(cell, difference=difference, difference_value=gap)
     share = budget_share(cell)
-    on_gpus = all(r.device_kind == "cuda" for r in asked.method.records if r.status == "ok")
+    on_gpus = all(r.device_kind == "cuda" for r in asked.method.ended_well)
     # Hours of a CPU are no share of hours of a GPU; and a cost is not what the budget bought.
     if share is None or not on_gpus or asked.role != "quality":
         return cell

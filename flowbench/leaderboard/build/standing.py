@@ -116,5 +116,4 @@ def _budgets(found: Mapping[Pair, Sequence[AttemptRow]]) -> list[str]:
 
 
 def _weight(method: Method) -> tuple[int, str, str]:
-    ended_well = [r for r in method.records if r.status == "ok"]
-    return (len(ended_well), max(r.started for r in method.records), method.key)
+    return (len(method.ended_well), max(r.started for r in method.records), method.key)
