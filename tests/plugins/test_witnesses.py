@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -31,6 +32,8 @@ from flowbench.evaluation.trained import EvaluatedModel, TrainingCost
 from flowbench.registry import PluginSelection, Registry, load_registry
 from flowbench.registry.build import build_model
 from flowbench.registry.configs import configure
+from flowbench.store.queries import standing_attempts
+from flowbench.store.rebuild import readable
 from flowbench_metrics.specs import DENSITY_MASS, ROUNDTRIP_ERROR, SAMPLE_AGREEMENT
 
 WITNESSES = (DENSITY_MASS, ROUNDTRIP_ERROR, SAMPLE_AGREEMENT)
@@ -65,7 +68,7 @@ def trained(choice: str, dataset: str, num_steps: int) -> EvaluatedModel:
     preprocessor = Preprocessor(model.config.preprocessing, data.info)
     preprocessor.fit(data.splits.train)
     noise = torch.Generator().manual_seed(0)
-    first = data.splits.train.take(slice(256))
+    first = data.splits.train.take(np.arange(256))
     with torch.no_grad():
         x, _ = preprocessor.forward(torch.from_numpy(first.x), noise)
         context = {key: torch.from_numpy(values) for key, values in first.context.items()}
@@ -118,6 +121,22 @@ def test_no_correct_model_is_refuted(dataset: str) -> None:
     assert {"nice", "realnvp"} <= set(choices)
     found = {choice: refutations(trained(choice, dataset, 40), dataset) for choice in choices}
     assert not any(found.values()), found
+
+
+REFERENCE = Path(__file__).parents[2] / "results" / "reference"
+
+
+def test_no_reference_result_is_refuted_by_what_it_measured_or_lacks() -> None:
+    if not REFERENCE.is_dir():
+        pytest.skip("results/reference is not here: a source distribution has no results")
+    with readable(REFERENCE) as folder:
+        records = standing_attempts(folder)
+    assert len(records) > 50
+    assert not any(record.refuted for record in records)
+    limits = {name: limits for spec in WITNESSES for name, limits in spec.limits.items()}
+    measured = [m for record in records for m in record.measurements if m.name in limits]
+    assert measured
+    assert not [m for m in measured if limits[m.name].refutation(m.value, m.stderr)]
 
 
 # --- models that are wrong ------------------------------------------------------------------------
