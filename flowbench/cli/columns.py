@@ -14,7 +14,10 @@ LEAST_TEXT = 28  # characters that the last column needs, where its values are l
 
 def terminal_width() -> int | None:
     """Columns of the terminal that is printed to; None where it is a pipe or a file."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    # Whole in a pipe: whatever reads it there must find every value. None where a shell closed it.
+    if sys.stdout is None or not sys.stdout.isatty():
+        return None
+    return shutil.get_terminal_size().columns
 
 
 def print_columns(

@@ -46,6 +46,7 @@ def prepare(
 
     registry = load_plugins(plugin_file, no_plugin)
     folder = paths.data_dir(data_dir).resolve()
+    # Weights have names of their own kind, and no dataset may hide them.
     if name in weight_files(registry):
         path = prepare_weights(registry, name, folder, given=from_, offline=offline)
         _print_facts({"name": name, "file": str(path), "ready": True})

@@ -163,6 +163,7 @@ def show(
     registry = load_plugins(plugin_file, no_plugin)
     bare = name.partition(":")[0]
     known = name in registry.datasets or name in registry.metrics or is_folder(name)
+    # An unknown name is looked up as a model's, whose error names the nearest one.
     if bare in registry.models or not known:
         from flowbench.runner.describe import describe_model
 
