@@ -69,7 +69,7 @@ def draw(board: Board, suite: Suite) -> str:
     _write(root, MARGIN, 54, shared, "fill-muted")
     for place, right in COLUMNS.items():
         _write(root, MARGIN + right, TOP - 24, board.columns[place].label, "best fill-ink end")
-        _write(root, MARGIN + right, TOP - 10, board.columns[place].detail, "fill-muted end")
+        _write(root, MARGIN + right, TOP - 10, board.columns[place].under, "fill-muted end")
     _write(root, MARGIN, TOP - 24, "Method", "best fill-ink")
     for number, row in enumerate(rows):
         _rule(root, TOP + LINE * number)

@@ -30,6 +30,10 @@ def test_a_name_opens_its_details_and_the_heading_has_the_focus(board: Browser) 
     assert board.focused() == "Method 3"
     assert board.fragment() == "row=m-method-3"
     assert "selected" in str(board.one("#m-method-3").get_attribute("class"))
+    button = board.one("#m-method-3 button.name")
+    assert button.get_attribute("aria-expanded") == "true"
+    shown = "return getComputedStyle(arguments[0], '::after').content"
+    assert "›" in board.js(shown, button)
     text = board.one(".drawer").text
     for part in (
         "≤ 3.22 n=1", "Seed 2 × out of memory", "A smaller preset", "Learning curve", "3 seeds",
@@ -55,6 +59,7 @@ def test_escape_closes_and_gives_the_focus_back(board: Browser) -> None:
     assert not is_open(board)
     assert board.focused() == "Method 3"
     assert board.fragment() == ""
+    assert board.one("#m-method-3 button.name").get_attribute("aria-expanded") == "false"
 
 
 def test_back_closes_and_forward_opens_again(board: Browser) -> None:

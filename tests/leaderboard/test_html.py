@@ -252,3 +252,21 @@ def test_plots_name_data_as_the_table_does(board: Board) -> None:
 def test_a_page_leads_to_the_list_of_boards(board: Board) -> None:
     assert '<a href="../index.html">Boards</a>' in html.render(board, home="../index.html")
     assert "index.html" not in html.render(board)
+
+
+def test_samples_of_all_methods_stand_side_by_side_and_are_there_once(board: Board) -> None:
+    page = html.render(board)
+    drawn = [row for row in board.rows if row.details]
+    assert len(drawn) > 5
+    shown = re.findall(r'data-samples="([^"]*)" alt="([^"]*)" src="data:image', page)
+    assert [key for key, _ in shown] == [f"{row.key} cifar10" for row in drawn]
+    assert all("seed 0, temperature 1" in text for _, text in shown)
+    assert page.count('src="data:image') == len(drawn)
+    assert re.findall(r'data-same="([^"]*)"', page) == [key for key, _ in shown]
+
+
+def test_samples_of_one_method_stand_in_its_details(board: Board) -> None:
+    group = board.groups[0]
+    page = html.render(replace(board, groups=(replace(group, rows=group.rows[:1]),)))
+    assert 'class="gallery"' not in page
+    assert page.count('src="data:image') == 1

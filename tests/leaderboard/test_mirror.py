@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import io
+from csv import DictReader
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from flowbench.errors import SuiteError
-from flowbench.leaderboard import problems
+from flowbench.leaderboard import problems, suite_boards
 from flowbench.leaderboard.board.table import Board, Cell, Row
 from flowbench.leaderboard.build.evidence import Source, newest_code
 from flowbench.leaderboard.publish import board_of_suite
+from flowbench.leaderboard.render import csv, html, latex, markdown, terminal
 from flowbench.store.checks import CheckRow
 from flowbench.store.records import AttemptRow
 from flowbench.suite.published import published_table
@@ -287,7 +292,7 @@ def test_a_board_of_our_own_over_several_data_sets() -> None:
     found = board(*runs, name="toy-2d")
     nice = row(found, "nice")
     assert [bool(one.value) for one in nice.cells] == [True, False, False, True]
-    assert nice.cells[0].text == "2.050 ±.635, n=2"
+    assert nice.cells[0].text == "2.050 ±.635"
     assert [details.dataset for details in nice.details][1:] == ["pinwheel"]
     assert found.source is None
     assert found.facts[:2] == ("2 models", "4 runs")
@@ -324,3 +329,52 @@ def test_the_order_of_records_does_not_matter() -> None:
 def test_suites_of_flags_have_no_layout() -> None:
     assert Suite(models=("glow",)).board is None
     assert replace(board(), title="") != board()
+
+
+def test_stale_is_said_in_every_rendering() -> None:
+    old = mirrored.run("glow:512ch", "cifar10", 0, 3.4, code_sha256="a" * 64)
+    other = make.job("glow", 1, preset="other", dataset="cifar10", budget="2gpuh")
+    newer = make.attempt(other, code_sha256="b" * 64, started="2027-01-01T00:00:00+00:00")
+    source = Source(records=[old], newest_code=newest_code([old, newer]))
+    found = board_of_suite(mirrored.suite(), source)
+    console = Console(width=300, file=io.StringIO(), record=True)
+    console.print(terminal.render([found]))
+    assert "GLOW [stale]" in console.export_text()
+    assert "stale" in markdown.render(found)
+    assert "stale" in latex.render(found)
+    assert '<span class="badge">stale</span>' in html.render(found)
+    lines = list(DictReader(io.StringIO(csv.render(found))))
+    assert {line["method"] for line in lines if line["badges"] == "stale"} == {"GLOW"}
+    frame = found.to_frame()  # what Parquet holds
+    assert set(frame[frame["badges"] == "stale"]["method"]) == {"GLOW"}
+
+
+def test_no_badge_hides_another() -> None:
+    old = mirrored.run("glow:512ch", "cifar10", 0, 3.4, code_sha256="a" * 64)
+    refuted = make.measured("density_mass", 1.4, "", refutes="Density mass is off 1")
+    old = old.model_copy(update={"measurements": (*old.measurements, refuted)})
+    checks = {"glow:512ch": mirrored.check("glow:512ch").model_copy(update={"code_sha256": None})}
+    source = Source(records=[old], core_code="d" * 64, checks=checks)
+    glow = {row.name: row for row in board_of_suite(mirrored.suite(), source).rows}["GLOW"]
+    assert "stale" in glow.badges
+    assert "refuted ×" in glow.badges
+
+
+def test_caveats_of_our_own_suites_are_told() -> None:
+    suite = mirrored.suite("toy-2d")
+    assert suite.board is not None
+    told = suite.board.model_copy(update={"caveats": ("Short budgets <only>.",)})
+    found = board_of_suite(suite.model_copy(update={"board": told}), Source())
+    console = Console(width=300, file=io.StringIO(), record=True)
+    console.print(terminal.render([found]))
+    texts = (console.export_text(), markdown.render(found), latex.render(found), html.render(found))
+    assert all("Short budgets" in text for text in texts)
+    assert "<only>" not in texts[-1]
+
+
+def test_a_suite_with_caveats_alone_shows_what_was_measured(tmp_path: Path) -> None:
+    store = mirrored.store(tmp_path)
+    asked = {"models": ("glow:512ch",), "datasets": ("cifar10",), "board": {"caveats": ["Mind."]}}
+    (found,) = suite_boards(store, [Suite.model_validate({"name": "mine", **asked})])
+    assert found.caveats == ("Mind.",)
+    assert [row.name for row in found.rows] == ["glow:512ch"]

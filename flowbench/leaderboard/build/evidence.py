@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from flowbench.api.specs import MetricSpec, Role
 from flowbench.api.units import bits_per_dim
+from flowbench.budget import Budget
 from flowbench.leaderboard.board import numbers, words
 from flowbench.leaderboard.board.ranking import Contender, Like, Outcome
 from flowbench.store.attempt_files import AttemptContents
@@ -56,6 +57,7 @@ class Source:
 
     def __post_init__(self) -> None:
         presented = tuple(_presented(record, self.metrics) for record in self.records)
+        # Still construction: from here on no maker has to ask how an older record's value is shown.
         object.__setattr__(self, "records", presented)
 
     @cached_property
@@ -68,6 +70,7 @@ class Source:
 
     def check_of(self, method: Method) -> CheckRow | None:
         """The contract check of a row's preset, else of its model; None if there was none."""
+        # The preset's own check tells more than that of the default preset.
         return self.checks.get(method.name) or self.checks.get(method.first.job.model)
 
     def contract_of(self, method: Method) -> str:
@@ -98,16 +101,19 @@ class Source:
         return " ".join(f"Struck: {why}." for why in (*found, *([refuted] if refuted else [])))
 
     def badges(self, method: Method) -> tuple[str, ...]:
-        """Short warnings about a row: on its contract and witnesses, and on the code that ran."""
+        """Short warnings about a row: its contract, its witnesses, what code ran, and on what."""
         codes = {r.code_sha256 for r in method.ended_well}
         newest = self.newest_code.get((method.first.job.model, method.first.job.dataset))
         found = ["contract ×"] if self.fails_contract(method) else []
         found += ["refuted ×"] if method.refuted else []
         cores = {r.core_code for r in method.ended_well}
+        # Older than any code that ran it since, or than the core that is here now.
         if codes and (newest not in (None, *codes) or self.core_code not in (None, *cores)):
             found.append("stale")
         elif len(codes) > 1:
             found.append("mixed code")
+        if any(record.contended for record in method.ended_well):
+            found.append("contended")
         return tuple(found)
 
 
@@ -137,6 +143,7 @@ def _guess(m: MeasurementRow) -> MetricSpec:
 
 def newest_code(records: Sequence[AttemptRow]) -> dict[tuple[str, str], str]:
     """The hash of the code that last ran each model on each data set: data are part of it."""
+    # By when it ran: a hash itself has no order.
     ran = sorted((r for r in records if r.status == "ok"), key=lambda r: (r.started, r.attempt_id))
     return {(r.job.model, r.job.dataset): r.code_sha256 for r in ran if r.code_sha256 is not None}
 
@@ -196,6 +203,7 @@ class Method:
             that are not alike, the largest group of like ones stands for the row.
         """
         pairs = list(self._outcomes(name))
+        # Runs whose evaluation differs have values that cannot be averaged.
         counts = Counter(like for like, one in pairs if one.value is not None)
         chosen = min(counts, key=lambda like: (-counts[like], like.facts), default=Like())
         outcomes = tuple(
@@ -236,6 +244,7 @@ def methods(
     rows: dict[tuple[str, str], list[AttemptRow]] = defaultdict(list)
     for record in records:
         rows[_asked(record), _speed(record)].append(record)
+    # Or a failure before the device was known would be a row of its own.
     _settle_homeless(rows)
     return [
         Method(
@@ -265,7 +274,7 @@ def _asked(record: AttemptRow) -> str:
 
 def _speed(record: AttemptRow) -> str:
     """The hardware, where the budget makes it bear on every number."""
-    return hardware(record) or "" if words.is_time_like(record.job.budget) else ""
+    return hardware(record) or "" if Budget.parse(record.job.budget).time_like else ""
 
 
 def hardware(record: AttemptRow) -> str | None:
@@ -376,5 +385,6 @@ def per_example(
         examples = -log_prob
     else:
         return None
+    # Checked and not assumed: a metric of another plugin may have other examples in mind.
     mean = float(examples.mean())
     return examples if abs(mean - measured.value) <= _SAME * max(1.0, abs(mean)) else None

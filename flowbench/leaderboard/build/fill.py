@@ -104,6 +104,8 @@ class _Builder:
                     one = cell.method.contender(str(number), cell.ours.name)
                     contenders[bool(self._source.struck(cell.method))].append(one)
             ruled = self._ruler(cells.values())
+            # Struck rows keep their values and compete with nobody: no rank depends on what is not
+            # believed.
             ours = rank(contenders[False], direction, *ruled) + rank(contenders[True], "none")
             for places, found in (
                 (self._theirs, rank_published(printed, direction)),
@@ -115,6 +117,7 @@ class _Builder:
     def _ruler(cells: Iterable[FrameCell]) -> tuple[Ruler, str]:
         """How the values of a contest are held against each other, and their unit."""
         found = (c.method.measured(c.ours.name) for c in cells if c.method and c.ours)
+        # Of one column all values have one role and unit, or they are not alike and not ranked.
         first = next((m for m in found if m is not None), None)
         if first is None:
             return "linear", ""
@@ -217,10 +220,9 @@ def _say_n_once(
         alike = {row.cells[place].n for row in rows.values() if row.cells[place].interval}
         quoted = any(row.cells[place].published for row in rows.values())
         if len(alike) == 1 and alike != {1} and not quoted:
-            said = f"n={alike.pop()}"
-            column = replace(column, detail=", ".join(filter(None, (column.detail, said))))
+            column = replace(column, n=alike.pop())
             for some in cells.values():
-                plain = some[place].interval.removesuffix(said).removesuffix(", ")
+                plain = some[place].interval.removesuffix(f", n={column.n}")
                 some[place] = replace(some[place], interval=plain)
         headed.append(column)
     return tuple(headed), {n: replace(row, cells=tuple(cells[n])) for n, row in rows.items()}

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 from flowbench.api.specs import is_main_value
+from flowbench.budget import Budget
 from flowbench.leaderboard.board import numbers, words
 from flowbench.leaderboard.board.table import Board, Column, Row
 from flowbench.leaderboard.build.evidence import (
@@ -73,6 +74,7 @@ def _shown(records: Sequence[AttemptRow]) -> Iterator[list[MeasurementRow]]:
                 found[name].append(m)
     qualities = [some for some in found.values() if some[0].role == "quality"]
     others = [some for some in found.values() if some[0].role != "quality"]
+    # However many qualities there are, what they cost stays in sight.
     most = MAX_COLUMNS - min(_LEAST_COSTS, len(others))
     yield from qualities[:most]
     yield from others[: MAX_COLUMNS - len(qualities[:most])]
@@ -80,6 +82,7 @@ def _shown(records: Sequence[AttemptRow]) -> Iterator[list[MeasurementRow]]:
 
 def _column(dataset: str, found: Sequence[MeasurementRow]) -> Column:
     """A column of the form that most of its values have."""
+    # Plugins may change a unit between two releases; a column has one.
     forms = Counter((m.unit, m.direction) for m in found)
     unit, direction = forms.most_common(1)[0][0]
     first = next(m for m in found if (m.unit, m.direction) == (unit, direction))
@@ -116,6 +119,6 @@ def _description(records: Sequence[AttemptRow]) -> str:
         f"on the same {on}, which nothing before had used."
     )
     several = len({name for r in records if (name := hardware(r))}) > 1
-    if several and words.is_time_like(job.budget):
+    if several and Budget.parse(job.budget).time_like:
         text += " Rows that ran on other hardware say so, and are not ranked with the rest."
     return text

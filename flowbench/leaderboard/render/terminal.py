@@ -53,7 +53,7 @@ class _Fitted:
         for column in board.columns[:shown]:
             right = column.kind == "number" and board.layout == "grid"
             header = Text(printable(column.label), "bold")
-            header.append(f"\n{printable(column.detail)}" * bool(column.detail), "not bold dim")
+            header.append(f"\n{printable(column.under)}" * bool(column.under), "not bold dim")
             table.add_column(header, justify="right" if right else "left", no_wrap=True)
         for line in self._lines:
             table.add_row(*line[: len(lead) + shown])
@@ -109,6 +109,7 @@ def _ours(cell: Mapping[str, Any], letters: Mapping[str, str]) -> Text:
 
 def _notes(board: Board) -> list[Text]:
     lines = [Text(TIE_RULE, "dim")] if any(cell.rank for cell in board.cells) else []
+    lines += [Text(f"[{badge}] {text}", "dim") for badge, text in board.badges]
     lines += [Text(printable(f"{letter}  {text}"), "dim") for letter, text in board.notes]
     lines += [Text(printable(caveat), "dim") for caveat in board.caveats]
     for row in board.rows:

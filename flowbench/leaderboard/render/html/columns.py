@@ -15,7 +15,7 @@ _RANGE = re.compile(r"\s*[-–/=×0-9]")
 def below(column: Column) -> str:
     """What stands under a heading: unit and direction, where columns differ in them."""
     arrow = {"lower": "↓", "higher": "↑"}.get(column.direction, "")
-    return " ".join(part for part in (column.detail, arrow) if part)
+    return " ".join(part for part in (column.under, arrow) if part)
 
 
 def style(board: Board) -> str:

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import io
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from flowbench.runner.grid import DENSITY_BINS, sample_grid
+
+DATA = np.random.default_rng(0).normal(size=(4000, 2)).astype(np.float32)
+
+
+def loaded(**facts: Any) -> Any:
+    """As much of a dataset as a picture needs."""
+    info = SimpleNamespace(modality="vector", event_shape=(2,), levels=None, **facts)
+    return SimpleNamespace(info=info, splits=SimpleNamespace(test=SimpleNamespace(x=DATA)))
+
+
+def gaussian(x: NDArray[Any]) -> NDArray[np.float64]:
+    return np.asarray(-0.5 * (x**2).sum(axis=1) - np.log(2 * np.pi), dtype=np.float64)
+
+
+def maps(png: bytes | None) -> list[NDArray[np.float64]]:
+    """The heat maps of a picture, dark as great."""
+    assert png is not None
+    with Image.open(io.BytesIO(png)) as image:
+        pixels = 255.0 - np.asarray(image, dtype=np.float64)
+    assert pixels.shape[0] == DENSITY_BINS
+    count = (pixels.shape[1] + 1) // (DENSITY_BINS + 1)
+    starts = [n * (DENSITY_BINS + 1) for n in range(count)]
+    return [pixels[:, start : start + DENSITY_BINS] for start in starts]
+
+
+def test_data_samples_and_density_stand_side_by_side() -> None:
+    data, samples, density = maps(sample_grid(DATA + 0.5, loaded(), gaussian))
+    centre = np.unravel_index(density.argmax(), density.shape)
+    low, high = DATA.min(axis=0), DATA.max(axis=0)
+    width = (high - low) / DENSITY_BINS
+    x, y = low[0] + (centre[1] + 0.5) * width[0], high[1] - (centre[0] + 0.5) * width[1]
+    assert (x, y) == pytest.approx((0.0, 0.0), abs=float(width.max()))
+    # The density looks like the data; samples that are off do not.
+    assert np.corrcoef(data.ravel(), density.ravel())[0, 1] > 0.7
+    assert abs(data - density).mean() < abs(samples - density).mean()
+
+
+def test_without_a_density_data_and_samples_stand_side_by_side() -> None:
+    assert len(maps(sample_grid(DATA, loaded()))) == 2
+
+
+@pytest.mark.parametrize("empty", [-np.inf, np.nan])
+def test_places_without_density_are_empty(empty: float) -> None:
+    def half(x: NDArray[Any]) -> NDArray[np.float64]:
+        return np.where(x[:, 0] > 0, gaussian(x), empty)
+
+    density = maps(sample_grid(DATA, loaded(), half))[2]
+    assert density[:, : DENSITY_BINS // 3].max() == 0.0
+    assert density.max() == 255.0
