@@ -116,7 +116,8 @@ class ProgressDisplay:
 
     def _standing(self) -> str:
         counts, time_left = self._tally.counts(), time_text(self._tally)
-        ended = f"{counts['done'] + counts['failed']} of {counts.total()} jobs"
+        num = counts.total()
+        ended = f"{num - counts['running'] - counts['waiting']} of {num} job{'s' * (num > 1)}"
         return f"{ended}, {time_left}" if time_left else ended
 
 
