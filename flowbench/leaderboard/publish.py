@@ -119,6 +119,7 @@ def _reading(results: Path, job_ids: Sequence[str] | None = None) -> Iterator[tu
 
 def core_of(results: Path) -> str | None:
     """Hash of the core that results should be of: what is kept as text stays what it is."""
+    # What is kept beside a paper's table must not turn stale with each release.
     return None if has_kept(results) else core_sha256()
 
 
@@ -165,6 +166,7 @@ def _completed(
     """Adds what the shown runs need beside their records."""
     if not shown:
         return source
+    # Test examples are only ever compared between single runs, and are the largest part of a store.
     alone = [method.first.attempt_id for method in methods(shown, {}) if method.is_single]
     ids = [record.attempt_id for record in shown] if with_details else []
     found = queries.attempt_contents(results, ids) if ids else []
@@ -286,6 +288,7 @@ def _pages(
 def _write(path: Path, content: str | bytes) -> Path:
     """Writes a file so that a reader sees all of it or what was there before."""
     new = content.encode() if isinstance(content, str) else content
+    # Left alone, so that a page in git changes only with its content.
     if path.is_file() and path.read_bytes() == new:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)

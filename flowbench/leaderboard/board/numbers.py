@@ -43,6 +43,7 @@ def decimals_for(values: Sequence[float], unit: str) -> int:
     typical = median(sizes)
     if typical < _SMALL:
         return SCIENTIFIC
+    # By the typical value, so that a single tiny one does not give the whole column its digits.
     return min(4, max(0, 2 - math.floor(math.log10(typical))))
 
 
@@ -54,6 +55,7 @@ def number(value: float, decimals: int) -> str:
     if decimals == SCIENTIFIC:
         return _scientific(value)
     text = f"{abs(value):,.{decimals}f}"
+    # A plain 0.00 would say that nothing was measured.
     if value > 0 and float(text.replace(",", "")) == 0.0:
         return f"<{10.0**-decimals:.{decimals}f}"
     return f"{MINUS}{text}" if value < 0 and float(text.replace(",", "")) else text

@@ -29,6 +29,7 @@ def our_cell(asked: FrameCell, place: Place, notes: Notes, *, first: bool, struc
     measured = method.measured(ours.name)
     if place.mean is None or measured is None:
         whole = place.status in {r.status for r in method.records}
+        # A run that failed as a whole says so once and not in every column.
         text = words.status(place.status) if first or not whole else ""
         return Cell(words=text, status=place.status if text else "none")
     factor = numbers.scale(measured.unit)[0] * ours.per

@@ -141,11 +141,13 @@ def command(method: Method, metrics: Sequence[str] | None = None) -> str:
     parts += ["--budget", job.budget, "--seeds", _seeds(method)]
     for key, value in sorted(job.overrides.items()):
         parts += ["--set", f"{job.model}.{key}={_setting(value)}"]
+    # What was evaluated, and not what the defaults are by now.
     parts += _protocol_flags(job.protocol)
     given = _given(method.first.provenance, "--metrics")
     asked = ",".join(metrics or ()) or (given[-1] if given else "")
     parts += ["--metrics", asked] if asked else []
     for file in _given(method.first.provenance, "--plugin-file"):
+        # The name alone: folders of another machine help nobody.
         parts += ["--plugin-file", PurePath(file).name]
     return shlex.join(parts)
 

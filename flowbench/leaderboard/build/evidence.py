@@ -56,6 +56,7 @@ class Source:
 
     def __post_init__(self) -> None:
         presented = tuple(_presented(record, self.metrics) for record in self.records)
+        # Still construction: from here on no maker has to ask how an older record's value is shown.
         object.__setattr__(self, "records", presented)
 
     @cached_property
@@ -68,6 +69,7 @@ class Source:
 
     def check_of(self, method: Method) -> CheckRow | None:
         """The contract check of a row's preset, else of its model; None if there was none."""
+        # The preset's own check tells more than that of the default preset.
         return self.checks.get(method.name) or self.checks.get(method.first.job.model)
 
     def contract_of(self, method: Method) -> str:
@@ -104,6 +106,7 @@ class Source:
         found = ["contract ×"] if self.fails_contract(method) else []
         found += ["refuted ×"] if method.refuted else []
         cores = {r.core_code for r in method.ended_well}
+        # Older than any code that ran it since, or than the core that is here now.
         if codes and (newest not in (None, *codes) or self.core_code not in (None, *cores)):
             found.append("stale")
         elif len(codes) > 1:
@@ -137,6 +140,7 @@ def _guess(m: MeasurementRow) -> MetricSpec:
 
 def newest_code(records: Sequence[AttemptRow]) -> dict[tuple[str, str], str]:
     """The hash of the code that last ran each model on each data set: data are part of it."""
+    # By when it ran: a hash itself has no order.
     ran = sorted((r for r in records if r.status == "ok"), key=lambda r: (r.started, r.attempt_id))
     return {(r.job.model, r.job.dataset): r.code_sha256 for r in ran if r.code_sha256 is not None}
 
@@ -196,6 +200,7 @@ class Method:
             that are not alike, the largest group of like ones stands for the row.
         """
         pairs = list(self._outcomes(name))
+        # Runs whose evaluation differs have values that cannot be averaged.
         counts = Counter(like for like, one in pairs if one.value is not None)
         chosen = min(counts, key=lambda like: (-counts[like], like.facts), default=Like())
         outcomes = tuple(
@@ -236,6 +241,7 @@ def methods(
     rows: dict[tuple[str, str], list[AttemptRow]] = defaultdict(list)
     for record in records:
         rows[_asked(record), _speed(record)].append(record)
+    # Or a failure before the device was known would be a row of its own.
     _settle_homeless(rows)
     return [
         Method(
@@ -376,5 +382,6 @@ def per_example(
         examples = -log_prob
     else:
         return None
+    # Checked and not assumed: a metric of another plugin may have other examples in mind.
     mean = float(examples.mean())
     return examples if abs(mean - measured.value) <= _SAME * max(1.0, abs(mean)) else None

@@ -103,6 +103,8 @@ class _Builder:
                     one = cell.method.contender(str(number), cell.ours.name)
                     contenders[bool(self._source.struck(cell.method))].append(one)
             ruled = self._ruler(cells.values())
+            # Struck rows keep their values and compete with nobody: no rank depends on what is not
+            # believed.
             ours = rank(contenders[False], direction, *ruled) + rank(contenders[True], "none")
             for places, found in (
                 (self._theirs, rank_published(printed, direction)),
@@ -114,6 +116,7 @@ class _Builder:
     def _ruler(cells: Iterable[FrameCell]) -> tuple[Ruler, str]:
         """How the values of a contest are held against each other, and their unit."""
         found = (c.method.measured(c.ours.name) for c in cells if c.method and c.ours)
+        # Of one column all values have one role and unit, or they are not alike and not ranked.
         first = next((m for m in found if m is not None), None)
         if first is None:
             return "linear", ""

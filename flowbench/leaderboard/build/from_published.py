@@ -41,6 +41,7 @@ def frame_of_published(suite: Suite, source: Source) -> Frame:
     layout = suite.board or BoardLayout()
     table = published_table(layout.published)
     _check(table, layout)
+    # A listing has no columns of its own: each value is a row.
     columns = tuple(_column(table, column) for column in table.columns) or (_LIST_COLUMN,)
     rows = _Rows(table, layout).all()
     chosen = choose(suite, source, [(c.dataset, c.model) for r in rows for c in r.cells if c.model])

@@ -29,6 +29,7 @@ def new_axes(
 ) -> tuple[Figure, Axes]:
     """An empty plot as wide as the page's rail; its height and margins are in pixels."""
     figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72)
+    # Of its own, without pyplot: no state that two figures share, and no window.
     FigureCanvasSVG(figure)
     figure.patch.set_visible(False)
     box = (left / WIDTH, bottom / height, 1 - (left + right) / WIDTH, 1 - (top + bottom) / height)
@@ -96,6 +97,7 @@ def plain(x: float) -> str:
 def padded(values: Sequence[float], share: float = 0.08) -> tuple[float, float]:
     """Limits around values, never equal, with a share of their range free at each end."""
     low, high = min(values), max(values)
+    # A single value, or equal ones, must not make an axis of no length.
     pad = share * (high - low) or 0.05 * abs(low) or 1.0
     return low - pad, high + pad
 

@@ -51,6 +51,7 @@ class Layout:
 
     def place(self, x: float, y: float, label: str) -> Offset | None:
         """Finds room for the label of a point, and takes it; None if there is none."""
+        # The first that fits: the same board gives the same picture.
         for offset in _OFFSETS:
             box = extent(x, y, label, offset)
             inside = all(self._room.contains(*corner) for corner in (box.min, box.max))

@@ -107,6 +107,7 @@ def front(points: Sequence[Point], *, higher_is_better: bool = False) -> list[Po
     """The Pareto front, by cost: those that nothing beats in both quality and cost."""
     sign = -1.0 if higher_is_better else 1.0
     best: list[Point] = []
+    # By cost: what comes later is on the front only if its quality beats all cheaper ones.
     for p in sorted(points, key=lambda p: (p.x, sign * p.y, p.label)):
         if not best or sign * p.y < sign * best[-1].y:
             best.append(p)
@@ -120,6 +121,7 @@ def _draw_lines(axes: Axes, points: Sequence[Point], best: Sequence[Point]) -> N
         axes.step(xs, ys, where="post", color=svg.ACCENT, linewidth=0.75, zorder=2)
     published = {p.row: p for p in points if p.kind == "published"}
     pairs = [(p, published[p.row]) for p in points if p.kind != "published" and p.row in published]
+    # One line for all leaders, broken by NaN: a line each would be an element each.
     xs = [x for ours, theirs in pairs for x in (ours.x, theirs.x, math.nan)]
     ys = [y for ours, theirs in pairs for y in (ours.y, theirs.y, math.nan)]
     axes.plot(xs, ys, color=svg.LINE, linewidth=1, zorder=1, linestyle=(0, (1, 2.5)))
