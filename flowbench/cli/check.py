@@ -45,6 +45,9 @@ def check(
         bool, typer.Option("--store/--no-store", help="Keep the outcome in the results folder.")
     ] = True,
     as_json: AsJson = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print only what failed, and how many did.")
+    ] = False,
     results: Results = None,
     data_dir: DataDir = None,
     plugin_file: PluginFiles = None,
@@ -74,7 +77,8 @@ def check(
     ):
         report = run()
         reports.append(report)
-        if not as_json:  # at once: the next check may take a minute
+        shown = not as_json and (report.status == "failed" or not quiet)
+        if shown:  # at once: the next check may take a minute
             print(title, *_fitted(report.lines()), sep="\n", flush=True)
         if store:
             keep(registry, report, paths.results_dir(results))
