@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -350,3 +351,17 @@ def _says_default(param: Any) -> bool:
     return "[default: " in (param.help or "") or (
         param.show_default is not False and param.default not in (None, ())
     )
+
+
+@pytest.mark.parametrize(
+    ("command", "into"), [("list", "| head -1"), ("show digits", ">&-"), ("run --help", "| true")]
+)
+def test_an_output_that_closes_is_no_error(tmp_path: Path, command: str, into: str) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f'"{sys.executable}" -m flowbench.cli.app {command} {into}'],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
