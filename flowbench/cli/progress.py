@@ -104,7 +104,7 @@ class ProgressDisplay:
         job_id = state.job.row.job_id
         curve: tuple[CurvePoint, ...] = ()
         if state.attempt is not None:
-            with suppress(OSError):  # none yet
+            with suppress(OSError, ValueError):  # none yet, or damaged: its record will say so
                 curve = read_curves(state.attempt.path / CURVES)
         for point in curve[self._num_looks.get(job_id, 0) :]:
             scores = {"": point.score("raw"), " of averaged weights": point.score("ema")}
