@@ -225,7 +225,8 @@ def test_an_edited_model_runs_again_and_a_comment_changes_nothing(
     text = Path(FAKES).read_text()
     file.write_text(text)
     given = (
-        "run --models fake-gaussian --datasets fake-images --budget 1steps --no-plugin flowbench"
+        "run --models fake-gaussian --datasets fake-images --metrics fake_nll --budget 1steps "
+        "--no-plugin flowbench"
     )
     command = (*given.split(), "--plugin-file", str(file), "--dry-run", "--results", "edited")
 
