@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
+DIGITS = Path(__file__).parents[2] / "leaderboards" / "digits" / "index.html"
+
 if TYPE_CHECKING:
     from tests.browser.driver import Browser
 
@@ -199,3 +201,31 @@ def test_print_shows_the_table_with_its_headers_and_no_controls(
     assert browser.one("th.c1 .plain").is_displayed()
     assert not browser.one("th.c1 .sort").is_displayed()
     assert min(background(browser)) > 240
+
+
+def test_a_phone_is_told_that_the_table_scrolls(browser: Browser) -> None:
+    browser.open(DIGITS, size=(390, 844))
+    assert "scroll sideways" in browser.one(".sideways").text
+    faded = "return document.querySelector('.box').classList.contains('more-right')"
+    assert browser.js(faded)
+    browser.js("const b = document.querySelector('.box'); b.scrollLeft = b.scrollWidth")
+    browser.js("return new Promise(r => setTimeout(r, 100))")
+    assert not browser.js(faded)  # it goes on no further
+    browser.open(DIGITS, size=(1280, 860))
+    assert not browser.one(".sideways").is_displayed()
+
+
+def test_the_rail_stands_beside_the_table_of_digits_at_1280(browser: Browser) -> None:
+    browser.open(DIGITS, size=(1280, 860))
+    right = browser.js("return document.getElementById('board').getBoundingClientRect().right")
+    left = browser.js("return document.querySelector('.rail').getBoundingClientRect().left")
+    assert right < left
+
+
+def test_samples_in_details_are_those_of_the_page(browser: Browser) -> None:
+    browser.open(DIGITS)
+    browser.click("#m-glow-tiny .name")
+    source = "return document.querySelector(arguments[0]).src"
+    shown = browser.js(source, ".drawer img.samples")
+    assert shown == browser.js(source, ".gallery [data-samples^='m-glow-tiny ']")
+    assert shown.startswith("data:image/")
