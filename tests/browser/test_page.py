@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-DIGITS = Path(__file__).parents[2] / "leaderboards" / "digits" / "index.html"
-
 if TYPE_CHECKING:
     from tests.browser.driver import Browser
+
+DIGITS = Path(__file__).parents[2] / "leaderboards" / "digits" / "index.html"
 
 pytestmark = pytest.mark.slow
 
