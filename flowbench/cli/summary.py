@@ -30,6 +30,7 @@ def opening(decided: Decided) -> Iterator[str]:
         f"{STARTS[d.action]} ({d.why})" for _, d in decided if d.starts and d.why != NOT_RUN
     )
     yield from (f"{count} {why}" for why, count in again.items())
+    # One line for each kind of reason: a suite of forty models may skip thirty for the same one.
     for action, words in (("leave", "left"), ("skip", "skipped")):
         kinds: dict[str, list[tuple[Job, str]]] = {}
         for job, decision in decided:
@@ -60,9 +61,11 @@ def settings(request: RunRequest, ready: ReadyRun) -> Iterator[str]:
     slots = ready.executor.slots
     yield f"results: {request.results}"
     yield f"data: {request.data_dir}"
-    at_a_time = f"{len(slots)} jobs at a time, {slots[0].num_threads} threads each"
+    threads = slots[0].num_threads
+    at_a_time = f"jobs at a time: {len(slots)}, of {threads} thread{'' if threads == 1 else 's'}"
     yield f"device: {ready.options.device}, {at_a_time}"
     yield f"timeout: {request.timeout_s:g} s outside the budget"
+    # Seeds of one job have the same settings.
     told: set[str] = set()
     for job, _ in ready.decisions:
         row = job.row

@@ -32,6 +32,7 @@ def neighbours(subject: ModelSubject) -> Finding:
     model = subject.perturbed_density(torch.float64)
     inputs = subject.inputs(2 * NUM, torch.float64)
     rows = torch.arange(NUM)
+    # All neighbours at once: a dependence on a single one of them could cancel.
     others = torch.cat([torch.zeros(1, dtype=torch.long), rows[1:] + NUM])
     first, second = (log_probs(model, inputs.rows(index))[:1] for index in (rows, others))
     return within(
@@ -50,6 +51,7 @@ def order(subject: ModelSubject) -> Finding:
     """
     model = subject.perturbed_density(torch.float64)
     inputs = subject.inputs(NUM, torch.float64)
+    # By what it does and not by what it declares: this holds whatever the configuration says.
     if torch.equal(log_probs(model, inputs, 0), log_probs(model, inputs, 1)):
         return _same_order(subject, lambda rows: log_probs(model, inputs.rows(rows)))
     # Of estimates the parts are not all of log_prob (see the check `log_prob`).
@@ -65,6 +67,7 @@ def _same_order(subject: ModelSubject, evaluate: Callable[[Tensor], Tensor]) -> 
     order = torch.arange(NUM)
     values = evaluate(order)
     flipped = evaluate(order.flip(0)).flip(0)
+    # One row at a time: batch statistics over a single row show at once.
     alone = torch.cat([evaluate(order[i : i + 1]) for i in range(NUM)])
     error = max(relative_error(flipped, values), relative_error(alone, values))
     return within(error, same(subject.kind), "relative change in another order and row by row")

@@ -41,6 +41,7 @@ def samples(subject: ModelSubject) -> Finding:
     )
     a, b = _columns(latents), _columns(base)
     distances = [kolmogorov_smirnov(a[:, i], b[:, i]) for i in range(a.shape[1])]
+    # For as many comparisons as there are dims, or one in a thousand would fail by chance.
     limit = kolmogorov_smirnov_limit(num, num, a.shape[1])
     return within(max(distances), limit, f"Kolmogorov-Smirnov distance over {num} samples")
 

@@ -29,6 +29,7 @@ def our_cell(asked: FrameCell, place: Place, notes: Notes, *, first: bool, struc
     measured = method.measured(ours.name)
     if place.mean is None or measured is None:
         whole = place.status in {r.status for r in method.records}
+        # A run that failed as a whole says so once and not in every column.
         text = words.status(place.status) if first or not whole else ""
         return Cell(words=text, status=place.status if text else "none")
     factor = numbers.scale(measured.unit)[0] * ours.per
@@ -71,7 +72,7 @@ def compared(cell: Cell, published: Published | None, asked: FrameCell) -> Cell:
         difference = numbers.signed(gap, asked.decimals)
         cell = replace(cell, difference=difference, difference_value=gap)
     share = budget_share(cell)
-    on_gpus = all(r.device_kind == "cuda" for r in asked.method.records if r.status == "ok")
+    on_gpus = all(r.device_kind == "cuda" for r in asked.method.ended_well)
     # Hours of a CPU are no share of hours of a GPU; and a cost is not what the budget bought.
     if share is None or not on_gpus or asked.role != "quality":
         return cell

@@ -127,9 +127,10 @@ def test_integers_of_32_bits_are_not_taken_for_16(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", sorted(Image.MODES))
 def test_every_mode_that_pillow_knows_is_converted_or_refused_by_name(mode: str) -> None:
     try:
-        assert as_rgb(Image.new(mode, (2, 2))).mode == "RGB"
+        rgb = as_rgb(Image.new(mode, (2, 2))).mode
     except ValueError as exc:
-        assert f"mode {mode} has no rule" in str(exc)
+        rgb = str(exc)
+    assert rgb == "RGB" or rgb.startswith(f"mode {mode} has no rule")
 
 
 @pytest.mark.parametrize("value", [-1, 65536])
