@@ -65,8 +65,9 @@ class Attention(GenerativeModel):
         self.backends = list(backends)
 
     def loss(self, batch: Any, step: Any) -> torch.Tensor:
+        q, attend = self.tokens, nn.functional.scaled_dot_product_attention
         with sdpa_kernel(self.backends):
-            mixed = nn.functional.scaled_dot_product_attention(*3 * [self.tokens], is_causal=True)
+            mixed = attend(q, q, q, is_causal=True)
         return mixed.sum()
 
 
