@@ -17,7 +17,8 @@ NUM_EXAMPLES = 8
 
 @check(
     "`likelihood(data)` of the config: a stochastic log_prob has noise 'weights' or "
-    "'estimates', never 'none'; dropout and batch statistics must be off in eval mode",
+    "'estimates', never 'none'; dropout and batch statistics must be off in eval mode, "
+    "and nothing is kept from one call to the next",
     needs=("shapes", "inputs", "finite"),
     cases="main variant mass",
 )
