@@ -78,8 +78,8 @@ RINGS = {
     ),
     "Data and metrics": (
         "DatasetSpec ContextInput RemoteFile Split DataSplits Ragged Manifold Artifact MetricSpec "
-        "MetricValue ClosedForm MetricSettings TrainedModel LikelihoodResult Samples DataError "
-        "DataMissingError density_mass Mass"
+        "MetricValue Limits ClosedForm MetricSettings TrainedModel LikelihoodResult Samples "
+        "DataError DataMissingError density_mass Mass"
     ),
 }
 READERS = "Archive open_archive read_images center_square"

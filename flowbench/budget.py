@@ -77,6 +77,7 @@ class Budget:
             "examples": spent.examples,
             "epochs": spent.epochs,
         }
+        # The largest: whichever limit comes first ends the training.
         return max(used[name] / limit for name, limit in self._limits().items())
 
     @property
@@ -107,12 +108,14 @@ class Budget:
     def __str__(self) -> str:
         """The canonical text, equal for equal budgets."""
         units = {"seconds": "s", "gpu_hours": "gpuh"}
+        # Twelve digits: enough for any budget, and 0.1 + 0.2 is still 0.3.
         return ",".join(f"{v:.12g}{units.get(n, n)}" for n, v in self._limits().items())
 
 
 def _parse_limit(part: str, text: str) -> tuple[str, float]:
     match = re.fullmatch(r"(\d+(?:\.\d*)?(?:e\+?\d+)?)\s*([a-z]+)", part)
     error = SuiteError(f"malformed budget {text!r}; {EXPECTED}")
+    # In the largest unit, so that no later product overflows.
     if match is None or not 0 < float(match[1]) * SECONDS["d"] < math.inf:
         raise error
     amount, unit = float(match[1]), match[2]

@@ -79,9 +79,12 @@ def part_sha256(references: Iterable[str | None]) -> str:
     for reference in {reference for reference in references if reference is not None}:
         module, _, name = reference.partition(":")
         root = module.partition(".")[0]
+        # A metric may name a function of the API itself; that is the core's part of a job's hash.
         if root == CORE:
             continue
         used = _Package(root).used_by(module, name or ALL)
+        # Of a compiled module only the name is known here: its version tells the rest, in the
+        # record.
         found |= {name: _digest(path) for name, path in used.items()} or {module: ""}
     return combined(*(f"{name}:{digest}" for name, digest in sorted(found.items())))
 
@@ -102,6 +105,8 @@ class _Package:
 
     def _path(self, module: str) -> Path | None:
         """The file of a module here; None for one that is elsewhere or does not exist."""
+        # Other distributions are not followed: their versions are in the record, and torch alone
+        # has thousands of files.
         top, *rest = module.split(".")
         if top == CORE or (top != self._root and not self._is_file):
             return None
@@ -114,9 +119,11 @@ class _Package:
     def _visit(self, module: str, name: str) -> None:
         """Adds a module of which a name, or all, is used."""
         parents = module.split(".")[:-1]
+        # Importing a module runs the `__init__.py` of every package above it.
         for depth in range(1, len(parents) + 1):
             self._add(".".join(parents[:depth]))
         path = self._add(module)
+        # Modules import one another in circles.
         if path is None or (module, name) in self._followed:
             return
         self._followed.add((module, name))
@@ -128,6 +135,8 @@ class _Package:
             imports = [found for found in imports if found[2] == name]
         for target, original, _ in imports:
             submodule = f"{target}.{original}"
+            # `from package import x` imports a module where there is one of that name, else what
+            # the package defines.
             if original != ALL and self._path(submodule) is not None:
                 self._visit(submodule, ALL)
             else:
@@ -142,6 +151,7 @@ class _Package:
 
 def _place(root: str) -> tuple[Path, bool]:
     """The folder that a top-level module lies in, and whether it is a single file."""
+    # What is loaded first: a plugin file is on no path, so it could not be found again.
     origin = getattr(sys.modules.get(root), "__file__", None)
     if origin is None:
         spec = util.find_spec(root)
@@ -156,6 +166,7 @@ def _place(root: str) -> tuple[Path, bool]:
 def _imports(path: Path, package: str) -> Iterator[tuple[str, str, str]]:
     """What a file imports: the module, the name in it and the name that it gets; ``*`` for all."""
     tree = _tree(path.read_bytes())
+    # All of the tree: imports inside functions run as well, later.
     for node in ast.walk(tree) if tree is not None else ():
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -192,6 +203,7 @@ def _digest_of(source: bytes, is_package: bool) -> str:
     hasher = hashlib.sha256()
     for text in _texts(body):
         hasher.update(text.encode("utf-8", "surrogatepass"))
+        # Between texts, or `ab c` and `a bc` would be the same.
         hasher.update(b"\0")
     return hasher.hexdigest()
 
@@ -212,6 +224,8 @@ def _texts(value: object) -> Iterator[str]:
     if isinstance(value, ast.AST):
         yield type(value).__name__
         for name, inner in ast.iter_fields(value):
+            # `ctx` repeats what the position says; `kind` is the u of u"text"; a type comment does
+            # nothing.
             if inner is None or inner == [] or name in ("ctx", "kind", "type_comment"):
                 continue
             yield name

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 MAX_SHOWN = 80  # characters of a refused value in its error
 
+_MOST_NAMES = 20  # what a line can list
+
 
 class FlowbenchError(Exception):
     """Base of all errors that a user can cause and can mend."""
@@ -121,14 +123,15 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
         known: All valid names.
 
     Returns:
-        ``"did you mean 'x'? "``, else the sorted known names, else an empty string. The result
-        ends in a space, so that a hint can follow.
+        ``"did you mean 'x'? "``, else the first known names, sorted, else an empty string. The
+        result ends in a space, so that a hint can follow.
     """
     names = sorted(set(known))
     near = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
     if near:
         return f"did you mean {near[0]!r}? "
-    return f"known: {', '.join(names)} " if names else ""
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return f"known: {', '.join(names[:_MOST_NAMES])}{more} " if names else ""
 
 
 def printable(text: str, limit: int = 500) -> str:

@@ -58,7 +58,9 @@ def git_state(folder: Path) -> dict[str, Any] | None:
     """
     try:
         commit = _git(folder, "rev-parse", "HEAD")
+        # An installed copy may lie inside somebody's own checkout, whose commit says nothing of it.
         tracked = _git(folder, "ls-files", "--error-unmatch", str(folder / "errors.py"))
+        # Untracked files are not code that ran: results and data lie about in a checkout.
         status = _git(folder, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import time
 from pathlib import Path
 from typing import ClassVar
@@ -117,6 +118,13 @@ class Die(Gaussian):
     def loss(self, batch: Batch, step: Step) -> Tensor:
         os.kill(os.getpid(), 9)
         return super().loss(batch, step)
+
+
+class Linger(Gaussian):
+    """Leaves a thread at work that does not end."""
+
+    def initialize(self, batch: Batch, *, generator: torch.Generator) -> None:
+        threading.Thread(target=time.sleep, args=(3600,), name="lingerer").start()
 
 
 class Slow(Gaussian):
@@ -273,6 +281,7 @@ def register_models() -> list[ModelSpec]:
         _model("fake-diverge", Diverge),
         _model("fake-oom", OutOfMemory),
         _model("fake-die", Die),
+        _model("fake-linger", Linger),
         _model("fake-slow", Slow),
         _model("fake-hang", Hang),
         _model("fake-gan", Gan),

@@ -20,6 +20,12 @@ def test_unknown_name_suggests_the_nearest() -> None:
     assert message == "unknown model 'relanvp'; did you mean 'realnvp'? (flowbench plugins)"
 
 
+def test_unknown_name_lists_no_more_than_a_line_holds() -> None:
+    known = [f"job-{i:02}" for i in range(45)]
+    message = errors.unknown_name("job", "zzzzzz", known, "see")
+    assert "job-19 and 25 more (see)" in message
+
+
 def test_unknown_name_lists_all_when_none_is_near() -> None:
     assert "known: glow, nice" in errors.unknown_name("model", "zzzz", ["nice", "glow"], "see")
 

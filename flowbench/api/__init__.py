@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         ContextInput,
         DatasetInfo,
         DatasetSpec,
+        Limits,
         MetricSpec,
         MetricValue,
         ModelSpec,
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
         ShapeError,
     )
 
+# Written out, not searched for: `Scale` is a preprocessing step here and a kind of axis in specs.
 _HOMES = {
     "flowbench.api.config": "ModelConfig Preset",
     "flowbench.api.likelihood": "Likelihood NoLikelihood",
@@ -84,8 +86,8 @@ _HOMES = {
     ),
     "flowbench.api.progress": "report_progress",
     "flowbench.api.specs": (
-        "ClosedForm ContextInput DatasetInfo DatasetSpec MetricSpec MetricValue ModelSpec "
-        "Paper RemoteFile"
+        "ClosedForm ContextInput DatasetInfo DatasetSpec Limits MetricSpec MetricValue "
+        "ModelSpec Paper RemoteFile"
     ),
     "flowbench.api.units": "bits_per_dim nats_from_bits_per_dim",
     "flowbench.errors": "ConfigError DataError DataMissingError NotInvertibleError ShapeError",
@@ -116,6 +118,7 @@ __all__ = [
     "Latents",
     "Likelihood",
     "LikelihoodResult",
+    "Limits",
     "Logit",
     "Manifold",
     "Mass",
@@ -161,6 +164,7 @@ def __getattr__(name: str) -> Any:
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(home), name)
+    # From now on the name is there, and this function is not asked again.
     globals()[name] = value
     return value
 

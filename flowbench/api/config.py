@@ -68,6 +68,8 @@ class ModelConfig(Frozen):
         0.01
     """
 
+    # Class attributes: what holds for every configuration of a model is no field that one could
+    # set.
     presets: ClassVar[Mapping[str, Preset]] = {"default": Preset(summary="the field defaults")}
     sampling: ClassVar[type[SamplingOptions]] = SamplingOptions
     full_graph: ClassVar[bool] = True
@@ -88,9 +90,12 @@ class ModelConfig(Frozen):
         """
         noise = self.preprocessing.noise
         if isinstance(noise, GaussianNoise):
+            # First, since noise makes the density that of other data, whatever these are.
             return Likelihood(measure="noisy")
         if data.levels is None:
             return Likelihood(measure="continuous")
+        # A level's probability is the volume under its unit cube, an expectation over the noise:
+        # each draw is a weight.
         if isinstance(noise, UniformDequantization):
             return Likelihood(
                 measure="discrete", dequantization="uniform", noise="weights", bound=True
@@ -166,6 +171,7 @@ def sampling_options(
         ConfigError: An option is unknown, has a value that is not valid, or cannot be had here.
     """
     fields = config.sampling.model_fields
+    # Before pydantic sees them: it would name the class of options, which no user knows.
     unknown = sorted(set(settings.options) - (set(fields) - {"temperature"}))
     if unknown:
         raise ConfigError(
@@ -195,6 +201,7 @@ def unsupported_sampling(
     Returns:
         The reason; None if they can.
     """
+    # Asked first: a ladder that is passed over in silence would look as if it had been measured.
     if config.sampling_ladder(data):
         return "sampling_ladder: not yet; samples are measured under one setting"
     try:

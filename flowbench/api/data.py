@@ -28,6 +28,7 @@ class Ragged:
         2
     """
 
+    # One after the other, so that examples can be mapped from the disk as one array.
     values: NDArray[Any]
     lengths: NDArray[np.int64]
 
@@ -59,6 +60,7 @@ class Split(Generic[ExamplesT]):
     context: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        # At once, and not when a batch is cut out of it, hours into a conversion.
         if isinstance(self.x, Ragged):
             raise DataError("Ragged: not yet; cut the examples to one length")
 
@@ -100,6 +102,7 @@ class DataSplits:
     train: Split
     test: Split
     validation: Split | None = None
+    # FID statistics of a published training set are over all of it, so a metric must know.
     validation_of_train: bool = False
 
     def __getitem__(self, name: SplitName) -> Split:

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict
 class Frozen(BaseModel):
     """Base of all configurations: immutable, closed to unknown keys, and of finite numbers."""
 
+    # Closed, because a misspelt key that is ignored is a wrong result; finite, because JSON has no
+    # NaN.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 

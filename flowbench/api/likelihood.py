@@ -50,11 +50,14 @@ class Likelihood(Frozen):
     @property
     def stochastic(self) -> bool:
         """Whether two evaluations of one example differ."""
+        # Noisy data are drawn anew for each evaluation, however exact the density of what was
+        # drawn.
         return self.noise != "none" or self.measure == "noisy"
 
     @property
     def exact(self) -> bool:
         """Whether the value is the likelihood itself, up to rounding."""
+        # A solver's error is neither noise nor a bound: it may lie on either side.
         return self.noise == "none" and not self.bound and self.tolerance is None
 
     @property
@@ -97,6 +100,7 @@ def likelihood_as_version_2(facts: Mapping[str, Any]) -> dict[str, Any]:
         The facts, with ``estimate`` and a ``given`` of one name replaced; the rest as it was. A
         metric of another plugin may call something else ``estimate``: that stays.
     """
+    # Never in place: what is mapped is what was read, and may be written back as it was.
     changed = dict(facts)
     estimate, given = changed.get("estimate"), changed.get("given")
     if isinstance(estimate, str) and estimate in _ESTIMATES_OF_VERSION_1:

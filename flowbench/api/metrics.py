@@ -43,6 +43,7 @@ class LikelihoodResult:
     """
 
     log_prob: NDArray[np.float64]
+    # From the same draws as `log_prob`, so that their difference is no noise.
     elbo: NDArray[np.float64]
     draw_stderr: float | None
     likelihood: Likelihood

@@ -186,6 +186,7 @@ class GenerativeModel(nn.Module):
         Raises:
             ConfigError: The class overrides one.
         """
+        # When the class is made, which is when its author looks; not in the middle of a training.
         super().__init_subclass__(**kwargs)
         for name in ("begin_phase", "training_state", "load_training_state"):
             if name in vars(cls):
@@ -193,6 +194,8 @@ class GenerativeModel(nn.Module):
 
     def __init__(self, config: ModelConfig, data: DatasetInfo) -> None:
         super().__init__()
+        # Here as well as in planning: `flowbench.load`, tests and notebooks build models without a
+        # plan.
         reason = config.unsupported(data)
         if reason is not None:
             raise ConfigError(reason)
@@ -221,11 +224,14 @@ class GenerativeModel(nn.Module):
         """
         norms = [module for module in self.modules() if isinstance(module, _BatchNorm)]
         groups = tuple(self.optimizer_groups())
+        # A model without either has nothing to refit, and one without groups has no loss to call.
         if not norms or not groups:
             return
         was_training, momenta = self.training, [norm.momentum for norm in norms]
+        # All but the norms: dropout would make their statistics those of other activations.
         self.eval()
         for norm in norms:
+            # What the raw weights left behind must not be averaged in.
             norm.reset_running_stats()
             norm.momentum = None  # a plain average over the batches
             norm.train()
@@ -371,6 +377,8 @@ class DensityModel(GenerativeModel):
         """
         returned = self.log_prob(batch.x, batch.context or None, generator=step.generator)
         log_prob, _ = split_info(returned)
+        # In bits per dimension, so that `clip_norm` means the same for data of few and of many
+        # dims.
         return bits_per_dim(log_prob, self.data.num_dims).mean()
 
 
@@ -468,6 +476,8 @@ class InvertibleModel(DensityModel):
             One tensor for each of ``latent_shapes``, in the dtype of the model's parameters.
         """
         tensors = itertools.chain(self.parameters(), self.buffers())
+        # That of the weights, since a check in float64 has a model in float64 and torch's default
+        # in float32. Buffers count too: a model of none but fixed maps has no parameters.
         dtype = next((t.dtype for t in tensors if t.is_floating_point()), None)
         return tuple(
             temperature * torch.randn(num, *shape, generator=generator, device=device, dtype=dtype)
@@ -490,6 +500,8 @@ class InvertibleModel(DensityModel):
         aux = self.sample_aux(x, generator=generator)
         latents, ladj = self.to_latent(x, context, aux=aux)
         values = self.base_log_prob(latents) + ladj
+        # The joint density is of data and noise; divided by that of the noise it is a weight of the
+        # data.
         return values if aux is None else values - standard_normal_log_prob(aux)
 
     def sample(

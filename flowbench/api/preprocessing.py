@@ -67,6 +67,7 @@ class Scale(Frozen):
 
     @model_validator(mode="after")
     def _is_increasing(self) -> Scale:
+        # Equal ends have no inverse, and a falling scale is more likely two numbers exchanged.
         if self.high <= self.low:
             raise ValueError(f"scale needs low < high, got {self.low} and {self.high}")
         return self
@@ -138,6 +139,8 @@ class Preprocessing(Frozen):
 
     @model_validator(mode="after")
     def _discrete_is_untouched(self) -> Preprocessing:
+        # Integers that were moved are no integers; a table of levels would be read at the wrong
+        # place.
         if self.support == "discrete" and (self.noise or self.bijections):
             raise ValueError(
                 "a model of discrete support gets the integers: no noise, no bijections"

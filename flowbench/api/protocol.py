@@ -48,6 +48,14 @@ class SamplingOptions(Frozen):
 
     temperature: float = Field(default=1.0, gt=0)
 
+    @property
+    def follow_density(self) -> bool:
+        """Whether samples drawn so follow the model's density: the default, all at its default.
+
+        Override it where the defaults guide, denoise or truncate, or another option does not.
+        """
+        return self == type(self)()
+
 
 class NoTemperature(SamplingOptions):
     """The options of a model whose samples have no temperature.

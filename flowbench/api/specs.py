@@ -22,6 +22,7 @@ Role = Literal["quality", "cost", "count", "witness"]
 """What a value is on a board; see `MetricSpec.role`."""
 Scale = Literal["linear", "log"]
 
+# Named here because metrics look for them and the harness puts them there.
 WEIGHTS_FOLDER = "weights"
 """Folder within that of prepared data, for the files of `MetricSpec.weights`."""
 
@@ -264,6 +265,7 @@ class DatasetSpec:
     @property
     def prepared_bytes(self) -> int:
         """Size of the prepared store on disk: a byte or a float a value, 8 bytes for a label."""
+        # An estimate from the facts: asked before anything is there.
         value = 4 if self.levels is None else 1 if self.levels <= 256 else 2
         context = 8 * sum(math.prod(value.shape) for value in self.context.values())
         num = sum(count or 0 for count in self.counts.values())
@@ -290,6 +292,69 @@ class DatasetSpec:
             num_test=self.num_test,
             context=self.context,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a value must keep to, or its row is not believed.
+
+    A value refutes its row if it lies below ``minimum`` or above ``maximum``, and, where it has a
+    standard error, is off by more than ``errors`` of them: off ``target``, else off the limit that
+    it passes.
+
+    Attributes:
+        minimum: The least that is believed; None for no such limit.
+        maximum: The most that is believed; None for no such limit.
+        target: What a right value is.
+        errors: Standard errors within which nothing is said.
+
+    Raises:
+        ConfigError: There is no limit, or they contradict each other.
+
+    Example:
+        >>> mass = Limits(minimum=0.99, maximum=1.01, target=1.0)
+        >>> mass.refutation(1.3, stderr=0.001)
+        '1.3 is above 1.01'
+        >>> mass.refutation(1.3, stderr=0.1) is None  # 3 standard errors
+        True
+    """
+
+    minimum: float | None = None
+    maximum: float | None = None
+    target: float | None = None
+    errors: float = 5.0
+
+    def __post_init__(self) -> None:
+        known = [v for v in (self.minimum, self.target, self.maximum) if v is not None]
+        if self.minimum is None and self.maximum is None:
+            raise ConfigError("limits without a minimum and a maximum; give one of them")
+        if known != sorted(known) or not self.errors >= 0:
+            raise ConfigError(
+                f"limits of {self.minimum} to {self.maximum} about {self.target} with "
+                f"{self.errors} errors; give minimum <= target <= maximum and errors of 0 or more"
+            )
+
+    def refutation(self, value: float | None, stderr: float | None = None) -> str | None:
+        """How a value passes its limits.
+
+        Args:
+            value: The value; None, where there is none, refutes nothing.
+            stderr: Its standard error; None for a value without one.
+
+        Returns:
+            In words; None if it keeps to them.
+        """
+        if value is None:
+            return None
+        if self.minimum is not None and value < self.minimum:
+            limit, side = self.minimum, "below"
+        elif self.maximum is not None and value > self.maximum:
+            limit, side = self.maximum, "above"
+        else:
+            return None
+        off = abs(value - (limit if self.target is None else self.target))
+        is_clear = off > self.errors * (stderr or 0.0)
+        return f"{value:.3g} is {side} {limit:.3g}" if is_clear else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -320,6 +385,8 @@ class MetricSpec:
         default: Measured where a suite names no metrics; False for what is long or needs files.
         weights: Files that it needs, by the name that ``flowbench data prepare`` takes; they lie in
             `WEIGHTS_FOLDER`.
+        limits: By name of a value, what it must keep to: one that does not *refutes* its row, which
+            is struck on boards and has no place.
         invariances: What changes none of its values: the ``order`` of test examples and samples,
             the ``batch_size``. The contract checks what is declared.
         closed_forms: Reference to a sequence of `ClosedForm`: values worked out by hand, which the
@@ -353,6 +420,7 @@ class MetricSpec:
     exclusive: bool = False
     default: bool = True
     weights: Mapping[str, RemoteFile] = field(default_factory=dict)
+    limits: Mapping[str, Limits] = field(default_factory=dict)
     invariances: frozenset[Invariance] = frozenset({"order", "batch_size"})
     closed_forms: str | None = None
     paper: Paper | None = None
@@ -365,8 +433,27 @@ class MetricSpec:
                     f"{', '.join(known)}"
                 )
         label = self.label or self.name.replace("_", " ")
+        # The class is frozen for its readers; this is still its construction.
         object.__setattr__(self, "label", label)
         object.__setattr__(self, "short", self.short or label)
+
+    def refutation(self, value: MetricValue) -> str | None:
+        """Why one of the metric's values refutes its row, in words; None if it does not.
+
+        Example:
+            >>> spec = MetricSpec(
+            ...     name="loops", compute="m:f", unit="", direction="none", summary="",
+            ...     limits={"loops": Limits(maximum=0)},
+            ... )
+            >>> spec.refutation(MetricValue(name="loops", value=2.0, unit="", direction="none"))
+            'loops 2 is above 0'
+        """
+        limits = self.limits.get(value.name)
+        passed = limits.refutation(value.value, value.stderr) if limits else None
+        if passed is None:
+            return None
+        name = self.short if is_main_value(self.name, value.name) else value.name.replace("_", " ")
+        return f"{name} {passed}"
 
     def presentation(self, name: str, unit: str) -> dict[str, Any]:
         """How one of the metric's values is shown: what a record keeps of it.
@@ -385,7 +472,9 @@ class MetricSpec:
             >>> spec.presentation("fid@10000", "")["short"]
             'FID@10000'
         """
+        # A value in another unit has other magnitudes.
         decimals = self.decimals if unit == self.unit else None
+        # What a metric says beside its value is there for who looks into a run, and no contest.
         if not is_main_value(self.name, name):
             words = name.replace("_", " ")
             shown = {"label": words, "short": words, "role": "witness", "scale": "linear"}
@@ -439,6 +528,7 @@ def is_main_value(metric: str, name: str) -> bool:
     Returns:
         True if it is.
     """
+    # Strictly: `bpd_given_label` begins with `bpd` and is another quantity.
     return re.fullmatch(rf"{re.escape(metric)}(-[0-9a-f]{{8}})?(@\d+)?", name) is not None
 
 

@@ -150,12 +150,14 @@ class Training(Frozen):
     augment: tuple[Augmentation, ...] = ()
     init_examples: int | None = Field(default=256, ge=1)
     window: int | None = Field(default=None, ge=1)
+    # In a row: single bad steps are skipped, and happen in trainings that end well.
     max_nonfinite: int = Field(default=50, ge=1)
     compile: bool = False
 
     @model_validator(mode="after")
     def _phases_fill_the_budget(self) -> Training:
         total = sum(phase.share for phase in self.phases)
+        # Shares such as 0.95 and 0.05 do not add up to 1 exactly in floating point.
         if abs(total - 1.0) > 1e-6:
             raise ValueError(f"the shares of the phases sum to {total:g}, they must sum to 1")
         return self
@@ -180,4 +182,5 @@ def training_as_version_2(config: Mapping[str, Any]) -> dict[str, Any]:
     if "ema_decay" not in training:
         return dict(config)
     decay = training.pop("ema_decay")
+    # `and` keeps None: version 1 stated that there was no average.
     return {**config, "training": training | {"average": decay and {"decay": decay}}}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import TypeVar
 
+# The one place: a second `ln 2` somewhere is how published bits come to differ.
 LN2 = math.log(2.0)
 
 LIKELIHOOD_UNITS = ("bits/dim", "nats")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 import sys
@@ -81,6 +82,17 @@ app.command("compare")(compare.compare)
 app.add_typer(data.app, name="data")
 app.add_typer(results.app, name="results")
 app.add_typer(store.app, name="store")
+
+
+def _reflow(group: typer.Typer) -> None:
+    """Lets a terminal wrap the paragraphs of help, which docstrings wrap for an editor."""
+    for command in group.registered_commands:
+        text = inspect.cleandoc(getattr(command.callback, "__doc__", None) or "")
+        command.help = "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
+
+
+for _group in (app, data.app, results.app, store.app):
+    _reflow(_group)
 
 
 def main() -> None:

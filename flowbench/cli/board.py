@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flowbench import paths
+from flowbench.cli import complete
 from flowbench.cli.options import Results
 
 if TYPE_CHECKING:
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 def leaderboard(
     suites: Annotated[
         list[str] | None,
-        typer.Argument(help="Suites (flowbench list suites) \\[default: a board of all results]."),
+        typer.Argument(
+            help="Suites (flowbench list suites) \\[default: a board of all results].",
+            autocompletion=complete.suites,
+        ),
     ] = None,
     every: Annotated[
         bool, typer.Option("--all", help="Write every suite that has something to show.")
@@ -28,6 +32,7 @@ def leaderboard(
         typer.Option(
             "--format",
             help="html, md, latex, csv, parquet or terminal; can be repeated \\[default: html].",
+            autocompletion=complete.one_of("html", "md", "latex", "csv", "parquet", "terminal"),
         ),
     ] = None,
     strict: Annotated[

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from flowbench import paths
+from flowbench.cli import complete
 from flowbench.cli.options import AsJson, DataDir, NoPlugins, PluginFiles, Results, load_plugins
 
 
@@ -15,7 +16,8 @@ def check(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Models, model:preset, datasets and metrics \\[default: all of --plugin-file]."
+            help="Models, model:preset, datasets and metrics \\[default: all of --plugin-file].",
+            autocompletion=complete.anything,
         ),
     ] = None,
     everything: Annotated[
@@ -23,7 +25,11 @@ def check(
     ] = False,
     dataset: Annotated[
         str | None,
-        typer.Option(help="Check models on random data shaped like this dataset."),
+        typer.Option(
+            help="Check models on random data shaped like this dataset \\[default: on small "
+            "shapes that the model names or can run on].",
+            autocompletion=complete.datasets,
+        ),
     ] = None,
     fast: Annotated[
         bool, typer.Option("--fast", help="Skip the checks that train a model.")

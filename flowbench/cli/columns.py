@@ -13,6 +13,7 @@ def print_columns(rows: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> 
         rows: Values by column.
         columns: What to print, in order.
     """
+    # Both are gone through twice: for widths, then to be printed.
     names, listed = list(columns), list(rows)
     cells = [names, *([text(row[name]) for name in names] for row in listed)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(names))]

@@ -9,16 +9,21 @@ from typing import Annotated
 import typer
 
 from flowbench import paths
+from flowbench.cli import complete
 from flowbench.cli.options import AsJson, Results
 
 _ROW = "as boards name it, model or model:preset; or how the id of one of its jobs begins."
 
 
 def compare(
-    a: Annotated[str, typer.Argument(help=f"A row {_ROW}")],
-    b: Annotated[str, typer.Argument(help="The other row.")],
+    a: Annotated[str, typer.Argument(help=f"A row {_ROW}", autocompletion=complete.rows)],
+    b: Annotated[str, typer.Argument(help="The other row.", autocompletion=complete.rows)],
     dataset: Annotated[
-        str | None, typer.Option(help="Only this dataset \\[default: all that both ran on].")
+        str | None,
+        typer.Option(
+            help="Only this dataset \\[default: all that both ran on].",
+            autocompletion=complete.datasets,
+        ),
     ] = None,
     as_json: AsJson = False,
     results: Results = None,

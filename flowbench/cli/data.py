@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flowbench import paths
+from flowbench.cli import complete
 from flowbench.cli.options import AsJson, DataDir, NoPlugins, PluginFiles, load_plugins
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Prepare datasets, and see where they are.", no_args_is_help=True)
 
 ANY_NAME = "A dataset, folder:PATH?size=64, or weights such as inception-weights"
-Name = Annotated[str, typer.Argument(help=f"{ANY_NAME}.")]
+Name = Annotated[str, typer.Argument(help=f"{ANY_NAME}.", autocompletion=complete.prepared)]
 
 
 @app.command("prepare")
@@ -28,7 +29,10 @@ def prepare(
     name: Name,
     from_: Annotated[
         Path | None,
-        typer.Option("--from", help="Folder with published files that you already have."),
+        typer.Option(
+            "--from",
+            help="Folder with published files that you already have \\[default: download them].",
+        ),
     ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
     data_dir: DataDir = None,
@@ -88,7 +92,12 @@ def verify(
 
 @app.command("where")
 def where(
-    name: Annotated[str | None, typer.Argument(help=f"{ANY_NAME} \\[default: all].")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help=f"{ANY_NAME} \\[default: the folder of all].", autocompletion=complete.prepared
+        ),
+    ] = None,
     as_json: AsJson = False,
     data_dir: DataDir = None,
     plugin_file: PluginFiles = None,

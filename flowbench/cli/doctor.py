@@ -33,6 +33,7 @@ def doctor(results: Results = None) -> None:
 def _check(name: str, check: Callable[[], str]) -> bool:
     try:
         print(f"ok    {name:<9} {check()}")
+    # What a user can mend; anything else is our bug and keeps its traceback.
     except (FlowbenchError, ImportError) as exc:
         print(f"FAIL  {name:<9} {exc}")
         return False

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flowbench import paths
+from flowbench.cli import complete
 from flowbench.cli.columns import print_columns
 from flowbench.cli.options import (
     AsJson,
@@ -28,7 +29,13 @@ Described = list[dict[str, Any]]
 
 
 def list_(
-    kind: Annotated[str | None, typer.Argument(help="models, datasets, metrics or suites.")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Argument(
+            help="models, datasets, metrics or suites \\[default: all].",
+            autocompletion=complete.one_of(*KINDS),
+        ),
+    ] = None,
     as_json: AsJson = False,
     data_dir: DataDir = None,
     plugin_file: PluginFiles = None,
@@ -128,8 +135,19 @@ def _print_rows(title: str, rows: Described, *, titled: bool) -> None:
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="A model, model:preset, dataset or metric.")],
-    dataset: Annotated[str | None, typer.Option(help="Dataset to configure a model for.")] = None,
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A model, model:preset, dataset or metric.", autocompletion=complete.anything
+        ),
+    ],
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="Dataset to configure a model for \\[default: the first that it can run on].",
+            autocompletion=complete.datasets,
+        ),
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Override a value: width=64; can be repeated.")
     ] = None,

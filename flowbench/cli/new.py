@@ -7,11 +7,16 @@ from typing import Annotated, Literal, cast
 
 import typer
 
+from flowbench.cli import complete
+
 KINDS = ("model", "dataset", "metric")
 
 
 def new(
-    kind: Annotated[str, typer.Argument(help="model, dataset or metric.")],
+    kind: Annotated[
+        str,
+        typer.Argument(help="model, dataset or metric.", autocompletion=complete.one_of(*KINDS)),
+    ],
     name: Annotated[str, typer.Argument(help="Its name, such as my-flow.")],
     folder: Annotated[
         Path, typer.Option("--dir", help="Folder in which to create flowbench-NAME.")

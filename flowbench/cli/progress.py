@@ -1,171 +1,180 @@
-"""What a run looks like while it runs: a live table, or plain lines when not on a terminal."""
+"""What a run says while it runs: a live display on a terminal, elsewhere plain lines; on stderr."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Literal
 
 from rich.console import Console
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
+from flowbench.cli.live import LiveView, time_text
+from flowbench.cli.quantities import clock_text, percent_text, rate_text, score_text
+from flowbench.cli.tally import JobState, Tally
 from flowbench.runner.attempt import AttemptDir, Heartbeat
-from flowbench.store.records import AttemptRow
-
-if TYPE_CHECKING:
-    from flowbench.runner.decide import Decision
-    from flowbench.runner.executors.base import Slot
-    from flowbench.runner.plan import Job
+from flowbench.runner.executors.base import Slot
+from flowbench.runner.plan import Job
+from flowbench.store.attempt_files import CURVES, read_curves
+from flowbench.store.records import AttemptRow, CurvePoint
 
 PLAIN_EVERY_S = 15.0
-PLAIN_WIDTH = 160  # of a log file, where nothing says how wide a line may be
 
-
-@dataclass
-class _Line:
-    """What is known of one job."""
-
-    job: Job
-    state: str
-    heartbeat: Heartbeat | None = None
-    record: AttemptRow | None = None
-    printed: str = ""
-    printed_at: float = 0.0
+Verbosity = Literal["quiet", "normal", "verbose"]
 
 
 class ProgressDisplay:
-    """Keeps one line per job up to date.
+    """Keeps what is known of the jobs, and prints the lines that stay.
+
+    Without a live display, a job gets a line when it has ended and, before, one every
+    `PLAIN_EVERY_S` if something has changed.
 
     Args:
-        decisions: Each job, and whether and why it runs.
-        console: Prints the lines; its width decides what fits.
+        tally: The jobs.
+        console: Prints the lines.
+        verbosity: Quiet prints warnings alone; verbose also where attempts are, and each look at
+            validation.
+        live: Whether the jobs' own lines are shown by a live display.
+        now: Monotonic time in seconds.
     """
 
-    def __init__(self, decisions: Sequence[tuple[Job, Decision]], console: Console) -> None:
-        self.console = console
-        self._lines = {
-            job.row.job_id: _Line(job, "waiting" if decision.starts else decision.why)
-            for job, decision in decisions
-        }
-        self.live: Live | None = None
+    def __init__(
+        self,
+        tally: Tally,
+        console: Console,
+        *,
+        verbosity: Verbosity,
+        live: bool,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._tally, self._console, self._now = tally, console, now
+        self._verbose = verbosity == "verbose"
+        self._plain = verbosity != "quiet" and not live
+        self._printed: dict[str, tuple[str, float]] = {}
+        self._num_looks: dict[str, int] = {}
 
     def started(self, job: Job, attempt: AttemptDir, slot: Slot) -> None:
         """A worker was started."""
-        self._lines[job.row.job_id].state = "starting"
-        threads = f"{slot.num_threads} thread{'s' if slot.num_threads > 1 else ''}"
-        self._print_line(f"{job.label}: started (attempt {attempt.number}, {threads})")
+        self._tally.started(job, attempt)
+        self._printed[job.row.job_id] = ("", self._now())
+        if self._verbose:
+            threads = f"{slot.num_threads} thread{'s' if slot.num_threads > 1 else ''}"
+            self._print(f"{job.label}: attempt {attempt.number}, {threads}, {attempt.path}")
 
     def beat(self, job: Job, heartbeat: Heartbeat) -> None:
         """A worker reports what it is doing."""
-        line = self._lines[job.row.job_id]
-        line.heartbeat = heartbeat
-        now = time.monotonic()
-        if self.live is not None:
-            self.live.update(self._table())
-        elif now - line.printed_at > PLAIN_EVERY_S and line.printed != _plain(line):
-            line.printed, line.printed_at = _plain(line), now
-            self._print_line(f"{job.label}: {line.printed}")
+        state = self._tally.states[job.row.job_id]
+        again = state.heartbeat is not None and state.heartbeat.beat == heartbeat.beat
+        state.heartbeat = heartbeat
+        if again:  # workers write one a second, and are looked at more often
+            return
+        if self._verbose:
+            self._print_looks(state)
+        last, at = self._printed[job.row.job_id]
+        line = _doing(heartbeat)
+        if self._plain and line != last and self._now() - at >= PLAIN_EVERY_S:
+            self._printed[job.row.job_id] = (line, self._now())
+            self._print(f"{job.label}: {line}")
 
     def ended(self, job: Job, record: AttemptRow) -> None:
         """An attempt has ended."""
-        line = self._lines[job.row.job_id]
-        line.record = record
-        reason = f": {record.reason}" if record.reason else ""
-        self._print_line(f"{job.label}: {record.status}{reason}")
-        if self.live is not None:
-            self.live.update(self._table())
+        state = self._tally.ended(job, record)
+        if self._verbose:
+            self._print_looks(state)
+        if self._plain:
+            self._print(f"{job.label}: {_outcome(state)} [{self._standing()}]")
+
+    def stopping(self, num_jobs: int) -> None:
+        """The user has interrupted the run, and jobs that run save their state."""
+        jobs = "1 job saves its" if num_jobs == 1 else f"{num_jobs} jobs save their"
+        self._print(f"stopping: {jobs} state first (Ctrl-C again ends at once, unsaved)")
 
     def warn(self, message: str) -> None:
         """Something went wrong that does not end the run."""
-        self.console.print(Text(f"warning: {message}", style="yellow"))
+        self._print(f"warning: {message}", "yellow")
 
-    def _print_line(self, message: str) -> None:
-        """Prints a line that stays, unless the live table shows the same."""
-        if self.live is None:
-            self.console.print(Text(message))
+    def _print(self, message: str, style: str = "") -> None:
+        say(self._console, message, style)
 
-    def _table(self) -> Table:
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        for name, justify in (
-            ("job", "left"),
-            ("", "left"),
-            ("budget", "left"),
-            ("steps", "right"),
-            ("steps/s", "right"),
-            ("validation", "right"),
-            ("left", "right"),
-        ):
-            table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-        for line in self._lines.values():
-            table.add_row(line.job.label, *_cells(line))
-        return table
+    def _print_looks(self, state: JobState) -> None:
+        """The looks at validation since the last time."""
+        job_id = state.job.row.job_id
+        curve: tuple[CurvePoint, ...] = ()
+        if state.attempt is not None:
+            with suppress(OSError):  # none yet
+                curve = read_curves(state.attempt.path / CURVES)
+        for point in curve[self._num_looks.get(job_id, 0) :]:
+            scores = {"": point.score("raw"), " of averaged weights": point.score("ema")}
+            said = [f"{score_text(*s)}{whose}" for whose, s in scores.items() if s is not None]
+            said += [] if point.loss is None else [f"training loss {point.loss:.4g}"]
+            where = f"look at step {point.step:,}, {percent_text(point.progress)} of budget"
+            self._print(f"{state.job.label}: {where}: {', '.join(said) or 'no likelihood'}")
+        self._num_looks[job_id] = len(curve)
 
-
-def _cells(line: _Line) -> tuple[str | Text | ProgressBar, ...]:
-    beat, record = line.heartbeat, line.record
-    if record is not None:
-        style = "green" if record.status == "ok" else "red"
-        score = "" if beat is None else _score(beat)
-        seconds = f"{record.charged_s:.1f} s"
-        return Text(record.status, style), seconds, f"{record.steps:,}", "", score, ""
-    if beat is None:
-        return Text(line.state, "dim"), "", "", "", "", ""
-    bar = ProgressBar(total=1.0, completed=min(beat.progress, 1.0), width=16)
-    rate = "" if beat.steps_per_s is None else f"{beat.steps_per_s:.1f}"
-    return beat.doing, bar, f"{beat.step:,}", rate, _score(beat), _left(beat)
+    def _standing(self) -> str:
+        counts, time_left = self._tally.counts(), time_text(self._tally)
+        ended = f"{counts['done'] + counts['failed']} of {counts.total()} jobs"
+        return f"{ended}, {time_left}" if time_left else ended
 
 
-def _score(beat: Heartbeat) -> str:
-    return "" if beat.score is None else f"{beat.score:.3f} {beat.score_unit}"
-
-
-def _left(beat: Heartbeat) -> str:
-    if not 0.0 < beat.progress < 1.0:
-        return ""
-    seconds = beat.charged_s * (1.0 / beat.progress - 1.0)
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def _plain(line: _Line) -> str:
-    beat = line.heartbeat
-    if beat is None:
-        return line.state
-    parts = [beat.doing, f"{100 * min(beat.progress, 1.0):.0f} % of budget", f"step {beat.step:,}"]
-    if beat.steps_per_s is not None:
-        parts.append(f"{beat.steps_per_s:.1f} steps/s")
+def _doing(beat: Heartbeat) -> str:
+    """What a worker does, in one line that differs where something has changed."""
+    parts = [beat.doing]
+    if beat.phase in ("training", "looking", "paused"):
+        parts += [f"{percent_text(beat.progress)} of budget", f"step {beat.step:,}"]
+        if beat.steps_per_s:
+            parts.append(f"{rate_text(beat.steps_per_s)} steps/s")
+    elif beat.done is not None:
+        parts.append(percent_text(beat.done))
     if beat.score is not None:
-        parts.append(f"validation {_score(beat)}")
-    if _left(beat):
-        parts.append(f"{_left(beat)} left")
+        parts.append(f"validation {score_text(beat.score, beat.score_unit)}")
+    if beat.left_s is not None:
+        parts.append(f"{clock_text(beat.left_s)} left")
+    if beat.evaluation_s is not None:
+        parts.append(f"then about {clock_text(beat.evaluation_s)} of evaluation")
     return ", ".join(parts)
 
 
+def _outcome(state: JobState) -> str:
+    record, beat = state.record, state.heartbeat
+    if record is None:
+        return ""
+    parts = [f"{record.status} after {clock_text(state.took_s)}", f"{record.steps:,} steps"]
+    if record.reason:
+        parts.append(record.reason)
+    elif beat is not None and beat.score is not None:
+        parts.append(f"validation {score_text(beat.score, beat.score_unit)}")
+    return ", ".join(parts)
+
+
+def say(console: Console, message: str, style: str = "") -> None:
+    """Prints a line: wrapped between words on a terminal, else whole, for grep."""
+    console.print(Text(message, style), soft_wrap=not console.is_terminal)
+
+
 @contextmanager
-def progress_display(decisions: Sequence[tuple[Job, Decision]]) -> Iterator[ProgressDisplay]:
+def progress_display(
+    jobs: Sequence[Job], num_slots: int, verbosity: Verbosity
+) -> Iterator[ProgressDisplay]:
     """Shows the progress of a run for as long as the block lasts.
 
     Args:
-        decisions: Each job, and whether and why it runs.
+        jobs: Those that need a worker.
+        num_slots: How many run at a time.
 
     Yields:
         The display, to be told of everything by the scheduler.
     """
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=PLAIN_WIDTH)
-    display = ProgressDisplay(decisions, console)
-    # Where nothing starts, a table of what is reused would only flicker past.
-    if not console.is_terminal or not any(decision.starts for _, decision in decisions):
+    console = Console(stderr=True)
+    tally = Tally(jobs, num_slots, time.monotonic)
+    # A dumb terminal cannot go back to lines that it has printed.
+    live = bool(jobs) and console.is_interactive and verbosity != "quiet"
+    display = ProgressDisplay(tally, console, verbosity=verbosity, live=live)
+    if not live:
         yield display
         return
-    with Live(display._table(), console=console, refresh_per_second=4) as live:
-        display.live = live
+    with Live(LiveView(tally), console=console, refresh_per_second=4):
         yield display
-        display.live = None
+    console.print()

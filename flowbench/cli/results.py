@@ -11,8 +11,10 @@ import typer
 
 from flowbench import paths
 from flowbench.api.units import LIKELIHOOD_UNITS
+from flowbench.cli import complete
 from flowbench.cli.columns import print_columns
 from flowbench.cli.options import AsJson, Results
+from flowbench.errors import did_you_mean
 
 if TYPE_CHECKING:
     from flowbench.store.records import AttemptRow
@@ -22,10 +24,24 @@ app = typer.Typer(help="List, show, export and query results.", no_args_is_help=
 
 @app.command("list")
 def list_(
-    model: Annotated[str | None, typer.Option(help="Only this model, or model:preset.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Only this dataset.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Only this model, or model:preset \\[default: all].",
+            autocompletion=complete.models,
+        ),
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Only this dataset \\[default: all].", autocompletion=complete.datasets),
+    ] = None,
     status: Annotated[
-        str | None, typer.Option(help="Only this status or mark: ok, crashed, stale, contended.")
+        str | None,
+        typer.Option(
+            help=f"Only this status or mark: ok, crashed, {', '.join(complete.MARKS)} "
+            "\\[default: all].",
+            autocompletion=complete.statuses,
+        ),
     ] = None,
     as_json: AsJson = False,
     results: Results = None,
@@ -36,12 +52,12 @@ def list_(
 
     with readable(paths.results_dir(results)) as folder:
         every = list_attempts(folder)
+    asked = {"model": model, "dataset": dataset, "status": status}
+    wanted = {flag: value for flag, value in asked.items() if value is not None}
     attempts = [
         attempt
         for attempt in every
-        if model in (None, attempt["model"], f"{attempt['model']}:{attempt['preset']}")
-        and dataset in (None, attempt["dataset"])
-        and status in (None, *_states(attempt))
+        if all(value in _called(attempt, flag) for flag, value in wanted.items())
     ]
     if as_json:
         print(json.dumps(attempts, indent=1))
@@ -62,14 +78,31 @@ def list_(
     if rows:
         print_columns(rows, rows[0])
     elif every:
-        print(f"none of the {len(every)} attempts is like that (flowbench results list)")
+        print(f"none of the {len(every)} attempts is like that{_nearest(every, wanted)}")
     else:
         print("no results yet (flowbench run --models realnvp,glow)")
 
 
 def _states(attempt: Mapping[str, Any]) -> list[str]:
     """The status of an attempt and the marks that it carries."""
-    return [attempt["status"], *(mark for mark in ("stale", "contended") if attempt[mark])]
+    return [attempt["status"], *(mark for mark in complete.MARKS if attempt[mark])]
+
+
+def _called(attempt: dict[str, Any], flag: str) -> list[str]:
+    """What ``--model``, ``--dataset`` or ``--status`` may say to mean an attempt."""
+    if flag == "status":
+        return _states(attempt)
+    names = [attempt[flag]]
+    return [*names, f"{attempt['model']}:{attempt['preset']}"] if flag == "model" else names
+
+
+def _nearest(every: list[dict[str, Any]], wanted: dict[str, str]) -> str:
+    """What may have been meant by a value that no attempt has."""
+    for flag, value in wanted.items():
+        known = {name for attempt in every for name in _called(attempt, flag)}
+        if value not in known:
+            return f": no --{flag} {value!r}; {did_you_mean(value, known).strip()}"
+    return ""
 
 
 def _likelihood(metrics: dict[str, Any]) -> str:
@@ -81,7 +114,12 @@ def _likelihood(metrics: dict[str, Any]) -> str:
 
 @app.command("show")
 def show(
-    which: Annotated[str, typer.Argument(help="Id of an attempt or a job, or how it begins.")],
+    which: Annotated[
+        str,
+        typer.Argument(
+            help="Id of an attempt or a job, or how it begins.", autocompletion=complete.jobs
+        ),
+    ],
     results: Results = None,
 ) -> None:
     """Print one attempt's whole record as JSON."""
@@ -90,7 +128,12 @@ def show(
 
 @app.command("logs")
 def logs(
-    which: Annotated[str, typer.Argument(help="Id of an attempt or a job, or how it begins.")],
+    which: Annotated[
+        str,
+        typer.Argument(
+            help="Id of an attempt or a job, or how it begins.", autocompletion=complete.jobs
+        ),
+    ],
     results: Results = None,
 ) -> None:
     """Print the log of an attempt."""
@@ -119,7 +162,10 @@ def _find(results: Path, which: str) -> AttemptRow:
 def export(
     suites: Annotated[
         list[str] | None,
-        typer.Argument(help="Suites to keep as text \\[default: export every measured value]."),
+        typer.Argument(
+            help="Suites to keep as text \\[default: export every measured value].",
+            autocompletion=complete.suites,
+        ),
     ] = None,
     out: Annotated[
         Path | None,

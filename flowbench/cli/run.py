@@ -5,54 +5,80 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from flowbench import paths
+from flowbench.cli import complete
 from flowbench.cli.columns import print_columns
 from flowbench.cli.options import DataDir, NoPlugins, PluginFiles, Results, selected_plugins
 
 if TYPE_CHECKING:
-    from flowbench.runner.decide import Decision
-    from flowbench.runner.plan import Job
-    from flowbench.runner.run import ReadyRun
-    from flowbench.store.records import AttemptRow
+    from rich.console import Console
+
+    from flowbench.cli.progress import Verbosity
+    from flowbench.runner.run import ReadyRun, RunRequest
     from flowbench.suite.schema import Suite
 
 DEFAULT_TIMEOUT = "2h"
+PLAIN_WIDTH = 160  # of a table in a file, where nothing says how wide a line may be
 
 
 def run(
     suite: Annotated[
-        str | None, typer.Argument(help="Suite name or TOML file; flags override it.")
+        str | None,
+        typer.Argument(
+            help="Suite name or TOML file; flags override it \\[default: one made from flags].",
+            autocompletion=complete.suites,
+        ),
     ] = None,
     models: Annotated[
-        str | None, typer.Option(help="Models, separated by commas: glow,realnvp:small.")
+        str | None,
+        typer.Option(
+            help="Models, separated by commas: glow,realnvp:tiny \\[default: the suite's].",
+            autocompletion=complete.listed(complete.models),
+        ),
     ] = None,
-    datasets: Annotated[str | None, typer.Option(help="Datasets \\[default: digits].")] = None,
+    datasets: Annotated[
+        str | None,
+        typer.Option(
+            help="Datasets \\[default: the suite's, or digits].",
+            autocompletion=complete.listed(complete.datasets),
+        ),
+    ] = None,
     metrics: Annotated[
         str | None,
-        typer.Option(help="Metrics \\[default: all that apply, except costly ones such as fid]."),
+        typer.Option(
+            help="Metrics \\[default: all that apply, except costly ones such as fid].",
+            autocompletion=complete.listed(complete.metrics),
+        ),
     ] = None,
     budget: Annotated[
         str | None,
-        typer.Option(help="Training budget of each job: 60s, 2gpuh, 5000steps or 60s,5000steps."),
+        typer.Option(
+            help="Training budget of each job: 2gpuh, 5000steps or the first of 60s,5000steps "
+            "\\[default: the suite's, or 60s]."
+        ),
     ] = None,
-    seeds: Annotated[str | None, typer.Option(help="Seeds: 0, 0-2 or 0,3,7.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Seeds: 0-2 or 0,3,7 \\[default: the suite's, or 0].")
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="Override a value: glow.width=64; can be repeated."),
     ] = None,
     eval_draws: Annotated[
-        int | None, typer.Option(help="Noise draws per test example \\[default: 16].")
+        int | None,
+        typer.Option(help="Noise draws per test example \\[default: the suite's, or 16]."),
     ] = None,
     num_samples: Annotated[
         int | None,
-        typer.Option(help="Samples drawn for metrics that look at samples \\[default: 256]."),
+        typer.Option(
+            help="Samples drawn for metrics that look at samples \\[default: the suite's, or 256]."
+        ),
     ] = None,
     sample: Annotated[
         list[str] | None,
@@ -66,20 +92,39 @@ def run(
             help="Weights for fid and the like: a folder or a file \\[default: FLOWBENCH_WEIGHTS]."
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Annotated[
+        str,
+        typer.Option(
+            help="auto, cpu, cuda or mps.",
+            autocompletion=complete.one_of("auto", "cpu", "cuda", "mps"),
+        ),
+    ] = "auto",
     jobs: Annotated[
         int | None,
         typer.Option(help="Jobs to run at a time \\[default: one per GPU, two on a CPU].", min=1),
     ] = None,
     executor: Annotated[str, typer.Option(help="Where jobs run.")] = "local",
     rerun: Annotated[
-        str | None, typer.Option(help="Rerun jobs that have a result: failed, stale or all.")
+        str | None,
+        typer.Option(
+            help="Run again what failed, what is stale, or all \\[default: only what is not done].",
+            autocompletion=complete.one_of("failed", "stale", "all"),
+        ),
     ] = None,
     timeout: Annotated[
         str, typer.Option(help="How long an attempt may take outside its budget.")
     ] = DEFAULT_TIMEOUT,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the jobs and stop there.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print only the final table and what failed.")
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose", "-v", help="Also print resolved settings, paths and looks at validation."
+        ),
     ] = False,
     results: Results = None,
     data_dir: DataDir = None,
@@ -88,9 +133,12 @@ def run(
 ) -> None:
     """Train and measure models under one budget, and print their table."""
     from flowbench.budget import parse_duration
+    from flowbench.errors import SuiteError
     from flowbench.registry import load_registry
     from flowbench.runner.run import RunRequest, get_ready
 
+    if quiet and verbose:
+        raise SuiteError("--quiet and --verbose exclude each other; give one of them")
     flags = _Flags(models, datasets, metrics, budget, seeds, set_, eval_draws, num_samples, sample)
     chosen = flags.suite(suite)
     if weights is not None:
@@ -114,7 +162,7 @@ def run(
     if dry_run:
         _print_plan(ready)
         return
-    _execute(ready, request.results, chosen)
+    _execute(ready, request, "quiet" if quiet else "verbose" if verbose else "normal")
 
 
 def _existing(path: Path) -> Path:
@@ -125,76 +173,56 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _execute(ready: ReadyRun, results: Path, suite: Suite) -> None:
+def _execute(ready: ReadyRun, request: RunRequest, verbosity: Verbosity) -> None:
+    from flowbench.cli import summary
     from flowbench.cli.progress import progress_display
     from flowbench.leaderboard import terminal_table
 
-    for missing in ready.unprepared:
-        print(f"skipped: {', '.join(missing.models)}: {missing.error}", file=sys.stderr)
-    if not ready.decisions:
+    decided, suite = ready.decisions, request.suite
+    _say(f"skipped: {', '.join(m.models)}: {m.error}" for m in ready.unprepared)
+    if not decided:
         raise typer.Exit(1)
-    for line in _opening([decision for _, decision in ready.decisions]):
-        print(line, file=sys.stderr)
+    if verbosity != "quiet":
+        _say(summary.opening(decided))
+    if verbosity == "verbose":
+        _say(summary.settings(request, ready))
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     # Clusters end a job by SIGTERM: let it leave checkpoints behind, as Ctrl-C does.
     signal.signal(signal.SIGTERM, interrupt)
-    with progress_display(ready.decisions) as display:
-        try:
-            records = ready.scheduler(display).run(ready.decisions)
-        except KeyboardInterrupt:
-            display.warn("interrupted; run the same command again to continue from the checkpoints")
-            raise typer.Exit(130) from None  # 128 + SIGINT, as a shell reports it
-    display.console.print(
-        terminal_table(results, [job.row.job_id for job, _ in ready.decisions], suite)
+    starting = [job for job, decision in decided if decision.starts]
+    try:
+        with progress_display(starting, len(ready.executor.slots), verbosity) as display:
+            records = ready.scheduler(display).run(decided)
+    except KeyboardInterrupt:
+        _say(["stopped; run the same command again to go on from there"])
+        raise typer.Exit(130) from None  # 128 + SIGINT, as a shell reports it
+    _table_console().print(
+        terminal_table(request.results, [j.row.job_id for j, _ in decided], suite)
     )
-    _print_failures(ready.decisions, records)
-    _print_unavailable(records.values(), suite.metrics or ())
-    if not _succeeded(records):
+    _say(summary.failures(decided, records))
+    _say(summary.unavailable(records.values(), suite.metrics or ()))
+    if not summary.succeeded(decided, records):
         raise typer.Exit(1)
 
 
-def _opening(decisions: Sequence[Decision]) -> Iterator[str]:
-    """How many jobs start and how many do not, and why those with attempts start again."""
-    counts: Counter[str] = Counter("run" if d.starts else d.action for d in decisions)
-    said = {"reuse": "reused", "leave": "left as they are", "skip": "skipped", "run": "to run"}
-    yield ", ".join(f"{counts[action]} {words}" for action, words in said.items() if counts[action])
-    again = Counter(decision.why for decision in decisions if decision.edited)
-    yield from (f"{count} run again: {why}" for why, count in again.items())
-    skipped = Counter(decision.why for decision in decisions if decision.action == "skip")
-    yield from (f"{count} skipped: {why}" for why, count in skipped.items())
+def _say(lines: Iterable[str]) -> None:
+    from rich.console import Console
+
+    from flowbench.cli.progress import say
+
+    console = Console(stderr=True)
+    for line in lines:
+        say(console, line)
 
 
-def _succeeded(records: dict[str, AttemptRow]) -> bool:
-    statuses = [record.status for record in records.values()]
-    return "ok" in statuses and set(statuses) <= {"ok", "skipped"}
+def _table_console() -> Console:
+    from rich.console import Console
 
-
-def _print_failures(decisions: list[tuple[Job, Decision]], records: dict[str, AttemptRow]) -> None:
-    for job, _ in decisions:
-        record = records.get(job.row.job_id)
-        if record is not None and record.status not in ("ok", "skipped"):
-            hint = f" (flowbench results logs {job.row.job_id})"
-            print(f"{record.status}: {job.label}: {record.reason}{hint}", file=sys.stderr)
-    stale = sum(decision.stale for _, decision in decisions)
-    if stale:
-        print(
-            f"{stale} stale: made by another version of flowbench (--rerun stale)", file=sys.stderr
-        )
-
-
-def _print_unavailable(records: Iterable[AttemptRow], asked: Sequence[str]) -> None:
-    """Why a metric that was asked for by name has no value: one line for each reason."""
-    missing = {
-        (row.metric, row.status, row.reason): None
-        for record in records
-        for row in record.measurements
-        if row.metric in asked and row.value is None
-    }
-    for metric, status, reason in missing:
-        print(f"{status}: {metric}: {reason}", file=sys.stderr)
+    console = Console()
+    return console if console.is_terminal else Console(width=PLAIN_WIDTH)
 
 
 def _print_plan(ready: ReadyRun) -> None:

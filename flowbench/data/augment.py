@@ -32,6 +32,7 @@ class Translation:
 
 
 SHIFTS = {
+    # Each as its authors' code has it: they differ in how far, of what, and in what comes in.
     "shift": Translation(0.04, padded=True),  # released code of DenseFlow
     "shift_tenth": Translation(0.1),  # of Glow
     "shift_tenth_zeros": Translation(0.1, zeros=True),  # of NanoFlow
@@ -65,6 +66,8 @@ def augmented(x: Tensor, draws: Tensor, augment: Sequence[Augmentation]) -> Tens
     for kind in augment:
         own, draws = draws[:, : DRAWS[kind]], draws[:, DRAWS[kind] :]
         if kind == "horizontal_flip":
+            # Drawn for each example, not for the batch; `where` keeps the shape fixed and waits for
+            # nothing.
             x = torch.where(own.view(-1, 1, 1, 1) < 0.5, x.flip(-1), x)
         else:
             shift = SHIFTS[kind]
@@ -88,6 +91,7 @@ def shifted(x: Tensor, down: Tensor, right: Tensor, *, zeros: bool = False) -> T
     batch, channels, height, width = x.shape
     rows = torch.arange(height, device=x.device) - down[:, None]  # (B, H): where each comes from
     columns = torch.arange(width, device=x.device) - right[:, None]
+    # One gather for the whole batch: a roll an image would be a launch an image.
     moved = x[
         torch.arange(batch, device=x.device)[:, None, None, None],
         torch.arange(channels, device=x.device)[None, :, None, None],
@@ -104,4 +108,5 @@ def shifted(x: Tensor, down: Tensor, right: Tensor, *, zeros: bool = False) -> T
 def _pixels(draws: Tensor, size: int, shift: Translation) -> Tensor:
     """Whole pixels, as released code gets them; some pads, moves the padded image and crops."""
     moved_size = size + 2 * math.ceil(shift.share * size) if shift.padded else size
+    # Rounded as they do: to truncate would move nothing more often than anything else.
     return ((2.0 * draws - 1.0) * shift.share * moved_size).round().long()

@@ -55,6 +55,7 @@ class TrainBatches:
         prefetch: bool | None = None,
     ) -> None:
         if not len(split):
+            # Here and not in the stream, which would go through epochs of nothing for ever.
             raise DataError("the training split is empty; nothing can be learned from it")
         _check_batch(split, batch_size, augment)
         self._num_examples = len(split)
@@ -69,6 +70,7 @@ class TrainBatches:
         self._given = self._order.cursor
         self._rows = _Resident(split, self._device) if resident else _Mapped(split, self._device)
         wanted = self._device.type == "cuda" if prefetch is None else prefetch
+        # One thread: the order of batches is the order in which they are asked for.
         self._thread = ThreadPoolExecutor(1) if wanted and not resident else None
         self._ahead: deque[_Ahead] = deque()
 
@@ -95,14 +97,17 @@ class TrainBatches:
             x, context = self._rows.gather(rows)
         else:
             (x, context), draws = self._next_prefetched(self._thread)
+        # Page-locked memory, see `_Mapped`, lets this copy run beside the computation.
         if x.device != self._device:
             x = x.to(self._device, non_blocking=True)
             context = {k: v.to(self._device, non_blocking=True) for k, v in context.items()}
         if draws is not None:
+            # After the copy, so that the device that computes faster does it.
             x = augmented(x, draws.to(x.device, non_blocking=True), self._augment)
         return x, context
 
     def _next_prefetched(self, thread: ThreadPoolExecutor) -> tuple[RawBatch, Tensor | None]:
+        # Filled before one is taken, or the thread would rest while the batch is waited for.
         while len(self._ahead) <= NUM_AHEAD:
             rows, draws = self._order.take(self._batch_size)
             batch = thread.submit(self._rows.gather, rows)
@@ -133,6 +138,7 @@ class TrainBatches:
                 f"sampler position {state['position']} lies outside the training split of "
                 f"{self._num_examples} examples; the checkpoint belongs to other data"
             )
+        # What lies ready belongs to the place that is left.
         self._ahead.clear()
         self._order.seek(_Cursor(state["epoch"], state["position"]))
         self._given = self._order.cursor
@@ -151,6 +157,7 @@ def eval_batches(split: Split, batch_size: int, device: torch.device | str) -> I
     Raises:
         ConfigError: The batch size is not positive.
     """
+    # Evaluation sees examples as they are: no augmentation, whatever the training has.
     _check_batch(split, batch_size, ())
     for start in range(0, len(split), batch_size):
         stop = start + batch_size
@@ -224,6 +231,8 @@ class _Order:
         self._rows = torch.randperm(self._num_examples, generator=generator).to(self._device)
         self._draws: Tensor | None = None
         if self._num_draws:
+            # For the whole epoch, in the order of the permutation: a stream that is taken up in the
+            # middle of an epoch then draws what it would have drawn.
             draws = torch.rand(self._num_examples, self._num_draws, generator=generator)
             self._draws = draws.to(self._device)
 
@@ -234,6 +243,7 @@ class _Order:
             Their positions, and what was drawn for them, shape (num, num_draws).
         """
         rows: list[Tensor] = []
+        # A batch may be longer than an epoch, so it can span more than two.
         draws: list[Tensor] = []
         while num:
             epoch, position = self.cursor
@@ -250,6 +260,7 @@ class _Order:
 
 
 def _joined(pieces: list[Tensor]) -> Tensor:
+    # Nearly every batch lies within an epoch, and then no copy is needed.
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
 

@@ -48,15 +48,19 @@ def check_steps(config: Preprocessing, info: DatasetInfo) -> None:
     bounds = _raw_range(config, info)
     for position, step in enumerate(config.bijections):
         if isinstance(step, Scale):
+            # Bounds are followed from step to step: a logit of values outside [0, 1] is NaN, and
+            # shows only as a training that diverges.
             bounds = _check_scale(step, position, bounds, info)
         else:
             if isinstance(step, Logit):
                 _check_logit(position, bounds)
+            # Nothing is bounded behind a logit or a standardisation.
             bounds = None
 
 
 def _raw_range(config: Preprocessing, info: DatasetInfo) -> Range | None:
     """Where the values lie before the first bijection; None if there are no bounds."""
+    # Gaussian noise has no bounds, so it also takes those of levels away.
     if info.levels is None or isinstance(config.noise, GaussianNoise):
         return None
     dequantized = isinstance(config.noise, UniformDequantization)
@@ -71,6 +75,7 @@ def _check_scale(
             f"bijections[{position}]: scale needs integer levels, {info.name!r} is real-valued; "
             "use standardise"
         )
+    # Its slope is that of one level, which behind another bijection has no fixed width.
     if position > 0:
         raise ConfigError(
             f"bijections[{position}]: scale maps raw levels, so it must be the first bijection"

@@ -45,6 +45,7 @@ class Affine:
     """
 
     def __init__(self, scale: Tensor, shift: Tensor, like: Tensor) -> None:
+        # In float64, and once: the sum over thousands of dims would lose digits in float32.
         ladj = scale.abs().log().expand(like.shape).sum()
         # Rounded before it moves, because some devices (MPS) hold no float64.
         self._scale, self._shift, self._ladj = (
@@ -109,4 +110,6 @@ class LogitOfUnit:
 
     def inverse(self, y: Tensor) -> Tensor:
         """Maps back; values outside the image of [0, 1] come out outside [0, 1]."""
+        # Samples of a model are often outside; they are clipped where levels are known, and
+        # counted.
         return (y.sigmoid() - self._alpha) / self._width

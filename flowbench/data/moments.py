@@ -53,20 +53,25 @@ def moments(chunks: Iterable[Tensor], per: Per, resolution: float) -> Moments:
         Chan et al. (1983), Algorithms for computing the sample variance,
         https://doi.org/10.1080/00031305.1983.10483115.
     """
+    # Scalars that broadcast: the first chunk gives them its shape.
     count, mean, sum_squares = 0, torch.zeros(()), torch.zeros(())
     low, high = torch.tensor(math.inf), torch.tensor(-math.inf)
     for chunk in chunks:
         axes = _pooled_axes(chunk.dim(), per)
+        # How many values a mean is over, which is more than examples where dims are pooled.
         num = math.prod(chunk.shape[axis] for axis in axes)
         chunk_mean = chunk.mean(dim=axes, keepdim=True)[0]
         chunk_squares = (chunk - chunk_mean).square().sum(dim=axes, keepdim=True)[0]
         delta, total = chunk_mean - mean, count + num
         sum_squares = sum_squares + chunk_squares + delta.square() * (count * num / total)
         mean, count = mean + delta * (num / total), total
+        # The range and not the variance tells a column without spread: the variance of equal large
+        # values is the rounding of their mean, and no longer zero.
         low = torch.minimum(low, chunk.amin(dim=axes, keepdim=True)[0])
         high = torch.maximum(high, chunk.amax(dim=axes, keepdim=True)[0])
     flat = high - low <= ROUNDINGS * resolution * torch.maximum(high.abs(), low.abs())
     mean = torch.where(flat, low + (high - low) / 2, mean)  # a mean of equal values is rounded
+    # The population's: this divides data, and is no estimate of anything.
     std = torch.where(flat, 1.0, (sum_squares / count).sqrt())
     if not bool((mean.isfinite() & std.isfinite() & (std > 0)).all()):
         raise DataError(

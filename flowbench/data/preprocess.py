@@ -73,6 +73,7 @@ class Preprocessor:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
+        # First, so that every later line may rely on steps that fit one another.
         check_steps(config, info)
         self._config = config
         self._info = info
@@ -80,6 +81,8 @@ class Preprocessor:
         self._dtype = dtype
         self._place, self._precision = self._device, dtype  # where, and in what, steps are computed
         if info.levels is None:
+            # A column of dates or of kilometres has its digits far from zero; see the module's
+            # head.
             self._precision = torch.float64
             if self._device.type == "mps":  # which holds no float64
                 self._place = torch.device("cpu")
@@ -103,6 +106,7 @@ class Preprocessor:
             DataError: The values have no mean or spread in float64.
         """
         raw = train.x.dtype
+        # Noise is drawn in float64, so noisy values are not rounded as the raw ones were.
         rounded = raw.kind == "f" and self._config.noise is None
         resolution = float(np.finfo(raw if rounded else np.float64).eps)
         for position, step in enumerate(self._config.bijections):
@@ -110,6 +114,7 @@ class Preprocessor:
                 fitted = moments(self._values_before(position, train), step.per, resolution)
                 for name, value in zip(STATISTICS, vars(fitted).values(), strict=True):
                     self._statistics[f"bijections.{position}.{name}"] = value
+        # Anew, since the steps up to the first `Standardise` are all that could be built before.
         self._bijections = self._build(self._place, self._precision)
 
     @property
@@ -147,13 +152,16 @@ class Preprocessor:
                 f"{self._info.name!r} needs (B, {', '.join(map(str, self._info.event_shape))})"
             )
         raw = raw.to(self._place)
+        # Discrete models index tables with them, for which torch wants int64.
         if self._config.support == "discrete":
             return raw.long(), torch.zeros(len(raw), dtype=self._dtype, device=self._device)
         y, ladj = self._add_noise(raw.to(self._precision), generator), self._zero
         for bijection in self._require_fitted():
             y, step_ladj = bijection.forward(y)
             ladj = ladj + step_ladj
+        # Rounded before it moves, as in `Affine`: MPS holds no float64.
         y, ladj = (value.to(self._dtype).to(self._device) for value in (y, ladj))
+        # Constant where every step is affine; expanded, not repeated, it takes no memory.
         return y, ladj.expand(len(raw))
 
     def inverse(self, y: Tensor) -> Restored:
@@ -169,13 +177,16 @@ class Preprocessor:
             The raw values, and how many had to be clipped or were not finite.
         """
         y = y.to(self._place)
+        # A discrete model's samples are integers already and pass through no bijection.
         raw = y = y.to(self._precision) if y.is_floating_point() else y
         for bijection in reversed(self._require_fitted()):
             raw = bijection.inverse(raw)
+        # Both: a bijection can turn an infinite value into a finite one (the inverse of a logit).
         finite = y.isfinite() & raw.isfinite()
         num_nonfinite = int((~finite).sum())
         if self._info.levels is None:
             return Restored(raw=raw, num_clipped=0, num_nonfinite=num_nonfinite)
+        # A NaN cannot be an integer, and what it would become depends on the processor.
         levels = self._quantize(torch.where(finite, raw, 0))
         clipped = levels.clamp(0, self._info.levels - 1)
         return Restored(
@@ -202,6 +213,7 @@ class Preprocessor:
         Raises:
             ConfigError: The state belongs to another config.
         """
+        # Weights that were kept before `flat` was are read as having none.
         required, optional = self._statistic_names("mean", "std"), self._statistic_names("flat")
         if not set(required) <= set(state) <= {*required, *optional}:
             raise ConfigError(
@@ -227,6 +239,8 @@ class Preprocessor:
         built: list[Elementwise] = []
         for position, step in enumerate(self._config.bijections):
             bijection = self._build_step(position, step, like)
+            # The statistics of a step are over values behind all steps before it, so they are
+            # fitted in order.
             if bijection is None:
                 break
             built.append(bijection)
@@ -247,6 +261,7 @@ class Preprocessor:
         mean, std = mean.double(), std.double()
         if self._info.levels is None:
             return Centred(mean, std, like)
+        # Levels have no mean that is large beside their spread: one product and one sum will do.
         return Affine(1.0 / std, -mean / std, like)
 
     def _require_fitted(self) -> list[Elementwise]:
@@ -264,6 +279,7 @@ class Preprocessor:
         if isinstance(noise, GaussianNoise):
             # Papers give sigma for levels that span [-1, 1]; one unit there is (K - 1) / 2 levels.
             unit = 1.0 if self._info.levels is None else (self._info.levels - 1) / 2
+            # Drawn where the generator is: one of the CPU cannot draw on a GPU.
             where = self._device if generator is None else generator.device
             dtype = torch.float32 if where.type == "mps" else x.dtype
             epsilon = torch.randn(x.shape, generator=generator, device=where, dtype=dtype)
@@ -273,11 +289,13 @@ class Preprocessor:
     def _quantize(self, raw: Tensor) -> Tensor:
         if not raw.is_floating_point():
             return raw
+        # Dequantized, level k is spread over [k, k + 1); else it lies at k itself.
         return raw.floor() if self._dequantizes else raw.round()
 
     def _values_before(self, position: int, train: Split) -> Iterator[Tensor]:
         """The training values as they stand before a step, chunk by chunk."""
         cpu = torch.device("cpu")
+        # On the CPU on every machine: statistics would differ with the device's own generator.
         generator = torch.Generator(cpu).manual_seed(FIT_SEED)
         bijections = self._build(cpu, torch.float64)[:position]
         for start in range(0, len(train), FIT_CHUNK):

@@ -24,12 +24,15 @@ def take_rows(values: NDArray[Any], rows: NDArray[np.int64], pin: bool = False) 
     out = np.empty((len(rows), *values.shape[1:]), dtype=tensor_dtype(values.dtype))
     batch = torch.from_numpy(out)
     if pin:
+        # Allocated by torch, which keeps page-locked memory for the next batch; to lock it costs
+        # more than to copy.
         batch = torch.empty_like(batch, pin_memory=True)
         out = batch.numpy()
     if values.dtype == out.dtype:
         # "clip" skips the buffer that NumPy needs to leave `out` whole when a row is out of range.
         np.take(values, rows, axis=0, out=out, mode="clip")
     else:
+        # Two passes, but types that torch lacks are rare: 16-bit images and foreign byte orders.
         out[...] = values[rows]
     return batch
 

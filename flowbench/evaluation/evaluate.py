@@ -39,8 +39,10 @@ def not_applicable(
         return f"{spec.name} is defined for {spec.num_dims} dims, {data.name} has {data.num_dims}"
     if spec.datasets is not None and data.name not in spec.datasets:
         return f"{spec.name} is defined for {', '.join(sorted(spec.datasets))}"
+    # A fact of the data, so it can be told before there is a model.
     if "label" in spec.needs and data.num_classes is None:
         return f"{spec.name} is defined for data with class labels, {data.name} has none"
+    # So far for planning, which builds no model; what follows depends on its class.
     if model is None:
         return None
     name = type(model).__name__
@@ -82,6 +84,7 @@ def compute_metric(
     if reason is not None:
         return [MetricValue.unavailable(spec, reason)], None
     try:
+        # Within the block: its module is a plugin's code as well.
         compute = load()
         if spec.exclusive:
             with exclusive():

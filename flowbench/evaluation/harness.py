@@ -114,6 +114,7 @@ class Harness:
             Nats per example; infinite if any example's likelihood is not finite.
         """
         mean = float(self.evaluate(model, "validation", self._looked_at).log_prob.mean())
+        # Never chosen: weights with a single impossible example have no likelihood at all.
         return -mean if math.isfinite(mean) else math.inf
 
     def draws(self, model: GenerativeModel, split: SplitName) -> int:
@@ -134,6 +135,7 @@ class Harness:
         if len(validation) <= LOOK_EXAMPLES:
             return validation
         chosen = np.random.default_rng(0).permutation(len(validation))[:LOOK_EXAMPLES]
+        # Sorted: rows of a memory map are read in the order in which they lie.
         return validation.take(np.sort(chosen))
 
 
@@ -151,6 +153,9 @@ def noise_of(model: GenerativeModel, stream: str, seed: int) -> torch.Generator:
         stream: What the noise is for, of `STREAMS`.
     """
     parameters = next(iter(model.parameters()), None)
+    # A model that is fitted, and not trained, has buffers alone.
     anchor = parameters if parameters is not None else next(iter(model.buffers()), None)
     device = anchor.device if anchor is not None else torch.device("cpu")
+    # A prime apart, so that the seeds of one stream are not those of the next one for a seed
+    # nearby.
     return torch.Generator(device).manual_seed(1_000_003 * STREAMS[stream] + seed)

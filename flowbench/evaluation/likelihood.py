@@ -65,6 +65,7 @@ def evaluate_likelihood(
     Raises:
         OutOfMemoryError: A single row does not fit into the device's memory.
     """
+    # A deterministic value is the same each time.
     num_draws = draws if likelihood.stochastic else 1
     passes = _Passes(model, preprocessor, generator, likelihood.given, tick)
     log_weights, info = _within_memory(
@@ -106,6 +107,7 @@ def _within_memory(
                 )
             return result
         rows = (rows + 1) // 2
+        # From the same state: the draws so far belong to passes that are thrown away.
         generator.set_state(noise)
 
 
@@ -131,6 +133,7 @@ class _Passes:
         start = 0
         for raw, context in eval_batches(split, rows, self.generator.device):
             given = {key: context[key] for key in self.given}
+            # The last batch may be short, and then takes more draws at a time.
             together = max(1, rows // len(raw))
             for first in range(0, num_draws, together):
                 self.tick((start * num_draws + len(raw) * first) / log_weights.size)
@@ -163,6 +166,8 @@ class _Passes:
                 f"log_prob of {type(self.model).__name__} returned shape {tuple(log_prob.shape)} "
                 f"for a batch of {num_rows}; expected ({num_rows},), summed over event dims"
             )
+        # In float64 from here on: a sum of two large numbers of opposite sign is what is left of
+        # both.
         total: Any = (log_prob.double() + ladj.double()).cpu().numpy()
         means = {key: float(value.double().mean()) for key, value in info.items()}
         return total.reshape(len(raw), count), means
@@ -170,6 +175,7 @@ class _Passes:
 
 def _mean_over_rows(noted: Sequence[tuple[float, int]]) -> float:
     values, rows = zip(*noted, strict=True)
+    # By rows: passes have different numbers of them.
     return float(np.average(values, weights=rows))
 
 
@@ -182,6 +188,7 @@ def log_mean_exp(log_weights: NDArray[np.float64]) -> NDArray[np.float64]:
     Returns:
         The importance-weighted bound, shape (N,).
     """
+    # Not `log(mean(exp))`: an image has log-weights of minus thousands of nats, which underflow.
     result: NDArray[np.float64] = np.logaddexp.reduce(log_weights, axis=1)
     result -= np.log(log_weights.shape[1])
     return result

@@ -32,12 +32,15 @@ def draw_samples(
         The samples; labels, where the data have any, follow the training frequencies.
     """
     seed, size = harness.settings.seed, harness.settings.batch_size
+    # Two sources: which labels are drawn must not depend on how much noise a model takes.
     generator, picks = noise_of(model, "samples", seed), np.random.default_rng(seed)
     raws, contexts, clipped, nonfinite = [], [], 0, 0
     for start in range(0, num, size):
         size = min(size, num - start)
         with progress_to(_as_part_of_all(harness, start / num, size / num)):
             y, context = draw(model, harness, size, settings, generator, picks)
+        # Batch by batch, so that samples in the model's space are not kept beside those of the
+        # data.
         restored = harness.preprocessor.inverse(y)
         raws.append(restored.raw.cpu().numpy())
         contexts.append(context)
@@ -85,6 +88,7 @@ def draw(
     with harness.numerics():
         returned = model.sample(num, tensors or None, settings=options, generator=generator)
     y = without_info("sample", model, returned)
+    # A shape that broadcasts would go through the preprocessing without a word.
     expected = (num, *model.data.event_shape)
     if tuple(y.shape) != expected:
         raise ContractError(

@@ -49,7 +49,8 @@ class TrainingCost:
 class EvaluatedModel:
     """A trained model with its preprocessing, data and protocol; a `flowbench.api.TrainedModel`.
 
-    Likelihoods and samples are computed when they are first asked for, and kept.
+    Likelihoods and samples are computed when they are first asked for, and kept: their arrays are
+    read-only.
 
     Args:
         model: The model, in eval mode on its device.
@@ -72,12 +73,18 @@ class EvaluatedModel:
         self.weights: Literal["raw", "ema"] | None = weights
         self.device_name, self.device_kind = cost.device_name, cost.device_kind
         self.num_devices = cost.num_devices
+        # A copy: metrics of other plugins are handed this very object.
         self.ledger: Mapping[str, float] = dict(cost.ledger)
         self.charged_s = cost.charged_s
         self.peak_memory_bytes, self.peak_memory_source = cost.peak_memory
         self._harness = harness
         self._likelihoods: dict[tuple[SplitName, tuple[str, ...] | None], LikelihoodResult] = {}
         self._samples: dict[str, Samples] = {}
+
+    def protect(self) -> None:
+        """Lets no metric write into the data, which the others see too."""
+        for split in self._harness.splits.named().values():
+            _set_read_only(split.x, *split.context.values())
 
     @property
     def likelihood_kind(self) -> Likelihood | None:
@@ -104,7 +111,9 @@ class EvaluatedModel:
         if given is not None and given not in self.config.also_given(self.data):
             raise self._no_likelihood_given(given)
         if (split, given) not in self._likelihoods:
-            self._likelihoods[split, given] = self._harness.evaluate(self.model, split, given=given)
+            result = self._harness.evaluate(self.model, split, given=given)
+            _set_read_only(result.log_prob, result.elbo)  # whoever asks next gets the same
+            self._likelihoods[split, given] = result
         return self._likelihoods[split, given]
 
     def log_prob(
@@ -124,6 +133,7 @@ class EvaluatedModel:
             ContractError: The model has no likelihood, or none given that.
         """
         given = None if context is None else tuple(sorted(context))
+        # In any order: a context is a mapping, and has none.
         known = {tuple(sorted(names)) for names in self.config.also_given(self.data)}
         if given is not None and given not in known:
             raise self._no_likelihood_given(given)
@@ -148,9 +158,12 @@ class EvaluatedModel:
         protocol = self._harness.settings
         num = protocol.num_samples if num is None else num
         settings = protocol.sample if settings is None else settings
+        # As text, since settings hold a mapping and cannot be hashed.
         key = f"{num} {settings.model_dump_json()}"
         if key not in self._samples:
-            self._samples[key] = draw_samples(self.model, self._harness, num, settings)
+            samples = draw_samples(self.model, self._harness, num, settings)
+            _set_read_only(samples.x, *samples.context.values())
+            self._samples[key] = samples
         return self._samples[key]
 
     def preprocess(self, x: NDArray[Any], *, seed: int) -> Tensor:
@@ -191,3 +204,8 @@ class EvaluatedModel:
         self._harness.tick()
         if doing:
             self._harness.announce(doing)
+
+
+def _set_read_only(*arrays: NDArray[Any]) -> None:
+    for array in arrays:
+        array.flags.writeable = False

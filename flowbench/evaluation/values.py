@@ -43,6 +43,7 @@ def checked_values(spec: MetricSpec, returned: object) -> list[MetricValue]:
     taken: dict[str, MetricValue] = {}
     for given in returned:
         value = _checked(spec, given)
+        # Of two values of one name a record could hold one, and nobody would know which.
         if value.name in taken:
             value = failed_value(spec, f"it returned two values of the name {value.name!r}")
         taken[value.name] = value
@@ -52,6 +53,7 @@ def checked_values(spec: MetricSpec, returned: object) -> list[MetricValue]:
 def _checked(spec: MetricSpec, given: object) -> MetricValue:
     if not isinstance(given, MetricValue):
         return failed_value(spec, f"it returned {_short(given)} in place of a MetricValue")
+    # As much of its name as can be kept, so that a failure stands where its value would have.
     named = given.name if _is_text(given.name) and given.name.startswith(spec.name) else spec.name
     problem = next(_problems(spec, given), None)
     if problem is not None:
@@ -111,6 +113,7 @@ def _protocol_problems(given: MetricValue) -> Iterator[str]:
 def _not_plain(value: object, where: str, depth: int = 0) -> Iterator[str]:
     """What JSON would not give back as it was."""
     kind = type(value)
+    # Deep enough for any protocol; without an end a list that holds itself would have none.
     if depth > 8:
         yield f"its {where} is nested more than 8 deep"
     elif isinstance(value, Mapping):

@@ -36,6 +36,7 @@ def load_dataset(registry: Registry, dataset: str, data_dir: str | Path) -> Load
         DataError: flowbench cannot read this dataset yet, or its data are damaged.
     """
     entry, folder = registry.dataset(dataset), Path(data_dir)
+    # All that it needs is on this machine, so nobody has to ask for it in a step of its own.
     if is_folder(entry.spec.name):
         prepare_dataset(registry, dataset, folder)
     if entry.spec.convert is not None:
@@ -92,6 +93,8 @@ def build_model(
     entry = registry.model(name)
     resolved: ModelConfig = config_class(entry).model_validate(training_as_version_2(config))
     model: GenerativeModel = entry.resolve(entry.spec.model)(resolved, info)
+    # After the model is built, since only its class tells whether it has a density: a GAN's
+    # integers need no noise.
     problem = undequantized(resolved, info) if isinstance(model, DensityModel) else None
     if problem is not None:
         raise ConfigError(f"{name} on {info.name}: {problem}")

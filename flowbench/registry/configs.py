@@ -8,6 +8,7 @@ from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import to_jsonable_python
 
 from flowbench.api.config import ModelConfig, Preset
 from flowbench.api.likelihood import NoLikelihood
@@ -69,6 +70,8 @@ def configure(
     name, _, wanted = choice.partition(":")
     entry = registry.model(name)
     cls = config_class(entry)
+    # Asked only of data that the model takes: for others its answer, or its error, would be
+    # meaningless.
     fallback = cls.default_preset(data) if data.modality in entry.spec.modalities else None
     preset = wanted or fallback or next(iter(cls.presets))
     if preset not in cls.presets:
@@ -76,9 +79,11 @@ def configure(
             unknown_name(f"preset of {name}", preset, cls.presets, f"flowbench show {name}")
         )
     facts = cls.presets[preset]
-    values = _merge(_defaults(cls), _plain(facts.values))
+    values = _merge(_defaults(cls), to_jsonable_python(facts.values))
     for key, value in overrides.items():
+        # Before pydantic looks, which has no hint to give at an unknown key.
         _check_key(name, cls, key)
+        # One after the other: a later key may go into what an earlier one has set.
         values = _merge(values, _nest(key, value))
     config = _validate(name, cls, values)
     return ConfiguredModel(
@@ -96,6 +101,7 @@ def undequantized(config: ModelConfig, data: DatasetInfo) -> str | None:
         The reason; None if there is nothing wrong.
     """
     preprocessing = config.preprocessing
+    # Each of these makes it right: no integers, a model of integers, or noise.
     if data.levels is None or preprocessing.support == "discrete" or preprocessing.noise:
         return None
     kind = config.likelihood(data)
@@ -123,24 +129,18 @@ def config_class(entry: Entry[ModelSpec]) -> type[ModelConfig]:
 
 
 def _defaults(cls: type[BaseModel]) -> dict[str, Any]:
+    # A field without a default is the preset's to set; if nobody does, validation names it.
     fields = {n: f for n, f in cls.model_fields.items() if not f.is_required()}
-    return {n: _plain(f.get_default(call_default_factory=True)) for n, f in fields.items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump()
-    if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
-    return value
+    return {
+        n: to_jsonable_python(f.get_default(call_default_factory=True)) for n, f in fields.items()
+    }
 
 
 def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in changes.items():
         old = merged.get(key)
+        # What belongs to another kind of step would be an unknown key of the new one.
         if isinstance(old, Mapping) and isinstance(value, Mapping) and _same_kind(old, value):
             merged[key] = _merge(old, value)
         else:

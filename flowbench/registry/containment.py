@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, ModuleType
@@ -47,11 +47,12 @@ def contained(module: str) -> Iterator[list[str]]:
     Yields:
         What had to be put back, in words; filled when the block ends.
     """
-    changed: list[str] = []
-    snapshots = (_directory, _environment, _modules, _warnings, _logging, _signals)
-    restores = [take() for take in (*snapshots, _random, _numpy, _torch)]
+    snapshots = (_environment, _modules, _warnings, _logging)
+    restores = [take() for take in (*snapshots, *_SETTINGS, *_GENERATORS)]
     restores.append(_functions(module.partition(".")[0]))
+    changed: list[str] = []
     output = sys.stdout
+    # Banners of libraries go where people read and programs do not.
     sys.stdout = sys.stderr
     try:
         yield changed
@@ -59,7 +60,29 @@ def contained(module: str) -> Iterator[list[str]]:
         if sys.stdout is not sys.stderr:
             changed.append("standard output")
         sys.stdout = output
-        changed += [words for restore in restores if (words := restore()) is not None]
+        changed += _put_back(restores)
+
+
+@contextmanager
+def undisturbed() -> Iterator[list[str]]:
+    """Leaves to others what all that runs in this process computes with, as it was.
+
+    Random generators are put back too, and that is not told: anyone may draw from them.
+
+    Yields:
+        What else had to be put back, in words; filled when the block ends.
+    """
+    settings, generators = ([take() for take in some] for some in (_SETTINGS, _GENERATORS))
+    changed: list[str] = []
+    try:
+        yield changed
+    finally:
+        changed += _put_back(settings)
+        _put_back(generators)
+
+
+def _put_back(restores: Iterable[Restore]) -> list[str]:
+    return [words for restore in restores if (words := restore()) is not None]
 
 
 def _directory() -> Restore:
@@ -103,6 +126,7 @@ def _modules() -> Restore:
 
     def restore() -> str | None:
         lost = sorted(n for n, module in before.items() if sys.modules.get(n) is not module)
+        # A second copy of a module has classes of its own, which `isinstance` tells apart.
         sys.modules.update({name: before[name] for name in lost})
         return f"loaded modules {', '.join(lost[:3])}" if lost else None
 
@@ -118,6 +142,7 @@ def _functions(package: str) -> Restore:
     }
 
     def restore() -> str | None:
+        # Only what the plugin itself put there: see `contained` on libraries.
         patched = []
         for name, (module, functions) in before.items():
             now = vars(module)
@@ -147,6 +172,7 @@ def _is_code(value: object) -> bool:
 
 def _warnings() -> Restore:
     """Filters for all warnings: those of one kind or module are a library's own business."""
+    # A blanket `ignore` would hide, for everybody, the warnings that say a result is wrong.
     before = list(warnings.filters)
 
     def restore() -> str | None:
@@ -175,6 +201,7 @@ def _logging() -> Restore:
     def restore() -> str | None:
         if (root.handlers, root.level, root.manager.disable) == before:
             return None
+        # In place: others hold the same list.
         root.handlers[:] = before[0]
         root.setLevel(before[1])
         logging.disable(before[2])
@@ -188,6 +215,7 @@ def _signals() -> Restore:
 
     def restore() -> str | None:
         changed = [n for n, handler in before.items() if signal.getsignal(n) is not handler]
+        # Python lets the main thread alone set handlers.
         if not changed or threading.current_thread() is not threading.main_thread():
             return None
         for number in changed:
@@ -209,18 +237,42 @@ def _random() -> Restore:
     return restore
 
 
-def _numpy() -> Restore:
+def _numpy_random() -> Restore:
     numpy: Any = sys.modules.get("numpy")
-    before = None if numpy is None else (numpy.random.get_state(), numpy.geterr())
+    before = None if numpy is None else numpy.random.get_state()
 
     def restore() -> str | None:
-        if before is None:
+        # As texts: the state holds an array, which has no single answer to `==`.
+        if before is None or str(numpy.random.get_state()) == str(before):
             return None
-        state, errors = before
-        same = str(numpy.random.get_state()) == str(state) and numpy.geterr() == errors
-        numpy.random.set_state(state)
-        numpy.seterr(**errors)
-        return None if same else "NumPy's random generator or error handling"
+        numpy.random.set_state(before)
+        return "NumPy's random generator"
+
+    return restore
+
+
+def _numpy_errors() -> Restore:
+    numpy: Any = sys.modules.get("numpy")
+    before = None if numpy is None else numpy.geterr()
+
+    def restore() -> str | None:
+        if before is None or numpy.geterr() == before:
+            return None
+        numpy.seterr(**before)
+        return "NumPy's error handling"
+
+    return restore
+
+
+def _torch_random() -> Restore:
+    torch: Any = sys.modules.get("torch")
+    before = None if torch is None else torch.get_rng_state()
+
+    def restore() -> str | None:
+        if before is None or torch.equal(before, torch.get_rng_state()):
+            return None
+        torch.set_rng_state(before)
+        return "torch's random generator"
 
     return restore
 
@@ -228,32 +280,38 @@ def _numpy() -> Restore:
 def _torch() -> Restore:
     torch: Any = sys.modules.get("torch")
     before = None if torch is None else _torch_settings(torch)
-    state = None if torch is None else torch.get_rng_state()
 
     def restore() -> str | None:
         now: Any = sys.modules.get("torch")
         if now is None:
             return None
-        changed = []
-        given = before or {**_torch_settings(now), "dtype": now.float32, "grad": True}
         settings = _torch_settings(now)
-        if settings != given:
-            now.set_default_dtype(given["dtype"])
-            now.set_grad_enabled(given["grad"])
-            if settings["threads"] != given["threads"]:
-                now.set_num_threads(given["threads"])
-            changed = [name for name, value in given.items() if settings[name] != value]
-        if state is not None and not now.equal(state, now.get_rng_state()):
-            now.set_rng_state(state)
-            changed.append("random generator")
+        # Imported just now: then what torch starts with is what has to be there, but for its
+        # threads, which depend on the machine.
+        given = before or {**settings, "dtype": now.float32, "grad": True}
+        changed = [name for name, value in given.items() if settings[name] != value]
+        for name in changed:
+            getattr(now, _OF_TORCH[name][1])(given[name])
         return f"torch's {', '.join(changed)}" if changed else None
 
     return restore
 
 
 def _torch_settings(torch: Any) -> dict[str, Any]:
-    return {
-        "dtype": torch.get_default_dtype(),
-        "grad": torch.is_grad_enabled(),
-        "threads": torch.get_num_threads(),
-    }
+    return {name: getattr(torch, read)() for name, (read, _) in _OF_TORCH.items()}
+
+
+# How torch tells each of its settings, and takes it.
+_OF_TORCH = {
+    "dtype": ("get_default_dtype", "set_default_dtype"),
+    "device": ("get_default_device", "set_default_device"),
+    "grad": ("is_grad_enabled", "set_grad_enabled"),
+    "threads": ("get_num_threads", "set_num_threads"),
+    "precision of products": (
+        "get_float32_matmul_precision",
+        "set_float32_matmul_precision",
+    ),
+    "determinism": ("are_deterministic_algorithms_enabled", "use_deterministic_algorithms"),
+}
+_SETTINGS = (_directory, _signals, _numpy_errors, _torch)
+_GENERATORS = (_random, _numpy_random, _torch_random)

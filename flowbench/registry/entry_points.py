@@ -141,6 +141,7 @@ def load_plugins(selection: PluginSelection) -> list[Plugin]:
     found = sorted(
         _installed(), key=lambda pair: (pair[0].distribution != "flowbench", pair[0].label)
     )
+    # Before anything is imported: a misspelt --no-plugin would load what was to be left out.
     _check_known(selection, [source for source, _ in found])
     limit_s = import_limit_s()
     plugins = [
@@ -185,6 +186,7 @@ def _load(source: PluginSource, load: Callable[[], ModuleType], limit_s: float) 
     try:
         return _read(source, load, limit_s)
     except PLUGIN_ERRORS as exc:  # a border: one broken plugin must not take the others
+        # It may have said its version before it broke, and an older one is a likely cause.
         module = sys.modules.get(source.module.partition(":")[0])
         return Plugin(
             source=source,
@@ -196,6 +198,7 @@ def _load(source: PluginSource, load: Callable[[], ModuleType], limit_s: float) 
 
 def _read(source: PluginSource, load: Callable[[], ModuleType], limit_s: float) -> Plugin:
     try:
+        # The hooks are called in here as well: they are a plugin's code like its module.
         with contained(source.module) as changed, time_limit(limit_s):
             module = load()
             specs = collect_specs(module)
@@ -226,6 +229,7 @@ def import_limit_s() -> float:
 def _load_file(path: Path, limit_s: float) -> Plugin:
     if not path.is_file():
         raise PluginLoadError(f"plugin file {str(path)!r} does not exist; give a Python file")
+    # A file has no version, and people edit it between runs.
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     source = PluginSource(distribution=str(path), version=digest, name=path.stem, module=path.stem)
     try:
@@ -249,6 +253,7 @@ def _import_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise PluginLoadError("not a Python file; give a file that ends in .py")
     module = importlib.util.module_from_spec(spec)
+    # Before it runs, as Python itself does: dataclasses look their own module up.
     sys.modules[path.stem] = module
     try:
         spec.loader.exec_module(module)
@@ -272,11 +277,13 @@ def collect_specs(module: ModuleType) -> tuple[Spec, ...]:
             registers something that is not a spec.
     """
     version = getattr(module, VERSION_NAME, None)
+    # Before its hooks are called, whose signatures are those of that version.
     if version != hooks.API_VERSION:
         raise PluginLoadError(_other_version(version))
     manager = pluggy.PluginManager(hooks.PROJECT)
     manager.add_hookspecs(hooks)
     manager.register(module)
+    # A misspelt hook would register nothing, without a word.
     manager.check_pending()
     specs: list[Spec] = []
     for hook, kind in HOOKS.items():
@@ -300,6 +307,7 @@ def _other_version(version: object) -> str:
 
 
 def _checked(spec: object, kind: type[Spec], hook: str) -> Spec:
+    # Hooks return lists of anything; the first use would be far from here.
     if not isinstance(spec, kind):
         raise PluginLoadError(f"{hook} returned {type(spec).__name__}, expected {kind.__name__}")
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", spec.name):

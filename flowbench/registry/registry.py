@@ -111,6 +111,7 @@ class Registry:
         Raises:
             UnknownNameError: There is none.
         """
+        # People copy names from boards, where a value says how many samples it took.
         plain, at, num = name.partition("@")
         if at and plain in self.metrics:
             raise UnknownNameError(
@@ -121,6 +122,7 @@ class Registry:
     def _get(self, kind: str, entries: Mapping[str, Entry[SpecT]], name: str) -> Entry[SpecT]:
         if name in entries:
             return entries[name]
+        # What is not known may well be registered by a plugin that did not load.
         broken = [p.source.distribution for p in self.plugins if p.cause]
         see = f"flowbench list {kind}s"
         if broken:
@@ -143,6 +145,8 @@ def load_registry(selection: PluginSelection) -> Registry:
     plugins = load_plugins(selection)
     clashes = name_clashes(plugins)
     if clashes:
+        # An error and no precedence: which of two models made a result must not depend on what else
+        # is installed.
         raise DuplicateNameError(next(iter(clashes.values())))
     return Registry(
         models=_entries(plugins, ModelSpec),
@@ -167,6 +171,7 @@ def name_clashes(plugins: Iterable[Plugin]) -> dict[str, str]:
         for spec in plugin.specs:
             kind = next(name for name, cls in KINDS.items() if isinstance(spec, cls))
             other = first.get((kind, spec.name))
+            # The first keeps the name, so that a third is told of it and not of the second.
             first[kind, spec.name] = other or plugin.source
             if other is not None:
                 clashes[plugin.source.label] = _clash(kind, spec.name, other, plugin.source)

@@ -38,12 +38,14 @@ def time_limit(limit_s: float) -> Iterator[None]:
     Raises:
         TimeLimitError: The block took longer.
     """
+    # Signals reach the main thread alone; to raise there would hit the wrong code.
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
         yield
         return
     armed = True
 
     def interrupt(number: int, frame: Any) -> None:
+        # The timer may go off between the block's end and its own.
         if armed:
             raise _Interrupt
 

@@ -38,6 +38,7 @@ def weights_here(spec: MetricSpec, data_dir: Path) -> bool:
     """
     folder = data_dir / WEIGHTS_FOLDER
     prepared = all((folder / file.name).is_file() for file in spec.weights.values())
+    # What a user names may hold only some of them; the metric itself says which is missing.
     return bool(spec.weights) and (prepared or bool(os.environ.get("FLOWBENCH_WEIGHTS")))
 
 
@@ -74,6 +75,7 @@ def prepare_weights(
 def _copy(file: RemoteFile, source: Path, folder: Path) -> None:
     if not source.is_file():
         raise DataError(f"--from names {source}, which is no file; expected {file.name}")
+    # Before it is copied: in the folder of weights a wrong file would be found again each time.
     check_file(file, source)
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{file.name}.part"

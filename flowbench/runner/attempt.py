@@ -87,8 +87,8 @@ class Heartbeat(BaseModel):
         detail: The metric or file at hand.
         done: Part of the phase that is done; None where that is not known.
         left_s: Seconds until the phase ends; None where that is not known.
-        evaluation_s: Seconds that the likelihood of the test split takes, as foreseen in training;
-            None where that is not known.
+        evaluation_s: Seconds that the likelihood of the test split will take after training; None
+            where that is not known, and once it is over.
         evaluation_draws: Noise draws for each example of it.
         progress: Part of the budget used.
         steps_per_s: Recent step rate; None before training.
@@ -182,6 +182,7 @@ class AttemptDir:
             text = (self.path / STOP).read_text(encoding="utf-8").strip()
         except OSError:
             return None
+        # A file that the parent had no time to fill still means that it wants the worker gone.
         return "timeout" if text == "timeout" else "killed" if text == "killed" else "preempted"
 
     def log_tail(self) -> str:
@@ -189,6 +190,7 @@ class AttemptDir:
         try:
             with (self.path / LOG).open("rb") as file:
                 file.seek(0, os.SEEK_END)
+                # From the end: a plugin that prints in a loop leaves gigabytes.
                 file.seek(max(0, file.tell() - LOG_TAIL_BYTES))
                 text = file.read().decode("utf-8", "replace")
                 return text.replace("\0", "\N{REPLACEMENT CHARACTER}")  # the database holds no NUL
@@ -218,6 +220,7 @@ class ResultsDir:
         """
         try:
             self.runs.mkdir(parents=True, exist_ok=True)
+            # By trying: access rights alone know nothing of quotas or read-only file systems.
             probe = self.runs / f".probe-{os.getpid()}"
             probe.touch()
             probe.unlink()
@@ -236,6 +239,7 @@ class ResultsDir:
         folder = self.runs / job_id
         if Path(job_id).name != job_id:  # an id is a name, never a path
             return []
+        # Numbers alone: editors and file managers leave files of their own.
         numbered = [p for p in folder.iterdir() if p.name.isdigit()] if folder.is_dir() else []
         return [AttemptDir(path) for path in sorted(numbered, key=lambda p: int(p.name))]
 
@@ -244,6 +248,8 @@ class ResultsDir:
         folder = self.runs / job_id
         folder.mkdir(parents=True, exist_ok=True)
         number = max((a.number for a in self.attempts(job_id)), default=0) + 1
+        # `mkdir` either makes the folder or says that it exists: two processes cannot both have
+        # made it.
         while True:
             try:
                 (folder / str(number)).mkdir()

@@ -12,6 +12,8 @@ from flowbench.runner.attempt import CHECKPOINT, MODEL, AttemptDir
 from flowbench.runner.plan import Job
 from flowbench.store.records import AttemptRow
 
+NOT_RUN = "not run yet"
+
 Rerun = Literal["failed", "stale", "all"]
 FAILED = frozenset({"timeout", "oom", "diverged", "crashed"})
 INTERRUPTED = frozenset({"preempted", "killed"})
@@ -47,14 +49,12 @@ class Decision:
         why: The reason, in a few words.
         source: The attempt to go on from, or whose result is reused.
         stale: The reused result was made by another core.
-        edited: It starts since the code of a part is not what made its latest result.
     """
 
     action: Literal["run", "resume", "evaluate", "reuse", "leave", "skip"]
     why: str
     source: AttemptDir | None = None
     stale: bool = False
-    edited: bool = False
 
     @property
     def starts(self) -> bool:
@@ -83,16 +83,18 @@ def decide(
         return Decision(action="skip", why=job.unsupported)
     if rerun == "all":
         return Decision(action="run", why="asked for by --rerun all")
+    # Steps are the same on every machine; seconds buy more of them on a fast one.
     time_like = Budget.parse(job.row.budget).time_like
     known = [(a, r) for a in attempts if (r := a.record()) is not None and r.status != "skipped"]
     if time_like:
         # One that failed before it knew its device says as much of this machine as of any.
         known = [(a, r) for a, r in known if r.device_name is None or machine.matches(r)]
     if not known:
-        return Decision(action="run", why="not run yet")
+        return Decision(action="run", why=NOT_RUN)
     mine = [(a, r) for a, r in known if _edited(job, r) is None]
     if not mine:
-        return Decision(action="run", why=f"{_edited(job, known[-1][1])}", edited=True)
+        return Decision(action="run", why=f"{_edited(job, known[-1][1])}")
+    # A later failure does not undo a result that is there.
     done = [(a, r) for a, r in mine if r.status == "ok"]
     return _reuse(job, *done[-1], rerun) if done else _after_failure(mine, rerun)
 
@@ -115,6 +117,7 @@ def _reuse(job: Job, attempt: AttemptDir, record: AttemptRow, rerun: Rerun | Non
     measured = {
         m.metric: m.code
         for m in record.measurements
+        # What was missing then, and may be here now, counts as not measured.
         if m.status != "unavailable" or m.metric not in job.retry
     }
     missing = [name for name in job.metrics if name not in measured]
@@ -123,10 +126,10 @@ def _reuse(job: Job, attempt: AttemptDir, record: AttemptRow, rerun: Rerun | Non
         whys = [f"to measure {', '.join(sorted(missing))}"] if missing else []
         whys += [f"the code of {', '.join(edited)} has changed"] if edited else []
         why = "; ".join(whys)
-        return Decision(action="evaluate", why=why, source=attempt, edited=bool(edited))
+        return Decision(action="evaluate", why=why, source=attempt)
     if edited:
         why = f"the code of {', '.join(edited)} has changed, and the weights are gone"
-        return Decision(action="run", why=why, edited=True)
+        return Decision(action="run", why=why)
     why = "done, by another version of flowbench (--rerun stale)" if stale else "done"
     return Decision(action="reuse", why=why, source=attempt, stale=stale)
 
@@ -134,11 +137,13 @@ def _reuse(job: Job, attempt: AttemptDir, record: AttemptRow, rerun: Rerun | Non
 def _after_failure(known: Known, rerun: Rerun | None) -> Decision:
     attempt, record = known[-1]
     attempts = [a for a, _ in known]
+    # Left alone, or each run of a suite would spend its time on what fails anyway.
     if record.status in FAILED and rerun != "failed":
         why = f"{record.status}: {record.reason} (--rerun failed)"
         return Decision(action="leave", why=why, source=attempt)
     if record.status in FAILED:
         return Decision(action="run", why=f"was {record.status}, asked for by --rerun failed")
+    # Trained weights before a checkpoint: then only the evaluation is left to do.
     latest = _latest_with(attempts, MODEL)
     if latest is not None:
         return Decision(action="evaluate", why=f"trained, then {record.status}", source=latest)

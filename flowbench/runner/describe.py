@@ -40,6 +40,7 @@ def describe_model(
     model = _built(configured, info)
     trained = model.num_parameters_training()
     kind = None
+    # Said here and not after an hour of training.
     if isinstance(model, DensityModel):
         problem = undequantized(configured.config, info)
         if problem is not None:
@@ -72,6 +73,7 @@ def _configured(
     names = list(registry.datasets) if dataset is None else [dataset]
     specs = [registry.dataset(name).spec for name in names]
     tried = []
+    # Without a dataset the first that fits, in the order in which plugins list them.
     for spec in specs:
         info = spec.info(validation_size(spec))
         configured = configure(registry, choice, info, overrides)

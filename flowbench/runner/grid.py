@@ -37,6 +37,7 @@ def _tile(x: NDArray[Any], levels: int) -> NDArray[np.uint8]:
     """Puts images (N, C, H, W) side by side, one pixel apart."""
     count, channels, height, width = x.shape
     rows = -(-count // COLUMNS)
+    # White between the images, so that dark ones do not run into each other.
     canvas = np.full((rows * (height + 1) - 1, COLUMNS * (width + 1) - 1, channels), 255, np.uint8)
     shades = np.rint(x.astype(np.float64) * (255.0 / (levels - 1))).astype(np.uint8)
     for index, image in enumerate(shades):
@@ -47,10 +48,12 @@ def _tile(x: NDArray[Any], levels: int) -> NDArray[np.uint8]:
 
 def _density(x: NDArray[Any], reference: NDArray[Any]) -> NDArray[np.uint8]:
     """Histogram of 2-D samples over the range of the data, dark where they are many."""
+    # Over the data's range: a model that misses it shows as an empty or a crowded picture.
     low, high = reference.min(axis=0), reference.max(axis=0)
     ranges = [(float(a), float(b)) for a, b in zip(low, high, strict=True)]
     counts, _, _ = np.histogram2d(x[:, 0], x[:, 1], bins=DENSITY_BINS, range=ranges)
     share = counts / max(counts.max(), 1.0)
+    # The root brings out thin tails; rows run downwards in an image, the second axis upwards.
     return np.asarray(255 - 255 * np.sqrt(share.T[::-1]), dtype=np.uint8)
 
 

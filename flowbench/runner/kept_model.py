@@ -44,6 +44,7 @@ def keep_model(
     state = {
         "model": model.state_dict(),
         "preprocessor": preprocessor.state_dict(),
+        # As plain data: `weights_only` reads no class of ours.
         "cost": {**vars(trained.cost), "ledger": dict(trained.cost.ledger)},
         "counts": {name: getattr(trained, name) for name in COUNTS},
     }

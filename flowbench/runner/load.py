@@ -47,8 +47,10 @@ def load_job(
     trained = [attempt for attempt in attempts if (attempt.path / MODEL).exists()]
     if not trained:
         raise StoreError(f"no attempt at {job_id!r} kept trained weights; run the job again")
+    # The last: it may have gone on from the others.
     attempt = trained[-1]
     job = attempt.order().job
+    # The plugins of now: weights hold no code, and a class that changed since may refuse them.
     registry = load_registry(plugins or PluginSelection.from_environment())
     data = load_dataset(registry, job.dataset, data_dir)
     chosen = Device.select(device, processor_name())

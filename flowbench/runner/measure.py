@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
+import traceback
 from dataclasses import replace
 from functools import partial
 
+import torch
 from pydantic import ValidationError
 
 from flowbench.api.specs import MetricSpec, MetricValue
 from flowbench.data.library.splits import LoadedData
+from flowbench.errors import reason_of
 from flowbench.evaluation.evaluate import compute_metric
 from flowbench.evaluation.trained import EvaluatedModel
 from flowbench.evaluation.values import failed_value
-from flowbench.runner.attempt import SAMPLES
+from flowbench.registry.containment import undisturbed
+from flowbench.runner.attempt import MODEL, SAMPLES
 from flowbench.runner.grid import sample_grid
-from flowbench.runner.kept_model import Trained
+from flowbench.runner.kept_model import Trained, take_model
 from flowbench.runner.setup import Built, Ground, note_preprocessing
 from flowbench.runner.under_way import Attempt
 from flowbench.store.attempt_files import GRID, LIKELIHOODS, first_line
@@ -36,31 +41,59 @@ def measure(attempt: Attempt, ground: Ground, built: Built, trained: Trained) ->
     note_preprocessing(attempt, built.harness.preprocessor)  # a resumed attempt has it only now
     model = EvaluatedModel(built.model, built.harness, trained.cost, trained.weights)
     _compute_metrics(attempt, ground, built, model)
+    # After the metrics, which have evaluated them already: here they are only taken up.
     _keep_likelihoods(attempt, model)
     _keep_samples(attempt, model, ground.data)
 
 
 def _compute_metrics(attempt: Attempt, ground: Ground, built: Built, model: EvaluatedModel) -> None:
     """Notes each metric's values as soon as they are there."""
-    rows: tuple[MeasurementRow, ...] = ()
+    model.protect()
+    print_of_weights = _print_of(built)
     for name in attempt.order.metrics:
         attempt.breathe()
         attempt.now("measuring", name)
         entry = ground.registry.metric(name)
-        values, failure = compute_metric(
-            entry.spec,
-            partial(entry.resolve, entry.spec.compute),
-            model,
-            built.harness.splits,
-            built.harness.settings,
-            attempt.turnstile.alone,
-            stop=Preempted,
-        )
+        with undisturbed() as changed:
+            values, failure = compute_metric(
+                entry.spec,
+                partial(entry.resolve, entry.spec.compute),
+                model,
+                built.harness.splits,
+                built.harness.settings,
+                attempt.turnstile.alone,
+                stop=Preempted,
+            )
+        if _print_of(built) != print_of_weights:
+            # As they were kept: a copy of them would take as much memory again.
+            take_model(attempt.directory.path / MODEL, built.model, built.harness.preprocessor)
+            changed.append("the model's weights or mode")
+        if changed:
+            reason = f"it changed {', '.join(changed)}: put back for the others"
+            values = [failed_value(entry.spec, reason)]
         code = attempt.code.metrics.get(name) if attempt.code is not None else None
-        rows += tuple(measurement_row(entry.spec, value, code) for value in values)
-        attempt.note(measurements=rows)
+        # After each: an attempt that is stopped here keeps what it has measured.
+        _add(attempt, *(measurement_row(entry.spec, value, code) for value in values))
         if failure is not None:
             print(f"metric {name} failed:\n{failure}", file=sys.stderr)
+
+
+def _print_of(built: Built) -> str:
+    """A fingerprint of all that evaluation reads of the model: weights, buffers, modes."""
+    digest = hashlib.blake2b()
+    for name, value in (built.model.state_dict() | built.harness.preprocessor.state_dict()).items():
+        digest.update(f"{name} ".encode())
+        if isinstance(value, torch.Tensor):
+            content = value.detach().cpu().contiguous().flatten().view(torch.uint8)
+            digest.update(content.numpy().data)
+        else:
+            digest.update(repr(value).encode())
+    digest.update(bytes(module.training for module in built.model.modules()))
+    return digest.hexdigest()
+
+
+def _add(attempt: Attempt, *rows: MeasurementRow) -> None:
+    attempt.note(measurements=(*attempt.known.get("measurements", ()), *rows))
 
 
 def _keep_likelihoods(attempt: Attempt, model: EvaluatedModel) -> None:
@@ -74,10 +107,25 @@ def _keep_likelihoods(attempt: Attempt, model: EvaluatedModel) -> None:
 
 
 def _keep_samples(attempt: Attempt, model: EvaluatedModel, data: LoadedData) -> None:
+    """Keeps samples and a grid of them; a sampler that fails costs these alone.
+
+    Raises:
+        Preempted: It was asked to stop.
+    """
     attempt.now("measuring", "samples")
-    samples = model.samples()
+    try:
+        samples = model.samples()
+        grid = sample_grid(samples.x, data)
+    except Preempted:
+        raise
+    except BaseException as exc:  # a border: what was measured is kept
+        spec = MetricSpec(
+            name="samples", compute="", unit="", direction="none", summary="", role="witness"
+        )
+        _add(attempt, measurement_row(spec, failed_value(spec, reason_of(exc)), None))
+        print(f"samples failed:\n{traceback.format_exc()}", file=sys.stderr)
+        return
     attempt.write_arrays(SAMPLES, x=samples.x, **samples.context)
-    grid = sample_grid(samples.x, data)
     if grid is not None:
         attempt.directory.write(GRID, grid)
 
@@ -87,6 +135,7 @@ def measurement_row(spec: MetricSpec, value: MetricValue, code: str | None) -> M
     shown = spec.presentation(value.name, value.unit)
     fields = vars(value).copy()
     fields["n"] = fields.pop("num_examples")
+    fields["refutes"] = spec.refutation(value)
     try:
         return MeasurementRow(metric=spec.name, code=code, **fields, **shown)
     except ValidationError as exc:  # a protocol that states no likelihood under that name

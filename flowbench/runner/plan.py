@@ -78,6 +78,7 @@ def plan(suite: Suite, registry: Registry, data_dir: Path) -> tuple[list[Job], l
         and the datasets that are not prepared.
     """
     budget = Budget.parse(suite.budget)
+    # Every name of the suite before any data are read: a misspelt metric must not cost an hour.
     for name in suite.metrics or ():
         registry.metric(name)
     overrides = _by_model(suite)
@@ -102,6 +103,7 @@ def plan(suite: Suite, registry: Registry, data_dir: Path) -> tuple[list[Job], l
         for seed in suite.seeds:
             for model in models:
                 job = _job(suite, registry, data, model, seed, budget, data_dir)
+                # `glow,glow:small` may be one configuration twice: one job, one id.
                 jobs.setdefault(job.row.job_id, job)
     return list(jobs.values()), missing
 
@@ -175,4 +177,6 @@ def job_id(asked: Mapping[str, Any]) -> str:
     """
     digest = hashlib.sha256(canonical_json(asked).encode()).hexdigest()[:HASH_DIGITS]
     readable = f"{asked['model']}-{asked['dataset']}-s{asked['seed']}"
+    # It becomes the name of a folder; a dataset `folder:/home/x?size=64` has what no file system
+    # wants.
     return f"{re.sub(r'[^a-z0-9._-]+', '_', readable)[:80]}-{digest}"

@@ -32,6 +32,7 @@ class Pulse:
     def __init__(self, directory: AttemptDir, clock: Any) -> None:
         self._directory = directory
         self._clock = clock
+        # An event and no flag: the thread waits for its next beat and its end at once.
         self._ended = threading.Event()
         self._last_step, self._last_train_s = 0, 0.0
         self._steps_per_s: float | None = None
@@ -101,7 +102,7 @@ class Pulse:
             detail=self._detail,
             done=done,
             left_s=left_s,
-            evaluation_s=self.evaluation_s,
+            evaluation_s=self.evaluation_s if self._phase == "training" else None,
             evaluation_draws=self.evaluation_draws,
             charged_s=charged,
             progress=self.progress,

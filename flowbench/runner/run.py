@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flowbench.budget import Budget
 from flowbench.errors import SuiteError
 from flowbench.provenance import processor_name
-from flowbench.registry import PluginSelection, Registry
+from flowbench.registry import Registry
 from flowbench.runner.attempt import ResultsDir
 from flowbench.runner.decide import Decision, Machine, Rerun, decide
 from flowbench.runner.executors.base import Executor
@@ -21,26 +21,19 @@ from flowbench.training.device import Device, visible_gpus
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunRequest:
+class RunRequest(RunOptions):
     """What ``flowbench run`` was asked.
 
     Attributes:
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         num_jobs: Jobs at a time; None takes the executor's default.
         rerun: What to run anew.
-        timeout_s: Seconds that an attempt may spend outside its budget.
     """
 
     suite: Suite
     results: Path
-    data_dir: Path
-    plugins: PluginSelection
-    device: str
     num_jobs: int | None
     executor: str
     rerun: Rerun | None
-    timeout_s: float
-    command: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +75,7 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
         SuiteError: The suite has nothing to run on its datasets.
         DataMissingError: Its only dataset is not prepared.
     """
+    # In the parent as well: a device that is not here is told before any worker starts.
     device = Device.select(request.device, processor_name())
     if not dry_run:  # elsewhere the plan may run: a cluster's is made on a laptop
         _check_budget(request.suite.budget, device)
@@ -93,6 +87,7 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
             f"{', '.join(request.suite.datasets) or 'any dataset'}: none of its rows has a model "
             "there; choose with --models and --datasets"
         )
+    # Its own message, which says how to prepare it, where that is all that stands in the way.
     if not jobs and len(unprepared) == 1 and not dry_run:
         raise unprepared[0].error
     results = ResultsDir(request.results)
@@ -100,25 +95,20 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
     if not dry_run:
         results.ensure_writable()
         ingest(results.path, [])  # a database that does not open is found out now
+        # Before decisions are made: what a dead process left behind is an attempt that can be
+        # resumed.
         busy = {j.row.job_id: why for j in jobs if (why := recover(j, results)) is not None}
     machine = Machine(
         device_kind=device.kind,
         device_name=device.name,
         num_threads=executor.slots[0].num_threads,
     )
-    options = RunOptions(
-        device=device.kind,
-        data_dir=request.data_dir,
-        plugins=request.plugins,
-        timeout_s=request.timeout_s,
-        command=request.command,
-    )
     decisions = [(job, _decide(job, results, machine, request.rerun, busy)) for job in jobs]
     return ReadyRun(
         decisions=decisions,
         results=results,
         executor=executor,
-        options=options,
+        options=replace(request, device=device.kind),  # the same for all, where it was "auto"
         machine=machine,
         unprepared=unprepared,
     )

@@ -67,6 +67,10 @@ class RunObserver(Protocol):
         """An attempt has ended, and its record is written."""
         ...
 
+    def stopping(self, num_jobs: int) -> None:
+        """The user has interrupted the run, and jobs that run save their state."""
+        ...
+
     def warn(self, message: str) -> None:
         """Something went wrong that does not end the run."""
         ...
@@ -112,9 +116,10 @@ class Scheduler:
             The latest record of each job that ran, was reused or was skipped, by job id.
 
         Raises:
-            KeyboardInterrupt: The user interrupted, and every worker has saved its state.
+            KeyboardInterrupt: The user interrupted, and every worker has ended.
         """
         waiting = deque(pair for pair in decisions if pair[1].starts)
+        # Before any worker: a skip, with its reason, is there even if the run is interrupted.
         for job, decision in decisions:
             if not decision.starts:
                 self._settle(job, decision)
@@ -151,6 +156,7 @@ class Scheduler:
         slot = self._free.pop(0)
         attempt = self._results.new_attempt(job.row.job_id)
         order = self._order(job, decision, attempt, slot)
+        # Before the worker starts: one that dies while it imports has still said what it ran.
         attempt.write_code(job.code)
         attempt.write(ORDER, order.model_dump_json(indent=1))
         handle = self._executor.launch(attempt.path, slot)
@@ -186,6 +192,8 @@ class Scheduler:
         for active in list(self._active):
             status = active.handle.poll()
             if status is not None:
+                # A process that has ended is asked no more: its last heartbeat may look like a
+                # hang.
                 self._finish(active, status)
                 continue
             heartbeat = active.attempt.heartbeat()
@@ -232,8 +240,10 @@ class Scheduler:
     def _finish(self, active: _Active, exit_status: int) -> None:
         record = active.attempt.record()
         if record is None:
+            # Every attempt leaves a record, this one by its parent.
             record = self._obituary(active, exit_status)
             active.attempt.write_record(record)
+        # Only now that it has a record: an interrupt before would wait for it again.
         self._active.remove(active)
         self._free.append(active.slot)
         # The lowest first, so that jobs that never overlap run on the same cores or GPU.
@@ -248,23 +258,41 @@ class Scheduler:
 
     def _obituary(self, active: _Active, exit_status: int) -> AttemptRow:
         """The record of a worker that died without writing one."""
+        heartbeat = active.attempt.heartbeat()
+        last_heard = f", last heard of while {heartbeat.doing}" if heartbeat else ""
         if active.verdict is not None:
             status, reason = active.verdict.status, active.verdict.reason
         elif exit_status < 0:
             status = "killed"
-            reason = f"the worker was killed by signal {-exit_status}"
+            reason = f"the worker was killed by signal {-exit_status}{last_heard}"
             if exit_status == -9:
                 reason += " (did the machine run out of memory?)"
         else:
-            status, reason = "crashed", f"the worker ended with exit status {exit_status}"
+            status = "crashed"
+            reason = f"the worker ended with exit status {exit_status} without a record{last_heard}"
         return obituary(active.job, active.attempt, status, reason)
 
     def _wind_down(self) -> None:
-        """Asks every worker to save its state, and waits for their records."""
+        """Asks every worker to save its state, and waits for their records; or ends them at once.
+
+        A worker that is past saving holds up an interrupt: a second one does not wait for it.
+        """
         asked = Verdict(status="preempted", reason="the run was interrupted", gently=True)
-        for active in self._active:
-            if active.kill_at is None:
-                self._stop(active, asked)
+        twice = Verdict(status="killed", reason="the run was interrupted twice", gently=False)
+        try:
+            if self._active:
+                self._observer.stopping(len(self._active))
+            for active in self._active:
+                if active.kill_at is None:
+                    self._stop(active, asked)
+            self._watch_to_the_end()
+        except KeyboardInterrupt:
+            for active in self._active:
+                active.verdict = twice
+                active.handle.kill()
+            self._watch_to_the_end()
+
+    def _watch_to_the_end(self) -> None:
         while self._active:
             self._watch()
             time.sleep(POLL_S)
@@ -273,6 +301,8 @@ class Scheduler:
         try:
             ingest(self._results.path, [attempt.path], report=self._observer.warn)
         except StoreError as exc:
+            # A database that is in use must not end a run: directories are the truth, and it can be
+            # rebuilt.
             self._observer.warn(f"{exc}; the attempt itself is safe (flowbench store rebuild)")
 
 
@@ -300,6 +330,7 @@ def recover(job: Job, results: ResultsDir) -> str | None:
 def _is_alive(attempt: AttemptDir) -> bool:
     heartbeat = attempt.heartbeat()
     sign = attempt.path / (HEARTBEAT if heartbeat else ORDER)
+    # By the file's own time: heartbeats hold monotonic times, which start anew with the machine.
     fresh = sign.exists() and time.time() - sign.stat().st_mtime < SILENCE_S
     if heartbeat is None or not fresh:
         return fresh

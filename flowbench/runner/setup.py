@@ -59,9 +59,11 @@ def open_ground(attempt: Attempt) -> Ground:
         DataError: The data are not those that the job was planned with.
     """
     order, job = attempt.order, attempt.job
+    # What the parent had loaded, not what is installed: a plugin that was left out stays out.
     registry = load_registry(plugin_selection(order))
     attempt.runs(job_code(registry, job.model, job.dataset, order.metrics))
     data = load_dataset(registry, job.dataset, order.data_dir)
+    # The id of the job holds this hash: on other data it would be the result of another job.
     if data.sha256 != job.dataset_sha256:
         raise DataError(
             f"dataset {job.dataset!r} changed on disk since the job was planned; run the same "
@@ -124,6 +126,7 @@ def _initialize(
     """Hands the model its first examples, once."""
     train, device = ground.data.splits.train, ground.device
     wanted = model.config.training.init_examples
+    # A batch that is larger than the split would hold examples twice.
     size = len(train) if wanted is None else min(wanted, len(train))
     raw, context = TrainBatches(train, size, seed, device.torch_device).next()
     generator = device.generator(seed)

@@ -110,6 +110,7 @@ def _take_up(attempt: Attempt, trainer: Trainer, source: AttemptDir) -> None:
     _trained_by(attempt, source)
     with attempt.clock.timing("checkpoint"):
         trainer.load_state_dict(load_checkpoint(source.path / CHECKPOINT))
+        # Each attempt has its whole curve: the one that it goes on from may be removed.
         shutil.copyfile(source.path / CURVES, attempt.directory.path / CURVES)
 
 
@@ -136,6 +137,8 @@ def _keep(attempt: Attempt, ground: Ground, built: Built, trainer: Trainer) -> T
     attempt.note(weights=weights, best_step=best_step)
     with attempt.clock.timing("checkpoint"):
         path = attempt.directory.path / MODEL
+        # Before anything is measured: an evaluation that fails can then be repeated without
+        # training.
         keep_model(path, built.model, built.harness.preprocessor, trained)
     built.model.eval()
     return trained
@@ -211,6 +214,7 @@ class Watch:
             **scores,
         )
         path = self._attempt.directory.path / CURVES
+        # Written anew with a line more, because an append can be cut in its middle.
         lines = path.read_text(encoding="utf-8") if path.exists() else ""
         line = row.model_dump_json(exclude_none=True)
         self._attempt.directory.write(CURVES, f"{lines}{line}\n")

@@ -24,6 +24,7 @@ class Turnstile:
 
     def __init__(self, folder: Path | None = None) -> None:
         folder = folder or Path(tempfile.gettempdir()) / f"flowbench-{os.getuid()}"
+        # Of one user alone: in a shared folder anybody could hold up everybody's jobs.
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         self._gate = os.open(folder / "gate.lock", flags, 0o600)
@@ -42,6 +43,7 @@ class Turnstile:
         try:
             fcntl.flock(self._gate, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
+            # Before it leaves the room, so that the wait is on no budget.
             waiting()
             fcntl.flock(self._room, fcntl.LOCK_UN)
             self._pass(self._gate)

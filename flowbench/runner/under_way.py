@@ -6,7 +6,7 @@ import io
 import threading
 import time
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any
 
 import numpy as np
 
@@ -14,40 +14,13 @@ from flowbench.code_hash import CodeHashes
 from flowbench.runner.attempt import AttemptDir, Phase, WorkOrder
 from flowbench.runner.pulse import Pulse
 from flowbench.runner.turnstile import Turnstile
-from flowbench.store.records import MeasurementRow
 from flowbench.training.clock import Clock
 from flowbench.training.observer import Preempted
 
 PAUSE_CHECK_EVERY_S = 0.25
 
 
-class Columns(TypedDict, total=False):
-    """Columns of an `AttemptRow` that the work itself fills in; the row says what they mean."""
-
-    device_kind: str
-    device_name: str
-    num_devices: int
-    steps: int
-    examples: int
-    skipped_steps: int
-    num_parameters: int
-    num_parameters_training: int
-    weights: Literal["raw", "ema"] | None
-    best_step: int
-    likelihood: dict[str, Any] | None
-    looks: dict[str, Any]
-    load: dict[str, float | None]
-    data: dict[str, Any]
-    code_sha256: str
-    model_code_sha256: str
-    core_code: str
-    model_code: str
-    dataset_code: str
-    provenance: dict[str, Any]
-    measurements: tuple[MeasurementRow, ...]
-
-
-def code_columns(code: CodeHashes | None) -> Columns:
+def code_columns(code: CodeHashes | None) -> dict[str, Any]:
     """What a record says of the code that ran; nothing where it is not known."""
     if code is None:
         return {}
@@ -86,12 +59,12 @@ class Attempt:
         self.turnstile, self.pulse = turnstile, pulse
         self.source = None if order.resume is None else AttemptDir(Path(order.resume))
         self.code = directory.code()
-        self.known: Columns = code_columns(self.code)
+        self.known = code_columns(self.code)
         self._stop = stop
         self._next_look = 0.0
 
-    def note(self, **columns: Unpack[Columns]) -> None:
-        """Adds what is known now to what the record will say."""
+    def note(self, **columns: Any) -> None:
+        """Adds what is known now to what the record will say: columns of `AttemptRow`."""
         self.known.update(columns)
 
     def runs(self, code: CodeHashes) -> None:
@@ -111,6 +84,7 @@ class Attempt:
     def asked_to_stop(self) -> bool:
         """Looks at the stop flag, and waits while another job has the machine alone."""
         now = time.monotonic()
+        # Not at each step: a small flow takes thousands a second, and a lock is a system call.
         if now >= self._next_look:
             self._next_look = now + PAUSE_CHECK_EVERY_S
             before = self.clock.part
@@ -135,5 +109,6 @@ class Attempt:
             name: Name of the ``.npz`` file.
         """
         buffer = io.BytesIO()
+        # Into memory first, so that the file is written whole like all others.
         np.savez_compressed(buffer, **arrays)
         self.directory.write(name, buffer.getvalue())

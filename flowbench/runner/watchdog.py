@@ -54,11 +54,13 @@ def judge(
     if heartbeat is None:
         return None
     if limit_s is not None and heartbeat.part in CHARGED:
+        # A step that has begun is finished, and the step of a large model takes seconds.
         most = limit_s + max(GRACE_S, GRACE_SHARE * limit_s)
         if heartbeat.charged_s > most:
             spent = f"charged {heartbeat.charged_s:.0f} s of a budget of {limit_s:.0f} s"
             reason = f"{spent}, still in {heartbeat.part}"
             return Verdict(status="timeout", reason=reason, gently=True)
+    # All that is not charged counts together: start, looks, evaluation, files, waits.
     uncharged = now - spawned - heartbeat.charged_s
     if uncharged > uncharged_limit_s:
         reason = f"{uncharged:.0f} s outside training ({heartbeat.doing}); see --timeout"

@@ -12,14 +12,17 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NoReturn
 
 from flowbench.errors import FlowbenchError, NonFiniteLossError, reason_of, text_of
 from flowbench.provenance import available_cores, cpu_quota, load_average
 from flowbench.runner.attempt import AttemptDir
 from flowbench.runner.pulse import Pulse
 from flowbench.runner.turnstile import Turnstile
-from flowbench.runner.under_way import Attempt, Columns
+from flowbench.runner.under_way import Attempt
 from flowbench.store.records import AttemptRow, AttemptStatus
 from flowbench.training.clock import Clock
 
@@ -43,13 +46,24 @@ def main(path: str) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    # From the spawn on: what Python and the imports took belongs to the ledger, too.
     clock = Clock(begin=order.spawned)
     pulse = Pulse(directory, clock)
     attempt = Attempt(order, directory, clock, Turnstile(), pulse, stop)
     record = run_attempt(attempt)
     pulse.stop()
+    # After the last heartbeat: the record is the end of an attempt.
     directory.write_record(record)
-    return 0 if record.status == "ok" else 3
+    status = 0 if record.status == "ok" else 3
+    if left := [thread.name for thread in threading.enumerate() if _holds(thread)]:
+        print(f"ended with threads still at work: {', '.join(left)}", file=sys.stderr, flush=True)
+        os._exit(status)
+    return status
+
+
+def _holds(thread: threading.Thread) -> bool:
+    """Whether a thread would keep this process from ending, after its work is done."""
+    return not thread.daemon and thread is not threading.current_thread()
 
 
 def run_attempt(attempt: Attempt) -> AttemptRow:
@@ -64,12 +78,34 @@ def run_attempt(attempt: Attempt) -> AttemptRow:
     try:
         from flowbench.runner.execute import execute  # imports torch
 
-        execute(attempt)
+        with _exits_raise():
+            execute(attempt)
     except BaseException as exc:  # the border of one run of a plan: whatever happened is recorded
         status, reason = _classify(exc, attempt.directory)
+        # These two are what was asked for; a traceback in the log would look like a fault.
         if status not in ("preempted", "timeout"):
             traceback.print_exc()
     return _record(attempt, status, reason)
+
+
+@contextmanager
+def _exits_raise() -> Iterator[None]:
+    """Makes an exception of `os._exit`, so that what a plugin ends is itself alone.
+
+    In a process that it forks the call stays what it is: such a one ends by it.
+    """
+    end, own = os._exit, os.getpid()
+
+    def refused(status: int) -> NoReturn:
+        if os.getpid() != own:
+            end(status)
+        raise SystemExit(f"os._exit({status})")
+
+    os._exit = refused
+    try:
+        yield
+    finally:
+        os._exit = end
 
 
 def _classify(exc: BaseException, directory: AttemptDir) -> tuple[AttemptStatus, str]:
@@ -111,7 +147,9 @@ def _load() -> dict[str, float | None]:
     }
 
 
-def _row(attempt: Attempt, status: AttemptStatus, reason: str | None, known: Columns) -> AttemptRow:
+def _row(
+    attempt: Attempt, status: AttemptStatus, reason: str | None, known: dict[str, Any]
+) -> AttemptRow:
     order, ledger = attempt.order, attempt.clock.ledger()
     known = {**known, "load": {**known.get("load", {}), "end": load_average()}}
     return AttemptRow(

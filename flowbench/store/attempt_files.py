@@ -64,11 +64,12 @@ def read_attempt(directory: Path) -> AttemptContents:
     Raises:
         StoreError: There is no record, or it is not one that this version can read.
     """
+    # The record alone is indispensable: without it nobody knows whose curves and samples these are.
     record = _read_record(directory / RECORD)
     parts: dict[str, object] = {}
     problems = []
     for key, name, read in (
-        ("curves", CURVES, _read_curves),
+        ("curves", CURVES, read_curves),
         ("samples_png", GRID, _read_png),
         ("log_prob", LIKELIHOODS, _read_log_prob),
     ):
@@ -76,6 +77,7 @@ def read_attempt(directory: Path) -> AttemptContents:
         try:
             parts[key] = read(path)
         except FileNotFoundError:
+            # Most models draw no grid, and an attempt that failed early has no curve.
             continue
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as exc:
             problems.append(f"{path}: left out, {first_line(exc)}")
@@ -91,7 +93,14 @@ def _read_record(path: Path) -> AttemptRow:
         raise StoreError(f"{path}: not a record, {first_line(exc)}") from exc
 
 
-def _read_curves(path: Path) -> tuple[CurvePoint, ...]:
+def read_curves(path: Path) -> tuple[CurvePoint, ...]:
+    """Validations in a file, in order.
+
+    Raises:
+        OSError: There is no such file, or it cannot be read.
+        ValueError: A line is damaged.
+    """
+    # As one array: pydantic is called once, and not for each line.
     lines = [line for line in path.read_bytes().splitlines() if line.strip()]
     return _CURVES.validate_json(b"[" + b",".join(lines) + b"]")
 
@@ -104,6 +113,7 @@ def _read_png(path: Path) -> bytes:
 
 
 def _read_log_prob(path: Path) -> NDArray[np.float64]:
+    # A results folder may come from somebody else, and pickles run code.
     with np.load(path, allow_pickle=False) as arrays:
         log_prob = np.asarray(arrays["test"], dtype=np.float64)
     if log_prob.ndim != 1 or not log_prob.size or not np.isfinite(log_prob).all():

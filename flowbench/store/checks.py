@@ -94,6 +94,7 @@ def write_check(results: Path, row: CheckRow) -> None:
     Raises:
         StoreError: The folder cannot be written.
     """
+    # A colon is no part of a file's name everywhere.
     path = results / FOLDER / row.kind / f"{row.name.replace(':', '@')}.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -135,9 +136,11 @@ def latest_checks(results: Path) -> list[CheckRow]:
 
 
 def _replace(connection: Connection, row: CheckRow) -> None:
+    # By name, so that the order of columns, which migrations append to, does not matter.
     values = row.model_dump(exclude={"checks"}) | {"checks": json.dumps(row.checks)}
     named = ", ".join(f"${name} AS {name}" for name in values)
     connection.execute("BEGIN")
+    # Delete and insert: the table has no key to replace by, see `migrations`.
     connection.execute(_DELETE, [row.kind, row.name])
     connection.execute(f"INSERT INTO checks BY NAME SELECT {named}", values)
     connection.execute("COMMIT")

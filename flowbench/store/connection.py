@@ -92,8 +92,10 @@ def reading(
         StoreError: There is no database, or it is locked, damaged, too old or too new.
     """
     path = database_path(results)
+    # DuckDB says "cannot open file"; that there are attempts to rebuild from is known here alone.
     if not path.is_file():
         raise StoreError(_missing(results))
+    # Only for texts of the user: a sandbox cannot be left, and `export` has to write a file.
     options = {**_NO_DOWNLOADS, **(_SANDBOX if sandbox else {})}
     with _connection(path, read_only=True, options=options, wait_s=wait_s) as connection:
         migrations.check_current(connection, path)
@@ -127,6 +129,7 @@ def is_damage(error: StoreError) -> bool:
     import duckdb
 
     cause = error.__cause__
+    # The cause and not the message: that is ours by now.
     return isinstance(cause, duckdb.Error) and _DAMAGED.search(str(cause)) is not None
 
 
@@ -169,6 +172,7 @@ def _connect(path: Path, *, read_only: bool, options: dict[str, str], wait_s: fl
             return duckdb.connect(str(path.absolute()), read_only=read_only, config=dict(options))
         except (duckdb.IOException, duckdb.ConnectionException) as exc:
             left_s = deadline - time.monotonic()
+            # Anything but a lock will not pass by waiting.
             if not _LOCKED.search(str(exc)):
                 raise
             if left_s <= 0:
@@ -184,12 +188,14 @@ def _locked(exc: Exception, path: Path, wait_s: float) -> str:
 
 
 def _explain(exc: Exception, path: Path) -> str:
+    # DuckDB's own messages go on with hints for people who write SQL.
     message = str(exc).strip().splitlines()[0] if str(exc).strip() else type(exc).__name__
     if _DAMAGED.search(message):
         return (
             f"{path} is damaged ({message}); run `flowbench store rebuild`, "
             "which recreates it from the attempts' own records and keeps the damaged file"
         )
+    # The user's own doing, with its own remedy; all else is told as it came.
     if "permission denied" in message.lower() or "read-only file system" in message.lower():
         return f"cannot open {path}: {message}; check its permissions or choose another --results"
     return f"{path}: {message}"

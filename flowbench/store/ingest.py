@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from flowbench.errors import StoreError, printable
+from flowbench.errors import StoreError
 from flowbench.store import Connection
-from flowbench.store.attempt_files import AttemptContents, first_line, read_attempt
+from flowbench.store.attempt_files import AttemptContents, read_attempt
 from flowbench.store.connection import writing
 from flowbench.store.migrations import TABLES_BY_ATTEMPT
 from flowbench.store.queries import stored_ids
@@ -112,43 +112,26 @@ def load(connection: Connection, attempt_dirs: Iterable[Path], *, report: Report
             staged, problems = batch
             for problem in problems:
                 report(problem)
-            total += _write(connection, staged, report)
+            total += _write(connection, staged)
     return total
 
 
-def load_kept(connection: Connection, kept: Iterable[AttemptContents], *, report: Report) -> None:
-    """Brings attempts that are kept as text into an open database that lacks them.
-
-    Args:
-        report: Told of those that the database cannot hold.
-    """
+def load_kept(connection: Connection, kept: Iterable[AttemptContents]) -> None:
+    """Brings attempts that are kept as text into an open database that lacks them."""
+    # What is kept as text is less than what a directory has: it never replaces that.
     there = stored_ids(connection)
     missing = (contents for contents in kept if contents.record.attempt_id not in there)
-    _write(connection, [_Staged.of(contents) for contents in missing], report)
+    _write(connection, [_Staged.of(contents) for contents in missing])
 
 
-def _write(connection: Connection, batch: Sequence[_Staged], report: Report) -> int:
-    """Writes attempts in one transaction; of two that claim one id the last wins.
-
-    A record that the database cannot hold, such as one with a number beyond 64 bits, must not
-    block the others: a batch that fails is halved until that record is alone, and reported.
-    """
-    import duckdb  # a board without a database needs none
-
+def _write(connection: Connection, batch: Sequence[_Staged]) -> int:
+    """Writes attempts in one transaction; of two that claim one id the last wins."""
+    # A copied directory claims the id of its original; both in one batch would give two rows.
     unique = list({staged.attempt_id: staged for staged in batch}.values())
-    if not unique:
-        return 0
-    connection.execute("BEGIN")
-    try:
+    if unique:
+        connection.execute("BEGIN")
         _replace(connection, unique)
-    except (duckdb.DataError, duckdb.IntegrityError, UnicodeError) as exc:
-        connection.execute("ROLLBACK")
-        if len(unique) > 1:
-            half = len(unique) // 2
-            return sum(_write(connection, part, report) for part in (unique[:half], unique[half:]))
-        report(f"attempt {unique[0].attempt_id}: set aside, {printable(first_line(exc))}")
-        return 0
-    connection.execute("COMMIT")
+        connection.execute("COMMIT")
     return len(unique)
 
 
@@ -177,6 +160,7 @@ def _read_batch(directories: Iterator[Path]) -> tuple[list[_Staged], list[str]] 
     """The next attempts and what of them could not be read; None where there are no more."""
     staged: list[_Staged] = []
     problems: list[str] = []
+    # Its length, and not that of what could be read, tells whether there are more.
     chosen = list(itertools.islice(directories, BATCH))
     for directory in chosen:
         try:
@@ -191,6 +175,7 @@ def _read_batch(directories: Iterator[Path]) -> tuple[list[_Staged], list[str]] 
 
 def _replace(connection: Connection, batch: Sequence[_Staged]) -> None:
     ids = [staged.attempt_id for staged in batch]
+    # All tables first: what an attempt measured before and not again would stay otherwise.
     for table in TABLES_BY_ATTEMPT:
         connection.execute(f"DELETE FROM {table} WHERE attempt_id IN (SELECT unnest(?))", [ids])
     texts = [[staged.record for staged in batch], [staged.curves for staged in batch]]

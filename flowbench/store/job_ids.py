@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from flowbench.errors import StoreError
+from flowbench.errors import StoreError, unknown_name
 
 _MOST_SHOWN = 5
 
@@ -19,14 +19,13 @@ def whole_job_id(which: str, known: Iterable[str]) -> str:
     Raises:
         StoreError: There is none, or more than one.
     """
-    found = sorted({job_id for job_id in known if which and job_id.startswith(which)})
+    names = set(known)
+    found = sorted(job_id for job_id in names if which and job_id.startswith(which))
     if which in found:
         return which
     if not found:
-        raise StoreError(f"there is no job or attempt {which!r} (flowbench results list)")
+        raise StoreError(unknown_name("job", which, names, "flowbench results list"))
     if len(found) > 1:
-        shown = [*found[:_MOST_SHOWN], *(["..."] if len(found) > _MOST_SHOWN else [])]
-        raise StoreError(
-            f"{which!r} fits {len(found)} jobs: {', '.join(shown)}; give more of the id"
-        )
+        shown = ", ".join(found[:_MOST_SHOWN]) + (", ..." if len(found) > _MOST_SHOWN else "")
+        raise StoreError(f"{which!r} fits {len(found)} jobs: {shown}; give more of the id")
     return found[0]

@@ -90,6 +90,7 @@ def kept_attempts(results: Path, report: Callable[[str], None]) -> Iterator[Atte
         The attempts by file, in the order of their lines.
     """
     for path in _files(results):
+        # Line by line: a merge conflict in one must not hide the others.
         for number, line in enumerate(path.read_bytes().splitlines(), start=1):
             try:
                 yield _contents(line)
@@ -109,6 +110,7 @@ def _text(contents: AttemptContents) -> str:
         samples_png=None if png is None else base64.b64encode(png).decode(),
         log_prob=None if values is None else tuple(values.tolist()),
     )
+    # Through pydantic both ways: what could not be read back is not written.
     return line.model_dump_json()
 
 

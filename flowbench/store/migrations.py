@@ -140,6 +140,25 @@ ALTER TABLE attempts ADD COLUMN load JSON;
 
 M008_TRAINING_PARAMETERS = "ALTER TABLE attempts ADD COLUMN num_parameters_training BIGINT"
 
+M009_SHOWN = """
+CREATE OR REPLACE VIEW results AS
+SELECT
+    j.job_id, a.attempt_id, a.number AS attempt, j.model, a.preset, j.dataset, j.seed, j.budget,
+    a.status, a.reason, a.device_name AS device, a.num_threads, a.steps, a.charged_s,
+    a.num_parameters, a.started, m.metric, m.name, m.value, m.unit, m.direction, m.split, m.n,
+    m.stderr, m.status AS value_status, m.reason AS value_reason, m.protocol, m.label, m.short,
+    m.role, m.scale, m.decimals
+FROM attempts a
+JOIN jobs j USING (job_id)
+LEFT JOIN measurements m USING (attempt_id)
+ORDER BY j.dataset, j.model, a.preset, j.seed, a.attempt_id, m.position;
+"""
+
+M010_REFUTES = f"""
+ALTER TABLE measurements ADD COLUMN refutes VARCHAR;
+{M009_SHOWN.replace("m.decimals", "m.decimals, m.refutes")}
+"""
+
 STEPS = (
     M001_ATTEMPTS,
     M002_CHECKS,
@@ -149,6 +168,8 @@ STEPS = (
     M006_LOOKS,
     M007_LOAD,
     M008_TRAINING_PARAMETERS,
+    M009_SHOWN,
+    M010_REFUTES,
 )
 SCHEMA_VERSION = len(STEPS)
 TABLES_BY_ATTEMPT = ("attempts", "measurements", "curves", "samples", "likelihoods")
@@ -160,11 +181,13 @@ def migrate(connection: Connection, path: Path) -> None:
     Args:
         path: Where the database is, for messages.
     """
+    # Only in an empty file: a DuckDB of somebody else's must stay as it is.
     if not connection.execute("SHOW TABLES").fetchall():
         connection.execute("CREATE TABLE schema_version (version INTEGER NOT NULL)")
     found = _version(connection, path)
     _refuse_newer(found, path)
     for number, step in enumerate(STEPS[found:], start=found + 1):
+        # Each on its own: a step that fails leaves the database at a version that is known.
         connection.execute("BEGIN")
         connection.execute(step)
         connection.execute("INSERT INTO schema_version VALUES (?)", [number])

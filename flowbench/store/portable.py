@@ -16,6 +16,7 @@ from flowbench.store.records import AttemptRow, MeasurementRow
 
 _START = r"(?<![^\s\"'`,;:()\[\]|=])"  # a path begins a text, or behind one of these
 _PART = r"/[^/\s\"'`,;:()\[\]<>|]+"
+# In this order: the more telling marks first, since the last pattern fits any path.
 _MARKS = (
     (re.compile(rf"{_START}(?:{_PART})*/lib(?:64)?/python\d[\w.]*"), "<python>"),
     # The checkout, where a source file in it is named.
@@ -57,6 +58,7 @@ def portable_command(command: Sequence[str]) -> list[str]:
             kept.append(part)
         elif flag in _FLAGS_OF_FOLDERS:
             continue
+        # The flag without its folder would take the next word for it.
         elif not flag and kept and kept[-1] in _FLAGS_OF_FOLDERS:
             kept.pop()
         else:

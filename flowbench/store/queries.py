@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from flowbench.api.frozen import Frozen
 from flowbench.code_hash import core_sha256
 from flowbench.errors import StoreError
 from flowbench.store import Connection
-from flowbench.store.attempt_files import AttemptContents
+from flowbench.store.attempt_files import AttemptContents, first_line
 from flowbench.store.connection import reading
 from flowbench.store.job_ids import whole_job_id
 from flowbench.store.records import AttemptRow, CurvePoint, JobRow, MeasurementRow
@@ -79,10 +79,7 @@ _LIKELIHOODS = """
 SELECT attempt_id, log_prob FROM likelihoods
 WHERE attempt_id IN (SELECT unnest($ids::VARCHAR[]))
 """
-_MATCHING = """
-SELECT attempt_id, job_id FROM attempts
-WHERE attempt_id = $which OR starts_with(job_id, $which) ORDER BY number
-"""
+_JOBS_OF_ATTEMPTS = "SELECT attempt_id, job_id FROM attempts ORDER BY number"
 
 _EXPORT_FORMATS = {
     ".csv": "FORMAT csv, HEADER",
@@ -136,6 +133,7 @@ def summary(record: AttemptRow, core: str) -> dict[str, Any]:
         "reason": record.reason,
         "stale": record.core_code != core,
         "contended": record.contended,
+        "refuted": record.refuted,
         "device": record.device_name,
         "budget": job.budget,
         "steps": record.steps,
@@ -160,7 +158,7 @@ def find_attempt(results: Path, which: str) -> AttemptContents:
         StoreError: No attempt or job is called so, or more than one job.
     """
     with reading(results) as connection:
-        found = dict(connection.execute(_MATCHING, {"which": which}).fetchall())
+        found = dict(connection.execute(_JOBS_OF_ATTEMPTS).fetchall())
         if which not in found:
             job_id = whole_job_id(which, found.values())
             which = [attempt for attempt, job in found.items() if job == job_id][-1]
@@ -222,10 +220,19 @@ def records(
 
     Returns:
         The records, oldest first.
+
+    Raises:
+        StoreError: The database was changed by others: it holds what none of ours is.
     """
+    # DuckDB refuses a parameter that the text does not have.
     parameters = {"ids": None if ids is None else list(ids)} if "$ids" in chosen else {}
     rows = connection.execute(_RECORDS.replace("{chosen}", chosen), parameters).fetchall()
-    return [AttemptRow.model_validate_json(text) for (text,) in rows]
+    try:
+        return [AttemptRow.model_validate_json(text) for (text,) in rows]
+    except ValidationError as exc:
+        raise StoreError(
+            f"the database holds no record: {first_line(exc)}; run `flowbench store rebuild`"
+        ) from exc
 
 
 def contents(connection: Connection, ids: Sequence[str]) -> list[AttemptContents]:
@@ -264,6 +271,7 @@ def likelihoods(connection: Connection, ids: Sequence[str]) -> dict[str, NDArray
     Returns:
         Log-likelihoods in nats, shape (N,), of those attempts that have them.
     """
+    # As NumPy's arrays, not as a Python float for each example.
     columns = connection.execute(_LIKELIHOODS, {"ids": list(ids)}).fetchnumpy()
     return {
         str(attempt_id): np.asarray(values, dtype=np.float64)
@@ -315,14 +323,17 @@ def export(results: Path, out: Path) -> Path:
     Raises:
         StoreError: The format is not known, or the file cannot be written.
     """
+    # Before anything is opened: a misspelt name must not leave an empty file.
     suffix = out.suffix.lower()
     if suffix not in _EXPORT_FORMATS:
         known = ", ".join(_EXPORT_FORMATS)
         raise StoreError(f"cannot export to {out.name!r}: expected a name that ends in {known}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
+        # Beside its place, so that the finished file can be renamed to it.
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as folder:
             part = Path(folder) / out.name
+            # COPY takes no parameters, so the name is quoted by hand.
             target = str(part.absolute()).replace("'", "''")
             with reading(results) as connection:
                 connection.execute(

@@ -68,6 +68,7 @@ def rebuild(results: Path, *, report: Report = log_problem) -> Rebuilt:
             f"no results folder {results}; name the folder that holds runs/ with --results"
         )
     old = database_path(results)
+    # First: this also brings an old schema up to date, which carrying over needs.
     damaged = old.is_file() and _is_damaged(results, report)
     problems = 0
 
@@ -79,13 +80,15 @@ def rebuild(results: Path, *, report: Report = log_problem) -> Rebuilt:
     with _scratch_folder(results) as scratch:
         with writing(scratch) as connection:
             load(connection, attempt_dirs(results), report=counted)
+            # A list, since they are gone through twice.
             kept = list(kept_attempts(results, counted))
             carried = 0
             if old.is_file() and not damaged:
                 carried = _carry_over(connection, old, kept)
-            load_kept(connection, kept, report=counted)
+            load_kept(connection, kept)
             load_checks(connection, results)
             attempts = len(stored_ids(connection)) - carried
+        # Only now that the new one is complete.
         aside = _set_aside(old) if damaged else None
         database_path(scratch).replace(old)
     return Rebuilt(attempts=attempts, carried_over=carried, kept_aside=aside, problems=problems)
@@ -111,7 +114,7 @@ def readable(results: Path, *, report: Report = log_problem) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="flowbench-") as folder:
         with writing(Path(folder)) as connection:
             load(connection, attempt_dirs(results), report=report)
-            load_kept(connection, kept_attempts(results, report), report=report)
+            load_kept(connection, kept_attempts(results, report))
             load_checks(connection, results)
         yield Path(folder)
 
@@ -154,6 +157,7 @@ def _is_damaged(results: Path, report: Report) -> bool:
 
 def _carry_over(connection: Connection, old: Path, kept: Sequence[AttemptContents]) -> int:
     """Takes over what only the old database has, unless a later attempt of that id is kept."""
+    # ATTACH takes no parameters.
     source = str(old.absolute()).replace("'", "''")
     connection.execute(f"ATTACH '{source}' AS old (READ_ONLY)")
     lost = "attempt_id NOT IN (SELECT attempt_id FROM settled)"
@@ -173,6 +177,7 @@ def _carry_over(connection: Connection, old: Path, kept: Sequence[AttemptContent
 def _set_aside(old: Path) -> Path:
     """Moves a damaged database out of the way, its write-ahead log with it."""
     number = 1
+    # Never over an earlier one: it may hold what no other file does.
     while (aside := old.with_name(f"{DATABASE}.damaged-{number}")).exists():
         number += 1
     old.replace(aside)

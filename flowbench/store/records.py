@@ -28,6 +28,14 @@ LikelihoodFacts = Annotated[dict[str, Any], AfterValidator(likelihood_as_version
 """Facts that hold a likelihood, as the present API states it; older records are mapped."""
 
 
+# What the database's columns hold: DuckDB makes NULL of a number that does not fit.
+Int32 = Annotated[int, Field(ge=-(2**31), lt=2**31)]
+Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+
+JobId = Annotated[str, Field(pattern=r"^[\w.-]*\w$")]
+"""An id is the name of a folder and never a path."""
+
+
 class JobRow(Frozen):
     """A job: what was asked for, not where or by which code it ran.
 
@@ -45,16 +53,16 @@ class JobRow(Frozen):
         protocol: Its settings.
     """
 
-    job_id: str
+    job_id: JobId
     model: str
     preset: str
     overrides: dict[str, Any] = Field(default_factory=dict)
     config: dict[str, Any]
     dataset: str
     dataset_sha256: str
-    seed: int
+    seed: Int64
     budget: str
-    protocol_version: int
+    protocol_version: Int32
     protocol: dict[str, Any]
 
 
@@ -79,6 +87,7 @@ class MeasurementRow(Frozen):
         scale: How an axis shows it.
         decimals: Decimals of a column; None also for three significant digits.
         code: Hash of the metric's own code; None in records made before it was kept.
+        refutes: Why the value refutes its row, in words: see `Limits`. None if it does not.
     """
 
     metric: str
@@ -89,15 +98,16 @@ class MeasurementRow(Frozen):
     status: Literal["ok", "unavailable", "failed"] = "ok"
     reason: str | None = None
     split: str | None = None
-    n: int | None = None
+    n: Int64 | None = None
     stderr: float | None = None
     protocol: LikelihoodFacts = Field(default_factory=dict)
     label: str | None = None
     short: str | None = None
     role: Role | None = None
     scale: Scale | None = None
-    decimals: int | None = None
+    decimals: Int32 | None = None
     code: str | None = None
+    refutes: str | None = None
 
 
 class CurvePoint(Frozen):
@@ -115,8 +125,8 @@ class CurvePoint(Frozen):
         nll_ema: The same for the averaged weights.
     """
 
-    step: int
-    examples: int
+    step: Int64
+    examples: Int64
     charged_s: float
     progress: float
     loss: float | None = None
@@ -129,6 +139,7 @@ class CurvePoint(Frozen):
         """The validation value of raw or averaged (``ema``) weights, and its unit."""
         is_ema = weights == "ema"
         bits, nats = (self.bpd_ema, self.nll_ema) if is_ema else (self.bpd, self.nll)
+        # A point has one of the two: bits of levels, nats of all other data.
         if bits is not None:
             return bits, "bits/dim"
         return None if nats is None else (nats, "nats")
@@ -183,9 +194,9 @@ class AttemptRow(Frozen):
         measurements: All measured values.
     """
 
-    record_version: int = RECORD_VERSION
+    record_version: Int32 = RECORD_VERSION
     attempt_id: str
-    number: int
+    number: Int32
     job: JobRow
     status: AttemptStatus
     reason: str | None = None
@@ -194,20 +205,20 @@ class AttemptRow(Frozen):
     ended: str
     device_kind: str | None = None
     device_name: str | None = None
-    num_devices: int = 1
-    num_threads: int | None = None
-    steps: int = 0
-    examples: int = 0
-    skipped_steps: int = 0
+    num_devices: Int32 = 1
+    num_threads: Int32 | None = None
+    steps: Int64 = 0
+    examples: Int64 = 0
+    skipped_steps: Int64 = 0
     charged_s: float = 0.0
     wall_s: float = 0.0
     ledger: dict[str, float] = Field(default_factory=dict)
     run_delay_s: float | None = None
     load: dict[str, float | None] | None = None
-    num_parameters: int | None = None
-    num_parameters_training: int | None = None
+    num_parameters: Int64 | None = None
+    num_parameters_training: Int64 | None = None
     weights: Literal["raw", "ema"] | None = None
-    best_step: int | None = None
+    best_step: Int64 | None = None
     likelihood: LikelihoodFacts | None = None
     looks: dict[str, Any] | None = None
     data: dict[str, Any] = Field(default_factory=dict)
@@ -227,6 +238,11 @@ class AttemptRow(Frozen):
         )
         return waited and Budget.parse(self.job.budget).time_like
 
+    @property
+    def refuted(self) -> str | None:
+        """Why its values are not to be believed, by all witnesses that speak against it."""
+        return "; ".join(m.refutes for m in self.measurements if m.refutes) or None
+
     def values_by_name(self) -> dict[str, MeasurementRow]:
         """The measured values by name.
 
@@ -234,4 +250,5 @@ class AttemptRow(Frozen):
             The values in their order; where one name was measured on several splits, that on test.
         """
         values = {m.name: m for m in self.measurements}
+        # `|` keeps the first order and takes the later value.
         return values | {m.name: m for m in self.measurements if m.split == "test"}

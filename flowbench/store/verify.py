@@ -40,6 +40,7 @@ def verify(results: Path) -> Verified:
     compared: set[str] = set()
     directories = attempt_dirs(results)
     with reading(results) as connection:
+        # In pieces: curves and likelihoods of thousands of attempts do not fit into memory.
         while batch := list(itertools.islice(directories, BATCH)):
             written = []
             for directory in batch:
@@ -70,6 +71,7 @@ def verify(results: Path) -> Verified:
 
 def _compare_kept(kept: AttemptContents, stored: AttemptContents | None) -> list[str]:
     """Compares what is kept as text, which can be less than what the database has."""
+    # Both sides made portable: the text may be of an earlier version, which left a folder in.
     kept = replace(kept, record=portable_record(kept.record))
     if stored is not None:
         stored = replace(

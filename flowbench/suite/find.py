@@ -28,6 +28,7 @@ def find_suite(name: str) -> Path:
         UnknownNameError: There is no suite of that name.
     """
     path = Path(name)
+    # By its form and not by whether it exists: a misspelt path must not be looked up as a name.
     if path.suffix == ".toml":
         if path.is_file():
             return path
@@ -59,6 +60,8 @@ def run_by_rows(suite: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """
     board = suite.get("board")
     rows = board.get("rows") if isinstance(board, Mapping) else None
+    # Not validated, since `flowbench list` shows suites that pydantic would have to be imported
+    # for.
     named = rows.values() if isinstance(rows, Mapping) else ()
     pairs = [pair for row in named if isinstance(row, Mapping) for pair in row.items()]
     return list(dict.fromkeys(m for _, m in pairs)), list(dict.fromkeys(d for d, _ in pairs))

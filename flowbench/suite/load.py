@@ -27,7 +27,9 @@ def load_suite(path: Path) -> Suite:
         SuiteError: The file cannot be read, is not TOML, or has a key or value that is not valid.
     """
     data = read_suite(path)
+    # Shipped suites are all called `suite.toml`, each in a folder of its own.
     data.setdefault("name", path.parent.name if path.name == "suite.toml" else path.stem)
+    # In TOML as on the command line: "0-2" is easier to read than a list.
     if isinstance(data.get("seeds"), str):
         data["seeds"] = parse_seeds(data["seeds"])
     overrides = data.pop("set", {})
@@ -37,6 +39,7 @@ def load_suite(path: Path) -> Suite:
             "write [set.MODEL] and under it key = value"
         )
     data["overrides"] = dict(_flatten(overrides))
+    # The rows of the paper say what runs; to list it again would let the two drift apart.
     if isinstance(data.get("board"), Mapping) and data["board"].get("published"):
         models, datasets = run_by_rows(data)
         data = {"models": models, "datasets": datasets, **data}
@@ -93,6 +96,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
                 f"more than {MAX_SEEDS} seeds in {shortened(text)}; a suite has at most that many"
             )
         seeds += range(first, last + 1)
+    # A seed twice is one job: its id is the same.
     return tuple(dict.fromkeys(seeds))
 
 
@@ -125,5 +129,6 @@ def parse_settings(assignments: Iterable[str], flag: str) -> dict[str, Any]:
         try:
             settings[key.strip()] = json.loads(text)
         except (ValueError, RecursionError):  # or more digits or brackets than Python reads
+            # So that `--set model.act=relu` needs no quotes within quotes.
             settings[key.strip()] = text
     return settings

@@ -53,6 +53,7 @@ class PublishedValue(Frozen):
     split: str
     metric: str
     value: str
+    # Apart from the value, so that `<= 3.1` can be ranked by its number and printed as it was.
     qualifier: str
     note: str
 
@@ -223,6 +224,8 @@ class PublishedTable(Frozen):
         for value in self.values:
             if (
                 (value.row_order, value.metric) == (row.order, metric)
+                # Without a dataset the column has none (parameters, time): any value of the row
+                # fits.
                 and (not dataset or value.dataset == dataset)
                 and (not column.variant or value.variant == column.variant)
             ):
@@ -287,6 +290,7 @@ def load_tables(folder: Path) -> dict[str, PublishedTable]:
     papers = {paper["id"]: paper for paper in layout["paper"]}
     metrics = layout.get("metric", {})
     tables = {table["id"]: _table(table, papers, metrics, lines) for table in layout["table"]}
+    # A value under a misspelt table would never be shown, and nobody would miss it.
     homeless = sorted({line["table"] for line in lines} - tables.keys())
     if homeless:
         raise SuiteError(f"{folder / VALUES}: no table {homeless[0]!r} in {TABLES}")
@@ -304,6 +308,7 @@ def _table(
     except ValidationError as exc:
         raise SuiteError(f"published table {table['id']!r}: {first_problem(exc)}") from exc
     orders = {row.order for row in found.rows}
+    # Likewise a value of a row that is not laid out.
     stray = [value for value in found.values if value.row_order not in orders]
     if stray:
         raise SuiteError(f"published table {found.id!r} has no row {stray[0].row_order}")

@@ -127,6 +127,8 @@ class Suite(Frozen):
     @model_validator(mode="after")
     def _something_to_show(self) -> Self:
         mirrors = self.board is not None and self.board.published
+        # A board that mirrors a paper shows the paper's values, whether or not anything of ours can
+        # run.
         if not mirrors and not (self.models and self.datasets):
             raise ValueError("a suite needs at least one model and one dataset")
         return self

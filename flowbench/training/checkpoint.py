@@ -22,6 +22,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     with partial.open("wb") as file:
         torch.save(state, file)
         file.flush()
+        # A machine that is taken away right after must not leave a whole name on half a file.
         os.fsync(file.fileno())
     partial.replace(path)
 
@@ -36,6 +37,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         StoreError: The file is missing or damaged, or holds more than plain data.
     """
     try:
+        # Onto the CPU: a checkpoint of a GPU is taken up on whatever device there is.
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as exc:
         cause = " ".join(str(exc).split())[:200]

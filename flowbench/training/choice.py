@@ -80,6 +80,7 @@ class Choice:
         Returns:
             Scores of the raw and the averaged weights, None for what cannot be scored.
         """
+        # Before the first step the average is a copy of the weights: to score it is to pay twice.
         if self._average is None or not step:
             return self._score(self._model, "raw", step), None
         raw = None if averaged_alone else self._score(self._model, "raw", step)
@@ -92,6 +93,8 @@ class Choice:
         with self._refit.while_scored(model):
             with torch.no_grad(), self._device.numerics("float32"):
                 score = self._validate(model)
+            # Strictly better: of equal scores the earlier weights stay, so that ties are no matter
+            # of chance.
             if self._keeps_best and score < (self.best.score if self.best else float("inf")):
                 # On the host: on the device it would take the model's memory once more.
                 state = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
@@ -114,7 +117,9 @@ class Choice:
             return self.best.weights, self.best.step
         averaged = self._average is not None and step > 0
         if self._average is not None and averaged:
+            # Through the property: its buffers are brought up to date by being asked for.
             self._model.load_state_dict(self._average.model.state_dict())
+        # Weights that no look has scored have not been refitted either.
         self._refit(self._model)
         return "ema" if averaged else "raw", step
 

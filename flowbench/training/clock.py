@@ -5,13 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, get_args
 
 from flowbench.training.run_delay import RunDelay
 
-Part = Literal["start", "setup", "compile", "data", "train", "eval", "checkpoint", "wait", "other"]
-
-PARTS: tuple[Part, ...] = (
+Part = Literal[
     "start",  # process start and imports, opening the data
     "setup",  # model build, data-dependent initialisation
     "compile",  # torch.compile's first call
@@ -21,7 +19,8 @@ PARTS: tuple[Part, ...] = (
     "checkpoint",  # writing files
     "wait",  # paused while another job of this machine measures latency
     "other",  # what no timer claims
-)
+]
+PARTS: tuple[Part, ...] = get_args(Part)
 CHARGED: frozenset[Part] = frozenset({"setup", "compile", "data", "train"})
 LAP_S = 1.0  # threads that wait in turn are told apart within it
 
@@ -62,6 +61,7 @@ class Clock:
         Returns:
             The part that it ran for.
         """
+        # Asked once: between two readings a moment would belong to no part.
         moment = self._now()
         self._seconds[self._part] += moment - self._since
         before, self._part, self._since = self._part, part, moment
@@ -98,6 +98,7 @@ class Clock:
     @property
     def charged_s(self) -> float:
         """Seconds charged to the budget, up to now."""
+        # A budget ends in the middle of a part, so what runs now counts as well.
         running = self._now() - self._since if self._part in CHARGED else 0.0
         return sum(self._seconds[part] for part in CHARGED) + running
 
@@ -107,5 +108,6 @@ class Clock:
         Returns:
             Seconds by part, in the order of `PARTS`; they sum to the wall time.
         """
+        # To itself: this books the time of the part that still runs.
         self.switch(self._part)
         return {part: self._seconds[part] for part in PARTS}

@@ -26,6 +26,7 @@ def compiled_loss(model: GenerativeModel) -> Loss:
     if not config.full_graph:
         why = config.full_graph_reason or "its configuration does not say why"
         print(f"the loss of {name} is compiled in parts, not as one graph: {why}", file=sys.stderr)
+    # The method and not the module: `forward` is nobody's here, and state stays the module's own.
     compiled: Loss = torch.compile(model.loss, fullgraph=config.full_graph)
 
     def loss(batch: Batch, step: Step) -> WithInfo:

@@ -77,6 +77,7 @@ class Device:
         if self._backend is None:
             return None
         if self.kind == "mps":
+            # torch.mps keeps its class of events one module deeper.
             event = self._backend.event.Event()
         else:
             event = self._backend.Event()
@@ -97,6 +98,7 @@ class Device:
         if self.kind == "cuda" and self._backend is not None:
             return int(self._backend.max_memory_allocated()), "device allocator, training"
         if self.kind == "mps":
+            # Its current use is no peak, and a made-up number is worse than none.
             return None, "MPS keeps no peak"
         unit = 1 if sys.platform == "darwin" else 1024  # getrusage: bytes on macOS, KiB on Linux
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -110,6 +112,7 @@ class Device:
         """
         if self.kind != "cuda":
             return None
+        # torch does not know the driver's version, only that of the runtime that it was built for.
         command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
         try:
             done = subprocess.run(
@@ -131,6 +134,7 @@ class Device:
         """
         if precision != "bfloat16":
             return nullcontext()
+        # No gradient scaling: bfloat16 has the range of float32.
         return torch.autocast(self.kind, dtype=torch.bfloat16)
 
     @contextmanager
@@ -147,6 +151,8 @@ class Device:
             torch.backends.cudnn.conv,  # type: ignore[attr-defined]
             torch.backends.cudnn.rnn,
         )
+        # Restored, not reset: whoever uses `flowbench.load` may have chosen otherwise for
+        # themselves.
         before = [kernel.fp32_precision for kernel in kernels]
         for kernel in kernels:
             kernel.fp32_precision = "tf32" if precision == "tf32" else "ieee"
@@ -170,6 +176,7 @@ class InFlight:
         if fence is None:
             return
         self._fences.append(fence)
+        # The oldest alone: to wait for the newest would drain the queue.
         while len(self._fences) > STEPS_AHEAD:
             self._fences.popleft().synchronize()
 
@@ -197,6 +204,7 @@ class DelayedFlag:
             The oldest scalar that has surely arrived; None in the first steps.
         """
         if self._pin:
+            # Into page-locked memory, since a copy to other memory waits for the device after all.
             host = torch.empty_like(value, device="cpu", pin_memory=True)
             value = host.copy_(value, non_blocking=True)
         self._pending.append(value.detach())
@@ -221,6 +229,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
+    # torch's CPU allocator has no exception of its own.
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
@@ -231,5 +240,6 @@ def visible_gpus() -> tuple[str, ...]:
         Ids or indices; the user's own CUDA_VISIBLE_DEVICES is honoured.
     """
     named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    # Names and not numbers: a cluster gives UUIDs, and parts of a GPU have names of their own.
     given = tuple(name for name in named if name)
     return given or tuple(str(index) for index in range(torch.cuda.device_count()))

@@ -49,12 +49,14 @@ class Looks:
             seconds *= 1 if self.averaged_alone else self._scores
         later = [at for at in VALIDATE_AT if at > progress]
         affordable = self._affordable(seconds)
+        # Evenly over what is left; one more gap than looks, since the last look is at the end.
         spaced = progress + (1.0 - progress) / (affordable + 1.0)
         # Only a place of the usual ones: curves of several seeds are then seen at the same points.
         self._next = next((at for at in later if at >= spaced or affordable == math.inf), math.inf)
 
     def _affordable(self, seconds: float) -> float:
         """Looks that fit into what is left of the share, the last one aside."""
+        # A look that took no time, as in tests with a fake clock, is affordable for ever.
         if seconds <= 0.0 or self.share_s == math.inf:
             return math.inf
         return max(0, math.floor((self.share_s - self.spent_s) / seconds) - 1)

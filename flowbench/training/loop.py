@@ -74,15 +74,19 @@ class Trainer:
         self._budget, self._clock, self._device = budget, clock, device
         self._observer, self._num_devices = observer, num_devices
         self._training = training
+        # Known beforehand under a budget that counts; under one of time it is 0.
         self._schedule = Schedule(training, self._progress_of_a_step())
         self._seed, self._generator = seed, device.generator(seed)
         self._steps = {
             name: GuardedStep(training, parameters)
             for name, parameters in model.optimizer_groups().items()
         }
+        # The loss alone: sampling and evaluation have other shapes, and would compile again for
+        # each.
         self._loss = compiled_loss(model) if training.compile else model.loss
         self._compile_pending = training.compile
         self.looks = Looks(budget.time_limit_s(num_devices), self.choice.num_scores)
+        # On the device: to add up there waits for nothing.
         zero = torch.zeros((), device=device.torch_device)
         self._loss_sum, self._skipped = zero.clone(), zero.clone()
         # Bad steps in a row, each group's own: one that goes on must not hide one that is lost.
@@ -97,6 +101,7 @@ class Trainer:
     @property
     def num_skipped(self) -> int:
         """Steps without a finite gradient."""
+        # This waits for the device, so it is asked at the end alone.
         return int(self._skipped)
 
     def progress(self) -> float:
@@ -128,6 +133,7 @@ class Trainer:
         try:
             with self._device.numerics(self._training.precision), self._clock.timing("train"):
                 self._run_steps()
+            # Behind the timing of training, and always: what is kept is chosen among looks.
             self._look(1.0)
         except Preempted:  # between two steps, or in the middle of a validation
             self.save()
@@ -137,6 +143,7 @@ class Trainer:
         in_flight, streaks = InFlight(self._device), DelayedFlag(self._device)
         while self._steps and (progress := self.progress()) < 1.0:
             self._look_if_due(progress)
+            # Before the step and not after: a job that is stopped at once has not spent anything.
             if self._observer.tick(self.num_steps, progress):
                 raise Preempted
             self._step(progress)
@@ -150,8 +157,10 @@ class Trainer:
         self._clock.switch("data")
         raw, context = self._batches.next()
         self._clock.switch("compile" if self._compile_pending else "train")
+        # Its ladj is left out: a constant, or a term that no parameter moves.
         x, _ = self._preprocessor.forward(raw, self._generator)
         batch = Batch(x=x, context=context)
+        # Once for all groups of a step, so that they agree on where training stands.
         lr, phase = self._schedule.lr(progress), self._schedule.phase(progress)
         where, seed = self._device.torch_device, _host_seed(self._seed, self.num_steps)
         for index, group in enumerate(self._steps):
@@ -168,6 +177,7 @@ class Trainer:
         self.choice.step_taken()
         self.num_steps += 1
         self._steps_since_look += 1
+        # Until the first step is done on the device: compilation goes on inside of it.
         if self._compile_pending:
             self._device.synchronize()
             self._clock.switch("train")
@@ -178,10 +188,14 @@ class Trainer:
         guarded.zero_grad()
         with self._device.autocast(self._training.precision):
             loss = without_info("loss", self.model, self._loss(batch, step))
+        # Outside of autocast, as torch asks: backward runs in the types of forward.
         loss.backward()
         bad = guarded(lr)
+        # Counts on while steps are bad and falls to 0 with a good one, without a branch to wait
+        # for.
         self._streaks[index] = (self._streaks[index] + bad) * bad
         self._skipped += bad
+        # Detached, or every graph of the training would be kept.
         self._loss_sum += loss.detach()
 
     def _longest_streak(self) -> Tensor:
@@ -227,6 +241,7 @@ class Trainer:
         self.looks.taken(progress, self._clock.ledger()["eval"] - before)
 
     def _mean_loss(self) -> float | None:
+        # The first look comes before the first step.
         if not self._steps_since_look:
             return None
         mean = float(self._loss_sum) / self._steps_since_look
@@ -244,6 +259,7 @@ class Trainer:
         """Hands the full resumable state to the observer."""
         self._device.synchronize()
         with self._clock.timing("checkpoint"):
+            # Nothing is in flight by now: a state that is copied while it changes fits no step.
             self._observer.save(self.state_dict())
 
     def state_dict(self) -> dict[str, Any]:
@@ -279,6 +295,7 @@ class Trainer:
         Raises:
             StoreError: Another version of flowbench wrote it.
         """
+        # First: of another layout the keys below may be missing or mean something else.
         if state.get("format") != CHECKPOINT_FORMAT:
             raise StoreError(
                 "the checkpoint was written by another version of flowbench; run the job anew "

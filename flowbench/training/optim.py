@@ -21,6 +21,7 @@ def build_optimizer(training: Training, parameters: list[nn.Parameter]) -> torch
         The optimizer, fused where torch has such a form.
     """
     lr, decay, betas = training.lr, training.weight_decay, training.betas
+    # Not fused: torch has no fused form of these two.
     if training.optimizer == "adamax":
         return torch.optim.Adamax(parameters, lr, betas, weight_decay=decay, foreach=True)
     if training.optimizer == "rmsprop":
@@ -56,6 +57,7 @@ class Schedule:
         Returns:
             The index, that of the last phase from 1 on.
         """
+        # Without the last end: at a progress of 1 and beyond the last phase goes on.
         past = sum(progress >= end for end in self._ends[:-1])
         return int(past)
 
@@ -68,6 +70,7 @@ class Schedule:
         index = self.phase(progress)
         phase = self._phases[index]
         begin = self._ends[index] - phase.share
+        # Sums of shares are rounded: a progress may lie a little outside of its own phase.
         local = min(max((progress - begin) / phase.share, 0.0), 1.0)
         warms_up = self._step / phase.share < phase.warmup
         return (phase.lr or self._lr) * _shape(phase, local, warms_up)
@@ -106,6 +109,7 @@ class GuardedStep:
     def zero_grad(self) -> None:
         """Forgets all gradients."""
         for parameter in self._parameters:
+            # None and not zero: an optimizer skips a parameter that the loss did not reach.
             parameter.grad = None
 
     def __call__(self, lr: float) -> Tensor:
@@ -117,6 +121,7 @@ class GuardedStep:
         for group in self._optimizer.param_groups:
             group["lr"] = lr
         present = [p.grad for p in self._parameters if p.grad is not None]
+        # One norm serves both ends: it is not finite as soon as any gradient is not.
         norm = torch.nn.utils.get_total_norm(present)
         bad = (~torch.isfinite(norm)).to(torch.float32)
         if self._fused:
@@ -166,12 +171,14 @@ class RampedAverage(Generic[ModelT]):
         self._updates = 0
         self._source = model
         self._model = copy.deepcopy(model)  # it names the same optimizer groups
+        # Views of the same memory: after a step they hold the new weights.
         self._current: list[Tensor] = [p.detach() for p in model.parameters()]
         self._averaged: list[Tensor] = list(self._model.parameters())
 
     @property
     def model(self) -> ModelT:
         """The model with averaged weights and the present buffers."""
+        # Buffers are no weights: an average of counters or of statistics belongs to no model.
         for mine, theirs in zip(self._model.buffers(), self._source.buffers(), strict=True):
             mine.copy_(theirs)
         return self._model

@@ -43,6 +43,7 @@ class Refit:
         Raises:
             ContractError: A parameter changed.
         """
+        # Trusted to nobody: a refit that trains on would be training that no budget is charged.
         before = _fingerprint(model)
         with torch.no_grad(), self._device.numerics("float32"):
             model.refit(self, generator=self._device.generator(0))
@@ -56,6 +57,7 @@ class Refit:
     @contextmanager
     def while_scored(self, model: GenerativeModel) -> Iterator[None]:
         """Refits a model within a block; then its buffers are what training had made of them."""
+        # Training goes on with the buffers that it made itself, whether or not anybody looked.
         kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
         try:
             self(model)
@@ -92,6 +94,7 @@ def _changed(
     before: dict[str, tuple[int, Tensor]], after: dict[str, tuple[int, Tensor]]
 ) -> str | None:
     """Name of a parameter that is not what it was; None if all are."""
+    # A parameter may come or go as well, by a layer that is put in or replaced.
     if before.keys() != after.keys():
         return sorted(before.keys() ^ after.keys())[0]
     if not before:
@@ -99,6 +102,7 @@ def _changed(
     for name, (version, _) in before.items():
         if after[name][0] != version:
             return name
+    # Compared on the device, all at once: a wait for each parameter adds up over looks.
     norms = [torch.stack([norm for _, norm in facts.values()]) for facts in (before, after)]
     same = (norms[0] == norms[1]) | (norms[0].isnan() & norms[1].isnan())
     return None if bool(same.all()) else list(before)[int(same.logical_not().nonzero()[0])]

@@ -10,6 +10,8 @@ References:
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,8 @@ from flowbench.api import (
 from flowbench_metrics.per_example import mean_and_stderr
 from flowbench_metrics.specs import ROUNDTRIP_ERROR
 
+LARGE = 1e-3  # of the spread of the data
+
 
 def compute(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -> list[MetricValue]:
     """Maps test examples to latents and back, in the model's space and without labels.
@@ -39,7 +43,9 @@ def compute(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -
     Returns:
         ``roundtrip_error``, the largest absolute error of any value; ``roundtrip_error_mean``, the
         mean absolute error; ``roundtrip_error_relative``, the median over examples of the
-        Euclidean norm of the error over that of the example.
+        Euclidean norm of the error over that of the example; ``roundtrip_error_share``, the share
+        of examples that come back with an error above `LARGE` times the spread of the data, or not
+        finite. A few may be ill-conditioned in floating point; all of them are not.
     """
     model = trained.model
     if not isinstance(model, InvertibleModel):
@@ -74,13 +80,21 @@ def _values(x: Tensor, restored: Tensor, dtype: str) -> list[MetricValue]:
         "num_examples": len(x),
         "protocol": {"space": "model", "dtype": dtype.removeprefix("torch.")},
     }
+    worst = error.amax(dim=1).nan_to_num(nan=math.inf)
+    spread = (x - x.mean(dim=0)).square().mean().sqrt()  # of a value
+    share, share_stderr = mean_and_stderr((worst > LARGE * spread).double().numpy())
+    large = replace(
+        MetricValue(name="roundtrip_error_share", value=share, stderr=share_stderr, **given),
+        unit="share",
+    )
     num_bad = int((~error.isfinite().all(dim=1)).sum())
     if num_bad:
         reason = f"{num_bad} of {len(x)} test examples come back with values that are not finite"
         return [
             MetricValue(
                 name=ROUNDTRIP_ERROR.name, value=None, status="failed", reason=reason, **given
-            )
+            ),
+            large,
         ]
     relative = (restored - x).norm(dim=1) / x.norm(dim=1).clamp_min(torch.finfo(x.dtype).tiny)
     mean, stderr = mean_and_stderr(error.mean(dim=1).numpy())
@@ -88,4 +102,5 @@ def _values(x: Tensor, restored: Tensor, dtype: str) -> list[MetricValue]:
         MetricValue(name=ROUNDTRIP_ERROR.name, value=float(error.max()), **given),
         MetricValue(name="roundtrip_error_mean", value=mean, stderr=stderr, **given),
         MetricValue(name="roundtrip_error_relative", value=float(np.median(relative)), **given),
+        large,
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowbench.api import MetricSpec, Paper
+from flowbench.api import Limits, MetricSpec, Paper
 from flowbench_metrics.feature_specs import FEATURE_METRICS
 
 BPD = MetricSpec(
@@ -139,6 +139,7 @@ ROUNDTRIP_ERROR = MetricSpec(
     role="witness",
     scale="log",
     needs=frozenset({"inverse"}),
+    limits={"roundtrip_error_share": Limits(maximum=0.01, errors=0)},
     invariances=frozenset({"batch_size"}),  # it takes the first test examples
     paper=Paper(
         title="Understanding and Mitigating Exploding Inverses in Invertible Neural Networks",
@@ -158,6 +159,20 @@ SAMPLE_SANITY = MetricSpec(
     role="witness",
     needs=frozenset({"samples"}),
     invariances=frozenset({"batch_size"}),  # it compares with the first test examples
+)
+
+SAMPLE_AGREEMENT = MetricSpec(
+    name="sample_agreement",
+    compute="flowbench_metrics.sample_agreement:compute",
+    unit="",
+    direction="none",
+    summary="Probability of samples that fit the density no better, if they are drawn from it",
+    label="Samples against density, p",
+    role="witness",
+    scale="log",
+    needs=frozenset({"likelihood", "samples"}),
+    limits={"sample_agreement": Limits(minimum=1e-6)},
+    invariances=frozenset({"order"}),  # samples are drawn some at a time
 )
 
 C2ST = MetricSpec(
@@ -230,6 +245,7 @@ DENSITY_MASS = MetricSpec(
     modalities=frozenset({"vector"}),
     data="continuous",
     num_dims=2,
+    limits={"density_mass": Limits(minimum=0.99, maximum=1.01, target=1.0)},
     invariances=frozenset({"order"}),  # rounding may move where the plane is divided
     closed_forms="flowbench_metrics.closed_forms:DENSITY_MASS",
 )
@@ -278,5 +294,6 @@ ALL = (
     NUM_FUNCTION_EVALUATIONS,
     ROUNDTRIP_ERROR,
     SAMPLE_SANITY,
+    SAMPLE_AGREEMENT,
     DENSITY_MASS,
 )

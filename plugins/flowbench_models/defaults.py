@@ -5,7 +5,10 @@ from __future__ import annotations
 from flowbench.api import (
     DatasetInfo,
     Ema,
+    Likelihood,
     Logit,
+    ModelConfig,
+    NoLikelihood,
     Preprocessing,
     Scale,
     Standardise,
@@ -13,8 +16,11 @@ from flowbench.api import (
     UniformDequantization,
 )
 
+# Centred, because zero-initialised couplings begin as identities and a standard normal is what
+# latents are held to.
 CENTRED = Preprocessing(noise=UniformDequantization(), bijections=(Scale(low=-0.5, high=0.5),))
 LOGIT = Preprocessing(noise=UniformDequantization(), bijections=(Scale(), Logit(alpha=0.05)))
+# A column in metres and one in millimetres must not decide what a network looks at.
 STANDARDISED = Preprocessing(bijections=(Standardise(per="dim"),))
 LARGEST_TINY = 16
 """Height or width up to which an image takes a model's smallest preset."""
@@ -46,6 +52,34 @@ VECTOR_TRAINING = Training(
 )
 
 
+class ConditionalConfig(ModelConfig):
+    """Base of configurations of flows that may be conditioned on what a dataset gives.
+
+    Attributes:
+        given: Names of the context inputs that the density is conditioned on, labels or real
+            values; none for the density of the data alone.
+    """
+
+    given: tuple[str, ...] = ()
+
+    def likelihood(self, data: DatasetInfo) -> Likelihood | NoLikelihood:
+        """As for any exact flow, given the context."""
+        kind = super().likelihood(data)
+        return (
+            kind
+            if isinstance(kind, NoLikelihood)
+            else kind.model_copy(update={"given": self.given})
+        )
+
+    def unsupported(self, data: DatasetInfo) -> str | None:
+        """What is given must be in the data."""
+        missing = [name for name in self.given if name not in data.context]
+        if missing:
+            known = ", ".join(data.context) or "none"
+            return f"given={missing[0]} is no context of {data.name}; it has: {known}"
+        return super().unsupported(data)
+
+
 def is_large(data: DatasetInfo) -> bool:
     """Whether events are images above 16x16 whose size can be halved three times.
 
@@ -53,6 +87,7 @@ def is_large(data: DatasetInfo) -> bool:
         True for those that a preset of three scales fits.
     """
     height, width = data.event_shape[-2:] if len(data.event_shape) == 3 else (0, 0)
+    # Eight, so that three squeezes leave whole pixels.
     return min(height, width) > LARGEST_TINY and height % 8 == width % 8 == 0
 
 

@@ -73,6 +73,7 @@ class Histogram(DensityModel):
         del generator
         counts = sum(
             (self._count(part) for part in torch.split(batch.x, COUNTING_BATCH)),
+            # In float64: float32 cannot count beyond 2^24.
             start=torch.zeros_like(self.log_probs, dtype=torch.float64),
         )
         smoothed = counts + self.config.pseudo_count
@@ -87,6 +88,7 @@ class Histogram(DensityModel):
         self, x: Tensor, context: Context | None = None, *, generator: torch.Generator | None = None
     ) -> Tensor:
         """Exact log-probability of integer images (B, *event_shape)."""
+        # Gathered along levels, pixel by pixel: the rows of the table are pixels.
         flat = x.flatten(1).t()  # (D, B)
         return self.log_probs.gather(1, flat).sum(dim=0)
 
@@ -105,5 +107,6 @@ class Histogram(DensityModel):
 
     def _count(self, x: Tensor) -> Tensor:
         num_dims, levels = self.log_probs.shape
+        # One cell for each pair of pixel and level: a single pass counts all pixels.
         cells = x.flatten(1) + levels * torch.arange(num_dims, device=x.device)  # (B, D)
         return cells.flatten().bincount(minlength=num_dims * levels).view(num_dims, levels)

@@ -73,6 +73,109 @@ GLOW = ModelSpec(
     ),
 )
 
+MADE = ModelSpec(
+    name="made",
+    model="flowbench_models.autoregressive.maf.model:GaussianMADE",
+    config="flowbench_models.autoregressive.maf.config:MADEConfig",
+    modalities=frozenset({"image", "vector"}),
+    summary="one masked perceptron with Gaussian conditionals",
+    paper=Paper(
+        title="MADE: Masked Autoencoder for Distribution Estimation",
+        authors="Mathieu Germain, Karol Gregor, Iain Murray, Hugo Larochelle",
+        year=2015,
+        arxiv="1502.03509",
+        bibtex="""@inproceedings{germain2015made,
+  title = {{MADE}: Masked Autoencoder for Distribution Estimation},
+  author = {Germain, Mathieu and Gregor, Karol and Murray, Iain and Larochelle, Hugo},
+  booktitle = {International Conference on Machine Learning},
+  year = {2015},
+  eprint = {1502.03509},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
+IAF = ModelSpec(
+    name="iaf",
+    model="flowbench_models.autoregressive.maf.model:IAF",
+    config="flowbench_models.autoregressive.maf.config:IAFConfig",
+    modalities=frozenset({"image", "vector"}),
+    summary="maf with its directions exchanged: fast to sample, slow to score",
+    paper=Paper(
+        title="Improved Variational Inference with Inverse Autoregressive Flow",
+        authors="Diederik P. Kingma et al.",
+        year=2016,
+        arxiv="1606.04934",
+        bibtex="""@inproceedings{kingma2016improved,
+  title = {Improved Variational Inference with Inverse Autoregressive Flow},
+  author = {Kingma, Diederik P. and Salimans, Tim and Jozefowicz, Rafal and Chen, Xi and
+            Sutskever, Ilya and Welling, Max},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume = {29},
+  year = {2016},
+  eprint = {1606.04934},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
+MAF = ModelSpec(
+    name="maf",
+    model="flowbench_models.autoregressive.maf.model:MAF",
+    config="flowbench_models.autoregressive.maf.config:MAFConfig",
+    modalities=frozenset({"image", "vector"}),
+    summary="affine autoregressive transforms over masked perceptrons",
+    paper=Paper(
+        title="Masked Autoregressive Flow for Density Estimation",
+        authors="George Papamakarios, Theo Pavlakou, Iain Murray",
+        year=2017,
+        arxiv="1705.07057",
+        bibtex="""@inproceedings{papamakarios2017masked,
+  title = {Masked Autoregressive Flow for Density Estimation},
+  author = {Papamakarios, George and Pavlakou, Theo and Murray, Iain},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume = {30},
+  year = {2017},
+  eprint = {1705.07057},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
+_NEURAL_SPLINE_FLOWS = Paper(
+    title="Neural Spline Flows",
+    authors="Conor Durkan, Artur Bekasov, Iain Murray, George Papamakarios",
+    year=2019,
+    arxiv="1906.04032",
+    bibtex="""@inproceedings{durkan2019neural,
+  title = {Neural Spline Flows},
+  author = {Durkan, Conor and Bekasov, Artur and Murray, Iain and Papamakarios, George},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume = {32},
+  year = {2019},
+  eprint = {1906.04032},
+  archivePrefix = {arXiv},
+}""",
+)
+
+NSF = ModelSpec(
+    name="nsf",
+    model="flowbench_models.coupling.nsf:NSF",
+    config="flowbench_models.coupling.nsf:NSFConfig",
+    modalities=frozenset({"image", "vector"}),
+    summary="rational-quadratic splines between LU maps, coupling or autoregressive",
+    paper=_NEURAL_SPLINE_FLOWS,
+)
+
+RQNSF = ModelSpec(
+    name="rqnsf",
+    model="flowbench_models.coupling.rqnsf:RQNSF",
+    config="flowbench_models.coupling.rqnsf:RQNSFConfig",
+    modalities=frozenset({"image"}),
+    summary="rational-quadratic spline couplings between 1x1 convolutions",
+    paper=_NEURAL_SPLINE_FLOWS,
+)
+
 NANOFLOW = ModelSpec(
     name="nanoflow",
     model="flowbench_models.coupling.nanoflow.model:NanoFlow",
@@ -155,4 +258,17 @@ HISTOGRAM = ModelSpec(
 @hookimpl
 def register_models() -> list[ModelSpec]:
     """The models of this plugin, in the order of their papers, the baseline last."""
-    return [NICE, REALNVP, GLOW, NANOFLOW, DENSEFLOW, TARFLOW, HISTOGRAM]
+    return [
+        NICE,
+        MADE,
+        IAF,
+        REALNVP,
+        MAF,
+        GLOW,
+        NSF,
+        RQNSF,
+        NANOFLOW,
+        DENSEFLOW,
+        TARFLOW,
+        HISTOGRAM,
+    ]

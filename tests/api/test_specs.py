@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from flowbench.api import DatasetSpec, MetricSpec, ModelSpec, Paper, RemoteFile
+from flowbench.api import DatasetSpec, Limits, MetricSpec, MetricValue, ModelSpec, Paper, RemoteFile
 from flowbench.api.specs import is_main_value
 from flowbench.errors import ConfigError
 
@@ -92,3 +92,65 @@ def test_a_value_beside_the_main_one_witnesses_and_shares_decimals_of_its_unit()
 def test_a_role_or_scale_that_is_none_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"metric 'q' has the .* expected"):
         MetricSpec(name="q", compute="a:q", unit="", direction="lower", summary="s", **wrong)
+
+
+MASS = Limits(minimum=0.99, maximum=1.01, target=1.0)
+
+
+@pytest.mark.parametrize(
+    ("limits", "value", "stderr", "words"),
+    [
+        (MASS, 1.0, None, None),
+        (MASS, 1.0099, 0.0001, None),
+        (MASS, 1.0101, 0.0001, "1.01 is above 1.01"),
+        (MASS, 0.95, 0.009, "0.95 is below 0.99"),  # 5.6 errors off 1
+        (MASS, 0.95, 0.011, None),  # 4.5
+        (MASS, 2.72, None, "2.72 is above 1.01"),
+        (MASS, None, None, None),
+        (Limits(minimum=1e-6), 1e-7, None, "1e-07 is below 1e-06"),
+        (Limits(minimum=1e-6), 1e-6, None, None),
+        (Limits(maximum=0.01), 0.02, 0.001, "0.02 is above 0.01"),
+        (Limits(maximum=0.01), 0.02, 0.003, None),  # 3.3 errors beyond the limit
+        (Limits(maximum=0.01, errors=0), 0.02, 0.003, "0.02 is above 0.01"),
+    ],
+)
+def test_a_value_beyond_its_limits_by_some_errors_refutes(
+    limits: Limits, value: float | None, stderr: float | None, words: str | None
+) -> None:
+    assert limits.refutation(value, stderr) == words
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"target": 1.0},
+        {"minimum": 2.0, "maximum": 1.0},
+        {"minimum": 2.0, "target": 1.0},
+        {"maximum": 1.0, "errors": -1.0},
+        {"maximum": 1.0, "errors": float("nan")},
+    ],
+)
+def test_limits_that_say_nothing_or_contradict_themselves_are_refused(given: Any) -> None:
+    with pytest.raises(ConfigError, match="limits"):
+        Limits(**given)
+
+
+def test_limits_are_of_the_value_that_they_name() -> None:
+    spec = MetricSpec(
+        name="loops",
+        compute="a:q",
+        unit="",
+        direction="none",
+        summary="s",
+        short="Loops",
+        limits={"loops": Limits(maximum=0), "loops_open": Limits(maximum=2)},
+    )
+
+    def refutation(name: str, value: float) -> str | None:
+        return spec.refutation(MetricValue(name=name, value=value, unit="", direction="none"))
+
+    assert refutation("loops", 1.0) == "Loops 1 is above 0"
+    assert refutation("loops_open", 3.0) == "loops open 3 is above 2"
+    assert refutation("loops_open", 1.0) is None
+    assert refutation("loops_closed", 9.0) is None

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
-from flowbench.cli.app import main
+from flowbench.cli.app import app, main
 from tests.cli.command import Command
 
 FAKES = str(Path(__file__).parent.parent / "fakes.py")
@@ -291,3 +294,58 @@ def test_the_log_of_a_good_job_says_how_it_went(flowbench: Command, results: str
     status, out, _ = flowbench("results", "logs", name, "--results", results)
     assert status == 0
     assert out.splitlines()[-1].startswith(f"{name}: ok, ")
+
+
+def test_quiet_prints_the_table_and_verbose_what_flags_come_to(
+    flowbench: Command, tmp_path: Path
+) -> None:
+    ran = run_fakes("--budget", "5steps", "--results", str(tmp_path / "r"))
+    status, out, err = flowbench(*ran, "-v")
+    assert status == 0
+    assert f"results: {tmp_path / 'r'}" in err
+    assert "budget=5steps metrics=" in err
+    assert " width=4" in err
+    (begun,) = (line for line in err.splitlines() if ": attempt 1, " in line)
+    assert begun.split(", ")[-1].startswith(str(tmp_path / "r" / "runs" / "fake-gaussian-"))
+    assert "fake-gaussian:images on fake-images, seed 0: look at step 0, 0 % of budget" in err
+    status, again, err = flowbench(*ran, "-q")
+    assert (status, err) == (0, "")
+    assert again == out
+    status, _, err = flowbench(*ran, "-q", "-v")
+    assert (status, err.count("\n")) == (1, 1)
+    assert "--quiet and --verbose" in err
+
+
+def test_quiet_still_says_what_failed(flowbench: Command) -> None:
+    arguments = ("run", "--models", "fake-crash", "--datasets", "fake-images", *FAKE, "-q")
+    status, _, err = flowbench(*arguments)
+    assert status == 1
+    assert err.startswith("crashed: fake-crash:images on fake-images, seed 0: ValueError: ")
+    assert "(flowbench results logs fake-crash-fake-images-s0-" in err
+    assert err.count("\n") == 1
+
+
+def test_every_option_with_a_value_and_every_argument_says_its_default() -> None:
+    silent = [
+        f"{' '.join(path)} {param.name}"
+        for path, command in _commands(typer.main.get_command(app), ())
+        for param in command.params
+        if not (param.required or getattr(param, "is_flag", False))
+        and not _says_default(param)
+        # What can be repeated and is not given is nothing.
+        and not (param.multiple or param.name == "help")
+    ]
+    assert silent == []
+
+
+def _commands(command: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if path:
+        yield path, command
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from _commands(inner, (*path, name))
+
+
+def _says_default(param: Any) -> bool:
+    return "[default: " in (param.help or "") or (
+        param.show_default is not False and param.default not in (None, ())
+    )

@@ -296,7 +296,7 @@ def needs_not_declared(
     return value("needs_not_declared", mean_nll(trained))
 
 
-@metric("inputs")
+@metric("values")  # which are read-only
 def sorts_in_place(
     trained: TrainedModel, data: DataSplits, settings: MetricSettings
 ) -> list[MetricValue]:

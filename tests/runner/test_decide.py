@@ -124,7 +124,6 @@ def test_an_attempt_by_other_code_of_model_or_dataset_counts_for_nothing(
     decision = decided(**{part: "other"})
     name = {"model": job.row.model, "dataset": job.row.dataset}[part]
     assert (decision.action, decision.why) == ("run", f"the code of {name} has changed")
-    assert decision.edited
 
 
 def test_code_that_is_changed_back_finds_its_result_again(leave: Leave, decided: Decided) -> None:
@@ -141,7 +140,7 @@ def test_attempts_that_do_not_say_their_code_were_made_by_other(
 ) -> None:
     leave("ok", code_sha256="c0de", core_code=None, model_code=None, dataset_code=None)
     decision = decided()
-    assert (decision.action, decision.edited) == ("run", True)
+    assert decision.action == "run"
     assert decision.why == "its attempts do not say which code they ran"
 
 

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import math
 import os
+import random
+import signal
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, Literal, Protocol
@@ -12,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from flowbench.api import DatasetInfo, DataSplits, Likelihood, ModelConfig, Split
+from flowbench.api import DatasetInfo, DataSplits, Likelihood, MetricValue, ModelConfig, Split
 from flowbench.api.protocol import MAX_SEED
 from flowbench.errors import StoreError
 from flowbench.evaluation.harness import Harness
@@ -413,6 +416,151 @@ def test_whatever_a_metric_raises_costs_that_metric_alone(
     assert record.status == "ok"
     nll, broken = record.measurements
     assert (nll.status, broken.status, broken.reason) == ("ok", "failed", reason)
+
+
+def _exits(*_: Any) -> None:
+    os._exit(0)
+
+
+def _changes_weights(trained: Any, *_: Any) -> list[Any]:
+    with torch.no_grad():
+        for parameter in trained.model.parameters():
+            parameter.data += 1.0  # no version counter sees it
+    return _value()
+
+
+def _changes_a_buffer(trained: Any, *_: Any) -> list[Any]:
+    trained.model.train()
+    return _value()
+
+
+def _changes_data(trained: Any, data: DataSplits, *_: Any) -> list[Any]:
+    data.test.x[:] = 0
+    return _value()
+
+
+def _changes_samples(trained: Any, *_: Any) -> list[Any]:
+    trained.samples().x[:] = 0
+    return _value()
+
+
+def _changes_likelihoods(trained: Any, *_: Any) -> list[Any]:
+    trained.likelihood("test").log_prob[:] = 0
+    return _value()
+
+
+def _changes(change: Callable[[], object]) -> Callable[..., list[Any]]:
+    def compute(*_: Any) -> list[Any]:
+        change()
+        return _value()
+
+    return compute
+
+
+def _value() -> list[Any]:
+    return [MetricValue(name="fake_failure", value=1.0, unit="nats", direction="lower")]
+
+
+HARMFUL: dict[str, tuple[Callable[..., Any], str]] = {
+    "exit": (_exits, "SystemExit: os._exit(0)"),
+    "weights": (_changes_weights, "it changed the model's weights or mode: put back"),
+    "mode": (_changes_a_buffer, "it changed the model's weights or mode: put back"),
+    "data": (_changes_data, "read-only"),
+    "samples": (_changes_samples, "read-only"),
+    "likelihoods": (_changes_likelihoods, "read-only"),
+    "dtype": (_changes(lambda: torch.set_default_dtype(torch.float64)), "it changed torch's dtype"),
+    "device": (_changes(lambda: torch.set_default_device("meta")), "it changed torch's device"),
+    "grad": (_changes(lambda: torch.set_grad_enabled(not torch.is_grad_enabled())), "torch's grad"),
+    "threads": (_changes(lambda: torch.set_num_threads(3)), "it changed torch's threads"),
+    "precision": (
+        _changes(lambda: torch.set_float32_matmul_precision("medium")),
+        "it changed torch's precision of products",
+    ),
+    "folder": (_changes(lambda: os.chdir("/")), "it changed the working directory"),
+    "errors": (_changes(lambda: np.seterr(all="raise")), "it changed NumPy's error handling"),
+    "signal": (
+        _changes(lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN)),
+        "it changed signal handlers",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HARMFUL)
+def test_a_metric_harms_none_of_its_neighbours(
+    name: str, begin: Begin, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harmful, reason = HARMFUL[name]
+
+    def compute_failure(*arguments: Any) -> Any:
+        return harmful(*arguments)
+
+    monkeypatch.setattr(fakes, "compute_failure", compute_failure)
+    before = (Path.cwd(), torch.get_default_dtype(), np.geterr(), signal.getsignal(signal.SIGTERM))
+    attempts = [begin(metrics=metrics) for metrics in (("fake_nll",), ("fake_failure", "fake_nll"))]
+    alone, after = (run_attempt(attempt) for attempt in attempts)
+    assert (alone.status, after.status) == ("ok", "ok")
+    (harmed, unharmed), (expected,) = after.measurements, alone.measurements
+    assert (harmed.status, harmed.value) == ("failed", None)
+    assert reason in str(harmed.reason)
+    assert unharmed.value == expected.value
+    assert (attempts[1].directory.path / SAMPLES).exists()
+    now = (Path.cwd(), torch.get_default_dtype(), np.geterr(), signal.getsignal(signal.SIGTERM))
+    assert now == before
+
+
+def test_a_metric_may_draw_from_generators_of_all(
+    begin: Begin, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def compute_failure(*_: Any) -> list[Any]:
+        seen.append((torch.rand(()).item(), np.random.rand(), random.random()))  # noqa: NPY002
+        return _value()
+
+    monkeypatch.setattr(fakes, "compute_failure", compute_failure)
+    monkeypatch.setattr(fakes, "compute_nan", compute_failure)
+    record = run_attempt(begin(metrics=("fake_failure", "fake_nan")))
+    assert record.measurements[0].value == 1.0
+    assert seen[0] == seen[1]  # the one's draws do not move the other's
+
+
+@pytest.mark.parametrize("odd", [RuntimeError("no samples"), SystemExit(0), KeyboardInterrupt()])
+def test_a_sampler_that_fails_costs_the_samples_alone(
+    odd: BaseException, begin: Begin, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fakes.Gaussian, "sample", _raising(odd))
+    attempt = begin()
+    record = run_attempt(attempt)
+    nll, samples = record.measurements
+    assert (record.status, nll.status) == ("ok", "ok")
+    assert (samples.name, samples.status, samples.value) == ("samples", "failed", None)
+    assert type(odd).__name__ in str(samples.reason)
+    assert (attempt.directory.path / LIKELIHOODS).exists()
+
+
+def test_a_model_that_ends_its_process_ends_its_attempt(
+    begin: Begin, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = os._exit
+    monkeypatch.setattr(fakes.Gaussian, "loss", lambda *_: os._exit(7))
+    record = run_attempt(begin())
+    assert (record.status, record.reason) == ("crashed", "SystemExit: os._exit(7)")
+    assert os._exit is end
+
+
+def test_a_process_that_a_plugin_forks_ends_as_it_should(
+    begin: Begin, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compute_failure(*_: Any) -> list[Any]:
+        child = os.fork()
+        if child == 0:
+            os._exit(5)
+        value = float(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        return [replace(_value()[0], value=value)]
+
+    monkeypatch.setattr(fakes, "compute_failure", compute_failure)
+    record = run_attempt(begin(metrics=("fake_failure",)))
+    assert record.measurements[0].value == 5.0
 
 
 def test_a_metric_that_does_not_import_or_returns_nothing_fails_alone(

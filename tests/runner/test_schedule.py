@@ -52,6 +52,7 @@ class Quiet:
     def __init__(self) -> None:
         self.warnings: list[str] = []
         self.beats: list[tuple[str, int]] = []
+        self.stopped: list[int] = []
 
     def started(self, job: Job, attempt: AttemptDir, slot: Slot) -> None: ...
 
@@ -59,6 +60,9 @@ class Quiet:
         self.beats.append((job.row.model, heartbeat.step))
 
     def ended(self, job: Job, record: AttemptRow) -> None: ...
+
+    def stopping(self, num_jobs: int) -> None:
+        self.stopped.append(num_jobs)
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)
@@ -97,7 +101,9 @@ def outcome(
 ) -> SimpleNamespace:
     """One run of models that end in every way."""
     results = tmp_path_factory.mktemp("results")
-    names = ("fake-gaussian", "fake-gan", "fake-crash", "fake-diverge", "fake-oom", "fake-die")
+    names = tuple(
+        f"fake-{name}" for name in ("gaussian", "gan", "crash", "diverge", "oom", "die", "linger")
+    )
     records = run(results, fake_registry, fake_plugins, models=names)
     return SimpleNamespace(
         results=results,
@@ -119,7 +125,7 @@ def attempt_of(outcome: SimpleNamespace, name: str) -> AttemptDir:
         ("fake-crash", "crashed", "ValueError: this model breaks in its loss"),
         ("fake-diverge", "diverged", None),
         ("fake-oom", "oom", "tried to allocate 4 TiB"),
-        ("fake-die", "killed", "the worker was killed by signal 9"),
+        ("fake-die", "killed", "the worker was killed by signal 9, last heard of while"),
     ],
 )
 def test_every_end_has_its_status_and_reason(
@@ -132,6 +138,11 @@ def test_every_end_has_its_status_and_reason(
         return
     assert record.status == status
     assert reason is None or reason in record.reason
+
+
+def test_a_thread_that_a_model_leaves_at_work_holds_nothing_up(outcome: SimpleNamespace) -> None:
+    assert outcome.records["fake-linger"].status == "ok"
+    assert "threads still at work: lingerer" in attempt_of(outcome, "fake-linger").log_tail()
 
 
 def test_the_traceback_of_a_crash_is_kept(outcome: SimpleNamespace) -> None:
@@ -229,7 +240,7 @@ def test_a_trained_model_comes_back(
 def test_loading_what_is_not_there(outcome: SimpleNamespace, fake_plugins: PluginSelection) -> None:
     outside = f"../runs/{outcome.records['fake-gaussian'].job.job_id}"
     for name in ("x", outside):
-        with pytest.raises(StoreError, match="no job or attempt"):
+        with pytest.raises(StoreError, match="unknown job"):
             load_job(name, outcome.results, data_dir=Path(), plugins=fake_plugins)
     crashed = outcome.records["fake-crash"].job.job_id
     with pytest.raises(StoreError, match="kept trained weights"):
@@ -254,6 +265,22 @@ def test_an_interrupt_saves_and_the_next_run_goes_on(
     (record,) = ready.scheduler(Quiet()).run(ready.decisions).values()
     assert (record.status, record.steps, record.number) == ("ok", 120, 2)
     assert record.ledger["train"] >= 120 * 0.05
+
+
+@pytest.mark.slow
+def test_a_second_interrupt_does_not_wait_for_a_worker(
+    fake_registry: Registry, fake_plugins: PluginSelection, tmp_path: Path
+) -> None:
+    ready = ready_run(tmp_path, fake_registry, fake_plugins, models=("fake-hang",), budget="60s")
+    observer = Quiet()
+    interrupt_when(lambda: bool(observer.beats))
+    interrupt_when(lambda: observer.stopped == [1])
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        ready.scheduler(observer).run(ready.decisions)
+    assert time.monotonic() - begun < schedule.KILL_AFTER_S
+    (attempt,) = list_attempts(tmp_path)
+    assert (attempt["status"], attempt["reason"]) == ("killed", "the run was interrupted twice")
 
 
 def interrupt_when(condition: Callable[[], bool]) -> None:

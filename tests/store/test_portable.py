@@ -84,7 +84,7 @@ def test_a_record_keeps_its_values() -> None:
         },
     )
     found = portable_record(record)
-    assert "ada" not in found.model_dump_json()
+    assert "/ada" not in found.model_dump_json()  # hashes may well hold the letters
     assert found.reason == "no weights in ~/.cache/w"
     assert found.log_tail == f"Traceback\n{found.reason}"
     assert found.measurements[-1].reason == found.reason

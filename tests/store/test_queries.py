@@ -9,7 +9,7 @@ import pytest
 
 from flowbench.code_hash import core_sha256
 from flowbench.errors import StoreError
-from flowbench.store.connection import database_path
+from flowbench.store.connection import database_path, writing
 from flowbench.store.ingest import ingest
 from flowbench.store.queries import (
     export,
@@ -38,8 +38,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_list_has_the_documented_keys(results: Path) -> None:
     listed = list_attempts(results)
     expected = (
-        "name job_id attempt model preset dataset seed status reason stale contended device budget "
-        "steps started metrics"
+        "name job_id attempt model preset dataset seed status reason stale contended refuted "
+        "device budget steps started metrics"
     )
     assert all(list(row) == expected.split() for row in listed)
     assert json.loads(json.dumps(listed, allow_nan=False)) == listed
@@ -129,8 +129,10 @@ def test_find_takes_attempts_jobs_and_beginnings(results: Path) -> None:
     assert find_attempt(results, job_id).record.number == 2
     assert find_attempt(results, job_id[:6]).record.number == 2
     for unknown in ("nothing", "", "%"):
-        with pytest.raises(StoreError, match="flowbench results list"):
+        with pytest.raises(StoreError, match=r"unknown job .*flowbench results list"):
             find_attempt(results, unknown)
+    with pytest.raises(StoreError, match=f"did you mean '{job_id}'"):
+        find_attempt(results, "x" + job_id[1:])
 
 
 def test_find_refuses_an_ambiguous_beginning(tmp_path: Path) -> None:
@@ -140,10 +142,25 @@ def test_find_refuses_an_ambiguous_beginning(tmp_path: Path) -> None:
         find_attempt(tmp_path, "ab")
 
 
+def test_a_database_with_an_id_that_leaves_the_folder_is_refused(tmp_path: Path) -> None:
+    ingest(tmp_path, [make.write(tmp_path, make.attempt())])
+    with writing(tmp_path) as connection:
+        connection.execute("UPDATE jobs SET job_id = '../../up'")
+        connection.execute("UPDATE attempts SET job_id = '../../up'")
+    with pytest.raises(StoreError, match=r"job.job_id.*flowbench store rebuild"):
+        find_attempt(tmp_path, "../../up")
+
+
 def test_query_reads(results: Path) -> None:
     answer = query(results, "SELECT model, value FROM results WHERE name = 'bpd'")
     assert answer.columns == ("model", "value")
     assert answer.rows == (("realnvp", 2.0),)
+
+
+def test_results_say_how_each_value_is_shown(results: Path) -> None:
+    shown = "label, short, role, scale, decimals"
+    answer = query(results, f"SELECT DISTINCT {shown} FROM results WHERE name = 'params'")
+    assert answer.rows == (("Parameters", None, "count", None, None),)
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,19 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from flowbench.errors import StoreError
 from flowbench.store.attempt_files import AttemptContents
 from flowbench.store.connection import database_path, writing
 from flowbench.store.ingest import ingest
 from flowbench.store.kept import keep
-from flowbench.store.queries import attempt_contents, list_attempts
+from flowbench.store.queries import attempt_contents, list_attempts, query
 from flowbench.store.rebuild import rebuild
+from flowbench.store.records import AttemptRow, CurvePoint, JobRow, MeasurementRow
 from flowbench.store.verify import verify
 from tests.store import attempts as make
 
@@ -144,29 +147,62 @@ def test_verify_names_what_differs(results: Path) -> None:
     assert f"{changed.attempt_id}: the database has other curves" in text
 
 
+_HUGE_N = make.measured("bpd", 2.0, "bits/dim").model_copy(update={"n": 2**64})
+
+
 @pytest.mark.parametrize(
-    "changes",
-    [{"steps": 2**70}, {"examples": 2**63}, {"num_devices": -(2**40)}],
+    ("field", "changes"),
+    [
+        ("steps", {"steps": 2**70}),
+        ("examples", {"examples": 2**63}),
+        ("num_devices", {"num_devices": -(2**40)}),
+        ("num_parameters", {"num_parameters": 2**64}),  # a column that may be NULL
+        ("measurements.0.n", {"measurements": (_HUGE_N,)}),
+        ("job.seed", {"job": make.job("nice").model_copy(update={"seed": 2**63})}),
+        ("job.job_id", {"job": make.job("nice").model_copy(update={"job_id": "x/../../y"})}),
+        ("job.job_id", {"job": make.job("nice").model_copy(update={"job_id": ".."})}),
+    ],
     ids=str,
 )
 def test_a_record_that_the_database_cannot_hold_blocks_no_other(
-    results: Path, changes: dict[str, int]
+    results: Path, field: str, changes: dict[str, Any]
 ) -> None:
     good = len(list_attempts(results)) if rebuild(results).attempts else 0
-    bad = make.attempt(make.job("nice")).model_copy(update=changes)
-    make.write(results, bad)
+    bad = make.attempt(make.job("nice"))
+    directory = make.write(results, bad)
+    text = bad.model_copy(update=changes).model_dump_json()
+    (directory / "record.json").write_text(text, encoding="utf-8")
     kept = make.attempt(make.job("tarflow")).model_copy(update=changes)
     keep(results, "some", [AttemptContents(record=kept)])
     told: list[str] = []
     rebuilt = rebuild(results, report=told.append)
     assert (rebuilt.attempts, rebuilt.problems) == (good, 2)
-    assert [line.partition(", ")[0] for line in told] == [
-        f"attempt {record.attempt_id}: set aside" for record in (bad, kept)
-    ]
-    assert ingest(results, [results / "runs" / bad.job.job_id / "1"], report=told.append) == 0
+    assert told[0].startswith(f"{directory / 'record.json'}: not a record, {field}: ")
+    assert f"left out, not an attempt: record.{field}: " in told[1]
+    assert ingest(results, [directory], report=told.append) == 0
     assert len(list_attempts(results)) == good
 
 
-def test_a_seed_out_of_range_blocks_no_other(results: Path) -> None:
-    make.write(results, make.attempt(make.job("nice", seed=2**63)))
-    assert (rebuild(results).attempts, rebuild(results).problems) == (2, 1)
+@pytest.mark.parametrize(
+    ("table", "row"),
+    [
+        ("jobs", JobRow),
+        ("attempts", AttemptRow),
+        ("measurements", MeasurementRow),
+        ("curves", CurvePoint),
+    ],
+)
+def test_every_integer_of_a_record_fits_its_column(
+    results: Path, table: str, row: type[BaseModel]
+) -> None:
+    rebuild(results)
+    asked = (
+        f"SELECT name, type FROM pragma_table_info('{table}') WHERE type IN ('BIGINT', 'INTEGER')"
+    )
+    properties = row.model_json_schema(mode="serialization")["properties"]
+    for name, kind in query(results, asked).rows:
+        if name not in properties:
+            continue  # the place in a list
+        bounds = properties[name].get("anyOf", [properties[name]])[0]
+        most = 2**63 if kind == "BIGINT" else 2**31
+        assert (bounds["minimum"], bounds["exclusiveMaximum"]) == (-most, most), name

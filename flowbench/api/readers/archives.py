@@ -121,6 +121,7 @@ class Archive:
         Raises:
             DataError: There is none, or more than one.
         """
+        # With a slash in front of both: `my_power/data.npy` does not end in `power/data.npy`.
         found = [name for name in self.names if f"/{name}".endswith(f"/{ending}")]
         if len(found) != 1:
             given = "none" if not found else f"{len(found)} (the first is {found[0]!r})"
@@ -159,6 +160,7 @@ def _zip(path: Path) -> Iterator[Archive]:
     with archive:
         members = [info for info in archive.infolist() if not info.is_dir()]
         for info in members:
+            # The upper half holds the Unix mode, where the archive was made on Unix.
             link = stat.S_ISLNK(info.external_attr >> 16)
             # ZipInfo strips what follows a null byte; the name as it stands in the file counts.
             _check_member(path, info.orig_filename, link)
@@ -170,6 +172,7 @@ def _tar(path: Path) -> Iterator[Archive]:
     with ExitStack() as stack:
         try:
             archive = stack.enter_context(tarfile.open(path))
+            # All of them now: a tar has no table of contents, and a cut one shows only at its end.
             members = archive.getmembers()
         except DAMAGE as exc:
             raise _damaged(path, exc) from exc
@@ -180,6 +183,7 @@ def _tar(path: Path) -> Iterator[Archive]:
 
 
 def _check_member(path: Path, name: str, special: bool) -> None:
+    # As Windows would read it, on every machine: backslashes part folders, a colon names a drive.
     parts = PurePosixPath(name.replace("\\", "/"))
     outside = parts.is_absolute() or ".." in parts.parts or ":" in parts.parts[0]
     if outside or special or "\0" in name:

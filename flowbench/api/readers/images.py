@@ -54,6 +54,7 @@ def read_images(
                 f"{name!r} in {archive.path} cannot be read as an image: {exc}; mend it or take "
                 "it away"
             ) from exc
+        # `np.stack` would say so too, without the name of the file.
         if image.size != (size, size):
             raise DataError(
                 f"{name!r} in {archive.path} is {image.width}x{image.height}, expected "
@@ -93,8 +94,10 @@ def as_rgb(image: Image) -> Image:
     """
     from PIL import Image, ImageOps
 
+    # First: cameras store pictures lying, and a crop of the middle would be of another middle.
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in (None, "PNG")):
+        # Pillow converts `I` by clipping at 255, which makes a 16-bit image white.
         grey = np.asarray(image)
         if grey.min() < 0 or grey.max() > MAX_16_BIT:
             raise ValueError(f"values from {grey.min()} to {grey.max()} are not 16-bit grey")
@@ -103,6 +106,7 @@ def as_rgb(image: Image) -> Image:
         raise ValueError(f"mode {image.mode} has no rule for becoming 8-bit RGB; convert it first")
     if image.has_transparency_data:
         image = image.convert("RGBA")
+        # What is behind transparent pixels is whatever the program left there, often black.
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image)
     return image.convert("RGB")

@@ -17,6 +17,7 @@ class ArrayWriter:
 
     def __init__(self, path: Path, dtype: np.dtype[Any], event_shape: tuple[int, ...]) -> None:
         self._file: IO[bytes] = path.open("wb")
+        # One byte order on every machine: the content hash is over little-endian values, too.
         self.dtype = dtype.newbyteorder("<")
         self.event_shape = event_shape
         self.count = 0
@@ -44,8 +45,10 @@ def split_rows(path: Path, keep: NDArray[np.bool_], moved: NDArray[np.int64], to
         moved: Rows for the other file, shape (M,).
         to: The other file; not written if there are no such rows.
     """
+    # Mapped for writing: what is moved up overwrites the very rows that are read.
     rows = np.load(path, mmap_mode="r+")
     if len(moved):
+        # Before any row moves up, or the rows that it wants would be gone.
         writer = ArrayWriter(to, rows.dtype, rows.shape[1:])
         writer.append(rows[moved])
         writer.close()
@@ -57,6 +60,8 @@ def split_rows(path: Path, keep: NDArray[np.bool_], moved: NDArray[np.int64], to
         kept += len(stay)
     row_bytes, dtype, shape = rows[:1].nbytes, rows.dtype, rows.shape[1:]
     rows.flush()
+    # The mapping goes before the file is cut: to touch a page behind its new end would be a bus
+    # error.
     del rows
     with path.open("r+b") as file:
         _write_header(file, dtype, (kept, *shape))

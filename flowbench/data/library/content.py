@@ -29,6 +29,8 @@ def content_hash(splits: DataSplits) -> str:
     Returns:
         64 hexadecimal digits.
     """
+    # The splits in a fixed order and the context by name: the hash is of what the data are, not of
+    # how a loader happened to list them.
     digest = hashlib.sha256(FORMAT.encode())
     for name, split in splits.named().items():
         _add_split(digest, name, split)
@@ -50,6 +52,7 @@ def example_hashes(x: NDArray[Any]) -> NDArray[np.uint64]:
     position = 0
     for chunk in _chunks(x):
         flat = chunk.reshape(len(chunk), -1)
+        # Not `hash(bytes)`, which differs from process to process: validation is chosen by these.
         rows = [hashlib.blake2b(row.data, digest_size=8).digest() for row in flat]
         hashes[position : position + len(rows)] = np.frombuffer(b"".join(rows), dtype="<u8")
         position += len(rows)
@@ -59,6 +62,7 @@ def example_hashes(x: NDArray[Any]) -> NDArray[np.uint64]:
 def _add_split(digest: hashlib._Hash, name: str, split: Split) -> None:
     arrays = [("x", split.x), *sorted(split.context.items())]
     for array_name, array in arrays:
+        # With dtype and shape, so that the same bytes read otherwise are other data.
         header = [name, array_name, _little_endian(array.dtype).str, list(array.shape)]
         digest.update(f"\n{json.dumps(header)}\n".encode())
         for chunk in _chunks(array):
@@ -67,6 +71,7 @@ def _add_split(digest: hashlib._Hash, name: str, split: Split) -> None:
 
 def _chunks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
     """Consecutive examples, C-contiguous and little-endian, about `CHUNK_BYTES` at a time."""
+    # An empty split, or examples of no values, must not divide by zero.
     example_bytes = max(1, array.nbytes // max(1, len(array)))
     step = max(1, CHUNK_BYTES // example_bytes)
     for start in range(0, len(array), step):

@@ -62,6 +62,8 @@ def check_file(file: RemoteFile, path: Path) -> str:
     """
     sha256, md5 = _hashes(path)
     differs = _difference(file, path.stat().st_size, sha256, md5)
+    # Last, since it unpacks the whole file: a copy that was packed anew has another hash and the
+    # same content.
     if differs and file.content_sha256 and _content_hash(path) == file.content_sha256:
         return sha256
     if differs:
@@ -79,6 +81,7 @@ def _difference(file: RemoteFile, size: int, sha256: str, md5: str) -> str | Non
 
 
 def _hashes(path: Path) -> tuple[str, str]:
+    # Both in one pass: a file of 12 GB is read once.
     sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     with path.open("rb") as source, transfer(f"checking {path.name}", path.stat().st_size) as tell:
         while block := source.read(BLOCK_BYTES):
@@ -115,6 +118,7 @@ def _download(file: RemoteFile, path: Path, offline: bool, again: str) -> None:
         check_file(file, part)
     except DataError as exc:
         _forget(part)
+        # Without its own advice, which speaks of a file that is gone by now.
         given = str(exc).removeprefix(f"{part} ").partition("; ")[0]
         raise DataError(
             f"what {file.url} gave {given}; it was removed, run {again} to try once more, or give "
@@ -161,13 +165,17 @@ def _receive(file: RemoteFile, url: str, part: Path, again: str) -> None:
 
 
 def _open(url: str, part: Path, file: RemoteFile) -> Any:
+    # Bytes as they are: a server that compresses on the way would spoil sizes and ranges.
     headers = {"User-Agent": "flowbench", "Accept-Encoding": "identity"}
     here = part.stat().st_size if part.is_file() else 0
     validator = _validator_file(part)
     if here and validator.is_file():
+        # If the file changed meanwhile, the server sends all of it instead of a rest that does not
+        # fit.
         headers |= {"Range": f"bytes={here}-", "If-Range": validator.read_text(encoding="utf-8")}
     elif here and (file.sha256 or file.md5):  # pieces of two versions would not pass the check
         headers["Range"] = f"bytes={here}-"
+    # `urlopen` would also open file: and ftp:, and a spec is somebody else's text.
     if not url.startswith(("https://", "http://")):
         raise DataError(f"{url} is not a web address; expected https://")
     request = urllib.request.Request(url, headers=headers)
@@ -189,8 +197,10 @@ def _page_error(file: RemoteFile, url: str) -> DataError:
 def _start(response: Any, part: Path) -> int:
     """Where the body begins in the file; a server may ignore that only the rest was asked for."""
     validator = response.headers.get("ETag") or response.headers.get("Last-Modified")
+    # A weak one stands for files that are alike, not for the same bytes.
     if validator and not validator.startswith("W/"):
         _validator_file(part).write_text(validator, encoding="utf-8")
+    # It sends all of it, so what is here is overwritten.
     if response.status != http.client.PARTIAL_CONTENT:
         return 0
     start = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
@@ -199,23 +209,29 @@ def _start(response: Any, part: Path) -> int:
 
 def _append(response: Any, part: Path, start: int, file: RemoteFile, again: str) -> None:
     length = response.headers.get("Content-Length")
+    # The length is that of what is still to come.
     total = None if length is None else start + int(length)
     received = start
     with (
         part.open("r+b" if start else "wb") as target,
         transfer(f"downloading {file.name}", total or file.size_bytes, start) as tell,
     ):
+        # What lies behind the place where the server goes on is from an earlier try.
         target.truncate(start)
         target.seek(start)
         # read1 gives what has come: bytes before a cut are written, not lost with the block.
         while block := response.read1(BLOCK_BYTES):
+            # Some servers call a login page application/octet-stream.
             if received == 0 and HTML_HEAD.match(block):
                 raise _abandoned(part, _page_error(file, response.url))
             target.write(block)
             received += len(block)
             tell(len(block))
         target.flush()
+        # On the disk before it gets its name: a power cut must not leave a whole name on half a
+        # file.
         os.fsync(target.fileno())
+    # urllib ends the body without an error when the connection is cut.
     if total is not None and received < total:
         raise DataError(
             f"the connection was cut after {human_bytes(received)} of {human_bytes(total)} of "

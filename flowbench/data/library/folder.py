@@ -116,6 +116,7 @@ def folder_converter(
     Returns:
         The converter; what it is given is not used, since the folder holds all.
     """
+    # Parsed now: what it converts is what the spec counted.
     return partial(_convert, _parse(name))
 
 
@@ -136,6 +137,7 @@ def _parse(name: str) -> ImageFolder:
     path_text, _, query = name.removeprefix(PREFIX).partition("?")
     settings = dict(parse_qsl(query, keep_blank_values=True))
     size = settings.pop("size", "")
+    # `settings` holds what is not known: a misspelt `size` must not pass for a missing one.
     if not path_text or settings or not size.isdigit() or not 1 <= int(size) <= 4096:
         raise ConfigError(
             f"malformed dataset {name!r}; expected folder:PATH?size=N with N pixels, e.g. "
@@ -166,6 +168,7 @@ def _splits(path: Path, images: list[str]) -> dict[SplitName, tuple[str, ...]]:
             split = tops.get(image.partition("/")[0])
             if split is not None:
                 grouped.setdefault(split, []).append(image)
+        # As with ImageNet, whose test labels are not public: its `val` is what papers report on.
         if "test" not in grouped and "validation" in grouped:
             grouped["test"] = grouped.pop("validation")
         splits = {split: tuple(names) for split, names in grouped.items()}
@@ -189,6 +192,7 @@ def _images(path: Path) -> tuple[list[str], Counter[str]]:
     found: list[str] = []
     unused: Counter[str] = Counter()
     seen: set[Path] = set()
+    # Links are how people select images for a data set without copying them.
     for top, folders, names in os.walk(path, followlinks=True):
         folder = Path(top)
         real = folder.resolve()
@@ -204,15 +208,18 @@ def _images(path: Path) -> tuple[list[str], Counter[str]]:
                 found.append((folder.relative_to(path) / name).as_posix())
             else:
                 unused[why] += 1
+    # By path: which image is a test image must not depend on the order of the file system.
     return sorted(found), unused
 
 
 def _why_unused(file: Path) -> str | None:
     """Why a file cannot be an image; None if it can."""
     try:
+        # Neither the manifest nor the database can hold such a name.
         file.name.encode("utf-8")
     except UnicodeEncodeError:
         return "with a name that is not UTF-8"
+    # They have the suffix of an image and hold none.
     if file.name.startswith("._"):
         return "of macOS beside others (._)"
     if file.suffix.lower() not in SUFFIXES:
@@ -226,6 +233,7 @@ def _why_unused(file: Path) -> str | None:
 
 def _digest(folder: ImageFolder) -> str:
     """Changes when an image is added, removed or written anew, and with the rules of decoding."""
+    # Sizes and times, not contents: to read a million images takes minutes, at every start.
     facts = [RULES, str(folder.path), folder.size]
     for split, names in folder.splits.items():
         for name in names:

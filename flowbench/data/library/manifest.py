@@ -29,6 +29,7 @@ class Stamp(Frozen):
     def of(cls, path: Path) -> Stamp:
         """The stamp of a file as it is now."""
         facts = path.stat()
+        # Whole seconds: some file systems and archives keep no more of a time.
         return cls(size_bytes=facts.st_size, modified=int(facts.st_mtime))
 
 
@@ -105,6 +106,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     """
     try:
         text = (folder / MANIFEST).read_bytes()
+    # A file in the place of the folder is told by `prepare`, which needs the place.
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
@@ -113,6 +115,7 @@ def read_manifest(folder: Path) -> Manifest | None:
         raise DataError(
             f"{folder / MANIFEST} is damaged; remove the folder and prepare the dataset again"
         ) from exc
+    # An older format is no damage: the data set is prepared anew over it.
     return manifest if manifest.format == FORMAT else None
 
 

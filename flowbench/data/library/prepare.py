@@ -66,14 +66,17 @@ def prepare(
     folder = prepared_folder(spec, data_dir)
 
     try:
+        # Beside the folder, not in it: the folder is renamed into place while the lock is held.
         with one_at_a_time(data_dir / f".{folder.name}.lock", f"preparing {spec.name}"):
+            # Looked at under the lock: whoever waited finds what the other one made.
             if read_manifest(folder) is not None:
                 return open_prepared(spec, data_dir)[0]
             _refuse_strange(folder)
             files = find_files(spec, data_dir, given, offline=offline)
+            # Before hours of conversion; downloads are on the disk by now and counted as used.
             _check_room(spec, data_dir)
-            paths = {name: file.path for name, file in files.items()}
-            sources = tuple(file.source for file in files.values())
+            paths = {name: path for name, (path, _) in files.items()}
+            sources = tuple(source for _, source in files.values())
             return _write_folder(spec, converter(paths), sources, folder)
     except OSError as exc:
         raise DataError(
@@ -111,6 +114,7 @@ def _write_folder(
         if folder.exists():
             shutil.rmtree(folder)  # prepared in an older format
         partial.rename(folder)
+    # Ctrl-C as well: half of a data set has no use, and its name would be in the way.
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -129,6 +133,7 @@ def _fill(
         hashes = {name: example_hashes(split.x) for name, split in published.items()}
     counts = {name: len(split) for name, split in published.items()}
     del published  # the files change now
+    # On the disk and not when it is loaded: a job then maps files as they are, and starts at once.
     removed = _separate(spec, folder, hashes)
     final = _read(spec, folder, held_out=True)
     described = {
@@ -154,6 +159,7 @@ def _write_arrays(pieces: Pieces, folder: Path, tell: Advance) -> None:
                 writers[file].append(values)
                 tell(values.nbytes)
     finally:
+        # Also on an error: the folder is removed then, and open files would keep its room.
         for writer in writers.values():
             writer.close()
 
@@ -188,15 +194,18 @@ def _separate(
     taken = np.empty(0, dtype=np.uint64)
     removed: dict[SplitName, int] = {}
     for name in (split for split in KEPT_WHOLE_FIRST if split in hashes):
+        # Hashes in place of examples: of ImageNet they are 10 MB, the images 15 GB.
         keep = ~np.isin(hashes[name], taken)
         removed[name] = int((~keep).sum())
         taken = np.concatenate([taken, hashes[name]])
         held_out = np.empty(0, dtype=np.int64)
         if name == "train" and spec.num_validation is None:
+            # Chosen among those that stay, or validation would hold examples of test.
             positions = np.flatnonzero(keep)
             chosen = held_out_positions(spec.name, hashes[name][keep], validation_size(spec))
             held_out = positions[chosen]
             keep[held_out] = False
+        # A split that loses nothing keeps its files as they were written.
         if not keep.all():
             for key in ("x", *spec.context):
                 to = folder / array_file("validation", key)

@@ -28,6 +28,7 @@ def prepared_folder(spec: DatasetSpec, data_dir: Path) -> Path:
     Returns:
         The folder, which may not exist.
     """
+    # That of a folder of images changes with the images, so that old and new lie side by side.
     return data_dir / (spec.collection if spec.name.startswith("folder:") else spec.name)
 
 
@@ -86,6 +87,7 @@ def verify_prepared(spec: DatasetSpec, data_dir: Path) -> Manifest:
     if manifest is None:
         return open_prepared(spec, data_dir)[0]  # which says what is missing
     _check_facts(spec, manifest, folder)
+    # Not the stamps first: files that were copied have other times, and may well be right.
     given = _content_of(manifest, folder)
     if given != manifest.sha256:
         raise DataError(
@@ -130,6 +132,7 @@ def prepare_command(spec: DatasetSpec, data_dir: Path, *, by_hand: bool = False)
     """
     given = by_hand or any(file.url is None for file in spec.files)
     source = " --from FOLDER" if given else ""
+    # Names and folders may hold blanks; the line is there to be pasted.
     place = shlex.quote(str(data_dir))
     return f"flowbench data prepare {shlex.quote(spec.name)}{source} --data-dir {place}"
 
@@ -142,6 +145,7 @@ def stamp_files(folder: Path, names: Iterable[str]) -> dict[str, Stamp]:
 def _check_stamps(manifest: Manifest, folder: Path) -> None:
     for name, stamp in manifest.stamps.items():
         path = folder / name
+        # A file that was edited in place would train another data set under the old hash.
         if not path.is_file() or Stamp.of(path) != stamp:
             state = "has changed" if path.is_file() else "is missing"
             raise DataError(
@@ -186,6 +190,7 @@ def mapped_split(folder: Path, split: SplitName, context: Iterable[str]) -> Spli
         context: Names of its conditioning inputs.
     """
     arrays = {
+        # Pickles could run code; and a map reads of ImageNet what a batch asks for.
         name: np.load(folder / array_file(split, name), mmap_mode="r", allow_pickle=False)
         for name in ("x", *context)
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from flowbench.api.readers import ARCHIVES
@@ -11,19 +10,6 @@ from flowbench.data.library.download import check_file, fetch_file
 from flowbench.data.library.manifest import SourceFile
 from flowbench.data.library.prepared import prepare_command
 from flowbench.errors import DataError, DataMissingError
-
-
-@dataclass(frozen=True)
-class FoundFile:
-    """A file that is here.
-
-    Attributes:
-        path: Where it lies; a folder, if it was given in place of an archive.
-        source: What the manifest says of it.
-    """
-
-    path: Path
-    source: SourceFile
 
 
 def downloads_folder(spec: DatasetSpec, data_dir: Path) -> Path:
@@ -37,7 +23,7 @@ def downloads_folder(spec: DatasetSpec, data_dir: Path) -> Path:
 
 def find_files(
     spec: DatasetSpec, data_dir: Path, given: Path | None, *, offline: bool
-) -> dict[str, FoundFile]:
+) -> dict[str, tuple[Path, SourceFile]]:
     """Gets every file of a dataset, and checks it.
 
     Args:
@@ -47,7 +33,8 @@ def find_files(
         offline: Refuse to use the network.
 
     Returns:
-        The files, by published name.
+        By published name where each file lies (a folder, if it was given in place of an archive),
+        and what the manifest says of it.
 
     Raises:
         DataMissingError: Files are wanted that only the user can fetch.
@@ -57,6 +44,8 @@ def find_files(
     missing = [file for file in spec.files if file.name not in local]
     folder = downloads_folder(spec, data_dir)
     absent = [file for file in missing if not (folder / file.name).is_file()]
+    # All of them in one message: to learn of the next file only after fetching the last is a day
+    # lost.
     by_hand = [file for file in absent if file.url is None or given is not None]
     if by_hand:
         raise DataMissingError(_wanted(spec, data_dir, given, by_hand))
@@ -65,6 +54,7 @@ def find_files(
         path = folder / file.name
         if not path.is_file():
             fetch_file(file, folder, offline=offline, retry=prepare_command(spec, data_dir))
+        # Downloads as well: what lies in the folder may be of an earlier year, or cut.
         found[file.name] = _checked(file, path)
     return found
 
@@ -73,6 +63,7 @@ def _local_files(spec: DatasetSpec, given: Path) -> dict[str, tuple[RemoteFile, 
     if not given.exists():
         raise DataError(f"--from {given} does not exist; give a folder that holds {_names(spec)}")
     if given.is_file():
+        # One file may stand for itself only where one file is all that is wanted.
         if [file.name for file in spec.files] != [given.name]:
             raise DataError(f"--from {given} is a file; give a folder that holds {_names(spec)}")
         return {given.name: (spec.files[0], given)}
@@ -97,18 +88,20 @@ def _candidate(file: RemoteFile, folder: Path) -> Path | None:
 
 def archive_stem(name: str) -> str | None:
     """An archive's name without its suffixes; None for another file."""
+    # The longest first: of `.tar.gz` the stem must lose both parts.
     suffixes = sorted(ARCHIVES, key=len, reverse=True)
     return next((name.removesuffix(end) for end in suffixes if name.endswith(end)), None)
 
 
-def _checked(file: RemoteFile, path: Path) -> FoundFile:
+def _checked(file: RemoteFile, path: Path) -> tuple[Path, SourceFile]:
     if path.is_dir():
-        return FoundFile(path, SourceFile(name=file.name, sha256=None, published=False))
+        # An extracted archive has no hash of its own; the content hash pins what was read from it.
+        return path, SourceFile(name=file.name, sha256=None, published=False)
     same_packing = path.name == file.name
     expected = file if same_packing else _repacked(file, path)
     known = (expected.sha256, expected.md5, expected.content_sha256)
     sha256 = check_file(expected, path)
-    return FoundFile(path, SourceFile(name=file.name, sha256=sha256, published=any(known)))
+    return path, SourceFile(name=file.name, sha256=sha256, published=any(known))
 
 
 def _repacked(file: RemoteFile, path: Path) -> RemoteFile:

@@ -67,6 +67,7 @@ def load_splits(spec: DatasetSpec, loader: Loader, data_dir: Path) -> LoadedData
     """
     loaded = loader(data_dir)
     _check_splits(spec, loaded)
+    # Of what the loader gave, before the validation split is taken off: the hash is the dataset's.
     sha256 = content_hash(loaded)
     if spec.sha256 is not None and sha256 != spec.sha256:
         raise DataError(
@@ -75,8 +76,10 @@ def load_splits(spec: DatasetSpec, loader: Loader, data_dir: Path) -> LoadedData
             "(flowbench data prepare)"
         )
     hashes = {name: example_hashes(split.x) for name, split in loaded.named().items()}
+    # A test example among those trained on would be remembered, not predicted.
     _check_disjoint(spec.name, hashes)
     size = validation_size(spec)
+    # A dataset's own validation split is kept: papers chose their models on it.
     splits = loaded
     if loaded.validation is None:
         splits = _split_off_validation(spec.name, loaded, hashes["train"], size)
@@ -95,6 +98,7 @@ def load_prepared(spec: DatasetSpec, data_dir: Path) -> LoadedData:
     """
     manifest, splits = open_prepared(spec, data_dir)
     actual = prepared_spec(spec, manifest)
+    # The arrays on the disk do not say who took the validation split off; the spec does.
     splits = dataclasses.replace(splits, validation_of_train=spec.num_validation is None)
     return LoadedData(
         info=actual.info(len(splits["validation"])), splits=splits, sha256=manifest.sha256
@@ -168,9 +172,11 @@ def held_out_positions(dataset: str, hashes: NDArray[np.uint64], size: int) -> N
     Raises:
         DataError: There are too few such examples.
     """
+    # The legacy generator: NumPy promises its stream for good, that of `default_rng` may change.
     order = np.random.RandomState(VALIDATION_SEED).permutation(len(hashes))
     _, first, counts = np.unique(hashes, return_index=True, return_counts=True)
     unique = np.zeros(len(hashes), dtype=bool)
+    # See above: of a repeated example neither copy is taken.
     unique[first[counts == 1]] = True
     chosen = order[unique[order]][:size]
     if size < 1 or len(chosen) < size:

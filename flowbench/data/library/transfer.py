@@ -33,7 +33,9 @@ def transfer(doing: str, total_bytes: int | None = None, done_bytes: int = 0) ->
         TransferSpeedColumn,
     )
 
+    # Standard output is for results: `--json` stays whole.
     console = Console(stderr=True)
+    # A bar in a log file is thousands of lines.
     if not console.is_terminal:
         console.print(_line(doing, total_bytes, done_bytes), highlight=False, soft_wrap=True)
         yield lambda _: None
@@ -58,6 +60,7 @@ def one_at_a_time(path: Path, doing: str) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
+        # Without waiting at first, so that whoever has to wait is told what for.
         lock.acquire(blocking=False)
     except Timeout:
         with transfer(f"another process is {doing}; waiting for it"):

@@ -44,6 +44,7 @@ def _check_floats(where: str, x: NDArray[Any]) -> None:
         raise DataError(
             f"{where}: values of type {x.dtype}, expected float32 or float64 (levels is None)"
         )
+    # Chunk by chunk: a whole mask of a memory-mapped set would not fit into memory.
     if not all(np.isfinite(chunk).all() for chunk in _chunks(x)):
         raise DataError(f"{where}: values that are not finite, expected finite numbers")
 
@@ -51,6 +52,7 @@ def _check_floats(where: str, x: NDArray[Any]) -> None:
 def _check_integers(what: str, values: NDArray[Any], limit: int) -> None:
     if values.dtype.kind not in "iu":
         raise DataError(f"{what} of type {values.dtype}, expected integers 0..{limit - 1}")
+    # An empty split has no smallest value; whether it may be empty is said by its count.
     if not len(values):
         return
     low = min(int(chunk.min()) for chunk in _chunks(values))

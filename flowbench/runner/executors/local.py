@@ -56,6 +56,8 @@ class LocalExecutor(Executor):
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                # A group of its own: Ctrl-C in the terminal reaches the parent alone, which asks
+                # workers to save.
                 start_new_session=True,
             )
         return _ProcessGroup(process)
@@ -96,6 +98,7 @@ def _gpu_slots(gpus: tuple[str, ...], num_jobs: int, num_cores: int) -> tuple[Sl
         Slot(
             index=i,
             num_threads=threads,
+            # More jobs than GPUs share them in turn.
             environment={"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]},
         )
         for i in range(num_jobs)

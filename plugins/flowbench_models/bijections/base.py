@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import cast
 
 import torch
@@ -65,11 +66,46 @@ class Bijection(nn.Module):
         return z
 
 
-class Composition(Bijection):
+class ConditionalBijection(Bijection):
+    """A bijection that may depend on a context: :math:`z = f(x; c)` is invertible for each c.
+
+    Whether it does is decided where it is made; one that does not is called without a context.
+    """
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Maps data to latent.
+
+        Args:
+            x: Data, shape (B, ...).
+            context: What the map depends on, shape (B, num_context).
+
+        Returns:
+            z, and ladj = log |det dz/dx| at this context, shape (B,), in nats.
+        """
+        raise NotImplementedError
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Maps latent to data at the same context."""
+        raise NotImplementedError
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Sets whatever depends on data from a first batch; by default there is nothing to set."""
+        z: Tensor = self(x, context)[0]
+        return z
+
+
+def run(bijection: Bijection, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Maps data to latent, at a context if the bijection takes one; see `Bijection.forward`."""
+    takes_context = isinstance(bijection, ConditionalBijection)
+    returned: tuple[Tensor, Tensor] = bijection(x, context) if takes_context else bijection(x)
+    return returned
+
+
+class Composition(ConditionalBijection):
     r"""Bijections one after the other, :math:`f = f_n \circ \dots \circ f_1`; their ladj add up.
 
     Args:
-        bijections: In the order from data to latent.
+        bijections: In the order from data to latent. Those that take a context get that of all.
 
     Example:
         >>> from flowbench_models.bijections.channels import ActNorm, Permutation
@@ -83,27 +119,36 @@ class Composition(Bijection):
         super().__init__()
         self.bijections = nn.ModuleList(bijections)
 
-    def _parts(self) -> list[Bijection]:
+    def parts(self) -> list[Bijection]:
+        """The bijections, in order."""
+        # A `ModuleList` tells type checkers of modules alone, whose call returns anything.
         return cast("list[Bijection]", list(self.bijections))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps data to latent; see `Bijection.forward`."""
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Maps data to latent; see `ConditionalBijection.forward`."""
+        # Of x, so that dtype and device are the model's own, in float64 and on a GPU as well.
         ladj = x.new_zeros(x.shape[0])
-        for bijection in self._parts():
-            x, term = bijection(x)
+        for bijection in self.parts():
+            x, term = run(bijection, x, context)
             ladj = ladj + term
         return x, ladj
 
-    def inverse(self, z: Tensor) -> Tensor:
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Maps latent to data, the last bijection first."""
-        for bijection in reversed(self._parts()):
-            z = bijection.inverse(z)
+        for bijection in reversed(self.parts()):
+            if isinstance(bijection, ConditionalBijection):
+                z = bijection.inverse(z, context)
+            else:
+                z = bijection.inverse(z)
         return z
 
-    def initialize(self, x: Tensor) -> Tensor:
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Initialises each bijection from the output of those before it."""
-        for bijection in self._parts():
-            x = bijection.initialize(x)
+        for bijection in self.parts():
+            if isinstance(bijection, ConditionalBijection):
+                x = bijection.initialize(x, context)
+            else:
+                x = bijection.initialize(x)
         return x
 
 
@@ -223,6 +268,7 @@ class SigmoidAffine(ElementwiseMap):
         return z / scale - shift
 
     def _shift_and_scale(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        # Halves, where the released code takes even and odd channels: the same up to the order.
         shift, raw = parameters.chunk(2, dim=1)
         scale = (raw + self.offset).sigmoid()
         # Kept off 0, so that it has a log and an inverse. (logsigmoid would lose channels-last.)
@@ -244,7 +290,7 @@ def half_sizes(num_channels: int, *, swap: bool) -> tuple[int, int]:
     return (second, first) if swap else (first, second)
 
 
-class HalfCoupling(Bijection):
+class HalfCoupling(ConditionalBijection):
     r"""Coupling between the two halves of axis 1: of channels, or of a vector's elements.
 
     One half passes, and says how the other is transformed:
@@ -254,7 +300,8 @@ class HalfCoupling(Bijection):
 
     Args:
         law: What happens to each transformed element.
-        conditioner: Maps the half that passes (B, C_a, ...) to (B, num_parameters * C_b, ...).
+        conditioner: Maps the half that passes (B, C_a, ...) to (B, num_parameters * C_b, ...); it
+            gets the context, too, where there is one.
         swap: Whether the second half passes and transforms the first, rather than the first the
             second.
         exchange: Whether the halves change places on the way, so that the next coupling of the same
@@ -285,9 +332,9 @@ class HalfCoupling(Bijection):
         self.conditioner = conditioner
         self.swap, self.exchange = swap, exchange
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps data of shape (B, C, ...) to latent; see `Bijection.forward`."""
-        z, log_derivative = self.couple(x, self.conditioner)
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Maps data of shape (B, C, ...) to latent; see `ConditionalBijection.forward`."""
+        z, log_derivative = self.couple(x, self._conditioner(context))
         return z, sum_event_dims(log_derivative)
 
     def couple(self, x: Tensor, conditioner: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
@@ -300,25 +347,32 @@ class HalfCoupling(Bijection):
         Returns:
             z, and log dz/dx of each transformed element, shape (B, C_b, ...), in nats.
         """
+        # Contiguous parts of one axis: a mask would compute parameters for elements that pass.
         passing, transformed = self._split(x, passing_first=not self.swap)
+        # Out of autocast: exponentials and log-derivatives need float32, see `full_precision`.
         parameters = conditioner(passing).to(x.dtype)
         transformed, log_derivative = self.law(transformed, parameters)
         parts = (passing, transformed) if self._passing_leaves_first else (transformed, passing)
         return torch.cat(parts, dim=1), log_derivative
 
-    def inverse(self, z: Tensor) -> Tensor:
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Maps latent to data."""
         passing, transformed = self._split(z, passing_first=self._passing_leaves_first)
-        parameters = self.conditioner(passing).to(z.dtype)
+        parameters = self._conditioner(context)(passing).to(z.dtype)
         transformed = self.law.inverse(transformed, parameters)
         return torch.cat((transformed, passing) if self.swap else (passing, transformed), dim=1)
 
-    def initialize(self, x: Tensor) -> Tensor:
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Initialises the conditioner from the half that it sees."""
         passing, _ = self._split(x, passing_first=not self.swap)
+        # Before the coupling runs, whose output later layers are initialised from.
         self.conditioner.initialize(passing)
-        z: Tensor = self(x)[0]
+        z: Tensor = self(x, context)[0]
         return z
+
+    def _conditioner(self, context: Tensor | None) -> Callable[[Tensor], Tensor]:
+        """The conditioner at a context."""
+        return self.conditioner if context is None else partial(self.conditioner, context=context)
 
     @property
     def _passing_leaves_first(self) -> bool:

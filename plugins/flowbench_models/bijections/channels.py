@@ -49,11 +49,12 @@ class Squeeze(Bijection):
 
     def inverse(self, z: Tensor) -> Tensor:
         """Maps latent to data."""
+        # torch's own kernel has this very order of channels.
         return F.pixel_shuffle(z, FACTOR)
 
 
 class FactorOut(nn.Module):
-    r"""Factors out the second half of the channels, :math:`x = (y, x_b)`, as a latent.
+    r"""Factors out half of the channels, :math:`x = (y, x_b)`, as a latent.
 
     With a prior network the latent is :math:`\epsilon = (x_b - \mu(y))\,e^{-s(y)}`, with
     ladj = -sum(s): standard normal if :math:`x_b \mid y \sim N(\mu(y), e^{2 s(y)})`. Without one
@@ -62,6 +63,7 @@ class FactorOut(nn.Module):
     Args:
         prior: Maps y of shape (B, C/2, H, W) to means and log standard deviations, stacked along
             axis 1: (B, C, H, W).
+        keep_second: Whether the second half is y, which goes on, rather than the first.
 
     Example:
         >>> kept, latent, ladj = FactorOut()(torch.arange(4.0).view(1, 4, 1, 1))
@@ -73,9 +75,10 @@ class FactorOut(nn.Module):
         section 3.6; conditional priors as in the released code of Glow.
     """
 
-    def __init__(self, prior: Conditioner | None = None) -> None:
+    def __init__(self, prior: Conditioner | None = None, *, keep_second: bool = False) -> None:
         super().__init__()
         self.prior = prior
+        self.keep_second = keep_second
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Splits data.
@@ -86,9 +89,10 @@ class FactorOut(nn.Module):
         Returns:
             The half that goes on and the latent, both (B, C/2, H, W), and ladj of shape (B,), nats.
         """
-        kept, factored = x.chunk(2, dim=1)
+        kept, factored = x.chunk(2, dim=1)[:: -1 if self.keep_second else 1]
         if self.prior is None:
             return kept, factored, x.new_zeros(x.shape[0])
+        # Read from the half that goes on: that is what the inverse has when it needs them.
         mean, log_std = self.prior(kept).to(x.dtype).chunk(2, dim=1)
         return kept, (factored - mean) * (-log_std).exp(), -sum_event_dims(log_std)
 
@@ -105,11 +109,11 @@ class FactorOut(nn.Module):
         if self.prior is not None:
             mean, log_std = self.prior(kept).to(kept.dtype).chunk(2, dim=1)
             latent = latent * log_std.exp() + mean
-        return torch.cat((kept, latent), dim=1)
+        return torch.cat((latent, kept) if self.keep_second else (kept, latent), dim=1)
 
     def initialize(self, x: Tensor) -> Tensor:
         """Initialises the prior from a first batch; returns the half that goes on."""
-        kept = x.chunk(2, dim=1)[0]
+        kept = x.chunk(2, dim=1)[1 if self.keep_second else 0]
         if self.prior is not None:
             self.prior.initialize(kept)
         return kept
@@ -149,6 +153,7 @@ class ActNorm(Bijection):
         super().__init__()
         self.shift = nn.Parameter(torch.zeros(num_channels))
         self.log_scale = nn.Parameter(torch.zeros(num_channels))
+        # A tensor, so that it is saved; a kept model must not be initialised by its next batch.
         self.register_buffer("initialized", torch.tensor(False))
 
     @staticmethod
@@ -167,12 +172,14 @@ class ActNorm(Bijection):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Maps data of shape (B, C, ...) to latent; see `Bijection.forward`."""
+        # Every position of a channel is scaled alike, so each adds the same to ladj.
         positions = x[0, 0].numel()
         ladj = (positions * self.log_scale.sum()).expand(x.shape[0])
         return (x + _as_channels(self.shift, x)) * _as_channels(self.log_scale.exp(), x), ladj
 
     def inverse(self, z: Tensor) -> Tensor:
         """Maps latent to data."""
+        # A product for each element in place of a division.
         inverse_scale = (-self.log_scale).exp()
         return z * _as_channels(inverse_scale, z) - _as_channels(self.shift, z)
 
@@ -181,6 +188,7 @@ class ActNorm(Bijection):
         """Sets b and s so that this batch is normalised; a second call changes nothing."""
         if not self.initialized:
             axes = (0, *range(2, x.ndim))
+            # The population's: the batch itself is to leave with a standard deviation of 1.
             std, mean = torch.std_mean(x, dim=axes, correction=0)
             self.shift.copy_(-mean)
             self.log_scale.copy_(-(std + STD_FLOOR).log())
@@ -214,6 +222,7 @@ class Permutation(Bijection):
         inverse = [0] * len(order)
         for target, source in enumerate(order):
             inverse[source] = target
+        # Not saved: it follows from the configuration.
         self.register_buffer("order", indices, persistent=False)
         self.register_buffer("inverse_order", torch.tensor(inverse), persistent=False)
 
@@ -229,14 +238,20 @@ class Permutation(Bijection):
 class InvertibleConv1x1(Bijection):
     r"""Invertible 1x1 convolution, :math:`z_{ij} = W x_{ij}`; ladj = positions * log |det W|.
 
-    W starts as a random rotation. Subclasses say how it is parameterised.
+    Subclasses say how W is parameterised; those with a bias add it, :math:`z = W x + b`.
 
-    Args:
-        num_channels: Size C of axis 1.
+    Attributes:
+        bias: b, shape (C,); None for none.
 
     References:
         Kingma and Dhariwal (2018), Glow, https://arxiv.org/abs/1807.03039, section 3.2.
     """
+
+    bias: nn.Parameter | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = None
 
     @classmethod
     def matrices(cls, convolutions: Sequence[Self]) -> tuple[Tensor, Tensor]:
@@ -255,21 +270,24 @@ class InvertibleConv1x1(Bijection):
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps data of shape (B, C, H, W) to latent; see `Bijection.forward`."""
+        """Maps data of shape (B, C) or (B, C, H, W) to latent; see `Bijection.forward`."""
         matrices, log_abs_det = self.matrices([self])
-        ladj = (x.shape[2] * x.shape[3] * log_abs_det).expand(x.shape[0])
-        return mix_channels(x, matrices[0]), ladj
+        ladj = (x[0, 0].numel() * log_abs_det).expand(x.shape[0])
+        return mix_channels(x, matrices[0], self.bias), ladj
 
     def inverse(self, z: Tensor) -> Tensor:
         """Maps latent to data."""
+        if self.bias is not None:
+            z = z - _as_channels(self.bias, z)
         return mix_channels(z, self.inverse_matrix())
 
 
 class PLUConv1x1(InvertibleConv1x1):
     r"""1x1 convolution with :math:`W = P L (U + \mathrm{diag}(\pm e^{s}))`: log |det W| = sum(s).
 
-    P and the signs are fixed at initialisation. L (unit lower) and U (strictly upper) are stored as
-    full matrices of which one triangle is used: 2 C^2 + C numbers, as the released code counts.
+    W starts as a random rotation; P and the signs stay what they then are. L (unit lower) and U
+    (strictly upper) are stored as full matrices of which one triangle is used: 2 C^2 + C numbers,
+    as the released code counts.
 
     Example:
         >>> convolution = PLUConv1x1(3)
@@ -290,8 +308,10 @@ class PLUConv1x1(InvertibleConv1x1):
 
     def __init__(self, num_channels: int) -> None:
         super().__init__()
+        # A rotation, whose log-determinant is 0: the flow starts with a map that keeps volumes.
         permutation, lower, upper = torch.linalg.lu(random_rotation(num_channels))
         diagonal = upper.diagonal().clone()
+        # Saved, unlike other fixed tensors: it is random, and belongs to the weights.
         self.register_buffer("permutation", permutation)
         self.register_buffer("signs", diagonal.sign())
         self.register_buffer("identity", torch.eye(num_channels), persistent=False)
@@ -309,6 +329,7 @@ class PLUConv1x1(InvertibleConv1x1):
     def inverse_matrix(self) -> Tensor:
         """The inverse of W from two triangular solves, shape (C, C)."""
         lower, upper, _ = self._triangles([self])
+        # Two solves in place of an inverse: they keep more digits where U is badly conditioned.
         inner = torch.linalg.solve_triangular(
             lower[0], self.permutation.mT, upper=False, unitriangular=True
         )
@@ -322,11 +343,13 @@ class PLUConv1x1(InvertibleConv1x1):
         log_diagonal = torch.stack([convolution.log_diagonal for convolution in convolutions])
         signs = torch.stack([convolution.signs for convolution in convolutions])
         diagonal = (signs * log_diagonal.exp()).diag_embed()  # (K, C, C)
+        # The unused triangles are cut off at each use, so that no optimizer can move them into the
+        # map.
         return lower.tril(-1) + convolutions[0].identity, upper.triu(1) + diagonal, log_diagonal
 
 
 class FullConv1x1(InvertibleConv1x1):
-    """1x1 convolution whose matrix is the parameter itself: C^2 numbers.
+    """1x1 convolution whose matrix is the parameter itself: C^2 numbers; at first a rotation.
 
     Example:
         >>> convolution = FullConv1x1(3)
@@ -344,6 +367,7 @@ class FullConv1x1(InvertibleConv1x1):
     def matrices(cls, convolutions: Sequence[Self]) -> tuple[Tensor, Tensor]:
         """W and log |det W|; see `InvertibleConv1x1.matrices`."""
         weights = torch.stack([convolution.weight for convolution in convolutions])
+        # `slogdet`, since a determinant of many channels leaves the range of float32.
         return weights, torch.linalg.slogdet(weights).logabsdet
 
     def inverse_matrix(self) -> Tensor:
@@ -369,13 +393,16 @@ def mix_channels(x: Tensor, matrix: Tensor, offset: Tensor | None = None) -> Ten
     """Applies one affine map to the channels of every position.
 
     Args:
-        x: Shape (B, C, H, W).
+        x: Shape (B, C) or (B, C, H, W).
         matrix: Shape (C, C).
         offset: Shape (C,); None adds nothing.
 
     Returns:
-        Shape (B, C, H, W).
+        Of the shape of x.
     """
+    if x.ndim == 2:
+        return F.linear(x, matrix, offset)
+    # A matrix product over channels: channels-last data need no copy for it.
     return convolve(x, matrix[:, :, None, None], offset)
 
 
@@ -408,7 +435,12 @@ def fold_mixings(norms: Sequence[ActNorm], convolutions: Sequence[InvertibleConv
     with full_precision(norms[0].shift):
         log_scale, scale, offset = ActNorm.as_affine(norms)
         matrices, log_abs_dets = type(convolutions[0]).matrices(convolutions)
+        # Norm and convolution become one pass over activations, of which there are many more than
+        # weights.
         offsets = (matrices @ offset[..., None]).squeeze(-1)
+        if convolutions[0].bias is not None:
+            biases = [convolution.bias for convolution in convolutions]
+            offsets = offsets + torch.stack(cast("list[Tensor]", biases))
         folded = matrices * scale[:, None, :]
         return Mixings(folded.unbind(), offsets.unbind(), log_abs_dets.sum() + log_scale.sum())
 
@@ -475,19 +507,24 @@ class FlowSteps(Composition):
         """What conditions each step's coupling; a subclass may run its networks in another way."""
         return [step.coupling.conditioner for step in self.steps()]
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Maps data of shape (B, C, H, W) to latent; see `Bijection.forward`."""
+        del context  # networks of images see none
         steps = self.steps()
+        # Of all steps before the first: a few large operations in place of many small ones.
         mixings = fold_mixings([step.norm for step in steps], [step.mixing for step in steps])
         log_derivatives = []
         each = zip(steps, mixings.matrices, mixings.offsets, self.conditioners(), strict=True)
         for step, matrix, offset, conditioner in each:
+            # A product in bfloat16 would not be undone by the inverse, and ladj is that of the
+            # exact map.
             with full_precision(x):
                 x = mix_channels(x, matrix, offset)
             x, log_derivative = step.coupling.couple(x, conditioner)
             if not isinstance(step.coupling.law, Shift):  # there it is zero
                 log_derivatives.append(log_derivative)
         ladj = x.shape[2] * x.shape[3] * mixings.log_abs_det
+        # Additive couplings keep volumes, so that ladj is the same for every example.
         if not log_derivatives:
             return x, ladj.expand(len(x))
         return x, torch.stack(log_derivatives).sum(dim=(0, 2, 3, 4)) + ladj  # of (K, B, C, H, W)

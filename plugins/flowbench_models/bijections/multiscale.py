@@ -33,6 +33,7 @@ class MultiScale(nn.Module):
         self.scales = nn.ModuleList(scales)
         self.splits = nn.ModuleList(splits)
 
+    # Not strict: there is one split fewer than scales, and the last scale is apart.
     def _inner(self) -> list[tuple[Bijection, FactorOut]]:
         return cast(
             "list[tuple[Bijection, FactorOut]]", list(zip(self.scales, self.splits, strict=False))
@@ -73,6 +74,7 @@ class MultiScale(nn.Module):
         for (scale, split), latent in zip(
             reversed(self._inner()), reversed(latents[:-1]), strict=True
         ):
+            # What comes from the deeper scales is at hand by now, and a prior reads it.
             x = scale.inverse(split.inverse(x, latent))
         return x
 
@@ -94,6 +96,7 @@ class MultiScaleModel(InvertibleModel):
 
     def initialize(self, batch: Batch, *, generator: torch.Generator) -> None:
         """Initialises layer by layer from a first batch."""
+        # Only statistics are wanted; a graph through all layers would be kept for nothing.
         with torch.no_grad():
             self.flow.initialize(batch.x)
 

@@ -211,6 +211,7 @@ class NICE(InvertibleModel):
         if config.interleave:
             layers.append(Permutation(interleaved_order(data.num_dims)))
         layers += (
+            # In turns: what passes one coupling is transformed by the next.
             _coupling(config, data.num_dims, depth, swap=turn % 2 == 1)
             for turn, depth in enumerate(config.hidden_layers)
         )
@@ -238,6 +239,7 @@ class NICE(InvertibleModel):
         if self.config.prior == "gaussian":
             return super().base_log_prob(latents)
         (z,) = latents
+        # By softplus: the exponential in the formula overflows at z = 89 in float32.
         return -sum_event_dims(F.softplus(z) + F.softplus(-z))
 
     def sample_base(
@@ -248,6 +250,7 @@ class NICE(InvertibleModel):
             return super().sample_base(
                 num, temperature=temperature, generator=generator, device=device
             )
+        # Its inverse distribution function is the logit.
         uniform = torch.rand(num, self.data.num_dims, generator=generator, device=device)
         tiny = torch.finfo(uniform.dtype).tiny  # keeps the logit of an exact 0 finite
         return (temperature * torch.logit(uniform, eps=tiny),)
@@ -268,6 +271,7 @@ def _coupling(config: NICEConfig, num_dims: int, depth: int, *, swap: bool) -> H
 def _initialise_uniformly(flow: Composition, bound: float) -> None:
     for bijection in flow.bijections:
         if isinstance(bijection, HalfCoupling):
+            # The couplings alone: the diagonal scaling starts at 1 all the same.
             for parameter in bijection.parameters():
                 torch.nn.init.uniform_(parameter, -bound, bound)
 

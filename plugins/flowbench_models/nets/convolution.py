@@ -70,6 +70,7 @@ def convolve(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if kernel_size > 1:
         return F.conv2d(h, weight, bias, padding=kernel_size // 2)
     batch, channels, height, width = h.shape
+    # A view of channels-last memory; elsewhere the one copy that there is.
     rows = h.permute(0, 2, 3, 1).reshape(-1, channels)  # (B * H * W, C)
     out = F.linear(rows, weight.flatten(1), bias)
     return out.view(batch, height, width, -1).permute(0, 3, 1, 2)
@@ -95,6 +96,7 @@ class ZeroConv2d(Conditioner):
 
     def __init__(self, num_inputs: int, num_outputs: int, kernel_size: int = 3) -> None:
         super().__init__()
+        # Zero, so that a coupling starts as the identity, which lets deep flows train.
         self.weight = nn.Parameter(torch.zeros(num_outputs, num_inputs, kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.zeros(num_outputs))
         self.log_scale = nn.Parameter(torch.zeros(num_outputs))
@@ -102,6 +104,7 @@ class ZeroConv2d(Conditioner):
     @staticmethod
     def fold(layers: Sequence[ZeroConv2d]) -> list[Kernel]:
         """Weight and bias of several layers of one shape, their scales folded in together."""
+        # On the weights rather than on the output, which is larger by batch and positions.
         log_scale = torch.stack([layer.log_scale for layer in layers])
         scale = (LOG_SCALE_FACTOR * log_scale).exp()
         weights = torch.stack([layer.weight for layer in layers]) * scale[..., None, None, None]

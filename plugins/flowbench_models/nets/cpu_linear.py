@@ -31,6 +31,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         Rows, shape (..., out).
     """
     if _is_usable(x, weight) and x.numel() * len(weight) >= WORTH_CALLING:
+        # A function of ours: the operator has no derivative of its own.
         result: Tensor = _Linear.apply(x, weight, bias)
         return result
     return F.linear(x, weight, bias)
@@ -104,6 +105,7 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        # No more than autograd itself would keep for a product.
         ctx.save_for_backward(x, weight)
         return _product(x, weight, bias)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,12 @@ from flowbench.api import (
     MetricSettings,
     MetricValue,
     ModelConfig,
+    Split,
     TrainedModel,
 )
 from flowbench.errors import NotInvertibleError
 from flowbench_metrics.roundtrip_error import compute
+from flowbench_metrics.specs import ROUNDTRIP_ERROR
 from tests.plugins.flowbench_metrics.fakes import Doubling, FakeTrained
 
 
@@ -32,7 +35,7 @@ def test_an_exact_inverse_has_no_error(
     trained: type[FakeTrained], splits: DataSplits, settings: MetricSettings
 ) -> None:
     values = values_of(trained(), splits, settings)
-    assert [value.value for value in values.values()] == [0.0, 0.0, 0.0]
+    assert [value.value for value in values.values()] == [0.0, 0.0, 0.0, 0.0]
     assert values["roundtrip_error"].num_examples == 4
     assert values["roundtrip_error"].protocol == {"space": "model", "dtype": "float64"}
 
@@ -103,9 +106,31 @@ def test_values_that_are_not_finite_are_a_failure(
     splits: DataSplits,
     settings: MetricSettings,
 ) -> None:
-    (value,) = compute(trained(model=Doubling(offset=float("inf"))), splits, settings)
+    value, share = compute(trained(model=Doubling(offset=float("inf"))), splits, settings)
     assert (value.status, value.value) == ("failed", None)
     assert "4 of 4 test examples" in str(value.reason)
+    assert (share.name, share.value) == ("roundtrip_error_share", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("error", "of", "refuted"),
+    [(2e-3, 100, True), (5e-4, 100, False), (0.5, 2, True), (0.5, 1, False), (math.nan, 2, True)],
+)
+def test_an_inverse_that_is_off_the_spread_of_the_data_refutes(
+    trained: type[FakeTrained], error: float, of: int, refuted: bool
+) -> None:
+    class OffForSome(Doubling):
+        def from_latent(self, latents: Latents, context: Any = None) -> Tensor:
+            x = super().from_latent(latents).clone()
+            x[:of, 0] += 40.0 * error
+            return x
+
+    x = 40.0 * np.random.default_rng(0).normal(size=(100, 3)) + 1e3
+    data = DataSplits(train=Split(x=x), validation=Split(x=x), test=Split(x=x))
+    values = values_of(trained(model=OffForSome()), data, MetricSettings(batch_size=100))
+    share = values["roundtrip_error_share"]
+    assert share.value == (of / 100 if error != 5e-4 else 0.0)
+    assert (ROUNDTRIP_ERROR.refutation(share) is not None) == refuted
 
 
 def test_a_failed_inverse_says_why(

@@ -12,7 +12,12 @@ from flowbench_metrics.specs import ALL
 from tests.plugins.flowbench_metrics.fakes import Clock, FakeTrained
 from tests.plugins.flowbench_metrics.images import Pixels, image_info, images, samples_of, splits_of
 
-OF_VECTORS = [spec for spec in ALL if "samples" in spec.needs and "vector" in spec.modalities]
+# Those that need a likelihood too draw samples of its density, whatever the protocol's are like.
+OF_VECTORS = [
+    spec
+    for spec in ALL
+    if "samples" in spec.needs and "vector" in spec.modalities and "likelihood" not in spec.needs
+]
 SETTINGS = MetricSettings(
     num_samples=40, sample=SampleSettings(temperature=0.8, options={"guidance": 1.5})
 )

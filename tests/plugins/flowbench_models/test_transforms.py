@@ -26,14 +26,17 @@ from flowbench_models.augmented.denseflow.blocks import (
     VariationalDequantizer,
 )
 from flowbench_models.augmented.denseflow.networks import PlainConvNet
+from flowbench_models.bijections.autoregressive import Autoregressive, InverseAutoregressive
 from flowbench_models.bijections.base import (
     Bijection,
     Composition,
+    ConditionalBijection,
     ElementwiseMap,
     HalfCoupling,
     Shift,
     SigmoidAffine,
 )
+from flowbench_models.bijections.batch_norm import BatchNorm
 from flowbench_models.bijections.channels import (
     ActNorm,
     FlowStep,
@@ -44,17 +47,19 @@ from flowbench_models.bijections.channels import (
     PLUConv1x1,
     Squeeze,
 )
+from flowbench_models.bijections.lu import LULinear
+from flowbench_models.bijections.splines import RationalQuadraticSpline
 from flowbench_models.coupling.glow.model import GlowConvNet, GlowSteps, TopPrior
 from flowbench_models.coupling.nanoflow.config import NanoFlowConfig
 from flowbench_models.coupling.nanoflow.model import NanoFlowSteps
 from flowbench_models.coupling.nice import DiagonalScaling
 from flowbench_models.coupling.realnvp.model import (
-    BatchNorm,
     MaskedCoupling,
     TanhAffine,
     checkerboard_mask,
 )
 from flowbench_models.nets.convolution import ZeroConv2d
+from flowbench_models.nets.made import MADE
 from tests.plugins.flowbench_models.fixtures import ModuleT, Perturb
 from tests.plugins.flowbench_models.loss_curves import PLANAR, SMALL
 
@@ -95,21 +100,31 @@ BIJECTIONS: dict[type[Bijection], Callable[[], Bijection]] = {
         TanhAffine(0.5), ZeroConv2d(4, 8), checkerboard_mask(2, 2, even=True)
     ),
     NanoFlowSteps: _nanoflow,
+    LULinear: lambda: LULinear(4),
     PLUConv1x1: lambda: PLUConv1x1(4),
     Permutation: lambda: Permutation([2, 0, 3, 1]),
     Squeeze: Squeeze,
     TopPrior: lambda: TopPrior(4),
 }
+
+
+def _autoregressive() -> Autoregressive:
+    return Autoregressive(SigmoidAffine(), MADE(4, 5, 2, num_parameters=2, residual=True))
+
+
 OF_VECTORS: dict[type[Bijection], Callable[[], Bijection]] = {
-    DiagonalScaling: lambda: DiagonalScaling(4)
+    Autoregressive: _autoregressive,
+    DiagonalScaling: lambda: DiagonalScaling(4),
+    InverseAutoregressive: lambda: InverseAutoregressive(_autoregressive()),
 }
 LAWS: dict[type[ElementwiseMap], Callable[[], ElementwiseMap]] = {
     BoundedAffine: BoundedAffine,
+    RationalQuadraticSpline: lambda: RationalQuadraticSpline(4, 2.0),
     Shift: Shift,
     SigmoidAffine: SigmoidAffine,
     TanhAffine: lambda: TanhAffine(0.5),
 }
-ABSTRACT = {InvertibleConv1x1}
+ABSTRACT = {ConditionalBijection, InvertibleConv1x1}
 
 
 def _subclasses(base: type[Any]) -> Iterator[type[Any]]:

@@ -47,6 +47,7 @@ class BoundedAffine(ElementwiseMap):
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Maps data to latent; see `ElementwiseMap.forward`."""
         raw, shift = parameters.chunk(2, dim=1)
+        # Slope 1 at 0, like no bound at all; a factor of e^2 either way is the most.
         log_scale = 2.0 * torch.tanh(0.5 * raw)
         return torch.addcmul(shift, log_scale.exp(), x), log_scale
 
@@ -117,6 +118,7 @@ class FlowUnit(FlowSteps):
     def conditioners(self) -> Sequence[Callable[[Tensor], Tensor]]:
         """The couplings' networks."""
         nets = super().conditioners()
+        # In evaluation no backward pass comes, and batch norms have fixed statistics.
         if self.checkpointing and self.training:
             return [partial(run_checkpointed, cast(nn.Module, net)) for net in nets]
         return nets
@@ -191,6 +193,7 @@ class CrossUnitCoupling(nn.Module):
         """
         if self.net is None:
             return torch.cat((x, noise), dim=1), x.new_zeros(x.shape[0])
+        # A slice in both cases: the network takes a list.
         seen = earlier[-1:] if self.only_last else earlier
         parameters: Tensor = self.net(torch.cat(list(seen), dim=1)).to(x.dtype)
         appended, log_scale = self.law(noise, parameters)
@@ -239,6 +242,7 @@ class DenseFlowBlock(nn.Module):
         for index, unit in reversed(list(enumerate(self._flow_units()))):
             z = unit.inverse(z)
             if index and self.num_noises:
+                # The noise is at the end, where it was appended, and is of no more use.
                 z = z[:, : z.shape[1] - self.growth]
         return z
 
@@ -259,6 +263,8 @@ class DenseFlowBlock(nn.Module):
         earlier: list[Tensor] = []
         ladj = x.new_zeros(x.shape[0])
         for index, unit in enumerate(self._flow_units()):
+            # What enters the unit counts as an earlier representation for the next unit, not for
+            # its own noise.
             current = x
             if index and self.num_noises:
                 x, term = self.augmentations[index - 1](x, earlier, noises[index - 1])
@@ -329,6 +335,7 @@ class LevelContext(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps levels (B, C, H, W) to (B, width, H/2, W/2)."""
+        # To [-1, 1] by the top level, which images reach, not by the number of levels.
         centred = 2.0 / (self.levels - 1) * x - 1.0
         context: Tensor = self.half_size(self.halve(self.full_size(centred)))
         return context
@@ -438,6 +445,7 @@ class VariationalDequantizer(nn.Module):
         mixings = cast("list[FullConv1x1]", list(self.mixings))
         with full_precision(x):
             matrices, log_abs_dets = FullConv1x1.matrices(mixings)
+            # From noise to noise with a learned mean and scale: here the inverse runs in training.
             value = self.base.inverse(noise)
             ladj = positions * (self.base.log_std.sum() + log_abs_dets.sum())
         for matrix, coupling in zip(matrices, self.couplings, strict=False):
@@ -447,5 +455,8 @@ class VariationalDequantizer(nn.Module):
             ladj = ladj + term
         with full_precision(x):
             value = mix_channels(value, matrices[-1])
+        # Undoes the squeeze, so that each pixel has its noise.
         logits = F.pixel_shuffle(value, FACTOR)
+        # The derivative of a sigmoid is the product of both sides, and its log the sum of two
+        # logsigmoids.
         return logits.sigmoid(), ladj + sum_event_dims(F.logsigmoid(logits) + F.logsigmoid(-logits))

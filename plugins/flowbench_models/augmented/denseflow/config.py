@@ -284,7 +284,10 @@ class DenseFlowConfig(ModelConfig):
         if not isinstance(values, Mapping):
             return values
         variational = values.get("dequantization", "variational") == "variational"
+        # Only the two usual ones are exchanged: a preprocessing of the user's own stays and is
+        # checked.
         wanted, other = (INTEGERS, CENTRED) if variational else (CENTRED, INTEGERS)
+        # As plain data: it may come as an object, from a preset or as JSON.
         given = to_jsonable_python(values.get("preprocessing", INTEGERS))
         if given == other.model_dump(mode="json"):
             return {**values, "preprocessing": wanted}
@@ -307,6 +310,7 @@ class DenseFlowConfig(ModelConfig):
                 "logit_alpha goes with dequantization=variational; otherwise add a logit to "
                 "preprocessing.bijections"
             )
+        # See `run_checkpointed`: told now and not by torch, in the middle of a graph.
         if self.checkpointing and self.training.compile and self.coupling == "fusion":
             raise ValueError(
                 "training.compile does not go with checkpointing of networks with batch norms, "

@@ -62,19 +62,23 @@ class DenseFlow(InvertibleModel):
         if config.dequantization == "variational":
             self.dequantizer = _dequantizer(config, data)
             self.scaling = LevelScaling(data.levels or 0, config.logit_alpha)
+        # One for all blocks: it has no weights.
         self.squeeze = Squeeze()
+        # Known without data, so that noise can be drawn before anything is encoded.
         shapes = _block_shapes(config, data)
         self.drops = nn.ModuleList(_drop(config, channels) for channels, _, _ in shapes[1:])
         self.blocks = nn.ModuleList(
             _block(config, index, channels) for index, (channels, _, _) in enumerate(shapes)
         )
         self.top = ChannelGaussian(_channels_out(config, len(shapes) - 1, shapes[-1][0]))
+        # Kernels too, or each convolution would lay its weight out anew.
         self.to(memory_format=torch.channels_last)
 
     def initialize(self, batch: Batch, *, generator: torch.Generator) -> None:
         """Normalises every actnorm from a first batch."""
         aux = self.sample_aux(batch.x, generator=generator) or ()
 
+        # The encoder itself walks the blocks, so that what initialises sees what later runs.
         def through(
             block: DenseFlowBlock, x: Tensor, noises: Sequence[Tensor]
         ) -> tuple[Tensor, Tensor]:
@@ -126,6 +130,7 @@ class DenseFlow(InvertibleModel):
             ShapeError: The noise is not what ``sample_aux`` draws.
         """
         noises = aux or ()
+        # Noise in another order would be accepted by every block whose noise has the same shape.
         given = [tuple(noise.shape[1:]) for noise in noises]
         if given != list(self.aux_shapes()):
             raise ShapeError(
@@ -144,6 +149,7 @@ class DenseFlow(InvertibleModel):
         x = self.decode(latents)
         if self.scaling is None:
             return x
+        # Far below 0, so that the harness counts it as clipped; a 0 would pass for a black pixel.
         levels = self.scaling.inverse(x).nan_to_num(nan=-FAR_OUT).clamp(-FAR_OUT, FAR_OUT)
         return levels.floor().long()
 
@@ -176,6 +182,7 @@ class DenseFlow(InvertibleModel):
                 x, dropped, term = drop(x)
                 latents.append(dropped)
                 ladj = ladj + term
+            # Consumed in the order in which `aux_shapes` lists them.
             own, noises = noises[: block.num_noises], noises[block.num_noises :]
             x, term = through(block, x, own)
             ladj = ladj + term
@@ -190,6 +197,7 @@ class DenseFlow(InvertibleModel):
     ) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
         if self.dequantizer is None or self.scaling is None:
             return x, x.new_zeros(x.shape[0]), noises
+        # Integers come in as int64, on which no convolution runs.
         levels = x.to(self.top.mean.dtype)
         u, ladj = self.dequantizer(levels, noises[0])
         scaled, term = self.scaling(levels + u)
@@ -218,6 +226,7 @@ def _drop(config: DenseFlowConfig, num_channels: int) -> FactorOut:
 
 
 def _block(config: DenseFlowConfig, index: int, num_channels: int) -> DenseFlowBlock:
+    # Each unit is wider than the one before it by the noise that joins there.
     added = config.growth if config.num_augmentations[index] else 0
     widths = [num_channels + added * unit for unit in range(config.units[index])]
     units = [_unit(config, width, config.modules[index]) for width in widths]

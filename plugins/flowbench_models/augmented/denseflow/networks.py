@@ -107,6 +107,7 @@ class DenseBlock(nn.Module):
         for layer in self.layers:
             features = torch.cat((features, layer(features)), dim=1)
         offset, value, gate = self.gate(features).chunk(3, dim=1)
+        # One kernel for product and sum.
         out: Tensor = torch.addcmul(offset, value, F.sigmoid(gate))
         return h + out if self.residual else out
 
@@ -159,6 +160,8 @@ class NystromAttention(nn.Module):
         """
         qkv = self.qkv(h)
         with full_precision(h):
+            # The pseudo-inverse is a product of many products, which bfloat16's 8 bits do not
+            # survive.
             attended = self._attend(qkv.to(torch.promote_types(qkv.dtype, torch.float32)))
         out: Tensor = self.output(attended.to(h.dtype))
         return out
@@ -248,8 +251,11 @@ def pseudo_inverse(matrix: Tensor, iterations: int) -> Tensor:
     """
     columns = matrix.sum(dim=-2, keepdim=True).amax(dim=-1, keepdim=True)  # (B, 1, 1)
     rows = matrix.sum(dim=-1, keepdim=True).amax(dim=-2, keepdim=True)
+    # A start from which the iteration converges for every matrix: the product of both norms bounds
+    # the largest singular value's square.
     inverse = matrix.mT / (columns * rows)
     identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    # Made once and not in each of six rounds; expanded, they take no memory.
     seven, thirteen, fifteen = ((factor * identity).expand_as(matrix) for factor in (7, 13, 15))
     for _ in range(iterations):
         product = torch.bmm(matrix, inverse)
@@ -303,6 +309,7 @@ class FusionNet(Conditioner):
                 ),
             )
         self.branches = nn.ModuleList(branches)
+        # Attention and dense block come in different units; the norm brings them to one.
         self.norm = nn.BatchNorm2d(len(branches) * width)
         self.fuse = PlainConv2d(len(branches) * width, width, bias=False)
         self.output = PlainConv2d(width, num_outputs, zero=True)
@@ -318,6 +325,7 @@ class FusionNet(Conditioner):
         """The last two 1x1 convolutions; with nothing between them, one where that is less work."""
         width, num_inputs = self.fuse.weight.shape[:2]
         num_outputs = self.output.weight.shape[0]
+        # The product of both kernels is worth it where the hidden layer is the wider one.
         if num_outputs * num_inputs >= width * (num_inputs + num_outputs):
             parameters: Tensor = self.output(self.fuse(h))
             return parameters
@@ -362,6 +370,7 @@ def frozen_statistics(net: nn.Module) -> Iterator[None]:
     momenta = [norm.momentum for norm in norms]
     counts = [_count(norm).clone() for norm in norms]
     for norm in norms:
+        # Not eval mode, in which a norm would use other statistics than the run that is repeated.
         norm.momentum = 0.0
     try:
         yield

@@ -81,6 +81,7 @@ class AutoregressiveBlock(FlowBlock):
     ) -> tuple[Tensor, Tensor]:
         """Maps data to latent, all tokens at once; see `FlowBlock.forward`."""
         first, rest = x[:, :1], x[:, 1:]
+        # The output at a token is about the next one, so the last input would be about none.
         moved, ladj = _normalise(rest, self.net(x[:, :-1], labels, checkpoint=checkpoint))
         return torch.cat([first, moved], dim=1), ladj
 
@@ -89,6 +90,7 @@ class AutoregressiveBlock(FlowBlock):
         self, z: Tensor, labels: Tensor | None, guidance: Guidance | None, tick: Tick
     ) -> Tensor:
         """Maps latent to data, one token after the other; see `FlowBlock.inverse`."""
+        # Tokens outermost: each step then writes one contiguous piece.
         x = z.transpose(0, 1).clone(memory_format=torch.contiguous_format)  # (N, B, D)
         tokens = x.unbind(0)
         last = len(tokens) - 1
@@ -98,8 +100,11 @@ class AutoregressiveBlock(FlowBlock):
             if guidance is None:
                 parameters = decoder.step(token, position)
             else:
+                # Both branches in one batch: a step is short, and its launches cost more than its
+                # rows.
                 both = decoder.step(torch.cat([token, token]), position)
                 parameters = guidance.combine(both, (position + 1) / last)
+            # In place: the next step reads it from there.
             _restore_(tokens[position + 1], parameters)
             tick((position + 1) / last)
         return x.transpose(0, 1)

@@ -86,6 +86,7 @@ class TarFlowConfig(ModelConfig):
     @classmethod
     def default_preset(cls, data: DatasetInfo) -> str:
         """``tiny`` for images up to 16x16, else ``small``; ``pixels`` if patches do not fit."""
+        # A vector has no sides: the default lets `unsupported` say so instead of an error here.
         preset = "tiny" if max(data.event_shape[1:], default=1) <= LARGEST_TINY else "small"
         fits = cls(**dict(cls.presets[preset].values)).unsupported(data) is None
         return preset if fits else "pixels"
@@ -116,6 +117,8 @@ class TarFlowConfig(ModelConfig):
 
     def also_given(self, data: DatasetInfo) -> tuple[tuple[str, ...], ...]:
         """A class-conditional model has both densities: labels were dropped in training."""
+        # Without dropped labels the unconditional density was never trained, and is no number to
+        # report.
         return (("label",),) if self.class_conditional and self.label_dropout else ()
 
     # --- sampling ---------------------------------------------------------------------------------

@@ -65,6 +65,7 @@ class TarFlow(InvertibleModel):
         self._tokens = (self._grid[0] * self._grid[1], channels * patch**2)  # N, D
         self.blocks = nn.ModuleList(self._block(turn) for turn in range(config.blocks))
         if config.volume_preserving:
+            # A buffer and no parameter: it follows the latents and is not trained by the loss.
             self.register_buffer("prior_variance", torch.ones(self._tokens))
 
     def _block(self, turn: int) -> FlowBlock:
@@ -93,10 +94,12 @@ class TarFlow(InvertibleModel):
         """
         labels = self._labels(batch.context)
         if labels is not None:
+            # For each example: within one batch the model learns both densities.
             dropped = torch.rand(len(labels), generator=step.generator, device=labels.device)
             withheld = dropped < self.config.label_dropout
             labels = labels.masked_fill(withheld, self.num_classes)
         z, ladj = self._encode(batch.x, labels, checkpoint=self.config.checkpointing)
+        # Not in evaluation, where a second look must give the same number.
         if self.config.volume_preserving and self.training:
             self._follow(z)
         log_prob = standard_normal_log_prob((z,)) + ladj
@@ -114,6 +117,7 @@ class TarFlow(InvertibleModel):
         squares, count = torch.zeros_like(self.prior_variance), 0
         for batch in batches:
             z, _ = self._encode(batch.x, self._labels(batch.context), checkpoint=False)
+            # Second moments without a mean, as the prior that they scale is centred.
             squares += z.square().sum(dim=0)
             count += len(z)
         self._set_finite(squares / count)
@@ -183,12 +187,14 @@ class TarFlow(InvertibleModel):
         x = self._decode(z, labels, guidance)
         if not options.denoise:
             return x
+        # A score needs a backward pass, which may not fit where sampling did.
         checkpoint = options.checkpoint or self.config.checkpointing
 
         def log_density(noisy: Tensor) -> Tensor:
             latent, ladj = self._latent(noisy, labels, checkpoint=checkpoint)
             return standard_normal_log_prob((latent,)) + ladj
 
+        # The gradient is by the image; one by the weights would double the work.
         with held_fixed(self):
             return denoise(x, self.config.noise_in_model_space(self.data), log_density)
 
@@ -215,6 +221,7 @@ class TarFlow(InvertibleModel):
     def _decode(self, z: Tensor, labels: Tensor | None, guidance: Guidance | None) -> Tensor:
         if self.config.volume_preserving:
             z = z * self.prior_variance.sqrt()
+        # Latents are kept in raster order, whatever the number of blocks.
         x = _reversed(z) if len(self.blocks) % 2 == 0 else z
         for done, module in enumerate(reversed(self.blocks)):
             block = cast(FlowBlock, module)
@@ -234,6 +241,8 @@ class TarFlow(InvertibleModel):
     def _patches(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W) as tokens (B, N, D), in raster order, channels outermost."""
         (rows, columns), patch = self._grid, self.config.patch_size
+        # (B, C, rows, p, columns, p) to (B, rows, columns, C, p, p): a token is a patch, channel by
+        # channel.
         pieces = x.reshape(len(x), -1, rows, patch, columns, patch)
         return pieces.permute(0, 2, 4, 1, 3, 5).reshape(len(x), *self._tokens)
 

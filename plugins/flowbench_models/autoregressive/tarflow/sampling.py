@@ -74,6 +74,7 @@ class Guidance:
         """
         guided, other = parameters.chunk(2)
         strength = self.weight * part if self.linear else self.weight
+        # Beyond the guided end: from the other branch through the guided one.
         return torch.lerp(other, guided, 1.0 + strength)
 
 
@@ -98,6 +99,7 @@ def denoise(y: Tensor, sigma: float, log_prob: Callable[[Tensor], Tensor]) -> Te
         https://doi.org/10.1198/jasa.2011.tm11181.
     """
     with torch.enable_grad():
+        # Sampling runs without gradients, and its result is no leaf of a graph.
         leaf = y.detach().requires_grad_()
         (score,) = torch.autograd.grad(log_prob(leaf).sum(), leaf)
     return y + sigma**2 * score

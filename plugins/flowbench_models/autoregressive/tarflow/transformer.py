@@ -47,6 +47,7 @@ class TransformerLayer(nn.Module):
 
         Under autocast the tokens stay in float32, and so do the norms and the softmax.
         """
+        # One product for queries, keys and values.
         heads = _apply(self.qkv, self.attention_norm(h)).unflatten(-1, (3, -1, self.head_dim))
         q, k, v = heads.permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, N, head_dim)
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
@@ -131,6 +132,7 @@ class TokenTransformer(nn.Module):
         )
         self.transformer = Transformer(width, num_layers, head_dim=head_dim, causal=causal)
         self.read_out = nn.Linear(width, out_dims)
+        # So that a block starts nearly as the identity: only the bias moves tokens.
         nn.init.zeros_(self.read_out.weight)
 
     def forward(self, x: Tensor, labels: Tensor | None, *, checkpoint: bool = False) -> Tensor:
@@ -163,6 +165,7 @@ class TokenTransformer(nn.Module):
         """
         if self.classes is None:
             return None
+        # As released; a row of its own would be trained on withheld labels alone.
         withheld = self.classes.mean(dim=0)
         if labels is None:
             return withheld
@@ -229,6 +232,7 @@ class _LayerDecoder:
         self._contract = PackedLinear(layer.contract, num_rows)
         self._attention_norm, self._mlp_norm = layer.attention_norm, layer.mlp_norm
         self._heads = (num_rows, 3, width // head_dim, head_dim)
+        # Of the full length at once: to append would copy all keys at every token.
         self._cache = layer.qkv.weight.new_empty(2, num_rows, width // head_dim, length, head_dim)
         # A temperature differs by row, and the kernel's scale does not: it goes into the query.
         self._sharpness = None if temperature is None else temperature.reciprocal().view(-1, 1, 1)
@@ -240,6 +244,7 @@ class _LayerDecoder:
     def _attend(self, h: Tensor, position: int) -> Tensor:
         query, *key_and_value = self._qkv(h).view(self._heads).unbind(1)  # (R, heads, head_dim)
         self._cache[:, :, :, position] = torch.stack(key_and_value)
+        # Views: what is not written yet is never read, so it need not be cleared.
         keys, values = self._cache[:, :, :, : position + 1]
         if self._sharpness is not None:
             query = query * self._sharpness

@@ -60,10 +60,13 @@ class Glow(MultiScaleModel):
 
     def __init__(self, config: GlowConfig, data: DatasetInfo) -> None:
         super().__init__(config, data)
+        # A squeeze makes four of one channel, factoring out leaves half of them.
         channels = [data.event_shape[0] * 4 * 2**level for level in range(config.levels)]
         scales = [Composition([Squeeze(), _steps(config, count)]) for count in channels]
         if config.learn_top:
+            # As a bijection, so that all latents are standard normal whatever the prior learns.
             scales[-1].bijections.append(TopPrior(channels[-1]))
+        # One channel for the mean and one for the scale of each that is factored out.
         splits = [FactorOut(ZeroConv2d(count // 2, count)) for count in channels[:-1]]
         self.flow = MultiScale(scales, splits)
 
@@ -104,6 +107,7 @@ class GlowSteps(FlowSteps):
             partial(net.run, kernels)
             for net, kernels in zip(nets, GlowConvNet.fold(nets), strict=True)
         ]
+        # Without a backward pass there is nothing to recompute for.
         if self.checkpointing and self.training and torch.is_grad_enabled():
             return [partial(checkpoint, run, use_reentrant=False) for run in runs]
         return runs
@@ -126,6 +130,7 @@ class ActNormConv2d(nn.Module):
     def __init__(self, num_inputs: int, num_outputs: int, kernel_size: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(
+            # No bias: the norm behind it has one.
             INIT_STD * torch.randn(num_outputs, num_inputs, kernel_size, kernel_size)
         )
         self.norm = ActNorm(num_outputs)
@@ -144,6 +149,7 @@ class ActNormConv2d(nn.Module):
 
     def initialize(self, h: Tensor) -> Tensor:
         """Sets the normalisation from a first batch; returns the rectified output."""
+        # Unfolded, since what the norm is set from is the convolution without it.
         return self.norm.initialize(convolve(h, self.weight, None)).relu()
 
 
@@ -192,6 +198,7 @@ class GlowConvNet(Conditioner):
         Returns:
             For each network weight and bias of its convolutions, in order.
         """
+        # Layer by layer over all networks: layers of one depth have one shape, and can be stacked.
         hidden = zip(*(net.hidden_layers() for net in nets), strict=True)
         layers = [ActNormConv2d.fold(same_depth) for same_depth in hidden]
         layers.append(ZeroConv2d.fold([net.output for net in nets]))
@@ -228,6 +235,7 @@ class GlowConvNet(Conditioner):
         return cast("list[ActNormConv2d]", list(self.hidden))
 
     def _drop(self, h: Tensor) -> Tensor:
+        # Whole channels: neighbouring pixels say nearly the same, so that single ones drop nothing.
         return F.dropout2d(h, self.dropout, self.training) if self.dropout else h
 
 
@@ -262,6 +270,7 @@ class TopPrior(Bijection):
         return z * log_std.exp() + mean
 
     def _mean_and_log_std(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        # Of one position: zeros, with zeros around them, give the bias everywhere.
         parameters = self.net(x.new_zeros(1, 2 * x.shape[1], 1, 1)).to(x.dtype)
         mean, log_std = parameters.chunk(2, dim=1)
         return mean, log_std

@@ -103,6 +103,7 @@ class NanoFlowSteps(Bijection):
                 gate_rows=config.gate_rows or len(config.hidden_kernels),
                 width=config.width,
             )
+            # Embeddings and gates go together: either alone would tell the steps apart.
             for _ in range(config.steps if embedding else 0)
         )
         self.projections = nn.ModuleList(
@@ -143,6 +144,8 @@ class NanoFlowSteps(Bijection):
         indications = self._indications() or [None] * len(self.norms)
         steps = zip(self._norms(), self._mixings(), indications, self._projections(), strict=True)
         for norm, mixing, indication, projection in steps:
+            # Step by step and unfolded: each norm is set from what the steps before it make of the
+            # batch.
             x = mixing.initialize(norm.initialize(x))
             passing, transformed = x.chunk(2, dim=1)
             embedding = None if indication is None else FlowIndication.embeddings([indication])
@@ -178,6 +181,7 @@ class NanoFlowSteps(Bijection):
     def _projections(self) -> list[ZeroConv2d]:
         """One a step, the same one again where it is shared."""
         projections = cast("list[ZeroConv2d]", list(self.projections))
+        # The same object again, by which `fold_projections` knows that it is shared.
         return projections * (len(self.norms) // len(projections))
 
 
@@ -208,6 +212,7 @@ class FlowIndication(nn.Module):
         super().__init__()
         self.embedding = nn.Parameter(torch.randn(1, *shape))
         self.norm = ActNorm(shape[0])
+        # As logarithms: at 0 every gate is 1, and none can turn negative.
         self.gates = nn.Parameter(torch.zeros(gate_rows, width))
 
     @staticmethod
@@ -268,6 +273,7 @@ class SharedEstimator(nn.Module):
         Returns:
             For each step weight and bias of the convolutions, in order.
         """
+        # Once for all steps: what differs between them is the gates alone.
         shared = [ActNormConv2d.fold([layer])[0] for layer in self.conv_layers()]
         if not indications:
             return [shared] * num_steps

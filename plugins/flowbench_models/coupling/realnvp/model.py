@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from flowbench.api import DatasetInfo
 from flowbench_models.bijections.base import (
@@ -15,6 +14,7 @@ from flowbench_models.bijections.base import (
     half_sizes,
     sum_event_dims,
 )
+from flowbench_models.bijections.batch_norm import BatchNorm
 from flowbench_models.bijections.channels import ActNorm, FactorOut, Permutation, Squeeze
 from flowbench_models.bijections.multiscale import MultiScale, MultiScaleModel
 from flowbench_models.coupling.realnvp.config import RealNVPConfig
@@ -46,10 +46,12 @@ class RealNVP(MultiScaleModel):
     def __init__(self, config: RealNVPConfig, data: DatasetInfo) -> None:
         super().__init__(config, data)
         if len(data.event_shape) == 1:
+            # A vector has no scales, but is the same flow to the outside.
             self.flow = MultiScale([_vector_flow(config, data.num_dims)], [])
         else:
             scales = [_image_scale(config, data, index) for index in range(config.scales)]
             self.flow = MultiScale(scales, [FactorOut() for _ in range(config.scales - 1)])
+            # Kernels too, or each convolution would lay its weight out anew.
             self.flow.to(memory_format=torch.channels_last)
 
     def latent_shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -92,14 +94,17 @@ class MaskedCoupling(Bijection):
         super().__init__()
         self.law = law
         self.conditioner = conditioner
+        # Follows from the configuration, so weights need not hold it.
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Maps data of shape (B, C, ...) to latent; see `Bijection.forward`."""
         passing = x * self.mask
         parameters = self.conditioner(passing).to(x.dtype)
+        # Of all elements, half of them for nothing: a checkerboard has no contiguous halves.
         transformed, log_derivative = self.law(x, parameters)
         free = 1.0 - self.mask
+        # Masked by a product, which keeps shapes fixed and waits for nothing.
         return passing + free * transformed, sum_event_dims(free * log_derivative)
 
     def inverse(self, z: Tensor) -> Tensor:
@@ -167,92 +172,6 @@ class TanhAffine(ElementwiseMap):
         return shift, self.gain * raw.tanh()
 
 
-class BatchNorm(Bijection, _BatchNorm):
-    r"""Batch normalisation of channels, :math:`z = (x - \mu)(\sigma^2 + \epsilon)^{-1/2}`.
-
-    In training mu and sigma are those of the batch (so an example's ladj depends on its batch), in
-    evaluation their running averages. It is a `torch.nn` batch norm to the outside, so that
-    `torch.optim.swa_utils.update_bn` can re-estimate the averages for averaged weights.
-
-    Args:
-        num_channels: Size C of axis 1.
-        mask: 1 for elements that are normalised, 0 for those that pass; broadcasts against the
-            event shape. None normalises all. Statistics are those of the normalised elements
-            alone, whereas the released code also counts the zeros that stand for the others.
-        eps: Added to the variance.
-        momentum: Weight of the batch in the running averages; None averages all batches equally.
-
-    Example:
-        >>> norm = BatchNorm(1)
-        >>> z, ladj = norm(torch.tensor([[-2.0], [2.0]]))  # in training, by the batch's statistics
-        >>> z, ladj
-        (tensor([[-1.0000],
-                [ 1.0000]]), tensor([-0.6932, -0.6932]))
-
-    References:
-        Dinh et al. (2017), Density estimation using Real NVP,
-        https://arxiv.org/abs/1605.08803, section 3.7 and appendix E.
-    """
-
-    mask: Tensor
-    running_mean: Tensor
-    running_var: Tensor
-    num_batches_tracked: Tensor
-
-    def __init__(
-        self,
-        num_channels: int,
-        mask: Tensor | None = None,
-        eps: float = 1e-4,
-        momentum: float | None = 0.1,
-    ) -> None:
-        _BatchNorm.__init__(self, num_channels, eps=eps, momentum=momentum, affine=False)
-        self.register_buffer("mask", torch.ones(1) if mask is None else mask, persistent=False)
-
-    def forward(  # type: ignore[override]  # the other base returns no ladj
-        self, x: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Maps data of shape (B, C, ...) to latent; see `Bijection.forward`."""
-        mean, log_std = self._statistics(x)
-        log_scale = (-log_std * self.mask).expand(x.shape[1:])
-        z = (x - mean * self.mask) * log_scale.exp()
-        return z, log_scale.sum().expand(x.shape[0])
-
-    def inverse(self, z: Tensor) -> Tensor:
-        """Maps latent to data with the running averages, whatever the mode."""
-        mean, log_std = self._as_event(self.running_mean, self.running_var, z)
-        return z * (log_std * self.mask).exp() + mean * self.mask
-
-    def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        if not self.training:
-            return self._as_event(self.running_mean, self.running_var, x)
-        mean, var = self._batch_moments(x)
-        self._update_running(mean.detach(), var.detach())
-        return self._as_event(mean, var, x)
-
-    def _batch_moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        axes = (0, *range(2, x.ndim))
-        mask = self.mask.expand(x.shape[1:])
-        # A channel that passes whole has no elements; its statistics are 0 and 1, and unused.
-        count = (mask.reshape(x.shape[1], -1).sum(dim=1) * x.shape[0]).clamp(min=1.0)
-        mean = (x * mask).sum(dim=axes) / count
-        centred = (x - mean.view(-1, *(1,) * (x.ndim - 2))) * mask
-        return mean, centred.square().sum(dim=axes) / count
-
-    @torch.no_grad()
-    def _update_running(self, mean: Tensor, var: Tensor) -> None:
-        self.num_batches_tracked.add_(1)
-        weight = self.momentum
-        if weight is None:
-            weight = 1.0 / float(self.num_batches_tracked)
-        self.running_mean.lerp_(mean, weight)
-        self.running_var.lerp_(var, weight)
-
-    def _as_event(self, mean: Tensor, var: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        shape = (-1, *(1,) * (x.ndim - 2))  # (C, 1, ...)
-        return mean.view(shape), 0.5 * (var + self.eps).log().view(shape)
-
-
 def _image_scale(config: RealNVPConfig, data: DatasetInfo, index: int) -> Bijection:
     channels, height, width = data.event_shape
     channels, height, width = channels * 2**index, height // 2**index, width // 2**index
@@ -260,6 +179,7 @@ def _image_scale(config: RealNVPConfig, data: DatasetInfo, index: int) -> Biject
     hidden = config.width * 2**index
     layers: list[Bijection] = []
     for turn in range(4 if is_last else 3):
+        # In turns, so that each position is transformed by every second coupling.
         even = turn % 2 == 1
         layers += _checkerboard_coupling(config, (channels, height, width), hidden, even=even)
     if not is_last:
@@ -267,6 +187,7 @@ def _image_scale(config: RealNVPConfig, data: DatasetInfo, index: int) -> Biject
         squeezed = (4 * channels, height // 2, width // 2)
         for turn in range(3):
             layers += _channel_coupling(config, squeezed, 2 * hidden, swap=turn % 2 == 1)
+        # What goes on is then spread over the image like a checkerboard.
         layers.append(Permutation(_diagonal_first(channels)))
     return Composition(layers)
 
@@ -289,6 +210,7 @@ def _channel_coupling(
     channels, height, width = shape
     half = channels // 2
     net = _image_net(config, (half, height, width), 2 * half, hidden)
+    # The norm behind a coupling normalises what the coupling has transformed, as released.
     transformed = torch.arange(channels) < half if swap else torch.arange(channels) >= half
     return [
         HalfCoupling(TanhAffine(initial_gain=1.0), net, swap=swap),
@@ -310,6 +232,7 @@ def _image_net(
 
 
 def _vector_flow(config: RealNVPConfig, num_dims: int) -> Bijection:
+    # Before the first coupling as well: a preprocessing need not standardise.
     layers: list[Bijection] = [_flow_norm(config, num_dims)]
     for turn in range(config.couplings):
         swap = turn % 2 == 1

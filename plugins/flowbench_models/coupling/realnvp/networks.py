@@ -36,6 +36,8 @@ class WeightNormConv2d(nn.Module):
         self, num_inputs: int, num_outputs: int, kernel_size: int, *, bias: bool, gain: bool
     ) -> None:
         super().__init__()
+        # By the inputs alone and not by the whole fan-in, as released; the norm takes the length
+        # out again.
         bound = math.sqrt(2.0 / num_inputs)
         shape = (num_outputs, num_inputs, kernel_size, kernel_size)
         self.weight = nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
@@ -79,6 +81,7 @@ def normalisation(num_channels: int, norm: Norm) -> nn.Module:
     """
     if norm == "none":
         return nn.Identity()
+    # Without a scale, as released: the weights behind the ReLU can take its place.
     batch_norm = nn.BatchNorm2d(num_channels, eps=BATCH_NORM_EPS, affine=False)
     return nn.Sequential(batch_norm, ChannelBias(num_channels))
 
@@ -137,6 +140,7 @@ class ResNet(Conditioner):
         self.blocks = nn.ModuleList(
             ResidualBlock(width, norm=norm, dropout=dropout) for _ in range(blocks)
         )
+        # From each block straight to the output, as released.
         self.skips = nn.ModuleList(
             WeightNormConv2d(width, width, 1, bias=True, gain=True) for _ in range(blocks + 1)
         )
@@ -199,8 +203,10 @@ class CouplingNet(Conditioner):
 
     def forward(self, h: Tensor) -> Tensor:
         """Maps (B, num_inputs, H, W) to (B, num_outputs, H, W)."""
+        # Both signs: a plain ReLU would hide half of what passes from the network.
         h = concatenated_relu(self.norm_in(h))
         if self.mask is not None:
+            # Zeros stand for what is transformed and are values, too; the mask tells them apart.
             h = torch.cat((h, self.mask.to(h.dtype).expand(h.shape[0], -1, -1, -1)), dim=1)
         parameters: Tensor = self.net(h)
         return parameters

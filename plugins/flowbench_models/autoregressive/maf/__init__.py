@@ -1,0 +1,1 @@
+"""MADE, MAF and IAF."""

@@ -1,0 +1,128 @@
+"""What a run says before and after: counted, and once for each kind of reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowbench.cli.summary import failures, opening, succeeded
+from flowbench.runner.attempt import AttemptDir
+from flowbench.runner.decide import NOT_RUN, Decision
+from flowbench.runner.plan import Job
+from flowbench.store.records import AttemptRow, MeasurementRow
+from tests.cli.events import job
+from tests.store import attempts as make
+
+SOURCE = AttemptDir(Path("1"))
+
+
+def decided(*given: tuple[Job, Any, str], source: AttemptDir | None = None) -> Any:
+    return [(job, Decision(action=action, why=why, source=source)) for job, action, why in given]
+
+
+def test_a_rerun_begins_with_how_many_are_reused_and_how_many_run() -> None:
+    jobs = [job("glow", seed=seed) for seed in range(15)]
+    found = decided(*((job, "reuse" if i < 2 else "run", NOT_RUN) for i, job in enumerate(jobs)))
+    assert list(opening(found)) == ["2 reused, 13 to run"]
+
+
+def test_skips_of_one_kind_are_one_line() -> None:
+    def skipped(model: str, dataset: str, seed: int) -> tuple[Job, Any, str]:
+        why = f"{model} is made for image data, {dataset} is vector data"
+        return job(model, dataset=dataset, seed=seed), "skip", why
+
+    models, datasets = ("glow", "denseflow", "tarflow"), ("two-moons", "pinwheel")
+    found = decided(*(skipped(m, d, s) for s in (0, 1) for d in datasets for m in models))
+    other = decided((job("nice", dataset="two-moons"), "skip", "nice has no sampling options"))
+    assert list(opening([*found, *other])) == [
+        "13 skipped",
+        "12 skipped: glow is made for image data, two-moons is vector data; likewise denseflow on "
+        "two-moons, tarflow on two-moons, glow on pinwheel and 2 more",
+        "1 skipped: nice has no sampling options",
+    ]
+    assert list(opening(found[:1]))[1:] == [
+        "1 skipped: glow is made for image data, two-moons is vector data"
+    ]
+
+
+def test_why_jobs_start_again_is_said_once_for_each_reason() -> None:
+    found = decided(
+        (job("glow"), "run", "the code of glow has changed"),
+        (job("glow", seed=1), "run", "the code of glow has changed"),
+        (job("nice"), "resume", "was preempted"),
+        (job("realnvp"), "evaluate", "to measure fid"),
+        (job("tarflow"), "run", NOT_RUN),
+    )
+    assert list(opening(found)) == [
+        "5 to run",
+        "2 run again (the code of glow has changed)",
+        "1 resumed (was preempted)",
+        "1 measured, not trained (to measure fid)",
+    ]
+
+
+def test_failures_that_are_left_are_one_line_for_each_way_of_failing() -> None:
+    found = decided(
+        (job("glow"), "leave", "crashed: ValueError: a (--rerun failed)"),
+        (job("nice"), "leave", "crashed: OSError: b (--rerun failed)"),
+        (job("realnvp"), "leave", "oom: too large (--rerun failed)"),
+        source=SOURCE,
+    )
+    assert list(opening(found)) == [
+        "3 left as they are",
+        "2 left: crashed: ValueError: a (--rerun failed); likewise nice on digits",
+        "1 left: oom: too large (--rerun failed)",
+    ]
+
+
+@pytest.fixture
+def good() -> AttemptRow:
+    return make.attempt(job("glow").row)
+
+
+def test_a_job_that_another_run_has_is_named_and_is_no_success(good: AttemptRow) -> None:
+    found = decided(
+        (job("glow"), "run", NOT_RUN), (job("nice"), "leave", "another run is at work on it")
+    )
+    assert list(opening(found))[1:] == ["1 left: another run is at work on it"]
+    records = {good.job.job_id: good}
+    assert list(failures(found, records)) == [
+        "left out: nice:tiny on digits, seed 0: another run is at work on it"
+    ]
+    assert not succeeded(found, records)
+    assert succeeded(found[:1], records)
+
+
+def test_what_failed_names_its_log(good: AttemptRow) -> None:
+    bad = make.attempt(job("nice").row, status="diverged", reason="no finite gradient")
+    found = decided((job("glow"), "run", NOT_RUN), (job("nice"), "run", NOT_RUN))
+    records = {row.job.job_id: row for row in (good, bad)}
+    assert list(failures(found, records)) == [
+        "diverged: nice:tiny on digits, seed 0: no finite gradient "
+        f"(flowbench results logs {bad.job.job_id})"
+    ]
+    assert not succeeded(found, records)
+
+
+def test_contended_results_are_counted_with_what_to_do(good: AttemptRow) -> None:
+    waited = good.model_copy(update={"charged_s": 60.0, "run_delay_s": 9.0})
+    said = list(failures(decided((job("glow"), "run", NOT_RUN)), {good.job.job_id: waited}))
+    assert said == ["1 contended: waited for a core for more than 10 % of training (--rerun all)"]
+    assert succeeded(decided((job("glow"), "run", NOT_RUN)), {good.job.job_id: waited})
+
+
+def test_a_refuted_result_says_by_what(good: AttemptRow) -> None:
+    values = {"metric": "q", "unit": "", "direction": "none", "value": 2.72}
+    rows = [
+        MeasurementRow(name="mass", refutes="Mass 2.72 is above 1.01", **values),
+        MeasurementRow(name="beside", **values),
+        MeasurementRow(name="loops", refutes="Loops 2.72 is above 0", **values),
+    ]
+    wrong = good.model_copy(update={"measurements": tuple(rows)})
+    found = decided((job("glow"), "run", NOT_RUN))
+    assert list(failures(found, {good.job.job_id: wrong})) == [
+        "refuted: glow:tiny on digits, seed 0: Mass 2.72 is above 1.01; Loops 2.72 is above 0"
+    ]
+    assert succeeded(found, {good.job.job_id: wrong})
