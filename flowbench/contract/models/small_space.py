@@ -98,10 +98,13 @@ class SmallSpace:
         return np.array(list(itertools.product(range(self.levels), repeat=num_dims)))
 
     def log_probs(self, points: NDArray[np.generic]) -> NDArray[np.float64]:
-        """Log-likelihoods of points (N, D), as the protocol combines them."""
+        """Log-likelihoods of points (N, D), as the protocol combines them.
+
+        Far out, where a density is not a number, it counts as 0.
+        """
         x = torch.from_numpy(points).view(-1, *self.subject.info.event_shape)
         parts = [self._combined(part) for part in torch.split(x, CHUNK)]
-        return torch.cat(parts).numpy()
+        return torch.cat(parts).nan_to_num(nan=-math.inf, posinf=math.inf, neginf=-math.inf).numpy()
 
     def _combined(self, x: Tensor) -> Tensor:
         inputs = Inputs(x=x, context=None)
