@@ -14,7 +14,6 @@ from flowbench.leaderboard.board import words
 from flowbench.leaderboard.board.table import Board, Row
 from flowbench.leaderboard.figures import svg
 from flowbench.leaderboard.render.html.plots import plots
-from flowbench.leaderboard.render.html.rows import row_ids
 from flowbench.suite.find import find_suite
 from flowbench.suite.load import load_suite
 from flowbench.suite.schema import Suite
@@ -59,10 +58,10 @@ def draw(board: Board, suite: Suite) -> str:
     rows = list(board.rows)
     height = TOP + LINE * len(rows) + MARGIN
     size = {"width": str(WIDTH), "height": str(height), "viewBox": f"0 0 {WIDTH} {height}"}
-    root = svg.element("svg", **size, role="img")
+    root = _element("svg", **size, role="img")
     ET.SubElement(root, f"{{{svg.NAMESPACE}}}title").text = board.title
     ET.SubElement(root, f"{{{svg.NAMESPACE}}}style").text = STYLE
-    root.append(svg.element("rect", width="100%", height="100%", **{"class": "page"}))
+    root.append(_element("rect", width="100%", height="100%", **{"class": "page"}))
     _write(root, MARGIN, 34, board.title, "title fill-ink")
     shared = (
         f"{words.budget(suite.budget)} of training each, {len(suite.seeds)} seeds, 95 % intervals"
@@ -76,13 +75,17 @@ def draw(board: Board, suite: Suite) -> str:
         _rule(root, TOP + LINE * number)
         _row(root, TOP + LINE * number + 17, row)
     _rule(root, TOP + LINE * len(rows))
-    (curves,) = (p.svg for p in plots(board, row_ids(board)) if p.name.endswith("-curves"))
+    (curves,) = (p.svg for p in plots(board) if p.name.endswith("-curves"))
     plot = ET.fromstring(curves)
     plot.attrib.update(x=str(MARGIN + TABLE + GAP), y=str(TOP - 18), overflow="visible")
     heading = "Bits per dim on validation data, by charged seconds"
     _write(root, MARGIN + TABLE + GAP, TOP - 24, heading, "best fill-ink")
     root.append(plot)
     return svg.text(root) + "\n"
+
+
+def _element(tag: str, **attributes: str) -> ET.Element:
+    return ET.Element(f"{{{svg.NAMESPACE}}}{tag}", attributes)
 
 
 def _row(root: ET.Element, y: int, row: Row) -> None:
@@ -96,11 +99,11 @@ def _row(root: ET.Element, y: int, row: Row) -> None:
 
 def _rule(root: ET.Element, y: int) -> None:
     ends = {"x1": str(MARGIN), "x2": str(MARGIN + TABLE), "y1": str(y), "y2": str(y)}
-    root.append(svg.element("line", **ends, **{"class": "stroke-rule"}))
+    root.append(_element("line", **ends, **{"class": "stroke-rule"}))
 
 
 def _write(root: ET.Element, x: int, y: int, said: str, look: str) -> None:
-    text = svg.element("text", x=str(x), y=str(y), **{"class": look})
+    text = _element("text", x=str(x), y=str(y), **{"class": look})
     text.text = said
     root.append(text)
 

@@ -1,4 +1,4 @@
-"""What all configurations share: they do not change, know their keys, and hold finite numbers."""
+"""What configurations and records share: unchanging, closed to unknown keys, of finite numbers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Frozen(BaseModel):
-    """Base of all configurations: immutable, closed to unknown keys, and of finite numbers."""
+    """Base of all configurations and records."""
 
     # Closed, because a misspelt key that is ignored is a wrong result; finite, because JSON has no
     # NaN.

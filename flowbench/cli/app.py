@@ -55,6 +55,7 @@ def _speak_utf8() -> None:
     if names.isascii():
         return
     if sys.getfilesystemencoding() != "utf-8" and _is_utf8(os.fsencode(names)):
+        # Anew, since the mode of a running interpreter cannot be changed.
         command = [sys.executable, "-X", "utf8", *sys.orig_argv[1:]]
         os.execve(sys.executable, command, {**os.environ, "PYTHONUTF8": "1"})
     if not _is_utf8(names.encode("utf-8", "surrogatepass")):

@@ -66,10 +66,9 @@ def leaderboard(
         _print(found)
     for path in write_boards(found, out, files, folders=folders) if files else ():
         print(path)
-    wrong = [(board, problem) for board in found for problem in problems(board)] if strict else []
-    for board, problem in wrong:
-        where = " / ".join(part for part in (board.slug, problem.row, problem.column) if part)
-        print(f"{where}: {problem.text}", file=sys.stderr)
+    wrong = [problem for board in found for problem in problems(board)] if strict else []
+    for problem in wrong:
+        print(problem, file=sys.stderr)
     if wrong:
         raise typer.Exit(1)
 

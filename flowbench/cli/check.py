@@ -50,6 +50,7 @@ def check(
     """Check models, datasets and metrics against the plugin contract."""
     from flowbench.errors import SuiteError
 
+    # Before plugins are loaded: what is asked for cannot be right, whatever there is.
     if names and everything:
         raise SuiteError(f"--all checks {', '.join(names)} and everything else; give one of them")
     if not (names or everything or plugin_file):

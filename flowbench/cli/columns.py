@@ -1,29 +1,122 @@
-"""Plain columns: they survive a pipe, and never cut or wrap a value."""
+"""Plain columns and facts: whole in a pipe, and on a terminal no wider than that."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+GAP = "  "
+LEAST_TEXT = 28  # characters that the last column needs, where its values are longer
 
-def print_columns(rows: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> None:
-    """Prints rows under a header; numbers stand to the right, the last column is not padded.
+
+def terminal_width() -> int | None:
+    """Columns of the terminal that is printed to; None where it is a pipe or a file."""
+    # Whole in a pipe: whatever reads it there must find every value. None where a shell closed it.
+    if sys.stdout is None or not sys.stdout.isatty():
+        return None
+    return shutil.get_terminal_size().columns
+
+
+def print_columns(
+    rows: Iterable[Mapping[str, Any]], columns: Iterable[str], width: int | None = None
+) -> None:
+    """Prints rows under a header; numbers stand to the right.
 
     Args:
         rows: Values by column.
-        columns: What to print, in order.
+        columns: What to print, in order: what may be left out comes late, a text to read last.
+        width: Characters that a line may have. Columns before the last are left out and named
+            where they do not fit, and the last is wrapped. None prints everything.
     """
-    # Both are gone through twice: for widths, then to be printed.
-    names, listed = list(columns), list(rows)
-    cells = [names, *([text(row[name]) for name in names] for row in listed)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
-    right = [_is_number_column(listed, name) for name in names]
-    for line in cells:
-        padded = (
-            cell.rjust(width) if to_right else cell.ljust(width)
-            for cell, width, to_right in zip(line, widths, right, strict=True)
+    listed, names = list(rows), list(columns)
+    cells = {name: [name, *(text(row[name]) for row in listed)] for name in names}
+    widths = {name: max(map(len, column)) for name, column in cells.items()}
+    shown, room = _fitting(names, widths, width)
+    right = {name for name in shown if _is_number_column(listed, name)}
+    for values in zip(*(cells[name] for name in shown), strict=True):
+        *before, last = values
+        start = GAP.join(
+            value.rjust(widths[name]) if name in right else value.ljust(widths[name])
+            for name, value in zip(shown, before, strict=False)
         )
-        print("  ".join(padded).rstrip())  # an empty last cell leaves no spaces behind
+        start += GAP if before else ""
+        last = last.rjust(widths[shown[-1]]) if shown[-1] in right else last
+        for index, line in enumerate(wrapped(last, room)):
+            # An empty last cell leaves no spaces behind.
+            print(f"{start if index == 0 else ' ' * len(start)}{line}".rstrip())
+    left_out = [name for name in names if name not in shown]
+    if left_out:
+        print(*wrapped(f"(not shown in this width: {', '.join(left_out)})", width), sep="\n")
+
+
+def wrapped(line: str, width: int | None) -> list[str]:
+    """The lines that a text takes, broken between words alone, so that a command can be copied.
+
+    Args:
+        width: Characters of a line; None breaks nothing.
+    """
+    if width is None:
+        return [line]
+    return textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def _fitting(
+    names: Sequence[str], widths: Mapping[str, int], width: int | None
+) -> tuple[list[str], int | None]:
+    """The columns that fit, and the room of the last."""
+    if width is None or not names:
+        return list(names), None
+    *before, last = names
+    while True:
+        room = width - sum(widths[name] + len(GAP) for name in before)
+        if room >= min(widths[last], LEAST_TEXT) or not before:
+            return [*before, last], max(room, LEAST_TEXT)
+        before.pop()
+
+
+def print_facts(facts: Mapping[str, Any], width: int | None = None, indent: str = "") -> None:
+    """Prints values beside their names, nested ones indented.
+
+    Args:
+        facts: Plain data; a text may have several lines.
+        width: Characters that a line may have; None wraps nothing.
+    """
+    column = max(map(len, facts), default=0)
+    for key, value in facts.items():
+        if isinstance(value, dict) and value:
+            print(f"{indent}{key}")
+            print_facts(value, width, f"{indent}  ")
+            continue
+        start = f"{indent}{key:<{column}}{GAP}"
+        for line in _fact_lines(key, value):
+            room = None if width is None else max(LEAST_TEXT, width - len(start))
+            for part in wrapped(line, room):
+                print(f"{start}{part}".rstrip())
+                start = " " * len(start)
+
+
+def _fact_lines(key: str, value: Any) -> list[str]:
+    if value in (None, "", {}, [], ()):
+        return ["none"]
+    if key == "event_shape":
+        return ["x".join(map(str, value))]
+    if isinstance(value, list | tuple) and isinstance(value[0], dict):
+        return [" ".join(f"{k}={_fact(v)}" for k, v in item.items()) for item in value]
+    if isinstance(value, list | tuple):
+        return [", ".join(map(_fact, value))]
+    if key.startswith("num_") and isinstance(value, int):
+        return [text(value)]
+    return _fact(value).splitlines()
+
+
+def _fact(value: Any) -> str:
+    """A value as ``--set`` takes it."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return str(value)
 
 
 def text(value: Any) -> str:

@@ -60,6 +60,7 @@ def suites(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def jobs(ctx: typer.Context, incomplete: str) -> list[str]:
     """Ids of the jobs in the results folder that is meant."""
+    # Of the folder that the line names so far: --results may stand before the id.
     runs = paths.results_dir(ctx.params.get("results")) / "runs"
     return _beginning((path.name for path in runs.glob("*")), incomplete)
 
@@ -91,6 +92,7 @@ def listed(complete: Complete) -> Complete:
     def offer(ctx: typer.Context, incomplete: str) -> list[str]:
         before, comma, last = incomplete.rpartition(",")
         given = before.split(",")
+        # Shells replace the whole word, so what is before the last comma is given back as well.
         found = (name for name in complete(ctx, last) if name not in given)
         return [f"{before}{comma}{name}" for name in found]
 
@@ -108,4 +110,5 @@ def _registered(names: Callable[[Registry], Iterable[str]]) -> list[str]:
 
 
 def _beginning(names: Iterable[str], incomplete: str) -> list[str]:
+    # Sorted here, because not every shell does it.
     return sorted(name for name in names if name.startswith(incomplete))

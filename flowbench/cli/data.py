@@ -11,6 +11,7 @@ import typer
 
 from flowbench import paths
 from flowbench.cli import complete
+from flowbench.cli.columns import print_facts, terminal_width, text
 from flowbench.cli.options import AsJson, DataDir, NoPlugins, PluginFiles, load_plugins
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def prepare(
 
     registry = load_plugins(plugin_file, no_plugin)
     folder = paths.data_dir(data_dir).resolve()
+    # Weights have names of their own kind, and no dataset may hide them.
     if name in weight_files(registry):
         path = prepare_weights(registry, name, folder, given=from_, offline=offline)
         _print_facts({"name": name, "file": str(path), "ready": True})
@@ -170,24 +172,15 @@ def _show(facts: dict[str, Any], as_json: bool) -> None:
 
 
 def _print_facts(facts: dict[str, Any]) -> None:
-    width = max(map(len, facts))
-    for key, value in facts.items():
-        for index, line in enumerate(_lines(key, value)):
-            print(f"{key if index == 0 else '':<{width}}  {line}".rstrip())
+    print_facts({key: _said(key, value) for key, value in facts.items()}, terminal_width())
 
 
-def _lines(key: str, value: Any) -> list[str]:
+def _said(key: str, value: Any) -> Any:
     if key == "splits":
-        return [_split_line(name, split) for name, split in value.items()]
+        return "\n".join(_split_line(name, split) for name, split in value.items())
     if key == "sources":
-        return [_source_line(source) for source in value] or ["none"]
-    if key == "event_shape":
-        return ["x".join(map(str, value))]
-    if isinstance(value, list):
-        return [", ".join(value) or "none"]
-    if isinstance(value, bool):
-        return ["yes" if value else "no"]
-    return ["none" if value is None else str(value)]
+        return "\n".join(map(_source_line, value))
+    return text(value) if isinstance(value, bool) else value
 
 
 def _split_line(name: str, split: dict[str, Any]) -> str:

@@ -62,7 +62,7 @@ def _cores() -> str:
     slots = LocalExecutor("cpu").slots
     return (
         f"{len(available_cores())} usable; a CPU run takes {len(slots)} jobs at a time, "
-        f"{slots[0].num_threads} threads each"
+        f"{slots[0].num_threads} thread{'' if slots[0].num_threads == 1 else 's'} each"
     )
 
 

@@ -10,7 +10,7 @@ import typer
 
 from flowbench import paths
 from flowbench.cli import complete
-from flowbench.cli.columns import print_columns
+from flowbench.cli.columns import print_columns, print_facts, terminal_width, wrapped
 from flowbench.cli.options import (
     AsJson,
     DataDir,
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 KINDS = ("models", "datasets", "metrics", "suites")
 Described = list[dict[str, Any]]
+_CODE = {"load", "convert", "render", "compute", "manifold", "invariances", "closed_forms"}
 
 
 def list_(
@@ -62,8 +63,8 @@ def _describe(registry: Registry, kind: str, data_dir: Path) -> Described:
             {
                 "name": name,
                 "data": ", ".join(sorted(entry.spec.modalities)),
-                "summary": entry.spec.summary,
                 "plugin": entry.source.distribution,
+                "summary": entry.spec.summary,
             }
             for name, entry in registry.models.items()
         ]
@@ -76,8 +77,8 @@ def _describe(registry: Registry, kind: str, data_dir: Path) -> Described:
                 "unit": entry.spec.unit,
                 "better": entry.spec.direction,
                 "default": entry.spec.default,
-                "summary": entry.spec.summary,
                 "plugin": entry.source.distribution,
+                "summary": entry.spec.summary,
             }
             for name, entry in registry.metrics.items()
         ]
@@ -91,17 +92,17 @@ def _describe_datasets(registry: Registry, data_dir: Path) -> Described:
     return [
         {
             "name": name,
+            "ready": is_ready(entry.spec, data_dir),
             "modality": entry.spec.modality,
             "shape": "x".join(map(str, entry.spec.event_shape)),
-            "levels": entry.spec.levels,
             "train": entry.spec.num_train,
             "test": entry.spec.num_test,
+            "levels": entry.spec.levels,
             "size": human_bytes(entry.spec.prepared_bytes) if entry.spec.convert else None,
             "size_bytes": entry.spec.prepared_bytes if entry.spec.convert else None,
-            "ready": is_ready(entry.spec, data_dir),
             "licence": entry.spec.licence,
-            "summary": entry.spec.summary,
             "plugin": entry.source.distribution,
+            "summary": entry.spec.summary,
         }
         for name, entry in registry.datasets.items()
     ]
@@ -114,9 +115,9 @@ def _describe_suites() -> Described:
     return [
         {
             "name": name,
+            "models": ", ".join(models_of(suite)),
             "published": (suite.get("board") or {}).get("published"),
             "title": suite.get("title", ""),
-            "models": ", ".join(models_of(suite)),
         }
         for name, suite in suites.items()
     ]
@@ -129,7 +130,7 @@ def _print_rows(title: str, rows: Described, *, titled: bool) -> None:
     # Bytes are for --json; the plugin is worth a column only where it tells rows apart.
     hidden = {"size_bytes", *(["plugin"] if one_plugin else [])}
     columns = [key for key in (rows[0] if rows else {}) if key not in hidden]
-    print_columns(rows, columns)
+    print_columns(rows, columns, terminal_width())
     if titled:
         print()
 
@@ -162,6 +163,7 @@ def show(
     registry = load_plugins(plugin_file, no_plugin)
     bare = name.partition(":")[0]
     known = name in registry.datasets or name in registry.metrics or is_folder(name)
+    # An unknown name is looked up as a model's, whose error names the nearest one.
     if bare in registry.models or not known:
         from flowbench.runner.describe import describe_model
 
@@ -174,7 +176,7 @@ def show(
     if as_json:
         print(json.dumps(facts, indent=1))
     else:
-        _print_facts(facts)
+        print_facts(_for_people(facts), terminal_width())
 
 
 def _spec_facts(registry: Registry, name: str) -> dict[str, Any]:
@@ -188,18 +190,12 @@ def _spec_facts(registry: Registry, name: str) -> dict[str, Any]:
     return {k: sorted(v) if isinstance(v, frozenset) else v for k, v in facts.items()}
 
 
-def _print_facts(facts: dict[str, Any], indent: str = "") -> None:
-    width = max((len(key) for key in facts), default=0)
-    for key, value in facts.items():
-        if key == "bibtex":
-            continue
-        if isinstance(value, dict) and value:
-            print(f"{indent}{key}")
-            _print_facts(value, indent + "  ")
-        else:
-            grouped = key.startswith("num_") and isinstance(value, int)
-            shown = "none" if value in (None, {}, [], ()) else f"{value:,}" if grouped else value
-            print(f"{indent}{key:<{width}}  {shown}")
+def _for_people(facts: dict[str, Any]) -> dict[str, Any]:
+    """Facts without what only programs read: BibTeX, references to code, what a spec leaves out."""
+    said = {key: value for key, value in facts.items() if value not in (None, "", {}, [], ())}
+    if isinstance(said.get("paper"), dict):
+        said["paper"] = {k: v for k, v in said["paper"].items() if k != "bibtex" and v}
+    return {key: value for key, value in said.items() if key not in _CODE}
 
 
 def plugins(
@@ -215,12 +211,12 @@ def plugins(
     if as_json:
         print(json.dumps(rows, indent=1, default=str))
         return
+    width = terminal_width()
     for row in rows:
         api = "" if row["api_version"] is None else f"  API {row['api_version']}"
         print(f"{row['name']} {row['version']}{api}  {row['status']}")
-        for line in (row["cause"], row["registers"], row["contained"]):
-            if line:
-                print(f"  {line}")
+        for line in filter(None, (row["cause"], row["registers"], row["contained"])):
+            print(*(f"  {part}" for part in wrapped(line, width and width - 2)), sep="\n")
 
 
 def _contained(plugin: Plugin) -> str | None:

@@ -41,6 +41,7 @@ class LiveView:
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
         states = list(tally.states.values())
+        # Once: what jobs are called does not change while they run.
         names, self._shared = telling_names([state.job.row for state in states])
         self._rows = list(zip(names, states, strict=True))
 
@@ -134,6 +135,7 @@ def _table(rows: Sequence[tuple[str, JobState]], shared: str, width: int, ellips
     longest = max((cell_len(name) for name, _ in rows), default=0)
     # The most columns beside which names have room; what matters least is left out first.
     for columns in (
+        # From all of them down: name, phase and time left are what one looks for.
         (phases, bars, rates, scores, left),
         (phases, bars, scores, left),
         (phases, percents, scores, left),
@@ -146,6 +148,7 @@ def _table(rows: Sequence[tuple[str, JobState]], shared: str, width: int, ellips
     if bars in columns and room > wanted:
         more = min(room - wanted, MAX_BAR_WIDTH - BAR_WIDTH)
         columns = (phases, replace(bars, width=BAR_WIDTH + more), *columns[2:])
+    # In a window of a few cells there is nothing to be read anyway; it must only not fail.
     room = max(4, min(room, wanted))
     names = short_names([name for name, _ in rows], room, ellipsis)
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="dim")

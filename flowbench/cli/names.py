@@ -44,6 +44,7 @@ def short_names(names: Sequence[str], width: int, ellipsis: str = "…") -> list
     # Near the middle first; the end, where seeds are, is the last to go.
     heads = sorted(range(1, width - 1), key=lambda head: (abs(head - width // 2), head))
     cut = [[_cut(name, head, width, ellipsis) for name in names] for head in heads]
+    # The first of equal ones: `max` keeps it, and the list begins with the most welcome.
     best = max(cut, key=lambda short: len(set(short)))
     counts, seen = Counter(best), Counter[str]()
     for index, name in enumerate(best):

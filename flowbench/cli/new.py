@@ -34,5 +34,6 @@ def new(
     root = folder / f"flowbench-{name}"
     for path in files:
         print(path)
+    # Metrics are columns and keys, so their names have underscores.
     shown = name.replace("-", "_") if kind == "metric" else name
     print(f'next: pip install -e "{root}[dev]" && flowbench check {shown}')

@@ -42,6 +42,7 @@ def selected_plugins(files: PluginFiles, excluded: NoPlugins) -> PluginSelection
     """
     from flowbench.registry import PluginSelection
 
+    # Flags add to the environment: what a site leaves out stays out.
     return PluginSelection.from_environment(exclude=excluded or (), files=files or ())
 
 

@@ -74,6 +74,7 @@ class ProgressDisplay:
             self._print_looks(state)
         last, at = self._printed[job.row.job_id]
         line = _doing(heartbeat)
+        # Only what has changed: a log of a day must not be a line every 15 s of waiting.
         if self._plain and line != last and self._now() - at >= PLAIN_EVERY_S:
             self._printed[job.row.job_id] = (line, self._now())
             self._print(f"{job.label}: {line}")
@@ -167,6 +168,7 @@ def progress_display(
     Yields:
         The display, to be told of everything by the scheduler.
     """
+    # Standard output is for the table, which may be piped.
     console = Console(stderr=True)
     tally = Tally(jobs, num_slots, time.monotonic)
     # A dumb terminal cannot go back to lines that it has printed.
@@ -175,6 +177,7 @@ def progress_display(
     if not live:
         yield display
         return
+    # Four times a second: bars move without flicker, and drawing costs jobs no core.
     with Live(LiveView(tally), console=console, refresh_per_second=4):
         yield display
     console.print()

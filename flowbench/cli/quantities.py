@@ -5,6 +5,7 @@ from __future__ import annotations
 
 def percent_text(part: float) -> str:
     """A part in [0, 1] in whole per cent, never more than 100."""
+    # A training ends a step or two past its budget, and 101 % would look like a fault.
     return f"{min(part, 1.0) * 100:.0f} %"
 
 

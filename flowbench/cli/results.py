@@ -12,7 +12,7 @@ import typer
 from flowbench import paths
 from flowbench.api.units import LIKELIHOOD_UNITS
 from flowbench.cli import complete
-from flowbench.cli.columns import print_columns
+from flowbench.cli.columns import print_columns, terminal_width
 from flowbench.cli.options import AsJson, Results
 from flowbench.errors import did_you_mean
 
@@ -65,18 +65,18 @@ def list_(
     rows = [
         {
             "job": attempt["job_id"],
+            "status": " ".join(_states(attempt)),
             "attempt": attempt["attempt"],
             "model": f"{attempt['model']}:{attempt['preset']}",
-            "status": " ".join(_states(attempt)),
             "budget": attempt["budget"],
             "steps": attempt["steps"],
-            "likelihood": _likelihood(attempt["metrics"]),
             "started": attempt["started"].replace("+00:00", "Z"),
+            "likelihood": _likelihood(attempt["metrics"]),
         }
         for attempt in attempts
     ]
     if rows:
-        print_columns(rows, rows[0])
+        print_columns(rows, rows[0], terminal_width())
     elif every:
         print(f"none of the {len(every)} attempts is like that{_nearest(every, wanted)}")
     else:

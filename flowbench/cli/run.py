@@ -13,7 +13,7 @@ import typer
 
 from flowbench import paths
 from flowbench.cli import complete
-from flowbench.cli.columns import print_columns
+from flowbench.cli.columns import print_columns, terminal_width, wrapped
 from flowbench.cli.options import DataDir, NoPlugins, PluginFiles, Results, selected_plugins
 
 if TYPE_CHECKING:
@@ -159,6 +159,7 @@ def run(
         command=("flowbench", *sys.argv[1:]),
     )
     ready = get_ready(request, registry, dry_run=dry_run)
+    # Before anything is written: a dry run must leave the results folder as it is.
     if dry_run:
         _print_plan(ready)
         return
@@ -192,6 +193,7 @@ def _execute(ready: ReadyRun, request: RunRequest, verbosity: Verbosity) -> None
 
     # Clusters end a job by SIGTERM: let it leave checkpoints behind, as Ctrl-C does.
     signal.signal(signal.SIGTERM, interrupt)
+    # What is reused needs no line of its own: the table shows it.
     starting = [job for job, decision in decided if decision.starts]
     try:
         with progress_display(starting, len(ready.executor.slots), verbosity) as display:
@@ -204,6 +206,7 @@ def _execute(ready: ReadyRun, request: RunRequest, verbosity: Verbosity) -> None
     )
     _say(summary.failures(decided, records))
     _say(summary.unavailable(records.values(), suite.metrics or ()))
+    # After all is printed: scripts look at the status, people at the table.
     if not summary.succeeded(decided, records):
         raise typer.Exit(1)
 
@@ -231,20 +234,25 @@ def _print_plan(ready: ReadyRun) -> None:
     rows = [
         {
             "job": job.row.job_id,
+            "action": decision.action,
             "model": f"{job.row.model}:{job.row.preset}",
+            "budget": job.row.budget,
             "dataset": job.row.dataset,
             "seed": job.row.seed,
-            "budget": job.row.budget,
-            "action": decision.action,
             "why": decision.why,
         }
         for job, decision in ready.decisions
     ]
     if rows:
-        print_columns(rows, rows[0])
+        print_columns(rows, rows[0], terminal_width())
     for missing in ready.unprepared:
-        print(f"skipped: {', '.join(missing.models)}: {missing.error}")
-    print(estimate(ready))
+        _print_wrapped(f"skipped: {', '.join(missing.models)}: {missing.error}")
+    for line in estimate(ready).splitlines():
+        _print_wrapped(line)
+
+
+def _print_wrapped(line: str) -> None:
+    print(*wrapped(line, terminal_width()), sep="\n")
 
 
 def _one_of(
@@ -303,6 +311,7 @@ class _Flags:
             changes["seeds"] = parse_seeds(self._seeds)
         overrides = parse_settings(self._overrides, "--set")
         changes["overrides"] = {**base.get("overrides", {}), **overrides}
+        # Of the suite, so that a flag changes what it names and nothing else.
         protocol = dict(base.get("protocol", {}))
         protocol |= {name: count for name, count in self._counts.items() if count is not None}
         if self._sample:

@@ -30,6 +30,7 @@ def opening(decided: Decided) -> Iterator[str]:
         f"{STARTS[d.action]} ({d.why})" for _, d in decided if d.starts and d.why != NOT_RUN
     )
     yield from (f"{count} {why}" for why, count in again.items())
+    # One line for each kind of reason: a suite of forty models may skip thirty for the same one.
     for action, words in (("leave", "left"), ("skip", "skipped")):
         kinds: dict[str, list[tuple[Job, str]]] = {}
         for job, decision in decided:
@@ -60,9 +61,11 @@ def settings(request: RunRequest, ready: ReadyRun) -> Iterator[str]:
     slots = ready.executor.slots
     yield f"results: {request.results}"
     yield f"data: {request.data_dir}"
-    at_a_time = f"{len(slots)} jobs at a time, {slots[0].num_threads} threads each"
+    threads = slots[0].num_threads
+    at_a_time = f"jobs at a time: {len(slots)}, of {threads} thread{'' if threads == 1 else 's'}"
     yield f"device: {ready.options.device}, {at_a_time}"
     yield f"timeout: {request.timeout_s:g} s outside the budget"
+    # Seeds of one job have the same settings.
     told: set[str] = set()
     for job, _ in ready.decisions:
         row = job.row
@@ -86,10 +89,12 @@ def _assignments(values: Mapping[str, Any], prefix: str = "") -> str:
 
 
 def succeeded(decided: Decided, records: Mapping[str, AttemptRow]) -> bool:
-    """Whether there is a result, and no job failed or was left to another run."""
+    """Whether there is a result, no job failed or was left to another run, nor any metric."""
     statuses = [record.status for record in records.values()]
     all_there = all(job.row.job_id in records for job, _ in decided)
-    return all_there and "ok" in statuses and set(statuses) <= {"ok", "skipped"}
+    of_metrics = {row.status for record in records.values() for row in record.measurements}
+    all_well = set(statuses) <= {"ok", "skipped"} and "failed" not in of_metrics
+    return all_there and "ok" in statuses and all_well
 
 
 def failures(decided: Decided, records: Mapping[str, AttemptRow]) -> Iterator[str]:
@@ -113,11 +118,11 @@ def failures(decided: Decided, records: Mapping[str, AttemptRow]) -> Iterator[st
 
 
 def unavailable(records: Iterable[AttemptRow], asked: Sequence[str]) -> Iterator[str]:
-    """Why a metric that was asked for by name has no value: one line for each reason."""
+    """Why a metric that failed or was asked for by name has no value: a line for each reason."""
     missing = {
         f"{row.status}: {row.metric}: {row.reason}": None
         for record in records
         for row in record.measurements
-        if row.metric in asked and row.value is None
+        if row.status == "failed" or (row.metric in asked and row.value is None)
     }
     yield from missing

@@ -38,6 +38,7 @@ class JobState:
     @property
     def state(self) -> State:
         """Where it stands."""
+        # First: a job that has ended still has the last heartbeat of its worker.
         if self.record is not None:
             return _ENDS.get(self.record.status, "failed")
         return "waiting" if self.attempt is None else "running"
@@ -103,6 +104,7 @@ class Tally:
             self._job_left_s(s, typical) for s in self.states.values() if s.state == "running"
         ]
         known = [left for left in running if left is not None]
+        # A sum with an unknown part is no estimate, not even a lower one that one would believe.
         if not running or len(known) < len(running) or (waiting and typical is None):
             return None
         # Each job that waits goes to the slot that is free first.
@@ -116,6 +118,7 @@ class Tally:
         """What a job takes: the mean of those that are done; before, of those that run."""
         states = self.states.values()
         took = [s.took_s for s in states if s.state == "done"]
+        # What is done tells most; until then each job that runs is taken as far as it sees itself.
         if not took:
             took = [self._now() - s.begun + s.left_s for s in states if s.left_s is not None]
         return sum(took) / len(took) if took else None

@@ -75,6 +75,8 @@ def _check_group(
         if reason is None:
             subject = ModelSubject(registry=registry, configured=configured, case=case)
             checks = [c for c in CHECKS if case.roles & c.cases and (slow or not c.slow)]
+            # Mass is about the same model on smaller data: what failed before is the cause here,
+            # too.
             earlier = before if case.roles == {"mass"} else ()
             return run_checks(checks, subject, case.label, earlier, limit_s=limit_s)
         reasons.append(reason)
@@ -99,6 +101,8 @@ def _groups(registry: Registry, spec: ModelSpec) -> list[list[Case]]:
     for modality in sorted(spec.modalities):
         for group in CASES[modality]:
             cases = list(group)
+            # Only for the thorough checks: probability cannot be summed over a registered dataset's
+            # form.
             if "main" in group[0].roles:
                 cases += _registered_forms(registry, modality)
             groups.append(cases)
@@ -109,6 +113,7 @@ def _registered_forms(registry: Registry, modality: str) -> list[Case]:
     """Forms of registered datasets, smallest first, for models that need a special one."""
     specs = [e.spec for e in registry.datasets.values() if e.spec.modality == modality]
     cases = [_dataset_case(spec, "main") for spec in specs]
+    # A model for one dataset alone is checked on that, but not on a megapixel.
     small = [case for case in cases if case.info.num_dims <= MAX_DIMS]
     return sorted(small, key=lambda case: case.info.num_dims)
 

@@ -29,11 +29,10 @@ from flowbench.api.preprocessing import (
 from flowbench.api.specs import DatasetInfo
 from flowbench.data.compatibility import check_steps, scale_per_level
 from flowbench.data.elementwise import Affine, Centred, Elementwise, LogitOfUnit
-from flowbench.data.moments import moments
+from flowbench.data.moments import Moments, moments
 from flowbench.errors import ConfigError, DataError, ShapeError
 
 FIT_CHUNK = 4096  # examples held in float64 at a time while statistics are fitted
-STATISTICS = ("mean", "std", "flat")  # of a `Standardise` step, as `Moments` holds them
 NUM_NAMED = 16  # dims without spread that are named at most
 FIT_SEED = 0  # noise behind the statistics: the same for every job, whatever its seed
 
@@ -88,7 +87,7 @@ class Preprocessor:
                 self._place = torch.device("cpu")
         self._levels = info.levels or 0  # 0 is never used: check_steps refuses what needs levels
         self._dequantizes = isinstance(config.noise, UniformDequantization)
-        self._statistics: dict[str, Tensor] = {}
+        self._fitted: dict[int, Moments] = {}  # by the position of a `Standardise` step
         self._bijections = self._build(self._place, self._precision)
 
     def fit(self, train: Split) -> None:
@@ -111,9 +110,8 @@ class Preprocessor:
         resolution = float(np.finfo(raw if rounded else np.float64).eps)
         for position, step in enumerate(self._config.bijections):
             if isinstance(step, Standardise):
-                fitted = moments(self._values_before(position, train), step.per, resolution)
-                for name, value in zip(STATISTICS, vars(fitted).values(), strict=True):
-                    self._statistics[f"bijections.{position}.{name}"] = value
+                values = self._values_before(position, train)
+                self._fitted[position] = moments(values, step.per, resolution)
         # Anew, since the steps up to the first `Standardise` are all that could be built before.
         self._bijections = self._build(self._place, self._precision)
 
@@ -121,8 +119,9 @@ class Preprocessor:
     def without_spread(self) -> str | None:
         """Which parts of the data are centred and left unscaled, in words; None if none are."""
         for position, step in enumerate(self._config.bijections):
-            flat = self._statistics.get(f"bijections.{position}.flat")
-            if isinstance(step, Standardise) and flat is not None and bool(flat.any()):
+            fitted = self._fitted.get(position)
+            if isinstance(step, Standardise) and fitted is not None and bool(fitted.flat.any()):
+                flat = fitted.flat
                 indices = flat.flatten().nonzero()[:, 0].tolist()
                 shown = ", ".join(map(str, indices[:NUM_NAMED]))
                 more = ", ..." if len(indices) > NUM_NAMED else ""
@@ -202,7 +201,11 @@ class Preprocessor:
             ``bijections.<position>.mean``, ``.std`` and ``.flat`` of each `Standardise` step, in
             float64 (a bool for ``flat``) on the CPU, of a shape that broadcasts to the event shape.
         """
-        return dict(self._statistics)
+        return {
+            f"bijections.{position}.{name}": value
+            for position, fitted in self._fitted.items()
+            for name, value in vars(fitted).items()
+        }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Takes over fitted statistics.
@@ -213,24 +216,20 @@ class Preprocessor:
         Raises:
             ConfigError: The state belongs to another config.
         """
-        # Weights that were kept before `flat` was are read as having none.
-        required, optional = self._statistic_names("mean", "std"), self._statistic_names("flat")
-        if not set(required) <= set(state) <= {*required, *optional}:
+        positions = [n for n, s in enumerate(self._config.bijections) if isinstance(s, Standardise)]
+        required = {f"bijections.{n}.{name}" for n in positions for name in ("mean", "std")}
+        if {name for name in state if not name.endswith(".flat")} != required:
             raise ConfigError(
                 f"preprocessing state holds {sorted(state)}, this configuration needs "
-                f"{required}; load the checkpoint with the configuration it was "
+                f"{sorted(required)}; load the checkpoint with the configuration it was "
                 "trained with"
             )
-        self._statistics = {name: value.cpu() for name, value in state.items()}
+        for n in positions:
+            mean, std = (state[f"bijections.{n}.{name}"].cpu() for name in ("mean", "std"))
+            # Weights that were kept before `flat` was are read as having none.
+            flat = state.get(f"bijections.{n}.flat", torch.zeros_like(mean, dtype=torch.bool))
+            self._fitted[n] = Moments(mean, std, flat.cpu())
         self._bijections = self._build(self._place, self._precision)
-
-    def _statistic_names(self, *statistics: str) -> list[str]:
-        return [
-            f"bijections.{position}.{statistic}"
-            for position, step in enumerate(self._config.bijections)
-            if isinstance(step, Standardise)
-            for statistic in statistics
-        ]
 
     def _build(self, device: torch.device, dtype: torch.dtype) -> list[Elementwise]:
         """All steps up to the first that is not fitted yet."""
@@ -254,11 +253,10 @@ class Preprocessor:
             return Affine(per_level, torch.tensor(step.low, dtype=torch.float64), like)
         if isinstance(step, Logit):
             return LogitOfUnit(step.alpha)
-        mean = self._statistics.get(f"bijections.{position}.mean")
-        std = self._statistics.get(f"bijections.{position}.std")
-        if mean is None or std is None:
+        if position not in self._fitted:
             return None
-        mean, std = mean.double(), std.double()
+        fitted = self._fitted[position]
+        mean, std = fitted.mean.double(), fitted.std.double()
         if self._info.levels is None:
             return Centred(mean, std, like)
         # Levels have no mean that is large beside their spread: one product and one sum will do.

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -102,18 +102,17 @@ class Harness:
         if split == "test":  # the others are looks of a second
             self.progress("evaluating", part)
 
-    def score(self, model: GenerativeModel) -> float:
+    def score(self, model: GenerativeModel, part: float = 1.0) -> float:
         """Mean negative log-likelihood on validation, for choosing among weights of one model.
-
-        Of a large split the same `LOOK_EXAMPLES` examples are looked at each time.
 
         Args:
             model: The model with the weights to score, in eval mode.
+            part: Part of what is looked at; see `looked_at`.
 
         Returns:
             Nats per example; infinite if any example's likelihood is not finite.
         """
-        mean = float(self.evaluate(model, "validation", self._looked_at).log_prob.mean())
+        mean = float(self.evaluate(model, "validation", self.looked_at(part)).log_prob.mean())
         # Never chosen: weights with a single impossible example have no likelihood at all.
         return -mean if math.isfinite(mean) else math.inf
 
@@ -127,14 +126,19 @@ class Harness:
     def tests_per_look(self, model: GenerativeModel) -> float:
         """How many times the passes of a `score` the likelihood of the test split takes."""
         passes = len(self.splits.test) * self.draws(model, "test")
-        return passes / (len(self._looked_at) * self.draws(model, "validation"))
+        return passes / (len(self.looked_at()) * self.draws(model, "validation"))
 
-    @cached_property
-    def _looked_at(self) -> Split:
+    def looked_at(self, part: float = 1.0) -> Split:
+        """The validation examples of a look: of a large split `LOOK_EXAMPLES`, always the same.
+
+        Args:
+            part: Part of them; a larger one has all that are in a smaller one.
+        """
         validation = self.splits["validation"]
-        if len(validation) <= LOOK_EXAMPLES:
+        num = math.ceil(part * min(len(validation), LOOK_EXAMPLES))
+        if num == len(validation):
             return validation
-        chosen = np.random.default_rng(0).permutation(len(validation))[:LOOK_EXAMPLES]
+        chosen = np.random.default_rng(0).permutation(len(validation))[:num]
         # Sorted: rows of a memory map are read in the order in which they lie.
         return validation.take(np.sort(chosen))
 

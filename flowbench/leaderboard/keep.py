@@ -69,4 +69,5 @@ def _trimmed(results: Path, method: Method) -> Iterator[AttemptContents]:
             samples_png=None if drawn else contents.samples_png,
             log_prob=contents.log_prob if method.is_single else None,
         )
+        # A page shows one grid a row, and grids are most of what a file holds.
         drawn = drawn or contents.samples_png is not None

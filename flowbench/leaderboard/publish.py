@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,8 +52,7 @@ def boards(
     Raises:
         LeaderboardError: There are no such jobs in the store.
     """
-    with readable(results) as folder:
-        source = replace(read_source(folder, job_ids), core_code=core_of(results))
+    with _reading(results, job_ids) as (folder, source):
         if not source.records:
             raise LeaderboardError(f"no attempts to show in {results}; start with `flowbench run`")
         source = _completed(folder, source, source.records, with_details=with_details)
@@ -93,10 +94,7 @@ def suite_boards(
     Raises:
         LeaderboardError: A suite has nothing to show.
     """
-    with readable(results) as folder:
-        there = database_path(folder).is_file() or (folder / _RUNS).is_dir()
-        source = read_source(folder) if there else Source()
-        source = replace(source, core_code=core_of(results))
+    with _reading(results) as (folder, source):
         runs = {suite.name: chosen_runs(suite, source) for suite in suites}
         shown = {r.attempt_id: r for records in runs.values() for r in records}
         source = _completed(folder, source, list(shown.values()), with_details=with_details)
@@ -110,8 +108,18 @@ def suite_boards(
         return [board for suite in some for board in _boards_of(suite, source, runs[suite.name])]
 
 
+@contextmanager
+def _reading(results: Path, job_ids: Sequence[str] | None = None) -> Iterator[tuple[Path, Source]]:
+    """A folder with a database, and what it holds; nothing if there are no results."""
+    with readable(results) as folder:
+        there = database_path(folder).is_file() or (folder / _RUNS).is_dir()
+        source = read_source(folder, job_ids) if there else Source()
+        yield folder, replace(source, core_code=core_of(results))
+
+
 def core_of(results: Path) -> str | None:
     """Hash of the core that results should be of: what is kept as text stays what it is."""
+    # What is kept beside a paper's table must not turn stale with each release.
     return None if has_kept(results) else core_sha256()
 
 
@@ -158,6 +166,7 @@ def _completed(
     """Adds what the shown runs need beside their records."""
     if not shown:
         return source
+    # Test examples are only ever compared between single runs, and are the largest part of a store.
     alone = [method.first.attempt_id for method in methods(shown, {}) if method.is_single]
     ids = [record.attempt_id for record in shown] if with_details else []
     found = queries.attempt_contents(results, ids) if ids else []
@@ -191,10 +200,11 @@ def write_boards(
 ) -> list[Path]:
     """Writes boards.
 
-    One board in HTML is ``index.html``; of several each has its own page, and ``index.html`` lists
-    them. With folders each board is ``<name>/index.html``, however many there are, and pages have
-    twins in Markdown for who reads them in a repository: ``<name>/board.md`` and ``index.md``. A
-    file that would not change is left as it is.
+    The only board in HTML is ``index.html``; of several, those already in the folder included, each
+    has its own page, and ``index.html`` lists them, from what ``index.json`` keeps of each. With
+    folders each board is ``<name>/index.html``, however many there are, and pages have twins in
+    Markdown for who reads them in a repository: ``<name>/board.md`` and ``index.md``. A file that
+    would not change is left as it is.
 
     Args:
         found: The boards.
@@ -212,7 +222,8 @@ def write_boards(
     if folders and "html" in formats:
         formats = tuple(dict.fromkeys((*formats, "md")))
     try:
-        return [_write(out / name, content) for name, content in _pages(found, formats, folders)]
+        pages = _pages(found, out, formats, folders)
+        return [_write(out / name, content) for name, content in pages]
     except OSError as exc:
         raise LeaderboardError(
             f"cannot write boards to {out}: {exc.strerror}; choose another folder with --out"
@@ -231,12 +242,11 @@ def check_formats(formats: Sequence[str]) -> None:
 
 
 def _pages(
-    found: Sequence[Board], formats: Sequence[str], folders: bool
+    found: Sequence[Board], out: Path, formats: Sequence[str], folders: bool
 ) -> Iterator[tuple[str, str | bytes]]:
     """File names and contents."""
-    from flowbench.leaderboard.render import csv, html, latex, markdown, parquet
+    from flowbench.leaderboard.render import csv, html, index, latex, markdown, parquet
 
-    alone = len(found) == 1 and not folders
     renderers: dict[str, Callable[[Board], str | bytes]] = {
         "md": markdown.render,
         "latex": latex.render,
@@ -244,6 +254,8 @@ def _pages(
         "parquet": parquet.render,
     }
     indexes = {"html": html.render_index, "md": markdown.render_index}
+    listed = index.read(out)
+    alone = not folders and len(listed.keys() | {board.slug for board in found}) == 1
 
     def beside(board: Board, name: str) -> str:
         """A board's file, from its own page."""
@@ -254,9 +266,11 @@ def _pages(
         """A board's file, from the folder of all."""
         return f"{board.slug}/{beside(board, name)}" if folders else beside(board, name)
 
+    moved = {} if alone else index.own_names(out, listed)
+    listed |= {board.slug: index.entry(board, file(board, "html")) for board in found}
     for name in formats:
-        if name in indexes and (folders or (name == "html" and not alone)):
-            yield f"index{FORMATS[name]}", indexes[name]([(file(b, name), b) for b in found])
+        if name in indexes and not alone and (folders or name == "html"):
+            yield f"index{FORMATS[name]}", indexes[name](listed)
         for board in found:
             if name == "html":
                 home = "" if alone else "../index.html" if folders else "index.html"
@@ -266,11 +280,15 @@ def _pages(
                 yield file(board, name), html.render(board, home=home, downloads=links)
             else:
                 yield file(board, name), renderers[name](board)
+    if "html" in formats:
+        yield from moved.items()
+        yield index.FILE, json.dumps(listed, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 
 def _write(path: Path, content: str | bytes) -> Path:
     """Writes a file so that a reader sees all of it or what was there before."""
     new = content.encode() if isinstance(content, str) else content
+    # Left alone, so that a page in git changes only with its content.
     if path.is_file() and path.read_bytes() == new:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)

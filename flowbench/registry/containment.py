@@ -18,6 +18,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
@@ -48,8 +49,8 @@ def contained(module: str) -> Iterator[list[str]]:
         What had to be put back, in words; filled when the block ends.
     """
     snapshots = (_environment, _modules, _warnings, _logging)
-    restores = [take() for take in (*snapshots, *_SETTINGS, *_GENERATORS)]
-    restores.append(_functions(module.partition(".")[0]))
+    functions = partial(_functions, module.partition(".")[0])
+    kept = Kept((*snapshots, *_SETTINGS, *_GENERATORS, functions))
     changed: list[str] = []
     output = sys.stdout
     # Banners of libraries go where people read and programs do not.
@@ -60,7 +61,7 @@ def contained(module: str) -> Iterator[list[str]]:
         if sys.stdout is not sys.stderr:
             changed.append("standard output")
         sys.stdout = output
-        changed += _put_back(restores)
+        changed += kept.put_back()
 
 
 @contextmanager
@@ -72,17 +73,34 @@ def undisturbed() -> Iterator[list[str]]:
     Yields:
         What else had to be put back, in words; filled when the block ends.
     """
-    settings, generators = ([take() for take in some] for some in (_SETTINGS, _GENERATORS))
+    settings, generators = Kept.settings(), Kept.generators()
     changed: list[str] = []
     try:
         yield changed
     finally:
-        changed += _put_back(settings)
-        _put_back(generators)
+        changed += settings.put_back()
+        generators.put_back()
 
 
-def _put_back(restores: Iterable[Restore]) -> list[str]:
-    return [words for restore in restores if (words := restore()) is not None]
+class Kept:
+    """Some of what belongs to the whole process, as it was when this was made."""
+
+    def __init__(self, takes: Iterable[Callable[[], Restore]]) -> None:
+        self._restores = [take() for take in takes]
+
+    @classmethod
+    def settings(cls) -> Kept:
+        """Default dtype, threads, gradient mode, signal handlers and the like."""
+        return cls(_SETTINGS)
+
+    @classmethod
+    def generators(cls) -> Kept:
+        """The global random generators."""
+        return cls(_GENERATORS)
+
+    def put_back(self) -> list[str]:
+        """Puts all back that is not as it was, and names it."""
+        return [words for restore in self._restores if (words := restore()) is not None]
 
 
 def _directory() -> Restore:

@@ -12,7 +12,7 @@ from flowbench.api.models import GenerativeModel
 from flowbench.api.units import bits_per_dim
 from flowbench.budget import Budget
 from flowbench.data.batches import TrainBatches
-from flowbench.evaluation.harness import LOOK_EXAMPLES, likelihood_kind
+from flowbench.evaluation.harness import likelihood_kind
 from flowbench.evaluation.trained import TrainingCost
 from flowbench.runner.attempt import CHECKPOINT, MODEL, AttemptDir
 from flowbench.runner.kept_model import COUNTS, Trained, keep_model, take_model
@@ -96,10 +96,10 @@ def _foreseeing(attempt: Attempt, ground: Ground, built: Built) -> Validate:
     if any({"likelihood", "label"} <= need for need in needs):
         times *= 1 + len(model.config.also_given(model.data))
 
-    def score(weights: GenerativeModel) -> float:
+    def score(weights: GenerativeModel, part: float) -> float:
         before = clock.ledger()["eval"]
-        found = harness.score(weights)
-        attempt.pulse.evaluation_s = times * (clock.ledger()["eval"] - before)
+        found = harness.score(weights, part)
+        attempt.pulse.evaluation_s = times * (clock.ledger()["eval"] - before) / part
         return found
 
     return score
@@ -162,11 +162,9 @@ def _take_over(attempt: Attempt, built: Built, source: AttemptDir) -> Trained:
 
 def _looks(built: Built, trainer: Trainer) -> dict[str, Any]:
     """How validation was looked at, for the record."""
-    validation = built.harness.splits.validation
-    size = 0 if validation is None else len(validation)
     return {
-        "examples": min(size, LOOK_EXAMPLES),
-        "of": size,
+        "examples": len(built.harness.looked_at(trainer.looks.part)),
+        "of": len(built.harness.splits["validation"]),
         "num": trainer.looks.num,
         "seconds": round(trainer.looks.spent_s, 3),
         "averaged_alone": trainer.looks.averaged_alone,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from flowbench.budget import duration_text
@@ -82,8 +83,9 @@ def foresee(
         A line; None where evaluation is shorter, or not foreseen.
     """
     evaluation_s, used = heartbeat.evaluation_s, heartbeat.progress
-    training_s = heartbeat.charged_s / used if used > 0.0 else limit_s
-    if evaluation_s is None or training_s is None or evaluation_s < max(training_s, SHORT_S):
+    at_this_pace = heartbeat.charged_s / used if used > 0.0 else math.inf
+    training_s = min(at_this_pace, math.inf if limit_s is None else limit_s)
+    if evaluation_s is None or evaluation_s < max(training_s, SHORT_S):
         return None
     draws = heartbeat.evaluation_draws
     what = f"{num_test:,} test examples" + (f" with {draws} draws each" if draws > 1 else "")

@@ -8,6 +8,7 @@ before deletes of the same transaction take effect, and loads slower with them.
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from flowbench.errors import StoreError
@@ -209,7 +210,7 @@ def check_current(connection: Connection, path: Path) -> None:
     if found < SCHEMA_VERSION:
         raise StoreError(
             f"{path} has schema {found}, this flowbench reads schema {SCHEMA_VERSION}; "
-            "run `flowbench store migrate`"
+            f"run `flowbench store migrate --results {shlex.quote(str(path.parent))}`"
         )
 
 

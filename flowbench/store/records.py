@@ -178,9 +178,9 @@ class AttemptRow(Frozen):
             before they were counted.
         weights: The weights that were measured: ``raw`` or ``ema``, the better on validation.
         best_step: The step they were taken at.
-        looks: How validation was looked at while it trained: ``examples`` of how many (``of``), the
-            number of looks ``num``, their ``seconds``, and whether averaged weights were scored
-            alone. None where it is not known.
+        looks: How validation was looked at while it trained: at last in ``examples`` of how many
+            (``of``), the number of looks ``num``, their ``seconds``, and whether averaged weights
+            were scored alone. None where it is not known.
         data: Facts of the data: ``modality``, ``event_shape``, ``levels`` and the sizes of the
             splits, by their names in `DatasetInfo`; ``without_spread`` names dims that were
             centred and left unscaled.

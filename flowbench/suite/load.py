@@ -38,7 +38,7 @@ def load_suite(path: Path) -> Suite:
             f"suite file {str(path)!r}: set: expected a table of models, got {overrides!r}; "
             "write [set.MODEL] and under it key = value"
         )
-    data["overrides"] = dict(_flatten(overrides))
+    data["overrides"] = dict(flatten(overrides))
     # The rows of the paper say what runs; to list it again would let the two drift apart.
     if isinstance(data.get("board"), Mapping) and data["board"].get("published"):
         models, datasets = run_by_rows(data)
@@ -62,10 +62,11 @@ def build_suite(data: Mapping[str, Any], source: str) -> Suite:
         raise SuiteError(f"{source}: {first_problem(exc)}") from exc
 
 
-def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+def flatten(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """The values of nested tables by their dotted keys; an empty table is a value."""
     for key, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

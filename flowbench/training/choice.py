@@ -16,7 +16,8 @@ from flowbench.training.optim import RampedAverage
 from flowbench.training.refit import Refit
 
 Weights = Literal["raw", "ema"]
-Validate = Callable[[GenerativeModel], float]
+Validate = Callable[[GenerativeModel, float], float]
+"""Scores weights, lower is better, on a part of what is looked at."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,14 @@ class Best:
         step: Optimizer steps done when they were scored.
         weights: Whether they are averaged.
         state: Parameters and buffers on the CPU, the buffers refitted.
+        part: Part of a whole look that they were scored in.
     """
 
     score: float
     step: int
     weights: Weights
     state: dict[str, Tensor]
+    part: float
 
 
 class Choice:
@@ -42,8 +45,7 @@ class Choice:
     Args:
         model: The model that is trained.
         refit: Makes what is estimated from data fit the weights, before each score.
-        validate: Scores a model on the validation split, lower is better; None where the model has
-            no likelihood.
+        validate: Scores a model on the validation split; None where it has no likelihood.
         device: Where the model is.
     """
 
@@ -69,12 +71,15 @@ class Choice:
         return 1 if self._average is None else 2
 
     def score(
-        self, step: int, *, averaged_alone: bool = False
+        self, step: int, *, part: float = 1.0, averaged_alone: bool = False
     ) -> tuple[float | None, float | None]:
         """Scores the present weights and keeps them if they are the best so far.
 
+        Scores of more examples stand for themselves: the best of fewer are forgotten.
+
         Args:
             step: Optimizer steps done; before the first there is no average.
+            part: Part of a whole look that this one is.
             averaged_alone: Leave raw weights out where there is an average.
 
         Returns:
@@ -82,23 +87,26 @@ class Choice:
         """
         # Before the first step the average is a copy of the weights: to score it is to pay twice.
         if self._average is None or not step:
-            return self._score(self._model, "raw", step), None
-        raw = None if averaged_alone else self._score(self._model, "raw", step)
-        return raw, self._score(self._average.model, "ema", step)
+            return self._score(self._model, "raw", step, part), None
+        raw = None if averaged_alone else self._score(self._model, "raw", step, part)
+        return raw, self._score(self._average.model, "ema", step, part)
 
-    def _score(self, model: GenerativeModel, weights: Weights, step: int) -> float | None:
+    def _score(
+        self, model: GenerativeModel, weights: Weights, step: int, part: float
+    ) -> float | None:
         if self._validate is None:
             return None
         model.eval()
-        with self._refit.while_scored(model):
+        with self._refit.while_scored(model, part):
             with torch.no_grad(), self._device.numerics("float32"):
-                score = self._validate(model)
+                score = self._validate(model, part)
             # Strictly better: of equal scores the earlier weights stay, so that ties are no matter
             # of chance.
-            if self._keeps_best and score < (self.best.score if self.best else float("inf")):
+            best = self.best if self.best is not None and self.best.part == part else None
+            if self._keeps_best and score < (best.score if best else float("inf")):
                 # On the host: on the device it would take the model's memory once more.
                 state = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
-                self.best = Best(score, step, weights, state)
+                self.best = Best(score, step, weights, state, part)
         model.train()
         return score
 
@@ -114,6 +122,8 @@ class Choice:
         """
         if self.best is not None:
             self._model.load_state_dict(self.best.state)
+            if self.best.part < 1.0:
+                self._refit(self._model)
             return self.best.weights, self.best.step
         averaged = self._average is not None and step > 0
         if self._average is not None and averaged:

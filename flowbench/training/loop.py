@@ -29,7 +29,7 @@ from flowbench.training.observer import Observer, Preempted, ValidationPoint
 from flowbench.training.optim import GuardedStep, Schedule
 from flowbench.training.refit import Refit
 
-CHECKPOINT_FORMAT = 3
+CHECKPOINT_FORMAT = 4
 
 
 def _host_seed(seed: int, step: int) -> int:
@@ -226,7 +226,9 @@ class Trainer:
         self._device.synchronize()  # or steps in flight would be charged to evaluation
         charged, before = self._clock.charged_s, self._clock.ledger()["eval"]
         with self._clock.timing("eval"):
-            raw, ema = self.choice.score(self.num_steps, averaged_alone=self.looks.averaged_alone)
+            raw, ema = self.choice.score(
+                self.num_steps, part=self.looks.part, averaged_alone=self.looks.averaged_alone
+            )
             self._observer.validated(
                 ValidationPoint(
                     step=self.num_steps,
@@ -253,7 +255,8 @@ class Trainer:
 
     def load_best(self) -> tuple[Weights, int]:
         """Puts the weights that are to be kept into the model; see `Choice.load`."""
-        return self.choice.load(self.num_steps)
+        with self._clock.timing("eval"):
+            return self.choice.load(self.num_steps)
 
     def save(self) -> None:
         """Hands the full resumable state to the observer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -33,17 +34,21 @@ class Refit:
     ) -> None:
         self._preprocessor, self._stream, self._device = preprocessor, stream, device
         self._batches: list[Batch] = []
+        self._more = self._endless()
+        self._num = NUM_BATCHES
 
-    def __call__(self, model: GenerativeModel) -> None:
+    def __call__(self, model: GenerativeModel, part: float = 1.0) -> None:
         """Refits a model, without gradients and in true float32.
 
         Args:
             model: The model; its parameters must stay as they are.
+            part: Part of the batches to do it with.
 
         Raises:
             ContractError: A parameter changed.
         """
         # Trusted to nobody: a refit that trains on would be training that no budget is charged.
+        self._num = math.ceil(part * NUM_BATCHES)
         before = _fingerprint(model)
         with torch.no_grad(), self._device.numerics("float32"):
             model.refit(self, generator=self._device.generator(0))
@@ -55,12 +60,12 @@ class Refit:
             )
 
     @contextmanager
-    def while_scored(self, model: GenerativeModel) -> Iterator[None]:
+    def while_scored(self, model: GenerativeModel, part: float) -> Iterator[None]:
         """Refits a model within a block; then its buffers are what training had made of them."""
         # Training goes on with the buffers that it made itself, whether or not anybody looked.
         kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
         try:
-            self(model)
+            self(model, part)
             yield
         finally:
             with torch.no_grad():
@@ -69,13 +74,16 @@ class Refit:
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches; they are preprocessed when a model first asks for them, which few do."""
-        if not self._batches:
-            generator, stream = self._device.generator(0), self._stream(0)
-            for _ in range(NUM_BATCHES):
-                raw, context = stream.next()
-                x, _ = self._preprocessor.forward(raw, generator)
-                self._batches.append(Batch(x=x, context=context))
-        return iter(self._batches)
+        while len(self._batches) < self._num:
+            self._batches.append(next(self._more))
+        return iter(self._batches[: self._num])
+
+    def _endless(self) -> Iterator[Batch]:
+        generator, stream = self._device.generator(0), self._stream(0)
+        while True:
+            raw, context = stream.next()
+            x, _ = self._preprocessor.forward(raw, generator)
+            yield Batch(x=x, context=context)
 
 
 def _fingerprint(model: GenerativeModel) -> dict[str, tuple[int, Tensor]]:

@@ -240,7 +240,6 @@ DENSITY_MASS = MetricSpec(
     summary="Integral of a 2-D density over the whole plane; it must be 1",
     label="Density mass",
     role="witness",
-    decimals=3,
     needs=frozenset({"likelihood", "samples"}),
     modalities=frozenset({"vector"}),
     data="continuous",

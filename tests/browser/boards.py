@@ -65,6 +65,7 @@ def mirrored(num_rows: int = 31, *, samples: int = 4000, every: int = 3) -> Boar
     groups = [Group(name=name, rows=some) for name, some in zip(GROUPS, rows, strict=True)]
     last = replace(groups[-1].rows[-1], name="DenseFlow-74-10 (ours)", own=True)
     groups[-1] = replace(groups[-1], rows=groups[-1].rows[:-1])
+    latency = {f"m-method-{number}": 2.0 * (1 + number) for number in range(0, num_rows, every)}
     citation = Citation(
         key="grcic2021densely",
         line="Grcić, Grubišić, Šegvić. Densely connected normalizing flows. NeurIPS 2021.",
@@ -93,6 +94,7 @@ def mirrored(num_rows: int = 31, *, samples: int = 4000, every: int = 3) -> Boar
             caveats=("Blank cells were aligned by hand.",), citation=citation,
         ),
         suite="denseflow-1",
+        cost=Cost(axis="latency in ms", scale="log", values=latency),
     )  # fmt: skip
 
 
@@ -100,22 +102,17 @@ def _row(number: int, samples: int, every: int) -> Row:
     reproduced = number % every == 0
     cells = tuple(_cells(number, reproduced=reproduced))
     return Row(
-        key=f"row-{number}",
+        key=f"m-method-{number}",
         name=f"Method {number}",
         sub="variational bound, 16 draws" if reproduced else "",
         badges=("contract ×",) if number == 6 else ("stale",) if number == 9 else (),
         cells=cells,
-        details=_details(number, samples) if reproduced else Details(),
+        details=(_details(number, samples),) if reproduced else (),
         model="glow:512ch" if reproduced else "",
         contract="14 checks passed" if reproduced else "",
         num_parameters=1e6 * (1 + number) if reproduced else None,
         published_parameters=4e6 * (1 + number) if number % 2 else None,
-        costs=(_latency(number),) if reproduced else (),
     )
-
-
-def _latency(number: int) -> Cost:
-    return Cost(metric="latency", axis="latency in ms", scale="log", value=2.0 * (1 + number))
 
 
 def _cells(number: int, *, reproduced: bool) -> Iterator[Cell]:
@@ -194,9 +191,7 @@ def _details(number: int, samples: int) -> Details:
 def typed() -> Board:
     """A board with nothing reproduced, whose groups are a column of their own."""
     board = mirrored(12, every=100)
-    groups = tuple(
-        replace(g, rows=tuple(r for r in g.rows if not r.details.curves)) for g in board.groups
-    )
+    groups = tuple(replace(g, rows=tuple(r for r in g.rows if not r.details)) for g in board.groups)
     return replace(board, groups=groups, group_header="Type")
 
 
@@ -218,7 +213,7 @@ def hostile(texts: Sequence[str] = (HOSTILE, LONG)) -> Board:
     def spoil(row: Row) -> Row:
         name = names[next(numbers)]
         return replace(
-            row, name=name, sub=said, badges=(said[:30],), details=details, contract=said
+            row, name=name, sub=said, badges=(said[:30],), details=(details,), contract=said
         )
 
     groups = tuple(

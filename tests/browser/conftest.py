@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flowbench.leaderboard.render import html
+from flowbench.leaderboard.render import html, index
 from tests.browser.boards import hostile, mirrored, typed
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, board in boards.items():
         page = html.render(board, home="index.html")
         (folder / f"{name}.html").write_text(page, encoding="utf-8")
-    index = html.render_index([(f"{name}.html", board) for name, board in boards.items()])
-    (folder / "index.html").write_text(index, encoding="utf-8")
+    listed = {name: index.entry(board, f"{name}.html") for name, board in boards.items()}
+    (folder / "index.html").write_text(html.render_index(listed), encoding="utf-8")
     return folder
 
 

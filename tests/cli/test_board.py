@@ -49,12 +49,53 @@ def test_folders_give_each_board_a_page_that_leads_back(flowbench: Command, tmp_
     written = [Path(line).relative_to(tmp_path) for line in out.splitlines()]
     page = Path("denseflow-3", "index.html")
     twins = [Path("index.md"), page.with_name("board.md")]
-    assert written == [Path("index.html"), page, page.with_name("denseflow-3.csv"), *twins]
+    files = [Path("index.html"), page, page.with_name("denseflow-3.csv"), *twins]
+    assert written == [*files, Path("index.json")]
     for file in ("index.html", str(page)):
         text = (tmp_path / file).read_text("utf-8")
         links = [link for link in re.findall(r'href="([^"#]+)"', text) if "://" not in link]
         assert links
         assert all((tmp_path / file).parent.joinpath(link).is_file() for link in links)
+
+
+@pytest.mark.parametrize("folders", [("--folders",), ()])
+def test_one_board_keeps_the_others_in_the_list(
+    flowbench: Command, tmp_path: Path, folders: tuple[str, ...]
+) -> None:
+    given = ["--results", str(tmp_path / "none"), "--out", str(tmp_path / "out"), *folders]
+    for suites in (["denseflow-3", "tarflow-bpd64"], ["denseflow-1"], ["denseflow-3"]):
+        assert flowbench("leaderboard", *suites, *given)[0] == 0
+    names = ("denseflow-1", "denseflow-3", "tarflow-bpd64")
+    files = [f"{name}/index.html" if folders else f"{name}.html" for name in names]
+    page = (tmp_path / "out" / "index.html").read_text("utf-8")
+    assert re.findall(r'<a href="([^"#]+)"', page) == files
+    assert all((tmp_path / "out" / file).is_file() for file in files)
+    (tmp_path / "out" / files[1]).unlink()
+    assert flowbench("leaderboard", "denseflow-1", *given)[0] == 0
+    page = (tmp_path / "out" / "index.html").read_text("utf-8")
+    assert re.findall(r'<a href="([^"#]+)"', page) == [files[0], files[2]]
+
+
+def test_a_board_that_was_alone_stays_beside_a_second_one(
+    flowbench: Command, tmp_path: Path
+) -> None:
+    given = ["--results", str(tmp_path / "none"), "--out", str(tmp_path)]
+    assert flowbench("leaderboard", "denseflow-3", *given)[0] == 0
+    alone = (tmp_path / "index.html").read_bytes()
+    assert flowbench("leaderboard", "denseflow-1", *given)[0] == 0
+    page = (tmp_path / "index.html").read_text("utf-8")
+    assert re.findall(r'<a href="([^"#]+)"', page) == ["denseflow-1.html", "denseflow-3.html"]
+    assert (tmp_path / "denseflow-3.html").read_bytes() == alone
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '{"a": 1}', '{"a": {}}'])
+def test_a_list_that_cannot_be_read_is_written_anew(
+    flowbench: Command, tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "index.json").write_text(text)
+    given = ["--results", str(tmp_path / "none"), "--out", str(tmp_path), "--folders"]
+    assert flowbench("leaderboard", "denseflow-3", *given)[0] == 0
+    assert set(json.loads((tmp_path / "index.json").read_text("utf-8"))) == {"denseflow-3"}
 
 
 def test_exported_suites_make_the_same_page(flowbench: Command, tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_sampling_options_are_separated_by_commas(flowbench: Command) -> None:
     given = ("--sample", "guidance=2,denoise=true", "--sample", "temperature=0.9", "--dry-run")
     status, out, _ = flowbench("run", "--models", "tarflow:tiny-gen,tarflow:tiny,glow", *given)
     assert status == 0
-    planned = {line.split()[1]: line for line in out.splitlines() if "-digits-" in line}
+    planned = {line.split()[2]: line for line in out.splitlines() if "-digits-" in line}
     assert "not run yet" in planned["tarflow:tiny-gen"]
     assert "this tarflow sees no labels" in planned["tarflow:tiny"]
     assert "unknown sampling option 'denoise'" in planned["glow:tiny"]
@@ -299,7 +299,8 @@ def test_the_log_of_a_good_job_says_how_it_went(flowbench: Command, results: str
 def test_quiet_prints_the_table_and_verbose_what_flags_come_to(
     flowbench: Command, tmp_path: Path
 ) -> None:
-    ran = run_fakes("--budget", "5steps", "--results", str(tmp_path / "r"))
+    asked = ("--budget", "5steps", "--metrics", "fake_nll", "--results", str(tmp_path / "r"))
+    ran = run_fakes(*asked)
     status, out, err = flowbench(*ran, "-v")
     assert status == 0
     assert f"results: {tmp_path / 'r'}" in err
@@ -317,8 +318,8 @@ def test_quiet_prints_the_table_and_verbose_what_flags_come_to(
 
 
 def test_quiet_still_says_what_failed(flowbench: Command) -> None:
-    arguments = ("run", "--models", "fake-crash", "--datasets", "fake-images", *FAKE, "-q")
-    status, _, err = flowbench(*arguments)
+    asked = ("--models", "fake-crash", "--datasets", "fake-images", "--budget", "5steps")
+    status, _, err = flowbench("run", *asked, *FAKE, "-q")
     assert status == 1
     assert err.startswith("crashed: fake-crash:images on fake-images, seed 0: ValueError: ")
     assert "(flowbench results logs fake-crash-fake-images-s0-" in err

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flowbench.cli.summary import failures, opening, succeeded
+from flowbench.cli.summary import failures, opening, succeeded, unavailable
 from flowbench.runner.attempt import AttemptDir
 from flowbench.runner.decide import NOT_RUN, Decision
 from flowbench.runner.plan import Job
@@ -126,3 +126,14 @@ def test_a_refuted_result_says_by_what(good: AttemptRow) -> None:
         "refuted: glow:tiny on digits, seed 0: Mass 2.72 is above 1.01; Loops 2.72 is above 0"
     ]
     assert succeeded(found, {good.job.job_id: wrong})
+
+
+def test_a_metric_that_failed_is_named_and_is_no_success(good: AttemptRow) -> None:
+    rows = [
+        make.measured("odd", None, "", status="failed", reason="ValueError: no"),
+        make.measured("gpu_hours", None, "h", status="unavailable", reason="trained on CPU"),
+    ]
+    broken = good.model_copy(update={"measurements": tuple(rows)})
+    records = {good.job.job_id: broken}
+    assert list(unavailable(records.values(), asked=())) == ["failed: odd: ValueError: no"]
+    assert not succeeded(decided((job("glow"), "run", NOT_RUN)), records)

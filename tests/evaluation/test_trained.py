@@ -215,23 +215,25 @@ def test_log_prob_of_test_data_is_their_likelihood(fake_registry: Registry) -> N
 
 def test_a_large_validation_split_is_looked_at_in_the_same_examples_each_time() -> None:
     size = LOOK_EXAMPLES + 500
-    x = np.arange(2 * size).reshape(size, 2) % LEVELS
+    x = np.arange(2 * size).reshape(size, 2)
     split = Split(x=x, context={"label": np.zeros(size, np.int64)})
     few = Split(x=x[:4], context={"label": np.zeros(4, np.int64)})
 
-    def looked_at(validation: Split) -> Split | None:
+    def looked_at(validation: Split, part: float = 1.0) -> Split:
         preprocessor = Preprocessor(ConditionalConfig().preprocessing, INFO)
         splits = DataSplits(train=few, validation=validation, test=few)
         harness = Harness(preprocessor=preprocessor, splits=splits, settings=MetricSettings())
-        return harness._looked_at
+        return harness.looked_at(part)
 
     first, again, whole = looked_at(split), looked_at(split), looked_at(few)
-    assert first is not None
-    assert again is not None
     assert len(first) == LOOK_EXAMPLES
     assert np.array_equal(first.x, again.x)
     assert not np.array_equal(first.x, x[:LOOK_EXAMPLES])
     assert whole is few
+    small, half = looked_at(split, 1 / 8), looked_at(split, 1 / 2)
+    assert (len(small), len(half), len(looked_at(few, 1 / 8))) == (125, 500, 1)
+    rows = [set(map(tuple, part.x.tolist())) for part in (small, half, first)]
+    assert rows[0] < rows[1] < rows[2]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from flowbench.leaderboard import write_boards
 from flowbench.leaderboard.board import words
+from flowbench.leaderboard.board.problems import problems
 from flowbench.leaderboard.board.table import Board, Row
 from flowbench.leaderboard.build.evidence import Source
 from flowbench.leaderboard.publish import boards_of_records
@@ -82,23 +83,75 @@ def test_a_board_without_values_is_written_and_says_why(status: str, tmp_path: P
 RENDERINGS = {"csv": csv, "html": html, "latex": latex, "markdown": markdown}
 
 
+def rendered(name: str, found: Board, folder: Path) -> str:
+    """A board in one of the renderings, on one line."""
+    if name == "terminal":
+        console = Console(width=200, record=True, file=io.StringIO())
+        console.print(terminal.render([found]))
+        text = console.export_text()
+    elif name == "parquet":
+        (folder / "board.parquet").write_bytes(parquet.render(found))
+        text = str(duckdb.read_parquet(str(folder / "board.parquet")).fetchall())
+    else:
+        text = RENDERINGS[name].render(found)
+    return re.sub(r"\s+", " ", text.replace("\\", ""))
+
+
 @pytest.mark.parametrize("name", ["terminal", "parquet", *RENDERINGS])
 def test_too_few_runs_are_said_in_every_rendering(name: str, tmp_path: Path) -> None:
     runs = [run(model, seed, 2.0 + shift + 0.2 * seed) for model, shift in (("a", 0.0), ("b", 0.1))
             for seed in range(2)]  # fmt: skip
     found = board(*runs)
     assert not any(row.cells[0].best for row in found.rows)
-    if name == "terminal":
-        console = Console(width=200, record=True, file=io.StringIO())
-        console.print(terminal.render([found]))
-        text = console.export_text()
-    elif name == "parquet":
-        (tmp_path / "board.parquet").write_bytes(parquet.render(found))
-        text = str(duckdb.read_parquet(str(tmp_path / "board.parquet")).fetchall())
-    else:
-        text = RENDERINGS[name].render(found)
-    assert "oo few runs to rank" in re.sub(r"\\|\s+", " ", text)
-    assert "n=2" in text.replace("\\", "")
+    text = rendered(name, found, tmp_path)
+    assert "oo few runs to rank" in text
+    assert "n=2" in text
+
+
+WITNESS = {"role": "witness", "label": "Mass", "short": "Mass"}
+
+
+def witnessed(model: str, seed: int, bpd: float, refutes: str | None) -> AttemptRow:
+    good = run(model, seed, bpd)
+    mass = make.measured("mass", 1.0, "", direction="none", refutes=refutes, **WITNESS)
+    return good.model_copy(update={"measurements": (*good.measurements, mass)})
+
+
+@pytest.mark.parametrize("name", ["terminal", "parquet", *RENDERINGS])
+def test_a_refuted_row_says_by_what_in_every_rendering(name: str, tmp_path: Path) -> None:
+    wrong = [
+        witnessed("wrong", 0, 1.0, None),
+        witnessed("wrong", 3, 1.1, "Mass 2.72 is above 1.01"),
+    ]
+    found = board(*wrong, witnessed("right", 0, 2.0, None), witnessed("right", 1, 2.1, None))
+    text = rendered(name, found, tmp_path)
+    assert "Struck: mass 2.72 is above 1.01 (seed 3)." in text
+    assert "refuted ×" in text.replace("ensuremath{times}", "×")
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_any_refuted_seed_strikes_the_row(seeds: int) -> None:
+    reasons = ["Mass 2.72 is above 1.01", "Loops 3 is above 0"][:seeds]
+    wrong = [witnessed("wrong", seed, 1.0, reason) for seed, reason in enumerate(reasons)]
+    right = [witnessed("right", seed, 2.0, None) for seed in range(2)]
+    found = board(*wrong, witnessed("wrong", 7, 1.1, None), *right)
+    row = rows(found)["wrong:small"]
+    assert row.badges == ("refuted ×",)
+    first = row.cells[0]
+    assert (first.struck, first.rank, first.best) == (True, "–", False)
+    more = ", and 1 more" if seeds == 2 else ""
+    assert dict(found.notes)[first.note].startswith(
+        f"Struck: mass 2.72 is above 1.01 (seed 0{more})."
+    )
+    assert all(cell.struck for cell in row.cells if cell.value)
+    assert rows(found)["right:small"].cells[0].rank == "1"
+    assert not rows(found)["right:small"].cells[0].struck
+    assert f"{found.slug} / wrong:small: refuted ×" in problems(found)
+
+
+def test_the_absence_of_a_witness_says_nothing() -> None:
+    found = board(*(run("glow", seed, 2.0) for seed in range(2)))
+    assert not any(cell.struck for cell in found.cells)
 
 
 def test_columns_are_likelihoods_then_costs() -> None:
@@ -145,7 +198,7 @@ def test_a_failed_row_says_so_once() -> None:
     found = board(run("realnvp", 0, 2.0), make.failed(make.job("glow"), "oom"))
     cells = rows(found)["glow:small"].cells
     assert [cell.text for cell in cells] == ["× out of memory", *("" for _ in cells[1:])]
-    assert rows(found)["glow:small"].details.failures[0].reason
+    assert rows(found)["glow:small"].details[0].failures[0].reason
     assert found.facts == ("2 methods", "2 runs", "1 failed")
 
 
@@ -228,7 +281,7 @@ def test_details_reproduce_the_row() -> None:
     found = board(
         *(run("glow", s, 2.0, job={"preset": "x y", "overrides": {"width": 32}}) for s in range(3))
     )
-    details = next(found.rows).details
+    details = next(found.rows).details[0]
     assert details.command == (
         "flowbench run --models 'glow:x y' --datasets digits --budget 60s --seeds 0-2 "
         "--set glow.width=32 --eval-draws 16"
@@ -260,7 +313,7 @@ def test_mixed_code_is_badged() -> None:
 )
 def test_the_command_says_how_a_row_was_measured(protocol: dict[str, Any], flags: str) -> None:
     found = board(run("glow", 0, 2.0, job={"protocol": protocol}))
-    said = next(found.rows).details.command.partition("--seeds 0")[2]
+    said = next(found.rows).details[0].command.partition("--seeds 0")[2]
     assert said.strip() == flags
 
 
@@ -279,13 +332,13 @@ def test_the_command_says_how_a_row_was_measured(protocol: dict[str, Any], flags
 )
 def test_the_command_measures_what_was_asked_for(given: list[str], flags: str) -> None:
     found = board(run("glow", 0, 2.0, provenance={"command": given}))
-    assert next(found.rows).details.command.partition("--eval-draws 16")[2].strip() == flags
+    assert next(found.rows).details[0].command.partition("--eval-draws 16")[2].strip() == flags
 
 
 @pytest.mark.parametrize("value", ["64", "true", "null", '"x"', "[1]", "NaN", "plain", "a b", ""])
 def test_text_in_an_override_comes_back_as_text(value: str) -> None:
     found = board(run("glow", 0, 2.0, job={"overrides": {"note": value}}))
-    parts = shlex.split(next(found.rows).details.command)
+    parts = shlex.split(next(found.rows).details[0].command)
     given = parts[parts.index("--set") + 1]
     assert parse_settings([given], "--set") == {"glow.note": value}
 
@@ -293,7 +346,7 @@ def test_text_in_an_override_comes_back_as_text(value: str) -> None:
 def test_the_code_of_a_row_can_be_found() -> None:
     git = {"commit": "0123456789abcdef", "dirty": True}
     found = board(run("glow", 0, 2.0, provenance={"git": git}))
-    said = dict(next(found.rows).details.facts)["Code"]
+    said = dict(next(found.rows).details[0].facts)["Code"]
     assert said == "sha256 cccccccccccc, commit 0123456789ab, with changes"
 
 
@@ -303,7 +356,7 @@ def test_the_code_of_a_row_can_be_found() -> None:
 )
 def test_a_row_says_what_training_alone_needs(trained: int | None, said: str) -> None:
     found = board(run("glow", 0, 2.0, num_parameters_training=trained))
-    assert dict(next(found.rows).details.facts)["Parameters"] == said
+    assert dict(next(found.rows).details[0].facts)["Parameters"] == said
 
 
 @pytest.mark.parametrize("status", ["passed", "failed"])

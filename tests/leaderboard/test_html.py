@@ -11,13 +11,13 @@ from PIL import Image
 
 from flowbench.api.specs import Direction, Scale
 from flowbench.leaderboard.board.table import Board, Cell, Group, Published
+from flowbench.leaderboard.build.fill import row_keys
 from flowbench.leaderboard.render import html, index
 from flowbench.leaderboard.render.html import samples
 from flowbench.leaderboard.render.html.columns import below, decimals, split, style
-from flowbench.leaderboard.render.html.environment import _around_number
-from flowbench.leaderboard.render.html.page import _ways
 from flowbench.leaderboard.render.html.plots import plots
-from flowbench.leaderboard.render.html.rows import cell_views, row_ids, statuses
+from flowbench.leaderboard.render.html.rows import cell_views, statuses
+from flowbench.leaderboard.render.html.shell import _around_number
 from tests.browser.boards import hostile, mirrored
 
 
@@ -69,16 +69,13 @@ def test_headings_say_direction_once_where_all_share_it(board: Board) -> None:
     assert heads == 2 * len(board.columns)  # once in the button, once for print
 
 
-def test_ids_of_rows_are_plain_and_unique() -> None:
-    ids = row_ids(hostile())
-    assert len(set(ids.values())) == len(ids)
-    assert all(name.replace("-", "a").isalnum() and name.isascii() for name in ids.values())
-    assert max(map(len, ids.values())) < 60
-
-
-def test_ids_of_rows_do_not_depend_on_their_order(board: Board) -> None:
-    turned = replace(board, groups=board.groups[::-1])
-    assert row_ids(turned) == row_ids(board)
+def test_keys_of_rows_are_plain_and_unique() -> None:
+    names = ["a", "a", "a-2", "a", *(row.name for row in hostile().rows)]
+    keys = list(row_keys(names))
+    assert keys[:4] == ["m-a", "m-a-2", "m-a-2-2", "m-a-3"]
+    assert len(set(keys)) == len(keys)
+    assert all(key.replace("-", "a").isalnum() and key.isascii() for key in keys)
+    assert max(map(len, keys)) < 60
 
 
 def test_statuses_say_what_a_row_can_be_found_by(board: Board) -> None:
@@ -89,10 +86,15 @@ def test_statuses_say_what_a_row_can_be_found_by(board: Board) -> None:
 
 
 def test_a_board_offers_to_rank_by_what_it_has(board: Board) -> None:
-    assert _ways(board) == ["published", "reproduced", "difference"]
-    assert _ways(mirrored(10, every=100)) == ["published", "reproduced", "difference"]
+    assert ways(board) == ["published", "reproduced", "difference"]
+    assert ways(mirrored(10, every=100)) == ["published", "reproduced", "difference"]
     bare = replace(board, groups=(replace(board.groups[0], rows=board.groups[0].rows[1:3]),))
-    assert _ways(bare) == ["published"]
+    assert ways(bare) == []  # there is nothing to choose from
+
+
+def ways(board: Board) -> list[str]:
+    """The numbers that a page offers to rank by."""
+    return re.findall('name="by" value="([a-z]+)"', html.render(board))
 
 
 def test_facts_stand_out_by_their_numbers() -> None:
@@ -104,7 +106,7 @@ def test_facts_stand_out_by_their_numbers() -> None:
 
 
 def test_plots_are_of_quality_and_never_of_a_cost(board: Board) -> None:
-    found = [plot.heading for plot in plots(board, row_ids(board))]
+    found = [plot.heading for plot in plots(board)]
     assert found == [
         "Bits per dim against device-hours",
         "Bits per dim by group",
@@ -114,7 +116,7 @@ def test_plots_are_of_quality_and_never_of_a_cost(board: Board) -> None:
     costs: list[dict[str, Any]] = [{"role": "count"}, {"role": "cost"}]
     for fields in [*costs, {"direction": "none"}, {"kind": "check"}]:
         others = tuple(replace(column, **fields) for column in board.columns)
-        assert plots(replace(board, columns=others), row_ids(board)) == []
+        assert plots(replace(board, columns=others)) == []
 
 
 def test_values_of_other_data_stay_out_of_a_plot(board: Board) -> None:
@@ -130,8 +132,8 @@ def test_values_of_other_data_stay_out_of_a_plot(board: Board) -> None:
         for n, group in enumerate(board.groups)
     )
     mixed = replace(board, columns=columns, groups=groups)
-    (first, *_) = plots(mixed, row_ids(mixed))
-    names = {row_ids(board)[row.key] for row in board.groups[0].rows}
+    (first, *_) = plots(mixed)
+    names = {row.key for row in board.groups[0].rows}
     marked = {part.split('"')[0] for part in first.svg.split('data-row="')[1:]}
     assert marked
     assert marked <= names
@@ -170,13 +172,14 @@ def test_the_same_board_gives_the_same_bytes(board: Board) -> None:
 
 def test_an_index_lists_boards_by_paper(board: Board) -> None:
     own = replace(board, source=None, title="Our own")
-    page = html.render_index([("a.html", board), ("b.html", own)])
+    listed = {"a": index.entry(board, "a.html"), "b": index.entry(own, "b.html")}
+    page = html.render_index(listed)
     assert page.index("<b>DenseFlow</b>") < page.index("<b>flowbench</b>")
     assert '<a href="b.html">Our own</a>' in page
 
 
 def test_an_index_counts_what_boards_hold(board: Board) -> None:
-    page = html.render_index([("a.html", board)])
+    page = html.render_index({"a": index.entry(board, "a.html")})
     (line,) = re.findall(r'<a href="a.html">.*?</tr>', page)
     cells = [re.sub("<[^>]*>", "", cell) for cell in re.findall(r"<td.*?</td>", line)]
     every = [cell for row in board.rows for cell in row.cells]
@@ -220,7 +223,7 @@ def test_each_further_quality_is_drawn_against_the_first_cost(board: Board) -> N
     first, *others = board.columns
     columns = (first, *(replace(c, metric=f"fd-{i}", axis=f"FD {i}") for i, c in enumerate(others)))
     found = replace(board, columns=columns, shared_unit="")
-    drawn = plots(found, row_ids(found))
+    drawn = plots(found)
     headings = [plot.heading for plot in drawn]
     assert headings[0] == "Bits per dim against device-hours"
     assert headings[-1] == "FD 0 against latency in ms"  # the other columns have failures alone
@@ -231,26 +234,17 @@ def test_each_further_quality_is_drawn_against_the_first_cost(board: Board) -> N
 def test_an_axis_is_logarithmic_only_where_its_values_are_so(board: Board) -> None:
     def drawn(scale: Scale) -> str:
         columns = tuple(replace(column, scale=scale) for column in board.columns)
-        return str(plots(replace(board, columns=columns), row_ids(board))[0].svg)
+        return str(plots(replace(board, columns=columns))[0].svg)
 
     assert drawn("log") != drawn("linear")
-    groups = tuple(
-        replace(
-            group,
-            rows=tuple(
-                replace(row, costs=tuple(replace(c, scale="linear") for c in row.costs))
-                for row in group.rows
-            ),
-        )
-        for group in board.groups
-    )
-    linear = plots(replace(board, groups=groups), row_ids(board))[-1].svg
+    assert board.cost is not None
+    linear = plots(replace(board, cost=replace(board.cost, scale="linear")))[-1].svg
     assert "latency in ms, log scale" not in linear
-    assert "latency in ms, log scale" in plots(board, row_ids(board))[-1].svg
+    assert "latency in ms, log scale" in plots(board)[-1].svg
 
 
 def test_plots_name_data_as_the_table_does(board: Board) -> None:
-    found = plots(board, row_ids(board))
+    found = plots(board)
     assert found
     assert all(plot.about == "CIFAR-10 32×32" for plot in found)
 

@@ -6,7 +6,9 @@ from flowbench.leaderboard.board.ranking import Like
 from flowbench.leaderboard.board.table import Kind, Published
 from flowbench.leaderboard.build.notes import Notes
 from flowbench.leaderboard.build.printed import costs, placed, published, rank_published
-from flowbench.suite.published import PublishedValue, published_table
+from flowbench.suite.published import PublishedColumn, PublishedValue, published_table
+
+COLUMN = PublishedColumn(key="c", header="C", metric="bpd", better="lower")
 
 
 def value(text: str, qualifier: str = "") -> PublishedValue:
@@ -36,12 +38,13 @@ def value(text: str, qualifier: str = "") -> PublishedValue:
 def test_values_stand_as_printed(
     text: str, qualifier: str, kind: Kind, suffix: str, line: str, number: float | None
 ) -> None:
-    found = published(value(text, qualifier), kind=kind, suffix=suffix)
+    column = COLUMN.model_copy(update={"type": kind, "suffix": suffix})
+    found = published(value(text, qualifier), column)
     assert (found.line, found.value) == (line, number)
 
 
 def test_a_spread_is_printed_after_its_value() -> None:
-    assert published(value("4.11"), spread=value("0.08")).line == "4.11 ±0.08"
+    assert published(value("4.11"), COLUMN, spread=value("0.08")).line == "4.11 ±0.08"
 
 
 def test_equal_printed_values_share_the_best() -> None:

@@ -214,7 +214,8 @@ def test_several_boards_get_an_index(tmp_path: Path) -> None:
     for budget in ("60s", "5000steps"):
         make.write(folder, make.attempt(make.job(budget=budget)))
     ingest(folder, attempt_dirs(folder))
-    files = written(folder, tmp_path / "out", "html")
+    *files, data = written(folder, tmp_path / "out", "html")
+    assert data.name == "index.json"
     names = [path.name for path in files]
     assert names == ["index.html", "digits-5000steps.html", "digits-60s.html"]
     links = [v for t, n, v in Page(files[0].read_text()).attributes if (t, n) == ("a", "href")]

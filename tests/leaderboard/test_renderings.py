@@ -208,7 +208,7 @@ def test_the_same_store_gives_the_same_bytes(results: Path, tmp_path: Path) -> N
         paths = write_boards(found, tmp_path / f"out-{len(written)}", FORMATS)
         written.append({path.name: path.read_bytes() for path in paths})
     assert written[0] == written[1]
-    assert len(written[0]) == len(FORMATS) * len(suites) + 1
+    assert len(written[0]) == len(FORMATS) * len(suites) + 2
 
 
 def test_a_hostile_board_is_inert_in_latex() -> None:

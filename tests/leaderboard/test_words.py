@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 
 from flowbench.leaderboard.board import words
+from flowbench.leaderboard.build.evidence import hardware
+from tests.store import attempts as make
 
 
 @pytest.mark.parametrize(
@@ -60,7 +62,17 @@ def test_printable_text_obeys_nothing() -> None:
     assert words.printable("a\x1b[31mb\x1b]0;t\x07\u202ec\x00\nd\te") == "ab]0;tc de"
 
 
-def test_hardware() -> None:
-    assert words.hardware("Xeon", "cpu", 1, 1) == "Xeon, 1\u00a0thread"
-    assert words.hardware("H100", "cuda", 4, 8) == "4 × H100"
-    assert words.hardware(None, None, 1, None) is None
+@pytest.mark.parametrize(
+    ("name", "kind", "devices", "threads", "said"),
+    [
+        ("Xeon", "cpu", 1, 1, "Xeon, 1\u00a0thread"),
+        ("H100", "cuda", 4, 8, "4 × H100"),
+        (None, None, 1, None, None),
+    ],
+)
+def test_hardware(
+    name: str | None, kind: str | None, devices: int, threads: int | None, said: str | None
+) -> None:
+    facts = {"device_name": name, "device_kind": kind, "num_devices": devices}
+    ran = make.attempt(make.job("glow")).model_copy(update=facts | {"num_threads": threads})
+    assert hardware(ran) == said

@@ -17,6 +17,7 @@ import torch
 
 from flowbench.errors import PluginLoadError
 from flowbench.registry import PluginSelection, load_registry
+from flowbench.registry.containment import Kept, undisturbed
 from flowbench.registry.registry import Entry
 
 HEAD = """
@@ -126,3 +127,28 @@ def test_a_plugin_that_prints_leaves_json_alone_on_standard_output(tmp_path: Pat
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert [row["name"] for row in json.loads(done.stdout)] == ["odd"]
     assert "hello" in done.stderr
+
+
+def test_a_block_leaves_what_all_compute_with_as_it_was() -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    before = state()
+    with undisturbed() as changed:
+        torch.set_default_dtype(torch.float64)
+        torch.set_num_threads(torch.get_num_threads() + 1)
+        torch.set_grad_enabled(False)
+        torch.rand(3)
+        random.random()
+        np.random.rand()  # noqa: NPY002
+    assert changed == ["torch's dtype, grad, threads"]
+    assert state() == before
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_what_was_drawn_from_is_named_and_put_back() -> None:
+    kept, before = Kept.generators(), state()
+    assert kept.put_back() == []
+    torch.rand(1), random.random(), np.random.rand()  # noqa: NPY002
+    assert [words.partition("'s")[0] for words in kept.put_back()] == ["Python", "NumPy", "torch"]
+    assert state() == before

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytest
@@ -259,7 +260,7 @@ def test_the_best_on_validation_is_kept_and_named(
     scores = iter([3.0, 1.0, *[2.0] * 100])
     watcher = Watcher()
     trainer = make(
-        fake_registry, data, budget="100steps", watcher=watcher, validate=lambda _: next(scores)
+        fake_registry, data, budget="100steps", watcher=watcher, validate=lambda *_: next(scores)
     )
     trainer.run()
     assert trainer.choice.best is not None
@@ -270,7 +271,7 @@ def test_the_best_on_validation_is_kept_and_named(
 def test_averaged_weights_are_scored_beside_the_raw(
     fake_registry: Registry, data: LoadedData
 ) -> None:
-    def prefer_average(model: GenerativeModel) -> float:
+    def prefer_average(model: GenerativeModel, part: float) -> float:
         return 2.0 if model is trainer.model else 1.0
 
     watcher = Watcher()
@@ -289,7 +290,7 @@ def test_the_last_weights_are_kept_if_they_are_selected(
     """Whatever they score: here the first look would have been the best."""
     scores = iter(range(1000))
     trainer = make(
-        fake_registry, data, validate=lambda _: float(next(scores)), select="last", average=average
+        fake_registry, data, validate=lambda *_: float(next(scores)), select="last", average=average
     )
     trainer.run()
     assert trainer.choice.best is None
@@ -297,7 +298,7 @@ def test_the_last_weights_are_kept_if_they_are_selected(
 
 
 def test_validation_is_not_charged(fake_registry: Registry, data: LoadedData) -> None:
-    def slow(model: GenerativeModel) -> float:
+    def slow(model: GenerativeModel, part: float) -> float:
         time.sleep(0.02)
         return 0.0
 
@@ -313,7 +314,7 @@ def test_validation_leaves_the_model_in_training_mode(
 ) -> None:
     modes: list[bool] = []
 
-    def look(model: GenerativeModel) -> float:
+    def look(model: GenerativeModel, part: float) -> float:
         modes.append(model.training)
         return 1.0
 
@@ -365,7 +366,7 @@ def test_batch_norm_statistics_fit_the_weights_that_are_scored_and_kept(
 ) -> None:
     scored: list[Tensor] = []
 
-    def look(model: GenerativeModel) -> float:
+    def look(model: GenerativeModel, part: float) -> float:
         assert isinstance(model, WithNorm)
         scored.append(means_in(model.norm))
         return 1.0 / len(scored)  # the last is the best
@@ -399,7 +400,7 @@ def test_whether_weights_are_scored_moves_no_noise_of_training(
     config = configuration(fake_registry, data, "fake-gaussian:averaged", {})
     models = [WithNorm(config, data.info) for _ in range(2)]
     train_of(models[0], data).run()
-    train_of(models[1], data, validate=lambda _: 1.0).run()
+    train_of(models[1], data, validate=lambda *_: 1.0).run()
     assert torch.equal(weights(models[0]), weights(models[1]))
 
 
@@ -417,7 +418,7 @@ def test_batch_norm_statistics_are_re_estimated_without_tf32(
     config = configuration(fake_registry, data, "fake-gaussian:averaged", tf32)
     model = WithNorm(config, data.info)
     model.norm.register_forward_pre_hook(note)
-    train_of(model, data, validate=lambda _: 1.0).run()
+    train_of(model, data, validate=lambda *_: 1.0).run()
     assert seen == {"training": {"tf32"}, "re-estimation": {"ieee"}}
 
 
@@ -425,7 +426,7 @@ def test_progress_never_reaches_one_before_the_last_step(
     fake_registry: Registry, data: LoadedData
 ) -> None:
     watcher = Watcher()
-    trainer = make(fake_registry, data, budget="10steps", watcher=watcher, validate=lambda _: 1.0)
+    trainer = make(fake_registry, data, budget="10steps", watcher=watcher, validate=lambda *_: 1.0)
     trainer.run()
     assert [p.progress for p in watcher.points][-1] == 1.0
     assert all(p.progress < 1.0 for p in watcher.points[:-1])
@@ -437,7 +438,7 @@ def test_an_interrupt_in_the_middle_of_a_validation_is_saved_too(
 ) -> None:
     looks: list[int] = []
 
-    def interrupted(model: GenerativeModel) -> float:
+    def interrupted(model: GenerativeModel, part: float) -> float:
         looks.append(1)
         if len(looks) == 4:
             raise Preempted
@@ -447,9 +448,43 @@ def test_an_interrupt_in_the_middle_of_a_validation_is_saved_too(
     trainer = make(fake_registry, data, watcher=watcher, validate=interrupted)
     with pytest.raises(Preempted):
         trainer.run()
-    resumed = make(fake_registry, data, validate=lambda _: 1.0)
+    resumed = make(fake_registry, data, validate=lambda *_: 1.0)
     resumed.load_state_dict(watcher.states[-1])
     resumed.run()
     whole = make(fake_registry, data)
     whole.run()
     assert torch.equal(weights(whole.model), weights(resumed.model))
+
+
+class Refits:
+    """Keeps which part of a refit was asked for."""
+
+    def __init__(self) -> None:
+        self.parts: list[float] = []
+
+    def __call__(self, model: GenerativeModel, part: float = 1.0) -> None:
+        self.parts.append(part)
+
+    def while_scored(self, model: GenerativeModel, part: float) -> AbstractContextManager[None]:
+        self(model, part)
+        return nullcontext()
+
+
+def test_parts_of_looks_choose_among_their_like_and_what_is_kept_is_refitted_whole(
+    fake_registry: Registry, data: LoadedData
+) -> None:
+    scores, parts = iter((1.0, 5.0, 4.0, 6.0, 2.0)), []
+
+    def score(_: GenerativeModel, part: float) -> float:
+        parts.append(part)
+        return next(scores)
+
+    choice, refits = make(fake_registry, data, validate=score).choice, Refits()
+    choice._refit = refits  # type: ignore[assignment]
+    best = []
+    for step, part in enumerate((0.125, 0.125, 0.5, 0.5, 0.5)):
+        choice.score(step, part=part)
+        best.append(choice.best.step if choice.best else None)
+    assert best == [0, 0, 2, 2, 4]  # what is found in more examples stands for itself
+    assert choice.load(5) == ("raw", 4)
+    assert refits.parts == [*parts, 1.0]

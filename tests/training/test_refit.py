@@ -70,9 +70,20 @@ def test_each_refit_sees_the_same_batches(refit: Refit, data: LoadedData) -> Non
     assert all(torch.equal(a.x, b.x) for a, b in zip(*seen, strict=True))
 
 
+def test_a_part_of_a_refit_sees_the_first_batches(refit: Refit, data: LoadedData) -> None:
+    seen: list[list[Batch]] = []
+    model = Moving(data, lambda _, batches: seen.append(batches))
+    for part in (1 / 8, 0.5, 1 / 1000):
+        refit(model, part)
+    refit(model)
+    assert [len(batches) for batches in seen] == [3, 10, 1, NUM_BATCHES]
+    for batches in seen[:3]:
+        assert all(torch.equal(a.x, b.x) for a, b in zip(batches, seen[3], strict=False))
+
+
 def test_buffers_are_put_back_after_a_score(refit: Refit, data: LoadedData) -> None:
     model = Moving(data, lambda model, _: model.scale.fill_(3.0))
-    with refit.while_scored(model):
+    with refit.while_scored(model, 1.0):
         assert model.scale.item() == 3.0
     assert model.scale.item() == 1.0
     refit(model)

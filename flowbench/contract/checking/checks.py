@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from flowbench.contract.checking.process_state import preserved_process
 from flowbench.contract.checking.report import CheckResult, Status
 from flowbench.errors import reason_of, text_of
+from flowbench.registry.containment import undisturbed
 from flowbench.registry.time_limit import TimeLimitError, time_limit
 
 SubjectT = TypeVar("SubjectT")
@@ -71,6 +71,7 @@ class Check(Generic[SubjectT]):
     @property
     def asks(self) -> str:
         """What is checked, in one line."""
+        # From the docstring, so that what a report says is checked is what the code says.
         paragraph = (inspect.getdoc(self.run) or "").partition("\n\n")[0]
         return " ".join(paragraph.split()).removesuffix(".")
 
@@ -122,6 +123,7 @@ def within(figure: float, tolerance: float, detail: str) -> Finding:
     Returns:
         The finding.
     """
+    # In this order: every comparison with NaN is false.
     status: Status = "passed" if figure <= tolerance else "failed"
     return Finding(status=status, detail=detail, figure=figure, tolerance=tolerance)
 
@@ -158,6 +160,7 @@ def run_checks(
             finding = _run(clause, subject, limit_s)
         else:
             finding = skipped(f"not checked, because {root} failed")
+        # What was not checked is as little to be built on as what failed.
         if root or finding.status == "failed":
             unsound[clause.name] = root or clause.name
         results.append(
@@ -176,7 +179,7 @@ def run_checks(
 
 def _run(clause: Check[SubjectT], subject: SubjectT, limit_s: float) -> Finding:
     try:
-        with preserved_process(), time_limit(limit_s):
+        with undisturbed(), time_limit(limit_s):
             return clause.run(subject)
     except DoesNotApplyError as exc:
         return skipped(str(exc))
@@ -205,5 +208,6 @@ def _where(exc: BaseException) -> str:
     inside = ("contract", "training", "data", "registry")
     ours = ("site-packages", *(f"flowbench/{package}" for package in inside))
     theirs = [f for f in frames if not any(part in f.filename for part in ours)]
+    # The last frame of the author's own code: what lies deeper is ours or torch's.
     frame = (theirs or list(frames))[-1]
     return f"{frame.filename.rpartition('/')[2]}:{frame.lineno} in {frame.name}"

@@ -41,12 +41,12 @@ def stable(subject: DatasetSubject) -> Finding:
     """Two loads give the same bytes, and those that the spec pins."""
     first = content_hash(subject.splits)
     again, before = subject.load_again()
-    moved = before.advanced_generators()
+    moved = before.put_back()
     second = content_hash(again)
     if first != second:
         return failed(f"two loads differ: {first[:SHOWN]}... and {second[:SHOWN]}...")
     if moved:
-        return failed(f"load drew from or seeded {' and '.join(moved)} global generator")
+        return failed(f"load drew from or seeded {' and '.join(moved)}, which is global")
     pinned = subject.spec.sha256
     if pinned is not None and pinned != first:
         return failed(f"content hash {first}; the spec pins {pinned}")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from flowbench.api.data import DataSplits
 from flowbench.api.specs import DatasetSpec
-from flowbench.contract.checking.process_state import ProcessState, seed_globals
+from flowbench.contract.checking.process_state import seed_globals
+from flowbench.registry.containment import Kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +32,8 @@ class DatasetSubject:
         """What the loader gives, read once."""
         return self.loader(self.data_dir)
 
-    def load_again(self) -> tuple[DataSplits, ProcessState]:
-        """Reads the data under other global seeds, with the state of the process before."""
+    def load_again(self) -> tuple[DataSplits, Kept]:
+        """Reads the data under other global seeds, with the generators as they were before."""
         seed_globals()
-        before = ProcessState.take()
+        before = Kept.generators()
         return self.loader(self.data_dir), before

@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from flowbench.contract.checking.checks import Finding, check, failed, passed
-from flowbench.contract.checking.process_state import ProcessState, seed_globals
+from flowbench.contract.checking.process_state import seed_globals
 from flowbench.contract.metrics.stage import SETTINGS, Stage, set_up
 from flowbench.contract.metrics.subject import MetricSubject
+from flowbench.registry.containment import Kept
 
 
 @check(
@@ -24,7 +25,7 @@ def inputs(subject: MetricSubject) -> Finding:
     arrays = {name: array.copy() for name, array in _arrays(stage).items()}
     weights = {k: v.clone() for k, v in stage.model.state_dict().items()}
     seed_globals()
-    before = ProcessState.take()
+    settings, generators = Kept.settings(), Kept.generators()
     subject.compute(stage, stage.splits, SETTINGS)
     changed = [name for name, a in _arrays(stage).items() if not np.array_equal(a, arrays[name])]
     if changed:
@@ -34,9 +35,9 @@ def inputs(subject: MetricSubject) -> Finding:
         return failed("compute changed the model's weights")
     if stage.model.training:
         return failed("compute left the model in training mode")
-    moved = [*before.changed_settings(), *before.advanced_generators()]
+    moved = [*settings.put_back(), *generators.put_back()]
     if moved:
-        return failed(f"compute changed global state: {'; '.join(moved)}")
+        return failed(f"compute changed global state: {', '.join(moved)}")
     return passed("data, samples, likelihoods, weights and global state are as they were")
 
 

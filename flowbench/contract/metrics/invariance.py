@@ -86,6 +86,7 @@ def direction(subject: MetricSubject) -> Finding:
         changes: dict[str, Any] = {"result": shift_likelihood(stage.result, WORSE_NATS)}
         words = "test likelihoods lowered by 1 nat"
     elif "samples" in spec.needs and stage.shown is not None:
+        # Stripes from end to end of the range: no metric can take them for data.
         low, high = stage.splits.test.x.min(), stage.splits.test.x.max()
         flat = np.where(np.arange(stage.shown.x.size) % 2, low, high)
         noise = flat.reshape(stage.shown.x.shape).astype(stage.shown.x.dtype)
@@ -97,6 +98,7 @@ def direction(subject: MetricSubject) -> Finding:
     if before is None or after is None or before.value is None or after.value is None:
         return skipped("there is no value to compare")
     gain = after.value - before.value if spec.direction == "higher" else before.value - after.value
+    # Equal is allowed: a metric may not see this change.
     slack = SAME * max(1.0, abs(before.value))
     if gain > slack:
         return failed(f"{words}: {before.value:.4g} became {after.value:.4g}, called better")

@@ -120,6 +120,7 @@ def set_up(case: Case) -> Stage:
         device_name="contract",
         device_kind="cpu",
         num_devices=1,
+        # Round numbers that closed forms of costs can be worked out from: see `ClosedForm`.
         ledger={"train": 1.0},
         charged_s=1.0,
         peak_memory=(1 << 20, "contract"),

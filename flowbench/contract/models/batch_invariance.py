@@ -35,6 +35,7 @@ def neighbours(subject: ModelSubject) -> Finding:
     model = subject.perturbed_density(torch.float64)
     inputs = subject.inputs(2 * NUM, torch.float64)
     rows = torch.arange(NUM)
+    # All neighbours at once: a dependence on a single one of them could cancel.
     others = torch.cat([torch.zeros(1, dtype=torch.long), rows[1:] + NUM])
     first, second = (log_probs(model, inputs.rows(index))[:1] for index in (rows, others))
     return within(
@@ -60,6 +61,7 @@ def order(subject: ModelSubject) -> Finding:
         there = [log_probs(model, backwards, NUM_DRAWS + s).flip(0) for s in range(NUM_DRAWS)]
         return _same_means(model, inputs, torch.stack(there))
     flipped = evaluate(rows.flip(0)).flip(0)
+    # One row at a time: batch statistics over a single row show at once.
     alone = torch.cat([evaluate(rows[i : i + 1]) for i in rows])
     values = evaluate(rows)
     error = max(relative_error(flipped, values), relative_error(alone, values))
@@ -94,6 +96,7 @@ def _by_row(
     subject: ModelSubject, model: DensityModel, inputs: Inputs
 ) -> Callable[[Tensor], Tensor] | None:
     """The likelihoods of some rows, whose noise goes with them; None where it cannot."""
+    # By what it does and not by what it declares: this holds whatever the configuration says.
     if torch.equal(log_probs(model, inputs, 0), log_probs(model, inputs, 1)):
         return lambda rows: log_probs(model, inputs.rows(rows))
     # Of estimates the parts are not all of log_prob (see the check `log_prob`).

@@ -43,6 +43,7 @@ def train(
         model,
         preprocessor,
         stream,
+        # The first limit that is reached: a slow model is trained less, and the check still ends.
         budget=Budget(steps=num_steps, seconds=limit_s),
         clock=Clock(),
         device=device,

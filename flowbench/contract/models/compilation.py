@@ -35,6 +35,7 @@ def full_graph(subject: ModelSubject) -> Finding:
     groups = plain.optimizer_groups()
     if not groups:
         return passed("nothing is trained")
+    # A copy, since buffers that the loss moves must move from the same start in both.
     compiled = copy.deepcopy(plain)
     torch._dynamo.reset()  # no graph of another model counts against this one
     try:
@@ -57,7 +58,9 @@ def _difference(
     graph = torch.compile(compiled.loss, fullgraph=True, backend="eager")
     errors = []
     for seed, progress in enumerate(PROGRESS):
+        # Without a generator, as the runner calls a compiled loss: no graph takes one.
         at = Step(progress=torch.tensor(progress), phase=0, group=group, generator=None, seed=seed)
+        # The noise then comes from the global generator.
         torch.manual_seed(seed)
         expected = loss(plain, batch, at)
         torch.manual_seed(seed)

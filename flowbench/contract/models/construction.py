@@ -38,6 +38,7 @@ def construction(subject: ModelSubject) -> Finding:
     """The constructor makes the same parameters every time, on torch's meta device too."""
     if not issubclass(subject.model_class, GenerativeModel):
         return failed(f"{subject.model_class.__name__} is not a GenerativeModel")
+    # Under two seeds: a checkpoint fits only where sizes do not depend on chance.
     real, again = subject.construct(), subject.construct(BUILD_SEED + 1)
     if _shapes(again) != _shapes(real):
         return failed("the constructor makes other parameters under another seed")

@@ -41,4 +41,5 @@ def _outputs(subject: ModelSubject, model: GenerativeModel, seed: int) -> dict[s
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:
+    # Not bit by bit: reductions over threads may add in another order.
     return a.shape == b.shape and torch.allclose(a, b, rtol=1e-6, atol=1e-6, equal_nan=True)

@@ -25,6 +25,7 @@ NO_GROUPS = "no optimizer groups: the model is fitted by initialize alone"
 )
 def gradients(subject: ModelSubject) -> Finding:
     """Every trainable parameter is in an optimizer group and gets a finite gradient."""
+    # Perturbed, for at the start zero-initialised layers let no gradient through.
     model = subject.perturbed().train()
     groups = model.optimizer_groups()
     names = {id(p): name for name, p in model.named_parameters()}
@@ -51,6 +52,8 @@ def _reached(
     for group, parameters in groups.items():
         model.zero_grad(set_to_none=True)
         loss(model, batch, step(group)).backward()
+        # None and not zero: a ReLU may well give 0 on one batch, None means that nothing leads
+        # there.
         missing = [p for p in parameters if p.grad is None]
         if missing:
             return failed(f"the loss of {group!r} does not reach {_named(missing, names)}")

@@ -42,6 +42,7 @@ def jacobian(subject: ModelSubject) -> Finding:
         return _averages(subject, maps)
     errors = [(abs(m.ladj() - (true := m.log_abs_det())), abs(true)) for m in maps]
     error, size = max(errors)
+    # Absolute and relative: the rounding of a sum grows with the sum.
     tolerance = max(same(kind, LADJ_NATS), same(kind, 1e-8) * size)
     words = f"nats between ladj ({size:.3g} in size) and autograd's, {len(maps[0].point)} dims"
     return within(error, tolerance, words)
@@ -70,6 +71,7 @@ def _averages(subject: ModelSubject, maps: list[JointMap]) -> Finding:
         draws = [float(log_probs(joint.model, joint.inputs, seed)) for seed in range(NUM_DRAWS)]
         error = abs(statistics.fmean(draws) - exact)
         tolerance = slack + STANDARD_ERRORS * statistics.stdev(draws) / len(draws) ** 0.5
+        # The one that exceeds its own error bar most, not the largest error.
         if error - tolerance > worst - allowed:
             worst, allowed = error, tolerance
     words = f"nats between the mean of {NUM_DRAWS} estimates of log_prob and the Jacobian's"

@@ -52,6 +52,7 @@ class JointMap:
         for part in self._varying():
             pieces.append(rows[:, start : start + part.numel()].reshape(-1, *part.shape[1:]))
             start += part.numel()
+        # Of integers, which do not vary, all rows have the one that there is.
         x = self.inputs.x.expand(len(rows), *self.inputs.x.shape[1:])
         if self.inputs.x.is_floating_point():
             x = pieces.pop(0)

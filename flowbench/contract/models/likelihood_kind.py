@@ -26,6 +26,7 @@ def likelihood_kind(subject: ModelSubject) -> Finding:
     """The declared Likelihood fits the preprocessing, and one without noise repeats itself."""
     model, kind = subject.with_likelihood(subject.perturbed())
     problem = contradiction(kind, subject.config.preprocessing, subject.info)
+    # The same rule as before a training: what would be refused there fails here.
     problem = problem or undequantized(subject.config, subject.info)
     if problem is not None:
         return failed(problem)

@@ -31,7 +31,9 @@ def precision(subject: ModelSubject) -> Finding:
     if b.dtype != torch.float64:
         return failed(f"a model in float64 returned {b.dtype}; take dtype and device from x")
     spread = _standard_error(a) + _standard_error(b)
+    # Beyond the noise: the two dtypes draw other noise under one seed.
     excess = (a.double().mean(0) - b.mean(0)).abs() - STANDARD_ERRORS * spread
+    # A dim, as rounding adds up over them.
     per_dim = float(excess.max()) / subject.info.num_dims
     allowed = same(subject.kind, 10 * SAME_FLOAT32)
     return within(max(per_dim, 0.0), allowed, "nats a dim between float32 and float64")

@@ -25,6 +25,7 @@ def round_trip(subject: ModelSubject) -> Finding:
     try:
         errors = {"x -> latents -> x": _from_data(subject, model)}
         if model.sample_aux(subject.inputs(1, torch.float64).x, generator=generator(0)) is None:
+            # Any latent near that of an integer maps to it: there is no way back.
             if not subject.is_discrete:
                 errors["latents -> x -> latents"] = _from_base(subject, model)
     except NotInvertibleError as exc:
@@ -39,6 +40,7 @@ def _from_data(subject: ModelSubject, model: InvertibleModel) -> float:
     aux = model.sample_aux(inputs.x, generator=generator(0))
     latents, _ = model.to_latent(inputs.x, inputs.context, aux=aux)
     restored = model.from_latent(latents, inputs.context)
+    # Integers come back as integers; both sides are compared as numbers.
     return relative_error(restored.double(), inputs.x.double())
 
 

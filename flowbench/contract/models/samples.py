@@ -38,6 +38,7 @@ def samples(subject: ModelSubject) -> Finding:
     model = subject.perturbed_flow()
     a, b = _columns(_latents(subject, model, num)), _columns(_base(model, num))
     distances = [kolmogorov_smirnov(a[:, i], b[:, i]) for i in range(a.shape[1])]
+    # For as many comparisons as there are dims, or one in a thousand would fail by chance.
     limit = kolmogorov_smirnov_limit(num, num, a.shape[1])
     return within(max(distances), limit, f"Kolmogorov-Smirnov distance over {num} samples")
 

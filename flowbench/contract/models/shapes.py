@@ -18,6 +18,7 @@ from flowbench.contract.models.subject import (
     step,
 )
 
+# A batch of one shows an axis that is squeezed, another a size that is fixed.
 BATCHES = (1, 3)
 
 
@@ -96,6 +97,7 @@ def _latent_problem(model: InvertibleModel, inputs: Inputs) -> str | None:
 
 
 def _loss_problem(subject: ModelSubject, model: GenerativeModel) -> str | None:
+    # In training mode, in which batch norms need more than one row.
     batch = subject.batch(4)
     model.train()
     for group in model.optimizer_groups():

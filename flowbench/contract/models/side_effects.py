@@ -6,8 +6,9 @@ import torch
 
 from flowbench.api.models import DensityModel
 from flowbench.contract.checking.checks import Finding, check, failed, passed
-from flowbench.contract.checking.process_state import ProcessState, seed_globals
+from flowbench.contract.checking.process_state import seed_globals
 from flowbench.contract.models.subject import ModelSubject, log_probs, loss, outputs, step
+from flowbench.registry.containment import Kept
 
 NUM = 4
 
@@ -18,23 +19,24 @@ NUM = 4
 )
 def process_state(subject: ModelSubject) -> Finding:
     """Default dtype, threads, gradient mode and global random generators are left alone."""
-    before = ProcessState.take()
+    settings = Kept.settings()
     model = subject.construct().eval()  # dropout takes no generator
     seed_globals()  # another state than a plugin that seeds them would leave
-    inherited = ProcessState.take()
+    generators = Kept.generators()
+    # Not the constructor, which may draw its weights from torch's global generator, as layers do.
     subject.initialize(model)
     outputs(subject, model, NUM)
-    moved = inherited.advanced_generators()
+    moved = generators.put_back()
     model.train()
     for group in model.optimizer_groups():
         loss(model, subject.batch(NUM), step(group)).backward()
-    changed = before.changed_settings()
+    changed = settings.put_back()
     if changed:
-        return failed("; ".join(changed))
+        return failed(f"the model changed {', '.join(changed)}")
     if moved:
         return failed(
-            "initialize, log_prob or sample drew from or seeded "
-            f"{' and '.join(moved)} global generator"
+            f"initialize, log_prob or sample drew from or seeded {' and '.join(moved)}, which "
+            "is global"
         )
     return passed("settings and global generators are as they were")
 

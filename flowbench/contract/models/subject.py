@@ -152,6 +152,7 @@ class ModelSubject:
         """
         split = self.case.fresh if of == "fresh" else self.case.splits[of]
         raw = torch.from_numpy(split.x[:num])
+        # Always float32 preprocessing: checks that compare dtypes must see the same values.
         x, _ = self.preprocessor().forward(raw, generator(INPUT_SEED))
         context = {name: torch.from_numpy(v[:num]) for name, v in split.context.items()}
         context = {k: v.to(dtype) if v.is_floating_point() else v for k, v in context.items()}

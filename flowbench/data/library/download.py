@@ -117,7 +117,8 @@ def _download(file: RemoteFile, path: Path, offline: bool, again: str) -> None:
     try:
         check_file(file, part)
     except DataError as exc:
-        _forget(part)
+        part.unlink()
+        _validator_file(part).unlink(missing_ok=True)
         # Without its own advice, which speaks of a file that is gone by now.
         given = str(exc).removeprefix(f"{part} ").partition("; ")[0]
         raise DataError(
@@ -141,9 +142,9 @@ def _receive(file: RemoteFile, url: str, part: Path, again: str) -> None:
     """
     try:
         with _open(url, part, file) as response:
-            _refuse_page(response, file, url)
-            start = _start(response, part)
-            _append(response, part, start, file, again)
+            first = response.read1(BLOCK_BYTES)
+            _refuse_page(response, first, file, url)
+            _append(response, first, part, _start(response, part), file, again)
     except urllib.error.HTTPError as exc:
         exc.close()
         if exc.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and part.is_file():
@@ -182,16 +183,22 @@ def _open(url: str, part: Path, file: RemoteFile) -> Any:
     return urllib.request.urlopen(request, timeout=TIMEOUT_S)
 
 
-def _refuse_page(response: Any, file: RemoteFile, url: str) -> None:
-    if response.headers.get_content_type() == "text/html" and not file.name.endswith(".html"):
-        raise _page_error(file, url)
+def _refuse_page(response: Any, first: bytes, file: RemoteFile, url: str) -> None:
+    """Refuses a web page in the place of a file, before anything of it is kept.
 
-
-def _page_error(file: RemoteFile, url: str) -> DataError:
-    return DataError(
-        f"{url} gave a web page instead of {file.name}; open it in a browser (a login or a licence "
-        "to accept?), then give the file by --from FOLDER"
+    Raises:
+        DataError: It is one.
+    """
+    # Some servers call a login page application/octet-stream.
+    whole = response.status != http.client.PARTIAL_CONTENT
+    is_page = response.headers.get_content_type() == "text/html" or (
+        whole and HTML_HEAD.match(first)
     )
+    if is_page and not file.name.endswith(".html"):
+        raise DataError(
+            f"{url} gave a web page instead of {file.name}; open it in a browser (a login or a "
+            "licence to accept?), then give the file by --from FOLDER"
+        )
 
 
 def _start(response: Any, part: Path) -> int:
@@ -207,7 +214,9 @@ def _start(response: Any, part: Path) -> int:
     return int(start[1]) if start else part.stat().st_size
 
 
-def _append(response: Any, part: Path, start: int, file: RemoteFile, again: str) -> None:
+def _append(
+    response: Any, block: bytes, part: Path, start: int, file: RemoteFile, again: str
+) -> None:
     length = response.headers.get("Content-Length")
     # The length is that of what is still to come.
     total = None if length is None else start + int(length)
@@ -219,14 +228,12 @@ def _append(response: Any, part: Path, start: int, file: RemoteFile, again: str)
         # What lies behind the place where the server goes on is from an earlier try.
         target.truncate(start)
         target.seek(start)
-        # read1 gives what has come: bytes before a cut are written, not lost with the block.
-        while block := response.read1(BLOCK_BYTES):
-            # Some servers call a login page application/octet-stream.
-            if received == 0 and HTML_HEAD.match(block):
-                raise _abandoned(part, _page_error(file, response.url))
+        while block:
             target.write(block)
             received += len(block)
             tell(len(block))
+            # read1 gives what has come: bytes before a cut are written, not lost with the block.
+            block = response.read1(BLOCK_BYTES)
         target.flush()
         # On the disk before it gets its name: a power cut must not leave a whole name on half a
         # file.
@@ -237,16 +244,6 @@ def _append(response: Any, part: Path, start: int, file: RemoteFile, again: str)
             f"the connection was cut after {human_bytes(received)} of {human_bytes(total)} of "
             f"{file.name}; what came is kept, run {again} to go on"
         )
-
-
-def _abandoned(part: Path, error: DataError) -> DataError:
-    _forget(part)
-    return error
-
-
-def _forget(part: Path) -> None:
-    part.unlink(missing_ok=True)
-    _validator_file(part).unlink(missing_ok=True)
 
 
 def _validator_file(part: Path) -> Path:

@@ -43,6 +43,7 @@ def decimals_for(values: Sequence[float], unit: str) -> int:
     typical = median(sizes)
     if typical < _SMALL:
         return SCIENTIFIC
+    # By the typical value, so that a single tiny one does not give the whole column its digits.
     return min(4, max(0, 2 - math.floor(math.log10(typical))))
 
 
@@ -54,6 +55,7 @@ def number(value: float, decimals: int) -> str:
     if decimals == SCIENTIFIC:
         return _scientific(value)
     text = f"{abs(value):,.{decimals}f}"
+    # A plain 0.00 would say that nothing was measured.
     if value > 0 and float(text.replace(",", "")) == 0.0:
         return f"<{10.0**-decimals:.{decimals}f}"
     return f"{MINUS}{text}" if value < 0 and float(text.replace(",", "")) else text
@@ -70,13 +72,11 @@ def signed(value: float, decimals: int) -> str:
 def interval(half_width: float, decimals: int) -> str:
     """Writes half an interval without its leading zero, e.g. ``"±.01"``.
 
-    Below the last decimal it is ``"±<.01"``.
+    Below the last decimal it is ``"±<.01"``; of equal values, ``"±0"``.
     """
-    if decimals == SCIENTIFIC:
-        return f"±{_scientific(half_width)}"
-    text = f"{half_width:,.{decimals}f}"
-    if float(text.replace(",", "")) == 0.0:
-        text = f"<{10.0**-decimals:.{decimals}f}"
+    if half_width == 0.0:
+        return "±0"
+    text = number(half_width, decimals)
     return "±" + text.replace("0.", ".", 1) if text.lstrip("<").startswith("0.") else f"±{text}"
 
 

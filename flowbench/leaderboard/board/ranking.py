@@ -200,6 +200,7 @@ def rank(
     Returns:
         The place of each, in the order given.
     """
+    # One group alone has places: two first places in one column would contradict each other.
     like = _largest_group(contenders) if direction != "none" else None
     group = [one for one in contenders if one.values and one.like == like]
     best = _best(group, direction)
@@ -210,6 +211,7 @@ def rank(
     ties = {row: gap for row, gap in unsure.items() if gap.half_width <= widest}
     if best and unsure.keys() - ties.keys() == {best.row}:
         ties[best.row] = gaps[best.row]  # however wide its own, no other comes near it
+    # Of all that are alike, also of those without a place: a rank counts who is better.
     means = [fmean(one.values) for one in group]
 
     def place(one: Contender) -> Place:
@@ -276,6 +278,7 @@ def better_than(value: float, other: float, direction: Direction) -> bool:
 def half_width(values: Sequence[float]) -> float | None:
     """Half the 95 % t-interval of the mean of independent values; None for fewer than two."""
     n = len(values)
+    # One run tells nothing of the spread, and 0 would say that there is none.
     if n < 2:
         return None
     return t_quantile(n - 1) * math.sqrt(variance(values) / n)
@@ -347,6 +350,7 @@ def difference(a: Contender, b: Contender, ruler: Ruler = "linear") -> Differenc
         Their difference; without any knowledge of the spread only equal means count as equal.
     """
     if ruler == "log":
+        # A factor between two times is a difference of their logarithms.
         return difference(_logarithms(a), _logarithms(b))
     mean = fmean(a.values) - fmean(b.values)
     if ruler == "exact":
@@ -359,6 +363,7 @@ def difference(a: Contender, b: Contender, ruler: Ruler = "linear") -> Differenc
         return Difference(mean=mean) if found is None else replace(found, mean=mean)
     several = a.values if len(a.values) > 1 else b.values
     n, spread = len(several), math.sqrt(variance(several))
+    # The one run is taken for a further draw from the other's runs: its own spread is not known.
     stderr = spread * math.sqrt(1 + 1 / n)
     return Difference(mean=mean, stderr=stderr, freedom=n - 1, spread=spread * math.sqrt(2))
 
@@ -419,6 +424,7 @@ def t_quantile(freedom: float) -> float:
     Returns:
         The quantile, e.g. 12.706 for 1 and 1.960 in the limit.
     """
+    # Here, since a board without intervals needs no SciPy, which takes long to import.
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, 0.5 + CONFIDENCE / 2))

@@ -10,7 +10,7 @@ from plugins, files and logs is in it as it came, so each rendering must treat a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -126,7 +126,8 @@ class Cell:
         best: The best of our values, or tied with it.
         too_few: Our runs are too few to tell the value from the best or to call them equal.
         unlike: Not to be ranked with our other values of the column.
-        struck: The model fails its contract: the value is shown struck through and has no place.
+        struck: The model fails its contract or a witness refutes it: the value is shown struck
+            through and has no place; its note says why.
         note: Letter of a note on our value, if it has one.
         mean: The value in full precision, in the column's unit.
         half_width: Half its 95 % interval over seeds.
@@ -275,19 +276,17 @@ class Details:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What it costs to use a row's model, by one measure.
+    """What it costs to use the rows' models, by one measure.
 
     Attributes:
-        metric: Name of the value.
         axis: What an axis calls it, with its unit: ``latency in ms``.
         scale: How an axis shows it.
-        value: The value, in that unit.
+        values: Values in that unit, by the rows' keys.
     """
 
-    metric: str
     axis: str
     scale: Scale
-    value: float
+    values: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,21 +294,19 @@ class Row:
     """A row.
 
     Attributes:
-        key: Unique on the board and stable between renderings.
+        key: Unique on the board, in plain letters: its address on a page.
         name: The method, as printed.
         mark: Sign that the paper prints after the name, e.g. ``†``.
         sub: Second line: the likelihood in words, and what sets it apart from its namesakes.
-        badges: Short warnings: ``contract ×``, ``stale``, ``mixed code``.
+        badges: Short warnings: ``contract ×``, ``refuted ×``, ``stale``, ``mixed code``.
         cells: One for each column.
-        details: Everything behind it, on the first data set that it ran on.
-        others: The same on further data sets, each with its name.
+        details: Everything behind it, for each data set that it ran on.
         own: The paper's own row.
         model: What runs it, ``name:preset``; empty without a plugin.
         contract: Outcome of the last ``flowbench check`` in words; empty if there was none.
         citation: The method's paper.
         num_parameters: Trainable parameters of ours.
         published_parameters: The paper's count.
-        costs: What using ours costs, lower being better, the most telling first.
     """
 
     key: str = ""
@@ -318,15 +315,13 @@ class Row:
     sub: str = ""
     badges: tuple[str, ...] = ()
     cells: tuple[Cell, ...] = ()
-    details: Details = Details()
-    others: tuple[tuple[str, Details], ...] = ()
+    details: tuple[Details, ...] = ()
     own: bool = False
     model: str = ""
     contract: str = ""
     citation: Citation | None = None
     num_parameters: float | None = None
     published_parameters: float | None = None
-    costs: tuple[Cost, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -383,6 +378,7 @@ class Board:
         layout: ``list`` for a listing of quantities: one column of values, no header.
         source: The table it mirrors; None for boards of our own.
         suite: The suite that it shows; empty for a board of whatever is in the store.
+        cost: What using its models costs, lower being better; None if that is not known.
     """
 
     slug: str
@@ -399,6 +395,7 @@ class Board:
     layout: Literal["grid", "list"] = "grid"
     source: Origin | None = None
     suite: str = ""
+    cost: Cost | None = None
 
     @property
     def rows(self) -> Iterator[Row]:

@@ -106,23 +106,6 @@ def is_time_like(text: str) -> bool:
     return any(_TIME_LIMIT.fullmatch(part) for part in text.split(","))
 
 
-def hardware(name: str | None, kind: str | None, devices: int, threads: int | None) -> str | None:
-    """What a job ran on, in as much detail as bears on its speed.
-
-    Args:
-        name: Device model; None if the job never got that far, and then there is nothing to say.
-        kind: ``cpu``, ``cuda`` or ``mps``.
-        devices: How many.
-        threads: Of the CPU.
-    """
-    if name is None:
-        return None
-    machine = f"{devices} × {name}" if devices > 1 else name
-    if kind != "cpu" or threads is None:
-        return machine
-    return f"{machine}, {threads}{NO_BREAK}thread{'' if threads == 1 else 's'}"
-
-
 def better(direction: Direction) -> str:
     """Which way is better, in words; nothing for what is no contest."""
     return "" if direction == "none" else f"{direction} is better"

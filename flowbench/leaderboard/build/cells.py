@@ -13,7 +13,7 @@ from flowbench.leaderboard.build.frame import FrameCell
 from flowbench.leaderboard.build.notes import Notes
 
 
-def our_cell(asked: FrameCell, place: Place, notes: Notes, *, first: bool, struck: bool) -> Cell:
+def our_cell(asked: FrameCell, place: Place, notes: Notes, *, first: bool, struck: str) -> Cell:
     """Our part of a cell, without the published one.
 
     Args:
@@ -21,7 +21,7 @@ def our_cell(asked: FrameCell, place: Place, notes: Notes, *, first: bool, struc
         place: Its place in the contest.
         notes: The board's notes.
         first: The first cell of these runs, which says what became of those that failed as a whole.
-        struck: The model fails its contract.
+        struck: Why the value is not to be trusted; empty if it is.
     """
     method, ours = asked.method, asked.ours
     if method is None or ours is None:
@@ -29,6 +29,7 @@ def our_cell(asked: FrameCell, place: Place, notes: Notes, *, first: bool, struc
     measured = method.measured(ours.name)
     if place.mean is None or measured is None:
         whole = place.status in {r.status for r in method.records}
+        # A run that failed as a whole says so once and not in every column.
         text = words.status(place.status) if first or not whole else ""
         return Cell(words=text, status=place.status if text else "none")
     factor = numbers.scale(measured.unit)[0] * ours.per
@@ -44,8 +45,10 @@ def our_cell(asked: FrameCell, place: Place, notes: Notes, *, first: bool, struc
         best=place.best,
         too_few=place.too_few,
         unlike=bool(place.unlike),
-        struck=struck,
-        note=notes.letter(" ".join(filter(None, (_note(place, first=first), _apart(asked))))),
+        struck=bool(struck),
+        note=notes.letter(
+            " ".join(filter(None, (struck, _note(place, first=first), _apart(asked))))
+        ),
         mean=mean,
         half_width=half,
         n=place.n,
@@ -69,7 +72,7 @@ def compared(cell: Cell, published: Published | None, asked: FrameCell) -> Cell:
         difference = numbers.signed(gap, asked.decimals)
         cell = replace(cell, difference=difference, difference_value=gap)
     share = budget_share(cell)
-    on_gpus = all(r.device_kind == "cuda" for r in asked.method.records if r.status == "ok")
+    on_gpus = all(r.device_kind == "cuda" for r in asked.method.ended_well)
     # Hours of a CPU are no share of hours of a GPU; and a cost is not what the budget bought.
     if share is None or not on_gpus or asked.role != "quality":
         return cell

@@ -19,6 +19,7 @@ from flowbench.leaderboard.build.evidence import Method, hardware, values
 from flowbench.store.attempt_files import AttemptContents
 from flowbench.store.kept import thinned
 from flowbench.store.records import AttemptRow, MeasurementRow
+from flowbench.suite.load import flatten
 
 _HASH_CHARS = 12
 _LOG_CHARS = 4000  # the end of a log that a page can carry for each failure
@@ -45,23 +46,25 @@ def details(
         metrics: What the board's suite measures, if it says so.
     """
     found = [contents[r.attempt_id] for r in method.records if r.attempt_id in contents]
+    seconds = sum((Counter(r.ledger) for r in method.records), Counter[str]())  # those above 0
+    job = method.first.job
     return Details(
         values=tuple(_values(method)),
         failures=tuple(_failures(method)),
         curves=tuple(curve for c in found if (curve := _curve(c)) is not None),
-        ledger=_ledger(method),
+        ledger=tuple(sorted(seconds.items(), key=lambda item: (-item[1], item[0]))),
         samples=_samples(found),
         command=command(method, metrics),
         facts=tuple(_facts(method)),
-        config=tuple(_config(method)),
-        dataset=method.first.job.dataset,
+        config=tuple((k, _json(v), k in job.overrides) for k, v in flatten(job.config)),
+        dataset=job.dataset,
     )
 
 
 def _values(method: Method) -> Iterator[tuple[str, str, str]]:
     """All values of all metrics: name, text, and n or the reason why there is none."""
     measured: dict[str, list[MeasurementRow]] = defaultdict(list)
-    for record in (r for r in method.records if r.status == "ok"):
+    for record in method.ended_well:
         for name, m in values(record).items():
             measured[name].append(m)
     for name, tried in measured.items():
@@ -116,14 +119,6 @@ def _curve(contents: AttemptContents) -> Curve | None:
     )
 
 
-def _ledger(method: Method) -> tuple[tuple[str, float], ...]:
-    seconds: Counter[str] = Counter()
-    for record in method.records:
-        seconds.update(record.ledger)
-    parts = [(part, spent) for part, spent in seconds.items() if spent > 0]
-    return tuple(sorted(parts, key=lambda item: (-item[1], item[0])))
-
-
 def _samples(found: list[AttemptContents]) -> SampleGrid | None:
     drawn = next((c for c in found if c.samples_png is not None), None)
     if drawn is None or drawn.samples_png is None:
@@ -146,11 +141,13 @@ def command(method: Method, metrics: Sequence[str] | None = None) -> str:
     parts += ["--budget", job.budget, "--seeds", _seeds(method)]
     for key, value in sorted(job.overrides.items()):
         parts += ["--set", f"{job.model}.{key}={_setting(value)}"]
+    # What was evaluated, and not what the defaults are by now.
     parts += _protocol_flags(job.protocol)
     given = _given(method.first.provenance, "--metrics")
     asked = ",".join(metrics or ()) or (given[-1] if given else "")
     parts += ["--metrics", asked] if asked else []
     for file in _given(method.first.provenance, "--plugin-file"):
+        # The name alone: folders of another machine help nobody.
         parts += ["--plugin-file", PurePath(file).name]
     return shlex.join(parts)
 
@@ -236,20 +233,6 @@ def _weights(weights: str | None, step: int | None) -> str:
         return ""
     named = {"ema": "averaged (EMA)", "raw": "as trained"}.get(weights, weights)
     return named if step is None else f"{named}, of step {step:,}, best on validation"
-
-
-def _config(method: Method) -> Iterator[tuple[str, str, bool]]:
-    job = method.first.job
-    for key, value in _flat(job.config):
-        yield key, _json(value), key in job.overrides
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _json(value: Any) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from flowbench.api.specs import MetricSpec, Role
 from flowbench.api.units import bits_per_dim
-from flowbench.leaderboard.board import words
+from flowbench.leaderboard.board import numbers, words
 from flowbench.leaderboard.board.ranking import Contender, Like, Outcome
 from flowbench.store.attempt_files import AttemptContents
 from flowbench.store.checks import CheckRow
@@ -56,6 +56,7 @@ class Source:
 
     def __post_init__(self) -> None:
         presented = tuple(_presented(record, self.metrics) for record in self.records)
+        # Still construction: from here on no maker has to ask how an older record's value is shown.
         object.__setattr__(self, "records", presented)
 
     @cached_property
@@ -68,6 +69,7 @@ class Source:
 
     def check_of(self, method: Method) -> CheckRow | None:
         """The contract check of a row's preset, else of its model; None if there was none."""
+        # The preset's own check tells more than that of the default preset.
         return self.checks.get(method.name) or self.checks.get(method.first.job.model)
 
     def contract_of(self, method: Method) -> str:
@@ -78,8 +80,7 @@ class Source:
     def _checked(self, method: Method) -> CheckedCode:
         """Which code was checked; ``unsure`` where runs do not say theirs, or differ in it."""
         check = self.check_of(method)
-        ended_well = [r for r in method.records if r.status == "ok"]
-        ran = {r.model_code_sha256 for r in ended_well or method.records}
+        ran = {r.model_code_sha256 for r in method.ended_well or method.records}
         if check is None or None in ran:
             return "unsure"
         if check.code_sha256 not in ran:
@@ -92,12 +93,20 @@ class Source:
         failed = check is not None and check.status == "failed"
         return failed and self._checked(method) != "other"
 
+    def struck(self, method: Method) -> str:
+        """Why a row is not to be trusted and has no place, in sentences; nothing if it is."""
+        found = [f"its contract {self.contract_of(method)}"] if self.fails_contract(method) else []
+        refuted = method.refuted
+        return " ".join(f"Struck: {why}." for why in (*found, *([refuted] if refuted else [])))
+
     def badges(self, method: Method) -> tuple[str, ...]:
-        """Short warnings about a row, at most two: on the contract, and on the code that ran."""
-        codes = {r.code_sha256 for r in method.records if r.status == "ok"}
+        """Short warnings about a row: on its contract and witnesses, and on the code that ran."""
+        codes = {r.code_sha256 for r in method.ended_well}
         newest = self.newest_code.get((method.first.job.model, method.first.job.dataset))
         found = ["contract ×"] if self.fails_contract(method) else []
-        cores = {r.core_code for r in method.records if r.status == "ok"}
+        found += ["refuted ×"] if method.refuted else []
+        cores = {r.core_code for r in method.ended_well}
+        # Older than any code that ran it since, or than the core that is here now.
         if codes and (newest not in (None, *codes) or self.core_code not in (None, *cores)):
             found.append("stale")
         elif len(codes) > 1:
@@ -110,16 +119,15 @@ def _presented(record: AttemptRow, metrics: Mapping[str, MetricSpec]) -> Attempt
 
     Records made before that was kept have it from the metric, if that is installed.
     """
-    if all(m.role is not None for m in record.measurements):
+    if all(m.role for m in record.measurements):
         return record
     order = {name: place for place, name in enumerate(metrics)}
-    found = sorted(record.measurements, key=lambda m: order.get(m.metric, len(order)))
-    shown = (_shown(m, metrics.get(m.metric) or _guess(m)) for m in found)
+    shown = [
+        m if m.role else m.model_copy(update=spec.presentation(m.name, m.unit))
+        for m in sorted(record.measurements, key=lambda m: order.get(m.metric, len(order)))
+        for spec in [metrics.get(m.metric) or _guess(m)]
+    ]
     return record.model_copy(update={"measurements": tuple(shown)})
-
-
-def _shown(m: MeasurementRow, spec: MetricSpec) -> MeasurementRow:
-    return m if m.role else m.model_copy(update=spec.presentation(m.name, m.unit))
 
 
 def _guess(m: MeasurementRow) -> MetricSpec:
@@ -132,6 +140,7 @@ def _guess(m: MeasurementRow) -> MetricSpec:
 
 def newest_code(records: Sequence[AttemptRow]) -> dict[tuple[str, str], str]:
     """The hash of the code that last ran each model on each data set: data are part of it."""
+    # By when it ran: a hash itself has no order.
     ran = sorted((r for r in records if r.status == "ok"), key=lambda r: (r.started, r.attempt_id))
     return {(r.job.model, r.job.dataset): r.code_sha256 for r in ran if r.code_sha256 is not None}
 
@@ -151,9 +160,14 @@ class Method:
     log_prob: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     @property
+    def ended_well(self) -> tuple[AttemptRow, ...]:
+        """Those of the runs that did."""
+        return tuple(record for record in self.records if record.status == "ok")
+
+    @property
     def first(self) -> AttemptRow:
         """The run that speaks for all in what they share: the first that ended well."""
-        return next((r for r in self.records if r.status == "ok"), self.records[0])
+        return next(iter(self.ended_well), self.records[0])
 
     @property
     def name(self) -> str:
@@ -163,7 +177,16 @@ class Method:
     @property
     def is_single(self) -> bool:
         """Whether a single run ended well; only then are test examples compared one by one."""
-        return sum(record.status == "ok" for record in self.records) == 1
+        return len(self.ended_well) == 1
+
+    @property
+    def refuted(self) -> str:
+        """Which witness refutes it, of which seed: one run is enough, as none does so by chance."""
+        found = [(r.job.seed, m.refutes) for r in self.records for m in r.measurements if m.refutes]
+        if not found:
+            return ""
+        more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+        return f"{words.lower_first(found[0][1])} (seed {found[0][0]}{more})"
 
     def contender(self, row: str, name: str) -> Contender:
         """The row's part in a column.
@@ -177,6 +200,7 @@ class Method:
             that are not alike, the largest group of like ones stands for the row.
         """
         pairs = list(self._outcomes(name))
+        # Runs whose evaluation differs have values that cannot be averaged.
         counts = Counter(like for like, one in pairs if one.value is not None)
         chosen = min(counts, key=lambda like: (-counts[like], like.facts), default=Like())
         outcomes = tuple(
@@ -201,7 +225,7 @@ class Method:
 
     def measured(self, name: str) -> MeasurementRow | None:
         """The first value of a name among runs that ended well; None if none has one."""
-        found = (measured_value(r, name) for r in self.records if r.status == "ok")
+        found = (measured_value(record, name) for record in self.ended_well)
         return next((m for m in found if m is not None and m.value is not None), None)
 
 
@@ -217,6 +241,7 @@ def methods(
     rows: dict[tuple[str, str], list[AttemptRow]] = defaultdict(list)
     for record in records:
         rows[_asked(record), _speed(record)].append(record)
+    # Or a failure before the device was known would be a row of its own.
     _settle_homeless(rows)
     return [
         Method(
@@ -250,10 +275,12 @@ def _speed(record: AttemptRow) -> str:
 
 
 def hardware(record: AttemptRow) -> str | None:
-    """What a run ran on, in words; None if it never got that far."""
-    return words.hardware(
-        record.device_name, record.device_kind, record.num_devices, record.num_threads
-    )
+    """What a run ran on, in as much detail as bears on its speed; None if it never got that far."""
+    name, devices, threads = record.device_name, record.num_devices, record.num_threads
+    machine = f"{devices} × {name}" if name and devices > 1 else name
+    if machine is None or record.device_kind != "cpu" or threads is None:
+        return machine
+    return f"{machine}, {threads}{numbers.NO_BREAK}thread{'' if threads == 1 else 's'}"
 
 
 def usual_hardware(records: Iterable[AttemptRow]) -> str | None:
@@ -270,23 +297,22 @@ def device_hours(records: Sequence[AttemptRow]) -> float | None:
 
 def values(record: AttemptRow) -> dict[str, MeasurementRow]:
     """All values of a run by name, of two splits that on test; then its own counts."""
-    ended_well = record.status == "ok"
-    counts = {
-        "num_parameters": _count("num_parameters", "Parameters", record.num_parameters),
-        "steps": _count("steps", "Steps", record.steps if ended_well else None),
-    }
     measured = record.values_by_name()
     labels = {m.label for m in measured.values()}  # a metric may have measured the same
-    return measured | {
-        name: m for name, m in counts.items() if m.value is not None and m.label not in labels
-    }
+    steps = record.steps if record.status == "ok" else None
+    counts = (
+        _count("num_parameters", "Parameters", record.num_parameters),
+        _count("steps", "Steps", steps),
+    )
+    own = {m.name: m for m in counts if m.value is not None and m.label not in labels}
+    return measured | own
 
 
-def _count(name: str, label: str, value: float | None, **fields: Any) -> MeasurementRow:
+def _count(name: str, label: str, value: float | None, unit: str = "") -> MeasurementRow:
     """A count that every record has, without a metric."""
-    shown = {"label": label, "short": label, "role": "count", "scale": "log"}
-    given = {"unit": "", "direction": "none", **shown, **fields}
-    return MeasurementRow(metric=name, name=name, value=value, **given)
+    shown: dict[str, Any] = {"label": label, "short": label, "role": "count", "scale": "log"}
+    shown |= {"status": "unavailable" if value is None else "ok"}
+    return MeasurementRow(metric=name, name=name, value=value, unit=unit, direction="none", **shown)
 
 
 def measured_value(record: AttemptRow, name: str) -> MeasurementRow | None:
@@ -300,15 +326,12 @@ def measured_value(record: AttemptRow, name: str) -> MeasurementRow | None:
     Returns:
         The value; None if the run has none of that name.
     """
-    if name not in ("num_devices", "train_hours"):
-        return values(record).get(name)
-    on_cpu = name == "num_devices" and record.device_kind == "cpu"
-    if on_cpu or not record.charged_s:
-        reason = "trained on CPU" if on_cpu else None
-        return _count(name, name, None, status="unavailable", reason=reason)
     if name == "num_devices":
-        return _count(name, "GPUs", float(record.num_devices))
-    return _count(name, "Hours", record.charged_s / _SECONDS_AN_HOUR, unit="h")
+        on_gpus = record.charged_s and record.device_kind != "cpu"
+        return _count(name, "GPUs", float(record.num_devices) if on_gpus else None)
+    if name == "train_hours":
+        return _count(name, "Hours", record.charged_s / _SECONDS_AN_HOUR or None, "h")
+    return values(record).get(name)
 
 
 def like(record: AttemptRow, measured: MeasurementRow | None) -> Like:
@@ -359,5 +382,6 @@ def per_example(
         examples = -log_prob
     else:
         return None
+    # Checked and not assumed: a metric of another plugin may have other examples in mind.
     mean = float(examples.mean())
     return examples if abs(mean - measured.value) <= _SAME * max(1.0, abs(mean)) else None

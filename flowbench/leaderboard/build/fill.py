@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from statistics import median
+from itertools import chain, count
+from statistics import fmean, median
 
 from flowbench.leaderboard.board import numbers, words
 from flowbench.leaderboard.board.ranking import Contender, Place, Ruler, rank
@@ -19,6 +21,7 @@ from flowbench.leaderboard.build.notes import Notes
 from flowbench.leaderboard.build.printed import placed, rank_published
 
 _MAX_BADGES = 2
+_MAX_KEY = 40
 
 Places = dict[tuple[tuple[str, ...], int], Place]
 """Places by the contest and the row's number in the frame."""
@@ -47,7 +50,9 @@ class _Builder:
     def board(self) -> Board:
         """The whole board."""
         asked, empty = self._frame.rows, self._frame.board
-        rows = {n: self._row(n, f"row-{i}") for i, n in enumerate(self._order(), start=1)}
+        order = self._order()
+        keys = row_keys(asked[n].row.name for n in order)
+        rows = {n: self._row(n, key) for n, key in zip(order, keys, strict=True)}
 
         def of_group(name: str) -> tuple[Row, ...]:
             return tuple(row for n, row in rows.items() if asked[n].group == name)
@@ -59,6 +64,7 @@ class _Builder:
             groups=tuple(replace(group, rows=of_group(group.name)) for group in empty.groups),
             notes=self._notes.letters(),
             budget=common_budget(self._frame.records),
+            cost=_cost({row.key: m for n, row in rows.items() for m in asked[n].methods.values()}),
         )
 
     def _why_empty(self) -> str:
@@ -83,7 +89,7 @@ class _Builder:
         return sorted(as_they_are, key=order) if self._frame.best_first else as_they_are
 
     def _rank(self) -> None:
-        """Ranks published values and ours, each apart: who fails the contract has no place."""
+        """Ranks published values and ours, each apart: what is struck has no place."""
         contests: dict[tuple[str, ...], dict[int, FrameCell]] = defaultdict(dict)
         for number, row in enumerate(self._frame.rows):
             for cell in row.cells:
@@ -95,8 +101,10 @@ class _Builder:
             for number, cell in cells.items():
                 if cell.method and cell.ours and not cell.is_text:
                     one = cell.method.contender(str(number), cell.ours.name)
-                    contenders[self._source.fails_contract(cell.method)].append(one)
+                    contenders[bool(self._source.struck(cell.method))].append(one)
             ruled = self._ruler(cells.values())
+            # Struck rows keep their values and compete with nobody: no rank depends on what is not
+            # believed.
             ours = rank(contenders[False], direction, *ruled) + rank(contenders[True], "none")
             for places, found in (
                 (self._theirs, rank_published(printed, direction)),
@@ -108,6 +116,7 @@ class _Builder:
     def _ruler(cells: Iterable[FrameCell]) -> tuple[Ruler, str]:
         """How the values of a contest are held against each other, and their unit."""
         found = (c.method.measured(c.ours.name) for c in cells if c.method and c.ours)
+        # Of one column all values have one role and unit, or they are not alike and not ranked.
         first = next((m for m in found if m is not None), None)
         if first is None:
             return "linear", ""
@@ -117,7 +126,7 @@ class _Builder:
 
     def _row(self, number: int, key: str) -> Row:
         asked, source = self._frame.rows[number], self._source
-        methods, contents = asked.methods, self._source.contents
+        methods = asked.methods
         badges = dict.fromkeys(b for method in methods.values() for b in source.badges(method))
         row = replace(
             asked.row,
@@ -129,15 +138,14 @@ class _Builder:
         )
         if not methods:
             return row
-        shown = [(d, details(m, contents, self._frame.metrics)) for d, m in methods.items()]
         first = next(iter(methods.values()))
         return replace(
             row,
-            details=shown[0][1],
-            others=tuple(shown[1:]),
+            details=tuple(
+                details(m, source.contents, self._frame.metrics) for m in methods.values()
+            ),
             contract=source.contract_of(first),
             num_parameters=first.first.num_parameters,
-            costs=tuple(_costs(first)),
         )
 
     def _about(self, asked: FrameRow) -> Iterator[str]:
@@ -169,7 +177,7 @@ class _Builder:
             return Cell()
         if asked.is_text:
             return text_cell(method)
-        place, struck = self._ours[asked.contest, number], self._source.fails_contract(method)
+        place, struck = self._ours[asked.contest, number], self._source.struck(method)
         cell = our_cell(asked, place, notes, first=method.key not in told, struck=struck)
         if cell.value or cell.words:
             told.add(method.key)
@@ -202,15 +210,35 @@ class _Builder:
             yield f"{left_out} of other budgets or hardware not shown"
 
 
-def _costs(method: Method) -> Iterator[Cost]:
-    """What using a row's model costs, where lower is better: of the first run that has it."""
-    found = {
-        name: m
-        for record in reversed(method.records)
-        for name, m in values(record).items()
+def _cost(methods: Mapping[str, Method]) -> Cost | None:
+    """What using models costs, where lower is better: by the first measure that there is."""
+    measured = [
+        (key, m.value, m)
+        for key, method in methods.items()
+        for record in method.ended_well
+        for m in values(record).values()
         if m.value is not None and (m.role, m.direction) == ("cost", "lower")
-    }
-    for name, m in found.items():
-        factor, unit = numbers.scale(m.unit)
-        axis = words.lower_first(words.with_unit(m.short or name, unit, " in "))
-        yield Cost(metric=name, axis=axis, scale=m.scale or "linear", value=m.value / factor)  # type: ignore[operator]
+    ]
+    if not measured:
+        return None
+    first = measured[0][2]
+    factor, unit = numbers.scale(first.unit)
+    found: dict[str, list[float]] = defaultdict(list)
+    for key, value, m in measured:
+        if m.name == first.name:
+            found[key].append(value / factor)
+    axis = words.lower_first(words.with_unit(first.short or first.name, unit, " in "))
+    means = {key: fmean(some) for key, some in found.items()}
+    return Cost(axis=axis, scale=first.scale or "linear", values=means)
+
+
+def row_keys(names: Iterable[str]) -> Iterator[str]:
+    """An id for each row: its name in plain letters, numbered where names repeat."""
+    taken: set[str] = set()
+    for name in names:
+        plain = re.sub(r"[^a-z0-9]+", "-", words.printable(name).lower()).strip("-")
+        stem = f"m-{plain[:_MAX_KEY] or 'row'}"
+        numbered = (f"{stem}-{n}" for n in count(2))
+        key = next(key for key in chain([stem], numbered) if key not in taken)
+        taken.add(key)
+        yield key

@@ -105,6 +105,7 @@ class Frame:
     @property
     def records(self) -> list[AttemptRow]:
         """All runs behind it, each once."""
+        # By identity: a method stands in several cells, and is not to be counted for each.
         methods = {id(m): m for row in self.rows for m in row.methods.values()}
         return [record for method in methods.values() for record in method.records]
 

@@ -41,6 +41,7 @@ def frame_of_published(suite: Suite, source: Source) -> Frame:
     layout = suite.board or BoardLayout()
     table = published_table(layout.published)
     _check(table, layout)
+    # A listing has no columns of its own: each value is a row.
     columns = tuple(_column(table, column) for column in table.columns) or (_LIST_COLUMN,)
     rows = _Rows(table, layout).all()
     chosen = choose(suite, source, [(c.dataset, c.model) for r in rows for c in r.cells if c.model])
@@ -133,62 +134,56 @@ class _Rows:
         return [self._row(row) for row in self._table.rows]
 
     def _row(self, row: PublishedRow) -> FrameRow:
-        cells = tuple(self._cell(row, column) for column in self._table.columns)
+        cells = tuple(self._cell(row, c, self._table.cell(row, c)) for c in self._table.columns)
         count = self._parameters(row)
         return FrameRow(row=_row(row, published_parameters=count), group=row.group, cells=cells)
 
     def _listed(self, value: PublishedValue) -> FrameRow:
         row = next(row for row in self._table.rows if row.order == value.row_order)
         about = [value.metric.replace("_", " "), value.variant, value.dataset, value.split]
-        cell = FrameCell.of(
-            _LIST_COLUMN,
-            contest=tuple(value.model_dump().items()),
+        column = PublishedColumn(
+            key=value.metric,
+            header="Value",
+            metric=value.metric,
+            dataset=value.dataset,
+            better="none",
             decimals=len(value.value.partition(".")[2]),
-            published=self._published(value),
-            **self._about(value.metric, value.metric, row.label, value.dataset),
         )
         shown = _row(row, sub=", ".join(part for part in about if part), mark="")
-        return FrameRow(row=shown, group=row.group, cells=(cell,))
+        return FrameRow(row=shown, group=row.group, cells=(self._cell(row, column, value),))
 
-    def _cell(self, row: PublishedRow, column: PublishedColumn) -> FrameCell:
-        value = self._table.cell(row, column)
+    def _cell(
+        self, row: PublishedRow, column: PublishedColumn, value: PublishedValue | None
+    ) -> FrameCell:
         dataset = row.dataset if self._table.dataset_from_row else column.dataset
         metric = row.metric or column.metric
+        what = self._table.metric(metric)
+        usual = OurValue(name=what.ours) if what.ours else None
+        ours = self._layout.values.get(metric, usual)
+        unlike = [one for one in self._layout.unlike if column.key in one.columns]
+        pairs = ((u.fact, _ours(u), _theirs(u, row.label)) for u in unlike)
         return FrameCell.of(
             _column(self._table, column),
             contest=(column.key, dataset, metric),
+            dataset=dataset,
+            metric=metric,
+            role=what.role,
             direction=row.better or column.better,
             is_text=column.type == "text",
-            published=None if value is None else self._published(value, row, column),
-            theirs=Like.of(**{u.fact: _theirs(u, row.label) for u in self._unlike(column.key)}),
-            **self._about(metric, column.key, row.label, dataset),
+            ours=ours,
+            model=self._layout.rows.get(row.label, {}).get(dataset, "") if ours else "",
+            published=self._published(row, column, value),
+            theirs=Like.of(**{u.fact: _theirs(u, row.label) for u in unlike}),
+            apart=tuple(pair for pair in pairs if pair[1] != pair[2]),
         )
 
-    def _about(self, metric: str, key: str, label: str, dataset: str) -> dict[str, Any]:
-        """What of ours belongs into a cell, and what sets it apart from the printed value."""
-        name = self._table.metric(metric).ours
-        ours = self._layout.values.get(metric) or (OurValue(name=name) if name else None)
-        pairs = ((u.fact, _ours(u), _theirs(u, label)) for u in self._unlike(key))
-        return {
-            "dataset": dataset,
-            "metric": metric,
-            "role": self._table.metric(metric).role,
-            "ours": ours,
-            "model": self._layout.rows.get(label, {}).get(dataset, "") if ours else "",
-            "apart": tuple(pair for pair in pairs if pair[1] != pair[2]),
-        }
-
     def _published(
-        self,
-        value: PublishedValue,
-        row: PublishedRow | None = None,
-        column: PublishedColumn | None = None,
-    ) -> Published:
+        self, row: PublishedRow, column: PublishedColumn, value: PublishedValue | None
+    ) -> Published | None:
+        if value is None:
+            return None
         hours = self._hours.get((value.model_plugin, value.variant, value.dataset))
-        if row is None or column is None:
-            return published(value, device_hours=hours)
-        spread, kind = self._table.spread(row, column), column.type
-        return published(value, kind=kind, suffix=column.suffix, spread=spread, device_hours=hours)
+        return published(value, column, spread=self._table.spread(row, column), device_hours=hours)
 
     def _parameters(self, row: PublishedRow) -> float | None:
         for value in self._table.values:
@@ -197,9 +192,6 @@ class _Rows:
             if of_row and metric.states == "parameters" and value.value:
                 return float(value.value) * metric.per
         return None
-
-    def _unlike(self, key: str) -> list[Unlike]:
-        return [unlike for unlike in self._layout.unlike if key in unlike.columns]
 
 
 def _row(row: PublishedRow, **fields: Any) -> Row:

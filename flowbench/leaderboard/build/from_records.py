@@ -73,6 +73,7 @@ def _shown(records: Sequence[AttemptRow]) -> Iterator[list[MeasurementRow]]:
                 found[name].append(m)
     qualities = [some for some in found.values() if some[0].role == "quality"]
     others = [some for some in found.values() if some[0].role != "quality"]
+    # However many qualities there are, what they cost stays in sight.
     most = MAX_COLUMNS - min(_LEAST_COSTS, len(others))
     yield from qualities[:most]
     yield from others[: MAX_COLUMNS - len(qualities[:most])]
@@ -80,6 +81,7 @@ def _shown(records: Sequence[AttemptRow]) -> Iterator[list[MeasurementRow]]:
 
 def _column(dataset: str, found: Sequence[MeasurementRow]) -> Column:
     """A column of the form that most of its values have."""
+    # Plugins may change a unit between two releases; a column has one.
     forms = Counter((m.unit, m.direction) for m in found)
     unit, direction = forms.most_common(1)[0][0]
     first = next(m for m in found if (m.unit, m.direction) == (unit, direction))

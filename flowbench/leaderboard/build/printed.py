@@ -10,9 +10,9 @@ from math import prod
 
 from flowbench.api.specs import Direction
 from flowbench.leaderboard.board.ranking import Contender, Like, Outcome, Place, rank
-from flowbench.leaderboard.board.table import Kind, Published
+from flowbench.leaderboard.board.table import Published
 from flowbench.leaderboard.build.notes import Notes
-from flowbench.suite.published import PublishedTable, PublishedValue
+from flowbench.suite.published import PublishedColumn, PublishedTable, PublishedValue
 
 STARS = 5
 _SIGNS = {"~": "~", "<=": "≤", ">=": "≥", "<": "<", ">": ">"}
@@ -21,9 +21,8 @@ _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?")
 
 def published(
     value: PublishedValue,
+    column: PublishedColumn,
     *,
-    kind: Kind = "number",
-    suffix: str = "",
     spread: PublishedValue | None = None,
     device_hours: float | None = None,
 ) -> Published:
@@ -31,9 +30,8 @@ def published(
 
     Args:
         value: The value.
-        kind: What its column's cells are.
-        suffix: What the paper prints after it.
-        spread: What the paper prints after that as ±.
+        column: Its column.
+        spread: What the paper prints after it as ±.
         device_hours: What the paper says the training cost.
 
     Returns:
@@ -43,13 +41,13 @@ def published(
     text = value.value
     if value.qualifier == "n/a":
         text = "n/a"
-    elif kind == "check":
+    elif column.type == "check":
         text = "✓" if number else "×"
-    elif kind == "stars" and number is not None:
+    elif column.type == "stars" and number is not None:
         text = "★" * int(number) + "☆" * (STARS - int(number))
     elif value.qualifier == "x":
         text = f"{text}×"
-    text += suffix if value.value else ""
+    text += column.suffix if value.value else ""
     return Published(
         text=f"{text} ±{spread.value}" if spread is not None else text,
         sign=_SIGNS.get(value.qualifier, ""),

@@ -98,6 +98,7 @@ def choose(suite: Suite, source: Source, pairs: Iterable[Pair]) -> Chosen:
     for pair, records in found.items():
         if not records:
             continue
+        # The board's own budget where the pair has it, else the next best.
         first = min({r.job.budget for r in records}, key=order.index)
         rows = methods([r for r in records if r.job.budget == first], source.log_prob)
         chosen[pair] = max(rows, key=_weight)
@@ -112,9 +113,9 @@ def _budgets(found: Mapping[Pair, Sequence[AttemptRow]]) -> list[str]:
     )
     every = [record for records in found.values() for record in records]
     cost = {b: device_hours([r for r in every if r.job.budget == b]) or 0.0 for b in covered}
+    # The text last, so that the same store gives the same board.
     return sorted(covered, key=lambda budget: (-covered[budget], -cost[budget], budget))
 
 
 def _weight(method: Method) -> tuple[int, str, str]:
-    ended_well = [r for r in method.records if r.status == "ok"]
-    return (len(ended_well), max(r.started for r in method.records), method.key)
+    return (len(method.ended_well), max(r.started for r in method.records), method.key)

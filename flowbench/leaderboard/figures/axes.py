@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from flowbench.api.specs import Scale
-from flowbench.leaderboard.figures.labels import text_width
 from flowbench.leaderboard.figures.svg import MUTED, RULE, TEXT_PX, WIDTH
 
 if TYPE_CHECKING:
@@ -21,11 +19,9 @@ if TYPE_CHECKING:
 LEFT, RIGHT, BOTTOM = 38, 8, 32  # margins of a plot, in pixels
 
 _MAX_TICKS = 6
-_BETWEEN = 6.0  # pixels between two numbers of an axis
+_FEW_DECADES = 2.05  # for more of them, 2 and 5 have no room between 1 and 10
 _LARGE = ((1e9, " G"), (1e6, " M"))
 _MAX_STRETCH = 4.0  # how much taller a plot may become for a curve that ends high
-# Steps within a decade; the finest that have room, so that a narrow axis has several numbers too.
-_STEPS = ((1, 1.5, 2, 3, 4, 5, 6, 8), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,))
 
 
 def new_axes(
@@ -33,6 +29,7 @@ def new_axes(
 ) -> tuple[Figure, Axes]:
     """An empty plot as wide as the page's rail; its height and margins are in pixels."""
     figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72)
+    # Of its own, without pyplot: no state that two figures share, and no window.
     FigureCanvasSVG(figure)
     figure.patch.set_visible(False)
     box = (left / WIDTH, bottom / height, 1 - (left + right) / WIDTH, 1 - (top + bottom) / height)
@@ -81,32 +78,12 @@ def set_scale(axes: Axes, which: Literal["x", "y"], scale: Scale, values: Sequen
         return
     low, high = math.log10(min(values)), math.log10(max(values))
     pad = max(0.08 * (high - low), 0.15)
-    limits = (10 ** (low - pad), 10 ** (high + pad))
-    axes.set(**{f"{which}scale": "log", f"{which}lim": limits})
-    box = axes.get_window_extent()
-    room = box.width if which == "x" else box.height
-    axis.set_major_locator(FixedLocator(_log_ticks(*limits, room=room)))
+    decades = high - low + 2 * pad
+    axes.set(**{f"{which}scale": "log", f"{which}lim": (10 ** (low - pad), 10 ** (high + pad))})
+    in_decades = LogLocator(subs=(1, 2, 5) if decades < _FEW_DECADES else (1,), numticks=_MAX_TICKS)
+    axis.set_major_locator(in_decades if decades > 1 else MaxNLocator(4, steps=[1, 2, 5, 10]))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda x, _: plain(x)))
-
-
-def _log_ticks(low: float, high: float, room: float) -> list[float]:
-    """Round numbers between two limits, as many as have room, which is in pixels."""
-    scale = room / math.log10(high / low)
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for steps in _STEPS:
-        ticks = [s * 10.0**d for d in decades for s in steps if low <= s * 10.0**d <= high]
-        if len(ticks) <= _MAX_TICKS and _have_room(ticks, scale):
-            return ticks
-    return ticks[:: math.ceil(len(ticks) / _MAX_TICKS)]
-
-
-def _have_room(ticks: Sequence[float], scale: float) -> bool:
-    """Whether the numbers of an axis stand apart, at so many pixels a decade."""
-    return all(
-        scale * math.log10(b / a) > (text_width(plain(a)) + text_width(plain(b))) / 2 + _BETWEEN
-        for a, b in pairwise(ticks)
-    )
 
 
 def plain(x: float) -> str:
@@ -120,6 +97,7 @@ def plain(x: float) -> str:
 def padded(values: Sequence[float], share: float = 0.08) -> tuple[float, float]:
     """Limits around values, never equal, with a share of their range free at each end."""
     low, high = min(values), max(values)
+    # A single value, or equal ones, must not make an axis of no length.
     pad = share * (high - low) or 0.05 * abs(low) or 1.0
     return low - pad, high + pad
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-Box = tuple[float, float, float, float]
-"""Left, bottom, right, top, in pixels."""
+import numpy as np
+from matplotlib.transforms import Bbox
 
 _HEIGHT = 11.0
 _CHAR = 5.7  # mean width of a character of 11 px sans
@@ -38,58 +37,40 @@ _OFFSETS = (
 )  # fmt: skip
 
 
-@dataclass(kw_only=True)
 class Layout:
-    """What of a plot is taken.
+    """What of a plot is taken."""
 
-    Attributes:
-        width: Of the figure, in pixels.
-        height: Of the figure.
-        left: Labels stay to the right of this.
-        bottom: Labels stay above this.
-        taken: Boxes that nothing may cover.
-    """
-
-    width: float
-    height: float
-    left: float
-    bottom: float
-    taken: list[Box] = field(default_factory=list)
+    def __init__(self, room: Bbox) -> None:
+        """Labels stay within ``room``, in pixels."""
+        self._room = room
+        self._taken: list[Bbox] = []
 
     def block(self, points: Iterable[tuple[float, float]]) -> None:
         """Keeps labels off the marks around points."""
-        self.taken += [(x - _REACH, y - _REACH, x + _REACH, y + _REACH) for x, y in points]
+        self._taken += [Bbox([(x, y), (x, y)]).padded(_REACH) for x, y in points]
 
     def place(self, x: float, y: float, label: str) -> Offset | None:
         """Finds room for the label of a point, and takes it; None if there is none."""
+        # The first that fits: the same board gives the same picture.
         for offset in _OFFSETS:
             box = extent(x, y, label, offset)
-            if self._holds(box) and not any(overlap(box, other) for other in self.taken):
-                self.taken.append(box)
+            inside = all(self._room.contains(*corner) for corner in (box.min, box.max))
+            if inside and not box.count_overlaps(self._taken):
+                self._taken.append(box)
                 return offset
         return None
 
-    def _holds(self, box: Box) -> bool:
-        left, bottom, right, top = box
-        across = left >= self.left and right <= self.width
-        return across and bottom >= self.bottom and top <= self.height
 
-
-def extent(x: float, y: float, label: str, offset: Offset) -> Box:
+def extent(x: float, y: float, label: str, offset: Offset) -> Bbox:
     """The box that the label of a point covers."""
     width = text_width(label)
     left = x + offset.dx - {"left": 0.0, "center": width / 2, "right": width}[offset.align]
-    return (left, y + offset.dy, left + width, y + offset.dy + _HEIGHT)
+    return Bbox.from_bounds(left, y + offset.dy, width, _HEIGHT)
 
 
 def text_width(label: str) -> float:
     """About how many pixels wide a text is at 11 px."""
     return _CHAR * len(label)
-
-
-def overlap(a: Box, b: Box) -> bool:
-    """Whether two boxes share any room."""
-    return a[0] < b[2] and a[2] > b[0] and a[1] < b[3] and a[3] > b[1]
 
 
 def spread(positions: Sequence[float], gap: float, highest: float) -> list[float]:
@@ -100,10 +81,6 @@ def spread(positions: Sequence[float], gap: float, highest: float) -> list[float
         gap: Least distance.
         highest: Where the last may be at most.
     """
-    moved: list[float] = []
-    for at in positions:
-        moved.append(max(at, moved[-1] + gap) if moved else at)
-    for place, at in reversed(list(enumerate(moved))):
-        above = moved[place + 1] - gap if place + 1 < len(moved) else highest
-        moved[place] = min(at, above)
-    return moved
+    steps = gap * np.arange(len(positions))
+    up = np.maximum.accumulate(np.asarray(positions) - steps) + steps
+    return list(map(float, np.minimum(up, highest - steps[::-1])))

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
+from matplotlib.transforms import Bbox
+
 from flowbench.api.specs import Scale
 from flowbench.leaderboard.figures import svg
 from flowbench.leaderboard.figures.axes import (
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["reproduced", "unranked", "published"]
 
+_HEIGHT, _TOP = 310, 20
 _MAX_LABELS = 15
-_TOP = 20
 _STRIDE = 8.0  # pixels between the places that keep labels off the front
 _LOOKS: Mapping[Kind, Mapping[str, Any]] = {
     "reproduced": {"color": svg.ACCENT, "markerfacecolor": svg.ACCENT, "zorder": 4},
@@ -44,7 +46,7 @@ class Point:
     Attributes:
         row: Key of the row that it is of.
         label: What stands beside it.
-        x: Cost, greater than 0.
+        x: Cost, greater than 0; 0 where there is none to be seen.
         y: Quality.
         kind: Ours, ours but not ranked, or the paper's.
         half_width: Half the 95 % interval of y; None without one.
@@ -54,7 +56,7 @@ class Point:
 
     row: str
     label: str
-    x: float
+    x: float = 0.0
     y: float
     kind: Kind = "reproduced"
     half_width: float | None = None
@@ -71,7 +73,6 @@ def scatter(
     y_title: str,
     x_scale: Scale = "log",
     y_scale: Scale = "linear",
-    height: int = 310,
     higher_is_better: bool = False,
 ) -> str:
     """Draws quality against cost, as an ``svg`` element.
@@ -84,19 +85,19 @@ def scatter(
         y_title: The quality.
         x_scale: How the cost is shown.
         y_scale: How the quality is shown; ``log`` if all of it is greater than 0.
-        height: In pixels.
         higher_is_better: Which way quality goes.
     """
     best = front([p for p in points if p.kind == "reproduced"], higher_is_better=higher_is_better)
     with svg.settings():
-        figure, axes = new_axes(height, right=12, top=_TOP)
+        figure, axes = new_axes(_HEIGHT, right=12, top=_TOP)
         set_scale(axes, "x", x_scale, [p.x for p in points])
-        set_scale(axes, "y", y_scale, [y for p in points for y in _ends(p)])
+        ends = [p.y + sign * (p.half_width or 0.0) for p in points for sign in (-1, 1)]
+        set_scale(axes, "y", y_scale, ends)
         _draw_lines(axes, points, best)
         _draw_points(axes, points)
         title_x(axes, x_title)
         title_y(axes, y_title)
-        _draw_labels(axes, points, best, height)
+        _draw_labels(axes, points, best)
         names = ", ".join(p.label for p in best)
         front_in_words = f"Nothing reproduced beats these in both, cheapest first: {names}."
         return svg.finish(figure, prefix, title, front_in_words if best else "")
@@ -106,15 +107,11 @@ def front(points: Sequence[Point], *, higher_is_better: bool = False) -> list[Po
     """The Pareto front, by cost: those that nothing beats in both quality and cost."""
     sign = -1.0 if higher_is_better else 1.0
     best: list[Point] = []
+    # By cost: what comes later is on the front only if its quality beats all cheaper ones.
     for p in sorted(points, key=lambda p: (p.x, sign * p.y, p.label)):
         if not best or sign * p.y < sign * best[-1].y:
             best.append(p)
     return best
-
-
-def _ends(p: Point) -> tuple[float, float]:
-    half = p.half_width or 0.0
-    return p.y - half, p.y + half
 
 
 def _draw_lines(axes: Axes, points: Sequence[Point], best: Sequence[Point]) -> None:
@@ -124,6 +121,7 @@ def _draw_lines(axes: Axes, points: Sequence[Point], best: Sequence[Point]) -> N
         axes.step(xs, ys, where="post", color=svg.ACCENT, linewidth=0.75, zorder=2)
     published = {p.row: p for p in points if p.kind == "published"}
     pairs = [(p, published[p.row]) for p in points if p.kind != "published" and p.row in published]
+    # One line for all leaders, broken by NaN: a line each would be an element each.
     xs = [x for ours, theirs in pairs for x in (ours.x, theirs.x, math.nan)]
     ys = [y for ours, theirs in pairs for y in (ours.y, theirs.y, math.nan)]
     axes.plot(xs, ys, color=svg.LINE, linewidth=1, zorder=1, linestyle=(0, (1, 2.5)))
@@ -131,49 +129,37 @@ def _draw_lines(axes: Axes, points: Sequence[Point], best: Sequence[Point]) -> N
 
 def _draw_points(axes: Axes, points: Sequence[Point]) -> None:
     """Draws the points that look alike in one go: one by one takes long for hundreds."""
-    alike: dict[tuple[Kind, int], list[Point]] = {}
-    for p in points:
-        alike.setdefault((p.kind, p.group), []).append(p)
-    for (kind, group), some in sorted(alike.items()):
-        look = _LOOKS[kind]
-        bars = [(p.x, *_ends(p)) for p in some if p.half_width]
-        xs = [x for x, _, _ in bars for _ in range(3)]
-        ys = [y for _, low, high in bars for y in (low, high, math.nan)]
-        axes.plot(xs, ys, color=look["color"], linewidth=1, zorder=look["zorder"])
-        marks: dict[str, Any] = {
-            "markersize": 6,
-            "markeredgewidth": 1.1,
-            "gid": svg.gid_of(p.row for p in some),
-        }
-        axes.plot([p.x for p in some], [p.y for p in some], marker(group), **marks, **look)
+    for kind, group in sorted({(p.kind, p.group) for p in points}):
+        some = [p for p in points if (p.kind, p.group) == (kind, group)]
+        look: dict[str, Any] = {"gid": svg.gid_of(p.row for p in some), **_LOOKS[kind]}
+        ends = [(p.x, p.y - half, p.y + half) for p in some if (half := p.half_width)]
+        if ends:
+            axes.vlines(*zip(*ends, strict=True), color=look["color"], zorder=look["zorder"], lw=1)
+        xs, ys = [p.x for p in some], [p.y for p in some]
+        axes.plot(xs, ys, marker(group), markersize=6, markeredgewidth=1.1, **look)
 
 
-def _draw_labels(axes: Axes, points: Sequence[Point], best: Sequence[Point], height: int) -> None:
+def _draw_labels(axes: Axes, points: Sequence[Point], best: Sequence[Point]) -> None:
     """Writes labels, the most telling first, where there is room."""
-    layout = Layout(width=svg.WIDTH, height=height - _TOP + 4, left=LEFT, bottom=BOTTOM)
-    at = {id(p): _pixels(axes, p) for p in points}
-    layout.block(at.values())
-    layout.block(_along(axes, best))
+    layout = Layout(Bbox([(LEFT, BOTTOM), (svg.WIDTH, _HEIGHT - _TOP + 4)]))
+    places = axes.transData.transform([(p.x, p.y) for p in points]).tolist()
+    at = {id(p): place for p, place in zip(points, places, strict=True)}
+    layout.block(places)
+    layout.block(_along([at[id(p)] for p in best], axes.bbox.x1))
     first = {id(p) for p in best} | {id(p) for p in points if p.lead}
     shown = points if len(points) <= _MAX_LABELS else [p for p in points if id(p) in first]
     for p in sorted(shown, key=lambda p: (id(p) not in first, p.y, p.x, p.label, p.kind)):
         label = f"{p.label}, unranked" if p.kind == "unranked" else p.label
-        offset = layout.place(*at[id(p)], label)
+        x, y = at[id(p)]
+        offset = layout.place(x, y, label)
         if offset is not None:
             look = {"color": svg.INK if p.kind == "reproduced" else svg.MUTED, "zorder": 5}
             at_mark, away = (p.x, p.y), (offset.dx, offset.dy)
             write(axes, label, at_mark, away, ha=offset.align, va="bottom", **look)
 
 
-def _along(axes: Axes, best: Sequence[Point]) -> Iterator[tuple[float, float]]:
+def _along(corners: Sequence[tuple[float, float]], right: float) -> Iterator[tuple[float, float]]:
     """Places along the front, so that no label lies on it."""
-    right = axes.transData.transform((axes.get_xlim()[1], 0.0))[0]
-    corners = [_pixels(axes, p) for p in best]
-    for (x, y), (end, _) in pairwise([*corners, (float(right), 0.0)]):
+    for (x, y), (end, _) in pairwise([*corners, (right, 0.0)]):
         for step in range(1, int((end - x) / _STRIDE) + 1):
             yield x + _STRIDE * step, y
-
-
-def _pixels(axes: Axes, p: Point) -> tuple[float, float]:
-    x, y = axes.transData.transform((p.x, p.y))
-    return float(x), float(y)

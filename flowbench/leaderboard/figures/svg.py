@@ -12,7 +12,7 @@ import io
 import re
 import warnings
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,6 +24,8 @@ TEXT_PX = 11.0
 
 NAMESPACE = "http://www.w3.org/2000/svg"
 _XLINK_HREF = "{http://www.w3.org/1999/xlink}href"
+_REFERENCE = re.compile(r"(?<=[\"(])#([^\")]+)")
+_STYLE_SHEET = re.compile(r"<defs>\s*<style.*?</defs>", re.DOTALL)
 
 # Placeholders: each stands for a token of the style sheet. The last is an empty marker's inside.
 INK, MUTED, LINE, RULE = "#000001", "#000002", "#000003", "#000004"
@@ -32,7 +34,8 @@ _TOKENS = {
     INK: "ink", MUTED: "muted", LINE: "line", RULE: "rule", ACCENT: "accent", PAGE: "background",
 }  # fmt: skip
 
-_ROWS, _PART = "rows:", "part:"
+_ROWS = "rows:"
+_PLACES = {"d", "x", "y", "transform"}
 _COORDINATE = re.compile(r"-?[0-9]+\.[0-9]+")
 
 _RC: Any = {
@@ -53,34 +56,6 @@ def gid_of(rows: Iterable[str]) -> str:
     return _ROWS + " ".join(rows)
 
 
-def part_gid(name: str) -> str:
-    """The gid of what `take_parts` takes out of a figure under a name."""
-    return _PART + name
-
-
-def take_parts(root: ET.Element) -> dict[str, list[ET.Element]]:
-    """Takes the parts that have a name out of a figure, in order of drawing.
-
-    Curves are given to a tenth of a pixel: there may be hundreds of them on a page.
-    """
-    parts: dict[str, list[ET.Element]] = {}
-    for parent in list(root.iter()):
-        for child in list(parent):
-            name = child.attrib.pop("data-part", None)
-            if name is not None:
-                parent.remove(child)
-                parts.setdefault(name, []).append(child)
-                for path in child.iter(f"{{{NAMESPACE}}}path"):
-                    line = " ".join(path.get("d", "").split())
-                    path.set("d", _COORDINATE.sub(lambda m: f"{float(m[0]):.1f}", line))
-    return parts
-
-
-def element(tag: str, **attributes: str) -> ET.Element:
-    """An empty element of SVG."""
-    return ET.Element(f"{{{NAMESPACE}}}{tag}", attributes)
-
-
 @contextmanager
 def settings() -> Iterator[None]:
     """Our settings alone within a block, whatever the user's matplotlibrc says."""
@@ -93,7 +68,9 @@ def settings() -> Iterator[None]:
 
 
 def finish(figure: Figure, prefix: str, title: str, description: str = "") -> str:
-    """Writes a figure as an ``svg`` element for a page.
+    """Writes a figure as an ``svg`` element for a page, which a strict policy leaves as it is.
+
+    What matplotlib's style sheet sets stands in that of the page. Ids that nothing refers to go.
 
     Args:
         figure: The figure.
@@ -101,34 +78,26 @@ def finish(figure: Figure, prefix: str, title: str, description: str = "") -> st
         title: Its name for those who cannot see it.
         description: What it shows, for the same readers.
     """
-    root = draw(figure, prefix)
-    as_image(root, round(figure.get_figheight() * 72), title, description)
-    return text(root)
-
-
-def draw(figure: Figure, prefix: str) -> ET.Element:
-    """Draws a figure as SVG that a strict policy leaves as it is, its ids under a prefix."""
-    stream = io.BytesIO()
-    figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-    root = ET.fromstring(stream.getvalue())
-    _strip(root)
+    stream = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(stream, format="svg", metadata=nothing)
+    drawn = _STYLE_SHEET.sub("", stream.getvalue())
+    root, used = ET.fromstring(drawn), set(_REFERENCE.findall(drawn))
     for element in root.iter():
         _style_as_attributes(element)
-        _gid_as_attributes(element)
-    _prefix_ids(root, prefix)
-    return root
-
-
-def as_image(root: ET.Element, height: int, title: str, description: str = "") -> None:
-    """Makes an ``svg`` element an image with a name, as high as so many pixels."""
-    root.attrib.pop("version", None)
-    size = {"width": str(WIDTH), "height": str(height)}
+        _ids_as_attributes(element, prefix, used)
+        for name in _PLACES & element.attrib.keys():
+            # A tenth of a pixel is enough, and a page may have hundreds of curves.
+            line = " ".join(element.attrib[name].split())
+            element.set(name, _COORDINATE.sub(lambda m: f"{float(m[0]):.1f}", line))
+    del root.attrib["version"]
+    size = {"width": f"{WIDTH}", "height": f"{figure.get_figheight() * 72:.0f}"}
     root.attrib.update(size | {"role": "img", "class": "figure"})
     for place, (tag, words) in enumerate((("title", title), ("desc", description))):
         if words:
-            named = element(tag)
-            named.text = words
-            root.insert(place, named)
+            root.insert(place, ET.Element(f"{{{NAMESPACE}}}{tag}"))
+            root[place].text = words
+    return text(root)
 
 
 def text(root: ET.Element) -> str:
@@ -137,57 +106,27 @@ def text(root: ET.Element) -> str:
     return ET.tostring(root, encoding="unicode")
 
 
-def _strip(root: ET.Element) -> None:
-    """Takes out metadata and style elements; what they set stands in the page's style sheet."""
-    unwanted = {f"{{{NAMESPACE}}}style", f"{{{NAMESPACE}}}metadata"}
-    for parent in list(root.iter()):
-        for child in list(parent):
-            if child.tag in unwanted:
-                parent.remove(child)
-
-
 def _style_as_attributes(element: ET.Element) -> None:
+    """Turns a style attribute into attributes, and placeholders of colours into classes."""
     style = element.attrib.pop("style", "")
-    pairs = [part.split(":", 1) for part in style.split(";") if ":" in part]
-    for name, value in ((n.strip(), v.strip()) for n, v in pairs):
-        if name != "font" and not name.startswith("font-"):
-            element.set(name, value)
-    classes = []
-    for name in ("stroke", "fill"):
-        token = _TOKENS.get(element.get(name, "").lower())
-        if token:
+    pairs = (part.strip().split(": ", 1) for part in style.split(";") if part.strip())
+    looks = {name: value for name, value in pairs if not name.startswith("font")}
+    tokens = {n: t for n in ("stroke", "fill") if (t := _TOKENS.get(looks.get(n, "").lower()))}
+    element.attrib |= {name: value for name, value in looks.items() if name not in tokens}
+    if tokens:
+        element.set("class", " ".join(f"{name}-{token}" for name, token in tokens.items()))
+
+
+def _ids_as_attributes(element: ET.Element, prefix: str, used: Set[str]) -> None:
+    """Puts ids that are used under a prefix, and says in attributes what ours are for."""
+    own = element.attrib.pop("id", "")
+    if own in used:
+        element.set("id", f"{prefix}-{own}")
+    if own.startswith(_ROWS):
+        marks = element.iter(f"{{{NAMESPACE}}}use")
+        for mark, row in zip(marks, own.removeprefix(_ROWS).split(), strict=True):
+            mark.set("data-row", row)
+    for name, value in list(element.attrib.items()):
+        if value.startswith(("#", "url(#")):
             del element.attrib[name]
-            classes.append(f"{name}-{token}")
-    if classes:
-        element.set("class", " ".join(classes))
-
-
-def _gid_as_attributes(element: ET.Element) -> None:
-    gid = element.get("id", "")
-    if gid.startswith(_PART):
-        element.set("data-part", element.attrib.pop("id").removeprefix(_PART))
-    if not gid.startswith(_ROWS):
-        return
-    del element.attrib["id"]
-    marks = [e for e in element.iter(f"{{{NAMESPACE}}}use")]
-    for mark, row in zip(marks, gid.removeprefix(_ROWS).split(" "), strict=True):
-        mark.set("data-row", row)
-
-
-def _prefix_ids(root: ET.Element, prefix: str) -> None:
-    """Keeps the ids that something refers to, under a prefix; drops the others."""
-    used: set[str] = set()
-    for element in root.iter():
-        if _XLINK_HREF in element.attrib:
-            element.set("href", element.attrib.pop(_XLINK_HREF))
-        for name, value in element.attrib.items():
-            if name == "href" and value.startswith("#"):
-                used.add(value[1:])
-                element.set(name, f"#{prefix}-{value[1:]}")
-            elif value.startswith("url(#"):
-                used.add(value[5:-1])
-                element.set(name, f"url(#{prefix}-{value[5:]}")
-    for element in root.iter():
-        own = element.attrib.pop("id", None)
-        if own in used:
-            element.set("id", f"{prefix}-{own}")
+            element.set("href" if name == _XLINK_HREF else name, value.replace("#", f"#{prefix}-"))

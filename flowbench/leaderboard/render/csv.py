@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from flowbench.leaderboard.board.table import FIELDS, Board
 
-# What a spreadsheet would take for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# What a spreadsheet would take for a formula: neither a number nor a mere sign.
+_FORMULA = re.compile(r"(?!=$|[-+]?[0-9.]+(e[-+]?[0-9]+)?$)(?=[=+@\t\r-])")
 
 
 def render(board: Board) -> str:
@@ -15,19 +17,5 @@ def render(board: Board) -> str:
         if kind is bool:
             frame[name] = frame[name].map({True: "yes", False: ""})
         elif kind is str:
-            frame[name] = frame[name].map(_inert)
+            frame[name] = frame[name].map(lambda text: "'" * bool(_FORMULA.match(text)) + text)
     return str(frame.to_csv(index=False, lineterminator="\n"))
-
-
-def _inert(value: str) -> str:
-    if value == "=" or _is_number(value):
-        return value
-    return f"'{value}" if value.startswith(_FORMULA) else value
-
-
-def _is_number(value: str) -> bool:
-    try:
-        float(value)
-    except ValueError:
-        return False
-    return True

@@ -11,7 +11,7 @@ import unicodedata
 
 from flowbench.leaderboard.board import words
 from flowbench.leaderboard.board.table import Board
-from flowbench.leaderboard.render.text import fill_in
+from flowbench.leaderboard.render.environment import fill_in
 
 # What TeX obeys, and what has a name in it.
 _NAMED = {

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from flowbench.leaderboard.board import words
 from flowbench.leaderboard.board.table import Board
-from flowbench.leaderboard.render.index import content
-from flowbench.leaderboard.render.text import fill_in
+from flowbench.leaderboard.render.environment import fill_in
+from flowbench.leaderboard.render.index import Listed, content
 
 # All that Markdown or the HTML inside it gives a meaning to.
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$@])")
@@ -19,9 +18,9 @@ def render(board: Board) -> str:
     return fill_in("board.md.j2", escape, board=board)
 
 
-def render_index(boards: Sequence[tuple[str, Board]]) -> str:
-    """Writes the list of several boards, each with its file name, by paper."""
-    return fill_in("index.md.j2", escape, **content(boards))
+def render_index(listed: Listed) -> str:
+    """Writes the list of several boards, by paper."""
+    return fill_in("index.md.j2", escape, **content(listed))
 
 
 def escape(text: str) -> str:

@@ -7,28 +7,20 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Set
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence, Set
+from dataclasses import dataclass, replace
 
 from flowbench.api.specs import Scale
 from flowbench.leaderboard.board import words
 from flowbench.leaderboard.board.table import Board, Cell, Column, Row
-from flowbench.leaderboard.figures import Kind, Point, Series, Strip, curves, scatter, strips
+from flowbench.leaderboard.figures.curves import Series, curves
+from flowbench.leaderboard.figures.groups import strips
+from flowbench.leaderboard.figures.scatter import Kind, Point, scatter
 
 _SPREAD = 1.2  # a cost that varies less than this is no axis
 _MAX_LABELLED = 8  # curves that can be told apart by labels at their ends
 _MAX_LABEL = 24
 _ROUND = 3  # the shape of a board without groups
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Axis:
-    """A cost to plot against: what it is called, and what a cell of a row cost us and the paper."""
-
-    name: str
-    scale: Scale
-    of: Callable[[Row, Cell], tuple[float | None, float | None]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,136 +42,86 @@ class Plot:
     svg: str
 
 
-def plots(board: Board, ids: Mapping[str, str]) -> list[Plot]:
-    """Draws a board's plots, the most telling first.
-
-    Args:
-        board: The board.
-        ids: Ids of the rows on the page, by their keys.
-    """
-    quality = _quality(board)
-    if quality is None or board.layout == "list":
+def plots(board: Board) -> list[Plot]:
+    """Draws a board's plots, the most telling first."""
+    found = [_values(board, place) for place, c in enumerate(board.columns) if c.is_quality]
+    # What plots are about: the quality with most values, ours before the paper's.
+    about = max(
+        found, key=lambda v: (v.num("reproduced", "unranked"), v.num("published")), default=None
+    )
+    if about is None or board.layout == "list":
         return []
-    drawn = [
-        _against(board, ids, quality, _HOURS),
-        _curves(board),
-        _groups(board, ids, quality),
-        _against(board, ids, quality, _PARAMETERS),
-    ]
-    price = _price(board)
-    if price is not None:
-        metric = board.columns[quality].metric
-        others = [i for i, c in enumerate(board.columns) if c.is_quality and c.metric != metric]
-        drawn += [
-            _against(board, ids, place, price, n) for n, place in enumerate(others or [quality])
-        ]
+    drawn = [_against(about, _HOURS), _curves(board), _groups(about), _against(about, _PARAMETERS)]
+    if board.cost is not None:
+        found_of = board.cost.values
+        price = _Cost(
+            name=board.cost.axis,
+            scale=board.cost.scale,
+            ours=lambda row, cell: found_of.get(row.key),
+        )
+        others = [one for one in found if one.column.metric != about.column.metric]
+        drawn += [_against(one, price, n) for n, one in enumerate(others or [about])]
     return [plot for plot in drawn if plot is not None]
 
 
-def _quality(board: Board) -> int | None:
-    """The column that plots are about: the quality with most values, ours before the paper's."""
-    found = {
-        i: (
-            sum(row.cells[i].mean is not None for row in board.rows),
-            sum(_published(row.cells[i]) is not None for row in board.rows),
-        )
-        for i, column in enumerate(board.columns)
-        if column.is_quality
-    }
-    return max(found, key=lambda i: (found[i], -i), default=None)
+@dataclass(frozen=True, kw_only=True)
+class _Values:
+    """The values of a column on one data set: what plots are drawn of.
+
+    Attributes:
+        axis: The quantity, along an axis.
+        data: The data set.
+        points: A point for each, yet without a cost, with its row and cell.
+    """
+
+    board: Board
+    column: Column
+    axis: str
+    data: str
+    points: Sequence[tuple[Point, Row, Cell]]
+
+    def num(self, *kinds: Kind) -> int:
+        """How many values are of these kinds."""
+        return sum(point.kind in kinds for point, _, _ in self.points)
+
+    @property
+    def heading(self) -> str:
+        """The quantity as a heading begins."""
+        return self.axis[:1].upper() + self.axis[1:]
 
 
-def _dataset(board: Board, place: int) -> str:
-    """A column's data; where each row has its own, those of most: values of others stay out."""
-    own = Counter(cell.dataset for row in board.rows if (cell := row.cells[place]).dataset)
-    return board.columns[place].dataset or next((name for name, _ in own.most_common(1)), "")
-
-
-def _cells(board: Board, place: int) -> dict[str, Cell]:
-    """A column's cells of one data set, by the rows' keys."""
-    dataset, column = _dataset(board, place), board.columns[place]
-    cells = {row.key: row.cells[place] for row in board.rows}
-    return {key: c for key, c in cells.items() if (c.dataset or column.dataset) == dataset}
-
-
-def _hours(row: Row, cell: Cell) -> tuple[float | None, float | None]:
-    return cell.device_hours, cell.published.device_hours if cell.published else None
-
-
-def _parameters(row: Row, cell: Cell) -> tuple[float | None, float | None]:
-    return row.num_parameters, row.published_parameters
-
-
-_HOURS = _Axis(name="device-hours", scale="log", of=_hours)
-_PARAMETERS = _Axis(name="parameters", scale="log", of=_parameters)
-
-
-def _price(board: Board) -> _Axis | None:
-    """The first cost that the rows have: as the table says it, else each row's own."""
-    first = next((cost for row in board.rows for cost in row.costs), None)
-    if first is None:
-        return None
-    places = [i for i, column in enumerate(board.columns) if column.metric == first.metric]
-
-    def price(row: Row, cell: Cell) -> tuple[float | None, float | None]:
-        if places:
-            return row.cells[places[0]].mean, None
-        return next((c.value for c in row.costs if c.metric == first.metric), None), None
-
-    return _Axis(name=first.axis, scale=first.scale, of=price)
-
-
-def _published(cell: Cell) -> float | None:
-    """The published value, if it is of the same data and measure as most of its column."""
-    return cell.published.value if cell.published and not cell.published.unlike else None
-
-
-# --- quality against a cost -----------------------------------------------------------------------
-
-
-def _against(
-    board: Board, ids: Mapping[str, str], place: int, cost: _Axis, number: int = 0
-) -> Plot | None:
-    column = board.columns[place]
-    points = list(_points(board, ids, place, cost))
-    xs = [p.x for p in points]
-    if len(points) < 2 or max(xs) <= _SPREAD * min(xs):
-        return None
-    quality, data = _names(board, place)
-    axis = words.printable(cost.name)
-    name = re.sub(r"[^a-z]+", "-", axis.split()[0].lower()) + (f"-{number}" if number else "")
-    svg = scatter(
-        points,
-        prefix=f"plot-{name}",
-        title=f"{quality} against {axis}, {data}",
-        x_title=f"{axis}, log scale" if cost.scale == "log" else axis,
-        y_title=_axis(column),
-        x_scale=cost.scale,
-        y_scale=column.scale if all(p.y > (p.half_width or 0) for p in points) else "linear",
-        higher_is_better=column.direction == "higher",
+def _values(board: Board, place: int) -> _Values:
+    """A column's values; where each row has its own data, those on the data of most."""
+    column, columns = board.columns[place], board.columns
+    own = Counter(row.cells[place].dataset for row in board.rows)
+    dataset = column.dataset or max(own, key=lambda name: (name != "", own[name]), default="")
+    # Columns that are named for their data say it as printed.
+    by_data = board.shared_unit and len({c.dataset for c in columns}) == len(columns) > 1
+    return _Values(
+        board=board,
+        column=column,
+        axis=words.printable(column.axis or column.label),
+        data=words.printable(f"{column.label} {column.detail}".strip() if by_data else dataset),
+        points=list(_points(board, place, dataset)),
     )
-    kinds: set[str] = {p.kind for p in points}
-    kinds |= {"interval"} if any(p.half_width for p in points) else set()
-    heading = f"{quality} against {axis}"
-    return Plot(name=f"{board.slug}-{name}", heading=heading, about=data, marks=kinds, svg=svg)
 
 
-def _points(board: Board, ids: Mapping[str, str], place: int, cost: _Axis) -> Iterator[Point]:
-    labels, cells = _labels(board), _cells(board, place)
+def _points(board: Board, place: int, dataset: str) -> Iterator[tuple[Point, Row, Cell]]:
+    labels = _labels(board)
     for number, group in enumerate(board.groups):
-        for row in (row for row in group.rows if row.key in cells):
-            cell = cells[row.key]
-            ours, theirs = cost.of(row, cell)
+        for row in group.rows:
+            cell = row.cells[place]
+            if (cell.dataset or board.columns[place].dataset) != dataset:
+                continue
             shape = number if len(board.groups) > 1 else _ROUND
-            label: dict[str, Any] = {"row": ids[row.key], "label": labels[row.key], "lead": row.own}
-            if ours and cell.mean is not None:
+            point = Point(row=row.key, label=labels[row.key], y=0.0, group=shape, lead=row.own)
+            if cell.mean is not None:
                 kind: Kind = "unranked" if cell.unlike or cell.struck else "reproduced"
-                yield Point(
-                    **label, x=ours, y=cell.mean, group=shape, half_width=cell.half_width, kind=kind
-                )
-            published = _published(cell)
-            if theirs and published is not None:
-                yield Point(**label, x=theirs, y=published, group=shape, kind="published")
+                half = cell.half_width
+                yield replace(point, y=cell.mean, half_width=half, kind=kind), row, cell
+            theirs = cell.published
+            if theirs and theirs.value is not None and not theirs.unlike:
+                yield replace(point, y=theirs.value, kind="published"), row, cell
 
 
 def _labels(board: Board) -> dict[str, str]:
@@ -194,48 +136,84 @@ def _cut(label: str) -> str:
     return label if len(label) <= _MAX_LABEL else label[: _MAX_LABEL - 1] + "…"
 
 
-def _axis(column: Column) -> str:
-    return words.printable(column.axis or column.label)
+# --- quality against a cost -----------------------------------------------------------------------
 
 
-def _names(board: Board, place: int) -> tuple[str, str]:
-    """A column's quantity and its data, in words: as printed where the column is named for it."""
-    column, datasets = board.columns[place], {c.dataset for c in board.columns}
-    quantity = _axis(column)
-    by_data = board.shared_unit and len(datasets) == len(board.columns) > 1
-    data = f"{column.label} {column.detail}".strip() if by_data else _dataset(board, place)
-    return quantity[:1].upper() + quantity[1:], words.printable(data)
+@dataclass(frozen=True, kw_only=True)
+class _Cost:
+    """A cost to plot against: what it is called, and what a cell of a row cost us and the paper."""
+
+    name: str
+    scale: Scale = "log"
+    ours: Callable[[Row, Cell], float | None]
+    theirs: Callable[[Row, Cell], float | None] = lambda row, cell: None
+
+
+_HOURS = _Cost(
+    name="device-hours",
+    ours=lambda row, cell: cell.device_hours,
+    theirs=lambda row, cell: cell.published.device_hours if cell.published else None,
+)
+_PARAMETERS = _Cost(
+    name="parameters",
+    ours=lambda row, cell: row.num_parameters,
+    theirs=lambda row, cell: row.published_parameters,
+)
+
+
+def _against(values: _Values, cost: _Cost, number: int = 0) -> Plot | None:
+    points = [
+        replace(point, x=x)
+        for point, row, cell in values.points
+        if (x := (cost.theirs if point.kind == "published" else cost.ours)(row, cell))
+    ]
+    xs = [p.x for p in points]
+    if len(points) < 2 or max(xs) <= _SPREAD * min(xs):
+        return None
+    axis = words.printable(cost.name)
+    heading = f"{values.heading} against {axis}"
+    name = re.sub(r"[^a-z]+", "-", axis.split()[0].lower()) + (f"-{number}" if number else "")
+    svg = scatter(
+        points,
+        prefix=f"plot-{name}",
+        title=f"{heading}, {values.data}",
+        x_title=f"{axis}, log scale" if cost.scale == "log" else axis,
+        y_title=values.axis,
+        x_scale=cost.scale,
+        y_scale=values.column.scale if all(p.y > (p.half_width or 0) for p in points) else "linear",
+        higher_is_better=values.column.direction == "higher",
+    )
+    marks = {*(p.kind for p in points), *("interval" for p in points if p.half_width)}
+    name = f"{values.board.slug}-{name}"
+    return Plot(name=name, heading=heading, about=values.data, marks=marks, svg=svg)
 
 
 # --- by group, and over time ----------------------------------------------------------------------
 
 
-def _groups(board: Board, ids: Mapping[str, str], place: int) -> Plot | None:
-    column, alike = board.columns[place], _cells(board, place)
+def _groups(values: _Values) -> Plot | None:
+    groups = values.board.groups
+    ranked = [point for point, _, _ in values.points if point.kind != "unranked"]
     drawn = []
-    for number, group in enumerate(board.groups):
-        cells = [(ids[row.key], alike[row.key]) for row in group.rows if row.key in alike]
-        sound = [(row, c) for row, c in cells if not c.unlike and not c.struck]
-        published = tuple((row, x) for row, c in cells if (x := _published(c)) is not None)
-        reproduced = tuple((row, c.mean) for row, c in sound if c.mean is not None)
-        if published or reproduced:
-            name = _cut(words.printable(group.name or group.rows[0].name))
-            found = {"published": published, "reproduced": reproduced}
-            drawn.append(Strip(name=name, group=number, **found))
+    for number, group in enumerate(groups):
+        points = [point for point in ranked if point.group == number]
+        if points:
+            drawn.append((_cut(words.printable(group.name or group.rows[0].name)), points))
     if len(drawn) < 2:
         return None
-    quality, data = _names(board, place)
-    title, axis = f"{quality} by group, {data}", _axis(column)
-    svg = strips(drawn, prefix="plot-groups", title=title, x_title=axis)
-    marks = {"stroke", *("mark" for strip in drawn if strip.reproduced)}
-    heading = f"{quality} by group"
-    return Plot(name=f"{board.slug}-groups", heading=heading, about=data, marks=marks, svg=svg)
+    heading = f"{values.heading} by group"
+    title = f"{heading}, {values.data}"
+    svg = strips(drawn, prefix="plot-groups", title=title, x_title=values.axis)
+    marks = {"stroke", *("mark" for point in ranked if point.kind == "reproduced")}
+    name = f"{values.board.slug}-groups"
+    return Plot(name=name, heading=heading, about=values.data, marks=marks, svg=svg)
 
 
 def _curves(board: Board) -> Plot | None:
     """The learning curve of every method, one run each, where all ran on one data set."""
-    rows = [row for row in board.rows if row.details.curves]
-    units = {row.details.curves[0].unit for row in rows}
+    rows = [row for row in board.rows if row.details and row.details[0].curves]
+    first = {row.key: row.details[0].curves[0] for row in rows}
+    units = {curve.unit for curve in first.values()}
     if not rows or len({c.dataset for c in board.columns}) > 1 or len(units) > 1:
         return None
     labels = _labels(board)
@@ -243,8 +221,7 @@ def _curves(board: Board) -> Plot | None:
     labelled = {row.key for row in rows[:_MAX_LABELLED]}
     series = [
         Series(
-            x=[x for x, _ in row.details.curves[0].points],
-            y=[y for _, y in row.details.curves[0].points],
+            points=first[row.key].points,
             label=labels[row.key][:12] if row.key in labelled else "",
             lead=row.key in best,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,58 +11,28 @@ from flowbench.leaderboard.board.ranking import better_than
 from flowbench.leaderboard.board.table import Board, Cell, Group, Row
 from flowbench.leaderboard.render.html.columns import decimals, numbers_of, split
 
-_SHORT = {"× out of memory": "× oom", "– unavailable": "– n/a", "× timed out": "× time"}
-_SPOKEN = {"✓": "yes", "×": "no"}
-_MAX_ID = 40
-
-STATUSES = {
-    "reproduced": "reproduced",
-    "published": "published only",
-    "failed": "failed",
-    "none": "no data",
-    "one": "one run (n=1)",
-    "unranked": "unranked",
-}
-"""What rows can be filtered by."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class CellView:
     """A cell on the page.
 
     Attributes:
-        cell: The cell.
-        kind: Classes of its element: its column's, and what it holds.
         data: What sorting goes by: values and places, by the names of data attributes.
+        lines_up: Its numbers line up with those above and below.
         printed: The published number, what follows it, and the class that pads its decimals.
         ours: The same of ours.
-        spoken: Words for a published sign, such as a tick.
-        short: Words in place of a value, for phones.
     """
 
     cell: Cell
-    kind: str
     data: Mapping[str, str]
+    lines_up: bool
     printed: tuple[str, str, str]
     ours: tuple[str, str, str]
-    spoken: str
-    short: str
 
 
-def row_ids(board: Board) -> dict[str, str]:
-    """An id for each row, by its key: its name in plain letters, numbered where names repeat."""
-    taken: set[str] = set()
-    ids = {}
-    for row in board.rows:
-        plain = re.sub(r"[^a-z0-9]+", "-", words.printable(row.name).lower()).strip("-")
-        name = stem = f"m-{plain[:_MAX_ID] or 'row'}"
-        count = 1
-        while name in taken:
-            count += 1
-            name = f"{stem}-{count}"
-        taken.add(name)
-        ids[row.key] = name
-    return ids
+def there(**found: bool) -> list[str]:
+    """The names of what there is."""
+    return [name for name, is_there in found.items() if is_there]
 
 
 def tally(group: Group, board: Board) -> str:
@@ -75,19 +44,18 @@ def tally(group: Group, board: Board) -> str:
 
 
 def statuses(row: Row) -> list[str]:
-    """What a row can be filtered by: keys of `STATUSES`."""
+    """What a row can be filtered by."""
     cells, printed = row.cells, [cell.published for cell in row.cells if cell.published]
     has_value = any(cell.value for cell in cells)
-    holds = {
-        "reproduced": has_value,
-        "published": bool(printed) and not has_value,
-        "failed": any(cell.words.startswith("×") for cell in cells),
-        "none": any(cell.words.startswith("–") for cell in cells),
-        "one": any(cell.interval == "n=1" for cell in cells),
-        "unranked": any(c.unlike or c.struck or c.too_few for c in cells)
-        or any(p.unlike for p in printed),
-    }
-    return [name for name, there in holds.items() if there]
+    apart = any(c.unlike or c.struck or c.too_few for c in cells)
+    return there(
+        reproduced=has_value,
+        published=bool(printed) and not has_value,
+        failed=any(cell.words.startswith("×") for cell in cells),
+        none=any(cell.words.startswith("–") for cell in cells),
+        one=any(cell.interval == "n=1" for cell in cells),
+        unranked=apart or any(p.unlike for p in printed),
+    )
 
 
 def cell_views(board: Board) -> dict[str, list[CellView]]:
@@ -101,19 +69,14 @@ def cell_views(board: Board) -> dict[str, list[CellView]]:
         most = max(found, default=(0, False)) if lines_up else None
         places = _places([cell.difference_value for cell in cells], column.direction)
         for row, cell, by_difference in zip(rows, cells, places, strict=True):
-            text = cell.published.text if cell.published else ""
-            stars = f"{text.count('★')} of 5" if "★" in text else ""
-            views[row.key].append(
-                CellView(
-                    cell=cell,
-                    kind=f"c{place + 1}" + ("" if lines_up else " words"),
-                    data=_sort_data(cell, by_difference),
-                    printed=_parts(text, most),
-                    ours=_parts(cell.value, most),
-                    spoken=_SPOKEN.get(text) or stars,
-                    short=_SHORT.get(cell.words, ""),
-                )
+            view = CellView(
+                cell=cell,
+                data=_sort_data(cell, by_difference),
+                lines_up=lines_up,
+                printed=_parts(cell.published.text if cell.published else "", most),
+                ours=_parts(cell.value, most),
             )
+            views[row.key].append(view)
     return views
 
 

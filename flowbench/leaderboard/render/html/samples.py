@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from itertools import chain, repeat
 
 from PIL import Image
 
@@ -36,17 +37,11 @@ def shrunk(png: bytes, max_bytes: int = MAX_BYTES) -> tuple[str, bytes]:
         return "png", png
     with Image.open(io.BytesIO(png)) as image:
         picture = image.convert("RGB")
-    for quality in _QUALITIES:
-        content = _jpeg(picture, quality)
-        if len(content) <= max_bytes:
-            return "jpeg", content
-    while len(content) > max_bytes and min(picture.size) > 1:
-        picture = picture.resize((picture.width // 2, picture.height // 2))
-        content = _jpeg(picture, _QUALITIES[-1])
-    return "jpeg", content
-
-
-def _jpeg(picture: Image.Image, quality: int) -> bytes:
-    stream = io.BytesIO()
-    picture.save(stream, format="JPEG", quality=quality, subsampling=0)
-    return stream.getvalue()
+    for quality in chain(_QUALITIES, repeat(_QUALITIES[-1])):
+        stream = io.BytesIO()
+        picture.save(stream, format="JPEG", quality=quality, subsampling=0)
+        if stream.tell() <= max_bytes or min(picture.size) == 1:
+            break
+        if quality == _QUALITIES[-1]:
+            picture = picture.resize((picture.width // 2, picture.height // 2))
+    return "jpeg", stream.getvalue()

@@ -1,48 +1,44 @@
-"""Templates, style and script, and the policy that lets only these into a page."""
+"""The shell of a page: style and script, and the policy that lets only these into it."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import re
-from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
-from importlib.resources.abc import Traversable
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from flowbench.leaderboard.board import numbers, words
-from flowbench.leaderboard.board.ranking import TIE_RULE
+from flowbench.leaderboard.render.environment import environment
 from flowbench.leaderboard.render.html.columns import below
-from flowbench.leaderboard.render.html.panel import settings
 
-# The index has a theme and a link, and nothing to sort.
-_INDEX_SCRIPTS = ("1-state.js", "2-theme.js")
+_STATIC = files("flowbench.leaderboard.render") / "static"
 _NUMBER = re.compile(r"(\D*?)([0-9][0-9.,]*(?:\s?%)?)(.*)", re.DOTALL)
 
 
-def render_page(template: str, content: dict[str, Any], *, style: str = "") -> str:
+def render_page(template: str, content: dict[str, Any], *scripts: str, style: str = "") -> str:
     """Fills in a template.
 
     Args:
         template: Its name.
         content: Its variables.
+        *scripts: Folders of scripts that it has beside those of every page.
         style: Rules of this page alone.
     """
-    scripts = None if template == "board.html.j2" else _INDEX_SCRIPTS
-    sheet, early = _joined("css") + style, _early()
-    script = f'"use strict";\n(() => {{\n{_joined("js", scripts)}}})();\n'
+    joined = "".join(_joined(f"js/{folder}") for folder in ("page", *scripts))
     # All of it our own text; `early` runs before anything is painted.
-    shell: dict[str, str] = {
-        "style": Markup(sheet),
-        "early": Markup(early),
-        "script": Markup(script),
+    texts = {
+        "style": _joined("css") + style,
+        "early": (_STATIC / "early.js").read_text("utf-8"),
+        "script": f'"use strict";\n(() => {{\n{joined}}})();\n',
     }
-    shell["policy"] = _policy(sheet, early, script)
+    shell: dict[str, str] = {name: Markup(text) for name, text in texts.items()}
+    shell["policy"] = _policy(**texts)
     return _environment().get_template(template).render(content | {"shell": shell})
 
 
@@ -61,49 +57,26 @@ def _source(text: str) -> str:
 
 
 @cache
-def _joined(folder: str, names: Sequence[str] | None = None) -> str:
+def _joined(folder: str) -> str:
     """The files of a folder in the order of their names."""
-    found = sorted(
-        (file for file in _static().joinpath(folder).iterdir() if file.name[:1].isdigit()),
-        key=lambda file: file.name,
-    )
-    chosen = [f for f in found if f.name in names] if names else found
-    return "".join(f.read_text("utf-8") for f in chosen)
-
-
-@cache
-def _early() -> str:
-    return _static().joinpath("early.js").read_text("utf-8")
-
-
-def _static() -> Traversable:
-    return files("flowbench.leaderboard.render").joinpath("static")
+    found = sorted((_STATIC / folder).iterdir(), key=lambda file: file.name)
+    return "".join(file.read_text("utf-8") for file in found)
 
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("flowbench.leaderboard.render"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals |= {
-        "better": words.better,
-        "budget_words": words.budget,
+    found = environment(autoescape=True)
+    found.globals |= {
         "seconds": numbers.duration,
-        "tie_rule": TIE_RULE,
         "version": version("flowbench"),
     }
-    environment.filters |= {
+    found.filters |= {
         "printable": words.printable,
         "log": _log,
         "below": below,
-        "settings": settings,
         "around_number": _around_number,
     }
-    return environment
+    return found
 
 
 def _around_number(text: str) -> tuple[str, str, str]:
