@@ -75,10 +75,8 @@ def _check_group(
         if reason is None:
             subject = ModelSubject(registry=registry, configured=configured, case=case)
             checks = [c for c in CHECKS if case.roles & c.cases and (slow or not c.slow)]
-            # Mass is about the same model on smaller data: what failed before is the cause here,
-            # too.
-            earlier = before if case.roles == {"mass"} else ()
-            return run_checks(checks, subject, case.label, earlier, limit_s=limit_s)
+            # What failed on another case has its cause there: nothing is said twice.
+            return run_checks(checks, subject, case.label, before, limit_s=limit_s)
         reasons.append(reason)
     return [_configuration("skipped", group[0].label, reasons[0])]
 

@@ -910,7 +910,13 @@ class DefaultPresetCrashes(Flow):
     pass
 
 
-@mutant("construction")
+@mutant("interface")
+class SampleAsInAnotherLibrary(Flow):
+    def sample(self, num: int) -> Tensor:  # type: ignore[override]
+        return self.from_latent((torch.randn(num, self.data.num_dims),))
+
+
+@mutant("interface")
 class NotAModel(nn.Linear):
     def __init__(self, config: ModelConfig, data: DatasetInfo) -> None:
         super().__init__(data.num_dims, 1)

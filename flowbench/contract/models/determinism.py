@@ -7,8 +7,8 @@ from torch import Tensor
 
 from flowbench.api.models import GenerativeModel
 from flowbench.contract.checking.checks import Finding, check, failed, passed
-from flowbench.contract.checking.process_state import seed_globals
 from flowbench.contract.models.subject import ModelSubject, outputs
+from flowbench.training.seeds import seed_globals
 
 NUM = 8
 
@@ -24,7 +24,10 @@ def determinism(subject: ModelSubject) -> Finding:
     first, second = subject.build(seed=1), subject.build(seed=1)
     for name, value in first.state_dict().items():
         if not _equal(value, second.state_dict()[name]):
-            return failed(f"two builds under one seed differ in {name!r}")
+            return failed(
+                f"two builds under one seed differ in {name!r}; draw weights with torch, or "
+                "from the global generators of NumPy and Python, which are seeded, too"
+            )
     # The other call lies between, so that what is kept from one call to the next shows.
     one, other, again = (_outputs(subject, first, seed) for seed in (5, 6, 5))
     for method, values in one.items():

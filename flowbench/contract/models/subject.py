@@ -25,11 +25,11 @@ from flowbench.api.protocol import SamplingOptions
 from flowbench.api.specs import DatasetInfo
 from flowbench.contract.checking.cases import Case
 from flowbench.contract.checking.checks import DoesNotApplyError
-from flowbench.contract.checking.process_state import seed_globals
 from flowbench.contract.models.brief_training import train
 from flowbench.data.preprocess import Preprocessor
 from flowbench.registry import Registry
 from flowbench.registry.configs import ConfiguredModel
+from flowbench.training.seeds import seed_globals
 
 MadeT = TypeVar("MadeT")
 
