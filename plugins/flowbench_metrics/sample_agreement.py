@@ -42,6 +42,7 @@ from flowbench_metrics.sample_protocol import sample_protocol
 from flowbench_metrics.specs import SAMPLE_AGREEMENT
 
 NUM_STEPS = 16
+NUM_LATENT_STEPS = 64  # which cost no pass through the model
 # The fewer dims, the less a sample tells of a temperature: so many show one of 0.97 in 2 and in 64.
 NUM_VALUES, FEWEST, MOST = 65536, 128, 32768
 AT_A_TIME = 1 << 15  # values; more samples than that in a batch only where the protocol says so
@@ -79,7 +80,10 @@ def compute(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -
     for start in range(0, num, size):
         trained.tick("holding samples against the density")
         x = _sample(trained, min(size, num - start), settings, generator)
-        spaces = [_Space(partial(_log_prob, model), x, around), *_latent_space(model, x, generator)]
+        spaces = [
+            _Space(partial(_log_prob, model), x, around, NUM_STEPS),
+            *_latent_space(model, x, generator),
+        ]
         changes.append(np.concatenate([_changes(space, generator) for space in spaces]))
     change = np.concatenate(changes, axis=1)  # (measures, N)
     value = MetricValue(
@@ -88,7 +92,7 @@ def compute(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -
         unit=SAMPLE_AGREEMENT.unit,
         direction=SAMPLE_AGREEMENT.direction,
         num_examples=num,
-        protocol={"steps": NUM_STEPS, **sample_protocol(trained, settings)},
+        protocol={"steps": [NUM_STEPS, NUM_LATENT_STEPS], **sample_protocol(trained, settings)},
     )
     num_bad = int(np.isnan(change[0]).sum())
     if 2 * num_bad > num:
@@ -144,6 +148,7 @@ class _Space:
     log_prob: Callable[[Tensor], Tensor]
     samples: Tensor
     around: Tensor
+    num_steps: int
 
 
 @torch.no_grad()
@@ -161,7 +166,7 @@ def _latent_space(model: DensityModel, x: Tensor, generator: torch.Generator) ->
 
     drawn = model.sample_base(NUM_DATA, temperature=1.0, generator=generator, device=x.device)
     rows, around = (torch.cat([z.flatten(1) for z in part], dim=1) for part in (latents, drawn))
-    yield _Space(log_prob, rows, around)
+    yield _Space(log_prob, rows, around, NUM_LATENT_STEPS)
 
 
 @torch.no_grad()
@@ -171,7 +176,7 @@ def _changes(space: _Space, generator: torch.Generator) -> NDArray[np.float64]:
     mean, spread = around.mean(dim=0), around.std(dim=0)
     density = first = space.log_prob(x)
     moved = x
-    for _ in range(NUM_STEPS):
+    for _ in range(space.num_steps):
         proposed, ladj = _proposed(moved, around, mean, spread, generator)
         of_proposed = space.log_prob(proposed)
         luck = torch.rand(len(x), generator=generator, device=x.device).log()

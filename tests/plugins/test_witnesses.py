@@ -1,0 +1,250 @@
+"""Witnesses leave every correct model alone, and each refutes what is wrong in its own way."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import importlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from flowbench.api import (
+    Batch,
+    InvertibleModel,
+    Latents,
+    MetricSettings,
+    MetricSpec,
+    MetricValue,
+)
+from flowbench.contract.models.brief_training import train
+from flowbench.data.library.splits import LoadedData, load_splits
+from flowbench.data.preprocess import Preprocessor
+from flowbench.evaluation.evaluate import compute_metric
+from flowbench.evaluation.harness import Harness
+from flowbench.evaluation.trained import EvaluatedModel, TrainingCost
+from flowbench.registry import PluginSelection, Registry, load_registry
+from flowbench.registry.build import build_model
+from flowbench.registry.configs import configure
+from flowbench.store.queries import standing_attempts
+from flowbench.store.rebuild import readable
+from flowbench_metrics.specs import DENSITY_MASS, ROUNDTRIP_ERROR, SAMPLE_AGREEMENT
+
+WITNESSES = (DENSITY_MASS, ROUNDTRIP_ERROR, SAMPLE_AGREEMENT)
+COST = TrainingCost(
+    device_name="",
+    device_kind="cpu",
+    num_devices=1,
+    ledger={},
+    charged_s=1.0,
+    peak_memory=(None, ""),
+)
+
+
+@cache
+def registry() -> Registry:
+    return load_registry(PluginSelection(only=("flowbench",)))
+
+
+@cache
+def loaded(dataset: str) -> LoadedData:
+    entry = registry().dataset(dataset)
+    return load_splits(entry.spec, entry.resolve(str(entry.spec.load)), Path())
+
+
+@cache
+def trained(choice: str, dataset: str, num_steps: int) -> EvaluatedModel:
+    """A model in its harness after some steps of training."""
+    data, name = loaded(dataset), choice.partition(":")[0]
+    config = configure(registry(), choice, data.info, {}).config.model_dump(mode="json")
+    torch.manual_seed(0)
+    model = build_model(registry(), name, config, data.info)
+    preprocessor = Preprocessor(model.config.preprocessing, data.info)
+    preprocessor.fit(data.splits.train)
+    noise = torch.Generator().manual_seed(0)
+    first = data.splits.train.take(np.arange(256))
+    with torch.no_grad():
+        x, _ = preprocessor.forward(torch.from_numpy(first.x), noise)
+        context = {key: torch.from_numpy(values) for key, values in first.context.items()}
+        model.initialize(Batch(x=x, context=context), generator=noise)
+    train(model, preprocessor, data.splits.train, num_steps, limit_s=60.0)
+    settings = MetricSettings(eval_draws=1)
+    harness = Harness(preprocessor=preprocessor, splits=data.splits, settings=settings)
+    return EvaluatedModel(model.eval(), harness, COST)
+
+
+def measure(spec: MetricSpec, given: EvaluatedModel, dataset: str) -> list[MetricValue]:
+    module, _, name = spec.compute.partition(":")
+    compute = getattr(importlib.import_module(module), name)
+    values, failure = compute_metric(
+        spec,
+        lambda: compute,
+        given,
+        loaded(dataset).splits,
+        MetricSettings(eval_draws=1),
+        contextlib.nullcontext,
+        KeyboardInterrupt,
+    )
+    assert failure is None, failure
+    return values
+
+
+def refutations(given: EvaluatedModel, dataset: str) -> dict[str, str]:
+    """What the witnesses that speak against a model say."""
+    found = {}
+    for spec in WITNESSES:
+        for value in measure(spec, given, dataset):
+            assert value.status != "failed", value
+            said = spec.refutation(value)
+            if said is not None:
+                found[spec.name] = said
+    return found
+
+
+def models_for(dataset: str) -> list[str]:
+    """All models that run on a dataset, each by the preset that it takes there."""
+    info = loaded(dataset).info
+    configured = {name: configure(registry(), name, info, {}) for name in registry().models}
+    return [name for name, one in configured.items() if one.unsupported(info) is None]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dataset", ["digits", "two-moons", "checkerboard"])
+def test_no_correct_model_is_refuted(dataset: str) -> None:
+    choices = models_for(dataset)
+    assert {"nice", "realnvp"} <= set(choices)
+    found = {choice: refutations(trained(choice, dataset, 40), dataset) for choice in choices}
+    assert not any(found.values()), found
+
+
+REFERENCE = Path(__file__).parents[2] / "results" / "reference"
+
+
+def test_no_reference_result_is_refuted_by_what_it_measured_or_lacks() -> None:
+    if not REFERENCE.is_dir():
+        pytest.skip("results/reference is not here: a source distribution has no results")
+    with readable(REFERENCE) as folder:
+        records = standing_attempts(folder)
+    assert len(records) > 50
+    assert not any(record.refuted for record in records)
+    limits = {name: limits for spec in WITNESSES for name, limits in spec.limits.items()}
+    measured = [m for record in records for m in record.measurements if m.name in limits]
+    assert measured
+    assert not [m for m in measured if limits[m.name].refutation(m.value, m.stderr)]
+
+
+# --- models that are wrong ------------------------------------------------------------------------
+
+Change = Callable[[InvertibleModel], None]
+
+
+def off_by(nats: float) -> Change:
+    """A constant that is missing from the density."""
+
+    def change(model: InvertibleModel) -> None:
+        right = model.base_log_prob
+        _replace(model, base_log_prob=lambda latents: right(latents) + nats)
+
+    return change
+
+
+def scaled_ladj(factor: float) -> Change:
+    """A log-determinant of which a part is missing, or has another sign."""
+
+    def change(model: InvertibleModel) -> None:
+        right = model.to_latent
+
+        def to_latent(*args: Any, **kwargs: Any) -> tuple[Latents, Tensor]:
+            latents, ladj = right(*args, **kwargs)
+            return latents, factor * ladj
+
+        _replace(model, to_latent=to_latent)
+
+    return change
+
+
+def at_temperature(temperature: float) -> Change:
+    """Samples that are colder than asked for."""
+
+    def change(model: InvertibleModel) -> None:
+        right = model.from_latent
+
+        def from_latent(latents: Latents, context: Any = None) -> Tensor:
+            return right(tuple(temperature * z for z in latents), context)
+
+        def sample(num: int, context: Any = None, **kwargs: Any) -> Tensor:
+            drawn = model.sample_base(
+                num, temperature=1.0, generator=kwargs["generator"], device=torch.device("cpu")
+            )
+            return from_latent(drawn, context)
+
+        _replace(model, sample=sample)
+
+    return change
+
+
+def bent_inverse(error: float) -> Change:
+    """An inverse that is not that of the map, while samples are as before."""
+
+    def change(model: InvertibleModel) -> None:
+        right, sample = model.from_latent, copy.copy(model).sample
+
+        def from_latent(latents: Latents, context: Any = None) -> Tensor:
+            x = right(latents, context)
+            return x + error * torch.sin(3 * x)
+
+        _replace(model, from_latent=from_latent, sample=sample)
+
+    return change
+
+
+def _replace(model: InvertibleModel, **methods: Any) -> None:
+    for name, method in methods.items():
+        object.__setattr__(model, name, method)
+
+
+MUTANTS: dict[str, tuple[Change, str]] = {
+    "mass of 1.011": (off_by(0.011), "density_mass"),
+    "mass of 0.985": (off_by(-0.015), "density_mass"),
+    "mass of e": (off_by(1.0), "density_mass"),
+    "a part of ladj": (scaled_ladj(0.9), "density_mass"),
+    "the sign of ladj": (scaled_ladj(-1.0), "density_mass"),
+    "the sign of ladj, by samples": (scaled_ladj(-1.0), "sample_agreement"),
+    "temperature 0.97": (at_temperature(0.97), "sample_agreement"),
+    "temperature 1.03": (at_temperature(1.03), "sample_agreement"),
+    "another inverse": (bent_inverse(0.01), "roundtrip_error"),
+}
+
+
+def mutated(dataset: str, change: Change) -> EvaluatedModel:
+    given = copy.deepcopy(trained("realnvp", dataset, 60))
+    assert isinstance(given.model, InvertibleModel)
+    change(given.model)
+    return given
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_broken_model_is_refuted_by_its_witness(name: str) -> None:
+    change, witness = MUTANTS[name]
+    given = mutated("two-moons", change)
+    (spec,) = (spec for spec in WITNESSES if spec.name == witness)
+    assert any(map(spec.refutation, measure(spec, given, "two-moons")))
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, (_, witness) in MUTANTS.items() if witness != "density_mass"]
+)
+def test_so_it_is_on_images(name: str) -> None:
+    change, witness = MUTANTS[name]
+    assert set(refutations(mutated("digits", change), "digits")) == {witness}
+
+
+def test_the_model_without_a_fault_is_not() -> None:
+    assert not refutations(mutated("two-moons", lambda _: None), "two-moons")
+    assert not refutations(mutated("digits", lambda _: None), "digits")
