@@ -24,7 +24,8 @@ def _report(folder: Path, *changes: tuple[str, str]) -> CheckReport:
     for old, new in changes:
         assert old in text
         text = text.replace(old, new)
-    name = f"hint_{hashlib.sha256(f'{folder}{text}'.encode()).hexdigest()[:8]}"  # a module is loaded once
+    # A module is loaded once, so each mistake is one of its own.
+    name = f"hint_{hashlib.sha256(f'{folder}{text}'.encode()).hexdigest()[:8]}"
     path = folder / f"{name}.py"
     path.write_text(text.replace("my_flow", name), encoding="utf-8")
     registry = load_registry(PluginSelection(exclude=("flowbench",), files=(path,)))
