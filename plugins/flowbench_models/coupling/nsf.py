@@ -25,6 +25,7 @@ from flowbench_models.defaults import (
     LOGIT,
     OVERVIEW_ASSUMPTIONS,
     STANDARDISED,
+    TABLE_TRAINING,
     VECTOR_TRAINING,
     ConditionalConfig,
     small_training,
@@ -83,6 +84,17 @@ class NSFConfig(ConditionalConfig):
             summary="two autoregressive steps, tuned on points in the plane",
             tuning_trials=3,
             values={"transform": "autoregressive", "steps": 2, "training": SMALL_TRAINING},
+        ),
+        "table": Preset(
+            summary="two small steps of couplings with dropout, for tables of some hundred rows",
+            tuning_trials=2,
+            values={
+                "steps": 2,
+                "width": 32,
+                "bins": 8,
+                "dropout": 0.2,
+                "training": TABLE_TRAINING,
+            },
         ),
         "tiny": Preset(
             summary="three autoregressive steps over the pixels, tuned on digits (8x8)",

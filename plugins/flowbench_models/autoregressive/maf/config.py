@@ -21,6 +21,7 @@ from flowbench_models.defaults import (
     LOGIT,
     OVERVIEW_ASSUMPTIONS,
     STANDARDISED,
+    TABLE_TRAINING,
     VECTOR_TRAINING,
     ConditionalConfig,
     small_training,
@@ -105,8 +106,20 @@ SMALL: Mapping[str, Preset] = {
             "training": small_training(),
         },
     ),
+    "table": Preset(
+        summary="five MADEs with dropout, for tables of some hundred rows",
+        tuning_trials=2,
+        values={
+            "transforms": 5,
+            "width": 64,
+            "layers": 1,
+            "dropout": 0.2,
+            "preprocessing": STANDARDISED,
+            "training": TABLE_TRAINING,
+        },
+    ),
     "vector": Preset(
-        summary="five MADEs, for vectors and small tables",
+        summary="five MADEs, for vectors",
         values={
             "transforms": 5,
             "width": 64,
@@ -180,7 +193,7 @@ class MADEConfig(MAFConfig):
             values={"width": 512, "preprocessing": LOGIT, "training": small_training()},
         ),
         "vector": Preset(
-            summary="one MADE, for vectors and small tables",
+            summary="one MADE, for vectors",
             values={"width": 64, "layers": 2, "training": VECTOR_TRAINING},
         ),
         **{
