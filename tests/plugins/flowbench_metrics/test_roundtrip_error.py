@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from flowbench.api import (
-    DataSplits,
     DatasetInfo,
+    DataSplits,
     GenerativeModel,
     Latents,
     Likelihood,
@@ -89,7 +89,8 @@ def test_a_conditional_flow_gets_its_context_both_ways(trained: type[FakeTrained
             return (x + context["label"][:, None],), x.new_zeros(len(x))
 
         def from_latent(self, latents: tuple[Tensor, ...], context: Any = None) -> Tensor:
-            return latents[0] - context["label"][:, None]
+            label: Tensor = context["label"]
+            return latents[0] - label[:, None]
 
     x, label = np.arange(12.0).reshape(4, 3), {"label": np.arange(4), "other": np.zeros(4)}
     splits = DataSplits(train=Split(x=x), test=Split(x=x, context=label))
