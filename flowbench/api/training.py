@@ -16,10 +16,14 @@ class Phase(Frozen):
     Attributes:
         share: Part of the budget.
         lr: Peak learning rate; None keeps that of `Training`.
-        schedule: Shape over the phase, from the peak (``cosine`` and ``linear`` end at
-            ``final_lr_ratio`` of it).
+        schedule: Shape over the phase, from the peak. ``cosine``, ``linear``, ``polynomial`` (as
+            ``1 - progress`` to a power) and ``exponential`` (by equal factors in equal times) end
+            at ``final_lr_ratio`` of it; ``step`` falls at ``drops``.
         warmup: Part of the phase in which the rate rises linearly from 0.
-        final_lr_ratio: Final learning rate as a part of the peak.
+        final_lr_ratio: Final learning rate as a part of the peak; above 0 for ``exponential``.
+        power: Of ``polynomial``.
+        drops: Parts of the phase, warm-up included, after which ``step`` falls once more.
+        drop_ratio: Factor of each fall of ``step``.
         groups: Optimizer groups that step in this phase; None takes all. Not yet.
         restart: Whether moments, average and best weights start anew with this phase. Not yet.
 
@@ -30,11 +34,26 @@ class Phase(Frozen):
 
     share: float = Field(default=1.0, gt=0, le=1)
     lr: float | None = Field(default=None, gt=0)
-    schedule: Literal["constant", "cosine", "linear"] = "cosine"
+    schedule: Literal["constant", "cosine", "linear", "polynomial", "exponential", "step"] = (
+        "cosine"
+    )
     warmup: float = Field(default=0.02, ge=0, lt=1)
     final_lr_ratio: float = Field(default=0.0, ge=0, le=1)
+    power: float = Field(default=2.0, gt=0)
+    drops: tuple[float, ...] = (0.5, 0.75)
+    drop_ratio: float = Field(default=0.1, gt=0, lt=1)
     groups: tuple[str, ...] | None = None
     restart: bool = False
+
+    @model_validator(mode="after")
+    def _has_an_end(self) -> Phase:
+        if self.schedule == "exponential" and self.final_lr_ratio == 0:
+            raise ValueError(
+                "an exponential schedule never reaches 0; set final_lr_ratio above 0, e.g. 0.01"
+            )
+        if not all(0 < drop < 1 for drop in self.drops):
+            raise ValueError(f"drops are parts of the phase between 0 and 1, got {self.drops}")
+        return self
 
     @model_validator(mode="after")
     def _is_served(self) -> Phase:

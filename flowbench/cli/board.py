@@ -39,8 +39,8 @@ def leaderboard(
         bool,
         typer.Option(
             "--strict",
-            help="Exit with status 1 if a value is missing, failed, stale or from a single run, or "
-            "if its model fails the contract.",
+            help="Exit with status 1 if a value is missing, failed, stale, contended or from a "
+            "single run, or if its model fails the contract.",
         ),
     ] = False,
     folders: Annotated[

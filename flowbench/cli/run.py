@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -139,8 +139,9 @@ def run(
 
     if quiet and verbose:
         raise SuiteError("--quiet and --verbose exclude each other; give one of them")
-    flags = _Flags(models, datasets, metrics, budget, seeds, set_, eval_draws, num_samples, sample)
-    chosen = flags.suite(suite)
+    lists = {"models": models, "datasets": datasets, "metrics": metrics}
+    counts = {"eval_draws": eval_draws, "num_samples": num_samples}
+    chosen = _suite(suite, lists, counts, budget, seeds, set_ or (), sample or ())
     if weights is not None:
         os.environ["FLOWBENCH_WEIGHTS"] = str(_existing(weights).resolve())  # workers inherit it
     files = [path.resolve() for path in plugin_file or ()]  # workers run elsewhere
@@ -265,60 +266,43 @@ def _one_of(
     return value  # type: ignore[return-value]
 
 
-class _Flags:
+def _suite(
+    name: str | None,
+    lists: Mapping[str, str | None],
+    counts: Mapping[str, int | None],
+    budget: str | None,
+    seeds: str | None,
+    overrides: Sequence[str],
+    sample: Sequence[str],
+) -> Suite:
     """A suite, made from flags or changed by them."""
+    from flowbench.errors import SuiteError
+    from flowbench.suite.find import find_suite
+    from flowbench.suite.load import build_suite, load_suite, parse_seeds, parse_settings
 
-    def __init__(
-        self,
-        models: str | None,
-        datasets: str | None,
-        metrics: str | None,
-        budget: str | None,
-        seeds: str | None,
-        overrides: list[str] | None,
-        eval_draws: int | None,
-        num_samples: int | None,
-        sample: list[str] | None,
-    ) -> None:
-        self._lists = {"models": models, "datasets": datasets, "metrics": metrics}
-        self._budget, self._seeds = budget, seeds
-        self._overrides, self._sample = overrides or [], sample or []
-        self._counts = {"eval_draws": eval_draws, "num_samples": num_samples}
-
-    def suite(self, name: str | None) -> Suite:
-        from flowbench.errors import SuiteError
-        from flowbench.suite.find import find_suite
-        from flowbench.suite.load import build_suite, load_suite
-
-        if name is None and self._lists["models"] is None:
-            raise SuiteError("nothing to run; give a suite or --models (flowbench list)")
-        base = load_suite(find_suite(name)).model_dump() if name else {}
-        if self._lists["models"] is not None and (base.get("board") or {}).get("published"):
-            base["board"] = None  # other models than those of the paper's rows
-        return build_suite({**base, **self._changes(base)}, source="the command line")
-
-    def _changes(self, base: dict[str, Any]) -> dict[str, Any]:
-        from flowbench.suite.load import parse_seeds, parse_settings
-
-        changes: dict[str, Any] = {
-            key: [part.strip() for part in text.split(",") if part.strip()]
-            for key, text in self._lists.items()
-            if text is not None
-        }
-        if self._budget is not None:
-            changes["budget"] = self._budget
-        if self._seeds is not None:
-            changes["seeds"] = parse_seeds(self._seeds)
-        overrides = parse_settings(self._overrides, "--set")
-        changes["overrides"] = {**base.get("overrides", {}), **overrides}
-        # Of the suite, so that a flag changes what it names and nothing else.
-        protocol = dict(base.get("protocol", {}))
-        protocol |= {name: count for name, count in self._counts.items() if count is not None}
-        if self._sample:
-            protocol["sample"] = _sample_settings(parse_settings(_each(self._sample), "--sample"))
-        if protocol != base.get("protocol", {}):
-            changes["protocols"] = {}  # a flag is for all data sets
-        return {**changes, "protocol": protocol}
+    if name is None and lists["models"] is None:
+        raise SuiteError("nothing to run; give a suite or --models (flowbench list)")
+    base: dict[str, Any] = load_suite(find_suite(name)).model_dump() if name else {}
+    if lists["models"] is not None and (base.get("board") or {}).get("published"):
+        base["board"] = None  # other models than those of the paper's rows
+    changes: dict[str, Any] = {
+        key: [part.strip() for part in text.split(",") if part.strip()]
+        for key, text in lists.items()
+        if text is not None
+    }
+    if budget is not None:
+        changes["budget"] = budget
+    if seeds is not None:
+        changes["seeds"] = parse_seeds(seeds)
+    changes["overrides"] = {**base.get("overrides", {}), **parse_settings(overrides, "--set")}
+    # Of the suite, so that a flag changes what it names and nothing else.
+    protocol = dict(base.get("protocol", {}))
+    protocol |= {key: count for key, count in counts.items() if count is not None}
+    if sample:
+        protocol["sample"] = _sample_settings(parse_settings(_each(sample), "--sample"))
+    if protocol != base.get("protocol", {}):
+        changes["protocols"] = {}  # a flag is for all data sets
+    return build_suite({**base, **changes, "protocol": protocol}, source="the command line")
 
 
 def _each(flags: Iterable[str]) -> list[str]:

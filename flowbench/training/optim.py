@@ -82,11 +82,22 @@ def _shape(phase: Phase, local: float, warms_up: bool) -> float:
         return 1.0
     if local < phase.warmup:
         return local / phase.warmup
-    if phase.schedule == "constant":
-        return 1.0
     after = (local - phase.warmup) / (1.0 - phase.warmup)
-    fall = 0.5 * (1.0 + math.cos(math.pi * after)) if phase.schedule == "cosine" else 1.0 - after
-    return phase.final_lr_ratio + (1.0 - phase.final_lr_ratio) * fall
+    final = phase.final_lr_ratio
+    match phase.schedule:
+        case "constant":
+            return 1.0
+        case "step":
+            return float(phase.drop_ratio ** sum(local >= drop for drop in phase.drops))
+        case "exponential":
+            return float(final**after)
+        case "cosine":
+            fall = 0.5 * (1.0 + math.cos(math.pi * after))
+        case "linear":
+            fall = 1.0 - after
+        case "polynomial":
+            fall = (1.0 - after) ** phase.power
+    return final + (1.0 - final) * fall
 
 
 class GuardedStep:

@@ -9,7 +9,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from flowbench.api import DataSplits, Split
 
 NUM_TRAIN, NUM_VALIDATION, NUM_TEST = 20_000, 2_000, 10_000
+NUM_POINTS = NUM_TRAIN + NUM_VALIDATION + NUM_TEST
 
 MOON_NOISE = 0.1  # standard deviation, for moons of radius 1
 MOON_SCALE = 2.0
@@ -43,10 +44,13 @@ def load_two_moons(data_dir: Path) -> DataSplits:
         data_dir: Not used; the points are generated.
 
     Returns:
-        20,000 training, 2,000 validation and 10,000 test points, float32, shape (2,).
+        20,000 training, 2,000 validation and 10,000 test points, float32, shape (2,), with the
+        half circle of each as its label.
     """
     del data_dir
-    return _splits(two_moons, seed=1)
+    rng = _generator(seed=1)
+    points, moons = labelled_moons(NUM_POINTS, rng)
+    return _splits(points, {"label": moons.astype(np.int64)})
 
 
 def load_checkerboard(data_dir: Path) -> DataSplits:
@@ -59,7 +63,7 @@ def load_checkerboard(data_dir: Path) -> DataSplits:
         20,000 training, 2,000 validation and 10,000 test points, float32, shape (2,).
     """
     del data_dir
-    return _splits(checkerboard, seed=2)
+    return _splits(checkerboard(NUM_POINTS, _generator(seed=2)))
 
 
 def load_eight_gaussians(data_dir: Path) -> DataSplits:
@@ -72,7 +76,7 @@ def load_eight_gaussians(data_dir: Path) -> DataSplits:
         20,000 training, 2,000 validation and 10,000 test points, float32, shape (2,).
     """
     del data_dir
-    return _splits(eight_gaussians, seed=3)
+    return _splits(eight_gaussians(NUM_POINTS, _generator(seed=3)))
 
 
 def load_pinwheel(data_dir: Path) -> DataSplits:
@@ -85,7 +89,7 @@ def load_pinwheel(data_dir: Path) -> DataSplits:
         20,000 training, 2,000 validation and 10,000 test points, float32, shape (2,).
     """
     del data_dir
-    return _splits(pinwheel, seed=4)
+    return _splits(pinwheel(NUM_POINTS, _generator(seed=4)))
 
 
 def two_moons(num: int, rng: np.random.Generator) -> Points:
@@ -98,10 +102,23 @@ def two_moons(num: int, rng: np.random.Generator) -> Points:
     Returns:
         Points, shape (N, 2).
     """
+    return labelled_moons(num, rng)[0]
+
+
+def labelled_moons(num: int, rng: np.random.Generator) -> tuple[Points, NDArray[np.bool_]]:
+    """The same, with the half circle that each was drawn from.
+
+    Args:
+        num: Number N of points.
+        rng: Source of randomness.
+
+    Returns:
+        Points, shape (N, 2), and whether each is of the upper half circle, shape (N,).
+    """
     angle = rng.uniform(0.0, math.pi, num)
-    points = moon_arcs(angle, upper=rng.integers(0, 2, num) == 1)
-    points = points + MOON_NOISE * rng.standard_normal((num, 2))
-    return np.asarray(MOON_SCALE * points + MOON_SHIFT)
+    upper = rng.integers(0, 2, num) == 1
+    points = moon_arcs(angle, upper) + MOON_NOISE * rng.standard_normal((num, 2))
+    return MOON_SCALE * points + MOON_SHIFT, upper
 
 
 def moon_arcs(angle: Points, upper: NDArray[np.bool_]) -> Points:
@@ -179,8 +196,13 @@ def pinwheel(num: int, rng: np.random.Generator) -> Points:
     return ARM_SCALE * np.stack([cos * along - sin * across, sin * along + cos * across], axis=1)
 
 
-def _splits(draw: Callable[[int, np.random.Generator], Points], seed: int) -> DataSplits:
-    rng = np.random.Generator(np.random.PCG64(seed))
-    points: NDArray[Any] = draw(NUM_TRAIN + NUM_VALIDATION + NUM_TEST, rng).astype(np.float32)
-    train, validation, test = np.split(points, [NUM_TRAIN, NUM_TRAIN + NUM_VALIDATION])
-    return DataSplits(train=Split(x=train), validation=Split(x=validation), test=Split(x=test))
+def _generator(seed: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64(seed))
+
+
+def _splits(points: Points, context: Mapping[str, NDArray[Any]] | None = None) -> DataSplits:
+    """Splits by position: train, validation, test."""
+    everything = Split(x=points.astype(np.float32), context=context or {})
+    rows = np.split(np.arange(NUM_POINTS), [NUM_TRAIN, NUM_TRAIN + NUM_VALIDATION])
+    train, validation, test = (everything.take(part) for part in rows)
+    return DataSplits(train=train, validation=validation, test=test)

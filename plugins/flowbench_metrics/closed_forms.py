@@ -19,6 +19,7 @@ BPD = (
     ),
 )
 NLL = (ClosedForm(log_prob=[-1.0, -3.0], expected=2.0),)
+LOG_LIKELIHOOD = (ClosedForm(log_prob=[-1.0, -3.0], expected=-2.0),)
 PARAMS = (ClosedForm(expected=4.0),)  # mean and scale of 2 values
 DEVICE_HOURS = (ClosedForm(expected=1 / 3600),)
 PEAK_MEMORY = (ClosedForm(expected=2.0**20),)

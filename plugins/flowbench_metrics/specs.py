@@ -52,6 +52,20 @@ NLL = MetricSpec(
     closed_forms="flowbench_metrics.closed_forms:NLL",
 )
 
+LOG_LIKELIHOOD = MetricSpec(
+    name="log_likelihood",
+    compute="flowbench_metrics.log_likelihood:compute",
+    unit="nats",
+    direction="higher",
+    summary="Log-likelihood of real-valued test data, in nats per example, as papers on tables say",
+    short="LL",
+    decimals=2,
+    needs=frozenset({"likelihood"}),
+    data="continuous",
+    default=False,  # nll says the same
+    closed_forms="flowbench_metrics.closed_forms:LOG_LIKELIHOOD",
+)
+
 PARAMS = MetricSpec(
     name="params",
     compute="flowbench_metrics.params:compute",
@@ -279,6 +293,7 @@ ALL = (
     BPD,
     BPD_GIVEN_LABEL,
     NLL,
+    LOG_LIKELIHOOD,
     C2ST,
     MMD,
     SLICED_WASSERSTEIN,

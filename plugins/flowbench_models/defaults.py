@@ -52,6 +52,11 @@ VECTOR_TRAINING = Training(
 )
 
 
+OVERVIEW_ASSUMPTIONS = (
+    "second-hand numbers of an undated page without a named author, the upper end of each range",
+)
+
+
 class ConditionalConfig(ModelConfig):
     """Base of configurations of flows that may be conditioned on what a dataset gives.
 

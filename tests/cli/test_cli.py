@@ -211,7 +211,7 @@ def test_the_board_is_one_file_and_the_same_bytes_again(flowbench: Command, resu
 
 def test_a_finished_run_is_reused(flowbench: Command, results: str) -> None:
     status, out, err = flowbench(*run_fakes("--budget", "20steps", "--results", results))
-    assert status == 0
+    assert status == 1  # two of the fakes' metrics fail, however often the result is reused
     assert "fake-gaussian" in out
     assert "1 reused" in err.splitlines()
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from flowbench.code_hash import core_sha256
 from flowbench.errors import LeaderboardError
 from flowbench.leaderboard import boards, terminal_table, write_boards
+from flowbench.leaderboard.board.problems import problems
 from flowbench.leaderboard.board.table import Board
 from flowbench.leaderboard.render import csv as csv_render
 from flowbench.leaderboard.render import html, markdown, terminal
@@ -242,6 +243,48 @@ def test_results_of_another_core_are_stale_where_they_were_made(tmp_path: Path) 
         if line.startswith(("glow", "maf"))
     }
     assert stale == {"glow:small": False, "maf:small": True}
+
+
+@pytest.mark.parametrize(
+    ("budget", "waits", "contended"),
+    [
+        ("60s", (0.0, 30.0), True),  # one run of two
+        ("60s", (5.0, None), False),
+        ("5000steps", (30.0, 30.0), False),
+    ],
+)
+def test_contended_rows_are_marked_and_explained_in_every_rendering(
+    tmp_path: Path, budget: str, waits: tuple[float | None, ...], contended: bool
+) -> None:
+    for seed, waited in enumerate(waits):
+        job = make.job("glow", seed, budget=budget)
+        row = make.attempt(job, charged_s=60.0, run_delay_s=waited, core_code=core_sha256())
+        make.write(tmp_path, row)
+    ingest(tmp_path, attempt_dirs(tmp_path))
+    console = Console(width=200, file=io.StringIO(), record=True)
+    console.print(terminal_table(tmp_path))
+    texts = {"terminal": console.export_text()}
+    for format_ in ("html", "md", "latex", "csv"):
+        path = written(tmp_path, tmp_path / "out", format_)[0]
+        texts[format_] = path.read_text(encoding="utf-8")
+    (board,) = boards(tmp_path)
+    (glow,) = board.rows
+    assert glow.badges == (("contended",) if contended else ())
+    assert set(board.to_frame()["badges"]) == {"contended" if contended else ""}
+    told = {name for name, text in texts.items() if "contended" in text}
+    explained = {name for name, text in texts.items() if "waited for a core for more than" in text}
+    assert told == (set(texts) if contended else set())
+    assert explained == (set(texts) - {"csv"} if contended else set())
+    assert any("contended" in problem for problem in problems(board)) == contended
+
+
+def test_what_a_row_waited_is_among_its_facts(tmp_path: Path) -> None:
+    for seed, waited in enumerate((1.2, 7.8, None)):
+        row = make.attempt(make.job("glow", seed), charged_s=60.0, run_delay_s=waited)
+        make.write(tmp_path, row)
+    ingest(tmp_path, attempt_dirs(tmp_path))
+    page = written(tmp_path, tmp_path / "out", "html")[0].read_text(encoding="utf-8")
+    assert "Waited for a core</dt><dd>13\u00a0% of training" in page
 
 
 def test_errors_say_what_to_do(results: Path, tmp_path: Path) -> None:

@@ -40,15 +40,6 @@ def test_a_bound_points_to_the_worse_side() -> None:
     assert words.sign({"device": "cpu"}, "lower") == ""
 
 
-@pytest.mark.parametrize(
-    ("budget", "time_like"),
-    [("60s", True), ("2gpuh", True), ("5000steps", False), ("60s,5000steps", True),
-     ("1e+06examples", False), ("20epochs", False)],
-)  # fmt: skip
-def test_time_like_budgets(budget: str, time_like: bool) -> None:
-    assert words.is_time_like(budget) == time_like
-
-
 def test_budgets_in_words() -> None:
     assert words.budget("60s,5000steps").replace("\u00a0", " ") == "60 s or 5,000 steps"
     assert words.budget("2gpuh").replace("\u00a0", " ") == "2 GPU-h"

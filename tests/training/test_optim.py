@@ -7,6 +7,7 @@ from typing import Literal
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from flowbench.api import Phase, Training
@@ -136,6 +137,39 @@ def test_phases_follow_one_another() -> None:
 def test_linear_schedule_ends_at_zero() -> None:
     schedule = Schedule(Training(lr=1.0, phases=(Phase(schedule="linear", warmup=0.0),)))
     assert [schedule.lr(p) for p in (0.0, 0.25, 1.0)] == [1.0, 0.75, 0.0]
+
+
+def test_polynomial_schedule_falls_to_its_end_by_a_power() -> None:
+    phase = Phase(schedule="polynomial", warmup=0.0, final_lr_ratio=0.1, power=3.0)
+    schedule = Schedule(Training(lr=1e-3, phases=(phase,)))
+    rates = [schedule.lr(p) for p in (0.0, 0.5, 1.0)]
+    assert rates == pytest.approx([1e-3, 1e-4 + 9e-4 * 0.5**3, 1e-4])
+
+
+def test_exponential_schedule_falls_by_equal_factors() -> None:
+    phase = Phase(schedule="exponential", warmup=0.2, final_lr_ratio=0.01)
+    schedule = Schedule(Training(lr=1.0, phases=(phase,)))
+    rates = [schedule.lr(p) for p in (0.1, 0.2, 0.6, 1.0)]
+    assert rates == pytest.approx([0.5, 1.0, 0.1, 0.01])
+
+
+def test_step_schedule_falls_at_its_drops() -> None:
+    phase = Phase(schedule="step", warmup=0.1, drops=(0.25, 0.5, 0.9), drop_ratio=0.5)
+    schedule = Schedule(Training(lr=1.0, phases=(phase,)))
+    rates = [schedule.lr(p) for p in (0.05, 0.2, 0.25, 0.6, 0.95, 1.0)]
+    assert rates == pytest.approx([0.5, 1.0, 0.5, 0.25, 0.125, 0.125])
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"schedule": "exponential"}, "set final_lr_ratio above 0"),
+        ({"schedule": "step", "drops": (0.5, 1.5)}, "between 0 and 1"),
+    ],
+)
+def test_a_schedule_without_an_end_is_refused(values: dict[str, object], reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        Phase.model_validate(values)
 
 
 def test_the_average_ramps_up() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from flowbench.api.readers import ARCHIVES
@@ -61,15 +62,18 @@ def find_files(
 
 def _local_files(spec: DatasetSpec, given: Path) -> dict[str, tuple[RemoteFile, Path]]:
     if not given.exists():
-        raise DataError(f"--from {given} does not exist; give a folder that holds {_names(spec)}")
+        raise DataError(
+            f"--from {given} does not exist; give a folder that holds {_names(spec.files)}"
+        )
     if given.is_file():
         # One file may stand for itself only where one file is all that is wanted.
         if [file.name for file in spec.files] != [given.name]:
-            raise DataError(f"--from {given} is a file; give a folder that holds {_names(spec)}")
+            raise DataError(
+                f"--from {given} is a file; give a folder that holds {_names(spec.files)}"
+            )
         return {given.name: (spec.files[0], given)}
-    found = {file.name: _candidate(file, given) for file in spec.files}
-    by_name = {file.name: file for file in spec.files}
-    return {name: (by_name[name], path) for name, path in found.items() if path is not None}
+    found = ((file, _candidate(file, given)) for file in spec.files)
+    return {file.name: (file, path) for file, path in found if path is not None}
 
 
 def _candidate(file: RemoteFile, folder: Path) -> Path | None:
@@ -115,15 +119,14 @@ def _wanted(
 ) -> str:
     where = "are needed by hand" if given is None else f"are not in {given}"
     how_to = f"; {spec.how_to}" if spec.how_to else ""
-    names = ", ".join(_described(file) for file in missing)
     return (
-        f"dataset {spec.name!r}: {names} {where}{how_to}; then run: "
+        f"dataset {spec.name!r}: {_names(missing)} {where}{how_to}; then run: "
         f"{prepare_command(spec, data_dir, by_hand=True)}"
     )
 
 
-def _names(spec: DatasetSpec) -> str:
-    return ", ".join(_described(file) for file in spec.files)
+def _names(files: Iterable[RemoteFile]) -> str:
+    return ", ".join(_described(file) for file in files)
 
 
 def _described(file: RemoteFile) -> str:

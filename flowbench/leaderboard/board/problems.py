@@ -12,11 +12,11 @@ def problems(board: Board) -> Iterator[str]:
 
     Yields:
         In a line each, cells that a model could fill and that are empty, failed, of a single run,
-        of a model that fails its contract, or made by code that has been replaced.
+        of a model that fails its contract, made by code that has been replaced, or contended.
     """
     for row in board.rows:
         for badge in row.badges:
-            if badge in ("contract ×", "refuted ×", "stale"):
+            if badge in ("contract ×", "refuted ×", "stale", "contended"):
                 yield f"{board.slug} / {row.name}: {badge}"
         failed = {cell.model for cell in row.cells if cell.words}
         for column, cell in zip(board.columns, row.cells, strict=True):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from flowbench.api.specs import Direction, Role, Scale
+from flowbench.leaderboard.board.words import BADGES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -298,7 +299,7 @@ class Row:
         name: The method, as printed.
         mark: Sign that the paper prints after the name, e.g. ``†``.
         sub: Second line: the likelihood in words, and what sets it apart from its namesakes.
-        badges: Short warnings: ``contract ×``, ``refuted ×``, ``stale``, ``mixed code``.
+        badges: Short warnings, of `BADGES`.
         cells: One for each column.
         details: Everything behind it, for each data set that it ran on.
         own: The paper's own row.
@@ -406,6 +407,12 @@ class Board:
     def cells(self) -> list[Cell]:
         """All cells, row by row."""
         return [cell for row in self.rows for cell in row.cells]
+
+    @property
+    def badges(self) -> list[tuple[str, str]]:
+        """The badges that rows have, and what each says."""
+        there = {badge for row in self.rows for badge in row.badges}
+        return [(badge, text) for badge, text in BADGES.items() if badge in there]
 
     @property
     def is_mirrored(self) -> bool:

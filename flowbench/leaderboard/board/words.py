@@ -9,6 +9,7 @@ from typing import Any
 from flowbench.api.specs import Direction
 from flowbench.leaderboard.board.numbers import NO_BREAK
 from flowbench.store.checks import CheckRow
+from flowbench.store.records import CONTENDED_SHARE
 
 _STATUS = {
     "timeout": "× timed out",
@@ -21,8 +22,17 @@ _STATUS = {
     "skipped": "– skipped",
     "unavailable": "– unavailable",
 }
+BADGES = {
+    "contract ×": "the model fails its contract check",
+    "refuted ×": "a witness refutes a run",
+    "stale": "newer code has run, or flowbench has changed since",
+    "mixed code": "the runs are not by the same code",
+    "contended": f"a run waited for a core for more than {100 * CONTENDED_SHARE:.0f}{NO_BREAK}% of "
+    "its training, on a busy machine",
+}
+"""Short warnings about a row, and what they say."""
+
 _UNITS = {"gpuh": "GPU-h", "s": "s"}
-_TIME_LIMIT = re.compile(r"[0-9.e+]+(s|gpuh)")
 
 # Escape sequences, other controls and direction marks could rewrite what stands around them.
 _UNPRINTABLE = re.compile(
@@ -99,11 +109,6 @@ def budget(text: str) -> str:
         unit = _UNITS.get(match[2], match[2])
         parts.append(f"{float(match[1]):,.12g}{NO_BREAK}{unit}")
     return " or ".join(parts)
-
-
-def is_time_like(text: str) -> bool:
-    """Whether how much training a budget allows depends on the machine."""
-    return any(_TIME_LIMIT.fullmatch(part) for part in text.split(","))
 
 
 def better(direction: Direction) -> str:

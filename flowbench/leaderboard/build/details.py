@@ -203,12 +203,19 @@ def _facts(method: Method) -> Iterator[tuple[str, str]]:
         "Parameters": _parameters(record),
         "Weights": _weights(record.weights, record.best_step),
         "Hardware": "; ".join(machines),
+        "Waited for a core": _waited(method.ended_well),
         "Data": f"{record.job.dataset}, sha256 {record.job.dataset_sha256[:_HASH_CHARS]}",
         "Code": _code(record),
         "Versions": ", ".join(f"{name} {version}" for name, version in pairs),
         "Jobs": ", ".join(r.job.job_id for r in method.records),
     }
     return ((name, fact) for name, fact in facts.items() if fact)
+
+
+def _waited(records: Sequence[AttemptRow]) -> str:
+    """The most that a run waited; nothing where no run knows it, or none waited."""
+    shares = [r.run_delay_s / r.charged_s for r in records if r.run_delay_s and r.charged_s]
+    return f"{100 * max(shares):.0f}{numbers.NO_BREAK}% of training" if shares else ""
 
 
 def _parameters(record: AttemptRow) -> str:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from flowbench.api.specs import MetricSpec, Role
 from flowbench.api.units import bits_per_dim
+from flowbench.budget import Budget
 from flowbench.leaderboard.board import numbers, words
 from flowbench.leaderboard.board.ranking import Contender, Like, Outcome
 from flowbench.store.attempt_files import AttemptContents
@@ -100,7 +101,7 @@ class Source:
         return " ".join(f"Struck: {why}." for why in (*found, *([refuted] if refuted else [])))
 
     def badges(self, method: Method) -> tuple[str, ...]:
-        """Short warnings about a row: on its contract and witnesses, and on the code that ran."""
+        """Short warnings about a row: its contract, its witnesses, what code ran, and on what."""
         codes = {r.code_sha256 for r in method.ended_well}
         newest = self.newest_code.get((method.first.job.model, method.first.job.dataset))
         found = ["contract ×"] if self.fails_contract(method) else []
@@ -111,6 +112,8 @@ class Source:
             found.append("stale")
         elif len(codes) > 1:
             found.append("mixed code")
+        if any(record.contended for record in method.ended_well):
+            found.append("contended")
         return tuple(found)
 
 
@@ -271,7 +274,7 @@ def _asked(record: AttemptRow) -> str:
 
 def _speed(record: AttemptRow) -> str:
     """The hardware, where the budget makes it bear on every number."""
-    return hardware(record) or "" if words.is_time_like(record.job.budget) else ""
+    return hardware(record) or "" if Budget.parse(record.job.budget).time_like else ""
 
 
 def hardware(record: AttemptRow) -> str | None:

@@ -20,7 +20,6 @@ from flowbench.leaderboard.build.frame import Frame, FrameCell, FrameRow, common
 from flowbench.leaderboard.build.notes import Notes
 from flowbench.leaderboard.build.printed import placed, rank_published
 
-_MAX_BADGES = 2
 _MAX_KEY = 40
 
 Places = dict[tuple[tuple[str, ...], int], Place]
@@ -132,7 +131,7 @@ class _Builder:
             asked.row,
             key=key,
             sub="; ".join(self._about(asked)),
-            badges=tuple(badges)[:_MAX_BADGES],
+            badges=tuple(badges),
             cells=tuple(self._cells(number, asked)),
             model=next((cell.model for cell in asked.cells if cell.model), ""),
         )

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 from flowbench.api.specs import is_main_value
+from flowbench.budget import Budget
 from flowbench.leaderboard.board import numbers, words
 from flowbench.leaderboard.board.table import Board, Column, Row
 from flowbench.leaderboard.build.evidence import (
@@ -118,6 +119,6 @@ def _description(records: Sequence[AttemptRow]) -> str:
         f"on the same {on}, which nothing before had used."
     )
     several = len({name for r in records if (name := hardware(r))}) > 1
-    if several and words.is_time_like(job.budget):
+    if several and Budget.parse(job.budget).time_like:
         text += " Rows that ran on other hardware say so, and are not ranked with the rest."
     return text

@@ -109,6 +109,7 @@ def _ours(cell: Mapping[str, Any], letters: Mapping[str, str]) -> Text:
 
 def _notes(board: Board) -> list[Text]:
     lines = [Text(TIE_RULE, "dim")] if any(cell.rank for cell in board.cells) else []
+    lines += [Text(f"[{badge}] {text}", "dim") for badge, text in board.badges]
     lines += [Text(printable(f"{letter}  {text}"), "dim") for letter, text in board.notes]
     for row in board.rows:
         for failure in (failure for details in row.details for failure in details.failures):

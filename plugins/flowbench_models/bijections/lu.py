@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flowbench_models.bijections.channels import InvertibleConv1x1
+from flowbench_models.bijections.base import Composition, run
+from flowbench_models.bijections.channels import InvertibleConv1x1, mix_channels
+from flowbench_models.nets.convolution import full_precision
 
 SMALLEST_DIAGONAL = 1e-3
 """Added to the diagonal of U; released code of NSF."""
@@ -82,6 +84,37 @@ class LULinear(InvertibleConv1x1):
         both = both.view(len(convolutions), num_channels, num_channels)
         identity = torch.eye(num_channels, dtype=both.dtype, device=both.device)
         return both.tril(-1) + identity, both.triu(), diagonals
+
+
+class LinearSteps(Composition):
+    """Bijections of vectors with LU maps among them, whose matrices are all made at once.
+
+    Made together they take as many operations as one of them, of the many that a small flow has.
+
+    Args:
+        bijections: In the order from data to latent; LU maps are of one size.
+
+    Example:
+        >>> flow, x = LinearSteps([LULinear(3), LULinear(3)]), torch.randn(2, 3)
+        >>> torch.allclose(flow.inverse(flow(x)[0]), x, atol=1e-6)
+        True
+    """
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Maps data of shape (B, D) to latent; see `ConditionalBijection.forward`."""
+        linears = [part for part in self.parts() if isinstance(part, LULinear)]
+        with full_precision(x):
+            matrices, log_abs_dets = LULinear.matrices(linears)
+        ladj = log_abs_dets.sum().expand(len(x))
+        waiting = iter(matrices.unbind())
+        for part in self.parts():
+            if isinstance(part, LULinear):
+                with full_precision(x):
+                    x = mix_channels(x, next(waiting), part.bias)
+            else:
+                x, term = run(part, x, context)
+                ladj = ladj + term
+        return x, ladj
 
 
 def _positions(num_channels: int) -> Tensor:

@@ -57,26 +57,23 @@ class RationalQuadraticSpline(ElementwiseMap):
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Maps data to latent; see `ElementwiseMap.forward`."""
         is_inside = x.abs() <= self.bound
-        inside = torch.where(is_inside, x, torch.zeros_like(x))
+        inside = torch.where(is_inside, x, 0.0)  # a value whose gradient is finite for all others
         piece = self._piece(inside, parameters, of_latents=False)
         q = (inside - piece.x) / piece.width
-        r = q * (1.0 - q)
-        denominator = piece.slope + piece.bend * r
-        z = piece.z + piece.height * (piece.slope * q.square() + piece.left * r) / denominator
-        derivative = piece.slope.square() * (
-            piece.right * q.square() + 2.0 * piece.slope * r + piece.left * (1.0 - q).square()
-        )
-        log_derivative = derivative.log() - 2.0 * denominator.log()
-        log_derivative = torch.where(is_inside, log_derivative, torch.zeros_like(x))
-        return torch.where(is_inside, z, x), log_derivative
+        # Numerator, denominator and derivative are Bernstein polynomials: sums of what is positive.
+        lower, upper = piece.left.lerp(piece.slope, q), piece.slope.lerp(piece.right, q)
+        denominator = upper.lerp(lower, q)
+        z = piece.z + piece.height * q * lower / denominator
+        derivative = (piece.slope / denominator).square() * lower.lerp(upper, q)
+        return torch.where(is_inside, z, x), torch.where(is_inside, derivative, 1.0).log()
 
     def inverse(self, z: Tensor, parameters: Tensor) -> Tensor:
         """Maps latent to data, by the root of a quadratic."""
         is_inside = z.abs() <= self.bound
-        inside = torch.where(is_inside, z, torch.zeros_like(z))
+        inside = torch.where(is_inside, z, 0.0)
         piece = self._piece(inside, parameters, of_latents=True)
         above = inside - piece.z
-        bent = above * piece.bend
+        bent = above * (piece.left + piece.right - 2.0 * piece.slope)
         a = piece.height * (piece.slope - piece.left) + bent
         b = piece.height * piece.left - bent
         c = -piece.slope * above
@@ -94,18 +91,19 @@ class RationalQuadraticSpline(ElementwiseMap):
         found = knots.gather(2, ends.expand(-1, 3, *ends.shape[2:]))
         lower, upper = found.unbind(dim=2)
         x, z, left = lower.unbind(dim=1)
-        right = upper[:, 2]
-        width, height = (upper - lower)[:, :2].unbind(dim=1)
-        slope = height / width
-        return _Piece(x, z, width, height, slope, left, right, left + right - 2.0 * slope)
+        width, height, _ = (upper - lower).unbind(dim=1)
+        return _Piece(x, z, width, height, height / width, left, upper[:, 2])
 
     def _knots(self, parameters: Tensor, num_channels: int) -> Tensor:
         """Knots in data and in latents, and the derivatives there: (B, 3, K + 1, C, ...)."""
         raw = parameters.unflatten(1, (self.num_parameters, num_channels))
         raw_bins, raw_derivatives = raw.split([2 * self.bins, self.bins - 1], dim=1)
         shares = (self.softmax_scale * raw_bins.unflatten(1, (2, self.bins))).softmax(dim=2)
-        shares = SMALLEST_BIN + (1.0 - SMALLEST_BIN * self.bins) * shares
-        inner = 2.0 * self.bound * shares[:, :, :-1].cumsum(dim=2) - self.bound
+        # Where knots would be if all bins had the smallest size, and what the shares add to that.
+        smallest = torch.arange(1, self.bins, dtype=raw.dtype, device=raw.device) * SMALLEST_BIN
+        smallest = (2.0 * self.bound * smallest - self.bound).view(-1, *(1,) * (raw.ndim - 2))
+        free = 2.0 * self.bound * (1.0 - self.bins * SMALLEST_BIN)
+        inner = torch.add(smallest, shares[:, :, :-1].cumsum(dim=2), alpha=free)
         derivatives = SMALLEST_DERIVATIVE + F.softplus(raw_derivatives).unsqueeze(1)
         # The ends are set, not summed to: at -B and B the spline meets its tails exactly.
         inner = _extended(_extended(inner, -self.bound, 1, 0), self.bound, 0, 1)
@@ -118,11 +116,7 @@ def _extended(values: Tensor, by: float, before: int, behind: int) -> Tensor:
 
 
 class _Piece(NamedTuple):
-    """The bin of each element: its lower corner, size, slope, derivatives at its ends.
-
-    Attributes:
-        bend: Sum of the derivatives less twice the slope.
-    """
+    """The bin of each element: its lower corner, size, slope, and derivatives at its ends."""
 
     x: Tensor
     z: Tensor
@@ -131,4 +125,3 @@ class _Piece(NamedTuple):
     slope: Tensor
     left: Tensor
     right: Tensor
-    bend: Tensor

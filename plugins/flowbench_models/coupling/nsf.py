@@ -13,17 +13,17 @@ from flowbench.api import DatasetInfo, Phase, Preprocessing, Preset, Training
 from flowbench_models.bijections.autoregressive import Autoregressive
 from flowbench_models.bijections.base import (
     Bijection,
-    Composition,
     HalfCoupling,
     half_sizes,
     sum_event_dims,
 )
 from flowbench_models.bijections.channels import Permutation
 from flowbench_models.bijections.flat import FlatModel
-from flowbench_models.bijections.lu import LULinear
+from flowbench_models.bijections.lu import LinearSteps, LULinear
 from flowbench_models.bijections.splines import RationalQuadraticSpline
 from flowbench_models.defaults import (
     LOGIT,
+    OVERVIEW_ASSUMPTIONS,
     STANDARDISED,
     VECTOR_TRAINING,
     ConditionalConfig,
@@ -91,6 +91,17 @@ class NSFConfig(ConditionalConfig):
                 "training": small_training(),
             },
         ),
+        "overview": Preset(
+            summary="ten steps of 512 hidden units, as an overview of flows recommends for tables",
+            values={
+                "steps": 10,
+                "width": 512,
+                "blocks": 1,
+                "bins": 16,
+                "training": Training(batch_size=256, lr=5e-4),
+            },
+            assumptions=OVERVIEW_ASSUMPTIONS,
+        ),
         "coupling": Preset(
             summary="ten steps of couplings, as the released script trains on tables",
             source="paper",
@@ -144,7 +155,7 @@ class NSF(FlatModel):
                 layers.append(self._coupling(swap=index % 2 == 0))
             else:
                 layers.append(self._autoregressive())
-        self.flow = Composition([*layers, LULinear(data.num_dims)])
+        self.flow = LinearSteps([*layers, LULinear(data.num_dims)])
 
     def _coupling(self, *, swap: bool) -> Bijection:
         config = self.config

@@ -79,6 +79,18 @@ def test_points_follow_their_density(name: str, loader: Loader, log_density: Den
     assert (np.abs(observed - expected) < 5 * spread + 1).all()
 
 
+def test_the_label_of_a_moon_is_its_half_circle() -> None:
+    train = planar.load_two_moons(Path("unused")).train
+    label = train.context["label"]
+    assert (label.dtype, label.shape) == (np.dtype(np.int64), (20_000,))
+    assert abs(label.mean() - 0.5) < 0.02
+    centred = (train.x - planar.MOON_SHIFT) / planar.MOON_SCALE
+    # Distances to the two centres tell the arcs apart, but for points within the noise of both.
+    to_upper = np.abs(np.linalg.norm(centred, axis=1) - 1.0)
+    to_lower = np.abs(np.linalg.norm(centred - np.array([1.0, 0.5]), axis=1) - 1.0)
+    assert ((to_upper < to_lower) == (label == 1)).mean() > 0.9
+
+
 def test_off_the_board_the_density_is_zero() -> None:
     outside = np.array([[-3.0, -1.0], [5.0, 5.0], [-5.0, 1.0]])
     assert checkerboard_log_density(outside).tolist() == [-math.inf] * 3

@@ -32,6 +32,12 @@ DEFAULTS: dict[str, Variant] = {
 }
 VARIANTS: dict[str, Variant] = {
     "realnvp of vectors": ("realnvp", PLANAR, {}),
+    "maf, batch norm": ("maf", PLANAR, {"norm": "batch", "width": 8, "dropout": 0.2}),
+    "iaf of vectors": ("iaf", PLANAR, {"width": 8}),
+    "nsf, couplings": ("nsf", PLANAR, {"width": 8, "dropout": 0.2}),
+    "nsf, autoregressive": ("nsf", PLANAR, {"width": 8, "transform": "autoregressive"}),
+    "rqnsf, batch norm": ("rqnsf", SMALL, {"width": 4, "batch_norm": True, "dropout": 0.2}),
+    "rqnsf, affine": ("rqnsf", SMALL, {"width": 4, "coupling": "affine"}),
     "realnvp, residual": ("realnvp", SMALL, RESNET),
     "realnvp, batch norm": ("realnvp", SMALL, {**RESNET, "norm": "batch"}),
     "glow, additive": ("glow", SMALL, {**GLOW, "coupling": "additive", "permutation": "full"}),

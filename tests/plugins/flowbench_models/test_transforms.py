@@ -47,7 +47,7 @@ from flowbench_models.bijections.channels import (
     PLUConv1x1,
     Squeeze,
 )
-from flowbench_models.bijections.lu import LULinear
+from flowbench_models.bijections.lu import LinearSteps, LULinear
 from flowbench_models.bijections.splines import RationalQuadraticSpline
 from flowbench_models.coupling.glow.model import GlowConvNet, GlowSteps, TopPrior
 from flowbench_models.coupling.nanoflow.config import NanoFlowConfig
@@ -116,6 +116,7 @@ OF_VECTORS: dict[type[Bijection], Callable[[], Bijection]] = {
     Autoregressive: _autoregressive,
     DiagonalScaling: lambda: DiagonalScaling(4),
     InverseAutoregressive: lambda: InverseAutoregressive(_autoregressive()),
+    LinearSteps: lambda: LinearSteps([LULinear(4), _autoregressive(), LULinear(4)]),
 }
 LAWS: dict[type[ElementwiseMap], Callable[[], ElementwiseMap]] = {
     BoundedAffine: BoundedAffine,
@@ -237,6 +238,20 @@ DEFAULTS: dict[str, Variant] = {
 }
 VARIANTS: dict[str, Variant] = {
     "realnvp of vectors": ("realnvp", PLANAR, {"width": 8, "couplings": 2}),
+    "maf of pixels, batch norm": ("maf", SMALL, {"width": 8, "transforms": 2, "norm": "batch"}),
+    "maf of vectors": ("maf", PLANAR, {"width": 8}),
+    "iaf of vectors": ("iaf", PLANAR, {"width": 8}),
+    "nsf, couplings": ("nsf", PLANAR, {"width": 8, "steps": 2}),
+    "nsf, autoregressive": (
+        "nsf",
+        PLANAR,
+        {"width": 8, "steps": 2, "transform": "autoregressive"},
+    ),
+    "rqnsf, batch norm": (
+        "rqnsf",
+        SMALL,
+        {"levels": 1, "steps": 1, "width": 4, "batch_norm": True, "multi_scale": False},
+    ),
     "realnvp, batch norm": (
         "realnvp",
         SMALL,

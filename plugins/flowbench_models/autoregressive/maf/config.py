@@ -19,6 +19,7 @@ from flowbench.api import (
 )
 from flowbench_models.defaults import (
     LOGIT,
+    OVERVIEW_ASSUMPTIONS,
     STANDARDISED,
     VECTOR_TRAINING,
     ConditionalConfig,
@@ -117,6 +118,19 @@ SMALL: Mapping[str, Preset] = {
 }
 
 
+OVERVIEW = Preset(
+    summary="ten MADEs of 2 x 512 units, as an overview of flows recommends for tables",
+    values={
+        "transforms": 10,
+        "layers": 2,
+        "width": 512,
+        "preprocessing": STANDARDISED,
+        "training": Training(batch_size=256, lr=5e-4),
+    },
+    assumptions=OVERVIEW_ASSUMPTIONS,
+)
+
+
 class MAFConfig(ConditionalConfig):
     """Configuration of a masked autoregressive flow.
 
@@ -142,7 +156,11 @@ class MAFConfig(ConditionalConfig):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     preprocessing: Preprocessing = STANDARDISED
 
-    presets: ClassVar[Mapping[str, Preset]] = {**SMALL, **dict(_paper_presets())}
+    presets: ClassVar[Mapping[str, Preset]] = {
+        **SMALL,
+        "overview": OVERVIEW,
+        **dict(_paper_presets()),
+    }
 
     @classmethod
     def default_preset(cls, data: DatasetInfo) -> str:
@@ -190,5 +208,16 @@ class IAFConfig(MAFConfig):
                 "preprocessing": LOGIT,
                 "training": small_training(),
             },
+        ),
+        "overview": Preset(
+            summary="eight transforms of 2 x 256 units, as an overview of flows recommends",
+            values={
+                "transforms": 8,
+                "layers": 2,
+                "width": 256,
+                "preprocessing": STANDARDISED,
+                "training": Training(lr=1e-3),
+            },
+            assumptions=OVERVIEW_ASSUMPTIONS,
         ),
     }

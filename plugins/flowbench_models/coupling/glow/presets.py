@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from flowbench.api import Ema, Phase, Preset, Training
-from flowbench_models.defaults import LOGIT, small_training
+from flowbench_models.defaults import LOGIT, OVERVIEW_ASSUMPTIONS, small_training
 
 NANOFLOW_WARMUP_EPOCHS, NANOFLOW_EPOCHS = 5, 3000
 NANOFLOW_ASSUMPTIONS = (
@@ -142,6 +142,19 @@ PRESETS: Mapping[str, Preset] = {
             "width": 32,
             "training": small_training(batch_size=16, lr=1e-3),
         },
+    ),
+    "overview": Preset(
+        summary="twelve steps in each of three levels, as an overview of flows recommends",
+        values={
+            "levels": 3,
+            "steps": 12,
+            "width": 512,
+            "preprocessing": LOGIT,
+            "training": Training(
+                batch_size=128, lr=1e-3, phases=(Phase(schedule="polynomial", final_lr_ratio=0.1),)
+            ),
+        },
+        assumptions=OVERVIEW_ASSUMPTIONS,
     ),
     "256ch": _compared_preset("15.97 M parameters, as compared against in NanoFlow (CIFAR-10)"),
     "512ch": _paper_preset(

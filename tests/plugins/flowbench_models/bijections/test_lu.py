@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from flowbench_models.bijections.base import Composition, HalfCoupling, SigmoidAffine
+from flowbench_models.bijections.base import Bijection, Composition, HalfCoupling, SigmoidAffine
 from flowbench_models.bijections.channels import ActNorm, FlowStep, FlowSteps
-from flowbench_models.bijections.lu import LULinear
+from flowbench_models.bijections.lu import LinearSteps, LULinear
 from flowbench_models.nets.convolution import ZeroConv2d
 from tests.plugins.flowbench_models.fixtures import AssertIsBijection, Perturb
 
@@ -56,3 +56,10 @@ def test_steps_fold_it_with_its_bias_into_one_map(perturb: Perturb) -> None:
     x = torch.randn(3, 4, 2, 2, dtype=torch.float64)
     torch.testing.assert_close(folded(x), one_by_one(x))
     torch.testing.assert_close(folded.inverse(folded(x)[0]), x)
+
+
+def test_matrices_made_at_once_are_those_made_one_by_one(perturb: Perturb) -> None:
+    parts: list[Bijection] = [LULinear(4), ActNorm(4), LULinear(4), LULinear(4)]
+    together = perturb(LinearSteps(parts))
+    x = torch.randn(3, 4, dtype=torch.float64)
+    torch.testing.assert_close(together(x), Composition(parts)(x))
