@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import inspect
 import io
 import os
@@ -42,6 +43,22 @@ def _root(
     del version
 
 
+_SPELT = "flowbench.spelt"
+_SPELLINGS = {"≤": "<=", "≥": ">=", "−": "-", "–": "-", "±": "+-", "×": "x", "…": "...", "’": "'"}
+
+
+def _spell(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Writes a sign that an encoding lacks in those that all have, or escaped."""
+    if isinstance(error, UnicodeEncodeError):
+        sign = _SPELLINGS.get(error.object[error.start])
+        if sign is not None:
+            return sign, error.start + 1
+    return codecs.backslashreplace_errors(error)
+
+
+codecs.register_error(_SPELT, _spell)
+
+
 def _speak_utf8() -> None:
     """Lets every name through: the terminal shows what its encoding can, the rest escaped.
 
@@ -50,7 +67,7 @@ def _speak_utf8() -> None:
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors=_SPELT)
     names = "".join([*sys.argv, str(Path.cwd()), str(Path.home())])
     if names.isascii():
         return

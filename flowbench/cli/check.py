@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 import typer
 
 from flowbench import paths
 from flowbench.cli import complete
+from flowbench.cli.columns import LEAST_TEXT, terminal_width, wrapped
 from flowbench.cli.options import AsJson, DataDir, NoPlugins, PluginFiles, Results, load_plugins
 
 
@@ -42,6 +45,9 @@ def check(
         bool, typer.Option("--store/--no-store", help="Keep the outcome in the results folder.")
     ] = True,
     as_json: AsJson = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print only what failed, and how many did.")
+    ] = False,
     results: Results = None,
     data_dir: DataDir = None,
     plugin_file: PluginFiles = None,
@@ -71,11 +77,23 @@ def check(
     ):
         report = run()
         reports.append(report)
-        if not as_json:  # at once: the next check may take a minute
-            print(title, *report.lines(), sep="\n", flush=True)
+        shown = not as_json and (report.status == "failed" or not quiet)
+        if shown:  # at once: the next check may take a minute
+            print(title, *_fitted(report.lines()), sep="\n", flush=True)
         if store:
             keep(registry, report, paths.results_dir(results))
     _finish(reports, as_json=as_json)
+
+
+def _fitted(lines: Iterable[str]) -> Iterator[str]:
+    """Wraps what a check found beneath itself: behind the last gap of two spaces."""
+    width = terminal_width()
+    for line in lines:
+        start = re.match(r"(\s*(\S+ )*\S+\s{2,})*\s*", line)
+        indent = start.end() if start else 0
+        found = wrapped(line[indent:], width and max(LEAST_TEXT, width - indent))
+        yield f"{line[:indent]}{found[0]}"
+        yield from (f"{' ' * indent}{part}" for part in found[1:])
 
 
 def _finish(reports: list[Any], *, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import sys
 import textwrap
@@ -69,12 +70,15 @@ def _fitting(
     """The columns that fit, and the room of the last."""
     if width is None or not names:
         return list(names), None
-    *before, last = names
-    while True:
+    # The first is the name: without it a line says nothing, so that the text has to go first.
+    for num in range(len(names) - 1, 0, -1):
+        before, last = names[:num], names[-1]
         room = width - sum(widths[name] + len(GAP) for name in before)
-        if room >= min(widths[last], LEAST_TEXT) or not before:
-            return [*before, last], max(room, LEAST_TEXT)
-        before.pop()
+        if room >= min(widths[last], LEAST_TEXT):
+            return [*before, last], room
+    taken = itertools.accumulate(widths[name] + len(GAP) for name in names)
+    num = sum(end - len(GAP) <= width for end in taken)
+    return list(names[: max(1, num)]), None
 
 
 def print_facts(facts: Mapping[str, Any], width: int | None = None, indent: str = "") -> None:

@@ -69,7 +69,7 @@ def _overall(tally: Tally, width: int) -> str:
     done, time = f"{counts['done']} of {counts.total()}", time_text(tally)
     rest = _counted(counts, STATES[1:])
     variants = (
-        (f"{done} jobs done", rest, time),
+        (f"{done} job{'s' * (counts.total() > 1)} done", rest, time),
         (f"{done} done", rest, time),
         (f"{done} done", _counted(counts, ("failed",)), time),
     )

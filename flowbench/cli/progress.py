@@ -104,7 +104,7 @@ class ProgressDisplay:
         job_id = state.job.row.job_id
         curve: tuple[CurvePoint, ...] = ()
         if state.attempt is not None:
-            with suppress(OSError):  # none yet
+            with suppress(OSError, ValueError):  # none yet, or damaged: its record will say so
                 curve = read_curves(state.attempt.path / CURVES)
         for point in curve[self._num_looks.get(job_id, 0) :]:
             scores = {"": point.score("raw"), " of averaged weights": point.score("ema")}
@@ -116,7 +116,8 @@ class ProgressDisplay:
 
     def _standing(self) -> str:
         counts, time_left = self._tally.counts(), time_text(self._tally)
-        ended = f"{counts['done'] + counts['failed']} of {counts.total()} jobs"
+        num = counts.total()
+        ended = f"{num - counts['running'] - counts['waiting']} of {num} job{'s' * (num > 1)}"
         return f"{ended}, {time_left}" if time_left else ended
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -84,7 +85,7 @@ def _assignments(values: Mapping[str, Any], prefix: str = "") -> str:
         if isinstance(value, dict) and value:
             said.append(_assignments(value, f"{prefix}{key}."))
         else:
-            said.append(f"{prefix}{key}={value}")
+            said.append(f"{prefix}{key}={value if isinstance(value, str) else json.dumps(value)}")
     return " ".join(said)
 
 

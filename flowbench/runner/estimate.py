@@ -53,7 +53,7 @@ def _training(budgets: Sequence[str], device: str) -> str:
     hours = sum(known) / _SECONDS_AN_HOUR
     on_gpus = device == "cuda" or any(budget.gpu_hours is not None for budget in parsed)
     unit = "GPU-hours" if on_gpus else "device-hours"
-    return f"training: at most {hours:.3g} {unit}; looks at validation take about a tenth more"
+    return f"training: at most {hours:.3g} {unit}; looks at validation add about a tenth"
 
 
 def _evaluation(run: ReadyRun, jobs: Sequence[Job]) -> str:

@@ -71,6 +71,7 @@ class Pulse:
         """Writes the last heartbeat."""
         self._ended.set()
         self._thread.join(timeout=5 * INTERVAL_S)
+        self._write()
 
     def _beat_until_ended(self) -> None:
         while True:

@@ -191,14 +191,15 @@ class Scheduler:
     def _watch(self) -> None:
         for active in list(self._active):
             status = active.handle.poll()
+            heartbeat = active.attempt.heartbeat()
+            if heartbeat is not None:
+                self._observer.beat(active.job, heartbeat)
             if status is not None:
                 # A process that has ended is asked no more: its last heartbeat may look like a
                 # hang.
                 self._finish(active, status)
                 continue
-            heartbeat = active.attempt.heartbeat()
             if heartbeat is not None:
-                self._observer.beat(active.job, heartbeat)
                 self._foresee(active, heartbeat)
             self._enforce(active, heartbeat)
 

@@ -6,12 +6,12 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from flowbench.api.protocol import MAX_SEED
-from flowbench.errors import SuiteError, first_problem, shortened
+from flowbench.errors import SuiteError, did_you_mean, first_problem, shortened
 from flowbench.suite.find import read_suite, run_by_rows
 from flowbench.suite.schema import MAX_SEEDS, Suite
 
@@ -31,7 +31,10 @@ def load_suite(path: Path) -> Suite:
     data.setdefault("name", path.parent.name if path.name == "suite.toml" else path.stem)
     # In TOML as on the command line: "0-2" is easier to read than a list.
     if isinstance(data.get("seeds"), str):
-        data["seeds"] = parse_seeds(data["seeds"])
+        try:
+            data["seeds"] = parse_seeds(data["seeds"])
+        except SuiteError as exc:
+            raise SuiteError(f"suite file {str(path)!r}: {exc}") from exc
     overrides = data.pop("set", {})
     if not isinstance(overrides, Mapping):
         raise SuiteError(
@@ -59,7 +62,24 @@ def build_suite(data: Mapping[str, Any], source: str) -> Suite:
     try:
         return Suite.model_validate(data)
     except ValidationError as exc:
-        raise SuiteError(f"{source}: {first_problem(exc)}") from exc
+        raise SuiteError(f"{source}: {first_problem(exc)}{_hint(exc)}") from exc
+
+
+def _hint(error: ValidationError) -> str:
+    """Which key may have been meant, where the first problem is one that there is not."""
+    problem = error.errors(include_url=False)[0]
+    if problem["type"] != "extra_forbidden":
+        return ""
+    *places, key = problem["loc"]
+    model: type[BaseModel] = Suite
+    for place in places:
+        field = model.model_fields.get(str(place))
+        if field is not None:  # an index or a table's key leads into no other model
+            kinds = (field.annotation, *get_args(field.annotation))
+            models = (k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel))
+            model = next(models, model)
+    known = {"set", *model.model_fields} - {"overrides"} if model is Suite else model.model_fields
+    return f"; {did_you_mean(str(key), known).strip()}"
 
 
 def flatten(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

@@ -52,6 +52,16 @@ def test_a_broken_part_fails_with_what_to_look_at(flowbench_check: Call) -> None
     assert not Path("results").exists()
 
 
+def test_quiet_shows_what_failed_alone(flowbench_check: Call) -> None:
+    done = flowbench_check("fake_nan", "fake_nll", "--no-store", "-q")
+    assert done.exit_code == 1
+    assert "FAIL  values" in done.output
+    assert "metric fake_nll" not in done.output
+    assert "2 checked, 1 failed: fake_nan" in done.output
+    done = flowbench_check("fake_nll", "--no-store", "-q")
+    assert (done.exit_code, done.output) == (0, "")
+
+
 def test_a_check_that_hangs_has_failed_and_says_so(flowbench_check: Call) -> None:
     done = flowbench_check("fake-hang", "fake_nll", "--limit", "1", "--fast", "--no-store")
     assert done.exit_code == 1

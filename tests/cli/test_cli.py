@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -224,7 +225,8 @@ def test_an_edited_model_runs_again_and_a_comment_changes_nothing(
     text = Path(FAKES).read_text()
     file.write_text(text)
     given = (
-        "run --models fake-gaussian --datasets fake-images --budget 1steps --no-plugin flowbench"
+        "run --models fake-gaussian --datasets fake-images --metrics fake_nll --budget 1steps "
+        "--no-plugin flowbench"
     )
     command = (*given.split(), "--plugin-file", str(file), "--dry-run", "--results", "edited")
 
@@ -350,3 +352,17 @@ def _says_default(param: Any) -> bool:
     return "[default: " in (param.help or "") or (
         param.show_default is not False and param.default not in (None, ())
     )
+
+
+@pytest.mark.parametrize(
+    ("command", "into"), [("list", "| head -1"), ("show digits", ">&-"), ("run --help", "| true")]
+)
+def test_an_output_that_closes_is_no_error(tmp_path: Path, command: str, into: str) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f'"{sys.executable}" -m flowbench.cli.app {command} {into}'],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""

@@ -45,7 +45,15 @@ def test_columns_before_the_last_are_left_out_and_named(
         "realnvp      5  --data-dir /a-b/c-d",
         "(not shown in this width: ok, note)",
     ]
-    assert printed(capsys, 30)[-2:] == ["(not shown in this width:", "name, steps, ok, note)"]
+    # The name stays before all others.
+    assert printed(capsys, 30) == [
+        "name     steps  ok   note",
+        "glow     1,234  yes",
+        "realnvp      5  no   x",
+        "(not shown in this width:",
+        "summary)",
+    ]
+    assert printed(capsys, 10)[:3] == ["name", "glow", "realnvp"]
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 200])

@@ -24,6 +24,21 @@ def test_numbers(value: float, decimals: int, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "decimals", "text"),
+    [
+        (0.061, 2, "+0.06"),
+        (-1234.5, 1, "−1,234.5"),
+        (-0.001, 2, "0.00"),
+        (3.1e-7, numbers.SCIENTIFIC, "+3.1×10⁻⁷"),
+        (-3.1e-7, numbers.SCIENTIFIC, "−3.1×10⁻⁷"),
+        (0.0, numbers.SCIENTIFIC, "0"),
+    ],
+)
+def test_differences(value: float, decimals: int, text: str) -> None:
+    assert numbers.signed(value, decimals) == text
+
+
+@pytest.mark.parametrize(
     ("half", "decimals", "text"),
     [(0.0123, 2, "±.01"), (0.0004, 2, "±<.01"), (1.25, 1, "±1.2"), (2362.0, 0, "±2,362")],
 )

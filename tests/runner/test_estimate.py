@@ -54,7 +54,7 @@ def test_a_budget_of_time_bounds_the_training(fake_registry: Registry) -> None:
     run = ready_run(fake_registry, "30min", "run", "resume", "reuse", "evaluate", "skip")
     assert estimate(run).splitlines() == [
         "2 to train, 1 to evaluate, 1 cached, 1 left",
-        "training: at most 1 device-hours; looks at validation take about a tenth more",
+        "training: at most 1 device-hours; looks at validation add about a tenth",
         UNKNOWN,
     ]
 
@@ -84,7 +84,7 @@ def test_jobs_that_wait_for_data_are_counted_apart(fake_registry: Registry) -> N
     assert text.splitlines() == [
         "1 cached",
         "6 more wait for their data",
-        "training: at most 6 device-hours; looks at validation take about a tenth more",
+        "training: at most 6 device-hours; looks at validation add about a tenth",
     ]
 
 

@@ -67,3 +67,11 @@ def test_work_within_a_metric_is_told_until_its_end(
     assert pulse._heartbeat().left_s == 0.0  # begun this moment
     pulse.now("measuring", "kid")
     assert pulse._heartbeat().doing == "measuring kid"
+
+
+def test_the_last_heartbeat_says_where_the_worker_ended(pulse: Pulse, tmp_path: Path) -> None:
+    pulse.step, pulse.score = 7, 2.5
+    pulse.stop()
+    last = AttemptDir(tmp_path).heartbeat()
+    assert last is not None
+    assert (last.step, last.score) == (7, 2.5)

@@ -88,10 +88,14 @@ def ready_run(
 
 
 def run(
-    results: Path, registry: Registry, plugins: PluginSelection, **suite: Any
+    results: Path,
+    registry: Registry,
+    plugins: PluginSelection,
+    observer: Quiet | None = None,
+    **suite: Any,
 ) -> list[AttemptRow]:
     ready = ready_run(results, registry, plugins, **suite)
-    records = ready.scheduler(Quiet()).run(ready.decisions)
+    records = ready.scheduler(observer or Quiet()).run(ready.decisions)
     return [records[job.row.job_id] for job, _ in ready.decisions]
 
 
@@ -104,9 +108,11 @@ def outcome(
     names = tuple(
         f"fake-{name}" for name in ("gaussian", "gan", "crash", "diverge", "oom", "die", "linger")
     )
-    records = run(results, fake_registry, fake_plugins, models=names)
+    observer = Quiet()
+    records = run(results, fake_registry, fake_plugins, observer, models=names)
     return SimpleNamespace(
         results=results,
+        beats=observer.beats,
         records=dict(zip(names, records, strict=True)),
         folder=ResultsDir(results),
     )
@@ -143,6 +149,10 @@ def test_every_end_has_its_status_and_reason(
 def test_a_thread_that_a_model_leaves_at_work_holds_nothing_up(outcome: SimpleNamespace) -> None:
     assert outcome.records["fake-linger"].status == "ok"
     assert "threads still at work: lingerer" in attempt_of(outcome, "fake-linger").log_tail()
+
+
+def test_the_observer_hears_where_a_worker_ended(outcome: SimpleNamespace) -> None:
+    assert ("fake-gaussian", 20) in outcome.beats
 
 
 def test_the_traceback_of_a_crash_is_kept(outcome: SimpleNamespace) -> None:

@@ -27,7 +27,16 @@ def test_overrides_are_flattened(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("models = [", "not valid TOML"),
-        ('models = ["a"]\nbuget = "1s"', "unknown key 'buget'"),
+        ('models = ["a"]\nbuget = "1s"', "unknown key 'buget'; did you mean 'budget'?"),
+        ('models = ["a"]\nsets = 1', "unknown key 'sets'; did you mean 'set'?"),
+        ('models = ["a"]\nseeds = "a-b"', "malformed seeds"),
+        ("[board]\ncolums = []", "unknown key 'board.colums'; did you mean 'columns'?"),
+        ("[protocol]\ndraws = 1", "unknown key 'protocol.draws'; did you mean 'eval_draws'?"),
+        ("[protocols.x]\ndraws = 1", "unknown key 'protocols.x.draws'; did you mean"),
+        (
+            '[[board.columns]]\nheader = "a"\ndataset = "b"\nmetric = "c"\ndigits = 1',
+            "unknown key 'board.columns.0.digits'; known: ",
+        ),
         ("models = []", "at least one"),
         ('models = ["a"]\n[protocol]\neval_draws = 0', "protocol.eval_draws: .* got 0"),
         ('models = ["a"]\n[protocol]\nseed = -1', "protocol.seed: .* got -1"),

@@ -19,7 +19,6 @@ from flowbench.api.models import (
     InvertibleModel,
     Step,
     split_info,
-    without_info,
 )
 from flowbench.api.protocol import SamplingOptions
 from flowbench.api.specs import DatasetInfo
@@ -312,7 +311,7 @@ def log_probs(model: DensityModel, inputs: Inputs, noise: torch.Generator | int 
 
 def loss(model: GenerativeModel, batch: Batch, at: Step) -> Tensor:
     """A model's loss, shape ()."""
-    return without_info("loss", model, model.loss(batch, at))
+    return split_info(model.loss(batch, at))[0]
 
 
 @torch.no_grad()
@@ -334,7 +333,7 @@ def draw(
     settings = subject.config.sampling() if options is None else options
     context = subject.sample_context(num)
     drawn = model.sample(num, context, settings=settings, generator=generator(seed))
-    return without_info("sample", model, drawn)
+    return split_info(drawn)[0]
 
 
 def outputs(

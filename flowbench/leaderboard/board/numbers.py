@@ -63,6 +63,8 @@ def number(value: float, decimals: int) -> str:
 
 def signed(value: float, decimals: int) -> str:
     """Writes a difference, e.g. ``"+0.06"``; ``"0.00"`` for what rounds to nothing."""
+    if decimals == SCIENTIFIC:
+        return f"{'+' if value > 0 else ''}{_scientific(value)}"
     text = f"{abs(value):,.{decimals}f}"
     if float(text.replace(",", "")) == 0.0:
         return text

@@ -1,0 +1,55 @@
+"""The page "A first hour" is true: its commands run in order, its display is what is shown."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from flowbench.runner.attempt import Phase
+from tests.cli.events import Events, job, screen
+
+PAGE = (Path(__file__).parents[1] / "docs" / "first-hour.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)
+
+
+def test_the_display_is_what_is_shown(tmp_path: Path) -> None:
+    jobs = (job("glow"), job("realnvp"), job("denseflow", "74-10"), job("nice"))
+    events = Events(jobs, tmp_path)
+    events.start(0)
+    events.start(1)
+    events.now = 20.0
+    events.train(0, 0.25)
+    events.train(1, 0.2, phase="looking")
+    (shown,) = (text for kind, text in BLOCKS if kind == "text")
+    assert shown.splitlines() == screen(events.tally)
+
+
+def test_every_phase_is_explained() -> None:
+    cells = re.findall(r"^\| (`.*?`) \|", PAGE, flags=re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", " ".join(cells))) == set(get_args(Phase))
+
+
+@pytest.mark.slow
+def test_the_commands_run_in_their_order(tmp_path: Path) -> None:
+    commands = "".join(text for kind, text in BLOCKS if kind == "sh")
+    assert commands.count("--budget 20s") == 2
+    program = f'flowbench() {{ "{sys.executable}" -m flowbench.cli.app "$@"; }}\n'
+    done = subprocess.run(
+        ["bash", "-ec", program + commands.replace("--budget 20s", "--budget 20steps")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={k: v for k, v in os.environ.items() if not k.startswith("FLOWBENCH_")},
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 reused, 4 to run" in done.stderr.splitlines()
+    assert re.search(r"^realnvp-two-moons-s0-\S+: ok, 20 steps", done.stdout, re.MULTILINE)
+    assert list((tmp_path / "boards").glob("*.html"))
+    assert "A less B on two-moons" in done.stdout
