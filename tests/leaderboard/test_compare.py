@@ -241,7 +241,7 @@ def test_against_a_row_that_a_board_strikes_nothing_is_decided(tmp_path: Path) -
     assert (value(compared).verdict, value(compared).seeds_needed) == ("struck", None)
     text = shown(compared)
     assert "B  nice:small, seeds 0 1 2 [refuted ×]" in text
-    assert "B is not to be trusted, so nothing is decided. Struck: Mass 2.72" in " ".join(
+    assert "B is not to be trusted, so nothing is decided. Struck: mass 2.72" in " ".join(
         text.split()
     )
 
