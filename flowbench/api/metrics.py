@@ -63,6 +63,7 @@ class Samples:
         num_nonfinite: Values that were not finite.
         temperature: Scale of the base noise.
         seed: Seed that they were drawn from.
+        info: Means of the model's diagnostics.
 
     Example:
         >>> drawn = Samples(
@@ -79,6 +80,7 @@ class Samples:
     num_nonfinite: int
     temperature: float
     seed: int
+    info: Mapping[str, float] = field(default_factory=dict)
 
 
 class TrainedModel(Protocol):

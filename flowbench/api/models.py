@@ -80,7 +80,11 @@ class Step:
 
 
 Info = Mapping[str, Tensor]
-"""Diagnostics by name, each of shape () or (B,), e.g. ``num_function_evaluations`` of a solver."""
+"""Diagnostics by name, each of shape () or (B,), e.g. ``num_function_evaluations`` of a solver.
+
+Their means are kept: of ``loss`` with the learning curve, of ``log_prob`` on test data as
+measurements ``info/<name>``, of ``sample`` as ``info/sample/<name>``.
+"""
 
 WithInfo = Tensor | tuple[Tensor, Info]
 """What ``loss``, ``log_prob`` and ``sample`` return: a tensor, or a tensor and diagnostics."""
@@ -102,27 +106,6 @@ def split_info(returned: WithInfo) -> tuple[Tensor, Info]:
         {'num_function_evaluations': tensor(26.)}
     """
     return (returned, {}) if isinstance(returned, Tensor) else returned
-
-
-def without_info(method: str, model: GenerativeModel, returned: WithInfo) -> Tensor:
-    """The tensor that ``loss`` or ``sample`` returned; diagnostics are kept of ``log_prob`` alone.
-
-    Args:
-        method: Which of the two.
-
-    Returns:
-        The tensor.
-
-    Raises:
-        ConfigError: There are diagnostics beside it.
-    """
-    tensor, info = split_info(returned)
-    if info:
-        raise ConfigError(
-            f"info of {type(model).__name__}.{method}: not yet; return the tensor alone "
-            f"(log_prob may return info)"
-        )
-    return tensor
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from flowbench.api.config import sampling_options
 from flowbench.api.metrics import Samples
-from flowbench.api.models import GenerativeModel, without_info
+from flowbench.api.models import GenerativeModel, split_info
 from flowbench.api.progress import progress_to
 from flowbench.api.protocol import SampleSettings
 from flowbench.errors import ContractError
@@ -35,15 +35,18 @@ def draw_samples(
     # Two sources: which labels are drawn must not depend on how much noise a model takes.
     generator, picks = noise_of(model, "samples", seed), np.random.default_rng(seed)
     raws, contexts, clipped, nonfinite = [], [], 0, 0
+    info: dict[str, float] = {}
     for start in range(0, num, size):
         size = min(size, num - start)
         with progress_to(_as_part_of_all(harness, start / num, size / num)):
-            y, context = draw(model, harness, size, settings, generator, picks)
+            y, context, means = draw(model, harness, size, settings, generator, picks)
         # Batch by batch, so that samples in the model's space are not kept beside those of the
         # data.
         restored = harness.preprocessor.inverse(y)
         raws.append(restored.raw.cpu().numpy())
         contexts.append(context)
+        for name, mean in means.items():
+            info[name] = info.get(name, 0.0) + mean * size / num
         clipped += restored.num_clipped
         nonfinite += restored.num_nonfinite
     harness.progress("sampling", 1.0)
@@ -54,6 +57,7 @@ def draw_samples(
         num_nonfinite=nonfinite,
         temperature=settings.temperature,
         seed=seed,
+        info=info,
     )
 
 
@@ -65,7 +69,7 @@ def draw(
     settings: SampleSettings,
     generator: torch.Generator,
     picks: np.random.Generator,
-) -> tuple[Tensor, dict[str, NDArray[Any]]]:
+) -> tuple[Tensor, dict[str, NDArray[Any]], dict[str, float]]:
     """Draws samples in the model's space.
 
     Args:
@@ -75,7 +79,8 @@ def draw(
         picks: Source of the choice of training examples whose context they get.
 
     Returns:
-        Samples, shape (B, *event_shape), and their context by name.
+        Samples, shape (B, *event_shape), their context by name, and the means of what the model
+        says of them.
 
     Raises:
         ContractError: The model returned another shape.
@@ -87,14 +92,14 @@ def draw(
     options = sampling_options(model.config, settings, model.data)
     with harness.numerics():
         returned = model.sample(num, tensors or None, settings=options, generator=generator)
-    y = without_info("sample", model, returned)
+    y, info = split_info(returned)
     # A shape that broadcasts would go through the preprocessing without a word.
     expected = (num, *model.data.event_shape)
     if tuple(y.shape) != expected:
         raise ContractError(
             f"sample of {type(model).__name__} returned shape {tuple(y.shape)}; expected {expected}"
         )
-    return y, context
+    return y, context, {name: float(value.double().mean()) for name, value in info.items()}
 
 
 def _as_part_of_all(harness: Harness, before: float, share: float) -> Callable[[float], None]:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import sys
 import traceback
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from pydantic import ValidationError
 
 from flowbench.api.specs import MetricSpec, MetricValue
 from flowbench.data.library.splits import LoadedData
-from flowbench.errors import reason_of
+from flowbench.errors import printable, reason_of
 from flowbench.evaluation.evaluate import compute_metric
 from flowbench.evaluation.trained import EvaluatedModel
-from flowbench.evaluation.values import failed_value
+from flowbench.evaluation.values import checked_values, failed_value
 from flowbench.registry.containment import undisturbed
 from flowbench.runner.attempt import MODEL, SAMPLES
 from flowbench.runner.grid import sample_grid
@@ -104,6 +106,8 @@ def _keep_likelihoods(attempt: Attempt, model: EvaluatedModel) -> None:
     result = model.likelihood("test")
     attempt.note(likelihood=result.likelihood.model_dump(mode="json"))
     attempt.write_arrays(LIKELIHOODS, test=result.log_prob, test_elbo=result.elbo)
+    given: dict[str, Any] = {"split": "test", "num_examples": len(result.log_prob)}
+    _keep_info(attempt, "info/", result.info, **given)
 
 
 def _keep_samples(attempt: Attempt, model: EvaluatedModel, data: LoadedData) -> None:
@@ -126,8 +130,18 @@ def _keep_samples(attempt: Attempt, model: EvaluatedModel, data: LoadedData) -> 
         _add(attempt, measurement_row(spec, failed_value(spec, reason_of(exc)), None))
         print(f"samples failed:\n{traceback.format_exc()}", file=sys.stderr)
         return
+    _keep_info(attempt, "info/sample/", samples.info, num_examples=len(samples.x))
     if grid is not None:
         attempt.directory.write(GRID, grid)
+
+
+def _keep_info(attempt: Attempt, prefix: str, info: Mapping[str, float], **given: Any) -> None:
+    """Keeps the means of what a model says of its own work, each as a value of its own."""
+    for name, mean in info.items():
+        shown: dict[str, Any] = {"name": prefix + printable(name), "unit": "", "direction": "none"}
+        spec = MetricSpec(compute="", summary="", role="witness", **shown)
+        value = MetricValue(value=mean, **shown, **given)
+        _add(attempt, *(measurement_row(spec, v, None) for v in checked_values(spec, [value])))
 
 
 def measurement_row(spec: MetricSpec, value: MetricValue, code: str | None) -> MeasurementRow:

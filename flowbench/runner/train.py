@@ -12,6 +12,7 @@ from flowbench.api.models import GenerativeModel
 from flowbench.api.units import bits_per_dim
 from flowbench.budget import Budget
 from flowbench.data.batches import TrainBatches
+from flowbench.errors import printable
 from flowbench.evaluation.harness import likelihood_kind
 from flowbench.evaluation.trained import TrainingCost
 from flowbench.runner.attempt import CHECKPOINT, MODEL, AttemptDir
@@ -54,6 +55,7 @@ def train(attempt: Attempt, ground: Ground, built: Built) -> Trained:
     try:
         trainer.run()
     finally:  # a training that fails is recorded with the steps that it had done
+        attempt.pulse.step = trainer.num_steps  # ticks come before steps: the last has none
         attempt.note(
             steps=trainer.num_steps,
             examples=trainer.num_examples,
@@ -209,6 +211,7 @@ class Watch:
             charged_s=point.charged_s,
             progress=point.progress,
             loss=loss,
+            info={printable(n): v for n, v in point.info.items() if np.isfinite(v)} or None,
             **scores,
         )
         path = self._attempt.directory.path / CURVES

@@ -160,6 +160,8 @@ ALTER TABLE measurements ADD COLUMN refutes VARCHAR;
 {M009_SHOWN.replace("m.decimals", "m.decimals, m.refutes")}
 """
 
+M011_INFO = "ALTER TABLE curves ADD COLUMN info JSON"
+
 STEPS = (
     M001_ATTEMPTS,
     M002_CHECKS,
@@ -171,6 +173,7 @@ STEPS = (
     M008_TRAINING_PARAMETERS,
     M009_SHOWN,
     M010_REFUTES,
+    M011_INFO,
 )
 SCHEMA_VERSION = len(STEPS)
 TABLES_BY_ATTEMPT = ("attempts", "measurements", "curves", "samples", "likelihoods")

@@ -123,6 +123,7 @@ class CurvePoint(Frozen):
         bpd_ema: The same for the averaged weights.
         nll: Validation negative log-likelihood in nats (other data), raw weights.
         nll_ema: The same for the averaged weights.
+        info: Means of what the model's ``loss`` says beside its value, since the last point.
     """
 
     step: Int64
@@ -134,6 +135,7 @@ class CurvePoint(Frozen):
     bpd_ema: float | None = None
     nll: float | None = None
     nll_ema: float | None = None
+    info: dict[str, float] | None = None
 
     def score(self, weights: str | None) -> tuple[float, str] | None:
         """The validation value of raw or averaged (``ema``) weights, and its unit."""

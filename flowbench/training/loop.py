@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowbench.api.models import Batch, GenerativeModel, Step, without_info
+from flowbench.api.models import Batch, GenerativeModel, Info, Step, split_info
 from flowbench.budget import Budget, Spent
 from flowbench.data.batches import TrainBatches
 from flowbench.data.preprocess import Preprocessor
@@ -29,7 +29,7 @@ from flowbench.training.observer import Observer, Preempted, ValidationPoint
 from flowbench.training.optim import GuardedStep, Schedule
 from flowbench.training.refit import Refit
 
-CHECKPOINT_FORMAT = 4
+CHECKPOINT_FORMAT = 5
 
 
 def _host_seed(seed: int, step: int) -> int:
@@ -92,6 +92,8 @@ class Trainer:
         # Bad steps in a row, each group's own: one that goes on must not hide one that is lost.
         self._streaks = [zero.clone() for _ in self._steps]
         self._steps_since_look = 0
+        # Sums on the device and their counts: not each step, nor each group, has all of them.
+        self._info: dict[str, tuple[Tensor, int]] = {}
 
     @property
     def num_examples(self) -> int:
@@ -187,7 +189,7 @@ class Trainer:
         guarded = self._steps[step.group]
         guarded.zero_grad()
         with self._device.autocast(self._training.precision):
-            loss = without_info("loss", self.model, self._loss(batch, step))
+            loss, info = split_info(self._loss(batch, step))
         # Outside of autocast, as torch asks: backward runs in the types of forward.
         loss.backward()
         bad = guarded(lr)
@@ -197,6 +199,12 @@ class Trainer:
         self._skipped += bad
         # Detached, or every graph of the training would be kept.
         self._loss_sum += loss.detach()
+        self._note(info)
+
+    def _note(self, info: Info) -> None:
+        for name, value in info.items():
+            total, count = self._info.get(name, (0.0, 0))
+            self._info[name] = (total + value.detach().float().mean(), count + 1)
 
     def _longest_streak(self) -> Tensor:
         return self._streaks[0] if len(self._streaks) == 1 else torch.stack(self._streaks).max()
@@ -238,6 +246,7 @@ class Trainer:
                     loss=self._mean_loss(),
                     raw=raw,
                     ema=ema,
+                    info=self._mean_info(),
                 )
             )
         self.looks.taken(progress, self._clock.ledger()["eval"] - before)
@@ -250,6 +259,11 @@ class Trainer:
         self._loss_sum.zero_()
         self._steps_since_look = 0
         return mean
+
+    def _mean_info(self) -> dict[str, float]:
+        means = {name: float(total) / count for name, (total, count) in self._info.items()}
+        self._info.clear()
+        return means
 
     # --- results and checkpoints ------------------------------------------------------------------
 
@@ -284,6 +298,7 @@ class Trainer:
             "looks": self.looks.state_dict(),
             "steps_since_look": self._steps_since_look,
             # One copy to the host, in the order in which they are taken up again.
+            "info": {name: (total.cpu(), count) for name, (total, count) in self._info.items()},
             "counters": torch.stack([self._loss_sum, self._skipped, *self._streaks]).cpu(),
             "ledger": self._clock.ledger(),
             "run_delay_s": self._clock.run_delay.seconds,
@@ -315,6 +330,8 @@ class Trainer:
         self.num_steps = state["num_steps"]
         self.looks.load_state_dict(state["looks"])
         self._steps_since_look = state["steps_since_look"]
-        counters = state["counters"].to(self._device.torch_device)
+        where = self._device.torch_device
+        self._info = {name: (total.to(where), n) for name, (total, n) in state["info"].items()}
+        counters = state["counters"].to(where)
         self._loss_sum, self._skipped, *self._streaks = (c.clone() for c in counters)
         self._clock.carry(state["ledger"], state.get("run_delay_s"))

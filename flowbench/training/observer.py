@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 
@@ -19,6 +20,7 @@ class ValidationPoint:
         loss: Mean training loss since the last look; None before the first step.
         raw: Score of the weights, lower is better; None for a model without a likelihood.
         ema: Score of the averaged weights.
+        info: Means of what the loss says beside its value, since the last look.
     """
 
     step: int
@@ -28,6 +30,7 @@ class ValidationPoint:
     loss: float | None
     raw: float | None
     ema: float | None
+    info: Mapping[str, float] = field(default_factory=dict)
 
 
 class Observer(Protocol):

@@ -20,7 +20,6 @@ from flowbench.api import (
     WithInfo,
     split_info,
 )
-from flowbench.api.models import without_info
 
 DATA = DatasetInfo(
     name="v",
@@ -81,14 +80,6 @@ def test_the_loss_of_a_density_is_bits_per_dimension_without_its_info() -> None:
     loss = Shifted(ModelConfig(), DATA).loss(Batch(x=torch.ones(2, 3)), step())
     assert isinstance(loss, Tensor)
     assert loss.item() == pytest.approx(1 / math.log(2))
-
-
-def test_info_that_is_not_kept_yet_is_refused() -> None:
-    model = Shift(ModelConfig(), DATA)
-    value = torch.zeros(())
-    assert without_info("loss", model, value) is value
-    with pytest.raises(ConfigError, match=r"info of Shift\.loss: not yet"):
-        without_info("loss", model, (value, {"bits": value}))
 
 
 def test_the_reason_for_no_likelihood_is_given() -> None:

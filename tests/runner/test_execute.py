@@ -36,9 +36,9 @@ from flowbench.runner.train import Watch
 from flowbench.runner.turnstile import Turnstile
 from flowbench.runner.under_way import Attempt
 from flowbench.runner.worker import run_attempt
-from flowbench.store.attempt_files import CURVES, LIKELIHOODS
+from flowbench.store.attempt_files import CURVES, LIKELIHOODS, read_attempt
 from flowbench.store.ingest import ingest
-from flowbench.store.queries import list_attempts
+from flowbench.store.queries import attempt_contents, list_attempts
 from flowbench.store.records import AttemptRow, CurvePoint
 from flowbench.suite.schema import Suite
 from flowbench.training.clock import Clock
@@ -582,3 +582,45 @@ def _raising(odd: BaseException) -> Callable[..., None]:
         raise odd
 
     return compute_failure
+
+
+def test_what_a_model_says_of_its_work_is_kept(
+    begin: Begin, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def with_info(name: str, **info: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        right = getattr(fakes.Gaussian, name)
+
+        def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+            value = right(self, *args, **kwargs)
+            return value, {key: say(value) for key, say in info.items()}
+
+        monkeypatch.setattr(fakes.Gaussian, name, wrapped)
+
+    with_info("log_prob", solver_steps=lambda v: torch.full((len(v),), 26.0))
+    with_info("sample", sweeps=lambda _: torch.tensor(3))
+    with_info("loss", twice=lambda v: 2 * v, bad=lambda v: v / 0)
+    attempt = begin(budget="40steps")
+    attempt.directory.write_record(run_attempt(attempt))
+    contents = read_attempt(attempt.directory.path)
+    values = {m.name: m for m in contents.record.measurements}
+    kept = {name: (m.value, m.split, m.role) for name, m in values.items() if "info" in name}
+    assert kept == {
+        "info/solver_steps": (26.0, "test", "witness"),
+        "info/sample/sweeps": (3.0, None, "witness"),
+    }
+    assert values["info/solver_steps"].n == len(attempt_likelihoods(attempt))
+    first, *later = contents.curves
+    assert later
+    assert first.info is None
+    for point in later:
+        assert point.loss is not None
+        assert (point.info or {}).keys() == {"twice"}
+        assert (point.info or {})["twice"] == pytest.approx(2 * point.loss, rel=1e-5)
+    ingest(tmp_path, [attempt.directory.path])
+    (stored,) = attempt_contents(tmp_path, [contents.record.attempt_id])
+    assert stored.curves == contents.curves
+
+
+def attempt_likelihoods(attempt: Attempt) -> Any:
+    with np.load(attempt.directory.path / LIKELIHOODS) as arrays:
+        return arrays["test"]
