@@ -124,17 +124,23 @@ class EvaluatedModel:
         Args:
             x: Raw values, shape (N, *event_shape).
             context: Inputs that it is conditioned on, each of shape (N, *context_shape); None for
-                the likelihood itself.
+                the likelihood itself, where that is not conditional.
 
         Returns:
             Log-likelihoods in nats, shape (N,).
 
         Raises:
-            ContractError: The model has no likelihood, or none given that.
+            ContractError: The model has no likelihood, none given that, or only one given more.
         """
+        own = () if self.likelihood_kind is None else self.likelihood_kind.given
+        if own and context is None:
+            raise ContractError(
+                f"the density of {type(self.model).__name__} is given {', '.join(own)}; pass "
+                f"context={{{own[0]!r}: ...}}"
+            )
         given = None if context is None else tuple(sorted(context))
         # In any order: a context is a mapping, and has none.
-        known = {tuple(sorted(names)) for names in self.config.also_given(self.data)}
+        known = {tuple(sorted(names)) for names in (own, *self.config.also_given(self.data))}
         if given is not None and given not in known:
             raise self._no_likelihood_given(given)
         examples = Split(x=x, context=context or {})

@@ -40,6 +40,9 @@ def compute(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -
     if kind.stochastic or kind.bound or kind.measure != "continuous":
         reason = "the likelihood is a bound, an estimate or of noisy data: there is no density"
         return [MetricValue.unavailable(DENSITY_MASS, reason)]
+    if kind.given:
+        reason = f"given {', '.join(kind.given)} the density has a mass for each value of it"
+        return [MetricValue.unavailable(DENSITY_MASS, reason)]
     parts = [data.train.x[:: math.ceil(len(data.train) / NUM_POINTS)]]
     try:
         parts.append(trained.samples(NUM_POINTS, SampleSettings()).x)

@@ -19,8 +19,10 @@ import torch
 from torch import Tensor
 
 from flowbench.api import (
+    Context,
     DataSplits,
     InvertibleModel,
+    Likelihood,
     MetricSettings,
     MetricValue,
     NotInvertibleError,
@@ -33,7 +35,9 @@ LARGE = 1e-3  # of the spread of the data
 
 
 def compute(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -> list[MetricValue]:
-    """Maps test examples to latents and back, in the model's space and without labels.
+    """Maps test examples to latents and back, in the model's space.
+
+    Without context, unless the likelihood itself is conditioned on it.
 
     Args:
         trained: The model.
@@ -52,22 +56,30 @@ def compute(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -
         reason = f"{type(model).__name__} has no inverse; it needs an InvertibleModel"
         return [MetricValue.unavailable(ROUNDTRIP_ERROR, reason)]
     x = trained.preprocess(data.test.x[: settings.num_samples], seed=settings.seed)
+    kind = model.config.likelihood(model.data)
+    given = kind.given if isinstance(kind, Likelihood) else ()
+    context = {
+        name: torch.from_numpy(data.test.context[name][: len(x)]).to(x.device) for name in given
+    }
     try:
-        restored = _round_trip(model, x, settings)
+        restored = _round_trip(model, x, context, settings)
     except NotInvertibleError as exc:
         return [MetricValue.unavailable(ROUNDTRIP_ERROR, f"the inverse failed: {exc}")]
     return _values(x.double().cpu().flatten(1), restored.double().cpu().flatten(1), str(x.dtype))
 
 
 @torch.no_grad()
-def _round_trip(model: InvertibleModel, x: Tensor, settings: MetricSettings) -> Tensor:
+def _round_trip(
+    model: InvertibleModel, x: Tensor, context: Context, settings: MetricSettings
+) -> Tensor:
     generator = torch.Generator(x.device).manual_seed(settings.seed)
     restored = []
     for start in range(0, len(x), settings.batch_size):
-        batch = x[start : start + settings.batch_size]
-        aux = model.sample_aux(batch, generator=generator)
-        latents, _ = model.to_latent(batch, aux=aux)
-        restored.append(model.from_latent(latents))
+        rows = slice(start, start + settings.batch_size)
+        given = {name: values[rows] for name, values in context.items()} or None
+        aux = model.sample_aux(x[rows], generator=generator)
+        latents, _ = model.to_latent(x[rows], given, aux=aux)
+        restored.append(model.from_latent(latents, given))
     return torch.cat(restored)
 
 

@@ -51,6 +51,15 @@ VECTOR_TRAINING = Training(
     batch_size=256, optimizer="adam", lr=2e-3, clip_norm=10.0, average=Ema(decay=0.999)
 )
 
+TABLE_TRAINING = Training(
+    batch_size=256,
+    optimizer="adamw",
+    lr=2e-3,
+    weight_decay=1.0,
+    clip_norm=10.0,
+    average=Ema(decay=0.99),
+)
+"""For tables of some hundred rows, which flows overfit in seconds."""
 
 OVERVIEW_ASSUMPTIONS = (
     "second-hand numbers of an undated page without a named author, the upper end of each range",

@@ -142,6 +142,19 @@ def test_values_are_likely_given_a_context_that_the_model_names() -> None:
         trained(ModelConfig).log_prob(x, labels)
 
 
+class GivenConfig(ModelConfig):
+    def likelihood(self, data: DatasetInfo) -> Likelihood:
+        return Likelihood(measure="discrete", given=("label",))
+
+
+def test_a_density_that_is_given_a_label_needs_it() -> None:
+    model = trained(GivenConfig)
+    x, labels = np.zeros((2, 2), np.uint8), {"label": np.array([0, 2])}
+    assert np.diff(model.log_prob(x, labels)) == pytest.approx([2.0])
+    with pytest.raises(ContractError, match=r"is given label; pass context=\{'label': ...\}"):
+        model.log_prob(x)
+
+
 def test_samples_of_other_numbers_and_settings_are_kept_apart() -> None:
     model = trained()
     assert model.samples() is model.samples(num=8)

@@ -365,8 +365,10 @@ class HalfCoupling(ConditionalBijection):
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Initialises the conditioner from the half that it sees."""
         passing, _ = self._split(x, passing_first=not self.swap)
-        # Before the coupling runs, whose output later layers are initialised from.
-        self.conditioner.initialize(passing)
+        # Before the coupling runs, whose output later layers are initialised from. No network that
+        # takes a context has anything to set.
+        if context is None:
+            self.conditioner.initialize(passing)
         z: Tensor = self(x, context)[0]
         return z
 

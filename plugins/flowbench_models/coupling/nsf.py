@@ -25,6 +25,7 @@ from flowbench_models.defaults import (
     LOGIT,
     OVERVIEW_ASSUMPTIONS,
     STANDARDISED,
+    TABLE_TRAINING,
     VECTOR_TRAINING,
     ConditionalConfig,
     small_training,
@@ -32,6 +33,7 @@ from flowbench_models.defaults import (
 from flowbench_models.nets.made import MADE
 from flowbench_models.nets.mlp import ResidualMLP
 
+SMALL_TRAINING = VECTOR_TRAINING.model_copy(update={"lr": 5e-3})
 SCRIPT_TRAINING = Training(batch_size=64, lr=3e-4, clip_norm=5.0, phases=(Phase(warmup=0.0),))
 SCRIPT_ASSUMPTIONS = (
     "defaults of the released script; the paper sets some of them for each data set",
@@ -64,29 +66,45 @@ class NSFConfig(ConditionalConfig):
     """
 
     transform: Literal["coupling", "autoregressive"] = "coupling"
-    steps: int = Field(default=5, ge=1)
+    steps: int = Field(default=3, ge=1)
     width: int = Field(default=64, ge=1)
-    blocks: int = Field(default=2, ge=0)
-    bins: int = Field(default=8, ge=2, le=500)
-    bound: float = Field(default=5.0, gt=0)
+    blocks: int = Field(default=1, ge=0)
+    bins: int = Field(default=16, ge=2, le=500)
+    bound: float = Field(default=3.0, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     preprocessing: Preprocessing = STANDARDISED
 
     presets: ClassVar[Mapping[str, Preset]] = {
         "vector": Preset(
-            summary="five steps of couplings, for vectors and small tables",
-            values={"training": VECTOR_TRAINING},
+            summary="three steps of couplings, tuned on points in the plane",
+            tuning_trials=7,
+            values={"steps": 3, "training": SMALL_TRAINING},
         ),
         "vector-ar": Preset(
-            summary="five autoregressive steps, for vectors and small tables",
-            values={"transform": "autoregressive", "training": VECTOR_TRAINING},
+            summary="two autoregressive steps, tuned on points in the plane",
+            tuning_trials=3,
+            values={"transform": "autoregressive", "steps": 2, "training": SMALL_TRAINING},
+        ),
+        "table": Preset(
+            summary="two small steps of couplings with dropout, for tables of some hundred rows",
+            tuning_trials=2,
+            values={
+                "steps": 2,
+                "width": 32,
+                "bins": 8,
+                "dropout": 0.2,
+                "training": TABLE_TRAINING,
+            },
         ),
         "tiny": Preset(
-            summary="autoregressive over the pixels, for digits (8x8)",
+            summary="three autoregressive steps over the pixels, tuned on digits (8x8)",
+            tuning_trials=3,
             values={
                 "transform": "autoregressive",
                 "steps": 3,
                 "width": 256,
+                "bins": 8,
+                "dropout": 0.2,
                 "preprocessing": LOGIT,
                 "training": small_training(),
             },

@@ -93,3 +93,11 @@ def test_what_is_no_density_has_no_mass(
     trained: type[FakeTrained], result: BuildResult, kind: dict[str, Any]
 ) -> None:
     assert measure(trained, result, gaussian, **kind).status == "unavailable"
+
+
+def test_a_conditional_density_has_no_one_mass(
+    trained: type[FakeTrained], result: BuildResult
+) -> None:
+    value = measure(trained, result, gaussian, given=("label",))
+    assert value.status == "unavailable"
+    assert "given label" in (value.reason or "")

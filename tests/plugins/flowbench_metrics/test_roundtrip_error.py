@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from flowbench.api import (
+    DatasetInfo,
     DataSplits,
     GenerativeModel,
     Latents,
+    Likelihood,
     MetricSettings,
     MetricValue,
     ModelConfig,
@@ -69,6 +71,31 @@ def test_the_main_value_is_the_worst_of_all_batches(
     # One example in four has a mean error of 1/6: deviation 1/12, over the root of 4.
     assert values["roundtrip_error_mean"].stderr == pytest.approx(1 / 24)
     assert values["roundtrip_error_relative"].value == 0.0
+
+
+def test_a_conditional_flow_gets_its_context_both_ways(trained: type[FakeTrained]) -> None:
+    class Given(ModelConfig):
+        def likelihood(self, data: DatasetInfo) -> Likelihood:
+            return Likelihood(measure="continuous", given=("label",))
+
+    class ByLabel(Doubling):
+        def __init__(self) -> None:
+            super().__init__()
+            self.config = Given()
+
+        def to_latent(
+            self, x: Tensor, context: Any = None, *, aux: Any = None
+        ) -> tuple[tuple[Tensor, ...], Tensor]:
+            return (x + context["label"][:, None],), x.new_zeros(len(x))
+
+        def from_latent(self, latents: tuple[Tensor, ...], context: Any = None) -> Tensor:
+            label: Tensor = context["label"]
+            return latents[0] - label[:, None]
+
+    x, label = np.arange(12.0).reshape(4, 3), {"label": np.arange(4), "other": np.zeros(4)}
+    splits = DataSplits(train=Split(x=x), test=Split(x=x, context=label))
+    values = values_of(trained(model=ByLabel()), splits, MetricSettings(batch_size=3))
+    assert values["roundtrip_error"].value == 0.0
 
 
 def test_num_samples_test_examples_are_taken(

@@ -87,6 +87,15 @@ CASES = (
     Case("tarflow", LARGE, {"width": 64, "blocks": 2}, batch_size=2),
     Case("tarflow:tiny-cond", SMALL),
     Case("tarflow", SMALL, {"block": "coupling"}),
+    Case("made", PLANAR, batch_size=64),
+    Case("maf", PLANAR, batch_size=64),
+    Case("maf", SMALL, {"norm": "batch", "random_degrees": True, "width": 32}),
+    Case("iaf", PLANAR, batch_size=64),
+    Case("nsf", PLANAR, batch_size=64),
+    Case("nsf:vector-ar", PLANAR, batch_size=64),
+    Case("nsf", SMALL, {"width": 32}),
+    Case("rqnsf", SMALL),
+    Case("rqnsf", SMALL, {"coupling": "affine", "batch_norm": True, "multi_scale": False}),
     Case("histogram", SMALL),
 )
 

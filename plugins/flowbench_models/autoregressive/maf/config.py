@@ -21,6 +21,7 @@ from flowbench_models.defaults import (
     LOGIT,
     OVERVIEW_ASSUMPTIONS,
     STANDARDISED,
+    TABLE_TRAINING,
     VECTOR_TRAINING,
     ConditionalConfig,
     small_training,
@@ -97,16 +98,30 @@ def _paper_presets() -> Iterator[tuple[str, Preset]]:
 
 SMALL: Mapping[str, Preset] = {
     "tiny": Preset(
-        summary="five MADEs over the pixels, for digits (8x8)",
+        summary="five MADEs over the pixels, tuned on digits (8x8)",
+        tuning_trials=2,
         values={
             "transforms": 5,
-            "width": 256,
+            "width": 512,
+            "dropout": 0.2,
             "preprocessing": LOGIT,
             "training": small_training(),
         },
     ),
+    "table": Preset(
+        summary="five MADEs with dropout, for tables of some hundred rows",
+        tuning_trials=2,
+        values={
+            "transforms": 5,
+            "width": 64,
+            "layers": 1,
+            "dropout": 0.2,
+            "preprocessing": STANDARDISED,
+            "training": TABLE_TRAINING,
+        },
+    ),
     "vector": Preset(
-        summary="five MADEs, for vectors and small tables",
+        summary="five MADEs, for vectors",
         values={
             "transforms": 5,
             "width": 64,
@@ -180,7 +195,7 @@ class MADEConfig(MAFConfig):
             values={"width": 512, "preprocessing": LOGIT, "training": small_training()},
         ),
         "vector": Preset(
-            summary="one MADE, for vectors and small tables",
+            summary="one MADE, for vectors",
             values={"width": 64, "layers": 2, "training": VECTOR_TRAINING},
         ),
         **{

@@ -22,6 +22,7 @@ from flowbench.api import (
 from flowbench.api.models import Step
 from flowbench_models.autoregressive.maf.config import IAFConfig, MAFConfig
 from flowbench_models.autoregressive.maf.model import IAF, MAF
+from flowbench_models.bijections.channels import ActNorm
 from flowbench_models.bijections.flat import FlatModel
 from flowbench_models.coupling.nsf import NSF, NSFConfig
 from tests.plugins.flowbench_models.fixtures import JacobianLogAbsDet, Perturb, tensor
@@ -43,9 +44,9 @@ GIVEN = ("label", "parameters")
 MODELS: dict[str, Callable[[], FlatModel]] = {
     "maf": lambda: MAF(MAFConfig(width=8, transforms=2, given=GIVEN), LABELLED),
     "iaf": lambda: IAF(IAFConfig(width=8, transforms=2, given=GIVEN), LABELLED),
-    "coupling": lambda: NSF(NSFConfig(width=8, steps=2, given=GIVEN), LABELLED),
+    "coupling": lambda: NSF(NSFConfig(width=8, steps=2, bins=4, given=GIVEN), LABELLED),
     "autoregressive": lambda: NSF(
-        NSFConfig(transform="autoregressive", width=8, steps=2, given=GIVEN), LABELLED
+        NSFConfig(transform="autoregressive", width=8, steps=2, bins=4, given=GIVEN), LABELLED
     ),
 }
 every_model = pytest.mark.parametrize("name", MODELS)
@@ -104,6 +105,18 @@ def test_a_loss_is_that_of_the_conditional_density(name: str, perturb: Perturb) 
     loss = tensor(model.loss(Batch(x=x, context=context), step))
     bits = -tensor(model.log_prob(x, context)).mean() / (2 * torch.log(torch.tensor(2.0)).double())
     torch.testing.assert_close(loss, bits)
+
+
+@every_model
+def test_it_is_initialised_from_a_first_batch_with_its_context(name: str, perturb: Perturb) -> None:
+    model = perturb(MODELS[name]())
+    batch = Batch(x=4.0 + torch.randn(64, 2, dtype=torch.float64), context=_context(64))
+    model.initialize(batch, generator=torch.Generator())
+    (z,), _ = model.to_latent(batch.x, batch.context)
+    assert z.isfinite().all()
+    norms = [module for module in model.modules() if isinstance(module, ActNorm)]
+    assert all(norm.initialized for norm in norms)
+    assert bool(norms) == (name in ("maf", "iaf"))
 
 
 @every_model
