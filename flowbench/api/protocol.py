@@ -12,6 +12,9 @@ from flowbench.api.frozen import Frozen
 MAX_SEED = 2**63 - 1
 """The largest seed that torch, NumPy and the database all hold."""
 
+# What no run ends with is a typing error: papers take 1,000 draws and 50,000 samples.
+_MOST_DRAWS, _MOST_EXAMPLES = 100_000, 10_000_000
+
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 
 
@@ -89,9 +92,9 @@ class MetricSettings(Frozen):
         256
     """
 
-    eval_draws: int = Field(default=16, ge=1)
-    validation_draws: int = Field(default=1, ge=1)
-    num_samples: int = Field(default=256, ge=1)
-    batch_size: int = Field(default=256, ge=1)
+    eval_draws: int = Field(default=16, ge=1, le=_MOST_DRAWS)
+    validation_draws: int = Field(default=1, ge=1, le=_MOST_DRAWS)
+    num_samples: int = Field(default=256, ge=1, le=_MOST_EXAMPLES)
+    batch_size: int = Field(default=256, ge=1, le=_MOST_EXAMPLES)
     seed: Seed = 0
     sample: SampleSettings = SampleSettings()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Prepare datasets, and see where they are.", no_args_is_help=True)
 
+_MOST_NAMED = 10  # files that cannot be read
 ANY_NAME = "A dataset, folder:PATH?size=64, or weights such as inception-weights"
 Name = Annotated[str, typer.Argument(help=f"{ANY_NAME}.", autocompletion=complete.prepared)]
 
@@ -160,7 +161,8 @@ def _facts(spec: DatasetSpec, data_dir: Path, manifest: Manifest | None) -> dict
         command = prepare_command(spec, data_dir)
         return facts | {"prepare": command, "files": [f.name for f in spec.files]}
     return facts | manifest.model_dump(
-        mode="json", include={"event_shape", "dtype", "splits", "sha256", "sources", "prepared"}
+        mode="json",
+        include={"event_shape", "dtype", "splits", "sha256", "sources", "unused", "prepared"},
     )
 
 
@@ -177,7 +179,13 @@ def _print_facts(facts: dict[str, Any]) -> None:
 
 def _said(key: str, value: Any) -> Any:
     if key == "splits":
-        return "\n".join(_split_line(name, split) for name, split in value.items())
+        lines = [_split_line(name, split) for name, split in value.items()]
+        lost = [item for split in value.values() for item in split["unreadable"].items()]
+        lines += [f"left out, unreadable: {name}: {why}" for name, why in lost[:_MOST_NAMED]]
+        more = len(lost) - _MOST_NAMED
+        return "\n".join([*lines, f"left out, unreadable: {more} more"] if more > 0 else lines)
+    if key == "unused":
+        return "\n".join(f"{num} {why}" for why, num in sorted(value.items()))
     if key == "sources":
         return "\n".join(map(_source_line, value))
     return text(value) if isinstance(value, bool) else value
@@ -191,6 +199,7 @@ def _split_line(name: str, split: dict[str, Any]) -> str:
         return line
     removed = split["in_other_splits"]
     also = f"; {removed:,} left out because another split has them" if removed else ""
+    also += f"; {len(split['unreadable']):,} unreadable" if split["unreadable"] else ""
     return f"{line} (of {split['published']:,} published{also})"
 
 

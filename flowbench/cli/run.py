@@ -101,7 +101,9 @@ def run(
     ] = "auto",
     jobs: Annotated[
         int | None,
-        typer.Option(help="Jobs to run at a time \\[default: one per GPU, two on a CPU].", min=1),
+        typer.Option(
+            help="Jobs to run at a time \\[default: one per GPU, two on a CPU].", min=1, max=1024
+        ),
     ] = None,
     executor: Annotated[str, typer.Option(help="Where jobs run.")] = "local",
     rerun: Annotated[

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from flowbench.api.specs import DatasetSpec, ModelSpec
-from flowbench.contract.checking.cases import CASES, Case, case_of, cases_of_forms
+from flowbench.contract.checking.cases import CASES, Case, Role, case_of, cases_of_forms
 from flowbench.contract.checking.checks import (
     LIMIT_S,
     PLUGIN_ERRORS,
@@ -46,7 +46,7 @@ def check_model(
     if dataset is None:
         groups = _groups(registry, entry.spec)
     else:
-        groups = [[_dataset_case(registry.dataset(dataset).spec)]]
+        groups = [[_dataset_case(registry.dataset(dataset).spec, "main", "mass")]]
     results: list[CheckResult] = []
     for group in groups:
         results += _check_group(registry, choice, group, results, slow, limit_s)
@@ -74,11 +74,9 @@ def _check_group(
             return [_configuration("failed", case.label, describe_exception(exc))]
         if reason is None:
             subject = ModelSubject(registry=registry, configured=configured, case=case)
-            checks = [c for c in CHECKS if case.role in c.cases and (slow or not c.slow)]
-            # Mass is about the same model on smaller data: what failed before is the cause here,
-            # too.
-            earlier = before if case.role == "mass" else ()
-            return run_checks(checks, subject, case.label, earlier, limit_s=limit_s)
+            checks = [c for c in CHECKS if case.roles & c.cases and (slow or not c.slow)]
+            # What failed on another case has its cause there: nothing is said twice.
+            return run_checks(checks, subject, case.label, before, limit_s=limit_s)
         reasons.append(reason)
     return [_configuration("skipped", group[0].label, reasons[0])]
 
@@ -103,7 +101,7 @@ def _groups(registry: Registry, spec: ModelSpec) -> list[list[Case]]:
             cases = list(group)
             # Only for the thorough checks: probability cannot be summed over a registered dataset's
             # form.
-            if group[0].role == "main":
+            if "main" in group[0].roles:
                 cases += _registered_forms(registry, modality)
             groups.append(cases)
     return groups
@@ -112,11 +110,11 @@ def _groups(registry: Registry, spec: ModelSpec) -> list[list[Case]]:
 def _registered_forms(registry: Registry, modality: str) -> list[Case]:
     """Forms of registered datasets, smallest first, for models that need a special one."""
     specs = [e.spec for e in registry.datasets.values() if e.spec.modality == modality]
-    cases = [_dataset_case(spec) for spec in specs]
+    cases = [_dataset_case(spec, "main") for spec in specs]
     # A model for one dataset alone is checked on that, but not on a megapixel.
     small = [case for case in cases if case.info.num_dims <= MAX_DIMS]
     return sorted(small, key=lambda case: case.info.num_dims)
 
 
-def _dataset_case(spec: DatasetSpec) -> Case:
-    return case_of(spec.info(validation_size(spec)))
+def _dataset_case(spec: DatasetSpec, *roles: Role) -> Case:
+    return case_of(spec.info(validation_size(spec)), *roles)

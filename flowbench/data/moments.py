@@ -73,11 +73,13 @@ def moments(chunks: Iterable[Tensor], per: Per, resolution: float) -> Moments:
     mean = torch.where(flat, low + (high - low) / 2, mean)  # a mean of equal values is rounded
     # The population's: this divides data, and is no estimate of anything.
     std = torch.where(flat, 1.0, (sum_squares / count).sqrt())
-    if not bool((mean.isfinite() & std.isfinite() & (std > 0)).all()):
+    bad = ~(mean.isfinite() & std.isfinite() & (std > 0)).flatten()
+    if bad.any():
+        first = int(bad.nonzero()[0])
         raise DataError(
-            f"no mean and spread can be had of the training data, whose values go from "
-            f"{float(low.min()):g} to {float(high.max()):g}; give finite values of magnitudes from "
-            "1e-150 to 1e150"
+            f"no mean and spread can be had of the training data, whose values in dim {first} go "
+            f"from {float(low.flatten()[first]):g} to {float(high.flatten()[first]):g}; give "
+            "finite values of magnitudes from 1e-150 to 1e150"
         )
     return Moments(mean, std, flat)
 

@@ -28,6 +28,7 @@ from flowbench.errors import (
     PluginLoadError,
     SuiteError,
     UnknownNameError,
+    did_you_mean,
     reason_of,
     unknown_name,
 )
@@ -191,7 +192,7 @@ def _load(source: PluginSource, load: Callable[[], ModuleType], limit_s: float) 
         return Plugin(
             source=source,
             api_version=getattr(module, VERSION_NAME, None),
-            cause=reason_of(exc),
+            cause=_cause(exc),
             traceback=traceback.format_exc(),
         )
 
@@ -208,6 +209,16 @@ def _read(source: PluginSource, load: Callable[[], ModuleType], limit_s: float) 
         ) from exc
     version = getattr(module, VERSION_NAME)
     return Plugin(source=source, specs=specs, api_version=version, contained=tuple(changed))
+
+
+def _cause(exc: BaseException) -> str:
+    """Why a plugin does not load; of a name that the API does not have, which one may be meant."""
+    reason = reason_of(exc)
+    wanted = re.search(r"cannot import name '(\w+)' from 'flowbench\.api'", reason)
+    if wanted is None:
+        return reason
+    hint = did_you_mean(wanted[1], importlib.import_module("flowbench.api").__all__)
+    return f"flowbench.api has no {wanted[1]!r}; {hint.strip()}"
 
 
 def import_limit_s() -> float:
@@ -235,7 +246,7 @@ def _load_file(path: Path, limit_s: float) -> Plugin:
     try:
         return _read(source, partial(_import_file, path), limit_s)
     except PLUGIN_ERRORS as exc:
-        message = f"plugin file {str(path)!r} does not load: {reason_of(exc)}"
+        message = f"plugin file {str(path)!r} does not load: {_cause(exc)}"
         raise PluginLoadError(message) from exc
 
 

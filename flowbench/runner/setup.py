@@ -25,6 +25,7 @@ from flowbench.runner.attempt import WorkOrder
 from flowbench.runner.under_way import Attempt
 from flowbench.store.records import JobRow
 from flowbench.training.device import Device
+from flowbench.training.seeds import seed_globals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,7 @@ def build(attempt: Attempt, ground: Ground) -> Built:
     """
     attempt.now("preparing", "the model")
     job, data, device = attempt.job, ground.data, ground.device
-    torch.manual_seed(job.seed)  # of initial weights, of dropout, and of a compiled loss's noise
+    seed_globals(job.seed)  # of initial weights, of dropout, and of a compiled loss's noise
     model = build_model(ground.registry, job.model, job.config, data.info)
     model = model.to(device.torch_device)
     preprocessor = Preprocessor(model.config.preprocessing, data.info, device.torch_device)

@@ -55,6 +55,7 @@ def train(attempt: Attempt, ground: Ground, built: Built) -> Trained:
     try:
         trainer.run()
     finally:  # a training that fails is recorded with the steps that it had done
+        attempt.pulse.step = trainer.num_steps  # ticks come before steps: the last has none
         attempt.note(
             steps=trainer.num_steps,
             examples=trainer.num_examples,

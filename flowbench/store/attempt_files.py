@@ -66,6 +66,10 @@ def read_attempt(directory: Path) -> AttemptContents:
     """
     # The record alone is indispensable: without it nobody knows whose curves and samples these are.
     record = _read_record(directory / RECORD)
+    if directory.parts[-2:] != (record.job.job_id, str(record.number)):
+        raise StoreError(
+            f"{directory / RECORD}: is of attempt {record.attempt_id}, which has another folder"
+        )
     parts: dict[str, object] = {}
     problems = []
     for key, name, read in (

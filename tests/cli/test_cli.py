@@ -45,6 +45,8 @@ def run_fakes(*more: str) -> tuple[str, ...]:
         (("run", "--models", "glow", "--device", "x"), "device 'x' is not available"),
         (("run", "--models", "glow", "--sample", "temperature"), "malformed --sample"),
         (("run", "--models", "glow", "--sample", "temperature=-1"), "temperature"),
+        (("run", "--models", "glow", "--eval-draws", "9" * 20), "eval_draws: Input should be less"),
+        (("run", "--models", "glow", "--num-samples", "9" * 20), "num_samples: Input should be"),
         (("run", "nothing"), "unknown suite 'nothing'"),
         (("run", "no.toml"), "does not exist"),
         (("run", "--models", "glow", "--plugin-file", "no.py"), "does not exist"),

@@ -160,3 +160,21 @@ def test_a_truncated_idx_file_is_one_line(flowbench: Command, tmp_path: Path) ->
     status, _, err = flowbench("data", "prepare", "mnist", "--from", "given")
     assert (status, err.count("\n")) == (1, 1)
     assert "t10k-images-idx3-ubyte.gz" in err
+
+
+def test_files_of_a_folder_that_cannot_be_read_are_named(
+    flowbench: Command, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    for number in range(20):
+        pixels = rng.integers(0, 256, (9, 9, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{number:02}.png")
+    whole = (tmp_path / "photos" / "03.png").read_bytes()
+    (tmp_path / "photos" / "03.png").write_bytes(whole[:100])
+    (tmp_path / "photos" / "notes.txt").write_text("mine")
+    status, out, _ = flowbench("data", "prepare", "folder:photos?size=8")
+    assert status == 0
+    assert "(of 18 published; 1 unreadable)" in out
+    assert "left out, unreadable: 03.png: " in out
+    assert "unused       1 not of the kinds" in out

@@ -40,6 +40,8 @@ from tests.contract.sound_models import (
     HutchinsonConfig,
     LatentConfig,
     LatentVariable,
+    LearnsConfig,
+    Normal,
     SplitFlow,
     couplings,
     first_linear,
@@ -102,6 +104,34 @@ class SquashWithoutItsJacobian(Flow):
 
 
 @mutant("jacobian")
+class LadjMissingInOneBranch(Flow):
+    """Beyond 3 the first value is stretched, and no example of the data lies there."""
+
+    def to_latent(
+        self, x: Tensor, context: Context | None = None, *, aux: Latents | None = None
+    ) -> tuple[Latents, Tensor]:
+        return super().to_latent(self._from(x, 2.0))
+
+    def from_latent(self, latents: Latents, context: Context | None = None) -> Tensor:
+        return self._from(super().from_latent(latents), 0.5)
+
+    @staticmethod
+    def _from(x: Tensor, factor: float) -> Tensor:
+        first = torch.zeros_like(x)
+        first.flatten(1)[:, 0] = 1.0
+        return x + first * (factor - 1.0) * (x - 3.0).clamp_min(0.0)
+
+
+@mutant("jacobian")
+class LadjOffByOnePercent(Flow):
+    def to_latent(
+        self, x: Tensor, context: Context | None = None, *, aux: Latents | None = None
+    ) -> tuple[Latents, Tensor]:
+        latents, ladj = super().to_latent(x)
+        return latents, ladj + math.log(1.01)
+
+
+@mutant("jacobian")
 class SplitPriorMissingFromLadj(SplitFlow):
     def to_latent(
         self, x: Tensor, context: Context | None = None, *, aux: Latents | None = None
@@ -141,10 +171,57 @@ class AugmentationEntropyLeftOut(Augmented):
         return self.base_log_prob(latents) + ladj
 
 
-@mutant("mass")
+@mutant("base")
 class BaseWithoutItsConstant(Flow):
     def base_log_prob(self, latents: Latents) -> Tensor:
         return -0.5 * latents[0].square().sum(1)
+
+
+@mutant("base")
+class BaseWithTheConstantOfTwoDims(Flow):
+    """Right on every 2-D set, by e^2.76 = 16 too large in five dims."""
+
+    def base_log_prob(self, latents: Latents) -> Tensor:
+        return -0.5 * latents[0].square().sum(1) - math.log(2 * math.pi)
+
+
+@mutant("mass", LearnsConfig)
+class OffByOnePercent(Normal):
+    def log_prob(
+        self, x: Tensor, context: Context | None = None, *, generator: Generator | None = None
+    ) -> Tensor:
+        return super().log_prob(x) + math.log(1.01)
+
+
+@mutant("mass", LearnsConfig)
+class OffByOneNat(Normal):
+    """Its mass is 2.72."""
+
+    def log_prob(
+        self, x: Tensor, context: Context | None = None, *, generator: Generator | None = None
+    ) -> Tensor:
+        return super().log_prob(x) + 1.0
+
+
+@mutant("mass", LearnsConfig)
+class ScaleOfTheWrongSign(Normal):
+    """As a ladj of the wrong sign, in a density that has no latents to hold it against."""
+
+    def log_prob(
+        self, x: Tensor, context: Context | None = None, *, generator: Generator | None = None
+    ) -> Tensor:
+        return super().log_prob(x) + 2 * self.log_std.sum()
+
+
+@mutant("mass", LearnsConfig)
+class ConstantOfTwoDims(Normal):
+    """Right in two dims, wrong in one."""
+
+    def log_prob(
+        self, x: Tensor, context: Context | None = None, *, generator: Generator | None = None
+    ) -> Tensor:
+        others = self.data.num_dims - 2
+        return super().log_prob(x) + 0.5 * others * math.log(2 * math.pi)
 
 
 # --- what the likelihood claims to be -------------------------------------------------------------
@@ -267,6 +344,62 @@ class SamplerTooNarrow(Flow):
         return values(super().sample(num, settings=cold, generator=generator))
 
 
+@mutant("temperature")
+class SamplerALittleCold(Flow):
+    def sample(
+        self,
+        num: int,
+        context: Context | None = None,
+        *,
+        settings: SamplingOptions,
+        generator: Generator,
+    ) -> Tensor:
+        cold = settings.model_copy(update={"temperature": 0.97 * settings.temperature})
+        return values(super().sample(num, settings=cold, generator=generator))
+
+
+@mutant("sampling", LearnsConfig)
+class SamplerALittleColdWithoutLatents(Normal):
+    def sample(
+        self,
+        num: int,
+        context: Context | None = None,
+        *,
+        settings: SamplingOptions,
+        generator: Generator,
+    ) -> Tensor:
+        cold = settings.model_copy(update={"temperature": 0.97 * settings.temperature})
+        return super().sample(num, settings=cold, generator=generator)
+
+
+@mutant("sampling", AugmentedConfig)
+class SamplerALittleColdWithAugmentationNoise(Augmented):
+    def sample(
+        self,
+        num: int,
+        context: Context | None = None,
+        *,
+        settings: SamplingOptions,
+        generator: Generator,
+    ) -> Tensor:
+        cold = settings.model_copy(update={"temperature": 0.97 * settings.temperature})
+        return values(super().sample(num, settings=cold, generator=generator))
+
+
+@mutant("sampling", CategoricalConfig, "image")
+class SamplerALittleColdOfIntegers(Categorical):
+    def sample(
+        self,
+        num: int,
+        context: Context | None = None,
+        *,
+        settings: SamplingOptions,
+        generator: Generator,
+    ) -> Tensor:
+        cold = settings.model_copy(update={"temperature": 0.97 * settings.temperature})
+        return values(super().sample(num, settings=cold, generator=generator))
+
+
 @mutant("sampling", LatentConfig)
 class SamplerWithoutOutputNoise(LatentVariable):
     """A VAE that shows the mean of its decoder and calls it a sample."""
@@ -359,6 +492,116 @@ class PositionLeaksIntoABound(LatentVariable):
         return log_prob + torch.arange(len(x), dtype=x.dtype)
 
 
+@mutant("order")
+class WrongForOneRow(Flow):
+    """As a squeeze() may be, that takes the batch axis of a single row for one of the event."""
+
+    def to_latent(
+        self, x: Tensor, context: Context | None = None, *, aux: Latents | None = None
+    ) -> tuple[Latents, Tensor]:
+        latents, ladj = super().to_latent(x)
+        return latents, ladj + (0.1 if len(x) == 1 else 0.0)
+
+
+@mutant("batch_size")
+class OtherInLargeBatches(Flow):
+    """Chunks of 128 rows, of which one is counted twice."""
+
+    def log_prob(
+        self, x: Tensor, context: Context | None = None, *, generator: Generator | None = None
+    ) -> Tensor:
+        log_prob = values(super().log_prob(x))
+        return log_prob + (0.01 if len(x) > 128 else 0.0)
+
+
+@mutant("batch_size", LatentConfig)
+class BoundOtherInLargeBatches(LatentVariable):
+    def log_prob(
+        self, x: Tensor, context: Context | None = None, *, generator: Generator | None = None
+    ) -> Tensor:
+        log_prob = values(super().log_prob(x, generator=generator))
+        return log_prob + (2.0 if len(x) == 256 else 0.0)
+
+
+# --- memory of examples and of calls --------------------------------------------------------------
+
+
+class RemembersConfig(FlowConfig):
+    full_graph: ClassVar = False
+    full_graph_reason: ClassVar = "it keeps examples"
+
+
+class Remembers(Flow):
+    """Keeps the training examples that it has seen."""
+
+    kept: Tensor
+    num_kept: ClassVar = 2048
+
+    def __init__(self, config: ModelConfig, data: DatasetInfo) -> None:
+        super().__init__(config, data)
+        self.register_buffer("kept", torch.full((self.num_kept, data.num_dims), 1e9))
+
+    def loss(self, batch: Batch, step: Step) -> Tensor:
+        seen = torch.cat([batch.x.flatten(1), self.kept])[: self.num_kept]
+        self.kept.copy_(seen)
+        return -values(super().log_prob(batch.x)).mean()
+
+    def nearest(self, x: Tensor) -> Tensor:
+        return torch.cdist(x.flatten(1), self.kept.to(x.dtype)).min(1).values
+
+
+@mutant("fresh_points", RemembersConfig)
+class JumpsAtTrainingPoints(Remembers):
+    def log_prob(
+        self, x: Tensor, context: Context | None = None, *, generator: Generator | None = None
+    ) -> Tensor:
+        log_prob = values(super().log_prob(x))
+        return log_prob + 0.5 * (self.nearest(x) < 1e-4).to(x.dtype)
+
+
+@mutant("fresh_points", RemembersConfig)
+class PeaksAtTrainingPoints(Remembers):
+    """As a kernel of a hundredth of the data's spread on each example does."""
+
+    def log_prob(
+        self, x: Tensor, context: Context | None = None, *, generator: Generator | None = None
+    ) -> Tensor:
+        log_prob = values(super().log_prob(x))
+        return log_prob + torch.exp(-0.5 * (self.nearest(x) / 0.01) ** 2)
+
+
+@mutant("likelihood_kind")
+class RemembersTheLastCall(Flow):
+    last: float | None = None
+
+    def log_prob(
+        self, x: Tensor, context: Context | None = None, *, generator: Generator | None = None
+    ) -> Tensor:
+        shift, self.last = self.last or 0.0, float(x.mean())
+        return values(super().log_prob(x)) + 0.1 * shift
+
+
+@mutant("determinism")
+class SamplingLeaksIntoTheDensity(Flow):
+    drawn = 0
+
+    def sample(
+        self,
+        num: int,
+        context: Context | None = None,
+        *,
+        settings: SamplingOptions,
+        generator: Generator,
+    ) -> Tensor:
+        self.drawn += 1
+        return values(super().sample(num, settings=settings, generator=generator))
+
+    def log_prob(
+        self, x: Tensor, context: Context | None = None, *, generator: Generator | None = None
+    ) -> Tensor:
+        return values(super().log_prob(x)) + 0.01 * self.drawn
+
+
 # --- shapes, numbers, types -----------------------------------------------------------------------
 
 
@@ -408,6 +651,14 @@ class SinglePrecisionInside(Flow):
     ) -> Tensor:
         log_prob = values(super().log_prob(x))
         return log_prob.float()
+
+
+@mutant("precision")
+class OtherInSinglePrecision(Flow):
+    def log_prob(
+        self, x: Tensor, context: Context | None = None, *, generator: Generator | None = None
+    ) -> Tensor:
+        return values(super().log_prob(x)) + (0.01 if x.dtype == torch.float32 else 0.0)
 
 
 @mutant("precision")
@@ -659,7 +910,13 @@ class DefaultPresetCrashes(Flow):
     pass
 
 
-@mutant("construction")
+@mutant("interface")
+class SampleAsInAnotherLibrary(Flow):
+    def sample(self, num: int) -> Tensor:  # type: ignore[override]
+        return self.from_latent((torch.randn(num, self.data.num_dims),))
+
+
+@mutant("interface")
 class NotAModel(nn.Linear):
     def __init__(self, config: ModelConfig, data: DatasetInfo) -> None:
         super().__init__(data.num_dims, 1)

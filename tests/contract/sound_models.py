@@ -231,6 +231,37 @@ class Hutchinson(InvertibleModel):
         return ((e @ self.matrix) * e).sum(1)
 
 
+class LearnsConfig(ModelConfig):
+    training: Training = Training(lr=2e-2)
+
+
+class Normal(DensityModel):
+    """Each value by itself, normal: a density without latents."""
+
+    def __init__(self, config: ModelConfig, data: DatasetInfo) -> None:
+        super().__init__(config, data)
+        self.mean = nn.Parameter(torch.zeros(data.event_shape))
+        self.log_std = nn.Parameter(torch.zeros(data.event_shape))
+
+    def log_prob(
+        self, x: Tensor, context: Context | None = None, *, generator: Generator | None = None
+    ) -> Tensor:
+        z = (x - self.mean) * (-self.log_std).exp()
+        return standard_normal_log_prob((z,)) - self.log_std.sum()
+
+    def sample(
+        self,
+        num: int,
+        context: Context | None = None,
+        *,
+        settings: SamplingOptions,
+        generator: Generator,
+    ) -> Tensor:
+        z = settings.temperature * torch.randn(num, *self.data.event_shape, generator=generator)
+        x: Tensor = self.mean + z * self.log_std.exp()
+        return x
+
+
 class LatentConfig(ModelConfig):
     training: Training = Training(lr=5e-3)
 
@@ -385,6 +416,7 @@ SOUND = [
     spec("sound-split", SplitFlow, FlowConfig),
     spec("sound-augmented", Augmented, AugmentedConfig),
     spec("sound-hutchinson", Hutchinson, HutchinsonConfig),
+    spec("sound-normal", Normal, LearnsConfig),
     spec("sound-latent", LatentVariable, LatentConfig),
     spec("sound-categorical", Categorical, CategoricalConfig, "image"),
     spec("sound-gan", Gan, GanConfig),

@@ -233,6 +233,19 @@ def test_no_number_of_seeds_that_nobody_will_run(tmp_path: Path) -> None:
     assert ">1,000 seeds" in shown(compared)
 
 
+def test_against_a_row_that_a_board_strikes_nothing_is_decided(tmp_path: Path) -> None:
+    write(tmp_path, "glow", bits(GLOW))
+    mass = measured("mass", 2.72, "", "none", role="witness", refutes="Mass 2.72 is above 1.01")
+    write(tmp_path, "nice", [[*one, mass] for one in bits(NICE)])
+    compared = only(tmp_path)
+    assert (value(compared).verdict, value(compared).seeds_needed) == ("struck", None)
+    text = shown(compared)
+    assert "B  nice:small, seeds 0 1 2 [refuted ×]" in text
+    assert "B is not to be trusted, so nothing is decided. Struck: mass 2.72" in " ".join(
+        text.split()
+    )
+
+
 def test_values_that_repeat_exactly_leave_nothing_to_test(tmp_path: Path) -> None:
     write(tmp_path, "glow", bits([2.0, 2.0]))
     write(tmp_path, "nice", bits([2.5, 2.5]))

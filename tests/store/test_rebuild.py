@@ -206,3 +206,13 @@ def test_every_integer_of_a_record_fits_its_column(
         bounds = properties[name].get("anyOf", [properties[name]])[0]
         most = 2**63 if kind == "BIGINT" else 2**31
         assert (bounds["minimum"], bounds["exclusiveMaximum"]) == (-most, most), name
+
+
+def test_a_record_in_the_folder_of_another_attempt_is_set_aside(results: Path) -> None:
+    good = rebuild(results).attempts
+    directory = make.write(results, make.attempt(make.job("nice")))
+    shutil.copytree(directory, directory.with_name("2"))
+    told: list[str] = []
+    rebuilt = rebuild(results, report=told.append)
+    assert (rebuilt.attempts, rebuilt.problems) == (good + 1, 1)
+    assert "2/record.json: is of attempt" in told[0]

@@ -11,14 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowbench.api.readers.archives import DAMAGE, Archive
-from flowbench.errors import DataError
+from flowbench.errors import DataError, printable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 PIECE = 256  # images decoded at a time
-MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"})
+MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"})
 MAX_16_BIT = 2**16 - 1
+_REASON = 120  # characters
 THREADS = 4  # Pillow decodes outside Python's lock
 
 
@@ -27,6 +28,7 @@ def read_images(
     names: Sequence[str],
     size: int,
     prepare: Callable[[Image], Image] = lambda image: image,
+    unreadable: Callable[[str, str], None] | None = None,
 ) -> Iterator[NDArray[np.uint8]]:
     """Decodes images in the order of their names, by the rules of `as_rgb`.
 
@@ -34,6 +36,8 @@ def read_images(
         names: Which, in order.
         size: Height and width that they have once prepared.
         prepare: Crops and resizes an RGB image.
+        unreadable: Told the name of a file that is no whole image, and why; it is left out. None
+            refuses it.
 
     Yields:
         Pieces of shape (N, 3, size, size); together they are all of the images.
@@ -42,7 +46,12 @@ def read_images(
         DataError: A file is no image, or of another size.
     """
 
-    def decode(name: str, data: bytes) -> NDArray[np.uint8]:
+    def decode(name: str, data: bytes) -> NDArray[np.uint8] | str:
+        """The image; or why there is none, where that is no error.
+
+        Raises:
+            DataError: It is no whole image, or of another size.
+        """
         from PIL import Image  # not needed to list what there is
 
         undecodable: tuple[type[Exception], ...] = (*DAMAGE, Image.DecompressionBombError)
@@ -50,6 +59,8 @@ def read_images(
             with Image.open(io.BytesIO(data)) as opened:
                 image = prepare(as_rgb(opened))
         except undecodable as exc:
+            if unreadable is not None:
+                return printable(str(exc), _REASON) or type(exc).__name__
             raise DataError(
                 f"{name!r} in {archive.path} cannot be read as an image: {exc}; mend it or take "
                 "it away"
@@ -66,7 +77,15 @@ def read_images(
         for start in range(0, len(names), PIECE):
             some = names[start : start + PIECE]
             # An archive is read by this thread alone.
-            yield np.stack(list(pool.map(decode, some, [archive.read(name) for name in some])))
+            decoded = pool.map(decode, some, [archive.read(name) for name in some])
+            whole = []
+            for name, image in zip(some, decoded, strict=True):
+                if not isinstance(image, str):
+                    whole.append(image)
+                elif unreadable is not None:
+                    unreadable(name, image)
+            if whole:
+                yield np.stack(whole)
 
 
 def as_rgb(image: Image) -> Image:
@@ -74,7 +93,7 @@ def as_rgb(image: Image) -> Image:
 
     - Grey, two-coloured and palette images keep what they show, CMYK and YCbCr are converted by
       their formulas; colour profiles are not applied.
-    - Of 16 bits the upper 8 are taken (``v >> 8``).
+    - Of 16 bits the upper 8 are taken (``v >> 8``); what PNG stores as 32-bit integers has 16.
     - What is transparent is laid on white.
     - Of several frames the first is taken.
 
@@ -85,7 +104,8 @@ def as_rgb(image: Image) -> Image:
         The image.
 
     Raises:
-        ValueError: Its mode has no such rule (32-bit integers, floating point, Lab, HSV).
+        ValueError: Its mode has no such rule: 32-bit integers of other files, floating point, Lab,
+            HSV, grey multiplied by its alpha.
 
     Example:
         >>> from PIL import Image
@@ -94,9 +114,10 @@ def as_rgb(image: Image) -> Image:
     """
     from PIL import Image, ImageOps
 
+    kind = image.format  # a turned copy has none
     # First: cameras store pictures lying, and a crop of the middle would be of another middle.
     image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in (None, "PNG")):
+    if image.mode.startswith("I;16") or (image.mode == "I" and kind in (None, "PNG")):
         # Pillow converts `I` by clipping at 255, which makes a 16-bit image white.
         grey = np.asarray(image)
         if grey.min() < 0 or grey.max() > MAX_16_BIT:

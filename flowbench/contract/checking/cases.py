@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,8 @@ from flowbench.api.specs import LABEL, ContextInput, DatasetInfo, Modality
 NUM_TRAIN, NUM_VALIDATION, NUM_TEST = 512, 64, 64
 SEED = 4  # of the data; any will do, but it stays
 
-# main: every check; variant: another shape of the same; mass: so small that probability can be
-# summed up.
+# main: every check; variant: another shape of the same; mass: probability is summed up, if the case
+# is small enough.
 Role = Literal["main", "variant", "mass"]
 
 
@@ -30,11 +30,11 @@ class Case:
     """Data of one form.
 
     Attributes:
-        role: Which checks run on it.
+        roles: Which checks run on it.
         info: What a model is told of it.
     """
 
-    role: Role
+    roles: frozenset[Role]
     info: DatasetInfo
 
     @property
@@ -52,6 +52,11 @@ class Case:
             _draw(self.info, num, rng) for num in (NUM_TRAIN, NUM_VALIDATION, NUM_TEST)
         )
         return DataSplits(train=train, validation=validation, test=test)
+
+    @cached_property
+    def fresh(self) -> Split:
+        """As many examples as there are of train, of the same distribution and in no split."""
+        return _draw(self.info, NUM_TRAIN, np.random.default_rng(SEED + 1))
 
 
 def _draw(info: DatasetInfo, num: int, rng: np.random.Generator) -> Split:
@@ -85,32 +90,35 @@ def cases_of_forms(forms: Sequence[DatasetInfo]) -> list[list[Case]]:
         forms: The forms; the first is checked most thoroughly.
 
     Returns:
-        Groups of one case each; the probability is summed up on the smallest form, where it is
-        small enough.
+        Groups of one case each; on the smallest form the probability is summed up, too.
     """
-    groups = [[case_of(form, "variant" if turn else "main")] for turn, form in enumerate(forms)]
     smallest = min(forms, key=lambda form: form.num_dims)
-    return [*groups, [case_of(smallest, "mass")]]
+    groups = []
+    for turn, form in enumerate(forms):
+        roles: tuple[Role, ...] = ("variant",) if turn else ("main",)
+        groups.append([case_of(form, *roles, *(("mass",) if form is smallest else ()))])
+    return groups
 
 
-def case_of(info: DatasetInfo, role: Role = "main") -> Case:
+def case_of(info: DatasetInfo, *roles: Role) -> Case:
     """A case of a dataset's form, filled with random data and few examples.
 
     Args:
         info: Facts of the dataset.
-        role: Which checks run on it.
+        *roles: Which checks run on it.
 
     Returns:
         The case.
     """
     facts = {**vars(info), "num_train": NUM_TRAIN, "num_validation": NUM_VALIDATION}
-    return Case(role=role, info=DatasetInfo(**{**facts, "num_test": NUM_TEST}))
+    return Case(roles=frozenset(roles), info=DatasetInfo(**{**facts, "num_test": NUM_TEST}))
 
 
 def _case(
-    role: Role, modality: Modality, *shape: int, levels: int | None = None, classes: int = 0
+    roles: str, modality: Modality, *shape: int, levels: int | None = None, classes: int = 0
 ) -> Case:
     label = {LABEL: ContextInput(shape=(), num_classes=classes)}
+    known = {role: role for role in get_args(Role)}
     info = DatasetInfo(
         name="contract-" + "x".join(map(str, shape)),
         modality=modality,
@@ -121,7 +129,7 @@ def _case(
         num_test=NUM_TEST,
         context=label if classes else {},
     )
-    return Case(role=role, info=info)
+    return Case(roles=frozenset(known[role] for role in roles.split()), info=info)
 
 
 # For each modality, groups of cases: the first of a group that a model can run on is taken.
@@ -139,9 +147,8 @@ CASES: Mapping[Modality, tuple[tuple[Case, ...], ...]] = {
         ),
     ),
     "vector": (
-        (_case("main", "vector", 2), _case("main", "vector", 6)),
+        (_case("main mass", "vector", 2), _case("main mass", "vector", 6)),
         (_case("variant", "vector", 5),),
-        (_case("mass", "vector", 2),),
         (_case("mass", "vector", 1),),
     ),
     "audio": (

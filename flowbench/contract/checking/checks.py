@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 import time
 import traceback
 from collections.abc import Callable, Iterable
@@ -21,6 +22,18 @@ SubjectT = TypeVar("SubjectT")
 PLUGIN_ERRORS = (Exception, SystemExit)
 LIMIT_S = 120.0  # for one check; all of a sound plugin's take less than half of that
 LONGEST_REASON = 300  # characters of what an exception says
+
+# What an exception says whose text does not say what to do -> what to do.
+HINTS = {
+    "NVIDIA|CUDA|cuda|on the same device": (
+        "the harness chooses the device: leave out .cuda() and .to(...), take the device from x, "
+        "and keep tensors with register_buffer"
+    ),
+    r"GenerativeModel.__init__\(\) missing": "begin with super().__init__(config, data)",
+    "values to unpack": (
+        "to_latent returns latents and ladj, and each layer its values and its ladj, both"
+    ),
+}
 
 
 class DoesNotApplyError(Exception):
@@ -154,7 +167,8 @@ def run_checks(
         r.name: r.blocked_by or r.name for r in before if r.status == "failed" or r.blocked_by
     }
     for clause in checks:
-        root = next((unsound[name] for name in clause.needs if name in unsound), None)
+        asked_for = (clause.name, *clause.needs)  # itself, too: it may have failed on another case
+        root = next((unsound[name] for name in asked_for if name in unsound), None)
         start = time.perf_counter()
         if root is None:
             finding = _run(clause, subject, limit_s)
@@ -200,7 +214,9 @@ def describe_exception(exc: BaseException) -> str:
         return (
             f"did not end: it {text_of(exc)} and was interrupted ({_where(exc.__cause__ or exc)})"
         )
-    return f"raised {reason_of(exc, LONGEST_REASON)} ({_where(exc)})"
+    reason = reason_of(exc, LONGEST_REASON)
+    hint = next((f": {hint}" for words, hint in HINTS.items() if re.search(words, reason)), "")
+    return f"raised {reason} ({_where(exc)}){hint}"
 
 
 def _where(exc: BaseException) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Status = Literal["passed", "failed", "skipped"]
 Kind = Literal["model", "dataset", "metric"]
+NAMED = 4  # of the checks that a failure blocks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,15 +82,22 @@ class CheckReport:
         }
 
     def lines(self) -> Iterator[str]:
-        """The report for people, line by line."""
+        """The report for people, line by line; what a failure blocks is one line."""
         count = {status: 0 for status in ("passed", "failed", "skipped")}
-        case = None
         for result in self.results:
             count[result.status] += 1
-            if result.case != case:
-                case = result.case
-                yield f"  on {case}"
-            yield from _result_lines(result)
+        for case, results in itertools.groupby(self.results, lambda result: result.case):
+            yield f"  on {case}"
+            blocked: dict[str, list[str]] = {}
+            for result in results:
+                if result.blocked_by:
+                    blocked.setdefault(result.blocked_by, []).append(result.name)
+                else:
+                    yield from _result_lines(result)
+            for root, names in blocked.items():
+                num = f"{len(names)} check{'s' if len(names) > 1 else ''}"
+                named = ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
+                yield f"    skip  {num:<17} not checked, because {root} failed: {named}"
         counts = ", ".join(f"{number} {status}" for status, number in count.items() if number)
         yield f"  {self.status.upper()}: {counts or 'nothing to check'} in {self.seconds:.1f} s"
 

@@ -1,13 +1,16 @@
-"""Two tests of whether samples follow a distribution, at levels that chance does not reach."""
+"""Whether samples follow a distribution, at levels that chance does not reach."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 CHANCE = 1e-8  # of a false alarm, for each comparison
+NUM_CENTRES, FREEDOM = 64, 3  # of a mixture; so heavy a tail keeps weights bounded
+WIDER, SHARE_WIDER = 5.0, 0.2
 MIN_EXPECTED = 8.0  # in a cell of the chi-square test, else cells are pooled
 
 
@@ -64,3 +67,63 @@ def chi_square_excess(counts: NDArray[np.int64], probabilities: NDArray[np.float
     freedom = max(1, len(pooled) - 1)
     shrink = 2.0 / (9.0 * freedom)
     return float(((statistic / freedom) ** (1 / 3) - (1 - shrink)) / math.sqrt(shrink))
+
+
+def largest_z(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Largest difference of two samples' means over several columns, in standard errors.
+
+    Args:
+        a: Values, shape (N, K).
+        b: Values, shape (M, K).
+
+    Returns:
+        The difference; 0 where neither varies and both agree.
+    """
+    spread = np.sqrt(a.var(axis=0) / len(a) + b.var(axis=0) / len(b))
+    return float((np.abs(a.mean(axis=0) - b.mean(axis=0)) / np.maximum(spread, 1e-9)).max())
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Student's t distributions around points, wide enough to hold what the points are drawn from.
+
+    Attributes:
+        centres: Shape (C, D).
+        factor: Cholesky factor of the scale of each, shape (D, D); a part is `WIDER` times wider.
+    """
+
+    centres: NDArray[np.float64]
+    factor: NDArray[np.float64]
+
+    @classmethod
+    def around(cls, points: NDArray[np.float64], rng: np.random.Generator) -> Mixture:
+        """Kernels on some of the points, by Scott's rule."""
+        num_dims = points.shape[1]
+        centres = rng.choice(points, NUM_CENTRES)
+        scale = np.atleast_2d(np.cov(points.T)) + 1e-9 * np.eye(num_dims)
+        return cls(centres, np.linalg.cholesky(scale) * NUM_CENTRES ** (-1 / (num_dims + 4)))
+
+    def draw(self, num: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Points, shape (num, D)."""
+        size = num, self.centres.shape[1]
+        t = rng.standard_normal(size) / np.sqrt(rng.chisquare(FREEDOM, (num, 1)) / FREEDOM)
+        wider = np.where(rng.random((num, 1)) < SHARE_WIDER, WIDER, 1.0)
+        return rng.choice(self.centres, num) + wider * t @ self.factor.T
+
+    def log_prob(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Log-densities, shape (N,)."""
+        inverse = np.linalg.inv(self.factor).T
+        num_dims = x.shape[1]
+        constant = (
+            math.lgamma((FREEDOM + num_dims) / 2)
+            - math.lgamma(FREEDOM / 2)
+            - 0.5 * num_dims * math.log(FREEDOM * math.pi)
+            - float(np.log(np.diag(self.factor)).sum())
+        )
+        density = np.zeros(len(x))
+        for centre in self.centres:
+            squares = np.square((x - centre) @ inverse).sum(axis=1) / FREEDOM
+            for wider, share in ((1.0, 1 - SHARE_WIDER), (WIDER, SHARE_WIDER)):
+                kernel = (1 + squares / wider**2) ** (-(FREEDOM + num_dims) / 2)
+                density += share / wider**num_dims * kernel
+        return np.asarray(np.log(density / len(self.centres)) + constant)

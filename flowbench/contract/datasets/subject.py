@@ -9,8 +9,8 @@ from pathlib import Path
 
 from flowbench.api.data import DataSplits
 from flowbench.api.specs import DatasetSpec
-from flowbench.contract.checking.process_state import seed_globals
 from flowbench.registry.containment import Kept
+from flowbench.training.seeds import seed_globals
 
 
 @dataclass(frozen=True, kw_only=True)

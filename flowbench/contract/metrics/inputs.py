@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from flowbench.contract.checking.checks import Finding, check, failed, passed
-from flowbench.contract.checking.process_state import seed_globals
 from flowbench.contract.metrics.stage import SETTINGS, Stage, set_up
 from flowbench.contract.metrics.subject import MetricSubject
 from flowbench.registry.containment import Kept
+from flowbench.training.seeds import seed_globals
 
 
 @check(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -9,12 +10,14 @@ import torch
 from torch import Tensor
 
 from flowbench.api.models import DensityModel, InvertibleModel, Latents
-from flowbench.contract.checking.checks import Finding, check, within
+from flowbench.api.protocol import MetricSettings
+from flowbench.contract.checking.checks import Finding, check, skipped, within
 from flowbench.contract.models.subject import Inputs, ModelSubject, generator, log_probs
-from flowbench.contract.models.tolerances import STANDARD_ERRORS, relative_error, same
+from flowbench.contract.models.tolerances import SAME_FLOAT32, STANDARD_ERRORS, relative_error, same
 
 NUM = 6
 NUM_DRAWS = 32  # of a likelihood whose noise cannot be told to go with its row
+LIMIT_S = 10.0  # for a batch of the harness's size
 ROUNDING = 1e-9  # in nats; of a mean whose draws happen not to vary
 
 
@@ -51,38 +54,65 @@ def order(subject: ModelSubject) -> Finding:
     """
     model = subject.perturbed_density(torch.float64)
     inputs = subject.inputs(NUM, torch.float64)
-    # By what it does and not by what it declares: this holds whatever the configuration says.
-    if torch.equal(log_probs(model, inputs, 0), log_probs(model, inputs, 1)):
-        return _same_order(subject, lambda rows: log_probs(model, inputs.rows(rows)))
-    # Of estimates the parts are not all of log_prob (see the check `log_prob`).
-    if isinstance(model, InvertibleModel) and not subject.is_estimated:
-        with torch.no_grad():
-            aux = model.sample_aux(inputs.x, generator=generator(0))
-        if aux is not None:
-            return _same_order(subject, partial(_log_weight, model, inputs, aux))
-    return _same_means(model, inputs)
-
-
-def _same_order(subject: ModelSubject, evaluate: Callable[[Tensor], Tensor]) -> Finding:
-    order = torch.arange(NUM)
-    values = evaluate(order)
-    flipped = evaluate(order.flip(0)).flip(0)
+    evaluate, rows = _by_row(subject, model, inputs), torch.arange(NUM)
+    if evaluate is None:
+        backwards = inputs.rows(rows.flip(0))
+        # Under the same seeds both means would hold a part of the same noise.
+        there = [log_probs(model, backwards, NUM_DRAWS + s).flip(0) for s in range(NUM_DRAWS)]
+        return _same_means(model, inputs, torch.stack(there))
+    flipped = evaluate(rows.flip(0)).flip(0)
     # One row at a time: batch statistics over a single row show at once.
-    alone = torch.cat([evaluate(order[i : i + 1]) for i in range(NUM)])
+    alone = torch.cat([evaluate(rows[i : i + 1]) for i in rows])
+    values = evaluate(rows)
     error = max(relative_error(flipped, values), relative_error(alone, values))
     return within(error, same(subject.kind), "relative change in another order and row by row")
 
 
-def _same_means(model: DensityModel, inputs: Inputs) -> Finding:
-    backwards = inputs.rows(torch.arange(NUM).flip(0))
-    seeds = range(NUM_DRAWS)
-    here = torch.stack([log_probs(model, inputs, seed) for seed in seeds])
-    # Under the same seeds both means would hold a part of the same noise.
-    there = torch.stack([log_probs(model, backwards, NUM_DRAWS + s).flip(0) for s in seeds])
-    spread = ((here.var(0) + there.var(0)) / NUM_DRAWS).sqrt()
+@check(
+    "what depends on the size of the batch: sums and means over axis 0, chunks, another path for "
+    "many rows",
+    needs=("training", "order"),
+    slow=True,
+    cases="main",
+)
+def batch_size(subject: ModelSubject) -> Finding:
+    """Once trained, a row has the same log_prob in batches of the harness's own size."""
+    model, _ = subject.with_likelihood(subject.trained())
+    inputs, num = subject.inputs(NUM), MetricSettings().batch_size
+    evaluate, rows = _by_row(subject, model, inputs), torch.arange(num) % NUM
+    start = time.process_time()
+    log_probs(model, inputs)
+    if (seconds := (time.process_time() - start) * num / NUM) > LIMIT_S:
+        return skipped(f"a batch of {num} would take {seconds:.0f} s")
+    if evaluate is None:
+        whole = num // NUM * NUM
+        there = log_probs(model, inputs.rows(rows), NUM_DRAWS)[:whole].view(-1, NUM)
+        return _same_means(model, inputs, there)
+    error = relative_error(evaluate(rows), evaluate(rows[:NUM]).repeat(num // NUM + 1)[:num])
+    return within(error, same(subject.kind, SAME_FLOAT32), f"relative change in batches of {num}")
+
+
+def _by_row(
+    subject: ModelSubject, model: DensityModel, inputs: Inputs
+) -> Callable[[Tensor], Tensor] | None:
+    """The likelihoods of some rows, whose noise goes with them; None where it cannot."""
+    # By what it does and not by what it declares: this holds whatever the configuration says.
+    if torch.equal(log_probs(model, inputs, 0), log_probs(model, inputs, 1)):
+        return lambda rows: log_probs(model, inputs.rows(rows))
+    # Of estimates the parts are not all of log_prob (see the check `log_prob`).
+    if not isinstance(model, InvertibleModel) or subject.is_estimated:
+        return None
+    with torch.no_grad():
+        aux = model.sample_aux(inputs.x, generator=generator(0))
+    return None if aux is None else partial(_log_weight, model, inputs, aux)
+
+
+def _same_means(model: DensityModel, inputs: Inputs, there: Tensor) -> Finding:
+    """Whether draws for other batches, (draws, NUM), have the mean of those for this one."""
+    here = torch.stack([log_probs(model, inputs, seed) for seed in range(NUM_DRAWS)])
+    spread = (here.var(0) / len(here) + there.var(0) / len(there)).sqrt()
     errors = (here.mean(0) - there.mean(0)).abs() / spread.clamp_min(ROUNDING)
-    words = f"standard errors between means of {NUM_DRAWS} draws in either order"
-    return within(float(errors.max()), STANDARD_ERRORS, words)
+    return within(float(errors.max()), STANDARD_ERRORS, "standard errors between means of draws")
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from flowbench.api.models import GenerativeModel
 from flowbench.contract.checking.checks import Finding, check, failed, passed
@@ -30,24 +31,47 @@ def presets(subject: ModelSubject) -> Finding:
 
 
 @check(
-    "__init__: sizes that are drawn, or read off tensors; and that the class derives "
-    "from GenerativeModel",
-    needs=("presets",),
+    "__init__: sizes that are drawn, or read off tensors; plain lists of modules; .cuda()",
+    needs=("interface",),
 )
 def construction(subject: ModelSubject) -> Finding:
     """The constructor makes the same parameters every time, on torch's meta device too."""
-    if not issubclass(subject.model_class, GenerativeModel):
-        return failed(f"{subject.model_class.__name__} is not a GenerativeModel")
     # Under two seeds: a checkpoint fits only where sizes do not depend on chance.
     real, again = subject.construct(), subject.construct(BUILD_SEED + 1)
     if _shapes(again) != _shapes(real):
         return failed("the constructor makes other parameters under another seed")
+    problem = _elsewhere(real)
+    if problem is not None:
+        return failed(problem)
     light = _on_meta_device(subject)
     if light is not None and _shapes(light) != _shapes(real):
         return failed("the constructor makes other parameters on the meta device than on the CPU")
     count = sum(parameter.numel() for parameter in real.parameters() if parameter.requires_grad)
     note = "; not on the meta device" if light is None else ""
     return passed(f"{count:,} trainable parameters{note}")
+
+
+def _elsewhere(model: GenerativeModel) -> str | None:
+    """What of a model the harness would neither train, keep nor move."""
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if tensor.device.type != "cpu":
+            return f"{name} is on {tensor.device}: leave out .cuda(), the harness chooses"
+    known = {id(part) for part in (*model.modules(), *model.parameters())}
+    for path, module in model.named_modules():
+        for name, value in vars(module).items():
+            if name.startswith("_") or not isinstance(value, list | tuple | dict):
+                continue
+            parts = value.values() if isinstance(value, dict) else value
+            lost = [p for p in parts if isinstance(p, nn.Module | nn.Parameter)]
+            if any(id(part) not in known for part in lost):
+                where = f"{path}.{name}" if path else name
+                kind = "Module" if isinstance(lost[0], nn.Module) else "Parameter"
+                right = f"nn.{kind}{'Dict' if isinstance(value, dict) else 'List'}"
+                return (
+                    f"self.{where} is a plain {type(value).__name__}, whose {kind.lower()}s are "
+                    f"not trained, moved or kept; make it an {right}"
+                )
+    return None
 
 
 def _on_meta_device(subject: ModelSubject) -> GenerativeModel | None:

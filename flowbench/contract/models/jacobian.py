@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
 
 import torch
 
@@ -12,7 +13,8 @@ from flowbench.contract.models.joint_map import JointMap
 from flowbench.contract.models.subject import ModelSubject, generator, log_probs
 from flowbench.contract.models.tolerances import LADJ_NATS, STANDARD_ERRORS, relative_error, same
 
-NUM_EXAMPLES = 2
+ROWS, NUM_EXAMPLES = 128, (2, 16)  # of few dims more examples are looked at, in as many rows
+OUTLYING = 4.0  # times the data: where a spline has tails, and a clamp holds
 MAX_DIMS = 512  # a Jacobian of that size is differentiated in seconds
 NUM_DRAWS = 64  # of an unbiased estimate
 
@@ -20,13 +22,18 @@ NUM_DRAWS = 64  # of an unbiased estimate
 @check(
     "the sign of ladj (data -> latent), layers that return none (logit, sigmoid, squeeze, split "
     "priors), mean where a sum over event dims belongs, spatial positions H*W",
-    needs=("precision",),
+    needs=("order",),
 )
 def jacobian(subject: ModelSubject) -> Finding:
     """The ladj is log |det dz/dx| by autograd, in x and the augmentation noise (float64)."""
     model = subject.perturbed_flow(torch.float64)
-    inputs = subject.inputs(NUM_EXAMPLES, torch.float64)
-    maps = [JointMap.at(model, inputs.rows(slice(i, i + 1))) for i in range(NUM_EXAMPLES)]
+    fewest, most = NUM_EXAMPLES
+    num = max(fewest, min(most, ROWS // subject.info.num_dims))
+    inputs = subject.inputs(num, torch.float64)
+    examples = [inputs.rows(slice(i, i + 1)) for i in range(num)]
+    if not subject.is_discrete:
+        examples[::2] = [replace(example, x=OUTLYING * example.x) for example in examples[::2]]
+    maps = [JointMap.at(model, example) for example in examples]
     not_square = _not_square(subject, maps[0])
     if not_square is not None:
         return not_square

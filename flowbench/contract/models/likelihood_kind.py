@@ -7,17 +7,18 @@ from flowbench.api.models import DensityModel, InvertibleModel
 from flowbench.api.preprocessing import GaussianNoise, Preprocessing, UniformDequantization
 from flowbench.api.specs import DatasetInfo
 from flowbench.contract.checking.checks import Finding, check, failed, passed, within
-from flowbench.contract.checking.process_state import seed_globals
 from flowbench.contract.models.subject import Inputs, ModelSubject, generator, log_probs
 from flowbench.contract.models.tolerances import SAME_FLOAT32, relative_error
 from flowbench.registry.configs import undequantized
+from flowbench.training.seeds import seed_globals
 
 NUM_EXAMPLES = 8
 
 
 @check(
     "`likelihood(data)` of the config: a stochastic log_prob has noise 'weights' or "
-    "'estimates', never 'none'; dropout and batch statistics must be off in eval mode",
+    "'estimates', never 'none'; dropout and batch statistics must be off in eval mode, "
+    "and nothing is kept from one call to the next",
     needs=("shapes", "inputs", "finite"),
     cases="main variant mass",
 )

@@ -2,258 +2,117 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-import time
-from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from flowbench.api.likelihood import Likelihood
-from flowbench.api.models import DensityModel
-from flowbench.contract.checking.checks import (
-    DoesNotApplyError,
-    Finding,
-    check,
-    failed,
-    skipped,
-    within,
-)
-from flowbench.contract.checking.statistics import chi_square_excess
-from flowbench.contract.models.subject import Inputs, ModelSubject, draw, generator, log_probs
+from flowbench.api.mass import density_mass
+from flowbench.contract.checking.checks import Finding, check, failed, skipped, within
+from flowbench.contract.checking.statistics import Mixture, chi_square_excess, largest_z
+from flowbench.contract.models.small_space import SmallSpace
+from flowbench.contract.models.subject import ModelSubject
+from flowbench.contract.models.tolerances import STANDARD_ERRORS, same
 
-NUM_STEPS, TRAIN_LIMIT_S = 150, 5.0  # so that the density is not that of the initial weights
-MASS_TOLERANCE = 0.02  # a wrong constant is off by more; tails beyond the box are not
+MASS = 0.003  # a constant that is wrong by 1 % is seen, and rounding and a peak in a cell are not
 ROUNDING = 1e-3  # of float32 weights over all states
-STANDARD_DEVIATIONS = 6.0  # of the chi-square statistic
-MARGIN = 4.0  # standard deviations by which the box exceeds data and samples
-CHUNK = 4096  # points of the grid at a time: memory
-DRAWS = 16  # of a likelihood with noise, at every point of a grid
-MANY_DRAWS = 64  # where their plain mean is taken, or where there are few points
-GRID_LIMIT_S = 6.0  # a slow model gets a coarser grid
-SIDES = {1: (4096, 512), 2: (192, 48)}  # most and fewest points a side of the grid
-NUM_SAMPLES = 4000
-CELLS = {1: 32, 2: 8}  # a side, for the samples' histogram
-MAX_STATES = 4096  # integer events that are all evaluated
-
-
-@dataclass(frozen=True, kw_only=True)
-class Grid:
-    """Cells that cover the space, and the model's probability of each.
-
-    Attributes:
-        low: Lower corner, shape (D,).
-        high: Upper corner, shape (D,).
-        side: Cells along each axis.
-        mass: Probabilities, shape (side,) * D.
-        error: What a grid of half as many points a side gives otherwise.
-    """
-
-    low: Tensor
-    high: Tensor
-    side: int
-    mass: NDArray[np.float64]
-    error: float
+CELLS = 256, 4096  # fewest and most cells of a partition
+POINTS_A_CELL = 9  # that it takes to make one and to integrate over it
+DRAWS = 4_000, 40_000  # fewest and most samples, and points of a sum over real values
+INTEGER_DRAWS = 4_000, 200_000  # samples of integers, whose temperature shows less
+WEIGHTED = 2  # points a sample: their weights vary
+DIRECTIONS = 4
+SEED = 17
 
 
 @check(
-    "normalising constants of the base distribution, a bound that is declared 'exact', "
-    "importance weights without their proposal's density",
-    needs=("training", "likelihood_kind", "log_prob", "jacobian", "order"),
+    "normalising constants of the base distribution (they go with the number of dims), a branch "
+    "without its ladj, a bound that is declared 'exact', importance weights without their "
+    "proposal's density",
+    needs=("base", "jacobian", "log_prob", "order", "batch_size", "fresh_points"),
     slow=True,
     cases="mass",
 )
 def mass(subject: ModelSubject) -> Finding:
-    """The density integrates to 1 (a bound to at most 1), by quadrature or over all states."""
-    model, kind = _trained(subject)
+    """The density integrates to 1 over the whole space (a bound to at most 1)."""
+    space = SmallSpace.of(subject)
     if subject.is_discrete:
-        states, log_prob = _states(subject, model, kind)
-        total, slack, words = float(log_prob.exp().sum()), ROUNDING, f"all {len(states)} states"
+        total, slack = float(np.exp(space.log_probs(space.states())).sum()), ROUNDING
+        words = f"over all {len(space.states())} states"
     else:
-        grid = _grid(subject, model, kind)
-        total, slack = float(grid.mass.sum()), MASS_TOLERANCE + 2 * grid.error
-        words = f"a grid of {grid.side} points a side"
-    if kind.bound and _has_own_noise(subject, model):
-        return within(max(total - 1, 0.0), slack, f"above 1, the mass being {total:.4f} ({words})")
-    return within(abs(total - 1), slack, f"off 1, the mass being {total:.4f} ({words})")
+        cells = space.affordable(*CELLS, POINTS_A_CELL)
+        found = density_mass(space.log_probs, space.points(), np.random.default_rng(SEED), cells)
+        total, slack = found.value, max(MASS, STANDARD_ERRORS * found.stderr)
+        words = f"from {found.num_points:,} points, standard error {found.stderr:.1g}"
+    slack += same(space.kind, 0.0)
+    if space.kind.bound and space.is_noisy:
+        return within(max(total - 1, 0.0), slack, f"above 1, the mass being {total:.4f} {words}")
+    return within(abs(total - 1), slack, f"off 1, the mass being {total:.4f} {words}")
 
 
 @check(
-    "sample(): noise that is left out or scaled, another direction of the map, an "
-    "output rule that is not that of log_prob",
-    needs=("mass", "determinism", "round_trip", "samples"),
+    "sample(): noise that is left out or scaled, another direction of the map, an output rule that "
+    "is not that of log_prob",
+    needs=("mass", "determinism", "round_trip", "samples", "temperature"),
     slow=True,
     cases="mass",
 )
 def sampling(subject: ModelSubject) -> Finding:
-    """Samples fall into cells as often as the density says, after a little training."""
-    model, kind = _trained(subject)
-    if kind.bound and kind.noise == "estimates":
+    """Samples at temperature 1 fall where the density says that they do, as often as it says."""
+    space = SmallSpace.of(subject)
+    if space.kind.bound and space.kind.noise == "estimates":
         return skipped("a lower bound says nothing of how often a sample is drawn")
-    x = _samples(subject, model)
-    if not bool(x.isfinite().all()):
+    fewest, most, points = (*INTEGER_DRAWS, 0) if subject.is_discrete else (*DRAWS, 1 + WEIGHTED)
+    x = space.samples(fewest, most, points)
+    if not np.isfinite(x).all():
         return failed("samples hold values that are not finite")
-    if subject.is_discrete:
-        states, log_prob = _states(subject, model, kind)
-        excess = chi_square_excess(_counted(x.flatten(1), states), log_prob.exp().numpy())
-    else:
-        excess = chi_square_excess(*_binned(x.flatten(1).double(), _grid(subject, model, kind)))
-    words = f"standard deviations of chi-square over {NUM_SAMPLES} samples"
-    return within(max(excess, 0.0), STANDARD_DEVIATIONS, words)
+    if subject.is_discrete and not (0 <= x.min() and x.max() < space.levels):
+        return failed(
+            f"samples go from {x.min():g} to {x.max():g}; levels are 0 to {space.levels - 1}"
+        )
+    deviation = (_among_states if subject.is_discrete else _among_points)(space, x)
+    words = f"standard errors between {len(x):,} samples and the density"
+    return within(deviation, STANDARD_ERRORS, words)
 
 
-def _trained(subject: ModelSubject) -> tuple[DensityModel, Likelihood]:
-    """The model, trained once for both checks.
+def _among_states(space: SmallSpace, x: NDArray[np.float64]) -> float:
+    """Counts of the states, and the root of their probability, which a temperature changes most."""
+    states = space.states()
+    log_prob = space.log_probs(states)
+    probability = np.exp(log_prob)
+    keys = space.levels ** np.arange(x.shape[1])
+    place = np.argsort(states @ keys)
+    found = place[np.searchsorted(states @ keys, x @ keys, sorter=place)]
+    counts = np.bincount(found, minlength=len(states))
+    root = np.exp(log_prob / 2)
+    mean = float(root @ probability)
+    spread = math.sqrt(max(float(root**2 @ probability) - mean**2, 1e-12) / len(x))
+    return max(
+        chi_square_excess(counts, probability), abs(float(root[found].mean()) - mean) / spread
+    )
 
-    Raises:
-        DoesNotApplyError: The case is too large for sums over all of its space.
+
+def _among_points(space: SmallSpace, x: NDArray[np.float64]) -> float:
+    """Means over samples, against sums over weighted points of a wider distribution.
+
+    Samples are seen by quartiles along directions, which see what goes from one mode to another,
+    and by the root of the density, which a temperature changes most.
     """
-    num_dims = subject.info.num_dims
-    if not subject.is_discrete and num_dims not in SIDES:
-        raise DoesNotApplyError(f"{num_dims} dims are too many for quadrature")
-    num_states = (subject.info.levels or 1) ** num_dims
-    if subject.is_discrete and num_states > MAX_STATES:
-        raise DoesNotApplyError(f"{num_states} states are too many")
-    model = subject.once("trained", lambda: subject.trained(NUM_STEPS, TRAIN_LIMIT_S))
-    return subject.with_likelihood(model)
-
-
-def _grid(subject: ModelSubject, model: DensityModel, kind: Likelihood) -> Grid:
-    return subject.once("grid", lambda: _integrated(subject, model, kind))
-
-
-def _samples(subject: ModelSubject, model: DensityModel) -> Tensor:
-    return draw(subject, model, NUM_SAMPLES, 7)
-
-
-@torch.no_grad()
-def _has_own_noise(subject: ModelSubject, model: DensityModel) -> bool:
-    unconditional = Inputs(x=subject.inputs(4).x, context=None)
-    a, b = (log_probs(model, unconditional, seed) for seed in (1, 2))
-    return not torch.equal(a, b)
-
-
-# --- integers: every state ------------------------------------------------------------------------
-
-
-@torch.no_grad()
-def _states(subject: ModelSubject, model: DensityModel, kind: Likelihood) -> tuple[Tensor, Tensor]:
-    """All integer events (S, D), and their log-probabilities in float64, (S,)."""
-    levels, num_dims = subject.info.levels or 1, subject.info.num_dims
-    states = torch.tensor(list(itertools.product(range(levels), repeat=num_dims)))
-    draws = MANY_DRAWS if kind.stochastic else 1
-    x = states.view(-1, *subject.info.event_shape)
-    log_prob = _combined(model.double(), x, kind, draws, generator(0))
-    model.float()
-    return states, log_prob
-
-
-def _counted(x: Tensor, states: Tensor) -> NDArray[np.int64]:
-    base = int(states.max()) + 1
-    weights = torch.tensor([base**i for i in range(states.shape[1])])
-    index = {int(key): i for i, key in enumerate((states * weights).sum(dim=1))}
-    counts = np.zeros(len(states), dtype=np.int64)
-    for key in (x.long() * weights).sum(dim=1).tolist():
-        counts[index[key]] += 1
-    return counts
-
-
-# --- real values: quadrature ----------------------------------------------------------------------
-
-
-def _integrated(subject: ModelSubject, model: DensityModel, kind: Likelihood) -> Grid:
-    low, high = _box(subject, model)
-    most, fewest = SIDES[subject.info.num_dims]
-    draws = MANY_DRAWS if kind.noise == "estimates" and not kind.bound else DRAWS
-    draws = draws if kind.stochastic and _has_own_noise(subject, model) else 1
-    wide = model.double()
-    per_point = _seconds_per_point(wide, subject, draws)
-    side = int((GRID_LIMIT_S / per_point) ** (1 / subject.info.num_dims))
-    side = max(fewest, min(most, side // 16 * 16))
-    mass = _cell_masses(wide, subject, low, high, side, draws)
-    half = _cell_masses(wide, subject, low, high, side // 2, draws)
-    model.float()
-    return Grid(low=low, high=high, side=side, mass=mass, error=abs(float(mass.sum() - half.sum())))
-
-
-def _box(subject: ModelSubject, model: DensityModel) -> tuple[Tensor, Tensor]:
-    """Where the density is looked for: the data and the model's samples, with a wide margin."""
-    preprocessor = subject.preprocessor(torch.float64)
-    raw = torch.from_numpy(subject.case.splits.train.x)
-    y, _ = preprocessor.forward(raw, generator(0))
-    drawn = _samples(subject, model)
-    drawn = drawn[drawn.flatten(1).isfinite().all(dim=1)]
-    lows, highs = [], []
-    for values in (y.flatten(1), drawn.flatten(1).double()):
-        if len(values):
-            margin = MARGIN * values.std(dim=0)
-            lows.append(values.amin(dim=0) - margin)
-            highs.append(values.amax(dim=0) + margin)
-    return torch.stack(lows).amin(dim=0), torch.stack(highs).amax(dim=0)
-
-
-def _seconds_per_point(model: DensityModel, subject: ModelSubject, draws: int) -> float:
-    x = torch.zeros(CHUNK // 4, *subject.info.event_shape, dtype=torch.float64)
-    start = time.perf_counter()
-    _combined(model, x, subject.kind, draws, generator(0))
-    return max((time.perf_counter() - start) / len(x), 1e-9)
-
-
-def _cell_masses(
-    model: DensityModel, subject: ModelSubject, low: Tensor, high: Tensor, side: int, draws: int
-) -> NDArray[np.float64]:
-    """Midpoint rule on a regular grid."""
-    steps = (high - low) / side
-    middles = [
-        low[i] + steps[i] * (torch.arange(side, dtype=low.dtype) + 0.5) for i in range(len(low))
-    ]
-    points = torch.cartesian_prod(*middles).view(-1, *subject.info.event_shape)
-    noise = generator(1)  # one stream for all chunks, so that their errors are independent
-    parts = [
-        _combined(model, part, subject.kind, draws, noise) for part in torch.split(points, CHUNK)
-    ]
-    density = torch.cat(parts).exp() * steps.prod()
-    return density.view((side,) * len(low)).numpy()
-
-
-@torch.no_grad()
-def _combined(
-    model: DensityModel,
-    x: Tensor,
-    kind: Likelihood | None,
-    draws: int,
-    noise: torch.Generator,
-) -> Tensor:
-    """Log-likelihoods from several draws, as the protocol combines them, shape (B,)."""
-    unconditional = Inputs(x=x, context=None)
-    drawn = [log_probs(model, unconditional, noise).double() for _ in range(draws)]
-    values = torch.stack(drawn)
-    if kind is not None and kind.importance_weighted:
-        return values.logsumexp(dim=0) - math.log(draws)
-    if draws == 1:
-        return values[0]
-    # exp of a mean with variance v is too large by a factor of e^(v / 2) on average.
-    return values.mean(dim=0) - values.var(dim=0) / (2 * draws)
-
-
-def _binned(x: Tensor, grid: Grid) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Samples and probabilities in coarse cells, and outside of the box."""
-    num_dims = x.shape[1]
-    cells = CELLS[num_dims]
-    fine = grid.side // cells
-    edges = [
-        np.linspace(float(grid.low[i]), float(grid.high[i]), grid.side + 1)[
-            : cells * fine + 1 : fine
-        ]
-        for i in range(num_dims)
-    ]
-    counts, _ = np.histogramdd(x.numpy(), bins=edges)
-    shape = tuple(size for _ in range(num_dims) for size in (cells, fine))
-    mass = grid.mass[(slice(cells * fine),) * num_dims].reshape(shape)
-    probabilities = mass.sum(axis=tuple(range(1, 2 * num_dims, 2))).ravel()
-    outside = max(1.0 - float(probabilities.sum()), 0.0)
-    inside = counts.ravel().astype(np.int64)
-    return np.append(inside, len(x) - inside.sum()), np.append(probabilities, outside)
+    rng = np.random.default_rng(SEED)
+    wider = Mixture.around(space.points(), rng)
+    points = wider.draw(WEIGHTED * len(x), rng)
+    log_prob = space.log_probs(points)
+    weights = np.exp(log_prob - wider.log_prob(points))
+    # Of a noisy likelihood the root is one of other draws than the weights are made of.
+    root = np.exp((space.log_probs(points) if space.is_noisy else log_prob) / 2)
+    directions = rng.standard_normal((x.shape[1], DIRECTIONS))
+    along, along_points = x @ directions, points @ directions
+    quartiles = np.quantile(along, [0.25, 0.5, 0.75], axis=0)
+    of_samples = np.column_stack([*(along > q for q in quartiles), np.exp(space.log_probs(x) / 2)])
+    of_points = np.column_stack([*(along_points > q for q in quartiles), root])
+    # Less their means over samples, so that weights which vary add little where means agree.
+    means = of_samples.mean(axis=0)
+    return max(
+        largest_z(of_samples - means, weights[:, None] * (of_points - means)),
+        largest_z(np.ones((len(x), 1)), weights[:, None]),
+    )

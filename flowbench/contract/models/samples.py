@@ -7,14 +7,23 @@ import torch
 from numpy.typing import NDArray
 
 from flowbench.api.config import sampling_options as checked_options
-from flowbench.api.models import Latents
+from flowbench.api.models import InvertibleModel, Latents
 from flowbench.api.protocol import SampleSettings
-from flowbench.contract.checking.checks import Finding, check, failed, passed, skipped, within
+from flowbench.contract.checking.checks import (
+    DoesNotApplyError,
+    Finding,
+    check,
+    failed,
+    passed,
+    within,
+)
 from flowbench.contract.checking.statistics import kolmogorov_smirnov, kolmogorov_smirnov_limit
 from flowbench.contract.models.subject import ModelSubject, draw, generator
-from flowbench.errors import ConfigError
+from flowbench.contract.models.tolerances import ROUND_TRIP, STANDARD_ERRORS, same
+from flowbench.errors import ConfigError, ContractError
 
 NUM_VECTORS, NUM_OTHERS = 2000, 400  # samples of images cost more, and have more dims to fail in
+MIN_SAMPLES, DIMS_SAMPLED = 400, 80_000  # a temperature of 0.97 is 10 standard errors away
 NUM = 4
 
 
@@ -23,27 +32,57 @@ NUM = 4
     "that is not that of to_latent",
     needs=("determinism", "round_trip"),
 )
-@torch.no_grad()
 def samples(subject: ModelSubject) -> Finding:
     """to_latent(sample()) is distributed as sample_base(), by Kolmogorov and Smirnov's test."""
-    model = subject.perturbed_flow()
-    if subject.is_discrete:
-        return skipped("samples are not mapped to latents one to one; see `sampling`")
-    if model.sample_aux(subject.inputs(1).x, generator=generator(0)) is not None:
-        return skipped("the augmentation noise behind a sample is not known; see `sampling`")
     num = NUM_VECTORS if subject.info.modality == "vector" else NUM_OTHERS
-    x = draw(subject, model, num, 1)
-    if not bool(x.isfinite().all()):
-        return failed("samples hold values that are not finite")
-    latents, _ = model.to_latent(x, subject.given(subject.sample_context(num)))
-    base = model.sample_base(
-        num, temperature=1.0, generator=generator(2), device=torch.device("cpu")
-    )
-    a, b = _columns(latents), _columns(base)
+    model = subject.perturbed_flow()
+    a, b = _columns(_latents(subject, model, num)), _columns(_base(model, num))
     distances = [kolmogorov_smirnov(a[:, i], b[:, i]) for i in range(a.shape[1])]
     # For as many comparisons as there are dims, or one in a thousand would fail by chance.
     limit = kolmogorov_smirnov_limit(num, num, a.shape[1])
     return within(max(distances), limit, f"Kolmogorov-Smirnov distance over {num} samples")
+
+
+@check(
+    "sample(): a temperature below 1 that is built in or taken for 1, truncated noise",
+    needs=("training", "samples"),
+    slow=True,
+    cases="main",
+)
+@torch.no_grad()
+def temperature(subject: ModelSubject) -> Finding:
+    """Once trained, samples have the base density at their latents that draws of the base have."""
+    model = subject.with_inverse(subject.trained())
+    num = max(MIN_SAMPLES, DIMS_SAMPLED // subject.info.num_dims)
+    found = model.base_log_prob(_latents(subject, model, num)).double()
+    expected = model.base_log_prob(_base(model, 10 * num)).double()
+    error = (found.var() / len(found) + expected.var() / len(expected)).sqrt().clamp_min(1e-9)
+    slack = same(subject.kind, ROUND_TRIP) * subject.info.num_dims
+    excess = max(0.0, float((found.mean() - expected.mean()).abs()) - slack) / float(error)
+    words = f"standard errors between mean base densities of {num:,} samples and of draws"
+    return within(excess, STANDARD_ERRORS, words)
+
+
+@torch.no_grad()
+def _latents(subject: ModelSubject, model: InvertibleModel, num: int) -> Latents:
+    """Latents of samples.
+
+    Raises:
+        DoesNotApplyError: They are not those that the samples were made of.
+        ContractError: A sample is not finite.
+    """
+    if subject.is_discrete or model.sample_aux(subject.inputs(1).x, generator=generator(0)):
+        raise DoesNotApplyError("samples are not mapped to latents one to one; see `sampling`")
+    x = draw(subject, model, num, 1)
+    if not bool(x.isfinite().all()):
+        raise ContractError("samples hold values that are not finite")
+    return model.to_latent(x, subject.given(subject.sample_context(num)))[0]
+
+
+@torch.no_grad()
+def _base(model: InvertibleModel, num: int) -> Latents:
+    cpu = torch.device("cpu")
+    return model.sample_base(num, temperature=1.0, generator=generator(2), device=cpu)
 
 
 def _columns(latents: Latents) -> NDArray[np.float64]:

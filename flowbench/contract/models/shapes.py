@@ -39,12 +39,11 @@ def shapes(subject: ModelSubject) -> Finding:
 
 def _problem(subject: ModelSubject, model: GenerativeModel, num: int) -> str | None:
     inputs = subject.inputs(num)
-    problem = _sample_problem(subject, model, num)
+    # Causes first: a density is made of latents, and the loss of the density.
+    problem = _latent_problem(model, inputs) if isinstance(model, InvertibleModel) else None
     if problem is None and isinstance(model, DensityModel):
         problem = _density_problem(model, inputs)
-    if problem is None and isinstance(model, InvertibleModel):
-        problem = _latent_problem(model, inputs)
-    return problem or _loss_problem(subject, model)
+    return problem or _sample_problem(subject, model, num) or _loss_problem(subject, model)
 
 
 def _sample_problem(subject: ModelSubject, model: GenerativeModel, num: int) -> str | None:
@@ -84,9 +83,15 @@ def _latent_problem(model: InvertibleModel, inputs: Inputs) -> str | None:
     num = len(inputs.x)
     with torch.no_grad():
         aux = model.sample_aux(inputs.x, generator=generator(0))
-        latents, ladj = model.to_latent(inputs.x, inputs.context, aux=aux)
+        returned: object = model.to_latent(inputs.x, inputs.context, aux=aux)
+        if not (isinstance(returned, tuple) and len(returned) == 2):
+            return (
+                "to_latent returned no pair; return (z,), ladj: all latents, and the "
+                "log-determinants of all layers added up, shape (B,)"
+            )
+        latents, ladj = returned
         if not isinstance(latents, tuple):
-            return f"to_latent returned {type(latents).__name__}; expected a tuple of latents, ladj"
+            return f"to_latent returned a {type(latents).__name__} of latents; return (z,), ladj"
         shapes = tuple(tuple(z.shape) for z in latents)
         expected = tuple((num, *shape) for shape in model.latent_shapes())
         if shapes != expected:
@@ -113,4 +118,6 @@ def _mismatch(what: str, value: object, expected: tuple[int, ...]) -> str | None
         return f"{what} is a {type(value).__name__}; expected a tensor of shape {expected}"
     if tuple(value.shape) != expected:
         return f"{what} has shape {tuple(value.shape)}; expected {expected}"
+    if value.device.type != "cpu":
+        return f"{what} is on {value.device}; leave out .cuda(): the harness chooses the device"
     return None

@@ -6,9 +6,9 @@ import torch
 
 from flowbench.api.models import DensityModel
 from flowbench.contract.checking.checks import Finding, check, failed, passed
-from flowbench.contract.checking.process_state import seed_globals
 from flowbench.contract.models.subject import ModelSubject, log_probs, loss, outputs, step
 from flowbench.registry.containment import Kept
+from flowbench.training.seeds import seed_globals
 
 NUM = 4
 

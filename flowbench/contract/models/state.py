@@ -17,7 +17,7 @@ NUM_STEPS, LIMIT_S = 2, 4.0  # until buffers have moved off their start
 )
 def state(subject: ModelSubject) -> Finding:
     """load_state_dict into a new model of another seed gives the same log_prob and samples."""
-    trained = subject.trained(NUM_STEPS, LIMIT_S)
+    trained = subject.trained_for(NUM_STEPS, LIMIT_S)
     restored = subject.construct(seed=99)
     restored.load_state_dict(trained.state_dict())
     restored.eval()

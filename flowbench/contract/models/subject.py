@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,11 +24,11 @@ from flowbench.api.protocol import SamplingOptions
 from flowbench.api.specs import DatasetInfo
 from flowbench.contract.checking.cases import Case
 from flowbench.contract.checking.checks import DoesNotApplyError
-from flowbench.contract.checking.process_state import seed_globals
 from flowbench.contract.models.brief_training import train
 from flowbench.data.preprocess import Preprocessor
 from flowbench.registry import Registry
 from flowbench.registry.configs import ConfiguredModel
+from flowbench.training.seeds import seed_globals
 
 MadeT = TypeVar("MadeT")
 
@@ -36,6 +36,7 @@ MadeT = TypeVar("MadeT")
 # the identity any more, and so little that a deep flow stays well conditioned.
 PERTURBATION = 0.2
 PERTURBATION_SEED, BUILD_SEED, INPUT_SEED, INIT_SEED = 11, 12, 13, 14
+NUM_STEPS, TRAINING_LIMIT_S = 200, 3.0  # so that little is left as it was at the start
 INIT_EXAMPLES = 64  # few, and enough for the spread of each channel
 
 
@@ -131,17 +132,24 @@ class ModelSubject:
         preprocessor.fit(self.case.splits.train)
         return preprocessor
 
-    def inputs(self, num: int, dtype: torch.dtype = torch.float32) -> Inputs:
-        """The first test examples, in the model's space.
+    def inputs(
+        self,
+        num: int,
+        dtype: torch.dtype = torch.float32,
+        *,
+        of: Literal["train", "test", "fresh"] = "test",
+    ) -> Inputs:
+        """The first examples of a split, in the model's space.
 
         Args:
             num: How many.
             dtype: Of the values.
+            of: ``fresh`` examples are in no split, and there are as many as of train.
 
         Returns:
             The examples, with the context that the likelihood is given.
         """
-        split = self.case.splits.test
+        split = self.case.fresh if of == "fresh" else self.case.splits[of]
         raw = torch.from_numpy(split.x[:num])
         # Always float32 preprocessing: checks that compare dtypes must see the same values.
         x, _ = self.preprocessor().forward(raw, generator(INPUT_SEED))
@@ -228,13 +236,27 @@ class ModelSubject:
         Raises:
             DoesNotApplyError: The model has none.
         """
-        model = self.perturbed(dtype)
+        return self.with_inverse(self.perturbed(dtype))
+
+    def with_inverse(self, model: GenerativeModel) -> InvertibleModel:
+        """A model that is known to have an inverse.
+
+        Raises:
+            DoesNotApplyError: It has none.
+        """
         if not isinstance(model, InvertibleModel):
             raise DoesNotApplyError("the model has no latents and no inverse")
         return model
 
-    def trained(self, num_steps: int, limit_s: float) -> GenerativeModel:
-        """The model after a few steps of the harness's own training loop, in eval mode.
+    def trained(self) -> GenerativeModel:
+        """The model after some hundred steps of the harness's own loop, in eval mode; one for all.
+
+        None of the checks changes it.
+        """
+        return self.once("trained", lambda: self.trained_for(NUM_STEPS, TRAINING_LIMIT_S))
+
+    def trained_for(self, num_steps: int, limit_s: float) -> GenerativeModel:
+        """The model after some steps of the harness's own training loop, in eval mode.
 
         Args:
             num_steps: Optimizer steps.

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -80,7 +80,7 @@ def folder_spec(name: str) -> DatasetSpec:
         num_train=counts["train"],
         num_validation=counts.get("validation"),
         num_test=counts["test"],
-        convert=f"{__name__}:folder_converter",
+        convert=f"{__name__}:FolderConverter",
         collection=f"folder-{folder.path.name}-{_digest(folder)}",
         summary=f"images of a folder at {folder.size}x{folder.size} pixels",
         licence="that of the images",
@@ -105,32 +105,52 @@ def _unused_in_words(unused: Mapping[str, int]) -> str:
     return f" Not used: {sum(unused.values())} files ({counts})."
 
 
-def folder_converter(
-    name: str,
-) -> Callable[[Mapping[str, Path]], Iterator[tuple[SplitName, Split]]]:
-    """The function that converts a folder of images.
+class FolderConverter:
+    """Converts a folder of images; what it is given is not used, since the folder holds all.
 
     Args:
         name: ``folder:PATH?size=64``.
 
-    Returns:
-        The converter; what it is given is not used, since the folder holds all.
+    Attributes:
+        unreadable: Images of each split that could not be read, with why; filled as it converts.
     """
-    # Parsed now: what it converts is what the spec counted.
-    return partial(_convert, _parse(name))
 
+    def __init__(self, name: str) -> None:
+        self._folder = _parse(name)  # now: what it converts is what the spec counted
+        self.unreadable: dict[SplitName, dict[str, str]] = {}
 
-def _convert(folder: ImageFolder, files: Mapping[str, Path]) -> Iterator[tuple[SplitName, Split]]:
-    # The registry, which imports this module, needs no readers.
-    from flowbench.api.data import Split
-    from flowbench.api.readers import center_square, open_archive, read_images
+    @property
+    def unused(self) -> dict[str, int]:
+        """How many files the folder holds that are of no image, by why."""
+        return dict(self._folder.unused)
 
-    del files
-    with open_archive(folder.path) as archive:
-        for split, names in folder.splits.items():
-            crop = partial(center_square, size=folder.size)
-            for piece in read_images(archive, names, folder.size, crop):
-                yield split, Split(x=piece)
+    def __call__(self, files: Mapping[str, Path]) -> Iterator[tuple[SplitName, Split]]:
+        """Reads the images in pieces.
+
+        Yields:
+            Pieces of the splits.
+
+        Raises:
+            DataError: No image of a split can be read.
+        """
+        # The registry, which imports this module, needs no readers.
+        from flowbench.api.data import Split
+        from flowbench.api.readers import center_square, open_archive, read_images
+
+        del files
+        folder = self._folder
+        crop = partial(center_square, size=folder.size)
+        with open_archive(folder.path) as archive:
+            for split, names in folder.splits.items():
+                lost = self.unreadable[split] = {}
+                for piece in read_images(archive, names, folder.size, crop, lost.__setitem__):
+                    yield split, Split(x=piece)
+                if len(lost) == len(names):
+                    name, why = next(iter(lost.items()))
+                    raise DataError(
+                        f"{folder.path}: none of {len(names)} {split} images can be read; "
+                        f"{name!r}: {why}"
+                    )
 
 
 def _parse(name: str) -> ImageFolder:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from flowbench.api.frozen import Frozen
 from flowbench.api.specs import SplitName
@@ -56,12 +56,14 @@ class PreparedSplit(Frozen):
             took off train.
         in_other_splits: Examples left out because their bytes are also in a split that is kept
             whole: test first, then validation.
+        unreadable: Files of it that are no whole images and were left out, with why.
         context: Names of the conditioning inputs.
     """
 
     count: int
     published: int | None
     in_other_splits: int = 0
+    unreadable: dict[str, str] = Field(default_factory=dict)
     context: tuple[str, ...] = ()
 
 
@@ -76,6 +78,7 @@ class Manifest(Frozen):
             ``<split>_<name>.npy``.
         sha256: Content hash of all splits, see `flowbench.data.library.content`.
         sources: What it was made of.
+        unused: How many files there were that are of no example, by why.
         stamps: Size and time of each file.
     """
 
@@ -88,6 +91,7 @@ class Manifest(Frozen):
     splits: dict[SplitName, PreparedSplit]
     sha256: str
     sources: tuple[SourceFile, ...]
+    unused: dict[str, int] = Field(default_factory=dict)
     stamps: dict[str, Stamp]
 
     def write(self, folder: Path) -> None:

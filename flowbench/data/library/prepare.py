@@ -16,6 +16,7 @@ from flowbench.api.data import DataSplits, Split
 from flowbench.api.specs import DatasetSpec, SplitName
 from flowbench.data.library.array_writer import ArrayWriter, split_rows
 from flowbench.data.library.content import content_hash, example_hashes
+from flowbench.data.library.folder import FolderConverter
 from flowbench.data.library.manifest import (
     MANIFEST,
     Manifest,
@@ -77,7 +78,7 @@ def prepare(
             _check_room(spec, data_dir)
             paths = {name: path for name, (path, _) in files.items()}
             sources = tuple(source for _, source in files.values())
-            return _write_folder(spec, converter(paths), sources, folder)
+            return _write_folder(spec, converter, paths, sources, folder)
     except OSError as exc:
         raise DataError(
             f"cannot prepare {spec.name!r} in {data_dir}: {exc}; choose another folder by "
@@ -103,14 +104,18 @@ def _check_room(spec: DatasetSpec, data_dir: Path) -> None:
 
 
 def _write_folder(
-    spec: DatasetSpec, pieces: Pieces, sources: tuple[SourceFile, ...], folder: Path
+    spec: DatasetSpec,
+    converter: Converter,
+    paths: Mapping[str, Path],
+    sources: tuple[SourceFile, ...],
+    folder: Path,
 ) -> Manifest:
     for abandoned in folder.parent.glob(f".{folder.name}.*.part"):
         shutil.rmtree(abandoned)  # of a process that died: the lock says that none is at work
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     partial.mkdir()
     try:
-        manifest = _fill(spec, pieces, sources, partial)
+        manifest = _fill(spec, converter, paths, sources, partial)
         if folder.exists():
             shutil.rmtree(folder)  # prepared in an older format
         partial.rename(folder)
@@ -122,13 +127,20 @@ def _write_folder(
 
 
 def _fill(
-    spec: DatasetSpec, pieces: Pieces, sources: tuple[SourceFile, ...], folder: Path
+    spec: DatasetSpec,
+    converter: Converter,
+    paths: Mapping[str, Path],
+    sources: tuple[SourceFile, ...],
+    folder: Path,
 ) -> Manifest:
     with transfer(f"converting {spec.name}", spec.prepared_bytes) as tell:
-        _write_arrays(pieces, folder, tell)
+        _write_arrays(converter(paths), folder, tell)
+    # A folder of images is what its user has, damaged files too; published data must be whole.
+    lost = converter.unreadable if isinstance(converter, FolderConverter) else {}
+    unused = converter.unused if isinstance(converter, FolderConverter) else {}
     published = _read(spec, folder)
     for name, split in published.items():
-        check_split(spec, name, split)
+        check_split(spec, name, split, num_lost=len(lost.get(name, ())))
     with transfer(f"looking for repeated examples in {spec.name}"):
         hashes = {name: example_hashes(split.x) for name, split in published.items()}
     counts = {name: len(split) for name, split in published.items()}
@@ -139,13 +151,14 @@ def _fill(
     described = {
         name: PreparedSplit(
             count=len(split),
-            published=counts.get(name),
+            published=counts[name] + len(lost.get(name, ())) if name in counts else None,
             in_other_splits=removed.get(name, 0),
+            unreadable=lost.get(name, {}),
             context=tuple(sorted(split.context)),
         )
         for name, split in final.items()
     }
-    return _sign(spec, folder, final, described, sources)
+    return _sign(spec, folder, final, described, sources, unused)
 
 
 def _write_arrays(pieces: Pieces, folder: Path, tell: Advance) -> None:
@@ -219,6 +232,7 @@ def _sign(
     splits: dict[SplitName, Split],
     described: dict[SplitName, PreparedSplit],
     sources: tuple[SourceFile, ...],
+    unused: dict[str, int],
 ) -> Manifest:
     with transfer(f"taking the content hash of {spec.name}"):
         sha256 = content_hash(
@@ -238,6 +252,7 @@ def _sign(
         splits=described,
         sha256=sha256,
         sources=sources,
+        unused=unused,
         stamps=stamp_files(folder, sorted(path.name for path in folder.glob("*.npy"))),
     )
     manifest.write(folder)

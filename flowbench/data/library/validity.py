@@ -15,18 +15,19 @@ from flowbench.errors import DataError
 CHUNK = 8192  # examples read at a time
 
 
-def check_split(spec: DatasetSpec, name: SplitName, split: Split) -> None:
+def check_split(spec: DatasetSpec, name: SplitName, split: Split, *, num_lost: int = 0) -> None:
     """Refuses a split that is not what the spec says.
 
     Args:
         spec: What the dataset must be.
         split: What the loader gave.
+        num_lost: How many of its examples could not be read, and are named.
 
     Raises:
         DataError: The first thing that differs.
     """
     where = f"dataset {spec.name!r}, {name} split"
-    if spec.counts[name] not in (None, len(split)):
+    if spec.counts[name] not in (None, len(split) + num_lost):
         raise DataError(f"{where}: {len(split)} examples, expected {spec.counts[name]}")
     if split.x.shape[1:] != tuple(spec.event_shape):
         raise DataError(

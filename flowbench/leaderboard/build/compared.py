@@ -43,7 +43,7 @@ from flowbench.leaderboard.board.ranking import (
 from flowbench.leaderboard.build.evidence import Method, Source, values
 from flowbench.store.records import AttemptRow, MeasurementRow
 
-Verdict = Literal["A", "B", "equal", "open", "one seed", "not alike", ""]
+Verdict = Literal["A", "B", "equal", "open", "one seed", "struck", "not alike", ""]
 
 MOST_SEEDS = 1000  # more is no plan
 _LEVEL = 1.0 - CONFIDENCE
@@ -73,7 +73,7 @@ class ComparedValue:
         p_value: Of no difference; None where nothing is tested.
         p_adjusted: The same, adjusted by Holm over all values tested.
         verdict: Which is better, ``equal`` or ``open``; ``one seed`` where only examples speak;
-            empty where nothing is tested.
+            ``struck`` where a board strikes one of both; empty where nothing is tested.
         seeds_needed: Seeds each that would settle what is open; None where that cannot be told or
             is more than `MOST_SEEDS`.
         unlike: What keeps the values from being compared.
@@ -112,6 +112,7 @@ class ComparedRow:
         job_ids: Its jobs that ended well, by seed.
         failed: Seeds that did not end well, with how they ended.
         warnings: What its badges on a board say.
+        struck: Why its values are not to be trusted; empty if they are.
     """
 
     name: str
@@ -119,6 +120,7 @@ class ComparedRow:
     job_ids: dict[int, str]
     failed: dict[int, str]
     warnings: tuple[str, ...]
+    struck: str = ""
 
     @classmethod
     def of(cls, row: Method, source: Source) -> ComparedRow:
@@ -129,6 +131,7 @@ class ComparedRow:
             job_ids={r.job.seed: r.job.job_id for r in ended_well(row)},
             failed={r.job.seed: r.status for r in row.records if r.status != "ok"},
             warnings=source.badges(row),
+            struck=source.struck(row),
         )
 
 
@@ -173,12 +176,13 @@ def compared(x: Method, y: Method, source: Source) -> Comparison:
         for name, mine, theirs in found
         if mine and theirs and mine.role != "witness" and is_main_value(mine.metric, name)
     ]
+    a, b = ComparedRow.of(x, source), ComparedRow.of(y, source)
     return Comparison(
         dataset=x.first.job.dataset,
         budget=x.first.job.budget,
-        a=ComparedRow.of(x, source),
-        b=ComparedRow.of(y, source),
-        values=tuple(_with_verdicts(pairs)),
+        a=a,
+        b=b,
+        values=tuple(_with_verdicts(pairs, is_struck=bool(a.struck or b.struck))),
     )
 
 
@@ -274,7 +278,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _with_verdicts(pairs: Sequence[_Pair]) -> Iterator[ComparedValue]:
+def _with_verdicts(pairs: Sequence[_Pair], *, is_struck: bool) -> Iterator[ComparedValue]:
     p_values = {
         index: pair.gap.p_value
         for index, pair in enumerate(pairs)
@@ -286,7 +290,7 @@ def _with_verdicts(pairs: Sequence[_Pair]) -> Iterator[ComparedValue]:
         if pair.gap is None or not pair.is_contest:
             yield tested
             continue
-        verdict = _verdict(tested, pair.gap, pair.widest)
+        verdict: Verdict = "struck" if is_struck else _verdict(tested, pair.gap, pair.widest)
         level = _LEVEL / max(1, len(p_values))
         needed = _seeds_needed(pair.gap, pair.widest, level) if verdict == "open" else None
         yield replace(tested, verdict=verdict, seeds_needed=needed)

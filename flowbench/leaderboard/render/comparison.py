@@ -99,6 +99,9 @@ def _notes(one: Comparison) -> Iterator[str]:
         yield "equal: 0 is in an interval of at most ±0.05 bits or nats, or ±10 %."
     if "one seed" in verdicts:
         yield "one seed: nothing is known of the randomness of training; run more (--seeds 0-2)."
+    for letter, row in (("A", one.a), ("B", one.b)):
+        if row.struck:
+            yield f"{letter} is not to be trusted, so nothing is decided. {row.struck}"
     for value in one.values:
         yield from _note(value)
 

@@ -85,6 +85,8 @@ def test_of_16_bits_the_upper_8_are_taken(dtype: str, mode: str) -> None:
         ("RGBA", (1, 2, 3, 255), (1, 2, 3)),
         ("RGBA", (1, 2, 3, 0), (255, 255, 255)),
         ("RGBA", (0, 0, 0, 51), (204, 204, 204)),
+        ("RGBX", (1, 2, 3, 0), (1, 2, 3)),
+        ("RGBa", (51, 0, 0, 51), (255, 204, 204)),
         ("CMYK", (255, 0, 0, 0), (0, 255, 255)),
         ("YCbCr", (100, 128, 128), (100, 100, 100)),
     ],
@@ -107,10 +109,28 @@ def test_a_transparent_entry_of_a_palette_becomes_white(tmp_path: Path) -> None:
     assert (rgb.getpixel((0, 0)), rgb.getpixel((1, 1))) == ((255, 255, 255), (50, 60, 70))
 
 
-@pytest.mark.parametrize("mode", ["F", "HSV", "LAB"])
+@pytest.mark.parametrize("mode", ["F", "HSV", "LAB", "La"])
 def test_a_mode_without_a_rule_is_refused_by_name(mode: str) -> None:
     with pytest.raises(ValueError, match=f"mode {mode} has no rule"):
         as_rgb(Image.new(mode, (2, 2)))
+
+
+def test_integers_of_32_bits_are_not_taken_for_16(tmp_path: Path) -> None:
+    Image.fromarray(np.full((2, 2), 200, np.int32)).save(tmp_path / "counts.tiff")
+    with (
+        Image.open(tmp_path / "counts.tiff") as opened,
+        pytest.raises(ValueError, match="mode I has no rule"),
+    ):
+        as_rgb(opened)
+
+
+@pytest.mark.parametrize("mode", sorted(Image.MODES))
+def test_every_mode_that_pillow_knows_is_converted_or_refused_by_name(mode: str) -> None:
+    try:
+        rgb = as_rgb(Image.new(mode, (2, 2))).mode
+    except ValueError as exc:
+        rgb = str(exc)
+    assert rgb == "RGB" or rgb.startswith(f"mode {mode} has no rule")
 
 
 @pytest.mark.parametrize("value", [-1, 65536])

@@ -138,6 +138,7 @@ def test_the_manifest_says_what_there_is(data: Path) -> None:
         "count": 30,
         "published": 30,
         "in_other_splits": 0,
+        "unreadable": {},
         "context": ["label"],
     }
     assert (manifest["event_shape"], manifest["dtype"]) == ([1, 2, 4], "uint8")

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import flop_registry
 
 from flowbench.api import DataSplits, GenerativeModel, MetricSettings, ModelConfig
-from flowbench_metrics.flops import compute
+from flowbench_metrics.flops import _counter, compute
 from tests.plugins.flowbench_metrics.fakes import INFO, FakeTrained
 
 NUM_TRAIN = 8  # fewer than a batch: the step is of all of them
@@ -55,21 +57,44 @@ def test_a_step_and_a_sample_by_hand(trained: type[FakeTrained], splits: DataSpl
 
 
 class Attention(GenerativeModel):
-    """Three tokens attend to one another: q k^T and its product with v."""
+    """Tokens attend to one another: q k^T and its product with v."""
 
-    def __init__(self) -> None:
+    def __init__(self, num_tokens: int, *backends: SDPBackend) -> None:
         super().__init__(ModelConfig(), INFO)
-        self.tokens = nn.Parameter(torch.ones(1, 2, 3, 4))  # (B, heads, N, d)
+        self.tokens = nn.Parameter(torch.ones(1, 2, num_tokens, 4))  # (B, heads, N, d)
+        self.backends = list(backends)
 
     def loss(self, batch: Any, step: Any) -> torch.Tensor:
-        mixed = nn.functional.scaled_dot_product_attention(self.tokens, self.tokens, self.tokens)
+        q, attend = self.tokens, nn.functional.scaled_dot_product_attention
+        with sdpa_kernel(self.backends):
+            mixed = attend(q, q, q, is_causal=True)
         return mixed.sum()
 
 
-def test_attention_counts(trained: type[FakeTrained], splits: DataSplits) -> None:
-    product = 2 * 2 * 3 * 3 * 4  # two heads, N x N x d multiply-adds
-    backward = 5 * product  # the logits again, and the gradients of both factors of both products
-    assert measured(trained, splits, Attention())["flops"].value == 2 * product + backward
+@pytest.mark.parametrize("num_tokens", [3, 65, 200])
+@pytest.mark.parametrize("backend", [SDPBackend.MATH, SDPBackend.FLASH_ATTENTION])
+def test_attention_counts_the_same_whatever_kernel_computes_it(
+    num_tokens: int, backend: SDPBackend, trained: type[FakeTrained], splits: DataSplits
+) -> None:
+    product = 2 * 2 * num_tokens**2 * 4  # two heads, N x N x d multiply-adds
+    found = measured(trained, splits, Attention(num_tokens, backend))
+    # Two products forward; backward the gradients of both factors of each.
+    assert found["flops"].value == 6 * product
+
+
+def test_no_kernel_of_attention_is_left_to_torchs_own_formula() -> None:
+    """Those of devices that are not here, too: their formulas count the recomputed logits."""
+    counter = _counter()
+    fused = [op for op in flop_registry if "_scaled_dot_product_" in str(op)]
+    q = (1, 2, 65, 4)
+    for op in fused:
+        is_backward = str(op).endswith("_backward")
+        shapes = [q, q, q, q] if is_backward else [q, q, q]
+        product = 2 * 2 * 65 * 65 * 4
+        formula = counter.flop_registry[op]
+        given = [torch.empty(shape, device="meta") for shape in shapes]
+        assert formula(*given, out_val=None) == (4 if is_backward else 2) * product, op
+    assert any("cudnn" in str(op) for op in fused)
 
 
 def test_products_that_are_added_in_place_count(

@@ -1,0 +1,149 @@
+"""A trained model on a case so small that its density can be summed up over all of the space."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+import time
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from flowbench.api.likelihood import Likelihood
+from flowbench.api.models import DensityModel
+from flowbench.contract.checking.checks import DoesNotApplyError
+from flowbench.contract.models.subject import Inputs, ModelSubject, draw, generator, log_probs
+
+MAX_DIMS = 6
+MAX_STATES = 4096  # integer events that are all evaluated
+CHUNK = 4096  # points at a time: memory
+WEIGHTS, ESTIMATES, MANY = 4, 16, 64  # draws of a likelihood with noise, at every point
+LIMIT_S = 1.5  # for one sum: a slow model gets fewer points
+NUM_TIMED, NUM_SHOWN = 1024, 2048
+PILOT_SEED, SAMPLE_SEED = 6, 7
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallSpace:
+    """The density of a model, in float64, without what it is conditioned on.
+
+    Attributes:
+        model: As it was trained; it draws the samples.
+        wide: The same in float64; it gives the densities.
+        noise: One stream for all densities, so that their errors are independent.
+    """
+
+    subject: ModelSubject
+    model: DensityModel
+    wide: DensityModel
+    kind: Likelihood
+    noise: torch.Generator
+
+    @classmethod
+    def of(cls, subject: ModelSubject) -> SmallSpace:
+        """The space of a case, with a model that is trained once.
+
+        Raises:
+            DoesNotApplyError: The case is too large, or the density is one given something.
+        """
+        num_dims, levels = subject.info.num_dims, subject.info.levels or 1
+        if subject.is_discrete and levels**num_dims > MAX_STATES:
+            raise DoesNotApplyError(f"{levels**num_dims} states are too many to sum over")
+        if not subject.is_discrete and num_dims > MAX_DIMS:
+            raise DoesNotApplyError(f"{num_dims} dims are too many to integrate over")
+        model, kind = subject.with_likelihood(subject.trained())
+        if kind.given:
+            raise DoesNotApplyError(f"the density is one given {', '.join(kind.given)}")
+        return subject.once(
+            "space",
+            lambda: cls(
+                subject=subject,
+                model=model,
+                wide=copy.deepcopy(model).double(),
+                kind=kind,
+                noise=generator(1),
+            ),
+        )
+
+    @property
+    def levels(self) -> int:
+        """Number of values that an integer takes."""
+        return self.subject.info.levels or 1
+
+    @cached_property
+    def is_noisy(self) -> bool:
+        """Whether log_prob itself draws noise, beside that of the preprocessing."""
+        some = Inputs(x=self.subject.inputs(4).x, context=None)
+        a, b = (log_probs(self.model, some, seed) for seed in (1, 2))
+        return not torch.equal(a, b)
+
+    @cached_property
+    def _draws(self) -> int:
+        if not (self.kind.stochastic and self.is_noisy):
+            return 1
+        if self.subject.is_discrete:
+            return MANY
+        if self.kind.importance_weighted:
+            return WEIGHTS  # sums of them are right with any number
+        return ESTIMATES if self.kind.bound else MANY
+
+    def states(self) -> NDArray[np.int64]:
+        """All integer events, shape (S, D)."""
+        num_dims = self.subject.info.num_dims
+        return np.array(list(itertools.product(range(self.levels), repeat=num_dims)))
+
+    def log_probs(self, points: NDArray[np.generic]) -> NDArray[np.float64]:
+        """Log-likelihoods of points (N, D), as the protocol combines them.
+
+        Far out, where a density is not a number, it counts as 0.
+        """
+        x = torch.from_numpy(points).view(-1, *self.subject.info.event_shape)
+        parts = [self._combined(part) for part in torch.split(x, CHUNK)]
+        return torch.cat(parts).nan_to_num(nan=-math.inf, posinf=math.inf, neginf=-math.inf).numpy()
+
+    def _combined(self, x: Tensor) -> Tensor:
+        inputs = Inputs(x=x, context=None)
+        values = torch.stack([log_probs(self.wide, inputs, self.noise) for _ in range(self._draws)])
+        if self.kind.importance_weighted:
+            return values.logsumexp(dim=0) - math.log(self._draws)
+        if self._draws == 1:
+            return values[0]
+        # exp of a mean with variance v is too large by a factor of e^(v / 2) on average.
+        return values.mean(dim=0) - values.var(dim=0) / (2 * self._draws)
+
+    def affordable(self, fewest: int, most: int, points: int = 1) -> int:
+        """How many things there is time for, of which each takes some points."""
+        per_thing = points * self._seconds_per_point
+        return max(fewest, min(most, int(LIMIT_S / per_thing)))
+
+    @cached_property
+    def _seconds_per_point(self) -> float:
+        kind = np.int64 if self.subject.is_discrete else np.float64
+        zeros = np.zeros((NUM_TIMED, self.subject.info.num_dims), dtype=kind)
+        start = time.process_time()
+        self.log_probs(zeros)
+        return max((time.process_time() - start) / NUM_TIMED, 1e-9)
+
+    def samples(self, fewest: int, most: int, points: int) -> NDArray[np.float64]:
+        """Samples (N, D), as many of them as there is time for, and for some points with each."""
+        start = time.process_time()
+        first = draw(self.subject, self.model, fewest, PILOT_SEED)
+        seconds = time.process_time() - start + fewest * points * self._seconds_per_point
+        more = min(most, int(fewest * LIMIT_S / max(seconds, 1e-9))) - fewest
+        rest = [draw(self.subject, self.model, more, SAMPLE_SEED)] if more > 0 else []
+        flat: NDArray[np.float64] = torch.cat([first, *rest]).flatten(1).double().numpy()
+        return flat
+
+    def points(self) -> NDArray[np.float64]:
+        """Where the density is expected, (N, D): the training data and the model's samples."""
+        preprocessor = self.subject.preprocessor(torch.float64)
+        raw = torch.from_numpy(self.subject.case.splits.train.x)
+        y, _ = preprocessor.forward(raw, generator(0))
+        drawn = draw(self.subject, self.model, NUM_SHOWN, PILOT_SEED)
+        both: NDArray[np.float64] = torch.cat([y.double(), drawn.double()]).flatten(1).numpy()
+        return both[np.isfinite(both).all(axis=1)]
