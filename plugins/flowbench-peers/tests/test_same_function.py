@@ -14,7 +14,6 @@ import pytest
 import torch
 from flowbench.api import DatasetInfo, InvertibleModel, Latents
 from flowbench_models.bijections.autoregressive import Autoregressive
-from flowbench_models.bijections.base import HalfCoupling
 from flowbench_models.bijections.channels import ActNorm, FlowStep, FlowSteps
 from flowbench_models.bijections.lu import LULinear
 from flowbench_models.coupling.nsf import NSF, NSFConfig, SplineCoupling
@@ -208,7 +207,8 @@ def test_autoregressive_nsf_is_that_of_nflows(num_dims: int) -> None:
     theirs = _perturbed(transforms.CompositeTransform([*layers, _linear(num_dims)]))
     for source, target in zip(theirs._transforms, model.flow.parts(), strict=True):
         if isinstance(target, LULinear):
-            _copy_lu(*source._transforms, target)
+            permutation, linear = source._transforms
+            _copy_lu(permutation, linear, target)
         else:
             assert isinstance(target, Autoregressive)
             _copy_made(source.autoregressive_net, target.net)
@@ -238,7 +238,8 @@ def test_coupling_nsf_is_that_of_nflows(num_dims: int) -> None:
     by_parity = torch.cat((torch.arange(0, num_dims, 2), torch.arange(1, num_dims, 2)))
     for index, (source, target) in enumerate(zip(theirs._transforms[::2], linears, strict=True)):
         # Behind a coupling ours has even elements first; the next permutation takes that up.
-        _copy_lu(*source._transforms, target, by_parity.argsort() if index else None)
+        permutation, linear = source._transforms
+        _copy_lu(permutation, linear, target, by_parity.argsort() if index else None)
     for source, coupling in zip(theirs._transforms[1::2], couplings, strict=True):
         _copy_residual(source.transform_net, cast(ResidualMLP, coupling.conditioner), 3 * BINS - 1)
         own = source.unconditional_transform
@@ -283,7 +284,7 @@ def _copy_level(theirs: Any, ours: Any, num_parameters: int) -> None:
         convolution = next(sources)
         _copy_lu(convolution.permutation, convolution, cast(LULinear, step.mixing))
         coupling = next(sources)
-        net = cast(ConvResNet, cast(HalfCoupling, step.coupling).conditioner)
+        net = cast(ConvResNet, step.coupling.conditioner)
         _copy_convolutions(coupling.transform_net, net, num_parameters)
     convolution = next(sources)
     _copy_lu(convolution.permutation, convolution, last)

@@ -89,11 +89,13 @@ class RQNSFConfig(ModelConfig):
 
     presets: ClassVar[Mapping[str, Preset]] = {
         "tiny": Preset(
-            summary="two levels of four steps, for digits (8x8)",
+            summary="two levels of four steps, tuned on digits (8x8)",
+            tuning_trials=2,
             values={
                 "levels": 2,
                 "steps": 4,
-                "width": 48,
+                "width": 64,
+                "dropout": 0.2,
                 "batch_norm": False,
                 "training": small_training(),
             },
