@@ -203,6 +203,8 @@ class _Builder:
             yield f"{failed} failed"
         if frame.chosen and frame.chosen.waiting:
             yield f"{words.count(frame.chosen.waiting, 'model')} not run yet"
+        if frame.chosen and frame.chosen.partial:
+            yield f"{words.count(frame.chosen.partial, 'model')} run on some data sets only"
         shares = [share for cell in cells if cell.budget_share and (share := budget_share(cell))]
         if shares:
             yield f"median budget share {percent(median(shares))}"

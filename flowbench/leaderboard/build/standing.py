@@ -21,12 +21,14 @@ class Chosen:
     Attributes:
         methods: The runs, by data set and model.
         left_out: How many other results there are.
-        waiting: How many models have none yet, counted for each data set.
+        waiting: How many models have no run yet.
+        partial: How many have runs on some of their data sets only.
     """
 
     methods: Mapping[Pair, Method]
     left_out: int
     waiting: int
+    partial: int
 
     @property
     def records(self) -> list[AttemptRow]:
@@ -103,7 +105,14 @@ def choose(suite: Suite, source: Source, pairs: Iterable[Pair]) -> Chosen:
         rows = methods([r for r in records if r.job.budget == first], source.log_prob)
         chosen[pair] = max(rows, key=_weight)
         left_out += len(records) - len(chosen[pair].records)
-    return Chosen(methods=chosen, left_out=left_out, waiting=len(found) - len(chosen))
+    begun = {choice for _, choice in chosen}
+    lacking = {choice for dataset, choice in found if (dataset, choice) not in chosen}
+    return Chosen(
+        methods=chosen,
+        left_out=left_out,
+        waiting=len(lacking - begun),
+        partial=len(lacking & begun),
+    )
 
 
 def _budgets(found: Mapping[Pair, Sequence[AttemptRow]]) -> list[str]:
