@@ -300,6 +300,7 @@ def test_the_log_of_a_good_job_says_how_it_went(flowbench: Command, results: str
     assert out.splitlines()[-1].startswith(f"{name}: ok, ")
 
 
+@pytest.mark.slow
 def test_quiet_prints_the_table_and_verbose_what_flags_come_to(
     flowbench: Command, tmp_path: Path
 ) -> None:
@@ -321,6 +322,7 @@ def test_quiet_prints_the_table_and_verbose_what_flags_come_to(
     assert "--quiet and --verbose" in err
 
 
+@pytest.mark.slow
 def test_quiet_still_says_what_failed(flowbench: Command) -> None:
     asked = ("--models", "fake-crash", "--datasets", "fake-images", "--budget", "5steps")
     status, _, err = flowbench("run", *asked, *FAKE, "-q")

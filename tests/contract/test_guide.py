@@ -77,6 +77,7 @@ def test_the_dataset_and_the_metric_keep_the_contract(tmp_path: Path) -> None:
 TESTS = [text for kind, text in BLOCKS if kind == "python" and "def test_" in text]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", TESTS)
 def test_the_test_files_pass(tmp_path: Path, text: str) -> None:
     name = f"guide_{hashlib.sha256(text.encode()).hexdigest()[:8]}"  # a module is loaded once

@@ -33,12 +33,15 @@ def _mutants() -> Iterator[ParameterSet]:
                 yield pytest.param(f"mutant{name}", marks=marks)
 
 
-@pytest.mark.parametrize("name", SOUND)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n == "flow" else [pytest.mark.slow]) for n in SOUND]
+)
 def test_a_sound_model_passes(registry: Registry, name: str) -> None:
     report = check_model(registry, f"sound-{name}", slow=name != "flow")
     assert report.status == "passed", "\n".join(report.lines())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(_mutants()))
 def test_a_mutant_is_caught_by_the_check_that_is_meant_for_it(
     registry: Registry, mutants: ModuleType, name: str

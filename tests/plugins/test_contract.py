@@ -15,6 +15,9 @@ READABLE = [name for name, entry in SHIPPED.datasets.items() if entry.spec.load 
 
 WORKED_OUT = ("nll", "bpd", "params", "device_hours", "peak_memory", "density_mass")
 
+# One of each kind; the rest of the models are left to the slow tests.
+QUICK = frozenset({"nice", "glow", "maf", "histogram"})
+
 
 @pytest.fixture(scope="module")
 def registry() -> Registry:
@@ -25,7 +28,10 @@ def _assert_held(report: CheckReport) -> None:
     assert report.status == "passed", "\n".join(report.lines())
 
 
-@pytest.mark.parametrize("name", SHIPPED.models)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow]) for n in SHIPPED.models],
+)
 def test_models_keep_the_contract(registry: Registry, name: str) -> None:
     _assert_held(check_model(registry, name, slow=False))
 

@@ -181,6 +181,7 @@ def mutated(dataset: str, change: Change) -> EvaluatedModel:
     return given
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_broken_model_is_refuted_by_its_witness(name: str) -> None:
     change, witness = MUTANTS[name]
@@ -189,6 +190,7 @@ def test_a_broken_model_is_refuted_by_its_witness(name: str) -> None:
     assert any(map(spec.refutation, measure(spec, given, "two-moons")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [name for name, (_, witness) in MUTANTS.items() if witness != "density_mass"]
 )

@@ -485,6 +485,7 @@ HARMFUL: dict[str, tuple[Callable[..., Any], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HARMFUL)
 def test_a_metric_harms_none_of_its_neighbours(
     name: str, begin: Begin, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch

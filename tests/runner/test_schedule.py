@@ -123,6 +123,7 @@ def attempt_of(outcome: SimpleNamespace, name: str) -> AttemptDir:
     return attempts[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "status", "reason"),
     [

@@ -91,13 +91,15 @@ def _loss_and_gradients(model: GenerativeModel, loss: Any, batch: Batch) -> list
     return [value.detach(), *(parameter.grad for parameter in model.parameters())]
 
 
+# Compiling takes seconds: of the others the slow tests make sure.
+QUICK = frozenset({"nice as it comes", "glow as it comes"})
+
+
 @pytest.mark.parametrize(
     "case",
     [
         # To score, iaf goes through 64 pixels one by one: a graph of thousands of operations.
-        pytest.param(
-            name, marks=[pytest.mark.slow] if name in VARIANTS or name.startswith("iaf") else []
-        )
+        pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow])
         for name in CASES
     ],
 )

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugins.flowbench_models.loss_curves import CASES, LARGE, Case, losses
+from tests.plugins.flowbench_models.loss_curves import CASES, Case, losses
 
 RECORDED = json.loads(Path(__file__).with_suffix("").with_name("loss_curves.json").read_text())
 
 
+# Models as they come here; variants, whose ids have settings, among the slow tests.
 @pytest.mark.parametrize(
     "case",
     [
-        pytest.param(case, id=case.id, marks=[pytest.mark.slow] if case.data is LARGE else [])
+        pytest.param(case, id=case.id, marks=[pytest.mark.slow] if "=" in case.id else [])
         for case in CASES
     ],
 )

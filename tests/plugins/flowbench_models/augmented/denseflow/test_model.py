@@ -282,8 +282,9 @@ def test_samples_that_are_not_finite_are_integers_out_of_range(
     assert model.from_latent(latents).max() < 0
 
 
+@pytest.mark.slow
 @both_dequantizations
-@pytest.mark.parametrize("num_steps", [100, pytest.param(400, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("num_steps", [100, 400])
 def test_trained_model_still_inverts(
     dequantization: str, num_steps: int, dataset: MakeDataset, train_on: TrainOn
 ) -> None:
