@@ -7,16 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugins.flowbench_models.loss_curves import CASES, Case, losses
+from tests.plugins.flowbench_models.loss_curves import CASES, LARGE, Case, losses
 
 RECORDED = json.loads(Path(__file__).with_suffix("").with_name("loss_curves.json").read_text())
 
 
-# Models as they come here; variants, whose ids have settings, among the slow tests.
+def _is_slow(case: Case) -> bool:
+    """Whether it is a variant, whose id has settings, or of large images."""
+    return case.data is LARGE or "=" in case.id
+
+
 @pytest.mark.parametrize(
     "case",
     [
-        pytest.param(case, id=case.id, marks=[pytest.mark.slow] if "=" in case.id else [])
+        pytest.param(case, id=case.id, marks=[pytest.mark.slow] if _is_slow(case) else [])
         for case in CASES
     ],
 )
