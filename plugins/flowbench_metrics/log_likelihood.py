@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flowbench.api import DataSplits, MetricSettings, MetricValue, TrainedModel
-from flowbench_metrics.per_example import mean_value
+from flowbench_metrics.per_example import OF_NOISY_DATA, mean_value
 from flowbench_metrics.specs import LOG_LIKELIHOOD
 
 
@@ -21,6 +21,5 @@ def compute(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -
     del data, settings
     result = trained.likelihood("test")
     if result.likelihood.measure == "noisy":
-        reason = "trained with gaussian_noise: its density is that of noisy data, see nll_noisy"
-        return [MetricValue.unavailable(LOG_LIKELIHOOD, reason)]
+        return [MetricValue.unavailable(LOG_LIKELIHOOD, OF_NOISY_DATA)]
     return [mean_value(LOG_LIKELIHOOD, result, result.log_prob)]

@@ -10,6 +10,11 @@ from numpy.typing import NDArray
 
 from flowbench.api import LikelihoodResult, MetricSpec, MetricValue
 
+OF_NOISY_DATA = (
+    "trained with gaussian_noise: its density is that of noisy data, see nll_noisy; "
+    "train with uniform_dequantization, or without noise on real-valued data"
+)
+
 
 def mean_and_stderr(values: NDArray[np.float64]) -> tuple[float, float | None]:
     """Mean over examples, and the standard error of it.
@@ -72,11 +77,7 @@ def noisy_values(spec: MetricSpec, result: LikelihoodResult, suffix: str = "") -
     Returns:
         The metric as unavailable, and ``nll_noisy`` in nats per example.
     """
-    reason = (
-        "trained with gaussian_noise: its density is that of noisy data, see nll_noisy; "
-        "train with uniform_dequantization, or without noise on real-valued data"
-    )
     return [
-        MetricValue.unavailable(spec, reason),
+        MetricValue.unavailable(spec, OF_NOISY_DATA),
         mean_value(spec, result, -result.log_prob, name=f"nll_noisy{suffix}", unit="nats"),
     ]
