@@ -22,6 +22,9 @@ def _form(*shape: int, levels: int | None = None) -> DatasetInfo:
 # Going element by element, their samples of the contract's own 8x8 images would take a minute.
 _ELEMENT_BY_ELEMENT = (_form(2), _form(5), _form(1, 4, 4, levels=17))
 
+# Log-determinants of a series cost many passes; these forms have all kinds of events and likelihoods.
+_SMALL = (_form(2), _form(1, 4, 4, levels=17), _form(3, 4, 4, levels=256))
+
 NICE = ModelSpec(
     name="nice",
     model="flowbench_models.coupling.nice:NICE",
@@ -266,6 +269,80 @@ TARFLOW = ModelSpec(
     ),
 )
 
+IRESNET = ModelSpec(
+    name="iresnet",
+    model="flowbench_models.residual.model:IResNet",
+    config="flowbench_models.residual.config:IResNetConfig",
+    modalities=frozenset({"image", "vector"}),
+    summary="residual blocks that are contractions, trained with five terms of a log-determinant",
+    forms=_SMALL,
+    paper=Paper(
+        title="Invertible Residual Networks",
+        authors="Jens Behrmann, Will Grathwohl, Ricky T. Q. Chen, David Duvenaud, "
+        "Jörn-Henrik Jacobsen",
+        year=2018,
+        arxiv="1811.00995",
+        bibtex="""@inproceedings{behrmann2019invertible,
+  title = {Invertible Residual Networks},
+  author = {Behrmann, Jens and Grathwohl, Will and Chen, Ricky T. Q. and Duvenaud, David and
+            Jacobsen, J{\\"o}rn-Henrik},
+  booktitle = {International Conference on Machine Learning},
+  year = {2019},
+  eprint = {1811.00995},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
+RESIDUAL_FLOW = ModelSpec(
+    name="residual-flow",
+    model="flowbench_models.residual.model:ResidualFlow",
+    config="flowbench_models.residual.config:ResidualFlowConfig",
+    modalities=frozenset({"image", "vector"}),
+    summary="residual blocks that are contractions, with unbiased log-determinants",
+    forms=_SMALL,
+    paper=Paper(
+        title="Residual Flows for Invertible Generative Modeling",
+        authors="Ricky T. Q. Chen, Jens Behrmann, David Duvenaud, Jörn-Henrik Jacobsen",
+        year=2019,
+        arxiv="1906.02735",
+        bibtex="""@inproceedings{chen2019residual,
+  title = {Residual Flows for Invertible Generative Modeling},
+  author = {Chen, Ricky T. Q. and Behrmann, Jens and Duvenaud, David and
+            Jacobsen, J{\\"o}rn-Henrik},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume = {32},
+  year = {2019},
+  eprint = {1906.02735},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
+IDENSENET = ModelSpec(
+    name="idensenet",
+    model="flowbench_models.residual.model:IDenseNet",
+    config="flowbench_models.residual.config:IDenseNetConfig",
+    modalities=frozenset({"image", "vector"}),
+    summary="a Residual Flow whose blocks are dense networks with concatenated LipSwish",
+    forms=_SMALL,
+    paper=Paper(
+        title="Invertible DenseNets with Concatenated LipSwish",
+        authors="Yura Perugachi-Diaz, Jakub M. Tomczak, Sandjai Bhulai",
+        year=2021,
+        arxiv="2102.02694",
+        bibtex="""@inproceedings{perugachi2021invertible,
+  title = {Invertible {DenseNets} with Concatenated {LipSwish}},
+  author = {Perugachi-Diaz, Yura and Tomczak, Jakub M. and Bhulai, Sandjai},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume = {34},
+  year = {2021},
+  eprint = {2102.02694},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
 HISTOGRAM = ModelSpec(
     name="histogram",
     model="flowbench_models.histogram:Histogram",
@@ -285,9 +362,12 @@ def register_models() -> list[ModelSpec]:
         REALNVP,
         MAF,
         GLOW,
+        IRESNET,
         NSF,
         RQNSF,
+        RESIDUAL_FLOW,
         NANOFLOW,
+        IDENSENET,
         DENSEFLOW,
         TARFLOW,
         HISTOGRAM,

@@ -1,0 +1,1 @@
+"""Flows of free-form Jacobians: residual blocks of small Lipschitz constant, masked convolutions."""
