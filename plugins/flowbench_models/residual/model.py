@@ -138,7 +138,7 @@ class ResidualFlow(InvertibleModel):
 
     def initialize(self, batch: Batch, *, generator: torch.Generator) -> None:
         """Normalises weights, and initialises norms layer by layer from a first batch."""
-        normalize_layers(self.modules(), tolerance=TOLERANCE)
+        normalize_layers(self.modules(), tolerance=TRAINING_TOLERANCE)
         with torch.no_grad():
             self._encode(batch.x, lambda block, x: (block.initialize(x), x.new_zeros(len(x))))
 
