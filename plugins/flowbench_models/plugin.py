@@ -319,6 +319,30 @@ RESIDUAL_FLOW = ModelSpec(
     ),
 )
 
+MINTNET = ModelSpec(
+    name="mintnet",
+    model="flowbench_models.residual.mintnet:MintNet",
+    config="flowbench_models.residual.mintnet:MintNetConfig",
+    modalities=frozenset({"image", "vector"}),
+    summary="masked convolutions of triangular Jacobian, inverted by iteration",
+    forms=_SMALL,
+    paper=Paper(
+        title="MintNet: Building Invertible Neural Networks with Masked Convolutions",
+        authors="Yang Song, Chenlin Meng, Stefano Ermon",
+        year=2019,
+        arxiv="1907.07945",
+        bibtex="""@inproceedings{song2019mintnet,
+  title = {{MintNet}: Building Invertible Neural Networks with Masked Convolutions},
+  author = {Song, Yang and Meng, Chenlin and Ermon, Stefano},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume = {32},
+  year = {2019},
+  eprint = {1907.07945},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
 IDENSENET = ModelSpec(
     name="idensenet",
     model="flowbench_models.residual.model:IDenseNet",
@@ -366,6 +390,7 @@ def register_models() -> list[ModelSpec]:
         NSF,
         RQNSF,
         RESIDUAL_FLOW,
+        MINTNET,
         NANOFLOW,
         IDENSENET,
         DENSEFLOW,

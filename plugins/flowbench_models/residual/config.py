@@ -63,6 +63,7 @@ PAPER: Mapping[str, Any] = {
     "coefficient": 0.98,
     "exact_terms": 2,
     "evaluation_terms": 20,
+    "variance_floor": 0.2,
     "preprocessing": LOGIT,
     "training": _training(50_000),
 }
@@ -117,7 +118,7 @@ def small_presets(**changes: Any) -> dict[str, Preset]:
     Returns:
         The presets by name.
     """
-    image = {"preprocessing": CENTRED, "training": SMALL_IMAGES}
+    image = {"preprocessing": LOGIT, "training": SMALL_IMAGES}
     return {
         "tiny": Preset(
             summary="two scales of four blocks, for digits (8x8)",
@@ -152,6 +153,7 @@ class ResidualFlowConfig(ModelConfig):
         coefficient: Largest spectral norm of a linear layer.
         norms: Where actnorms are: ``around`` blocks, before the first and after each, or ``before``
             each.
+        variance_floor: Variance that a norm's first batch counts as having at least.
         squeeze_first: Whether images are squeezed before the first scale, too.
         factor_out: Whether a half of the channels leaves between scales: the ``last`` or the
             ``first``.
@@ -178,6 +180,7 @@ class ResidualFlowConfig(ModelConfig):
     activation: Literal["lipswish", "elu"] = "lipswish"
     coefficient: float = Field(default=0.98, gt=0, lt=1)
     norms: Literal["around", "before"] = "around"
+    variance_floor: float = Field(default=1e-3, gt=0)
     squeeze_first: bool = False
     factor_out: Literal["none", "last", "first"] = "none"
     learned_prior: bool = False
@@ -186,7 +189,7 @@ class ResidualFlowConfig(ModelConfig):
     evaluation_terms: int = Field(default=10, ge=0)
     rate: float = Field(default=2.0, gt=0)
     unused: int = Field(default=0, ge=0)
-    preprocessing: Preprocessing = CENTRED
+    preprocessing: Preprocessing = LOGIT
 
     presets: ClassVar[Mapping[str, Preset]] = {
         **small_presets(),
@@ -293,6 +296,7 @@ class IResNetConfig(ResidualFlowConfig):
             **I_RESNET,
             dense_blocks=0,
             factor_out="first",
+            variance_floor=1e-5,
             # A classifier over the last 16 channels: its batch norm and its linear layer.
             unused=2 * 16 + 10 * (16 + 1),
             preprocessing=CENTRED,

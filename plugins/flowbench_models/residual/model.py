@@ -20,7 +20,7 @@ from flowbench.api import (
     bits_per_dim,
 )
 from flowbench_models.bijections.base import Bijection, Composition
-from flowbench_models.bijections.channels import ActNorm, Squeeze
+from flowbench_models.bijections.channels import FACTOR, ActNorm, Squeeze
 from flowbench_models.residual.block import ResidualBlock, random_series
 from flowbench_models.residual.config import EXACT_DIMS, IDenseNetConfig, ResidualFlowConfig
 from flowbench_models.residual.lipschitz import (
@@ -31,7 +31,6 @@ from flowbench_models.residual.lipschitz import (
     normalize_layers,
 )
 
-VARIANCE_FLOOR = 0.2  # of a norm's first batch; released code
 TRAINING_TOLERANCE, TOLERANCE = 1e-3, 1e-5
 """Of the power iteration after a step, and of that before weights are scored."""
 
@@ -60,26 +59,41 @@ class ResidualFlow(InvertibleModel):
         scales: list[Composition] = []
         self._left: list[tuple[int, ...]] = []  # shapes of what leaves after each scale
         for index, num_blocks in enumerate(config.blocks):
-            squeezes = index > 0 or config.squeeze_first
-            if squeezes:
-                channels, height, width = shape
-                shape = (channels * 4, height // 2, width // 2)
+            ends = index < len(config.blocks) - 1  # with a squeeze, and with what leaves
+            # Where the last half leaves, it does so behind the squeeze; released codes.
+            before = config.factor_out == "first" if index else config.squeeze_first
+            behind = ends and config.factor_out != "first"
+            shape = _squeezed(shape) if before else shape
             blocks = [
                 ResidualBlock(self.image_net(shape, first=index == turn == 0))
                 for turn in range(num_blocks)
             ]
-            normed = _normed(blocks, shape[0], config.norms, first=index == 0)
-            scales.append(Composition([*[Squeeze()] * squeezes, *normed]))
-            if config.factor_out != "none" and index < len(config.blocks) - 1:
+            normed = self._normed(blocks, shape[0], first=index == 0)
+            scales.append(Composition([*[Squeeze()] * before, *normed, *[Squeeze()] * behind]))
+            shape = _squeezed(shape) if behind else shape
+            if ends and config.factor_out != "none":
                 shape = self._leaves(shape)
         self._last_shape = shape
         num_dims = torch.Size(shape).numel()
         dense = [ResidualBlock(self.vector_net(num_dims)) for _ in range(config.dense_blocks)]
-        norms = _normed(dense, num_dims, config.norms, first=not config.blocks) if dense else []
+        normed = self._normed(dense, num_dims, first=not config.blocks) if dense else []
         self.scales = nn.ModuleList(scales)
-        self.dense = Composition([Flatten(shape), *norms])
+        self.dense = Composition([Flatten(shape), *normed])
         self.prior = _learned_prior(data.num_dims) if config.learned_prior else None
         self.to(memory_format=torch.channels_last)
+
+    def _normed(
+        self, blocks: Sequence[ResidualBlock], num_channels: int, *, first: bool
+    ) -> list[Bijection]:
+        """Blocks with the actnorms before or around them."""
+
+        def norm() -> FlooredActNorm:
+            return FlooredActNorm(num_channels, self.config.variance_floor)
+
+        if self.config.norms == "before":
+            return [layer for block in blocks for layer in (norm(), block)]
+        around = [layer for block in blocks for layer in (block, norm())]
+        return [norm(), *around] if first else around
 
     # --- networks ---------------------------------------------------------------------------------
 
@@ -358,12 +372,19 @@ class WeightedConcatenation(nn.Module):
 
 
 class FlooredActNorm(ActNorm):
-    """`ActNorm` whose first batch counts as having a variance of at least 0.2.
+    """`ActNorm` whose first batch counts as having at least some variance.
+
+    Args:
+        floor: That variance.
 
     References:
         Chen et al. (2019), https://arxiv.org/abs/1906.02735; the floor is that of the released
         code.
     """
+
+    def __init__(self, num_channels: int, floor: float) -> None:
+        super().__init__(num_channels)
+        self.floor = floor
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> Tensor:
@@ -372,7 +393,7 @@ class FlooredActNorm(ActNorm):
             axes = (0, *range(2, x.ndim))
             variance, mean = torch.var_mean(x, dim=axes)
             self.shift.copy_(-mean)
-            self.log_scale.copy_(-0.5 * variance.clamp_min(VARIANCE_FLOOR).log())
+            self.log_scale.copy_(-0.5 * variance.clamp_min(self.floor).log())
             self.initialized.fill_(True)
         z: Tensor = self(x)[0]
         return z
@@ -398,22 +419,14 @@ class Flatten(Bijection):
         return z.view(-1, *self.shape)
 
 
+def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    channels, height, width = shape
+    return (channels * FACTOR**2, height // FACTOR, width // FACTOR)
+
+
 def _exactly(block: ResidualBlock, h: Tensor) -> tuple[Tensor, Tensor]:
     z, ladj = block(h)
     return z, ladj
-
-
-def _normed(
-    blocks: Sequence[ResidualBlock], num_channels: int, norms: str, *, first: bool
-) -> list[Bijection]:
-    """Blocks with the actnorms before or around them."""
-    layers: list[Bijection] = []
-    if norms == "around" and first:
-        layers.append(FlooredActNorm(num_channels))
-    for block in blocks:
-        norm = FlooredActNorm(num_channels) if norms == "around" else ActNorm(num_channels)
-        layers += [block, norm] if norms == "around" else [norm, block]
-    return layers
 
 
 def _learned_prior(num_dims: int) -> ActNorm:
