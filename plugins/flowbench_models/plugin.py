@@ -22,7 +22,7 @@ def _form(*shape: int, levels: int | None = None) -> DatasetInfo:
 # Going element by element, their samples of the contract's own 8x8 images would take a minute.
 _ELEMENT_BY_ELEMENT = (_form(2), _form(5), _form(1, 4, 4, levels=17))
 
-# Log-determinants of a series cost many passes; these forms have all kinds of events and likelihoods.
+# Series of log-determinants cost many passes: small forms, of every kind of likelihood.
 _SMALL = (_form(2), _form(1, 4, 4, levels=17), _form(3, 4, 4, levels=256))
 
 NICE = ModelSpec(

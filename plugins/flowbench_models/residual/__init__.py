@@ -1,1 +1,1 @@
-"""Flows of free-form Jacobians: residual blocks of small Lipschitz constant, masked convolutions."""
+"""Flows of free-form Jacobians: contractions added to their input, masked convolutions."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -56,13 +56,14 @@ class ResidualBlock(Bijection):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Maps data to latent, with the exact ladj from as many products as there are dims."""
-        g, pulled_back = vjp(self.net, x)
+        g, pulled_back = _vjp(self.net, x)
         num_dims = x[0].numel()
         identity = torch.eye(num_dims, dtype=x.dtype, device=x.device)
         basis = identity.view(num_dims, 1, *x.shape[1:]).expand(num_dims, *x.shape)
         (rows,) = vmap(pulled_back)(basis)  # (D, B, ...)
         jacobians = rows.flatten(2).transpose(0, 1)  # (B, D, D)
-        return x + g, torch.linalg.slogdet(jacobians + identity).logabsdet
+        ladj: Tensor = torch.linalg.slogdet(jacobians + identity).logabsdet
+        return x + g, ladj
 
     def estimate(
         self, x: Tensor, probe: Tensor, coefficients: Sequence[float]
@@ -82,7 +83,7 @@ class ResidualBlock(Bijection):
             g, ladj = _Estimate.apply(self.net, probe, coefficients, x, *parameters)
             return x + g, ladj
         # By torch's functional transforms, so that evaluation can be differentiated to any order.
-        g, pulled_back = vjp(self.net, x)
+        g, pulled_back = _vjp(self.net, x)
         ladj, cotangent = x.new_zeros(len(x)), probe
         for k, coefficient in enumerate(coefficients, 1):
             (cotangent,) = pulled_back(cotangent)
@@ -163,7 +164,7 @@ class _Estimate(torch.autograd.Function):
 
 def inverse_tolerance(z: Tensor) -> float:
     """The largest last change of an iterative inverse, relative to 1 + |x|, in z's precision."""
-    return max(INVERSE_TOLERANCE, ROUNDINGS * torch.finfo(z.dtype).eps)
+    return max(INVERSE_TOLERANCE, ROUNDINGS * float(torch.finfo(z.dtype).eps))
 
 
 def random_series(extra: int, *, exact: int, rate: float) -> list[float]:
@@ -193,6 +194,13 @@ def random_series(extra: int, *, exact: int, rate: float) -> list[float]:
         probability *= rate / k
         coefficients.append(1.0 / (1.0 - missing))
     return coefficients
+
+
+def _vjp(net: nn.Module, x: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor]]]:
+    """g(x), and the function from v to v times the Jacobian."""
+    returned: Any = vjp(net, x)  # typed as if there were always a third value
+    g, pulled_back = returned
+    return g, pulled_back
 
 
 def _term(k: int, coefficient: float) -> float:

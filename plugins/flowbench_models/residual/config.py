@@ -103,7 +103,7 @@ def dead(count: int) -> str:
 VECTORS: Mapping[str, Any] = {"blocks": (), "preprocessing": STANDARDISED}
 PLANE = {**VECTORS, "dense_blocks": 8, "dense_layers": 3, "dense_width": 64}
 TABLE = {**VECTORS, "dense_blocks": 4, "dense_layers": 2, "dense_width": 64}
-DIGITS = {"blocks": (4, 4), "width": 48, "dense_blocks": 2, "dense_width": 64}
+DIGITS = {"blocks": (4, 4), "squeeze_first": True}
 PATCHES = {"blocks": (3, 3, 3), "width": 64, "dense_blocks": 1, "dense_width": 64}
 VECTOR = VECTOR_TRAINING.model_copy(update={"lr": 5e-3})
 SMALL_IMAGES = small_training(batch_size=32, lr=2e-3, weight_decay=0.01)

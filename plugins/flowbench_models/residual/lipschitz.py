@@ -132,7 +132,8 @@ class SpectralLayer(nn.Module):
         back = self.apply_transposed(self.weight, self.u)
         self.v.copy_(_unit(back))
         before, after = torch.linalg.vector_norm(image), torch.linalg.vector_norm(back)
-        return 1.0 - before / after.clamp_min(torch.finfo(after.dtype).tiny)
+        growth: Tensor = 1.0 - before / after.clamp_min(torch.finfo(after.dtype).tiny)
+        return growth
 
 
 class SpectralLinear(SpectralLayer):
@@ -217,4 +218,7 @@ def normalize_layers(modules: Iterable[nn.Module], *, tolerance: float) -> None:
 
 
 def _unit(vector: Tensor) -> Tensor:
-    return vector / torch.linalg.vector_norm(vector).clamp_min(torch.finfo(vector.dtype).tiny)
+    unit: Tensor = vector / torch.linalg.vector_norm(vector).clamp_min(
+        torch.finfo(vector.dtype).tiny
+    )
+    return unit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -261,7 +262,7 @@ class TriangularBlock(Bijection):
         sizes = [shape[0], multiplier * shape[0], multiplier * shape[0], shape[0]]
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
-        for num_inputs, num_outputs in zip(sizes[:-1], sizes[1:], strict=True):
+        for num_inputs, num_outputs in pairwise(sizes):
             weight = torch.empty(num_outputs, num_inputs, kernel_size, kernel_size)
             self.weights.append(nn.init.xavier_normal_(weight, START_GAIN))
             bound = weight[0].numel() ** -0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import cast
 
 import numpy as np
@@ -90,10 +91,11 @@ class ResidualFlow(InvertibleModel):
         def norm() -> FlooredActNorm:
             return FlooredActNorm(num_channels, self.config.variance_floor)
 
-        if self.config.norms == "before":
-            return [layer for block in blocks for layer in (norm(), block)]
-        around = [layer for block in blocks for layer in (block, norm())]
-        return [norm(), *around] if first else around
+        before = self.config.norms == "before"
+        layers: list[Bijection] = [norm()] if first and not before else []
+        for block in blocks:
+            layers += [norm(), block] if before else [block, norm()]
+        return layers
 
     # --- networks ---------------------------------------------------------------------------------
 
@@ -131,7 +133,7 @@ class ResidualFlow(InvertibleModel):
         """The network of a block over vectors, or flattened images: a contraction."""
         sizes = [num_dims, *[self.config.dense_width] * self.config.dense_layers, num_dims]
         layers: list[nn.Module] = []
-        for num_inputs, num_outputs in zip(sizes[:-1], sizes[1:], strict=True):
+        for num_inputs, num_outputs in pairwise(sizes):
             coefficient = self.config.coefficient
             linear = SpectralLinear(num_inputs, num_outputs, coefficient=coefficient)
             layers += [self._activation(), linear]
@@ -190,7 +192,9 @@ class ResidualFlow(InvertibleModel):
         z = latents[0] if self.prior is None else self.prior.inverse(latents[0])
         shapes = [*self._left, self._last_shape]
         parts = z.split([torch.Size(shape).numel() for shape in shapes], dim=1)
-        left = [part.view(-1, *shape) for part, shape in zip(parts, shapes, strict=True)][:-1]
+        left = [part.view(len(part), *shape) for part, shape in zip(parts, shapes, strict=True)][
+            :-1
+        ]
         x = self.dense.inverse(parts[-1])
         for index, scale in reversed(list(enumerate(self._scales()))):
             if index < len(left):
@@ -339,7 +343,7 @@ class IDenseNet(ResidualFlow):
         return layers, num_inputs
 
     def after_step(self, step: Step) -> None:
-        """Iterates singular vectors; until they are learned, concatenations weigh both parts alike."""
+        """Iterates singular vectors; keeps concatenations' weights alike for a time."""
         with torch.no_grad():
             for module in self.modules():
                 if isinstance(module, WeightedConcatenation):

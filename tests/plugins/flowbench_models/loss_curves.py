@@ -96,6 +96,13 @@ CASES = (
     Case("nsf", SMALL, {"width": 32}),
     Case("rqnsf", SMALL),
     Case("rqnsf", SMALL, {"coupling": "affine", "batch_norm": True, "multi_scale": False}),
+    Case("residual-flow", SMALL, {"blocks": [1, 1], "width": 8}),
+    Case("residual-flow", PLANAR, {"dense_blocks": 2}, batch_size=64),
+    Case("iresnet", SMALL, {"blocks": [1, 1], "width": 8, "factor_out": "first"}),
+    Case("idensenet", SMALL, {"blocks": [1, 1], "growth": 8}),
+    Case("idensenet", PLANAR, {"dense_blocks": 2}, batch_size=64),
+    Case("mintnet", SMALL, {"layers": 2, "multiplier": 4}),
+    Case("mintnet", PLANAR, {"layers": 2}, batch_size=64),
     Case("histogram", SMALL),
 )
 

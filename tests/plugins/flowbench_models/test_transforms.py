@@ -232,8 +232,15 @@ Variant = tuple[str, DatasetInfo, dict[str, Any]]
 
 DENSEFLOW = {"units": [2, 1], "modules": [1, 1], "width": 4, "dense_growth": 2}
 TARFLOW = {"blocks": 2, "layers": 1, "width": 8, "head_dim": 4}
+# A term of a series is a gradient: of few blocks and terms, it can be differentiated twice more.
+RESIDUAL = {"blocks": [1, 1], "width": 4, "dense_blocks": 1, "evaluation_terms": 1}
+OF_SERIES = {name: RESIDUAL for name in ("residual-flow", "iresnet", "idensenet")}
 DEFAULTS: dict[str, Variant] = {
-    f"{name} as it comes": (name, SMALL if "image" in entry.spec.modalities else PLANAR, {})
+    f"{name} as it comes": (
+        name,
+        SMALL if "image" in entry.spec.modalities else PLANAR,
+        OF_SERIES.get(name, {}),
+    )
     for name, entry in REGISTRY.models.items()
 }
 VARIANTS: dict[str, Variant] = {
@@ -247,6 +254,7 @@ VARIANTS: dict[str, Variant] = {
         PLANAR,
         {"width": 8, "steps": 2, "transform": "autoregressive"},
     ),
+    "residual-flow of vectors": ("residual-flow", PLANAR, {"dense_blocks": 2, "dense_width": 8}),
     "rqnsf, batch norm": (
         "rqnsf",
         SMALL,
