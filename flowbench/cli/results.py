@@ -48,7 +48,7 @@ def list_(
 ) -> None:
     """List every attempt, failed ones included."""
     from flowbench.store.queries import list_attempts
-    from flowbench.store.rebuild import readable
+    from flowbench.store.reconcile import readable
 
     with readable(paths.results_dir(results)) as folder:
         every = list_attempts(folder)
@@ -152,7 +152,7 @@ def logs(
 
 def _find(results: Path, which: str) -> AttemptRow:
     from flowbench.store.queries import find_attempt
-    from flowbench.store.rebuild import readable
+    from flowbench.store.reconcile import readable
 
     with readable(results) as folder:
         return find_attempt(folder, which).record
@@ -194,7 +194,7 @@ def export(
             print(path)
         return
     from flowbench.store import queries
-    from flowbench.store.rebuild import readable
+    from flowbench.store.reconcile import readable
 
     with readable(folder) as stored:
         print(queries.export(stored, out or Path("results.csv")))
@@ -208,7 +208,7 @@ def query(
 ) -> None:
     """Query the tables results, jobs, attempts, measurements and curves with SQL."""
     from flowbench.store import queries
-    from flowbench.store.rebuild import readable
+    from flowbench.store.reconcile import readable
 
     with readable(paths.results_dir(results)) as folder:
         found = queries.query(folder, sql)
