@@ -14,6 +14,7 @@ import typer
 
 from flowbench import __version__
 from flowbench.cli import board, check, compare, data, doctor, listing, new, results, run, store
+from flowbench.cli.columns import visible
 from flowbench.errors import FlowbenchError
 
 app = typer.Typer(
@@ -119,7 +120,7 @@ def main() -> None:
     try:
         app()
     except FlowbenchError as exc:
-        print(f"error: {exc}", file=sys.stderr)
+        print(f"error: {visible(str(exc))}", file=sys.stderr)
         sys.exit(1)
 
 

@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from flowbench.cli.columns import visible
 from flowbench.cli.names import short_names, telling_names
 from flowbench.cli.quantities import clock_text, percent_text, rate_text, score_text
 from flowbench.cli.tally import STATES, JobState, State, Tally
@@ -42,8 +43,9 @@ class LiveView:
         self._tally = tally
         states = list(tally.states.values())
         # Once: what jobs are called does not change while they run.
-        names, self._shared = telling_names([state.job.row for state in states])
-        self._rows = list(zip(names, states, strict=True))
+        names, shared = telling_names([state.row for state in states])
+        self._shared = visible(shared)
+        self._rows = list(zip(map(visible, names), states, strict=True))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The lines of the display."""
@@ -169,7 +171,7 @@ def _table(rows: Sequence[tuple[str, JobState]], shared: str, width: int, ellips
 def _text_column(
     header: str, cells: Iterable[str | Text], width: int, *, right: bool = False
 ) -> _Column:
-    listed = list(cells)
+    listed = [visible(cell) if isinstance(cell, str) else cell for cell in cells]
     widest = max((cell_len(str(cell)) for cell in listed), default=0)
     return _Column(header, list(listed), max(width, widest), right)
 
@@ -189,7 +191,7 @@ def _bar(state: JobState) -> RenderableType:
     if state.heartbeat is None:
         return ""
     if state.heartbeat.done is None:
-        return Text(state.heartbeat.detail, "dim")
+        return Text(visible(state.heartbeat.detail), "dim")
     return ProgressBar(total=1.0, completed=min(state.heartbeat.done, 1.0))
 
 

@@ -12,7 +12,7 @@ import typer
 from flowbench import paths
 from flowbench.api.units import LIKELIHOOD_UNITS
 from flowbench.cli import complete
-from flowbench.cli.columns import print_columns, terminal_width
+from flowbench.cli.columns import print_columns, terminal_width, visible
 from flowbench.cli.options import AsJson, Results
 from flowbench.errors import did_you_mean
 
@@ -123,7 +123,7 @@ def show(
     results: Results = None,
 ) -> None:
     """Print one attempt's whole record as JSON."""
-    print(_find(paths.results_dir(results), which).model_dump_json(indent=1))
+    print(visible(_find(paths.results_dir(results), which).model_dump_json(indent=1)))
 
 
 @app.command("logs")

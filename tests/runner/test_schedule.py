@@ -294,6 +294,20 @@ def test_a_second_interrupt_does_not_wait_for_a_worker(
     assert (attempt["status"], attempt["reason"]) == ("killed", "the run was interrupted twice")
 
 
+@pytest.mark.slow
+def test_a_module_where_the_user_is_stands_in_for_none_of_pythons(
+    fake_registry: Registry,
+    fake_plugins: PluginSelection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("statistics", "random", "torch", "numpy"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('not the one meant')")
+    monkeypatch.chdir(tmp_path)
+    (record,) = run(tmp_path / "r", fake_registry, fake_plugins, models=("fake-gaussian",))
+    assert (record.status, record.reason) == ("ok", None)
+
+
 def interrupt_when(condition: Callable[[], bool]) -> None:
     """Sends this process the signal of Ctrl-C as soon as a condition holds."""
 

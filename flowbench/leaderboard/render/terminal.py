@@ -114,6 +114,6 @@ def _notes(board: Board) -> list[Text]:
     lines += [Text(printable(caveat), "dim") for caveat in board.caveats]
     for row in board.rows:
         for failure in (failure for details in row.details for failure in details.failures):
-            reason = f", {failure.reason}" if failure.reason else ""
+            reason = f", {failure.reason[:BRIEF]}" if failure.reason else ""
             lines.append(Text(printable(f"{row.name}: {failure.title}{reason}"), "red"))
     return lines
