@@ -9,6 +9,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
+from flowbench.errors import BRIEF
 from flowbench.leaderboard.board import words
 from flowbench.leaderboard.board.ranking import TIE_RULE
 from flowbench.leaderboard.board.table import Board, Row
