@@ -41,24 +41,33 @@ class LiveView:
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
-        states = list(tally.states.values())
-        # Once: what jobs are called does not change while they run.
-        names, shared = telling_names([state.row for state in states])
-        self._shared = visible(shared)
-        self._rows = list(zip(map(visible, names), states, strict=True))
+        self._jobs = JobsView(list(tally.states.values()))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The lines of the display."""
         # A terminal echoes an interrupt as ^C behind the last line, which must not wrap by it: rich
         # goes up by as many lines as it has printed.
         width = max(1, options.max_width - len("^C"))
+        headline = _line(_overall(self._tally, width), "bold")
+        yield Constrain(Group(headline, self._jobs), width)
+
+
+class JobsView:
+    """Draws a line for each job, as far as there is room."""
+
+    def __init__(self, states: Sequence[JobState]) -> None:
+        # Once: what jobs are called does not change while they run.
+        names, shared = telling_names([state.row for state in states])
+        self._shared = visible(shared)
+        self._rows = list(zip(map(visible, names), states, strict=True))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The lines of the jobs, and how many more there are."""
         shown = _shown(self._rows, max(1, console.height - OTHER_LINES))
         rest = Counter(s.state for _, s in self._rows) - Counter(s.state for _, s in shown)
-        lines: list[RenderableType] = [_line(_overall(self._tally, width), "bold")]
-        lines.append(_table(shown, self._shared, width, "~" if options.ascii_only else "…"))
+        yield _table(shown, self._shared, options.max_width, "~" if options.ascii_only else "…")
         if rest:
-            lines.append(_line(f"and {_more(rest)}", "dim"))
-        yield Constrain(Group(*lines), width)
+            yield _line(f"and {_more(rest)}", "dim")
 
 
 def _line(text: str, style: str) -> Text:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flowbench.budget import Budget
 from flowbench.errors import SuiteError
-from flowbench.provenance import processor_name
+from flowbench.provenance import available_cores, processor_name
 from flowbench.registry import Registry
 from flowbench.runner.attempt import ResultsDir
 from flowbench.runner.decide import Decision, Machine, Rerun, decide
@@ -98,11 +98,7 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
         # Before decisions are made: what a dead process left behind is an attempt that can be
         # resumed.
         busy = {j.row.job_id: why for j in jobs if (why := recover(j, results)) is not None}
-    machine = Machine(
-        device_kind=device.kind,
-        device_name=device.name,
-        num_threads=executor.slots[0].num_threads,
-    )
+    machine = _machine(device, executor)
     decisions = [(job, _decide(job, results, machine, request.rerun, busy)) for job in jobs]
     return ReadyRun(
         decisions=decisions,
@@ -111,6 +107,47 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
         options=replace(request, device=device.kind),  # the same for all, where it was "auto"
         machine=machine,
         unprepared=unprepared,
+    )
+
+
+def ready_again(
+    decisions: list[tuple[Job, Decision]],
+    options: RunOptions,
+    results: Path,
+    *,
+    num_threads: int | None,
+) -> ReadyRun:
+    """A run of decisions that are made already, one job at a time.
+
+    Args:
+        num_threads: CPU threads that the job had; None takes all.
+
+    Returns:
+        The run, ready to be scheduled.
+    """
+    device = Device.select(options.device, processor_name())
+    for job, _ in decisions:
+        _check_budget(job.row.budget, device)
+    # As many jobs at a time as leave each that many threads: sums depend on how they are split.
+    num_jobs = max(1, len(available_cores()) // num_threads) if num_threads else 1
+    executor = build_executor("local", device, num_jobs)
+    folder = ResultsDir(results)
+    folder.ensure_writable()
+    return ReadyRun(
+        decisions=decisions,
+        results=folder,
+        executor=executor,
+        options=replace(options, device=device.kind),
+        machine=_machine(device, executor),
+        unprepared=[],
+    )
+
+
+def _machine(device: Device, executor: Executor) -> Machine:
+    return Machine(
+        device_kind=device.kind,
+        device_name=device.name,
+        num_threads=executor.slots[0].num_threads,
     )
 
 

@@ -17,7 +17,6 @@ from flowbench.runner.attempt import (
     CHECKPOINT,
     HEARTBEAT,
     ORDER,
-    STOP,
     AttemptDir,
     Heartbeat,
     ResultsDir,
@@ -190,6 +189,7 @@ class Scheduler:
 
     def _watch(self) -> None:
         for active in list(self._active):
+            active.attempt.trim_log()
             status = active.handle.poll()
             heartbeat = active.attempt.heartbeat()
             if heartbeat is not None:
@@ -222,6 +222,10 @@ class Scheduler:
             if now > active.kill_at:
                 active.handle.kill()
             return
+        if active.attempt.is_asked_to_stop():  # by `flowbench cancel`, in whatever terminal
+            status, reason = active.attempt.stopped_by()
+            self._stop(active, Verdict(status=status, reason=reason, gently=True))
+            return
         verdict = judge(
             heartbeat,
             now=now,
@@ -234,7 +238,7 @@ class Scheduler:
 
     def _stop(self, active: _Active, verdict: Verdict) -> None:
         active.verdict = verdict
-        active.attempt.write(STOP, verdict.status)
+        active.attempt.ask_to_stop(verdict.status, verdict.reason)
         active.kill_at = time.monotonic() + (KILL_AFTER_S if verdict.gently else 0.0)
         active.handle.terminate()
 

@@ -37,6 +37,7 @@ from flowbench.runner.load import load_job
 from flowbench.runner.plan import Job
 from flowbench.runner.run import ReadyRun, RunRequest, get_ready
 from flowbench.runner.schedule import Scheduler
+from flowbench.runner.survey import cancel
 from flowbench.store.attempt_files import read_attempt
 from flowbench.store.checks import latest_checks
 from flowbench.store.queries import list_attempts
@@ -308,16 +309,42 @@ def test_a_module_where_the_user_is_stands_in_for_none_of_pythons(
     assert (record.status, record.reason) == ("ok", None)
 
 
-def interrupt_when(condition: Callable[[], bool]) -> None:
-    """Sends this process the signal of Ctrl-C as soon as a condition holds."""
+@pytest.mark.slow
+def test_a_job_is_cancelled_from_another_terminal_and_goes_on_later(
+    fake_registry: Registry, fake_plugins: PluginSelection, tmp_path: Path
+) -> None:
+    suite = {"models": ("fake-slow", "fake-gaussian"), "budget": "120steps"}
+    ready = ready_run(tmp_path, fake_registry, fake_plugins, **suite, metrics=("fake_nll",))
+    observer = Quiet()
+    when(
+        lambda: any(beat[0] == "fake-slow" and beat[1] >= 5 for beat in observer.beats),
+        lambda: cancel(tmp_path, ["fake-slow"]),
+    )
+    slow, other = ready.scheduler(observer).run(ready.decisions).values()
+    if slow.job.model != "fake-slow":
+        slow, other = other, slow
+    assert (slow.status, slow.reason) == ("preempted", "cancelled by flowbench cancel")
+    assert 0 < slow.steps < 120
+    assert other.status == "ok"
+    ready = ready_run(tmp_path, fake_registry, fake_plugins, **suite, metrics=("fake_nll",))
+    assert [d.action for _, d in ready.decisions] == ["resume", "reuse"]
+
+
+def when(condition: Callable[[], bool], act: Callable[[], object]) -> None:
+    """Does something as soon as a condition holds."""
 
     def wait() -> None:
         deadline = time.monotonic() + 60
         while not condition() and time.monotonic() < deadline:
             time.sleep(0.02)
-        os.kill(os.getpid(), signal.SIGINT)
+        act()
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+def interrupt_when(condition: Callable[[], bool]) -> None:
+    """Sends this process the signal of Ctrl-C as soon as a condition holds."""
+    when(condition, lambda: os.kill(os.getpid(), signal.SIGINT))
 
 
 @pytest.mark.slow
