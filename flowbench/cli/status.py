@@ -53,7 +53,6 @@ def cancel(
     jobs: Annotated[
         list[str],
         typer.Argument(
-            metavar="JOB...",
             help="Ids of jobs or attempts under way, or how they begin.",
             autocompletion=complete.jobs,
         ),

@@ -6,11 +6,13 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from flowbench.runner.attempt import AttemptDir, Heartbeat
-from flowbench.runner.plan import Job
 from flowbench.store.records import AttemptRow, JobRow
+
+if TYPE_CHECKING:
+    from flowbench.runner.plan import Job  # imports torch, which `flowbench status` can do without
 
 State = Literal["done", "running", "waiting", "stopped", "failed"]
 STATES: tuple[State, ...] = ("done", "running", "waiting", "stopped", "failed")
