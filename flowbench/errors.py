@@ -17,6 +17,7 @@
     ├── TrainingError
     │   └── NonFiniteLossError       too many steps in a row without a finite gradient
     ├── StoreError                   the results folder or its database
+    │   └── StoreDamagedError        a file of it that does not hold what was written
     └── LeaderboardError             a board that cannot be laid out
 
 The command line prints any of these in one line and exits with 1. Every other exception is a bug.
@@ -95,6 +96,10 @@ class NonFiniteLossError(TrainingError):
 
 class StoreError(FlowbenchError):
     """The results folder or its database cannot be read or written."""
+
+
+class StoreDamagedError(StoreError):
+    """A file of the results folder does not hold what was written into it."""
 
 
 class LeaderboardError(FlowbenchError):

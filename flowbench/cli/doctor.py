@@ -80,15 +80,16 @@ def _plugins() -> str:
 
 def _results(folder: Path) -> str:
     from flowbench.runner.attempt import ResultsDir
-    from flowbench.store.connection import database_path
     from flowbench.store.queries import list_attempts
+    from flowbench.store.reconcile import readable, scan
 
     if not folder.exists():
         return f"{folder} (not created yet)"
     ResultsDir(folder).ensure_writable()
-    if not database_path(folder).exists():
-        return f"{folder}, no database yet"
-    return f"{folder}, {len(list_attempts(folder))} attempts"
+    if not scan(folder):
+        return f"{folder}, no attempts yet"
+    with readable(folder) as stored:
+        return f"{folder}, {len(list_attempts(stored))} attempts"
 
 
 def _data() -> str:

@@ -58,7 +58,7 @@ def reproduce(
     from flowbench.runner.run import ready_again
     from flowbench.runner.schedule import RunOptions
     from flowbench.store.queries import find_attempt
-    from flowbench.store.rebuild import readable
+    from flowbench.store.reconcile import readable
 
     folder = paths.results_dir(results).resolve()
     with readable(folder) as stored:

@@ -51,7 +51,7 @@ def list_(
 ) -> None:
     """List every attempt, failed ones included."""
     from flowbench.store.queries import list_attempts
-    from flowbench.store.rebuild import readable
+    from flowbench.store.reconcile import readable
 
     with readable(paths.results_dir(results)) as folder:
         every = list_attempts(folder)
@@ -169,7 +169,7 @@ def _log_line(line: str) -> str:
 
 def _find(results: Path, which: str) -> AttemptRow:
     from flowbench.store.queries import find_attempt
-    from flowbench.store.rebuild import readable
+    from flowbench.store.reconcile import readable
 
     with readable(results) as folder:
         return find_attempt(folder, which).record
@@ -211,7 +211,7 @@ def export(
             print(path)
         return
     from flowbench.store import queries
-    from flowbench.store.rebuild import readable
+    from flowbench.store.reconcile import readable
 
     with readable(folder) as stored:
         print(queries.export(stored, out or Path("results.csv")))
@@ -225,7 +225,7 @@ def query(
 ) -> None:
     """Query the tables results, jobs, attempts, measurements and curves with SQL."""
     from flowbench.store import queries
-    from flowbench.store.rebuild import readable
+    from flowbench.store.reconcile import readable
 
     with readable(paths.results_dir(results)) as folder:
         found = queries.query(folder, sql)

@@ -41,6 +41,7 @@ from flowbench.runner.survey import cancel
 from flowbench.store.attempt_files import read_attempt
 from flowbench.store.checks import latest_checks
 from flowbench.store.queries import list_attempts
+from flowbench.store.reconcile import readable
 from flowbench.store.records import AttemptRow
 from flowbench.suite.schema import Suite
 
@@ -198,7 +199,8 @@ def test_a_check_of_the_same_code_has_the_hash_of_the_record(
         CheckReport(kind="model", name="fake-gaussian", plugin=str(FAKES), results=()),
         tmp_path,
     )
-    (check,) = latest_checks(tmp_path)
+    with readable(tmp_path) as folder:
+        (check,) = latest_checks(folder)
     assert outcome.records["fake-gaussian"].model_code_sha256 == check.code_sha256
 
 
@@ -427,9 +429,10 @@ def test_a_results_folder_that_cannot_be_written(
         ready_run(blocked, fake_registry, fake_plugins, models=("fake-gaussian",))
 
 
-def test_a_corrupt_database_is_found_before_any_job_starts(
+def test_a_corrupt_database_keeps_nobody_from_running(
     fake_registry: Registry, fake_plugins: PluginSelection, tmp_path: Path
 ) -> None:
     (tmp_path / "flowbench.duckdb").write_bytes(b"not a database" * 1000)
-    with pytest.raises(StoreError, match="rebuild"):
-        ready_run(tmp_path, fake_registry, fake_plugins, models=("fake-gaussian",))
+    ready = ready_run(tmp_path, fake_registry, fake_plugins, models=("fake-gaussian",))
+    (note,) = ready.notes
+    assert "is kept as flowbench.duckdb.damaged-1" in note
