@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 MAX_SHOWN = 80  # characters of a refused value in its error
+BRIEF = 200  # characters of a reason where there are others; `flowbench results show` has all
 
 _MOST_NAMES = 20  # what a line can list
 

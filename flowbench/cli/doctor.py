@@ -9,6 +9,7 @@ from pathlib import Path
 import typer
 
 from flowbench import __version__, paths
+from flowbench.cli.columns import visible
 from flowbench.cli.options import Results, load_plugins
 from flowbench.errors import FlowbenchError
 
@@ -35,7 +36,7 @@ def _check(name: str, check: Callable[[], str]) -> bool:
         print(f"ok    {name:<9} {check()}")
     # What a user can mend; anything else is our bug and keeps its traceback.
     except (FlowbenchError, ImportError) as exc:
-        print(f"FAIL  {name:<9} {exc}")
+        print(f"FAIL  {name:<9} {visible(str(exc))}")
         return False
     return True
 

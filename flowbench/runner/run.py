@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flowbench.budget import Budget
 from flowbench.errors import StoreError, SuiteError
-from flowbench.provenance import processor_name
+from flowbench.provenance import available_cores, processor_name
 from flowbench.registry import Registry
 from flowbench.runner.attempt import ResultsDir
 from flowbench.runner.decide import Decision, Machine, Rerun, decide
@@ -115,17 +115,12 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
             reconcile(results.path, report=notes.append)
         except StoreError as exc:  # it is a cache: its state must not keep anybody from working
             notes.append(f"{exc}; until then it does not show what this run does")
-    machine = Machine(
-        device_kind=device.kind,
-        device_name=device.name,
-        num_threads=executor.slots[0].num_threads,
-    )
     ready = ReadyRun(
         decisions=[],
         results=results,
         executor=executor,
         options=replace(request, device=device.kind),  # the same for all, where it was "auto"
-        machine=machine,
+        machine=_machine(device, executor),
         rerun=request.rerun,
         unprepared=unprepared,
         notes=tuple(notes),
@@ -149,8 +144,7 @@ def _record_the_dead(jobs: list[Job], results: ResultsDir, busy: dict[str, Owner
     for job in jobs:
         if job.row.job_id in busy or all(a.ended for a in results.attempts(job.row.job_id)):
             continue
-        me = Owner.of_this_process(started=utc_now())
-        taken = claim(results.runs / job.row.job_id, me)
+        taken = claim(results.runs / job.row.job_id, Owner.of_this_process(started=utc_now()))
         if isinstance(taken, Claim):
             try:
                 bury(results, job.row)
@@ -158,6 +152,48 @@ def _record_the_dead(jobs: list[Job], results: ResultsDir, busy: dict[str, Owner
                 taken.release()
         elif taken is not None:
             busy[job.row.job_id] = taken
+
+
+def ready_again(
+    decisions: list[tuple[Job, Decision]],
+    options: RunOptions,
+    results: Path,
+    *,
+    num_threads: int | None,
+) -> ReadyRun:
+    """A run of decisions that are made already, one job at a time.
+
+    Args:
+        num_threads: CPU threads that the job had; None takes all.
+
+    Returns:
+        The run, ready to be scheduled.
+    """
+    device = Device.select(options.device, processor_name())
+    for job, _ in decisions:
+        _check_budget(job.row.budget, device)
+    # As many jobs at a time as leave each that many threads: sums depend on how they are split.
+    num_jobs = max(1, len(available_cores()) // num_threads) if num_threads else 1
+    executor = build_executor("local", device, num_jobs)
+    folder = ResultsDir(results)
+    folder.ensure_writable()
+    return ReadyRun(
+        decisions=decisions,
+        results=folder,
+        executor=executor,
+        options=replace(options, device=device.kind),
+        machine=_machine(device, executor),
+        rerun="all",
+        unprepared=[],
+    )
+
+
+def _machine(device: Device, executor: Executor) -> Machine:
+    return Machine(
+        device_kind=device.kind,
+        device_name=device.name,
+        num_threads=executor.slots[0].num_threads,
+    )
 
 
 def build_executor(name: str, device: Device, num_jobs: int | None) -> Executor:

@@ -17,7 +17,6 @@ from flowbench.registry import PluginSelection
 from flowbench.runner.attempt import (
     CHECKPOINTS,
     ORDER,
-    STOP,
     AttemptDir,
     Heartbeat,
     ResultsDir,
@@ -301,6 +300,7 @@ class Scheduler:
     def _watch(self) -> None:
         self._write_what_is_left()
         for active in list(self._active):
+            active.attempt.trim_log()
             status = active.handle.poll()
             heartbeat = active.attempt.heartbeat()
             if heartbeat is not None:
@@ -333,6 +333,10 @@ class Scheduler:
             if now > active.kill_at:
                 active.handle.kill()
             return
+        if active.attempt.is_asked_to_stop():  # by `flowbench cancel`, in whatever terminal
+            status, reason = active.attempt.stopped_by()
+            self._stop(active, Verdict(status=status, reason=reason, gently=True))
+            return
         verdict = judge(
             heartbeat,
             now=now,
@@ -346,7 +350,7 @@ class Scheduler:
     def _stop(self, active: _Active, verdict: Verdict) -> None:
         active.verdict = verdict
         with contextlib.suppress(OSError):  # without the word it is stopped all the same
-            active.attempt.write(STOP, verdict.status)
+            active.attempt.ask_to_stop(verdict.status, verdict.reason)
         active.kill_at = time.monotonic() + (KILL_AFTER_S if verdict.gently else 0.0)
         active.handle.terminate()
 
@@ -366,6 +370,8 @@ class Scheduler:
             active.claim.release()
         if active.attempt.ended:
             self._ingest(active.attempt)
+        for line in record.provenance.get("damage", ()):
+            self._observer.warn(f"{active.job.label}: {line}")
         self._observer.ended(active.job, record)
 
     def _record_of(self, active: _Active, exit_status: int) -> AttemptRow:

@@ -34,7 +34,7 @@ from flowbench.runner.load import load_job
 from flowbench.runner.ownership import Claim, Owner, claim, owner_of
 from flowbench.runner.plan import Job
 from flowbench.runner.run import ReadyRun, RunRequest, get_ready
-from flowbench.runner.schedule import Scheduler
+from flowbench.runner.survey import cancel
 from flowbench.store.attempt_files import read_attempt
 from flowbench.store.checks import latest_checks
 from flowbench.store.queries import list_attempts
@@ -266,7 +266,7 @@ def test_an_interrupt_saves_and_the_next_run_goes_on(
     ready = ready_run(tmp_path, fake_registry, fake_plugins, **suite)
     observer = Quiet()
     scheduler = ready.scheduler(observer)
-    interrupt_when(scheduler, lambda: any(step >= 5 for _, step in observer.beats))
+    when(lambda: any(step >= 5 for _, step in observer.beats), scheduler.interrupt)
     with pytest.raises(KeyboardInterrupt):
         scheduler.run(ready.decisions)
     (first,) = list_attempts(tmp_path)
@@ -286,8 +286,8 @@ def test_a_second_interrupt_does_not_wait_for_a_worker(
     ready = ready_run(tmp_path, fake_registry, fake_plugins, models=("fake-hang",), budget="60s")
     observer = Quiet()
     scheduler = ready.scheduler(observer)
-    interrupt_when(scheduler, lambda: bool(observer.beats))
-    interrupt_when(scheduler, lambda: observer.stopped == [1])
+    when(lambda: bool(observer.beats), scheduler.interrupt)
+    when(lambda: observer.stopped == [1], scheduler.interrupt)
     begun = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         scheduler.run(ready.decisions)
@@ -296,14 +296,49 @@ def test_a_second_interrupt_does_not_wait_for_a_worker(
     assert (attempt["status"], attempt["reason"]) == ("killed", "the run was interrupted twice")
 
 
-def interrupt_when(scheduler: Scheduler, condition: Callable[[], bool]) -> None:
-    """Interrupts a run as soon as a condition holds, as a signal would."""
+@pytest.mark.slow
+def test_a_module_where_the_user_is_stands_in_for_none_of_pythons(
+    fake_registry: Registry,
+    fake_plugins: PluginSelection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("statistics", "random", "torch", "numpy"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('not the one meant')")
+    monkeypatch.chdir(tmp_path)
+    (record,) = run(tmp_path / "r", fake_registry, fake_plugins, models=("fake-gaussian",))
+    assert (record.status, record.reason) == ("ok", None)
+
+
+@pytest.mark.slow
+def test_a_job_is_cancelled_from_another_terminal_and_goes_on_later(
+    fake_registry: Registry, fake_plugins: PluginSelection, tmp_path: Path
+) -> None:
+    suite = {"models": ("fake-slow", "fake-gaussian"), "budget": "120steps"}
+    ready = ready_run(tmp_path, fake_registry, fake_plugins, **suite, metrics=("fake_nll",))
+    observer = Quiet()
+    when(
+        lambda: any(beat[0] == "fake-slow" and beat[1] >= 5 for beat in observer.beats),
+        lambda: cancel(tmp_path, ["fake-slow"]),
+    )
+    slow, other = ready.scheduler(observer).run(ready.decisions).values()
+    if slow.job.model != "fake-slow":
+        slow, other = other, slow
+    assert (slow.status, slow.reason) == ("preempted", "cancelled by flowbench cancel")
+    assert 0 < slow.steps < 120
+    assert other.status == "ok"
+    ready = ready_run(tmp_path, fake_registry, fake_plugins, **suite, metrics=("fake_nll",))
+    assert [d.action for _, d in ready.decisions] == ["resume", "reuse"]
+
+
+def when(condition: Callable[[], bool], act: Callable[[], object]) -> None:
+    """Does something as soon as a condition holds."""
 
     def wait() -> None:
         deadline = time.monotonic() + 60
         while not condition() and time.monotonic() < deadline:
             time.sleep(0.02)
-        scheduler.interrupt()
+        act()
 
     threading.Thread(target=wait, daemon=True).start()
 
@@ -373,7 +408,8 @@ def test_a_job_that_another_run_gives_up_is_run(
     (record,) = ready.scheduler(observer).run(ready.decisions).values()
     assert (record.status, record.number) == ("ok", 2)
     assert "waiting for it (--no-wait leaves it)" in observer.warnings[0]
-    assert [a["status"] for a in list_attempts(tmp_path)] == ["killed", "ok"]
+    with readable(tmp_path) as folder:
+        assert [a["status"] for a in list_attempts(folder)] == ["killed", "ok"]
 
 
 def test_a_long_evaluation_is_told_once_of_each_model_and_dataset(

@@ -49,7 +49,8 @@ class LocalExecutor(Executor):
             **slot.environment,
         }
         inherited = [n for n in (lifeline.lock, lifeline.alive) if n is not None]
-        worker = [sys.executable, "-m", "flowbench.runner.worker", str(folder)]
+        # -P: a `statistics.py` in the folder where the user is must not stand in for Python's own.
+        worker = [sys.executable, "-P", "-m", "flowbench.runner.worker", str(folder)]
         command = [*worker, *map(str, inherited)]
         with (folder / LOG).open("ab") as log:
             process = subprocess.Popen(
