@@ -24,6 +24,8 @@ _ELEMENT_BY_ELEMENT = (_form(2), _form(5), _form(1, 4, 4, levels=17))
 
 # Series of log-determinants cost many passes: small forms, of every kind of likelihood.
 _SMALL = (_form(2), _form(1, 4, 4, levels=17), _form(3, 4, 4, levels=256))
+# A solve costs a hundred passes: sums of densities are those of points in the plane.
+_SOLVED = (_form(1, 8, 8, levels=17), _form(2), _form(5))
 
 NICE = ModelSpec(
     name="nice",
@@ -362,6 +364,26 @@ IDENSENET = ModelSpec(
   volume = {34},
   year = {2021},
   eprint = {2102.02694},
+FFJORD = ModelSpec(
+    name="ffjord",
+    model="flowbench_models.continuous.ffjord.model:FFJORD",
+    config="flowbench_models.continuous.ffjord.config:FFJORDConfig",
+    modalities=frozenset({"image", "vector"}),
+    summary="a free-form vector field, trained by maximum likelihood through its solver",
+    forms=_SOLVED,
+    paper=Paper(
+        title="FFJORD: Free-form Continuous Dynamics for Scalable Reversible Generative Models",
+        authors="Will Grathwohl, Ricky T. Q. Chen, Jesse Bettencourt, Ilya Sutskever, "
+        "David Duvenaud",
+        year=2018,
+        arxiv="1810.01367",
+        bibtex="""@inproceedings{grathwohl2019ffjord,
+  title = {{FFJORD}: Free-form Continuous Dynamics for Scalable Reversible Generative Models},
+  author = {Grathwohl, Will and Chen, Ricky T. Q. and Bettencourt, Jesse and Sutskever, Ilya and
+            Duvenaud, David},
+  booktitle = {International Conference on Learning Representations},
+  year = {2019},
+  eprint = {1810.01367},
   archivePrefix = {arXiv},
 }""",
     ),
@@ -387,6 +409,7 @@ def register_models() -> list[ModelSpec]:
         MAF,
         GLOW,
         IRESNET,
+        FFJORD,
         NSF,
         RQNSF,
         RESIDUAL_FLOW,

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowbench.api import Batch, ContextInput, DatasetInfo, DensityModel, Step
+from flowbench.api import Batch, ContextInput, DatasetInfo, DensityModel, Step, split_info
 from flowbench.registry import PluginSelection, load_registry
 from flowbench.registry.build import build_model
 from flowbench.registry.configs import configure
@@ -103,6 +103,8 @@ CASES = (
     Case("idensenet", PLANAR, {"dense_blocks": 2}, batch_size=64),
     Case("mintnet", SMALL, {"layers": 2, "multiplier": 4}),
     Case("mintnet", PLANAR, {"layers": 2}, batch_size=64),
+    Case("ffjord", PLANAR, {"hidden": (8, 8)}, batch_size=64),
+    Case("ffjord", SMALL, {"hidden": (16,), "adjoint": True}),
     Case("histogram", SMALL),
 )
 
@@ -160,7 +162,7 @@ def losses(case: Case) -> list[float]:
                 seed=index,
             )
             optimizer.zero_grad()
-            loss = tensor(model.loss(batch, step))
+            loss, _ = split_info(model.loss(batch, step))
             loss.backward()
             optimizer.step()
             model.after_step(step)
