@@ -271,6 +271,31 @@ TARFLOW = ModelSpec(
     ),
 )
 
+FFJORD = ModelSpec(
+    name="ffjord",
+    model="flowbench_models.continuous.ffjord.model:FFJORD",
+    config="flowbench_models.continuous.ffjord.config:FFJORDConfig",
+    modalities=frozenset({"image", "vector"}),
+    summary="a free-form vector field, trained by maximum likelihood through its solver",
+    forms=_SOLVED,
+    paper=Paper(
+        title="FFJORD: Free-form Continuous Dynamics for Scalable Reversible Generative Models",
+        authors="Will Grathwohl, Ricky T. Q. Chen, Jesse Bettencourt, Ilya Sutskever, "
+        "David Duvenaud",
+        year=2018,
+        arxiv="1810.01367",
+        bibtex="""@inproceedings{grathwohl2019ffjord,
+  title = {{FFJORD}: Free-form Continuous Dynamics for Scalable Reversible Generative Models},
+  author = {Grathwohl, Will and Chen, Ricky T. Q. and Bettencourt, Jesse and Sutskever, Ilya and
+            Duvenaud, David},
+  booktitle = {International Conference on Learning Representations},
+  year = {2019},
+  eprint = {1810.01367},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
 IRESNET = ModelSpec(
     name="iresnet",
     model="flowbench_models.residual.model:IResNet",
@@ -364,26 +389,6 @@ IDENSENET = ModelSpec(
   volume = {34},
   year = {2021},
   eprint = {2102.02694},
-FFJORD = ModelSpec(
-    name="ffjord",
-    model="flowbench_models.continuous.ffjord.model:FFJORD",
-    config="flowbench_models.continuous.ffjord.config:FFJORDConfig",
-    modalities=frozenset({"image", "vector"}),
-    summary="a free-form vector field, trained by maximum likelihood through its solver",
-    forms=_SOLVED,
-    paper=Paper(
-        title="FFJORD: Free-form Continuous Dynamics for Scalable Reversible Generative Models",
-        authors="Will Grathwohl, Ricky T. Q. Chen, Jesse Bettencourt, Ilya Sutskever, "
-        "David Duvenaud",
-        year=2018,
-        arxiv="1810.01367",
-        bibtex="""@inproceedings{grathwohl2019ffjord,
-  title = {{FFJORD}: Free-form Continuous Dynamics for Scalable Reversible Generative Models},
-  author = {Grathwohl, Will and Chen, Ricky T. Q. and Bettencourt, Jesse and Sutskever, Ilya and
-            Duvenaud, David},
-  booktitle = {International Conference on Learning Representations},
-  year = {2019},
-  eprint = {1810.01367},
   archivePrefix = {arXiv},
 }""",
     ),
