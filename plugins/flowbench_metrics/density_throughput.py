@@ -34,15 +34,15 @@ def compute(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -
     """
     best, times, stopped_by = timed(_DensityTimer(trained, data, settings))
     value = throughput(DENSITY_THROUGHPUT, best.batch_size, times)
-    value = replace(value, protocol=timing_protocol(trained, settings))
+    protocol = timing_protocol(trained, settings)
     batch = MetricValue(
         name="density_throughput_batch",
         value=float(best.batch_size),
         unit="examples",
         direction="none",
-        protocol=value.protocol | {"search_stopped_by": stopped_by},
+        protocol=protocol | {"search_stopped_by": stopped_by},
     )
-    return [value, batch]
+    return [replace(value, protocol=protocol), batch]
 
 
 class _DensityTimer(DrawTimer):

@@ -68,7 +68,7 @@ class _Uses(TorchDispatchMode):
     """
 
     def __init__(self, model: torch.nn.Module) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's
         self._uses: Counter[object] = Counter()
         # Which weights a tensor without data in it is made of; of none, if it is a constant.
         self._weights: dict[int, frozenset[int]] = {}
