@@ -169,8 +169,8 @@ class _Rows:
             metric=metric,
             role=what.role,
             direction=row.better or column.better,
-            # Words can have a number of ours beside them, if the suite says which.
-            is_text=column.type == "text" and metric not in self._layout.values,
+            # Beside words stands the hardware, or a number of ours if the suite says which.
+            is_text=column.type == "text" and (ours is None or ours.name == "device"),
             ours=ours,
             model=self._layout.rows.get(row.label, {}).get(dataset, "") if ours else "",
             published=self._published(row, column, value),
