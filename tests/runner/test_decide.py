@@ -222,3 +222,19 @@ def test_a_damaged_record_counts_as_none(leave: Leave, decided: Decided) -> None
     attempt = leave("ok")
     attempt.write("record.json", "{")
     assert decided().action == "run"
+
+
+@pytest.mark.parametrize(
+    ("waited", "rerun", "action"),
+    [
+        (2.0, "contended", "run"),
+        (0.1, "contended", "reuse"),
+        (2.0, None, "reuse"),
+        (2.0, "stale", "reuse"),
+    ],
+)
+def test_what_waited_for_a_core_runs_again_if_asked_for(
+    waited: float, rerun: Rerun | None, action: str, leave: Leave, decided: Decided
+) -> None:
+    leave("ok", MODEL, charged_s=5.0, run_delay_s=waited)
+    assert decided(rerun=rerun).action == action
