@@ -190,6 +190,7 @@ def _execute(ready: ReadyRun, request: RunRequest, verbosity: Verbosity) -> None
     from flowbench.leaderboard import terminal_table
 
     decided, suite = ready.decisions, request.suite
+    _say(ready.notes)
     _say(f"skipped: {', '.join(m.models)}: {m.error}" for m in ready.unprepared)
     if not decided:
         raise typer.Exit(1)

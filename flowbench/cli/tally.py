@@ -6,11 +6,13 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from flowbench.runner.attempt import AttemptDir, Heartbeat
-from flowbench.runner.plan import Job
-from flowbench.store.records import AttemptRow
+from flowbench.store.records import AttemptRow, JobRow
+
+if TYPE_CHECKING:
+    from flowbench.runner.plan import Job  # imports torch, which `flowbench status` can do without
 
 State = Literal["done", "running", "waiting", "stopped", "failed"]
 STATES: tuple[State, ...] = ("done", "running", "waiting", "stopped", "failed")
@@ -28,7 +30,7 @@ class JobState:
         took_s: Seconds from its start to its end.
     """
 
-    job: Job
+    row: JobRow
     attempt: AttemptDir | None = None
     begun: float = 0.0
     heartbeat: Heartbeat | None = None
@@ -65,7 +67,7 @@ class Tally:
     """
 
     def __init__(self, jobs: Sequence[Job], num_slots: int, now: Callable[[], float]) -> None:
-        self.states = {job.row.job_id: JobState(job) for job in jobs}
+        self.states = {job.row.job_id: JobState(job.row) for job in jobs}
         self._num_slots, self._now = num_slots, now
         self._begun = now()
 

@@ -6,7 +6,7 @@ Every file is written under a temporary name and renamed, so that a reader sees 
 ``job.json``           parent    what to do (`WorkOrder`)
 ``code.json``          either    hashes of its code: as planned, then as the worker finds it
 ``heartbeat.json``     worker    what it is doing (`Heartbeat`)
-``stop``               parent    why it is being stopped: the status to record
+``stop``               any       why it is being stopped: the status to record, and the reason
 ``curves.jsonl``       worker    validation during training
 ``checkpoint.pt``      worker    resumable training state; removed once the job is ok
 ``model.pt``           worker    trained weights, and what training spent
@@ -19,6 +19,7 @@ Every file is written under a temporary name and renamed, so that a reader sees 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -37,6 +38,8 @@ from flowbench.store.records import AttemptRow, AttemptStatus, JobRow
 HEARTBEAT, ORDER, STOP, CODE = "heartbeat.json", "job.json", "stop", "code.json"
 CHECKPOINT, MODEL, SAMPLES = "checkpoint.pt", "model.pt", "samples.npz"
 LOG_TAIL_BYTES = 4000
+MAX_LOG_BYTES = 16 * 2**20
+KEPT_LOG_BYTES = 2**20  # at each end, of a log that is larger
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 Phase = Literal[
@@ -172,18 +175,26 @@ class AttemptDir:
         """Writes the attempt's row, which ends the attempt."""
         self.write(RECORD, record.model_dump_json(indent=1))
 
-    def stop_status(self) -> AttemptStatus | None:
-        """Why the parent asked the worker to stop.
+    def ask_to_stop(self, status: AttemptStatus, reason: str) -> None:
+        """Leaves word that the worker is to stop: its parent sees it too, on whatever host."""
+        self.write(STOP, f"{status} {reason}")
 
-        Returns:
-            The status to record; None if it did not ask.
+    def is_asked_to_stop(self) -> bool:
+        """Whether somebody left word that the worker is to stop."""
+        return (self.path / STOP).exists()
+
+    def stopped_by(self) -> tuple[AttemptStatus, str]:
+        """Why the worker was asked to stop: the status to record, and the reason.
+
+        A signal alone, as a cluster sends it, leaves no word.
         """
         try:
-            text = (self.path / STOP).read_text(encoding="utf-8").strip()
-        except OSError:
-            return None
-        # A file that the parent had no time to fill still means that it wants the worker gone.
-        return "timeout" if text == "timeout" else "killed" if text == "killed" else "preempted"
+            status, _, reason = (self.path / STOP).read_text(encoding="utf-8").partition(" ")
+        except (OSError, UnicodeDecodeError):
+            status, reason = "", ""
+        if status == "timeout":
+            return "timeout", reason
+        return "killed" if status == "killed" else "preempted", reason or "asked to stop"
 
     def log_tail(self) -> str:
         """The end of the worker's log."""
@@ -196,6 +207,19 @@ class AttemptDir:
                 return text.replace("\0", "\N{REPLACEMENT CHARACTER}")  # the database holds no NUL
         except OSError:
             return ""
+
+    def trim_log(self) -> None:
+        """Cuts the middle out of a log that grows without end; its worker goes on to append."""
+        path = self.path / LOG
+        with contextlib.suppress(OSError):  # it is not there yet, or the disk is full
+            if path.stat().st_size <= MAX_LOG_BYTES:
+                return
+            with path.open("r+b") as file:
+                file.seek(-KEPT_LOG_BYTES, os.SEEK_END)
+                tail = file.read()
+                file.truncate(KEPT_LOG_BYTES)
+            with path.open("ab") as file:  # as the worker has it: at the end, wherever that is now
+                file.write(b"\n[the middle of this log was left out: it was too large]\n" + tail)
 
     def _read(self, name: str, kind: type[ModelT]) -> ModelT | None:
         """What a file holds; None while it is not there, or if it is damaged."""

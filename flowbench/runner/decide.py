@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from flowbench.budget import Budget
+from flowbench.errors import BRIEF, printable
 from flowbench.runner.attempt import CHECKPOINT, MODEL, AttemptDir
 from flowbench.runner.plan import Job
 from flowbench.store.records import AttemptRow
@@ -141,7 +142,8 @@ def _after_failure(known: Known, rerun: Rerun | None) -> Decision:
     attempts = [a for a, _ in known]
     # Left alone, or each run of a suite would spend its time on what fails anyway.
     if record.status in FAILED and rerun != "failed":
-        why = f"{record.status}: {record.reason} (--rerun failed)"
+        reason = printable(record.reason or "", BRIEF)
+        why = f"{record.status}: {reason} (--rerun failed)"
         return Decision(action="leave", why=why, source=attempt)
     if record.status in FAILED:
         return Decision(action="run", why=f"was {record.status}, asked for by --rerun failed")

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flowbench.budget import Budget
-from flowbench.errors import SuiteError
-from flowbench.provenance import processor_name
+from flowbench.errors import StoreError, SuiteError
+from flowbench.provenance import available_cores, processor_name
 from flowbench.registry import Registry
 from flowbench.runner.attempt import ResultsDir
 from flowbench.runner.decide import Decision, Machine, Rerun, decide
@@ -15,7 +15,7 @@ from flowbench.runner.executors.base import Executor
 from flowbench.runner.executors.local import LocalExecutor
 from flowbench.runner.plan import Job, Unprepared, plan
 from flowbench.runner.schedule import RunObserver, RunOptions, Scheduler, recover
-from flowbench.store.ingest import ingest
+from flowbench.store.reconcile import reconcile
 from flowbench.suite.schema import Suite
 from flowbench.training.device import Device, visible_gpus
 
@@ -44,6 +44,7 @@ class ReadyRun:
         decisions: Jobs in order, and what to do for each.
         machine: What results of this run are comparable on.
         unprepared: Datasets whose jobs are skipped, since they are not on this machine.
+        notes: What of the results folder cannot be read, a line each.
     """
 
     decisions: list[tuple[Job, Decision]]
@@ -52,6 +53,7 @@ class ReadyRun:
     options: RunOptions
     machine: Machine
     unprepared: list[Unprepared]
+    notes: tuple[str, ...] = ()
 
     def scheduler(self, observer: RunObserver) -> Scheduler:
         """The scheduler of this run.
@@ -91,18 +93,18 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
     if not jobs and len(unprepared) == 1 and not dry_run:
         raise unprepared[0].error
     results = ResultsDir(request.results)
+    notes: list[str] = []
     busy: dict[str, str] = {}
     if not dry_run:
         results.ensure_writable()
-        ingest(results.path, [])  # a database that does not open is found out now
         # Before decisions are made: what a dead process left behind is an attempt that can be
         # resumed.
         busy = {j.row.job_id: why for j in jobs if (why := recover(j, results)) is not None}
-    machine = Machine(
-        device_kind=device.kind,
-        device_name=device.name,
-        num_threads=executor.slots[0].num_threads,
-    )
+        try:
+            reconcile(results.path, report=notes.append)
+        except StoreError as exc:  # it is a cache: its state must not keep anybody from working
+            notes.append(f"{exc}; until then it does not show what this run does")
+    machine = _machine(device, executor)
     decisions = [(job, _decide(job, results, machine, request.rerun, busy)) for job in jobs]
     return ReadyRun(
         decisions=decisions,
@@ -111,6 +113,48 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
         options=replace(request, device=device.kind),  # the same for all, where it was "auto"
         machine=machine,
         unprepared=unprepared,
+        notes=tuple(notes),
+    )
+
+
+def ready_again(
+    decisions: list[tuple[Job, Decision]],
+    options: RunOptions,
+    results: Path,
+    *,
+    num_threads: int | None,
+) -> ReadyRun:
+    """A run of decisions that are made already, one job at a time.
+
+    Args:
+        num_threads: CPU threads that the job had; None takes all.
+
+    Returns:
+        The run, ready to be scheduled.
+    """
+    device = Device.select(options.device, processor_name())
+    for job, _ in decisions:
+        _check_budget(job.row.budget, device)
+    # As many jobs at a time as leave each that many threads: sums depend on how they are split.
+    num_jobs = max(1, len(available_cores()) // num_threads) if num_threads else 1
+    executor = build_executor("local", device, num_jobs)
+    folder = ResultsDir(results)
+    folder.ensure_writable()
+    return ReadyRun(
+        decisions=decisions,
+        results=folder,
+        executor=executor,
+        options=replace(options, device=device.kind),
+        machine=_machine(device, executor),
+        unprepared=[],
+    )
+
+
+def _machine(device: Device, executor: Executor) -> Machine:
+    return Machine(
+        device_kind=device.kind,
+        device_name=device.name,
+        num_threads=executor.slots[0].num_threads,
     )
 
 

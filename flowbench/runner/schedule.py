@@ -17,7 +17,6 @@ from flowbench.runner.attempt import (
     CHECKPOINT,
     HEARTBEAT,
     ORDER,
-    STOP,
     AttemptDir,
     Heartbeat,
     ResultsDir,
@@ -29,11 +28,13 @@ from flowbench.runner.plan import Job
 from flowbench.runner.under_way import code_columns
 from flowbench.runner.watchdog import SILENCE_S, Verdict, foresee, judge
 from flowbench.runner.worker import utc_now
-from flowbench.store.ingest import ingest
+from flowbench.store.attempt_files import RECORD
+from flowbench.store.reconcile import reconcile, stamp
 from flowbench.store.records import AttemptRow, AttemptStatus
 
 POLL_S = 0.1
 KILL_AFTER_S = 30.0
+INGEST_WAIT_S = 1.0  # nobody looks after the workers meanwhile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +105,7 @@ class Scheduler:
         self._free = list(executor.slots)
         self._active: list[_Active] = []
         self._records: dict[str, AttemptRow] = {}
+        self._is_behind = False
         self._foreseen: list[tuple[str, dict[str, Any], str]] = []
 
     def run(self, decisions: Sequence[tuple[Job, Decision]]) -> dict[str, AttemptRow]:
@@ -190,6 +192,7 @@ class Scheduler:
 
     def _watch(self) -> None:
         for active in list(self._active):
+            active.attempt.trim_log()
             status = active.handle.poll()
             heartbeat = active.attempt.heartbeat()
             if heartbeat is not None:
@@ -222,6 +225,10 @@ class Scheduler:
             if now > active.kill_at:
                 active.handle.kill()
             return
+        if active.attempt.is_asked_to_stop():  # by `flowbench cancel`, in whatever terminal
+            status, reason = active.attempt.stopped_by()
+            self._stop(active, Verdict(status=status, reason=reason, gently=True))
+            return
         verdict = judge(
             heartbeat,
             now=now,
@@ -234,7 +241,7 @@ class Scheduler:
 
     def _stop(self, active: _Active, verdict: Verdict) -> None:
         active.verdict = verdict
-        active.attempt.write(STOP, verdict.status)
+        active.attempt.ask_to_stop(verdict.status, verdict.reason)
         active.kill_at = time.monotonic() + (KILL_AFTER_S if verdict.gently else 0.0)
         active.handle.terminate()
 
@@ -299,12 +306,17 @@ class Scheduler:
             time.sleep(POLL_S)
 
     def _ingest(self, attempt: AttemptDir) -> None:
+        """Shows an attempt in the database as soon as it has ended."""
+        results = self._results.path
+        path = str((attempt.path / RECORD).relative_to(results))
         try:
-            ingest(self._results.path, [attempt.path], report=self._observer.warn)
-        except StoreError as exc:
-            # A database that is in use must not end a run: directories are the truth, and it can be
-            # rebuilt.
-            self._observer.warn(f"{exc}; the attempt itself is safe (flowbench store rebuild)")
+            only = {path: stamp(results / path)}
+            reconcile(results, report=self._observer.warn, wait_s=INGEST_WAIT_S, only=only)
+        except (StoreError, OSError) as exc:
+            # Whoever reads next brings it in: nothing is lost by a database that is in use.
+            if not self._is_behind:
+                self._observer.warn(f"{exc}; the attempts themselves are safe")
+            self._is_behind = True
 
 
 def _limit_s(active: _Active) -> float | None:
@@ -324,7 +336,6 @@ def recover(job: Job, results: ResultsDir) -> str | None:
             return f"another run is at work on it (attempt {attempt.number})"
         reason = "its process ended without a record"
         attempt.write_record(obituary(job, attempt, "killed", reason))
-        ingest(results.path, [attempt.path])
     return None
 
 

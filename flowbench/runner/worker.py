@@ -114,8 +114,7 @@ def _classify(exc: BaseException, directory: AttemptDir) -> tuple[AttemptStatus,
 
     text = text_of(exc, MAX_REASON)
     if isinstance(exc, Preempted):
-        asked = directory.stop_status() or "preempted"
-        return asked, "past its time limit" if asked == "timeout" else "asked to stop"
+        return directory.stopped_by()
     if isinstance(exc, NonFiniteLossError):
         return "diverged", text
     if is_out_of_memory(exc):

@@ -65,6 +65,11 @@ class JobRow(Frozen):
     protocol_version: Int32
     protocol: dict[str, Any]
 
+    @property
+    def label(self) -> str:
+        """Model, preset, dataset and seed, in a few words."""
+        return f"{self.model}:{self.preset} on {self.dataset}, seed {self.seed}"
+
 
 class MeasurementRow(Frozen):
     """One value of one metric.

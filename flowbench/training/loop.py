@@ -150,10 +150,16 @@ class Trainer:
                 raise Preempted
             self._step(progress)
             in_flight.step_queued()
-            self._give_up_if_lost(streaks.push(self._longest_streak()))
+            self._give_up_if_lost(
+                streaks.push(self._longest_streak()), self._training.max_nonfinite
+            )
             if self._observer.checkpoint_due():
                 self.save()
         self._device.synchronize()
+        if self._steps and self.num_steps:
+            # However few steps there were: without a single good one nothing was trained.
+            most = min(self._training.max_nonfinite, self.num_steps)
+            self._give_up_if_lost(float(self._longest_streak()), most)
 
     def _step(self, progress: float) -> None:
         self._clock.switch("data")
@@ -209,12 +215,12 @@ class Trainer:
     def _longest_streak(self) -> Tensor:
         return self._streaks[0] if len(self._streaks) == 1 else torch.stack(self._streaks).max()
 
-    def _give_up_if_lost(self, streak: float | None) -> None:
-        if streak is not None and streak >= self._training.max_nonfinite:
+    def _give_up_if_lost(self, streak: float | None, most: int) -> None:
+        if streak is not None and streak >= most:
+            steps = "1 step" if streak == 1 else f"{int(streak)} steps in a row"
             raise NonFiniteLossError(
-                f"no finite gradient in {int(streak)} steps in a row{self._lost_group()}, up to "
-                f"step {self.num_steps}; try a lower learning rate, gradient clipping or a longer "
-                "warm-up"
+                f"no finite gradient in {steps}{self._lost_group()}, up to step {self.num_steps}; "
+                "try a lower learning rate, gradient clipping or a longer warm-up"
             )
 
     def _lost_group(self) -> str:

@@ -24,7 +24,7 @@ from flowbench.evaluation.evaluate import compute_metric
 from flowbench.evaluation.trained import EvaluatedModel
 from flowbench.registry.configs import configure
 from flowbench.store.queries import standing_attempts
-from flowbench.store.rebuild import readable
+from flowbench.store.reconcile import readable
 from flowbench_metrics.specs import DENSITY_MASS, ROUNDTRIP_ERROR, SAMPLE_AGREEMENT
 from tests.plugins.trained import loaded, registry, trained
 

@@ -37,9 +37,11 @@ from flowbench.runner.load import load_job
 from flowbench.runner.plan import Job
 from flowbench.runner.run import ReadyRun, RunRequest, get_ready
 from flowbench.runner.schedule import Scheduler
+from flowbench.runner.survey import cancel
 from flowbench.store.attempt_files import read_attempt
 from flowbench.store.checks import latest_checks
 from flowbench.store.queries import list_attempts
+from flowbench.store.reconcile import readable
 from flowbench.store.records import AttemptRow
 from flowbench.suite.schema import Suite
 
@@ -197,7 +199,8 @@ def test_a_check_of_the_same_code_has_the_hash_of_the_record(
         CheckReport(kind="model", name="fake-gaussian", plugin=str(FAKES), results=()),
         tmp_path,
     )
-    (check,) = latest_checks(tmp_path)
+    with readable(tmp_path) as folder:
+        (check,) = latest_checks(folder)
     assert outcome.records["fake-gaussian"].model_code_sha256 == check.code_sha256
 
 
@@ -294,16 +297,56 @@ def test_a_second_interrupt_does_not_wait_for_a_worker(
     assert (attempt["status"], attempt["reason"]) == ("killed", "the run was interrupted twice")
 
 
-def interrupt_when(condition: Callable[[], bool]) -> None:
-    """Sends this process the signal of Ctrl-C as soon as a condition holds."""
+@pytest.mark.slow
+def test_a_module_where_the_user_is_stands_in_for_none_of_pythons(
+    fake_registry: Registry,
+    fake_plugins: PluginSelection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("statistics", "random", "torch", "numpy"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('not the one meant')")
+    monkeypatch.chdir(tmp_path)
+    (record,) = run(tmp_path / "r", fake_registry, fake_plugins, models=("fake-gaussian",))
+    assert (record.status, record.reason) == ("ok", None)
+
+
+@pytest.mark.slow
+def test_a_job_is_cancelled_from_another_terminal_and_goes_on_later(
+    fake_registry: Registry, fake_plugins: PluginSelection, tmp_path: Path
+) -> None:
+    suite = {"models": ("fake-slow", "fake-gaussian"), "budget": "120steps"}
+    ready = ready_run(tmp_path, fake_registry, fake_plugins, **suite, metrics=("fake_nll",))
+    observer = Quiet()
+    when(
+        lambda: any(beat[0] == "fake-slow" and beat[1] >= 5 for beat in observer.beats),
+        lambda: cancel(tmp_path, ["fake-slow"]),
+    )
+    slow, other = ready.scheduler(observer).run(ready.decisions).values()
+    if slow.job.model != "fake-slow":
+        slow, other = other, slow
+    assert (slow.status, slow.reason) == ("preempted", "cancelled by flowbench cancel")
+    assert 0 < slow.steps < 120
+    assert other.status == "ok"
+    ready = ready_run(tmp_path, fake_registry, fake_plugins, **suite, metrics=("fake_nll",))
+    assert [d.action for _, d in ready.decisions] == ["resume", "reuse"]
+
+
+def when(condition: Callable[[], bool], act: Callable[[], object]) -> None:
+    """Does something as soon as a condition holds."""
 
     def wait() -> None:
         deadline = time.monotonic() + 60
         while not condition() and time.monotonic() < deadline:
             time.sleep(0.02)
-        os.kill(os.getpid(), signal.SIGINT)
+        act()
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+def interrupt_when(condition: Callable[[], bool]) -> None:
+    """Sends this process the signal of Ctrl-C as soon as a condition holds."""
+    when(condition, lambda: os.kill(os.getpid(), signal.SIGINT))
 
 
 @pytest.mark.slow
@@ -386,9 +429,10 @@ def test_a_results_folder_that_cannot_be_written(
         ready_run(blocked, fake_registry, fake_plugins, models=("fake-gaussian",))
 
 
-def test_a_corrupt_database_is_found_before_any_job_starts(
+def test_a_corrupt_database_keeps_nobody_from_running(
     fake_registry: Registry, fake_plugins: PluginSelection, tmp_path: Path
 ) -> None:
     (tmp_path / "flowbench.duckdb").write_bytes(b"not a database" * 1000)
-    with pytest.raises(StoreError, match="rebuild"):
-        ready_run(tmp_path, fake_registry, fake_plugins, models=("fake-gaussian",))
+    ready = ready_run(tmp_path, fake_registry, fake_plugins, models=("fake-gaussian",))
+    (note,) = ready.notes
+    assert "is kept as flowbench.duckdb.damaged-1" in note

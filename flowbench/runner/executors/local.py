@@ -48,7 +48,8 @@ class LocalExecutor(Executor):
             "PYTHONIOENCODING": "utf-8:backslashreplace",  # of the log, whatever the locale
             **slot.environment,
         }
-        command = [sys.executable, "-m", "flowbench.runner.worker", str(folder)]
+        # -P: a `statistics.py` in the folder where the user is must not stand in for Python's own.
+        command = [sys.executable, "-P", "-m", "flowbench.runner.worker", str(folder)]
         with (folder / LOG).open("ab") as log:
             process = subprocess.Popen(
                 command,
