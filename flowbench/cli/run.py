@@ -266,9 +266,7 @@ def _print_wrapped(line: str) -> None:
     print(*wrapped(line, terminal_width()), sep="\n")
 
 
-def _one_of(
-    flag: str, value: str | None, known: tuple[str, ...]
-) -> Rerun | None:
+def _one_of(flag: str, value: str | None, known: tuple[str, ...]) -> Rerun | None:
     from flowbench.errors import SuiteError
 
     if value is not None and value not in known:

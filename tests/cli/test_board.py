@@ -94,7 +94,7 @@ def test_a_board_that_was_alone_and_is_written_anew_is_written_once(
     given = ["--results", str(tmp_path / "none"), "--out", str(tmp_path)]
     assert flowbench("leaderboard", "denseflow-3", *given)[0] == 0
     (tmp_path / "index.html").write_text("of an earlier day")
-    status, out, _ = flowbench("leaderboard", "denseflow-3", "denseflow-1", *given)
+    _, out, _ = flowbench("leaderboard", "denseflow-3", "denseflow-1", *given)
     names = [Path(line).name for line in out.splitlines()]
     assert names == ["index.html", "denseflow-3.html", "denseflow-1.html", "index.json"]
     assert "of an earlier day" not in (tmp_path / "denseflow-3.html").read_text("utf-8")

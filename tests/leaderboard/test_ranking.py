@@ -174,7 +174,9 @@ def test_a_mean_over_the_survivors_says_who_is_missing() -> None:
 
 def test_unlike_contenders_keep_their_values_and_no_place() -> None:
     other = Like.of(measure="continuous")
-    found = places([contender("a", [2.0]), contender("b", [2.1]), contender("c", [1.0], other)])
+    found = places(
+        [contender("a", [2.0, 2.0]), contender("b", [2.1, 2.1]), contender("c", [1.0], other)]
+    )
     assert found["c"].rank is None
     assert not found["c"].best
     assert found["c"].mean == 1.0
