@@ -227,9 +227,8 @@ def _square(size: int) -> DataSplits:
 
 
 def _value(name: str, value: float = 1.5, **others: Any) -> list[MetricValue]:
-    return [
-        MetricValue(**{"name": name, "value": value, "unit": "", "direction": "lower"} | others)
-    ]
+    facts: dict[str, Any] = {"name": name, "value": value, "unit": "", "direction": "lower"}
+    return [MetricValue(**facts | others)]
 
 
 def numpy_int(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -> Any:

@@ -15,7 +15,7 @@ share a folder) are not among them.
 | 16-bit grey PNG | `test_grey_of_16_bits_keeps_its_upper_8` |
 | symlinked class folders | `test_linked_folders_are_read` |
 | protocol and seeds in TOML | `test_seeds_of_a_suite_are_checked_by_its_plan` |
-| locale | `test_names_come_through_whatever_the_locale` |
+| locale | `test_a_terminal_of_ascii_shows_what_it_can`, `test_names_come_through...` |
 | a plugin that prints at import | `test_what_a_plugin_prints_is_not_among_json` |
 | damaged archives | `test_a_damaged_file_of_data_is_named_in_one_line` |
 | values on the command line | `test_a_value_out_of_range_is_refused_in_one_line` |
