@@ -26,6 +26,7 @@ from tests.faults.campaign import is_alive
 pytestmark = pytest.mark.slow
 TOP = Path(__file__).parents[2]
 SLOW = ("--models", "fake-slow", "--budget", "100steps")  # about 5 s of training
+LONG = ("--models", "fake-slow", "--budget", "400steps", "--seeds", "0")  # a second run comes to it
 
 
 @pytest.fixture
@@ -119,12 +120,12 @@ def test_a_run_that_is_killed_leaves_no_worker_and_the_next_has_every_job(result
 
 
 def test_detached_workers_go_on_and_the_next_run_has_their_results(results: Path) -> None:
-    with running(results, *SLOW, "--detach", "--seeds", "0") as run:
+    with running(results, *LONG, "--detach") as run:
         wait_for(lambda: steps(results) > 3)
         run.send_signal(signal.SIGTERM)
         _, err = run.communicate(timeout=20)
     assert "workers go on by themselves" in err
-    with running(results, *SLOW, "--seeds", "0") as run:
+    with running(results, *LONG) as run:
         _, err = run.communicate(timeout=60)
     assert run.returncode == 0, err
     assert "running elsewhere (" in err
@@ -155,9 +156,9 @@ def test_runs_of_other_jobs_stand_in_nobodys_way(results: Path) -> None:
 
 
 def test_a_job_of_another_run_is_named_where_nobody_waits(results: Path) -> None:
-    with running(results, *SLOW, "--seeds", "0") as first:
+    with running(results, *LONG) as first:
         wait_for(lambda: steps(results) > 3)
-        with running(results, *SLOW, "--seeds", "0", "--no-wait") as second:
+        with running(results, *LONG, "--no-wait") as second:
             _, err = second.communicate(timeout=60)
         assert second.returncode == 1
         assert f"running elsewhere ({os.uname().nodename}, pid {first.pid}, since" in err
@@ -179,9 +180,9 @@ def can_make_a_namespace() -> bool:
 @pytest.mark.skipif(not can_make_a_namespace(), reason="makes a namespace of process ids")
 def test_a_second_host_waits_for_what_the_first_is_doing(results: Path) -> None:
     """Numbers of processes mean nothing there: the case that was run twice."""
-    with running(results, *SLOW, "--seeds", "0") as first:
+    with running(results, *LONG) as first:
         wait_for(lambda: steps(results) > 3)
-        with running(results, *SLOW, "--seeds", "0", before=NAMESPACE) as second:
+        with running(results, *LONG, before=NAMESPACE) as second:
             _, err = second.communicate(timeout=90)
         assert second.returncode == 0, err
         assert "running elsewhere (" in err
