@@ -1,4 +1,4 @@
-"""Multi-scale flows: after each scale half of the channels become a latent."""
+"""Multi-scale flows: after each scale a part of the data becomes a latent."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from flowbench.api import Batch, Context, InvertibleModel, Latents
-from flowbench_models.bijections.base import Bijection
-from flowbench_models.bijections.channels import FactorOut
+from flowbench_models.bijections.base import Bijection, Surjection
 
 
 class MultiScale(nn.Module):
-    """Scales one after the other, with a `FactorOut` between neighbours.
+    """Scales one after the other, with a surjection, such as `FactorOut`, between neighbours.
 
     Args:
         scales: One bijection for each scale.
@@ -28,15 +27,15 @@ class MultiScale(nn.Module):
         [(5, 2, 2, 2), (5, 8, 1, 1)]
     """
 
-    def __init__(self, scales: Sequence[Bijection], splits: Sequence[FactorOut]) -> None:
+    def __init__(self, scales: Sequence[Bijection], splits: Sequence[Surjection]) -> None:
         super().__init__()
         self.scales = nn.ModuleList(scales)
         self.splits = nn.ModuleList(splits)
 
     # Not strict: there is one split fewer than scales, and the last scale is apart.
-    def _inner(self) -> list[tuple[Bijection, FactorOut]]:
+    def _inner(self) -> list[tuple[Bijection, Surjection]]:
         return cast(
-            "list[tuple[Bijection, FactorOut]]", list(zip(self.scales, self.splits, strict=False))
+            "list[tuple[Bijection, Surjection]]", list(zip(self.scales, self.splits, strict=False))
         )
 
     def _last(self) -> Bijection:
