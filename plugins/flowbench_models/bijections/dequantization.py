@@ -9,7 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flowbench.api import Context, InvertibleModel, Latents, ShapeError
+from flowbench.api import (
+    Context,
+    DatasetInfo,
+    InvertibleModel,
+    Latents,
+    ModelConfig,
+    ShapeError,
+)
 from flowbench_models.bijections.base import (
     Bijection,
     BoundedAffine,
@@ -272,6 +279,11 @@ class DequantizedModel(InvertibleModel):
 
     dequantizer: Dequantizer | None
     scaling: LevelScaling | None
+
+    def __init__(self, config: ModelConfig, data: DatasetInfo) -> None:
+        super().__init__(config, data)
+        self.dequantizer = None
+        self.scaling = None
 
     def encode(self, x: Tensor, noises: Latents) -> tuple[Latents, Tensor]:
         """Maps dequantized and scaled images, and noise, to latents.

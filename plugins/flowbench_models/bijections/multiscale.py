@@ -8,8 +8,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from flowbench.api import Batch, Context, InvertibleModel, Latents
+from flowbench.api import Batch, Latents
 from flowbench_models.bijections.base import Bijection, Surjection
+from flowbench_models.bijections.dequantization import DequantizedModel
 
 
 class MultiScale(nn.Module):
@@ -83,8 +84,20 @@ class MultiScale(nn.Module):
             x = split.initialize(scale.initialize(x))
         self._last().initialize(x)
 
+    def log_weight(self, latents: Latents) -> Tensor:
+        """Log-density of the latents less that under a standard normal, shape (B,), in nats."""
+        weight = latents[-1].new_zeros(latents[-1].shape[0])
+        for (_, split), latent in zip(self._inner(), latents, strict=False):
+            weight = weight + split.log_weight(latent)
+        return weight
 
-class MultiScaleModel(InvertibleModel):
+    def from_normal(self, noises: Latents) -> Latents:
+        """Makes latents of standard normal noise of their shapes."""
+        pairs = zip(self._inner(), noises, strict=False)
+        return (*(split.from_normal(noise) for (_, split), noise in pairs), noises[-1])
+
+
+class MultiScaleModel(DequantizedModel):
     """A flow whose latents are those of its scales.
 
     Attributes:
@@ -97,15 +110,26 @@ class MultiScaleModel(InvertibleModel):
         """Initialises layer by layer from a first batch."""
         # Only statistics are wanted; a graph through all layers would be kept for nothing.
         with torch.no_grad():
-            self.flow.initialize(batch.x)
+            self.flow.initialize(self.initial_values(batch.x, generator)[0])
 
-    def to_latent(
-        self, x: Tensor, context: Context | None = None, *, aux: Latents | None = None
-    ) -> tuple[Latents, Tensor]:
-        """Maps data (B, *event_shape) to latents; see `InvertibleModel.to_latent`."""
+    def encode(self, x: Tensor, noises: Latents) -> tuple[Latents, Tensor]:
+        """Maps images in the flow's space to latents; see `DequantizedModel.encode`."""
         latents, ladj = self.flow(x)
         return latents, ladj
 
-    def from_latent(self, latents: Latents, context: Context | None = None) -> Tensor:
-        """Maps latents to data (B, *event_shape)."""
+    def decode(self, latents: Latents) -> Tensor:
+        """Maps latents to the flow's own space; see `DequantizedModel.decode`."""
         return self.flow.inverse(latents)
+
+    def base_log_prob(self, latents: Latents) -> Tensor:
+        """Standard normal, but for what a surjection says of its latent."""
+        return super().base_log_prob(latents) + self.flow.log_weight(latents)
+
+    def sample_base(
+        self, num: int, *, temperature: float, generator: torch.Generator, device: torch.device
+    ) -> Latents:
+        """Draws latents; see `InvertibleModel.sample_base`."""
+        noises = super().sample_base(
+            num, temperature=temperature, generator=generator, device=device
+        )
+        return self.flow.from_normal(noises)

@@ -220,3 +220,24 @@ def dense_layers(
         DenseBlock(width, width, depth=depth, growth=growth, residual=True),
         PlainConv2d(width, num_outputs, zero=True),
     )
+
+
+class DenseNet(Conditioner):
+    """A residual dense block between two 1x1 convolutions, as a network of couplings.
+
+    Args:
+        width: Channels of the block.
+        depth: Layers of the block.
+        growth: Channels that each of them appends.
+    """
+
+    def __init__(
+        self, num_inputs: int, num_outputs: int, *, width: int, depth: int, growth: int
+    ) -> None:
+        super().__init__()
+        self.layers = dense_layers(num_inputs, num_outputs, width=width, depth=depth, growth=growth)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Maps (B, num_inputs, H, W) to (B, num_outputs, H, W)."""
+        parameters: Tensor = self.layers(h)
+        return parameters

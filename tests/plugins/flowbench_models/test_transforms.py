@@ -45,6 +45,7 @@ from flowbench_models.bijections.channels import (
 )
 from flowbench_models.bijections.dequantization import DenseDequantizer, LevelScaling
 from flowbench_models.bijections.lu import LinearSteps, LULinear
+from flowbench_models.bijections.mixtures import MixtureOfLogistics
 from flowbench_models.bijections.splines import RationalQuadraticSpline
 from flowbench_models.coupling.glow.model import GlowConvNet, GlowSteps, TopPrior
 from flowbench_models.coupling.nanoflow.config import NanoFlowConfig
@@ -117,6 +118,7 @@ OF_VECTORS: dict[type[Bijection], Callable[[], Bijection]] = {
 }
 LAWS: dict[type[ElementwiseMap], Callable[[], ElementwiseMap]] = {
     BoundedAffine: BoundedAffine,
+    MixtureOfLogistics: lambda: MixtureOfLogistics(2),
     RationalQuadraticSpline: lambda: RationalQuadraticSpline(4, 2.0),
     Shift: Shift,
     SigmoidAffine: SigmoidAffine,

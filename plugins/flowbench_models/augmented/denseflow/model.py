@@ -62,8 +62,6 @@ class DenseFlow(DequantizedModel):
 
     def __init__(self, config: DenseFlowConfig, data: DatasetInfo) -> None:
         super().__init__(config, data)
-        self.dequantizer = None
-        self.scaling = None
         if config.dequantization == "variational":
             self.dequantizer = _dequantizer(config, data)
             self.scaling = LevelScaling(data.levels or 0, config.logit_alpha)
