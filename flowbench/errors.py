@@ -17,6 +17,7 @@
     ├── TrainingError
     │   └── NonFiniteLossError       too many steps in a row without a finite gradient
     ├── StoreError                   the results folder or its database
+    │   └── StoreDamagedError        a file of it that does not hold what was written
     └── LeaderboardError             a board that cannot be laid out
 
 The command line prints any of these in one line and exits with 1. Every other exception is a bug.
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 MAX_SHOWN = 80  # characters of a refused value in its error
+BRIEF = 200  # characters of a reason where there are others; `flowbench results show` has all
 
 _MOST_NAMES = 20  # what a line can list
 
@@ -94,6 +96,10 @@ class NonFiniteLossError(TrainingError):
 
 class StoreError(FlowbenchError):
     """The results folder or its database cannot be read or written."""
+
+
+class StoreDamagedError(StoreError):
+    """A file of the results folder does not hold what was written into it."""
 
 
 class LeaderboardError(FlowbenchError):

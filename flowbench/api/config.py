@@ -54,6 +54,8 @@ class ModelConfig(Frozen):
         sampling: The options of the model's ``sample``.
         full_graph: Whether the loss can be compiled as one graph.
         full_graph_reason: Why it cannot (a solver, a random series).
+        fits_targets: Whether it can be fitted to a `Target`: a model whose loss is that of
+            `InvertibleModel`, and whose ``from_latent`` is differentiable and takes any latents.
         preprocessing: How raw data reach the model.
         training: How it is trained.
 
@@ -74,6 +76,7 @@ class ModelConfig(Frozen):
     sampling: ClassVar[type[SamplingOptions]] = SamplingOptions
     full_graph: ClassVar[bool] = True
     full_graph_reason: ClassVar[str] = ""
+    fits_targets: ClassVar[bool] = False
 
     preprocessing: Preprocessing = Preprocessing()
     training: Training = Training()

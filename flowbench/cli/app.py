@@ -13,7 +13,21 @@ from typing import Annotated
 import typer
 
 from flowbench import __version__
-from flowbench.cli import board, check, compare, data, doctor, listing, new, results, run, store
+from flowbench.cli import (
+    board,
+    check,
+    compare,
+    data,
+    doctor,
+    listing,
+    new,
+    reproduce,
+    results,
+    run,
+    status,
+    store,
+)
+from flowbench.cli.columns import visible
 from flowbench.errors import FlowbenchError
 
 app = typer.Typer(
@@ -95,6 +109,9 @@ app.command("plugins")(listing.plugins)
 app.command("check")(check.check)
 app.command("new")(new.new)
 app.command("doctor")(doctor.doctor)
+app.command("status")(status.status)
+app.command("cancel")(status.cancel)
+app.command("reproduce")(reproduce.reproduce)
 app.command("leaderboard")(board.leaderboard)
 app.command("compare")(compare.compare)
 app.add_typer(data.app, name="data")
@@ -119,7 +136,7 @@ def main() -> None:
     try:
         app()
     except FlowbenchError as exc:
-        print(f"error: {exc}", file=sys.stderr)
+        print(f"error: {visible(str(exc))}", file=sys.stderr)
         sys.exit(1)
 
 

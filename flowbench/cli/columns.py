@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shutil
 import sys
 import textwrap
@@ -11,6 +12,20 @@ from typing import Any
 
 GAP = "  "
 LEAST_TEXT = 28  # characters that the last column needs, where its values are longer
+
+# What a terminal obeys in place of showing it: controls but for tab and line end, and marks that
+# turn the direction of what follows.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def visible(foreign: str) -> str:
+    r"""A text of a plugin, a file or a log, without what a terminal would obey.
+
+    Example:
+        >>> visible("\x1b[2Jgone\a")
+        '\ufffd[2Jgone\ufffd'
+    """
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", foreign)
 
 
 def terminal_width() -> int | None:
@@ -59,6 +74,7 @@ def wrapped(line: str, width: int | None) -> list[str]:
     Args:
         width: Characters of a line; None breaks nothing.
     """
+    line = visible(line)
     if width is None:
         return [line]
     return textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False) or [""]
@@ -135,7 +151,7 @@ def text(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:.6g}"
-    return "" if value is None else str(value)
+    return "" if value is None else visible(str(value))
 
 
 def _is_number_column(rows: list[Mapping[str, Any]], name: str) -> bool:

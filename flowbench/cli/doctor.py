@@ -9,6 +9,7 @@ from pathlib import Path
 import typer
 
 from flowbench import __version__, paths
+from flowbench.cli.columns import visible
 from flowbench.cli.options import Results, load_plugins
 from flowbench.errors import FlowbenchError
 
@@ -35,7 +36,7 @@ def _check(name: str, check: Callable[[], str]) -> bool:
         print(f"ok    {name:<9} {check()}")
     # What a user can mend; anything else is our bug and keeps its traceback.
     except (FlowbenchError, ImportError) as exc:
-        print(f"FAIL  {name:<9} {exc}")
+        print(f"FAIL  {name:<9} {visible(str(exc))}")
         return False
     return True
 
@@ -79,15 +80,16 @@ def _plugins() -> str:
 
 def _results(folder: Path) -> str:
     from flowbench.runner.attempt import ResultsDir
-    from flowbench.store.connection import database_path
     from flowbench.store.queries import list_attempts
+    from flowbench.store.reconcile import readable, scan
 
     if not folder.exists():
         return f"{folder} (not created yet)"
     ResultsDir(folder).ensure_writable()
-    if not database_path(folder).exists():
-        return f"{folder}, no database yet"
-    return f"{folder}, {len(list_attempts(folder))} attempts"
+    if not scan(folder):
+        return f"{folder}, no attempts yet"
+    with readable(folder) as stored:
+        return f"{folder}, {len(list_attempts(stored))} attempts"
 
 
 def _data() -> str:

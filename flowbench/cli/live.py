@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from flowbench.cli.columns import visible
 from flowbench.cli.names import short_names, telling_names
 from flowbench.cli.quantities import clock_text, percent_text, rate_text, score_text
 from flowbench.cli.tally import STATES, JobState, State, Tally
@@ -40,23 +41,33 @@ class LiveView:
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
-        states = list(tally.states.values())
-        # Once: what jobs are called does not change while they run.
-        names, self._shared = telling_names([state.job.row for state in states])
-        self._rows = list(zip(names, states, strict=True))
+        self._jobs = JobsView(list(tally.states.values()))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The lines of the display."""
         # A terminal echoes an interrupt as ^C behind the last line, which must not wrap by it: rich
         # goes up by as many lines as it has printed.
         width = max(1, options.max_width - len("^C"))
+        headline = _line(_overall(self._tally, width), "bold")
+        yield Constrain(Group(headline, self._jobs), width)
+
+
+class JobsView:
+    """Draws a line for each job, as far as there is room."""
+
+    def __init__(self, states: Sequence[JobState]) -> None:
+        # Once: what jobs are called does not change while they run.
+        names, shared = telling_names([state.row for state in states])
+        self._shared = visible(shared)
+        self._rows = list(zip(map(visible, names), states, strict=True))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The lines of the jobs, and how many more there are."""
         shown = _shown(self._rows, max(1, console.height - OTHER_LINES))
         rest = Counter(s.state for _, s in self._rows) - Counter(s.state for _, s in shown)
-        lines: list[RenderableType] = [_line(_overall(self._tally, width), "bold")]
-        lines.append(_table(shown, self._shared, width, "~" if options.ascii_only else "…"))
+        yield _table(shown, self._shared, options.max_width, "~" if options.ascii_only else "…")
         if rest:
-            lines.append(_line(f"and {_more(rest)}", "dim"))
-        yield Constrain(Group(*lines), width)
+            yield _line(f"and {_more(rest)}", "dim")
 
 
 def _line(text: str, style: str) -> Text:
@@ -169,7 +180,7 @@ def _table(rows: Sequence[tuple[str, JobState]], shared: str, width: int, ellips
 def _text_column(
     header: str, cells: Iterable[str | Text], width: int, *, right: bool = False
 ) -> _Column:
-    listed = list(cells)
+    listed = [visible(cell) if isinstance(cell, str) else cell for cell in cells]
     widest = max((cell_len(str(cell)) for cell in listed), default=0)
     return _Column(header, list(listed), max(width, widest), right)
 
@@ -189,7 +200,7 @@ def _bar(state: JobState) -> RenderableType:
     if state.heartbeat is None:
         return ""
     if state.heartbeat.done is None:
-        return Text(state.heartbeat.detail, "dim")
+        return Text(visible(state.heartbeat.detail), "dim")
     return ProgressBar(total=1.0, completed=min(state.heartbeat.done, 1.0))
 
 

@@ -11,9 +11,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from flowbench.cli.columns import visible
 from flowbench.cli.live import LiveView, time_text
 from flowbench.cli.quantities import clock_text, percent_text, rate_text, score_text
 from flowbench.cli.tally import JobState, Tally
+from flowbench.errors import BRIEF, printable
 from flowbench.runner.attempt import AttemptDir, Heartbeat
 from flowbench.runner.executors.base import Slot
 from flowbench.runner.plan import Job
@@ -101,7 +103,7 @@ class ProgressDisplay:
 
     def _print_looks(self, state: JobState) -> None:
         """The looks at validation since the last time."""
-        job_id = state.job.row.job_id
+        job_id = state.row.job_id
         curve: tuple[CurvePoint, ...] = ()
         if state.attempt is not None:
             with suppress(OSError, ValueError):  # none yet, or damaged: its record will say so
@@ -111,7 +113,7 @@ class ProgressDisplay:
             said = [f"{score_text(*s)}{whose}" for whose, s in scores.items() if s is not None]
             said += [] if point.loss is None else [f"training loss {point.loss:.4g}"]
             where = f"look at step {point.step:,}, {percent_text(point.progress)} of budget"
-            self._print(f"{state.job.label}: {where}: {', '.join(said) or 'no likelihood'}")
+            self._print(f"{state.row.label}: {where}: {', '.join(said) or 'no likelihood'}")
         self._num_looks[job_id] = len(curve)
 
     def _standing(self) -> str:
@@ -145,7 +147,7 @@ def _outcome(state: JobState) -> str:
         return ""
     parts = [f"{record.status} after {clock_text(state.took_s)}", f"{record.steps:,} steps"]
     if record.reason:
-        parts.append(record.reason)
+        parts.append(printable(record.reason, BRIEF))
     elif beat is not None and beat.score is not None:
         parts.append(f"validation {score_text(beat.score, beat.score_unit)}")
     return ", ".join(parts)
@@ -153,7 +155,7 @@ def _outcome(state: JobState) -> str:
 
 def say(console: Console, message: str, style: str = "") -> None:
     """Prints a line: wrapped between words on a terminal, else whole, for grep."""
-    console.print(Text(message, style), soft_wrap=not console.is_terminal)
+    console.print(Text(visible(message), style), soft_wrap=not console.is_terminal)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,12 +13,14 @@ import typer
 from flowbench import paths
 from flowbench.api.units import LIKELIHOOD_UNITS
 from flowbench.cli import complete
-from flowbench.cli.columns import print_columns, terminal_width
+from flowbench.cli.columns import print_columns, terminal_width, visible
 from flowbench.cli.options import AsJson, Results
 from flowbench.errors import did_you_mean
 
 if TYPE_CHECKING:
     from flowbench.store.records import AttemptRow
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 app = typer.Typer(help="List, show, export and query results.", no_args_is_help=True)
 
@@ -48,7 +51,7 @@ def list_(
 ) -> None:
     """List every attempt, failed ones included."""
     from flowbench.store.queries import list_attempts
-    from flowbench.store.rebuild import readable
+    from flowbench.store.reconcile import readable
 
     with readable(paths.results_dir(results)) as folder:
         every = list_attempts(folder)
@@ -123,7 +126,7 @@ def show(
     results: Results = None,
 ) -> None:
     """Print one attempt's whole record as JSON."""
-    print(_find(paths.results_dir(results), which).model_dump_json(indent=1))
+    print(visible(_find(paths.results_dir(results), which).model_dump_json(indent=1)))
 
 
 @app.command("logs")
@@ -134,25 +137,39 @@ def logs(
             help="Id of an attempt or a job, or how it begins.", autocompletion=complete.jobs
         ),
     ],
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on as the log grows, until the job ends.")
+    ] = False,
     results: Results = None,
 ) -> None:
-    """Print the log of an attempt."""
-    from flowbench.runner.attempt import ResultsDir
+    """Print the log of an attempt; of one that runs, as far as it is."""
+    from flowbench.runner.survey import find_attempt_dir, log_lines
 
     folder = paths.results_dir(results)
-    record = _find(folder, which)
-    path = ResultsDir(folder).runs / record.job.job_id / str(record.number) / "log.txt"
-    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    attempt = find_attempt_dir(folder, which)
+    num_lines = 0
+    if attempt is not None:
+        for line in log_lines(attempt, follow=follow):
+            print(_log_line(line), flush=follow)
+            num_lines += 1
+    if attempt is not None and attempt.record() is None and (beat := attempt.heartbeat()):
+        print(f"{attempt.path.parent.name}-{attempt.number}: {beat.doing}, step {beat.step:,}")
+        return
+    record = (attempt and attempt.record()) or _find(folder, which)
+    if not num_lines:
+        print(visible((record.log_tail or "(left no log)").rstrip()))
     ended = f"{record.attempt_id}: {record.status}, {record.steps:,} steps, {record.wall_s:.1f} s"
-    if record.reason:
-        ended += f": {record.reason}"
-    nothing = "(printed nothing)" if path.exists() else "(left no log)"
-    print(f"{(text or record.log_tail or nothing).rstrip()}\n{ended}")
+    print(visible(f"{ended}: {record.reason}" if record.reason else ended))
+
+
+def _log_line(line: str) -> str:
+    """A line of a log: of a progress bar its last state, without colours."""
+    return visible(_COLOUR.sub("", line.rstrip().rpartition("\r")[2]))
 
 
 def _find(results: Path, which: str) -> AttemptRow:
     from flowbench.store.queries import find_attempt
-    from flowbench.store.rebuild import readable
+    from flowbench.store.reconcile import readable
 
     with readable(results) as folder:
         return find_attempt(folder, which).record
@@ -194,7 +211,7 @@ def export(
             print(path)
         return
     from flowbench.store import queries
-    from flowbench.store.rebuild import readable
+    from flowbench.store.reconcile import readable
 
     with readable(folder) as stored:
         print(queries.export(stored, out or Path("results.csv")))
@@ -208,7 +225,7 @@ def query(
 ) -> None:
     """Query the tables results, jobs, attempts, measurements and curves with SQL."""
     from flowbench.store import queries
-    from flowbench.store.rebuild import readable
+    from flowbench.store.reconcile import readable
 
     with readable(paths.results_dir(results)) as folder:
         found = queries.query(folder, sql)

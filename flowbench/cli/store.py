@@ -7,6 +7,7 @@ import sys
 import typer
 
 from flowbench import paths
+from flowbench.cli.columns import visible
 from flowbench.cli.options import Results
 
 app = typer.Typer(help="Rebuild, migrate and verify the database.", no_args_is_help=True)
@@ -52,4 +53,4 @@ def verify(results: Results = None) -> None:
 
 
 def _report(problem: str) -> None:
-    print(problem, file=sys.stderr)
+    print(visible(problem), file=sys.stderr)

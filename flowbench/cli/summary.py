@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from flowbench.errors import BRIEF, printable
 from flowbench.runner.decide import NOT_RUN
 from flowbench.store.records import CONTENDED_SHARE
 
@@ -25,7 +26,13 @@ MOST_NAMED = 3  # of the jobs of which the same is said
 def opening(decided: Decided) -> Iterator[str]:
     """How many jobs start and how many do not, and why: one line for each kind of reason."""
     counts: Counter[str] = Counter("run" if d.starts else d.action for _, d in decided)
-    said = {"reuse": "reused", "leave": "left as they are", "skip": "skipped", "run": "to run"}
+    said = {
+        "reuse": "reused",
+        "leave": "left as they are",
+        "skip": "skipped",
+        "wait": "running elsewhere",
+        "run": "to run",
+    }
     yield ", ".join(f"{counts[action]} {words}" for action, words in said.items() if counts[action])
     again = Counter(
         f"{STARTS[d.action]} ({d.why})" for _, d in decided if d.starts and d.why != NOT_RUN
@@ -106,7 +113,7 @@ def failures(decided: Decided, records: Mapping[str, AttemptRow]) -> Iterator[st
             yield f"left out: {job.label}: {decision.why}"
         elif record.status not in ("ok", "skipped"):
             hint = f"(flowbench results logs {job.row.job_id})"
-            yield f"{record.status}: {job.label}: {record.reason} {hint}"
+            yield f"{record.status}: {job.label}: {printable(record.reason or '', BRIEF)} {hint}"
         elif record.refuted:
             yield f"refuted: {job.label}: {record.refuted}"
     stale = sum(decision.stale for _, decision in decided)
@@ -121,7 +128,7 @@ def failures(decided: Decided, records: Mapping[str, AttemptRow]) -> Iterator[st
 def unavailable(records: Iterable[AttemptRow], asked: Sequence[str]) -> Iterator[str]:
     """Why a metric that failed or was asked for by name has no value: a line for each reason."""
     missing = {
-        f"{row.status}: {row.metric}: {row.reason}": None
+        f"{row.status}: {row.metric}: {printable(row.reason or '', BRIEF)}": None
         for record in records
         for row in record.measurements
         if row.status == "failed" or (row.metric in asked and row.value is None)

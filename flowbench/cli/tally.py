@@ -6,11 +6,13 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from flowbench.runner.attempt import AttemptDir, Heartbeat
-from flowbench.runner.plan import Job
-from flowbench.store.records import AttemptRow
+from flowbench.store.records import AttemptRow, JobRow
+
+if TYPE_CHECKING:
+    from flowbench.runner.plan import Job  # imports torch, which `flowbench status` can do without
 
 State = Literal["done", "running", "waiting", "stopped", "failed"]
 STATES: tuple[State, ...] = ("done", "running", "waiting", "stopped", "failed")
@@ -28,7 +30,7 @@ class JobState:
         took_s: Seconds from its start to its end.
     """
 
-    job: Job
+    row: JobRow
     attempt: AttemptDir | None = None
     begun: float = 0.0
     heartbeat: Heartbeat | None = None
@@ -65,7 +67,7 @@ class Tally:
     """
 
     def __init__(self, jobs: Sequence[Job], num_slots: int, now: Callable[[], float]) -> None:
-        self.states = {job.row.job_id: JobState(job) for job in jobs}
+        self.states = {job.row.job_id: JobState(job.row) for job in jobs}
         self._num_slots, self._now = num_slots, now
         self._begun = now()
 
@@ -85,7 +87,9 @@ class Tally:
     def ended(self, job: Job, record: AttemptRow) -> JobState:
         """An attempt has ended."""
         state = self.states[job.row.job_id]
-        state.record, state.took_s = record, self._now() - state.begun
+        state.record = record
+        if state.attempt is not None:  # else another run has done it
+            state.took_s = self._now() - state.begun
         return state
 
     def counts(self) -> Counter[State]:
@@ -117,7 +121,7 @@ class Tally:
     def _typical_s(self) -> float | None:
         """What a job takes: the mean of those that are done; before, of those that run."""
         states = self.states.values()
-        took = [s.took_s for s in states if s.state == "done"]
+        took = [s.took_s for s in states if s.state == "done" and s.attempt is not None]
         # What is done tells most; until then each job that runs is taken as far as it sees itself.
         if not took:
             took = [self._now() - s.begun + s.left_s for s in states if s.left_s is not None]

@@ -19,7 +19,7 @@ from flowbench.contract.model_contract import check_model
 from flowbench.errors import UnknownNameError, unknown_name
 from flowbench.registry import Entry, Registry
 from flowbench.registry.code import dataset_code, metric_code, model_code
-from flowbench.store.checks import CheckRow, record_check
+from flowbench.store.checks import CheckRow, write_check
 
 Pending = Callable[[], CheckReport]
 
@@ -114,4 +114,4 @@ def keep(registry: Registry, report: CheckReport, results: Path) -> None:
         seconds=report.seconds,
         checks=tuple(report.as_json()["checks"]),
     )
-    record_check(results, row)
+    write_check(results, row)

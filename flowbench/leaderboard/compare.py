@@ -11,7 +11,7 @@ from flowbench.leaderboard.build.compared import Comparison, compared, ended_wel
 from flowbench.leaderboard.build.evidence import Method, like, methods
 from flowbench.leaderboard.publish import core_of, read_source
 from flowbench.store import queries
-from flowbench.store.rebuild import readable
+from flowbench.store.reconcile import readable
 
 _SEE = "flowbench results list"
 

@@ -18,7 +18,7 @@ from flowbench.store import queries
 from flowbench.store.attempt_files import AttemptContents
 from flowbench.store.checks import write_check
 from flowbench.store.kept import keep
-from flowbench.store.rebuild import readable
+from flowbench.store.reconcile import readable
 from flowbench.suite.schema import Suite
 
 

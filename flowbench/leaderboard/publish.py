@@ -26,7 +26,7 @@ from flowbench.store.checks import latest_checks
 from flowbench.store.connection import database_path
 from flowbench.store.kept import has_kept
 from flowbench.store.portable import portable_check, portable_record
-from flowbench.store.rebuild import readable
+from flowbench.store.reconcile import readable
 from flowbench.store.records import AttemptRow
 from flowbench.suite.schema import Suite
 

@@ -6,9 +6,10 @@ Every file is written under a temporary name and renamed, so that a reader sees 
 ``job.json``           parent    what to do (`WorkOrder`)
 ``code.json``          either    hashes of its code: as planned, then as the worker finds it
 ``heartbeat.json``     worker    what it is doing (`Heartbeat`)
-``stop``               parent    why it is being stopped: the status to record
+``stop``               any       why it is being stopped: the status to record, and the reason
 ``curves.jsonl``       worker    validation during training
 ``checkpoint.pt``      worker    resumable training state; removed once the job is ok
+``checkpoint.1.pt``    worker    the one before, should the last be damaged
 ``model.pt``           worker    trained weights, and what training spent
 ``likelihoods.npz``    worker    log-likelihood of each test example, in nats
 ``samples.npz/.png``   worker    samples on the raw scale, and a grid of them
@@ -19,6 +20,7 @@ Every file is written under a temporary name and renamed, so that a reader sees 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -31,12 +33,16 @@ from flowbench.code_hash import CodeHashes
 from flowbench.errors import StoreError
 from flowbench.files import write_whole
 from flowbench.runner.executors.base import LOG
-from flowbench.store.attempt_files import RECORD
+from flowbench.store.attempt_files import RECORD, read_record, write_record
 from flowbench.store.records import AttemptRow, AttemptStatus, JobRow
 
 HEARTBEAT, ORDER, STOP, CODE = "heartbeat.json", "job.json", "stop", "code.json"
 CHECKPOINT, MODEL, SAMPLES = "checkpoint.pt", "model.pt", "samples.npz"
+CHECKPOINTS = (CHECKPOINT, "checkpoint.1.pt")  # the last, and the one before in case it is damaged
 LOG_TAIL_BYTES = 4000
+SILENCE_S = 120.0  # without a heartbeat; imports on a cold disk take tens of seconds
+MAX_LOG_BYTES = 16 * 2**20
+KEPT_LOG_BYTES = 2**20  # at each end, of a log that is larger
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 Phase = Literal[
@@ -46,6 +52,7 @@ Phase = Literal[
     "paused",  # while another job of this machine measures latency
     "evaluating",  # the likelihood of the test split
     "sampling",
+    "waiting",  # for room on the disk
     "measuring",  # a metric, apart from the likelihoods and samples that it asks for
 ]
 
@@ -83,6 +90,7 @@ class Heartbeat(BaseModel):
     """What a worker is doing.
 
     Attributes:
+        waited_s: Seconds that it waited for other jobs that measured alone.
         part: Part of the clock that runs.
         detail: The metric or file at hand.
         done: Part of the phase that is done; None where that is not known.
@@ -108,6 +116,7 @@ class Heartbeat(BaseModel):
     evaluation_s: float | None = None
     evaluation_draws: int = 1
     charged_s: float = 0.0
+    waited_s: float = 0.0
     progress: float = 0.0
     step: int = 0
     steps_per_s: float | None = None
@@ -160,30 +169,46 @@ class AttemptDir:
         """Says which code it runs, so that this is known even of an attempt without a record."""
         self.write(CODE, code.model_dump_json())
 
+    @property
+    def ended(self) -> bool:
+        """Whether there is a record, whatever it says."""
+        return (self.path / RECORD).exists()
+
     def record(self) -> AttemptRow | None:
         """Reads the attempt's row.
 
         Returns:
-            The row; None while there is none, or if it is damaged.
+            The row; None while there is none.
+
+        Raises:
+            StoreError: There is one that cannot be read.
         """
-        return self._read(RECORD, AttemptRow)
+        return read_record(self.path / RECORD) if self.ended else None
 
     def write_record(self, record: AttemptRow) -> None:
         """Writes the attempt's row, which ends the attempt."""
-        self.write(RECORD, record.model_dump_json(indent=1))
+        write_record(self.path / RECORD, record)
 
-    def stop_status(self) -> AttemptStatus | None:
-        """Why the parent asked the worker to stop.
+    def ask_to_stop(self, status: AttemptStatus, reason: str) -> None:
+        """Leaves word that the worker is to stop: its parent sees it too, on whatever host."""
+        self.write(STOP, f"{status} {reason}")
 
-        Returns:
-            The status to record; None if it did not ask.
+    def is_asked_to_stop(self) -> bool:
+        """Whether somebody left word that the worker is to stop."""
+        return (self.path / STOP).exists()
+
+    def stopped_by(self) -> tuple[AttemptStatus, str]:
+        """Why the worker was asked to stop: the status to record, and the reason.
+
+        A signal alone, as a cluster sends it, leaves no word.
         """
         try:
-            text = (self.path / STOP).read_text(encoding="utf-8").strip()
-        except OSError:
-            return None
-        # A file that the parent had no time to fill still means that it wants the worker gone.
-        return "timeout" if text == "timeout" else "killed" if text == "killed" else "preempted"
+            status, _, reason = (self.path / STOP).read_text(encoding="utf-8").partition(" ")
+        except (OSError, UnicodeDecodeError):
+            status, reason = "", ""
+        if status == "timeout":
+            return "timeout", reason
+        return "killed" if status == "killed" else "preempted", reason or "asked to stop"
 
     def log_tail(self) -> str:
         """The end of the worker's log."""
@@ -196,6 +221,19 @@ class AttemptDir:
                 return text.replace("\0", "\N{REPLACEMENT CHARACTER}")  # the database holds no NUL
         except OSError:
             return ""
+
+    def trim_log(self) -> None:
+        """Cuts the middle out of a log that grows without end; its worker goes on to append."""
+        path = self.path / LOG
+        with contextlib.suppress(OSError):  # it is not there yet, or the disk is full
+            if path.stat().st_size <= MAX_LOG_BYTES:
+                return
+            with path.open("r+b") as file:
+                file.seek(-KEPT_LOG_BYTES, os.SEEK_END)
+                tail = file.read()
+                file.truncate(KEPT_LOG_BYTES)
+            with path.open("ab") as file:  # as the worker has it: at the end, wherever that is now
+                file.write(b"\n[the middle of this log was left out: it was too large]\n" + tail)
 
     def _read(self, name: str, kind: type[ModelT]) -> ModelT | None:
         """What a file holds; None while it is not there, or if it is damaged."""

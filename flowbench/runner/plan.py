@@ -49,7 +49,7 @@ class Job:
     @property
     def label(self) -> str:
         """Model, preset, dataset and seed, in a few words."""
-        return f"{self.row.model}:{self.row.preset} on {self.row.dataset}, seed {self.row.seed}"
+        return self.row.label
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import threading
 import time
 from pathlib import Path
@@ -73,6 +74,13 @@ class Attempt:
         self.directory.write_code(code)
         self.note(**code_columns(code))
 
+    def complain(self, line: str) -> None:
+        """Says of a damaged file, in the log and in the record, that the attempt does without."""
+        print(line, file=sys.stderr, flush=True)
+        provenance = self.known.get("provenance", {})
+        damage = [*provenance.get("damage", ()), line]
+        self.note(provenance={**provenance, "damage": damage})
+
     def now(self, phase: Phase, detail: str = "") -> None:
         """Says in the heartbeat what is being done.
 
@@ -82,7 +90,7 @@ class Attempt:
         self.pulse.now(phase, detail)
 
     def asked_to_stop(self) -> bool:
-        """Looks at the stop flag, and waits while another job has the machine alone."""
+        """Looks whether to stop, and waits while another job has the machine alone."""
         now = time.monotonic()
         # Not at each step: a small flow takes thousands a second, and a lock is a system call.
         if now >= self._next_look:
@@ -91,6 +99,8 @@ class Attempt:
             self.turnstile.pause_if_asked(waiting=lambda: self.clock.switch("wait"))
             if self.clock.part == "wait":  # it waited, and what it does now goes on
                 self.clock.switch(before)
+            if self.directory.is_asked_to_stop():  # by a host whose signals do not come here
+                self._stop.set()
         return self._stop.is_set()
 
     def breathe(self) -> None:

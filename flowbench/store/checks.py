@@ -7,7 +7,7 @@ finds them again.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from flowbench.errors import StoreError
 from flowbench.files import write_whole
 from flowbench.store import Connection
 from flowbench.store.attempt_files import first_line
-from flowbench.store.connection import database_path, reading, writing
+from flowbench.store.connection import database_path, reading
 
 FOLDER = "checks"
 
@@ -69,23 +69,8 @@ class CheckRow(Frozen):
         return name
 
 
-def record_check(results: Path, row: CheckRow) -> None:
-    """Keeps an outcome in the place of the part's earlier one.
-
-    Args:
-        results: The results folder; created if need be.
-        row: The outcome.
-
-    Raises:
-        StoreError: The folder cannot be written.
-    """
-    write_check(results, row)
-    with writing(results) as connection:
-        _replace(connection, row)
-
-
 def write_check(results: Path, row: CheckRow) -> None:
-    """Writes the file of an outcome, and nothing to the database.
+    """Keeps an outcome in the place of the part's earlier one; the next reader finds it.
 
     Args:
         results: The results folder; created if need be.
@@ -105,12 +90,20 @@ def write_check(results: Path, row: CheckRow) -> None:
         ) from exc
 
 
-def load_checks(connection: Connection, results: Path) -> int:
-    """Brings all outcomes of a results folder into an open database, and counts them."""
-    rows = list(_read_all(results))
-    for row in rows:
-        _replace(connection, row)
-    return len(rows)
+def load_checks(
+    connection: Connection, paths: Iterable[Path], report: Callable[[str], None]
+) -> None:
+    """Brings outcomes into an open database.
+
+    Args:
+        paths: Their files.
+        report: Told, in one line each, of those that cannot be read.
+    """
+    for path in paths:
+        try:
+            _replace(connection, CheckRow.model_validate_json(path.read_bytes()))
+        except (OSError, ValidationError) as exc:
+            report(f"{path}: not a check ({first_line(exc)}); run `flowbench check` again")
 
 
 def latest_checks(results: Path) -> list[CheckRow]:
@@ -144,11 +137,3 @@ def _replace(connection: Connection, row: CheckRow) -> None:
     connection.execute(_DELETE, [row.kind, row.name])
     connection.execute(f"INSERT INTO checks BY NAME SELECT {named}", values)
     connection.execute("COMMIT")
-
-
-def _read_all(results: Path) -> Iterator[CheckRow]:
-    for path in sorted((results / FOLDER).glob("*/*.json")):
-        try:
-            yield CheckRow.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError):  # a damaged file is as good as no check: run it again
-            continue

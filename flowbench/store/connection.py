@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flowbench.errors import StoreError
+from flowbench.errors import StoreDamagedError, StoreError
 from flowbench.store import Connection, migrations
 
 DATABASE = "flowbench.duckdb"
@@ -47,6 +47,11 @@ def database_path(results: Path) -> Path:
     return results / DATABASE
 
 
+def write_ahead_log(results: Path) -> Path:
+    """Where DuckDB keeps what is not in the database's file yet; it need not exist."""
+    return results / f"{DATABASE}.wal"
+
+
 @contextmanager
 def writing(results: Path, *, wait_s: float = LOCK_WAIT_S) -> Iterator[Connection]:
     """Opens the database for writing, creating it and bringing its schema up to date.
@@ -59,7 +64,8 @@ def writing(results: Path, *, wait_s: float = LOCK_WAIT_S) -> Iterator[Connectio
         A connection that no other process can share.
 
     Raises:
-        StoreError: The folder cannot be written, or the database is locked, damaged or too new.
+        StoreError: The folder cannot be written, or the database is locked or too new.
+        StoreDamagedError: The database is damaged.
     """
     try:
         results.mkdir(parents=True, exist_ok=True)
@@ -89,7 +95,8 @@ def reading(
         A read-only connection.
 
     Raises:
-        StoreError: There is no database, or it is locked, damaged, too old or too new.
+        StoreError: There is no database, or it is locked, too old or too new.
+        StoreDamagedError: It is damaged.
     """
     path = database_path(results)
     # DuckDB says "cannot open file"; that there are attempts to rebuild from is known here alone.
@@ -117,20 +124,21 @@ def migrate(results: Path) -> int:
         return migrations.SCHEMA_VERSION
 
 
-def is_damage(error: StoreError) -> bool:
-    """Whether an error means that the database file itself is broken.
-
-    Args:
-        error: An error raised while the database was open or opening.
+def set_aside(results: Path) -> Path:
+    """Moves a damaged database out of the way, its write-ahead log with it.
 
     Returns:
-        True if only a rebuild can help.
+        Where it is now.
     """
-    import duckdb
-
-    cause = error.__cause__
-    # The cause and not the message: that is ours by now.
-    return isinstance(cause, duckdb.Error) and _DAMAGED.search(str(cause)) is not None
+    old, number = database_path(results), 1
+    # Never over an earlier one: it may hold what no other file does.
+    while (aside := old.with_name(f"{DATABASE}.damaged-{number}")).exists():
+        number += 1
+    old.replace(aside)
+    wal = write_ahead_log(results)
+    if wal.exists():
+        wal.replace(aside.with_name(f"{aside.name}.wal"))
+    return aside
 
 
 def _missing(results: Path) -> str:
@@ -159,7 +167,7 @@ def _connection(
         finally:
             connection.close()
     except duckdb.Error as exc:
-        raise StoreError(_explain(exc, path)) from exc
+        raise _explained(exc, path) from exc
 
 
 def _connect(path: Path, *, read_only: bool, options: dict[str, str], wait_s: float) -> Connection:
@@ -187,15 +195,14 @@ def _locked(exc: Exception, path: Path, wait_s: float) -> str:
     return f"{path} is in use by {by}, waited {wait_s:g} s; try again when it has finished"
 
 
-def _explain(exc: Exception, path: Path) -> str:
+def _explained(exc: Exception, path: Path) -> StoreError:
     # DuckDB's own messages go on with hints for people who write SQL.
     message = str(exc).strip().splitlines()[0] if str(exc).strip() else type(exc).__name__
     if _DAMAGED.search(message):
-        return (
-            f"{path} is damaged ({message}); run `flowbench store rebuild`, "
-            "which recreates it from the attempts' own records and keeps the damaged file"
-        )
+        return StoreDamagedError(f"{path} is damaged ({message})")
     # The user's own doing, with its own remedy; all else is told as it came.
     if "permission denied" in message.lower() or "read-only file system" in message.lower():
-        return f"cannot open {path}: {message}; check its permissions or choose another --results"
-    return f"{path}: {message}"
+        return StoreError(
+            f"cannot open {path}: {message}; check its permissions or choose another --results"
+        )
+    return StoreError(f"{path}: {message}")

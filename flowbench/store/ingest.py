@@ -23,7 +23,6 @@ from flowbench.store import Connection
 from flowbench.store.attempt_files import AttemptContents, read_attempt
 from flowbench.store.connection import writing
 from flowbench.store.migrations import TABLES_BY_ATTEMPT
-from flowbench.store.queries import stored_ids
 from flowbench.store.records import CurvePoint
 
 Report = Callable[[str], None]
@@ -92,12 +91,19 @@ def ingest(results: Path, attempt_dirs: Iterable[Path], *, report: Report = log_
         return load(connection, attempt_dirs, report=report)
 
 
-def load(connection: Connection, attempt_dirs: Iterable[Path], *, report: Report) -> int:
+def load(
+    connection: Connection,
+    attempt_dirs: Iterable[Path],
+    *,
+    report: Report,
+    missed: Callable[[Path], object] = lambda directory: None,
+) -> int:
     """Brings attempts into an open database.
 
     Args:
         attempt_dirs: Directories of attempts that have ended.
         report: Told of what cannot be read.
+        missed: Given the directories whose records cannot be read.
 
     Returns:
         How many attempts were written.
@@ -109,19 +115,24 @@ def load(connection: Connection, attempt_dirs: Iterable[Path], *, report: Report
         ahead = reader.submit(_read_batch, directories)
         while batch := ahead.result():
             ahead = reader.submit(_read_batch, directories)
-            staged, problems = batch
+            staged, problems, unread = batch
             for problem in problems:
                 report(problem)
+            for directory in unread:
+                missed(directory)
             total += _write(connection, staged)
     return total
 
 
 def load_kept(connection: Connection, kept: Iterable[AttemptContents]) -> None:
-    """Brings attempts that are kept as text into an open database that lacks them."""
-    # What is kept as text is less than what a directory has: it never replaces that.
-    there = stored_ids(connection)
-    missing = (contents for contents in kept if contents.record.attempt_id not in there)
-    _write(connection, [_Staged.of(contents) for contents in missing])
+    """Brings attempts that are kept as text into an open database.
+
+    What is kept as text is less than what a directory has, so it only takes the place of an earlier
+    attempt of the same id.
+    """
+    known = dict(connection.execute("SELECT attempt_id, started FROM attempts").fetchall())
+    newer = (c for c in kept if c.record.started > known.get(c.record.attempt_id, ""))
+    _write(connection, [_Staged.of(contents) for contents in newer])
 
 
 def _write(connection: Connection, batch: Sequence[_Staged]) -> int:
@@ -156,10 +167,13 @@ class _Staged:
         )
 
 
-def _read_batch(directories: Iterator[Path]) -> tuple[list[_Staged], list[str]] | None:
+def _read_batch(
+    directories: Iterator[Path],
+) -> tuple[list[_Staged], list[str], list[Path]] | None:
     """The next attempts and what of them could not be read; None where there are no more."""
     staged: list[_Staged] = []
     problems: list[str] = []
+    unread: list[Path] = []
     # Its length, and not that of what could be read, tells whether there are more.
     chosen = list(itertools.islice(directories, BATCH))
     for directory in chosen:
@@ -167,10 +181,11 @@ def _read_batch(directories: Iterator[Path]) -> tuple[list[_Staged], list[str]] 
             files = read_attempt(directory)
         except StoreError as exc:
             problems.append(str(exc))
+            unread.append(directory)
             continue
         staged.append(_Staged.of(files))
         problems += files.problems
-    return (staged, problems) if chosen else None
+    return (staged, problems, unread) if chosen else None
 
 
 def _replace(connection: Connection, batch: Sequence[_Staged]) -> None:

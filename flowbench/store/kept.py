@@ -80,16 +80,19 @@ def has_kept(results: Path) -> bool:
     return any(_files(results))
 
 
-def kept_attempts(results: Path, report: Callable[[str], None]) -> Iterator[AttemptContents]:
-    """Reads all attempts that a results folder keeps as text.
+def kept_attempts(
+    results: Path, report: Callable[[str], None], *, only: Path | None = None
+) -> Iterator[AttemptContents]:
+    """Reads the attempts that a results folder keeps as text.
 
     Args:
         report: Told, in one line each, of lines that cannot be read; they are left out.
+        only: One of its files; by default all.
 
     Yields:
         The attempts by file, in the order of their lines.
     """
-    for path in _files(results):
+    for path in _files(results) if only is None else [only]:
         # Line by line: a merge conflict in one must not hide the others.
         for number, line in enumerate(path.read_bytes().splitlines(), start=1):
             try:

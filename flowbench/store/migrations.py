@@ -8,10 +8,11 @@ before deletes of the same transaction take effect, and loads slower with them.
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 
-from flowbench.errors import StoreError
+from flowbench.errors import StoreDamagedError, StoreError
 from flowbench.store import Connection
 
 M001_ATTEMPTS = """
@@ -162,6 +163,11 @@ ALTER TABLE measurements ADD COLUMN refutes VARCHAR;
 
 M011_INFO = "ALTER TABLE curves ADD COLUMN info JSON"
 
+M012_SOURCES = """
+-- The files that all else was read from, as they were then.
+CREATE TABLE sources (path VARCHAR NOT NULL, stamp VARCHAR NOT NULL);
+"""
+
 STEPS = (
     M001_ATTEMPTS,
     M002_CHECKS,
@@ -174,6 +180,7 @@ STEPS = (
     M009_SHOWN,
     M010_REFUTES,
     M011_INFO,
+    M012_SOURCES,
 )
 SCHEMA_VERSION = len(STEPS)
 TABLES_BY_ATTEMPT = ("attempts", "measurements", "curves", "samples", "likelihoods")
@@ -184,18 +191,22 @@ def migrate(connection: Connection, path: Path) -> None:
 
     Args:
         path: Where the database is, for messages.
+
+    Raises:
+        StoreError: It is of a newer schema, or not one of flowbench's.
+        StoreDamagedError: Parts of it are missing.
     """
     # Only in an empty file: a DuckDB of somebody else's must stay as it is.
-    if not connection.execute("SHOW TABLES").fetchall():
+    if not _tables(connection):
         connection.execute("CREATE TABLE schema_version (version INTEGER NOT NULL)")
     found = _version(connection, path)
-    _refuse_newer(found, path)
     for number, step in enumerate(STEPS[found:], start=found + 1):
         # Each on its own: a step that fails leaves the database at a version that is known.
         connection.execute("BEGIN")
         connection.execute(step)
         connection.execute("INSERT INTO schema_version VALUES (?)", [number])
         connection.execute("COMMIT")
+    _check_whole(connection, path)
 
 
 def check_current(connection: Connection, path: Path) -> None:
@@ -207,30 +218,43 @@ def check_current(connection: Connection, path: Path) -> None:
 
     Raises:
         StoreError: The schema is older or newer.
+        StoreDamagedError: Parts of it are missing.
     """
     found = _version(connection, path)
-    _refuse_newer(found, path)
     if found < SCHEMA_VERSION:
         raise StoreError(
             f"{path} has schema {found}, this flowbench reads schema {SCHEMA_VERSION}; "
             f"run `flowbench store migrate --results {shlex.quote(str(path.parent))}`"
         )
+    _check_whole(connection, path)
 
 
 def _version(connection: Connection, path: Path) -> int:
-    tables = {name for (name,) in connection.execute("SHOW TABLES").fetchall()}
-    if "schema_version" not in tables:
+    tables = _tables(connection)
+    if "schema_version" not in tables and not {"jobs", "attempts"} <= tables:
         raise StoreError(
             f"{path} is a DuckDB file, but not one of flowbench's; move it away or name another "
             "folder with --results"
         )
+    if "schema_version" not in tables:
+        raise StoreDamagedError(f"{path} is damaged (it does not say its version)")
     row = connection.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchone()
-    return int(row[0]) if row else 0
-
-
-def _refuse_newer(found: int, path: Path) -> None:
+    found = int(row[0]) if row else 0
+    if found == 0 and len(tables) > 1:
+        raise StoreDamagedError(f"{path} is damaged (it does not say its version)")
     if found > SCHEMA_VERSION:
         raise StoreError(
             f"{path} has schema {found}, this flowbench knows schemas up to {SCHEMA_VERSION}; "
             "upgrade flowbench"
         )
+    return found
+
+
+def _check_whole(connection: Connection, path: Path) -> None:
+    made = set(re.findall(r"CREATE (?:TABLE|OR REPLACE VIEW) (\w+)", " ".join(STEPS)))
+    if missing := sorted(made - _tables(connection)):
+        raise StoreDamagedError(f"{path} is damaged (no {', '.join(missing)} in it)")
+
+
+def _tables(connection: Connection) -> set[str]:
+    return {name for (name,) in connection.execute("SHOW TABLES").fetchall()}

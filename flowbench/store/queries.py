@@ -81,6 +81,9 @@ WHERE attempt_id IN (SELECT unnest($ids::VARCHAR[]))
 """
 _JOBS_OF_ATTEMPTS = "SELECT attempt_id, job_id FROM attempts ORDER BY number"
 
+# What a spreadsheet would take for a formula gets a quote in front, in columns of text alone: a
+# number is none, whatever its sign.
+_FORMULA = r"^[=+@\t\r\n-]"
 _EXPORT_FORMATS = {
     ".csv": "FORMAT csv, HEADER",
     ".parquet": "FORMAT parquet",
@@ -336,12 +339,22 @@ def export(results: Path, out: Path) -> Path:
             # COPY takes no parameters, so the name is quoted by hand.
             target = str(part.absolute()).replace("'", "''")
             with reading(results) as connection:
-                connection.execute(
-                    f"COPY (SELECT * FROM results) TO '{target}' ({_EXPORT_FORMATS[suffix]})"
-                )
+                rows = _inert(connection) if suffix == ".csv" else "SELECT * FROM results"
+                connection.execute(f"COPY ({rows}) TO '{target}' ({_EXPORT_FORMATS[suffix]})")
             part.replace(out)
     except OSError as exc:
         raise StoreError(
             f"cannot write {out}: {exc.strerror}; choose another place with --out"
         ) from exc
     return out
+
+
+def _inert(connection: Connection) -> str:
+    """SQL of the results whose texts begin no formula."""
+    columns = connection.execute("DESCRIBE results").fetchall()
+    texts = [f'"{name}"' for name, kind, *_ in columns if kind == "VARCHAR"]
+    escaped = (
+        f"if(regexp_matches({text}, '{_FORMULA}'), chr(39) || {text}, {text}) AS {text}"
+        for text in texts
+    )
+    return f"SELECT * REPLACE ({', '.join(escaped)}) FROM results"

@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from flowbench.errors import StoreError
+from flowbench.errors import StoreDamagedError, StoreError
 from flowbench.store import Connection
-from flowbench.store.attempt_files import AttemptContents, attempt_dirs
-from flowbench.store.checks import load_checks
-from flowbench.store.connection import DATABASE, database_path, is_damage, writing
-from flowbench.store.ingest import Report, load, load_kept, log_problem
-from flowbench.store.kept import has_kept, kept_attempts
+from flowbench.store.connection import database_path, set_aside, writing
+from flowbench.store.ingest import Report, log_problem
 from flowbench.store.migrations import TABLES_BY_ATTEMPT
-from flowbench.store.queries import stored_ids
-
-_SETTLED = """
-CREATE TEMP TABLE settled AS
-SELECT attempt_id FROM attempts
-UNION
-SELECT o.attempt_id
-FROM old.attempts o
-JOIN (SELECT unnest(?::VARCHAR[]) AS attempt_id, unnest(?::VARCHAR[]) AS started) k
-USING (attempt_id)
-WHERE o.started < k.started
-"""
+from flowbench.store.reconcile import bring, scan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,44 +65,22 @@ def rebuild(results: Path, *, report: Report = log_problem) -> Rebuilt:
 
     with _scratch_folder(results) as scratch:
         with writing(scratch) as connection:
-            load(connection, attempt_dirs(results), report=counted)
-            # A list, since they are gone through twice.
-            kept = list(kept_attempts(results, counted))
-            carried = 0
+            stamps = scan(results)
+            files = {path: now for path, now in stamps.items() if not path.startswith("kept/")}
+            bring(connection, results, files, counted)
+            there = _started(connection)
             if old.is_file() and not damaged:
-                carried = _carry_over(connection, old, kept)
-            load_kept(connection, kept)
-            load_checks(connection, results)
-            attempts = len(stored_ids(connection)) - carried
+                _carry_over(connection, old)
+            lost = _started(connection).items() - there.items()
+            kept = {path: now for path, now in stamps.items() if path not in files}
+            bring(connection, results, kept, counted)
+            stored = _started(connection)
+            carried = len(lost & stored.items())
+            attempts = len(stored) - carried
         # Only now that the new one is complete.
-        aside = _set_aside(old) if damaged else None
+        aside = set_aside(results) if damaged else None
         database_path(scratch).replace(old)
     return Rebuilt(attempts=attempts, carried_over=carried, kept_aside=aside, problems=problems)
-
-
-@contextmanager
-def readable(results: Path, *, report: Report = log_problem) -> Iterator[Path]:
-    """A results folder to read from; one with kept attempts alone gets a temporary database.
-
-    So reference results need no database, and one that was left beside them does not hide newer
-    text: without ``runs/`` there is nothing else that it could be made from.
-
-    Args:
-        report: Told, in one line each, of what cannot be read.
-
-    Yields:
-        The folder itself, or one that holds what it keeps as text.
-    """
-    has_own = database_path(results).is_file() and (results / "runs").is_dir()
-    if has_own or not has_kept(results):
-        yield results
-        return
-    with tempfile.TemporaryDirectory(prefix="flowbench-") as folder:
-        with writing(Path(folder)) as connection:
-            load(connection, attempt_dirs(results), report=report)
-            load_kept(connection, kept_attempts(results, report))
-            load_checks(connection, results)
-        yield Path(folder)
 
 
 @contextmanager
@@ -147,41 +111,30 @@ def _is_damaged(results: Path, report: Report) -> bool:
                 # Reads every block, so that damage shows now and not while carrying over.
                 connection.execute(f"SELECT count(COLUMNS(*)) FROM {table}").fetchall()
             connection.execute("CHECKPOINT")  # else a WAL would stay for the new database
-    except StoreError as exc:
-        if not is_damage(exc):
-            raise
+    except StoreDamagedError as exc:
         report(str(exc))
         return True
     return False
 
 
-def _carry_over(connection: Connection, old: Path, kept: Sequence[AttemptContents]) -> int:
-    """Takes over what only the old database has, unless a later attempt of that id is kept."""
+def _carry_over(connection: Connection, old: Path) -> None:
+    """Takes over what only the old database has."""
     # ATTACH takes no parameters.
     source = str(old.absolute()).replace("'", "''")
     connection.execute(f"ATTACH '{source}' AS old (READ_ONLY)")
-    lost = "attempt_id NOT IN (SELECT attempt_id FROM settled)"
-    records = [contents.record for contents in kept]
-    connection.execute(_SETTLED, [[r.attempt_id for r in records], [r.started for r in records]])
+    connection.execute("CREATE TEMP TABLE settled AS SELECT attempt_id FROM attempts")
     for table in TABLES_BY_ATTEMPT:
-        connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM old.{table} WHERE {lost}")
+        connection.execute(
+            f"INSERT INTO {table} BY NAME SELECT * FROM old.{table} "
+            "WHERE attempt_id NOT IN (SELECT attempt_id FROM settled)"
+        )
     connection.execute(
         "INSERT INTO jobs BY NAME SELECT * FROM old.jobs "
         "WHERE job_id IN (SELECT job_id FROM attempts) AND job_id NOT IN (SELECT job_id FROM jobs)"
     )
-    row = connection.execute(f"SELECT count(*) FROM attempts WHERE {lost}").fetchone()
     connection.execute("DETACH old")
-    return int(row[0]) if row else 0
 
 
-def _set_aside(old: Path) -> Path:
-    """Moves a damaged database out of the way, its write-ahead log with it."""
-    number = 1
-    # Never over an earlier one: it may hold what no other file does.
-    while (aside := old.with_name(f"{DATABASE}.damaged-{number}")).exists():
-        number += 1
-    old.replace(aside)
-    wal = old.with_name(f"{DATABASE}.wal")
-    if wal.exists():
-        wal.replace(aside.with_name(f"{aside.name}.wal"))
-    return aside
+def _started(connection: Connection) -> dict[str, str]:
+    """When each attempt began that a database has."""
+    return dict(connection.execute("SELECT attempt_id, started FROM attempts").fetchall())

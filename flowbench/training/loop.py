@@ -49,6 +49,7 @@ class Trainer:
         validate: Scores a model on the validation split, lower is better; None where the model has
             no likelihood.
         num_devices: Devices that the job holds.
+        log_density: The target in the model's space; None for data.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Trainer:
         validate: Validate | None,
         observer: Observer,
         num_devices: int = 1,
+        log_density: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         training = model.config.training
         self.model = model
@@ -73,6 +75,7 @@ class Trainer:
         self._batches = stream(seed)
         self._budget, self._clock, self._device = budget, clock, device
         self._observer, self._num_devices = observer, num_devices
+        self._log_density = log_density
         self._training = training
         # Known beforehand under a budget that counts; under one of time it is 0.
         self._schedule = Schedule(training, self._progress_of_a_step())
@@ -150,10 +153,16 @@ class Trainer:
                 raise Preempted
             self._step(progress)
             in_flight.step_queued()
-            self._give_up_if_lost(streaks.push(self._longest_streak()))
+            self._give_up_if_lost(
+                streaks.push(self._longest_streak()), self._training.max_nonfinite
+            )
             if self._observer.checkpoint_due():
                 self.save()
         self._device.synchronize()
+        if self._steps and self.num_steps:
+            # However few steps there were: without a single good one nothing was trained.
+            most = min(self._training.max_nonfinite, self.num_steps)
+            self._give_up_if_lost(float(self._longest_streak()), most)
 
     def _step(self, progress: float) -> None:
         self._clock.switch("data")
@@ -161,7 +170,7 @@ class Trainer:
         self._clock.switch("compile" if self._compile_pending else "train")
         # Its ladj is left out: a constant, or a term that no parameter moves.
         x, _ = self._preprocessor.forward(raw, self._generator)
-        batch = Batch(x=x, context=context)
+        batch = Batch(x=x, context=context, log_density=self._log_density)
         # Once for all groups of a step, so that they agree on where training stands.
         lr, phase = self._schedule.lr(progress), self._schedule.phase(progress)
         where, seed = self._device.torch_device, _host_seed(self._seed, self.num_steps)
@@ -209,12 +218,12 @@ class Trainer:
     def _longest_streak(self) -> Tensor:
         return self._streaks[0] if len(self._streaks) == 1 else torch.stack(self._streaks).max()
 
-    def _give_up_if_lost(self, streak: float | None) -> None:
-        if streak is not None and streak >= self._training.max_nonfinite:
+    def _give_up_if_lost(self, streak: float | None, most: int) -> None:
+        if streak is not None and streak >= most:
+            steps = "1 step" if streak == 1 else f"{int(streak)} steps in a row"
             raise NonFiniteLossError(
-                f"no finite gradient in {int(streak)} steps in a row{self._lost_group()}, up to "
-                f"step {self.num_steps}; try a lower learning rate, gradient clipping or a longer "
-                "warm-up"
+                f"no finite gradient in {steps}{self._lost_group()}, up to step {self.num_steps}; "
+                "try a lower learning rate, gradient clipping or a longer warm-up"
             )
 
     def _lost_group(self) -> str:

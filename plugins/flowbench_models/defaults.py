@@ -117,6 +117,12 @@ OVERVIEW_ASSUMPTIONS = (
     "second-hand numbers of an undated page without a named author, the upper end of each range",
 )
 
+OVERVIEW_INFERENCE = (
+    *OVERVIEW_ASSUMPTIONS,
+    "the last act norm is the Gaussian base with learned mean and spread; a target's log-density "
+    "comes in linearly over the first half of the training",
+)
+
 
 class ConditionalConfig(ModelConfig):
     """Base of configurations of flows that may be conditioned on what a dataset gives.
@@ -125,6 +131,8 @@ class ConditionalConfig(ModelConfig):
         given: Names of the context inputs that the density is conditioned on, labels or real
             values; none for the density of the data alone.
     """
+
+    fits_targets: ClassVar[bool] = True
 
     given: tuple[str, ...] = ()
 

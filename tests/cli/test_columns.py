@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import io
 
-from flowbench.cli.columns import print_columns, print_facts, wrapped
+import pytest
+from rich.console import Console
+
+from flowbench.cli.columns import print_columns, print_facts, visible, wrapped
+from flowbench.cli.progress import say
 
 ROWS = [
     {"name": "glow", "steps": 1234, "ok": True, "note": None, "summary": "one two three " * 4},
@@ -104,3 +108,19 @@ def test_nothing_that_is_copied_is_broken() -> None:
         "/a/very-long/path-of-a/folder",
     ]
     assert wrapped("", 24) == [""]
+
+
+@pytest.mark.parametrize(
+    "foreign", ["\x1b[2J", "\x1b]0;title\x07", "\x9b31m", "a\rb", "\x7f", "\u202egnp.exe", "\b\b"]
+)
+def test_a_terminal_gets_no_control_characters(
+    capsys: pytest.CaptureFixture[str], foreign: str
+) -> None:
+    assert visible(f"kept\tand\n{foreign}").startswith("kept\tand\n")
+    print_columns([{"name": foreign, "why": foreign}], ["name", "why"], 80)
+    print_facts({"summary": foreign, "nested": {"x": [foreign]}}, 80)
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    say(console, foreign)
+    assert isinstance(console.file, io.StringIO)
+    printed = capsys.readouterr().out + console.file.getvalue()
+    assert printed.replace("\n", "").replace("\N{REPLACEMENT CHARACTER}", "").isprintable()

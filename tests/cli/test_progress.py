@@ -83,7 +83,7 @@ def test_an_end_is_said_at_once_with_what_is_left(tmp_path: Path) -> None:
     events.start(1)
     events.now = 80.0
     events.train(1, 0.1)
-    events.end(1, "crashed", "ValueError: a reason " + 20 * "that is long " + "[and bracketed]")
+    events.end(1, "crashed", "ValueError: a reason " + 10 * "that is long " + "[and bracketed]")
     first, second = events.printed()
     assert first == (f"{GLOW}: ok after 1:10, 1,200 steps, validation 2.500 bpd [1 of 2 jobs]")
     assert second.startswith(f"{REALNVP}: crashed after 0:10, 1,200 steps, ValueError: a reason")

@@ -137,3 +137,11 @@ def test_a_metric_that_failed_is_named_and_is_no_success(good: AttemptRow) -> No
     records = {good.job.job_id: broken}
     assert list(unavailable(records.values(), asked=())) == ["failed: odd: ValueError: no"]
     assert not succeeded(decided((job("glow"), "run", NOT_RUN)), records)
+
+
+def test_a_long_reason_is_brief_beneath_the_table() -> None:
+    failed = make.failed(make.job("glow")).model_copy(update={"reason": "why \x1b[2J" * 100})
+    one = job("glow")
+    (line,) = failures(decided((one, "run", NOT_RUN)), {one.row.job_id: failed})
+    assert line.isprintable()
+    assert len(line) < 300

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flowbench.store.attempt_files import attempt_dirs
-from flowbench.store.checks import CheckRow, record_check
+from flowbench.store.checks import CheckRow, write_check
 from flowbench.store.ingest import ingest
 from flowbench.store.records import AttemptRow
 from flowbench.suite.find import find_suite
@@ -73,5 +73,5 @@ def store(folder: Path, *, failing: str = "") -> Path:
         make.write(folder, record, curves=make.curve(3.0) if record.status == "ok" else ())
     ingest(folder, attempt_dirs(folder))
     if failing:
-        record_check(folder, check(failing))
+        write_check(folder, check(failing))
     return folder

@@ -9,11 +9,11 @@ import pytest
 from flowbench.errors import LeaderboardError
 from flowbench.leaderboard import keep_suites, suite_boards, write_boards
 from flowbench.store.attempt_files import attempt_dirs
-from flowbench.store.checks import latest_checks, record_check
+from flowbench.store.checks import latest_checks, write_check
 from flowbench.store.connection import database_path
 from flowbench.store.ingest import ingest
 from flowbench.store.kept import kept_attempts
-from flowbench.store.rebuild import readable
+from flowbench.store.reconcile import readable
 from flowbench.store.records import CurvePoint
 from flowbench.suite.find import SUITE_FOLDERS
 from tests.leaderboard import mirrored
@@ -107,7 +107,7 @@ def test_places_on_the_machine_are_not_kept_and_pages_stay_the_same(tmp_path: Pa
         make.write(folder, record)
     ingest(folder, attempt_dirs(folder))
     check = mirrored.check("glow", "passed").model_copy(update={"plugin": "/home/ada/mine.py"})
-    record_check(folder, check)
+    write_check(folder, check)
     (file,) = keep_suites(folder, [mirrored.suite("digits")], kept)
     written = [file.read_text("utf-8"), *(f.read_text("utf-8") for f in kept.rglob("*.json"))]
     assert len(written) == 2

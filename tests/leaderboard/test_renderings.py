@@ -20,7 +20,7 @@ from flowbench.leaderboard.board.table import FIELDS, Board, Cell
 from flowbench.leaderboard.render import csv as csv_render
 from flowbench.leaderboard.render import html, latex, markdown, parquet, terminal
 from flowbench.store.attempt_files import attempt_dirs
-from flowbench.store.checks import record_check
+from flowbench.store.checks import write_check
 from flowbench.store.ingest import ingest
 from flowbench.suite.published import published_tables
 from tests.leaderboard import mirrored
@@ -200,7 +200,7 @@ def test_the_same_store_gives_the_same_bytes(results: Path, tmp_path: Path) -> N
     again = tmp_path / "again"
     for directory in reversed(list(attempt_dirs(results))):
         ingest(again, [directory])
-    record_check(again, mirrored.check("realnvp:cifar10"))
+    write_check(again, mirrored.check("realnvp:cifar10"))
     suites = [mirrored.suite(name) for name in ("denseflow-1", "denseflow-2", "nanoflow-4")]
     written: list[dict[str, bytes]] = []
     for folder in (results, again):

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from flowbench.errors import StoreError
-from flowbench.store.checks import CheckRow, latest_checks, record_check, write_check
+from flowbench.store.checks import CheckRow, latest_checks, write_check
 from flowbench.store.connection import writing
 from flowbench.store.rebuild import rebuild
 from tests.leaderboard import mirrored
@@ -42,7 +42,8 @@ def test_a_file_with_a_bad_name_is_no_check(tmp_path: Path) -> None:
 
 
 def test_a_bad_name_in_the_database_is_one_line(tmp_path: Path) -> None:
-    record_check(tmp_path, mirrored.check("glow"))
+    write_check(tmp_path, mirrored.check("glow"))
+    rebuild(tmp_path)
     with writing(tmp_path) as connection:
         connection.execute("UPDATE checks SET name = '../glow'")
     with pytest.raises(StoreError, match=r"'../glow' is no name of .*flowbench store rebuild"):

@@ -73,7 +73,7 @@ def test_a_database_in_use_is_waited_for_and_then_reported(tmp_path: Path) -> No
 
 def test_a_file_that_is_no_database_is_reported_as_damaged(tmp_path: Path) -> None:
     database_path(tmp_path).write_bytes(b"junk" * 5000)
-    with pytest.raises(StoreError, match=r"damaged.*flowbench store rebuild"):
+    with pytest.raises(StoreError, match="is damaged"):
         with writing(tmp_path):
             pass
 

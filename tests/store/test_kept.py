@@ -8,11 +8,12 @@ import pytest
 
 from flowbench.errors import StoreError
 from flowbench.store.attempt_files import AttemptContents, attempt_dirs, read_attempt
-from flowbench.store.checks import latest_checks, record_check
+from flowbench.store.checks import latest_checks, write_check
 from flowbench.store.connection import database_path
 from flowbench.store.kept import CURVE_POINTS, has_kept, keep, kept_attempts, thinned
 from flowbench.store.queries import attempt_contents, list_attempts
-from flowbench.store.rebuild import readable, rebuild
+from flowbench.store.rebuild import rebuild
+from flowbench.store.reconcile import readable
 from flowbench.store.verify import verify
 from tests.leaderboard import mirrored
 from tests.store import attempts as make
@@ -100,7 +101,7 @@ def test_a_database_that_was_left_there_hides_no_text(
     rebuild(tmp_path)
     other = AttemptContents(record=make.attempt(make.job("nice")))
     keep(tmp_path, "some", [attempt, other])
-    record_check(tmp_path, mirrored.check("glow"))  # the database is newer than the text
+    write_check(tmp_path, mirrored.check("glow"))  # the database is newer than the text
     with readable(tmp_path) as folder:
         names = {a["name"] for a in list_attempts(folder)}
         assert [check.name for check in latest_checks(folder)] == ["glow"]

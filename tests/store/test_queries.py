@@ -218,6 +218,20 @@ def test_export_writes_each_value_once(results: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.json", "out.parquet"]
 
 
+def test_export_to_csv_begins_no_formula_and_leaves_numbers(tmp_path: Path) -> None:
+    names = ("=1+1", "+cmd", "@sum", "-2+3", "\t=1", "plain", "a=b")
+    values = tuple(make.measured(name, -1.5 * i, "=nats") for i, name in enumerate(names))
+    ingest(tmp_path, [make.write(tmp_path, make.attempt(measurements=values))])
+    with export(tmp_path, tmp_path / "out.csv").open(newline="") as lines:
+        rows = {row["name"]: row for row in csv.DictReader(lines)}
+    escaped = {name if name in ("plain", "a=b") else f"'{name}" for name in names}
+    assert set(rows) == escaped
+    assert [float(row["value"]) for row in rows.values()] == [-1.5 * i for i in range(len(names))]
+    assert {row["unit"] for row in rows.values()} == {"'=nats"}
+    listed = json.loads(export(tmp_path, tmp_path / "out.json").read_text())
+    assert {row["name"] for row in listed} == set(names)  # programs get what was measured
+
+
 def test_export_names_the_formats(results: Path) -> None:
     with pytest.raises(StoreError, match=r"\.csv, \.parquet, \.json"):
         export(results, results / "out.xlsx")

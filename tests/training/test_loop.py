@@ -180,6 +180,22 @@ def test_divergence_gives_up_after_the_stated_number(
     assert weights(trainer.model).isfinite().all()
 
 
+@pytest.mark.parametrize("budget", ["1steps", "3steps", "33examples", "0.2epochs"])
+def test_a_training_without_one_finite_gradient_diverges_however_short(
+    fake_registry: Registry, data: LoadedData, budget: str
+) -> None:
+    config = configuration(fake_registry, data, "fake-gan", {})
+    trainer = train_of(LostCritic(config, data.info), data, budget=budget)
+    with pytest.raises(NonFiniteLossError, match=r"no finite gradient in .* of group 'critic'"):
+        trainer.run()
+
+
+def test_one_good_step_is_enough_not_to_diverge(fake_registry: Registry, data: LoadedData) -> None:
+    trainer = make(fake_registry, data, name="fake-diverge", budget="7steps")  # bad from the 5th on
+    trainer.run()
+    assert (trainer.num_steps, trainer.num_skipped) == (7, 3)
+
+
 class LostCritic(Gan):
     """The gradient of one of two groups is never finite."""
 

@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from flowbench.api import Batch, Latents
+from flowbench.api import Batch, Context, Latents
 from flowbench_models.bijections.base import Bijection, Surjection
 from flowbench_models.bijections.dequantization import DequantizedModel
 
@@ -78,6 +78,18 @@ class MultiScale(nn.Module):
             x = scale.inverse(split.inverse(x, latent))
         return x
 
+    def inverse_with_ladj(self, latents: Latents) -> tuple[Tensor, Tensor]:
+        """Maps latents to data, with the ladj that ``forward`` gives there, shape (B,)."""
+        x, ladj = self._last().inverse_with_ladj(latents[-1])
+        for (scale, split), latent in zip(
+            reversed(self._inner()), reversed(latents[:-1]), strict=True
+        ):
+            x = split.inverse(x, latent)
+            split_ladj = split(x)[2]
+            x, scale_ladj = scale.inverse_with_ladj(x)
+            ladj = ladj + split_ladj + scale_ladj
+        return x, ladj
+
     def initialize(self, x: Tensor) -> None:
         """Initialises scale by scale from a first batch, shape (B, ...)."""
         for scale, split in self._inner():
@@ -121,12 +133,25 @@ class MultiScaleModel(DequantizedModel):
         """Maps latents to the flow's own space; see `DequantizedModel.decode`."""
         return self.flow.inverse(latents)
 
+    def from_latent_with_ladj(
+        self, latents: Latents, context: Context | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Maps latents to data, with ladj; see `InvertibleModel.from_latent_with_ladj`."""
+        if self.dequantizer is not None:
+            return super().from_latent_with_ladj(latents, context)
+        return self.flow.inverse_with_ladj(latents)
+
     def base_log_prob(self, latents: Latents) -> Tensor:
         """Standard normal, but for what a surjection says of its latent."""
         return super().base_log_prob(latents) + self.flow.log_weight(latents)
 
     def sample_base(
-        self, num: int, *, temperature: float, generator: torch.Generator, device: torch.device
+        self,
+        num: int,
+        *,
+        temperature: float,
+        generator: torch.Generator | None,
+        device: torch.device,
     ) -> Latents:
         """Draws latents; see `InvertibleModel.sample_base`."""
         noises = super().sample_base(

@@ -1,0 +1,134 @@
+"""``flowbench reproduce``: the same job again, and how far its numbers agree."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flowbench import paths
+from flowbench.cli import complete
+from flowbench.cli.columns import print_columns, terminal_width, visible, wrapped
+from flowbench.cli.options import DataDir, NoPlugins, PluginFiles, Results, selected_plugins
+
+if TYPE_CHECKING:
+    from flowbench.runner.reproduce import Agreement
+    from flowbench.store.records import AttemptRow, MeasurementRow
+
+
+def reproduce(
+    job: Annotated[
+        str,
+        typer.Argument(
+            help="Id of a job or an attempt, or how it begins.", autocompletion=complete.jobs
+        ),
+    ],
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            help="Fail unless all values agree within this part of their size "
+            "\\[default: say within what they agree].",
+            min=0.0,
+        ),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="auto, cpu, cuda or mps \\[default: the kind that it ran on].",
+            autocompletion=complete.one_of("auto", "cpu", "cuda", "mps"),
+        ),
+    ] = None,
+    timeout: Annotated[str, typer.Option(help="How long it may take outside its budget.")] = "2h",
+    results: Results = None,
+    data_dir: DataDir = None,
+    plugin_file: PluginFiles = None,
+    no_plugin: NoPlugins = None,
+) -> None:
+    """Run a job once more from the start, and compare its numbers with those that it had.
+
+    The fresh attempt is kept beside the others. Under a budget of time it does as many steps as
+    this machine has time for, so that its numbers agree only roughly.
+    """
+    from flowbench.budget import Budget, parse_duration
+    from flowbench.cli.progress import progress_display
+    from flowbench.registry import load_registry
+    from flowbench.runner.reproduce import agreement, job_again
+    from flowbench.runner.run import ready_again
+    from flowbench.runner.schedule import RunOptions
+    from flowbench.store.queries import find_attempt
+    from flowbench.store.reconcile import readable
+
+    folder = paths.results_dir(results).resolve()
+    with readable(folder) as stored:
+        before = find_attempt(stored, job)
+    plugins = selected_plugins([path.resolve() for path in plugin_file or ()], no_plugin)
+    registry = load_registry(plugins)
+    options = RunOptions(
+        device=device or before.record.device_kind or "auto",
+        data_dir=paths.data_dir(data_dir).resolve(),
+        plugins=plugins,
+        timeout_s=parse_duration(timeout, "--timeout"),
+        command=("flowbench", *sys.argv[1:]),
+    )
+    decided = [job_again(before.record, registry, options.data_dir)]
+    ready = ready_again(decided, options, folder, num_threads=before.record.num_threads)
+    try:
+        with progress_display([j for j, _ in decided], 1, "normal") as display:
+            (record,) = ready.scheduler(display).run(decided).values()
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    with readable(folder) as stored:
+        found = agreement(before, find_attempt(stored, record.attempt_id))
+    _print(before.record, record, found)
+    if Budget.parse(record.job.budget).time_like and before.record.steps != record.steps:
+        _say(f"steps: {before.record.steps:,}, now {record.steps:,}: the budget is of time")
+    failed = record.status != "ok" or bool(found.missing)
+    if failed or (tolerance is not None and (found.within is None or found.within > tolerance)):
+        raise typer.Exit(1)
+
+
+def _print(before: AttemptRow, after: AttemptRow, found: Agreement) -> None:
+    rows = [*_rows(found.values), *_rows(found.machine)]
+    if rows:
+        print_columns(rows, rows[0], terminal_width())
+    _say(_verdict(before, after, found))
+    if found.missing:
+        _say(f"not measured both times: {', '.join(found.missing)}")
+    differs = found.differs or ("nothing in code or machine",)
+    for line in differs:
+        _say(f"differs: {line}")
+
+
+def _rows(pairs: tuple[tuple[MeasurementRow, MeasurementRow], ...]) -> Iterator[dict[str, object]]:
+    from flowbench.runner.reproduce import difference
+
+    for old, new in pairs:
+        apart = difference(old.value or 0.0, new.value or 0.0)
+        yield {
+            "value": old.name,
+            "was": old.value,
+            "is": new.value,
+            "unit": old.unit,
+            "apart": "equal" if not apart else f"{apart:.1e}",
+        }
+
+
+def _verdict(before: AttemptRow, after: AttemptRow, found: Agreement) -> str:
+    if before.status != after.status:
+        reason = f": {after.reason}" if after.reason else ""
+        return (
+            f"{before.attempt_id} was {before.status}, {after.attempt_id} is {after.status}{reason}"
+        )
+    if found.within is None:
+        return f"{after.attempt_id}: {after.status} again, with no value to compare"
+    said = "equal" if not found.within else f"agree within {found.within:.0e} of their size"
+    line = f"{after.attempt_id} and {before.attempt_id}: values {said}"
+    if found.per_example is not None:
+        line += f"; log-likelihoods of test examples within {found.per_example:.1e} nats"
+    return f"{line} (times, rates and memory aside)" if found.machine else line
+
+
+def _say(line: str) -> None:
+    print(*wrapped(visible(line), terminal_width()), sep="\n")
