@@ -154,3 +154,13 @@ def test_density_is_the_gaussians(perturb: Perturb) -> None:
     expected = torch.distributions.Normal(mean, std).log_prob(x).sum(dim=(1, 2, 3))
     standard = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(dim=(1, 2, 3))
     torch.testing.assert_close(standard + ladj, expected)
+
+
+@pytest.mark.parametrize("value", [0.0, 3.7, -1e4])
+def test_a_channel_without_spread_is_centred_and_left_unscaled(value: float) -> None:
+    norm, x = ActNorm(2), torch.randn(64, 2)
+    x[:, 1] = value
+    z = norm.initialize(x)
+    assert norm.log_scale[1] == 0.0
+    torch.testing.assert_close(z[:, 1], torch.zeros(64), atol=1e-3, rtol=0)
+    torch.testing.assert_close(z[:, 0].std(correction=0), torch.tensor(1.0), atol=1e-4, rtol=0)
