@@ -18,7 +18,6 @@ from flowbench.errors import FlowbenchError
 from flowbench.leaderboard.build.compared import ComparedValue, Comparison, holm
 from flowbench.leaderboard.compare import compare_rows
 from flowbench.leaderboard.render import comparison
-from flowbench.store.rebuild import rebuild
 from tests.store import attempts
 from tests.store.attempts import NUM_DIMS, attempt, job, log_prob, measured
 
@@ -49,7 +48,6 @@ def write(
 
 
 def only(results: Path, a: str = "glow", b: str = "nice") -> Comparison:
-    rebuild(results)
     (found,) = compare_rows(results, a, b)
     return found
 
@@ -268,7 +266,6 @@ def test_each_dataset_in_common_is_compared(tmp_path: Path) -> None:
         write(tmp_path, "glow", bits(GLOW), dataset=dataset)
         write(tmp_path, "nice", bits(NICE), dataset=dataset)
     write(tmp_path, "nice", bits(NICE), dataset="moons")
-    rebuild(tmp_path)
     assert [one.dataset for one in compare_rows(tmp_path, "glow", "nice")] == ["digits", "patches"]
     assert [one.dataset for one in compare_rows(tmp_path, "glow", "nice", "patches")] == ["patches"]
 
@@ -289,7 +286,6 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for model in ("ar", "arf"):
         row = job(model).model_copy(update={"job_id": f"x-{model}"})
         attempts.write(results, attempt(row))
-    rebuild(results)
     return results
 
 
@@ -347,7 +343,6 @@ def test_the_table_fits_80_columns_and_names_what_went_wrong(tmp_path: Path) -> 
 def test_the_same_in_python(tmp_path: Path) -> None:
     write(tmp_path, "glow", bits(GLOW))
     write(tmp_path, "nice", bits(NICE))
-    rebuild(tmp_path)
     frame = flowbench.compare("glow", "nice", results=tmp_path).set_index("metric")
     assert frame.loc["bpd", ["dataset", "a", "b", "verdict"]].tolist() == [
         "digits", "glow:small", "nice:small", "A",
