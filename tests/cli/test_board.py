@@ -101,6 +101,18 @@ def test_a_board_that_was_alone_stays_beside_a_second_one(
     assert (tmp_path / "denseflow-3.html").read_bytes() == alone
 
 
+def test_a_board_that_was_alone_and_is_written_anew_is_written_once(
+    flowbench: Command, tmp_path: Path
+) -> None:
+    given = ["--results", str(tmp_path / "none"), "--out", str(tmp_path)]
+    assert flowbench("leaderboard", "denseflow-3", *given)[0] == 0
+    (tmp_path / "index.html").write_text("of an earlier day")
+    _, out, _ = flowbench("leaderboard", "denseflow-3", "denseflow-1", *given)
+    names = [Path(line).name for line in out.splitlines()]
+    assert names == ["index.html", "denseflow-3.html", "denseflow-1.html", "index.json"]
+    assert "of an earlier day" not in (tmp_path / "denseflow-3.html").read_text("utf-8")
+
+
 @pytest.mark.parametrize("text", ["", "[1]", '{"a": 1}', '{"a": {}}'])
 def test_a_list_that_cannot_be_read_is_written_anew(
     flowbench: Command, tmp_path: Path, text: str
