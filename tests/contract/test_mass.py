@@ -28,8 +28,8 @@ class _Space:
 
     def log_probs(self, points: NDArray[Any]) -> NDArray[np.float64]:
         assert len(points) == len(PROBABILITIES)
-        factor: NDArray[np.float64] = self.noise * self.rng.standard_normal(len(points))
-        return np.log(PROBABILITIES) + factor
+        values: NDArray[np.float64] = np.log(PROBABILITIES)
+        return values + self.noise * self.rng.standard_normal(len(points))
 
 
 def _space(noise: float = 0.0) -> SmallSpace:
