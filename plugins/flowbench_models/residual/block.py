@@ -98,9 +98,10 @@ class ResidualBlock(Bijection):
             NotInvertibleError: It has not come to rest, so g is no contraction.
         """
         tolerance = inverse_tolerance(z)
-        x = z
+        x: Tensor = z
         for _ in range(MOST_ITERATIONS):
-            before, x = x, z - self.net(x)
+            before, g = x, self.net(x)
+            x = z - g
             change = ((x - before).abs() / (1.0 + x.abs())).max()
             if change <= tolerance:
                 return x
@@ -204,7 +205,7 @@ def _vjp(net: nn.Module, x: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Te
 
 
 def _term(k: int, coefficient: float) -> float:
-    return (-1) ** (k + 1) / k * coefficient
+    return (coefficient if k % 2 else -coefficient) / k
 
 
 def _products(a: Tensor, b: Tensor) -> Tensor:
