@@ -36,7 +36,7 @@ EXACT_DIMS = 16
 """Dims up to which log-determinants are evaluated from whole Jacobians, without noise."""
 
 EPOCHS, WARMUP_STEPS = 1000, 1000  # released code
-UPDATES = "singular vectors are iterated until norms settle within 1e-3, not until vectors do"
+UPDATES = "singular vectors are iterated until norms settle within 1e-5, not until vectors do"
 
 # --- presets of papers ----------------------------------------------------------------------------
 
