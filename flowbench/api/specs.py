@@ -80,18 +80,37 @@ def _num_classes(context: Mapping[str, ContextInput]) -> int | None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Target:
+    """A density that is known up to a factor, which models are fitted to in place of examples.
+
+    Attributes:
+        log_density: Reference to ``log_density(x: Tensor) -> Tensor``: of raw values of shape
+            (B, *event_shape) in nats, shape (B,), up to a constant; differentiable.
+        log_normaliser: Logarithm of what the density integrates to; None where nobody knows it.
+
+    Example:
+        >>> Target(log_density="my_data:log_density", log_normaliser=math.log(2 * math.pi))
+        Target(log_density='my_data:log_density', log_normaliser=1.8378770664093453)
+    """
+
+    log_density: str
+    log_normaliser: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class DatasetInfo:
     """What a model may know of a dataset before it sees any of it.
 
     Attributes:
         name: The dataset's id.
-        modality: What an example is.
+        modality: Form of an example, such as ``image``; models name those that they can take.
         event_shape: Shape of one raw example: ``(C, H, W)``, ``(D,)`` or ``(C, T)``.
         levels: Number K of integer levels ``0..K-1``; None for real-valued data.
         num_train: Training examples, the harness's validation split already taken off.
-        num_validation: Validation examples.
-        num_test: Test examples.
+        num_validation: Validation examples, the dataset's own or the harness's.
+        num_test: Test examples, all of which are measured.
         context: Conditioning inputs by name; ``label`` holds the class.
+        target: The density that models are fitted to in place of examples; None for data.
 
     Example:
         >>> digits = DatasetInfo(
@@ -111,6 +130,7 @@ class DatasetInfo:
     num_validation: int
     num_test: int
     context: Mapping[str, ContextInput] = field(default_factory=dict)
+    target: Target | None = None
 
     @property
     def num_classes(self) -> int | None:
@@ -131,8 +151,8 @@ class ModelSpec:
         name: Lower-case id, unique among all plugins.
         model: Reference to the subclass of `GenerativeModel`.
         config: Reference to the subclass of `ModelConfig`.
-        modalities: What it can be trained on.
-        summary: One line.
+        modalities: Forms of data that it can be trained on.
+        summary: What it is, in one line of ``flowbench list``.
         paper: Where it was published.
         forms: Forms of data that the contract checks it on, small ones; empty takes the contract's
             own forms of its modalities.
@@ -187,14 +207,14 @@ class DatasetSpec:
 
     Attributes:
         name: Id; different data (another crop, another down-sampling) are different ids.
-        modality: What an example is.
+        modality: Form of an example, such as ``image``; models name those that they can take.
         event_shape: Shape of one raw example.
         levels: Number of integer levels, None for real-valued data.
         num_train: Training examples as published, a validation part of them included unless
             ``num_validation`` is given.
         num_validation: Validation examples as published; None where the harness makes the split.
-        num_test: Test examples.
-        summary: One line.
+        num_test: Test examples as published.
+        summary: What it holds, in one line of ``flowbench list``.
         load: Reference to ``load(data_dir: Path) -> DataSplits``, for data that need no
             preparation.
         convert: Reference to ``convert(files: Mapping[str, Path]) -> Iterator[tuple[SplitName,
@@ -207,6 +227,9 @@ class DatasetSpec:
             empty for the dataset's own name.
         how_to: Where a person gets the files that have no address.
         context: Conditioning inputs by name; ``label`` holds the class.
+        target: A density that is known up to a factor, which models are fitted to in place of
+            examples. Test examples are then drawn from it; those of training and validation are
+            points to start from, which tell nothing of it.
         render: Reference to ``render(samples: Samples) -> list[Artifact]``: how samples are shown.
             Not yet.
         manifold: Reference to a `Manifold`, for data that lie on one. Not yet.
@@ -239,6 +262,7 @@ class DatasetSpec:
     collection: str = ""
     how_to: str = ""
     context: Mapping[str, ContextInput] = field(default_factory=dict)
+    target: Target | None = None
     render: str | None = None
     manifold: str | None = None
     sha256: str | None = None
@@ -291,6 +315,7 @@ class DatasetSpec:
             num_validation=num_validation,
             num_test=self.num_test,
             context=self.context,
+            target=self.target,
         )
 
 
@@ -305,7 +330,7 @@ class Limits:
     Attributes:
         minimum: The least that is believed; None for no such limit.
         maximum: The most that is believed; None for no such limit.
-        target: What a right value is.
+        target: The value of a model without a fault; None where only limits are known.
         errors: Standard errors within which nothing is said.
 
     Raises:
@@ -365,8 +390,8 @@ class MetricSpec:
         name: Lower-case id, also the name of its main value.
         compute: Reference to ``compute(trained, data, settings) -> list[MetricValue]``.
         unit: Unit of the main value, e.g. ``"bits/dim"``; empty for a pure number.
-        direction: Which way is better.
-        summary: One line.
+        direction: Whether ``lower`` or ``higher`` values are better; ``none`` is not ranked.
+        summary: What it measures, in one line of ``flowbench list``.
         label: What a title calls it, e.g. ``"Bits per dimension"``; the name in words if empty.
         short: The same where room is scarce: over a column, along an axis; ``label`` if empty.
         role: What it is on a board. A ``quality`` is what models are compared for: it has a
@@ -376,7 +401,7 @@ class MetricSpec:
         scale: How an axis shows it; ``log`` for what spans orders of magnitude and is never 0.
         decimals: Decimals of a column; None for three significant digits of a typical value.
         needs: What the model must offer: ``likelihood``, ``samples``, ``inverse``; or what the data
-            must have: ``label``.
+            must have: ``label``, ``target``.
         modalities: Which data it can measure.
         data: ``discrete`` or ``continuous`` where the metric is defined for one of them alone.
         num_dims: Number of raw values of an example, where it is defined for that alone.
@@ -412,7 +437,7 @@ class MetricSpec:
     role: Role = "quality"
     scale: Scale = "linear"
     decimals: int | None = None
-    needs: frozenset[Literal["likelihood", "samples", "inverse", "label"]] = frozenset()
+    needs: frozenset[Literal["likelihood", "samples", "inverse", "label", "target"]] = frozenset()
     modalities: frozenset[Modality] = frozenset({"image", "vector", "audio", "sequence"})
     data: Literal["discrete", "continuous"] | None = None
     num_dims: int | None = None
@@ -540,7 +565,7 @@ class MetricValue:
         name: Name of the value: the metric's own, or e.g. ``sampling_latency_p95``; see
             `is_main_value`.
         value: The value; None unless ``status`` is ``ok``. Never NaN.
-        direction: Which way is better.
+        direction: As in `MetricSpec`.
         status: ``unavailable`` if it cannot be had here, ``failed`` if computing it went wrong.
         reason: Why there is no value, and what would give one.
         split: The data it was measured on.

@@ -18,9 +18,15 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from flowbench.errors import StoreError
-from flowbench.runner.attempt import HEARTBEAT, ORDER, AttemptDir, Heartbeat, WorkOrder
+from flowbench.runner.attempt import (
+    HEARTBEAT,
+    ORDER,
+    SILENCE_S,
+    AttemptDir,
+    Heartbeat,
+    WorkOrder,
+)
 from flowbench.runner.executors.base import LOG
-from flowbench.runner.watchdog import SILENCE_S
 from flowbench.store.attempt_files import RECORD
 from flowbench.store.job_ids import whole_job_id
 
@@ -153,7 +159,7 @@ def log_lines(attempt: AttemptDir, *, follow: bool) -> Iterator[str]:
     position = 0
     while True:
         # Before the log is read: what is written until the record is there belongs to it.
-        over = not follow or attempt.record() is not None or _is_silent(attempt)
+        over = not follow or attempt.ended or _is_silent(attempt)
         with contextlib.suppress(OSError), path.open("rb") as file:
             # A log that is shorter than before was cut in its middle, and goes on at its end.
             position = min(position, file.seek(0, os.SEEK_END))

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -34,9 +31,9 @@ from flowbench.runner.attempt import (
 from flowbench.runner.decide import Decision
 from flowbench.runner.executors.base import Slot
 from flowbench.runner.load import load_job
+from flowbench.runner.ownership import Claim, Owner, claim, owner_of
 from flowbench.runner.plan import Job
 from flowbench.runner.run import ReadyRun, RunRequest, get_ready
-from flowbench.runner.schedule import Scheduler
 from flowbench.runner.survey import cancel
 from flowbench.store.attempt_files import read_attempt
 from flowbench.store.checks import latest_checks
@@ -105,13 +102,27 @@ def run(
 def outcome(
     fake_registry: Registry, fake_plugins: PluginSelection, tmp_path_factory: pytest.TempPathFactory
 ) -> SimpleNamespace:
-    """One run of models that end in every way."""
-    results = tmp_path_factory.mktemp("results")
+    """One run of a model that ends well and of one that does not."""
+    names = ("fake-gaussian", "fake-crash")
+    return outcome_of(names, tmp_path_factory.mktemp("two"), fake_registry, fake_plugins)
+
+
+@pytest.fixture(scope="module")
+def every_end(
+    fake_registry: Registry, fake_plugins: PluginSelection, tmp_path_factory: pytest.TempPathFactory
+) -> SimpleNamespace:
+    """One run of models that end in every way; a worker for each takes seconds to start."""
     names = tuple(
         f"fake-{name}" for name in ("gaussian", "gan", "crash", "diverge", "oom", "die", "linger")
     )
+    return outcome_of(names, tmp_path_factory.mktemp("all"), fake_registry, fake_plugins)
+
+
+def outcome_of(
+    names: tuple[str, ...], results: Path, registry: Registry, plugins: PluginSelection
+) -> SimpleNamespace:
     observer = Quiet()
-    records = run(results, fake_registry, fake_plugins, observer, models=names)
+    records = run(results, registry, plugins, observer, models=names)
     return SimpleNamespace(
         results=results,
         beats=observer.beats,
@@ -138,9 +149,9 @@ def attempt_of(outcome: SimpleNamespace, name: str) -> AttemptDir:
     ],
 )
 def test_every_end_has_its_status_and_reason(
-    outcome: SimpleNamespace, name: str, status: str, reason: str | None
+    every_end: SimpleNamespace, name: str, status: str, reason: str | None
 ) -> None:
-    record = outcome.records[name]
+    record = every_end.records[name]
     if name == "fake-diverge":  # fewer steps than it takes to give up
         assert record.status == "ok"
         assert record.skipped_steps == 16
@@ -149,9 +160,10 @@ def test_every_end_has_its_status_and_reason(
     assert reason is None or reason in record.reason
 
 
-def test_a_thread_that_a_model_leaves_at_work_holds_nothing_up(outcome: SimpleNamespace) -> None:
-    assert outcome.records["fake-linger"].status == "ok"
-    assert "threads still at work: lingerer" in attempt_of(outcome, "fake-linger").log_tail()
+@pytest.mark.slow
+def test_a_thread_that_a_model_leaves_at_work_holds_nothing_up(every_end: SimpleNamespace) -> None:
+    assert every_end.records["fake-linger"].status == "ok"
+    assert "threads still at work: lingerer" in attempt_of(every_end, "fake-linger").log_tail()
 
 
 def test_the_observer_hears_where_a_worker_ended(outcome: SimpleNamespace) -> None:
@@ -163,9 +175,11 @@ def test_the_traceback_of_a_crash_is_kept(outcome: SimpleNamespace) -> None:
     assert "Traceback" in attempt_of(outcome, "fake-crash").log_tail()
 
 
-def test_the_store_has_every_attempt(outcome: SimpleNamespace) -> None:
-    stored = {row["model"]: row["status"] for row in list_attempts(outcome.results)}
-    assert stored == {name: record.status for name, record in outcome.records.items()}
+@pytest.mark.parametrize("fixture", ["outcome", pytest.param("every_end", marks=pytest.mark.slow)])
+def test_the_store_has_every_attempt(request: pytest.FixtureRequest, fixture: str) -> None:
+    ran: SimpleNamespace = request.getfixturevalue(fixture)
+    stored = {row["model"]: row["status"] for row in list_attempts(ran.results)}
+    assert stored == {name: record.status for name, record in ran.records.items()}
 
 
 def test_a_finished_attempt_is_complete(outcome: SimpleNamespace) -> None:
@@ -221,8 +235,9 @@ def test_a_failed_metric_costs_the_others_nothing(outcome: SimpleNamespace) -> N
     assert (values["fake_nan"].value, values["fake_nan"].status) == (None, "failed")
 
 
-def test_a_model_without_a_likelihood_says_so(outcome: SimpleNamespace) -> None:
-    values = {m.name: m for m in outcome.records["fake-gan"].measurements}
+@pytest.mark.slow
+def test_a_model_without_a_likelihood_says_so(every_end: SimpleNamespace) -> None:
+    values = {m.name: m for m in every_end.records["fake-gan"].measurements}
     assert values["fake_nll"].status == "unavailable"
     assert "no likelihood" in values["fake_nll"].reason
 
@@ -268,9 +283,10 @@ def test_an_interrupt_saves_and_the_next_run_goes_on(
     suite = {"models": ("fake-slow",), "budget": "120steps", "metrics": ("fake_nll",)}
     ready = ready_run(tmp_path, fake_registry, fake_plugins, **suite)
     observer = Quiet()
-    interrupt_when(lambda: any(step >= 5 for _, step in observer.beats))
+    scheduler = ready.scheduler(observer)
+    when(lambda: any(step >= 5 for _, step in observer.beats), scheduler.interrupt)
     with pytest.raises(KeyboardInterrupt):
-        ready.scheduler(observer).run(ready.decisions)
+        scheduler.run(ready.decisions)
     (first,) = list_attempts(tmp_path)
     assert first["status"] == "preempted"
     assert 0 < first["steps"] < 120
@@ -287,11 +303,12 @@ def test_a_second_interrupt_does_not_wait_for_a_worker(
 ) -> None:
     ready = ready_run(tmp_path, fake_registry, fake_plugins, models=("fake-hang",), budget="60s")
     observer = Quiet()
-    interrupt_when(lambda: bool(observer.beats))
-    interrupt_when(lambda: observer.stopped == [1])
+    scheduler = ready.scheduler(observer)
+    when(lambda: bool(observer.beats), scheduler.interrupt)
+    when(lambda: observer.stopped == [1], scheduler.interrupt)
     begun = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        ready.scheduler(observer).run(ready.decisions)
+        scheduler.run(ready.decisions)
     assert time.monotonic() - begun < schedule.KILL_AFTER_S
     (attempt,) = list_attempts(tmp_path)
     assert (attempt["status"], attempt["reason"]) == ("killed", "the run was interrupted twice")
@@ -344,11 +361,6 @@ def when(condition: Callable[[], bool], act: Callable[[], object]) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def interrupt_when(condition: Callable[[], bool]) -> None:
-    """Sends this process the signal of Ctrl-C as soon as a condition holds."""
-    when(condition, lambda: os.kill(os.getpid(), signal.SIGINT))
-
-
 @pytest.mark.slow
 def test_a_worker_past_its_budget_is_stopped(
     fake_registry: Registry,
@@ -370,25 +382,52 @@ def test_an_attempt_whose_process_is_gone_is_recorded(
     ready = ready_run(tmp_path, fake_registry, fake_plugins, models=("fake-gaussian",))
     (job, _), folder = ready.decisions[0], ResultsDir(tmp_path)
     attempt = folder.new_attempt(job.row.job_id)
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    attempt.write("heartbeat.json", json.dumps({"pid": dead.pid, "step": 7, "beat": 0.0}))
+    attempt.write("heartbeat.json", json.dumps({"pid": 1, "step": 7, "beat": 0.0}))
     again = ready_run(tmp_path, fake_registry, fake_plugins, models=("fake-gaussian",))
     assert again.decisions[0][1].action == "run"
     (stored,) = list_attempts(tmp_path)
     assert (stored["status"], stored["steps"]) == ("killed", 7)
 
 
-def test_an_attempt_that_is_running_elsewhere_is_left_alone(
-    fake_registry: Registry, fake_plugins: PluginSelection, tmp_path: Path
+@pytest.fixture
+def taken(fake_registry: Registry, fake_plugins: PluginSelection, tmp_path: Path) -> Claim:
+    """A job that another run is at work on: another open file is another owner to the system."""
+    ready = ready_run(tmp_path, fake_registry, fake_plugins, models=("fake-gaussian",))
+    job_id = ready.decisions[0][0].row.job_id
+    other = Owner(host="far", boot=Owner.of_this_process(started="").boot, pid=7, started="noon")
+    found = claim(ready.results.runs / job_id, other)
+    assert isinstance(found, Claim)
+    found.begins(ready.results.new_attempt(job_id).number)
+    return found
+
+
+def test_a_job_that_is_running_elsewhere_is_named_and_left(
+    fake_registry: Registry, fake_plugins: PluginSelection, tmp_path: Path, taken: Claim
 ) -> None:
     ready = ready_run(tmp_path, fake_registry, fake_plugins, models=("fake-gaussian",))
-    attempt = ResultsDir(tmp_path).new_attempt(ready.decisions[0][0].row.job_id)
-    attempt.write("heartbeat.json", json.dumps({"pid": os.getpid(), "step": 7, "beat": 0.0}))
-    again = ready_run(tmp_path, fake_registry, fake_plugins, models=("fake-gaussian",))
-    decision = again.decisions[0][1]
-    assert decision.action == "leave"
-    assert "another run is at work on it" in decision.why
+    ((job, decision),) = ready.decisions
+    assert decision == Decision(action="wait", why="running elsewhere (far, pid 7, since noon)")
+    scheduler = ready.scheduler(Quiet())
+    scheduler._options = replace(ready.options, wait=False)
+    assert scheduler.run(ready.decisions) == {}
+    assert scheduler.decided[job.row.job_id] == decision
+    assert len(ready.results.attempts(job.row.job_id)) == 1
+    taken.release()
+    assert owner_of(ready.results.runs / job.row.job_id) is None
+
+
+@pytest.mark.slow
+def test_a_job_that_another_run_gives_up_is_run(
+    fake_registry: Registry, fake_plugins: PluginSelection, tmp_path: Path, taken: Claim
+) -> None:
+    ready = ready_run(tmp_path, fake_registry, fake_plugins, models=("fake-gaussian",))
+    observer = Quiet()
+    threading.Timer(1.0, taken.release).start()
+    (record,) = ready.scheduler(observer).run(ready.decisions).values()
+    assert (record.status, record.number) == ("ok", 2)
+    assert "waiting for it (--no-wait leaves it)" in observer.warnings[0]
+    with readable(tmp_path) as folder:
+        assert [a["status"] for a in list_attempts(folder)] == ["killed", "ok"]
 
 
 def test_a_long_evaluation_is_told_once_of_each_model_and_dataset(
@@ -415,7 +454,7 @@ def test_what_cannot_run_is_stored_with_its_reason(
     job, _ = ready.decisions[0]
     skipped = [(replace(job, unsupported="x"), Decision(action="skip", why="needs audio"))]
     for _ in range(2):
-        Scheduler(ready.results, ready.executor, ready.options, Quiet()).run(skipped)
+        ready.scheduler(Quiet()).run(skipped)
     (stored,) = list_attempts(tmp_path)
     assert (stored["status"], stored["reason"]) == ("skipped", "needs audio")
 
