@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import ClassVar, cast
 
@@ -116,11 +117,14 @@ class MeanFlow(GenerativeModel):
         wide = t.view(-1, *(1,) * (data.ndim - 1))
         velocity = noise - data
         # Dropout must be the same in value and derivative, as it is in one pass.
-        average, derivative = torch.func.jvp(
-            self.average_velocity,
-            (torch.lerp(data, noise, wide), r, t),
-            (velocity, torch.zeros_like(r), torch.ones_like(t)),
-        )
+        with warnings.catch_warnings():
+            # At its first derivative forwards torch compiles in a way that it advises against.
+            warnings.filterwarnings("ignore", ".*torch.jit.script.*", FutureWarning)
+            average, derivative = torch.func.jvp(
+                self.average_velocity,
+                (torch.lerp(data, noise, wide), r, t),
+                (velocity, torch.zeros_like(r), torch.ones_like(t)),
+            )
         length = (t - r).view_as(wide)
         error = (average - (velocity - length * derivative).detach()).square().flatten(1).mean(1)
         weight = (error.detach() + TINY_ERROR).pow(-self.config.power)
@@ -128,12 +132,12 @@ class MeanFlow(GenerativeModel):
 
     def _stretches(self, like: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """Starts r and ends t of stretches of time, both (B,), some without a length."""
-        count, facts = len(like), {"dtype": like.dtype, "device": like.device}
-        log_odds = torch.randn((2, count), generator=generator, **facts)
+        count, dtype, device = len(like), like.dtype, like.device
+        log_odds = torch.randn((2, count), generator=generator, dtype=dtype, device=device)
         times = (MEAN_LOG_ODDS + SPREAD * log_odds).sigmoid()
         r, t = times.amin(dim=0), times.amax(dim=0)
-        point = torch.rand((count,), generator=generator, **facts) < self.config.instantaneous
-        return torch.where(point, t, r), t
+        part = torch.rand((count,), generator=generator, dtype=dtype, device=device)
+        return torch.where(part < self.config.instantaneous, t, r), t
 
     def sample(
         self,
