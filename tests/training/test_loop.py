@@ -31,6 +31,7 @@ from flowbench.training.clock import Clock
 from flowbench.training.device import Device
 from flowbench.training.looks import VALIDATE_AT
 from flowbench.training.loop import Trainer
+from flowbench.training.monitor import Monitor
 from flowbench.training.observer import Preempted, ValidationPoint
 from tests.fakes import Gan, Gaussian
 
@@ -625,3 +626,23 @@ def test_the_start_of_a_phase_is_charged_and_ends_with_the_budget(
     trainer.run()
     assert 0.2 <= trainer._clock.charged_s < 0.5
     assert trainer.num_steps > 0
+
+
+def test_looks_hold_what_was_seen_and_change_nothing_of_the_training(
+    fake_registry: Registry, data: LoadedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watcher = Watcher()
+    trainer = make(fake_registry, data, watcher=watcher)
+    trainer.run()
+    first, *later = watcher.points
+    assert first.info.keys() == {"roundtrip_error", "roundtrip_nonfinite", "log_determinant/all"}
+    assert all(point.info["gradient_norm"] > 0 for point in later)
+    assert all(point.info["roundtrip_error"] < 1e-5 for point in later)
+    # The flow is one scale for each dim: its log-determinant is minus the sum of their logarithms.
+    model: Any = trainer.model
+    expected = -float(model.log_std.sum().detach())
+    assert later[-1].info["log_determinant/all"] == pytest.approx(expected, abs=1e-5)
+    monkeypatch.setattr(Monitor, "due", lambda self, progress: False)
+    unwatched = make(fake_registry, data)
+    unwatched.run()
+    torch.testing.assert_close(weights(unwatched.model), weights(trainer.model), rtol=0, atol=0)
