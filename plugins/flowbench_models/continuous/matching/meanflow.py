@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from pydantic import Field
@@ -120,15 +120,17 @@ class MeanFlow(GenerativeModel):
         with warnings.catch_warnings():
             # At its first derivative forwards torch compiles in a way that it advises against.
             warnings.filterwarnings("ignore", ".*torch.jit.script.*", FutureWarning)
-            average, derivative = torch.func.jvp(
+            found: Any = torch.func.jvp(
                 self.average_velocity,
                 (torch.lerp(data, noise, wide), r, t),
                 (velocity, torch.zeros_like(r), torch.ones_like(t)),
             )
+        average, derivative = cast("tuple[Tensor, Tensor]", found)
         length = (t - r).view_as(wide)
         error = (average - (velocity - length * derivative).detach()).square().flatten(1).mean(1)
         weight = (error.detach() + TINY_ERROR).pow(-self.config.power)
-        return (weight * error).mean()
+        out: Tensor = (weight * error).mean()
+        return out
 
     def _stretches(self, like: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """Starts r and ends t of stretches of time, both (B,), some without a length."""
