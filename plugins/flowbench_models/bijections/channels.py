@@ -14,6 +14,7 @@ from flowbench_models.bijections.base import (
     Composition,
     HalfCoupling,
     Shift,
+    Surjection,
     sum_event_dims,
 )
 from flowbench_models.nets.convolution import Conditioner, convolve, full_precision
@@ -53,7 +54,7 @@ class Squeeze(Bijection):
         return F.pixel_shuffle(z, FACTOR)
 
 
-class FactorOut(nn.Module):
+class FactorOut(Surjection):
     r"""Factors out half of the channels, :math:`x = (y, x_b)`, as a latent.
 
     With a prior network the latent is :math:`\epsilon = (x_b - \mu(y))\,e^{-s(y)}`, with
@@ -176,8 +177,10 @@ class ActNorm(Bijection):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Maps data of shape (B, C, ...) to latent; see `Bijection.forward`."""
         # Every position of a channel is scaled alike, so each adds the same to ladj.
-        positions = x[0, 0].numel()
-        ladj = (positions * self.log_scale.sum()).expand(x.shape[0])
+        ladj = self.log_scale.sum()
+        if x.ndim > 2:
+            ladj = x[0, 0].numel() * ladj
+        ladj = ladj.expand(x.shape[0])
         return (x + _as_channels(self.shift, x)) * _as_channels(self.log_scale.exp(), x), ladj
 
     def inverse(self, z: Tensor) -> Tensor:
@@ -201,8 +204,39 @@ class ActNorm(Bijection):
         return z
 
 
+class ChannelGaussian(Bijection):
+    r"""Standardises by a learned mean and scale, :math:`z = (x - \mu)\,e^{-s}`, one a channel.
+
+    Args:
+        num_channels: Size C of axis 1.
+
+    Example:
+        >>> prior = ChannelGaussian(1)
+        >>> prior.mean.data, prior.log_std.data = torch.tensor([3.0]), torch.tensor([math.log(2.0)])
+        >>> z, ladj = prior(torch.full((1, 1, 1, 1), 5.0))
+        >>> z.item(), ladj.detach()
+        (1.0, tensor([-0.6931]))
+    """
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        self.mean = nn.Parameter(torch.zeros(num_channels))
+        self.log_std = nn.Parameter(torch.zeros(num_channels))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps data of shape (B, C, H, W) to latent; see `Bijection.forward`."""
+        mean, log_std = self.mean.view(1, -1, 1, 1), self.log_std.view(1, -1, 1, 1)
+        ladj = -x.shape[2] * x.shape[3] * self.log_std.sum()
+        return (x - mean) * (-log_std).exp(), ladj.expand(x.shape[0])
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """Maps latent to data."""
+        return self.mean.view(1, -1, 1, 1) + z * self.log_std.view(1, -1, 1, 1).exp()
+
+
 def _as_channels(values: Tensor, x: Tensor) -> Tensor:
-    return values.view(1, -1, *(1,) * (x.ndim - 2))  # (1, C, 1, ...)
+    # Vectors have their channels last: each view saved is one less in small flows' steps, twice.
+    return values if x.ndim == 2 else values.view(1, -1, *(1,) * (x.ndim - 2))  # (1, C, 1, ...)
 
 
 class Permutation(Bijection):
