@@ -18,7 +18,7 @@ from flowbench.registry import PluginSelection, load_registry
 from flowbench.registry.build import build_model
 from flowbench.registry.configs import configure
 from flowbench_models import bijections
-from flowbench_models.augmented.denseflow.blocks import FlowUnit
+from flowbench_models.augmented.denseflow.model import FlowUnit
 from flowbench_models.augmented.denseflow.networks import PlainConvNet
 from flowbench_models.bijections.autoregressive import Autoregressive, InverseAutoregressive
 from flowbench_models.bijections.base import (
