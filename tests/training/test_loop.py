@@ -635,9 +635,9 @@ def test_looks_hold_what_was_seen_and_change_nothing_of_the_training(
     trainer = make(fake_registry, data, watcher=watcher, validate=lambda model, part: 0.0)
     trainer.run()
     first, *later = watcher.points
-    assert first.info.keys() == {"roundtrip_error", "roundtrip_nonfinite", "log_determinant/all"}
+    assert first.info.keys() == {"round_trip", "round_trip_nonfinite", "log_determinant/all"}
     assert all(point.info["gradient_norm"] > 0 for point in later)
-    assert all(point.info["roundtrip_error"] < 1e-5 for point in later)
+    assert all(point.info["round_trip"] < 1e-5 for point in later)
     # The flow is one scale for each dim: its log-determinant is minus the sum of their logarithms.
     model: Any = trainer.model
     expected = -float(model.log_std.sum().detach())

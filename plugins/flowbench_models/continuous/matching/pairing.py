@@ -21,11 +21,18 @@ def optimal_pairs(noise: Tensor, data: Tensor, seed: int) -> tuple[Tensor, Tenso
     Returns:
         Rows of the noise and of the data that are paired, each of shape (B,).
 
+    Raises:
+        ImportError: POT is not installed.
+
     References:
         Tong et al. (2024), Improving and generalizing flow-based generative models with minibatch
         optimal transport, https://arxiv.org/abs/2302.00482, section 3.2.4.
     """
-    import ot  # an extra: flow matching without optimal pairs runs without it
+    try:
+        import ot
+    except ImportError as exc:
+        reason = "optimal pairs need POT; pip install 'flowbench[ot]'"
+        raise ImportError(reason) from exc
 
     distances = torch.cdist(noise.flatten(1), data.flatten(1)).square()
     count = len(noise)
