@@ -54,6 +54,9 @@ class ModelConfig(Frozen):
         sampling: The options of the model's ``sample``.
         full_graph: Whether the loss can be compiled as one graph.
         full_graph_reason: Why it cannot (a solver, a random series).
+        whole_batch: Why the loss of a batch is not the mean of its parts' losses (a coupling of
+            its examples), so that ``training.accumulate`` is refused; layers with batch statistics
+            are found without it.
         preprocessing: How raw data reach the model.
         training: How it is trained.
 
@@ -74,6 +77,7 @@ class ModelConfig(Frozen):
     sampling: ClassVar[type[SamplingOptions]] = SamplingOptions
     full_graph: ClassVar[bool] = True
     full_graph_reason: ClassVar[str] = ""
+    whole_batch: ClassVar[str] = ""
 
     preprocessing: Preprocessing = Preprocessing()
     training: Training = Training()
