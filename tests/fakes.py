@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -112,6 +114,23 @@ class Diverge(Gaussian):
 class OutOfMemory(Gaussian):
     def loss(self, batch: Batch, step: Step) -> Tensor:
         raise torch.OutOfMemoryError("tried to allocate 4 TiB. Free up some memory")
+
+
+class Hungry(Gaussian):
+    """Takes more and more memory, in a process that it starts."""
+
+    def loss(self, batch: Batch, step: Step) -> Tensor:
+        code = "import time; x = bytearray(600 * 2**20); time.sleep(600)"
+        subprocess.Popen([sys.executable, "-c", code])
+        time.sleep(600)
+        return super().loss(batch, step)
+
+
+class Greedy(Gaussian):
+    """Asks for more memory than there is."""
+
+    def loss(self, batch: Batch, step: Step) -> Tensor:
+        return super().loss(batch, step) + torch.empty(2**55).sum()
 
 
 class Die(Gaussian):
@@ -281,6 +300,8 @@ def register_models() -> list[ModelSpec]:
         _model("fake-diverge", Diverge),
         _model("fake-oom", OutOfMemory),
         _model("fake-die", Die),
+        _model("fake-hungry", Hungry),
+        _model("fake-greedy", Greedy),
         _model("fake-linger", Linger),
         _model("fake-slow", Slow),
         _model("fake-hang", Hang),

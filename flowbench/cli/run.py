@@ -116,6 +116,13 @@ def run(
     timeout: Annotated[
         str, typer.Option(help="How long an attempt may take outside its budget.")
     ] = DEFAULT_TIMEOUT,
+    max_rss: Annotated[
+        str | None,
+        typer.Option(
+            help="Memory that a job may hold, with all that it starts: 8GB "
+            "\\[default: the machine's, shared by the jobs at a time]."
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the jobs and stop there.")
     ] = False,
@@ -134,7 +141,7 @@ def run(
     no_plugin: NoPlugins = None,
 ) -> None:
     """Train and measure models under one budget, and print their table."""
-    from flowbench.budget import parse_duration
+    from flowbench.budget import parse_duration, parse_size
     from flowbench.errors import SuiteError
     from flowbench.registry import load_registry
     from flowbench.runner.run import RunRequest, get_ready
@@ -159,6 +166,7 @@ def run(
         executor=executor,
         rerun=_one_of("--rerun", rerun, ("failed", "stale", "all")),
         timeout_s=parse_duration(timeout, "--timeout"),
+        max_rss=None if max_rss is None else parse_size(max_rss, "--max-rss"),
         command=("flowbench", *sys.argv[1:]),
     )
     ready = get_ready(request, registry, dry_run=dry_run)

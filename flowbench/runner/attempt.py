@@ -192,9 +192,9 @@ class AttemptDir:
             status, _, reason = (self.path / STOP).read_text(encoding="utf-8").partition(" ")
         except (OSError, UnicodeDecodeError):
             status, reason = "", ""
-        if status == "timeout":
-            return "timeout", reason
-        return "killed" if status == "killed" else "preempted", reason or "asked to stop"
+        known: tuple[AttemptStatus, ...] = ("timeout", "oom", "killed")
+        found = next((name for name in known if name == status), "preempted")
+        return found, reason or "asked to stop"
 
     def log_tail(self) -> str:
         """The end of the worker's log."""

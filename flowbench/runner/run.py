@@ -13,6 +13,7 @@ from flowbench.runner.attempt import ResultsDir
 from flowbench.runner.decide import Decision, Machine, Rerun, decide
 from flowbench.runner.executors.base import Executor
 from flowbench.runner.executors.local import LocalExecutor
+from flowbench.runner.executors.memory import machine_memory
 from flowbench.runner.plan import Job, Unprepared, plan
 from flowbench.runner.schedule import RunObserver, RunOptions, Scheduler, recover
 from flowbench.store.reconcile import reconcile
@@ -110,7 +111,8 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
         decisions=decisions,
         results=results,
         executor=executor,
-        options=replace(request, device=device.kind),  # the same for all, where it was "auto"
+        # The same for all, where it was "auto", or the share of each.
+        options=_settled(request, device, executor, sum(d.starts for _, d in decisions)),
         machine=machine,
         unprepared=unprepared,
         notes=tuple(notes),
@@ -144,10 +146,17 @@ def ready_again(
         decisions=decisions,
         results=folder,
         executor=executor,
-        options=replace(options, device=device.kind),
+        options=_settled(options, device, executor, len(decisions)),
         machine=_machine(device, executor),
         unprepared=[],
     )
+
+
+def _settled(options: RunOptions, device: Device, executor: Executor, num_jobs: int) -> RunOptions:
+    """The options with what this machine makes of them."""
+    at_once = max(1, min(num_jobs, len(executor.slots)))
+    share = machine_memory() // at_once
+    return replace(options, device=device.kind, max_rss=options.max_rss or share)
 
 
 def _machine(device: Device, executor: Executor) -> Machine:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from flowbench.budget import Budget
+from flowbench.budget import Budget, size_text
 from flowbench.errors import StoreError
 from flowbench.registry import PluginSelection
 from flowbench.runner.attempt import (
@@ -24,6 +24,7 @@ from flowbench.runner.attempt import (
 )
 from flowbench.runner.decide import Decision
 from flowbench.runner.executors.base import Executor, Handle, Slot
+from flowbench.runner.executors.memory import MemoryWatch
 from flowbench.runner.plan import Job
 from flowbench.runner.under_way import code_columns
 from flowbench.runner.watchdog import SILENCE_S, Verdict, foresee, judge
@@ -44,6 +45,8 @@ class RunOptions:
     Attributes:
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         timeout_s: Seconds that an attempt may spend outside its budget.
+        max_rss: Bytes of memory that a worker may hold, with all that it started; None for its
+            share of the machine's.
     """
 
     device: str
@@ -51,6 +54,7 @@ class RunOptions:
     plugins: PluginSelection
     timeout_s: float
     command: tuple[str, ...]
+    max_rss: int | None = None
 
 
 class RunObserver(Protocol):
@@ -86,6 +90,7 @@ class _Active:
     order: WorkOrder
     slot: Slot
     handle: Handle
+    memory: MemoryWatch
     verdict: Verdict | None = None
     kill_at: float | None = None
 
@@ -162,7 +167,8 @@ class Scheduler:
         attempt.write_code(job.code)
         attempt.write(ORDER, order.model_dump_json(indent=1))
         handle = self._executor.launch(attempt.path, slot)
-        self._active.append(_Active(job, attempt, order, slot, handle))
+        memory = MemoryWatch(self._options.max_rss)
+        self._active.append(_Active(job, attempt, order, slot, handle, memory))
         self._observer.started(job, attempt, slot)
 
     def _order(self, job: Job, decision: Decision, attempt: AttemptDir, slot: Slot) -> WorkOrder:
@@ -229,6 +235,10 @@ class Scheduler:
             status, reason = active.attempt.stopped_by()
             self._stop(active, Verdict(status=status, reason=reason, gently=True))
             return
+        too_much = active.memory.look(active.handle.held_bytes)
+        if too_much is not None:
+            self._stop(active, Verdict(status="oom", reason=too_much, gently=False))
+            return
         verdict = judge(
             heartbeat,
             now=now,
@@ -273,12 +283,20 @@ class Scheduler:
         elif exit_status < 0:
             status = "killed"
             reason = f"the worker was killed by signal {-exit_status}{last_heard}"
-            if exit_status == -9:
+            if exit_status == -9 and active.memory.ended_by_system():
+                status = "oom"
+                reason = f"the system ended the worker for want of memory{last_heard}"
+            elif exit_status == -9:
                 reason += " (did the machine run out of memory?)"
         else:
             status = "crashed"
             reason = f"the worker ended with exit status {exit_status} without a record{last_heard}"
-        return obituary(active.job, active.attempt, status, reason)
+        peak = active.memory.peak
+        if status == "oom" and peak is not None:
+            reason += f"; at its peak it held {size_text(peak)}"
+        record = obituary(active.job, active.attempt, status, reason)
+        load = None if peak is None else {"peak_resident_bytes": float(peak)}
+        return record.model_copy(update={"load": load})
 
     def _wind_down(self) -> None:
         """Asks every worker to save its state, and waits for their records; or ends them at once.
