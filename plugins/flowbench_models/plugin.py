@@ -22,6 +22,9 @@ def _form(*shape: int, levels: int | None = None) -> DatasetInfo:
 # Going element by element, their samples of the contract's own 8x8 images would take a minute.
 _ELEMENT_BY_ELEMENT = (_form(2), _form(5), _form(1, 4, 4, levels=17))
 
+# A solve costs a hundred passes: sums of densities are those of points in the plane.
+_SOLVED = (_form(1, 8, 8, levels=17), _form(2), _form(5))
+
 NICE = ModelSpec(
     name="nice",
     model="flowbench_models.coupling.nice:NICE",
@@ -266,6 +269,31 @@ TARFLOW = ModelSpec(
     ),
 )
 
+FFJORD = ModelSpec(
+    name="ffjord",
+    model="flowbench_models.continuous.ffjord.model:FFJORD",
+    config="flowbench_models.continuous.ffjord.config:FFJORDConfig",
+    modalities=frozenset({"image", "vector"}),
+    summary="a free-form vector field, trained by maximum likelihood through its solver",
+    forms=_SOLVED,
+    paper=Paper(
+        title="FFJORD: Free-form Continuous Dynamics for Scalable Reversible Generative Models",
+        authors="Will Grathwohl, Ricky T. Q. Chen, Jesse Bettencourt, Ilya Sutskever, "
+        "David Duvenaud",
+        year=2018,
+        arxiv="1810.01367",
+        bibtex="""@inproceedings{grathwohl2019ffjord,
+  title = {{FFJORD}: Free-form Continuous Dynamics for Scalable Reversible Generative Models},
+  author = {Grathwohl, Will and Chen, Ricky T. Q. and Bettencourt, Jesse and Sutskever, Ilya and
+            Duvenaud, David},
+  booktitle = {International Conference on Learning Representations},
+  year = {2019},
+  eprint = {1810.01367},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
 HISTOGRAM = ModelSpec(
     name="histogram",
     model="flowbench_models.histogram:Histogram",
@@ -285,6 +313,7 @@ def register_models() -> list[ModelSpec]:
         REALNVP,
         MAF,
         GLOW,
+        FFJORD,
         NSF,
         RQNSF,
         NANOFLOW,

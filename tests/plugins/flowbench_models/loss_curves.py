@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowbench.api import Batch, ContextInput, DatasetInfo, DensityModel, Step
+from flowbench.api import Batch, ContextInput, DatasetInfo, DensityModel, Step, split_info
 from flowbench.registry import PluginSelection, load_registry
 from flowbench.registry.build import build_model
 from flowbench.registry.configs import configure
@@ -96,6 +96,8 @@ CASES = (
     Case("nsf", SMALL, {"width": 32}),
     Case("rqnsf", SMALL),
     Case("rqnsf", SMALL, {"coupling": "affine", "batch_norm": True, "multi_scale": False}),
+    Case("ffjord", PLANAR, {"hidden": (8, 8)}, batch_size=64),
+    Case("ffjord", SMALL, {"hidden": (16,), "adjoint": True}),
     Case("histogram", SMALL),
 )
 
@@ -153,7 +155,7 @@ def losses(case: Case) -> list[float]:
                 seed=index,
             )
             optimizer.zero_grad()
-            loss = tensor(model.loss(batch, step))
+            loss, _ = split_info(model.loss(batch, step))
             loss.backward()
             optimizer.step()
             model.after_step(step)

@@ -1,0 +1,1 @@
+"""Continuous flows: the solution of an ordinary differential equation maps data to latents."""

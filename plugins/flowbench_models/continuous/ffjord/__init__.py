@@ -1,0 +1,1 @@
+"""FFJORD: a free-form vector field, trained by maximum likelihood."""

@@ -1,0 +1,223 @@
+"""FFJORD over vectors and images."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from flowbench.api import (
+    Batch,
+    Context,
+    DatasetInfo,
+    Info,
+    InvertibleModel,
+    Latents,
+    SamplingOptions,
+    Step,
+    WithInfo,
+    bits_per_dim,
+    split_info,
+)
+from flowbench_models.bijections.channels import FactorOut, Squeeze
+from flowbench_models.continuous.ffjord.config import FFJORDConfig
+from flowbench_models.continuous.ffjord.networks import TimeNetwork
+from flowbench_models.continuous.ode import Solution, Way, basis, draw_probe, solve
+from flowbench_models.continuous.settings import Solver
+
+
+class ContinuousFlow(nn.Module):
+    r"""The flow of one vector field from time 0 to its end time.
+
+    The end time :math:`T = s^2` scales the field: :math:`dz/d\tau = T f(T \tau, z)` is solved from
+    0 to 1, so that a gradient reaches it.
+
+    Args:
+        field: The network f.
+        end_time: T at the start.
+        trained: Whether T is.
+    """
+
+    def __init__(self, field: TimeNetwork, end_time: float, *, trained: bool) -> None:
+        super().__init__()
+        self.field = field
+        self.root_end_time = nn.Parameter(torch.tensor(end_time).sqrt(), requires_grad=trained)
+
+    def solve(self, y: Tensor, way: Way, probes: Tensor | None, *, backwards: bool) -> Solution:
+        """Maps data to latent, or back.
+
+        Args:
+            y: Points, shape (B, ...).
+            way: How it is solved.
+            probes: As in `flowbench_models.continuous.ode.solve`.
+            backwards: Whether latents are mapped to data.
+
+        Returns:
+            The end of the solution.
+        """
+
+        def dynamics(part: Tensor, points: Tensor) -> Tensor:
+            end_time = self.root_end_time.square()
+            velocity: Tensor = end_time * self.field(end_time * part, points)
+            return velocity
+
+        span = (1.0, 0.0) if backwards else (0.0, 1.0)
+        return solve(dynamics, y, span, way, probes=probes, parameters=self.parameters())
+
+
+class FFJORD(InvertibleModel):
+    r"""Free-form continuous flow: data are followed along a learned vector field to latents.
+
+    .. math:: \frac{dz}{dt} = f(t, z), \qquad
+        \log p(x) = \log N(z(T)) + \int_0^T \operatorname{tr} \frac{\partial f}{\partial z}\, dt
+
+    In evaluation the solver's tolerances hold for each example by itself. Its steps are still those
+    of a whole batch, as many as the hardest example asks for: neighbours change an example's value
+    by less than the tolerance leaves open, and never for the worse.
+
+    References:
+        Grathwohl et al. (2019), FFJORD: Free-form Continuous Dynamics for Scalable Reversible
+        Generative Models, https://arxiv.org/abs/1810.01367; networks as in the released code.
+    """
+
+    config: FFJORDConfig
+
+    def __init__(self, config: FFJORDConfig, data: DatasetInfo) -> None:
+        super().__init__(config, data)
+        self.is_flat = config.network == "dense"
+        channels = data.num_dims if self.is_flat else data.event_shape[0]
+        scales = []
+        for _ in range(self._num_splits):
+            scales.append([*self._flows(channels), Squeeze(), *self._flows(4 * channels)])
+            channels *= 2  # four times as many, and half of them leave
+        scales.append(self._flows(channels))
+        self.scales = nn.ModuleList(nn.ModuleList(scale) for scale in scales)
+        self.split = FactorOut()
+
+    @property
+    def _num_splits(self) -> int:
+        return 0 if self.is_flat else self.config.scales - 1
+
+    def _flows(self, channels: int) -> list[nn.Module]:
+        config = self.config
+        layer = config.layer if self.is_flat else "convolution"
+        fields = (
+            TimeNetwork(channels, config.hidden, layer=layer, activation=config.activation)
+            for _ in range(config.blocks)
+        )
+        trained = config.train_end_time
+        return [ContinuousFlow(field, config.end_time, trained=trained) for field in fields]
+
+    def latent_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """One latent for each scale; a flat one of a dense network."""
+        if self.is_flat:
+            return ((self.data.num_dims,),)
+        channels, height, width = self.data.event_shape
+        shapes = []
+        for _ in range(self._num_splits):
+            channels, height, width = 2 * channels, height // 2, width // 2
+            shapes.append((channels, height, width))
+        return (*shapes, (channels, height, width))
+
+    # --- both directions --------------------------------------------------------------------------
+
+    def _way(self) -> Way:
+        if self.training:
+            return Way(solver=self.config.solver, each=False, adjoint=self.config.adjoint)
+        return Way(solver=Solver.within(self.config.evaluation), each=True)
+
+    @property
+    def _traces_exactly(self) -> bool:
+        if self.training:
+            return self.config.training_trace == "exact"
+        return self.config.traces_exactly(self.data.num_dims)
+
+    def _forward(self, x: Tensor, generator: torch.Generator | None) -> tuple[Latents, Tensor, int]:
+        """Latents, ladj (B,), and how often fields were evaluated."""
+        y = x.flatten(1) if self.is_flat else x
+        latents, ladj, evaluations = [], x.new_zeros(len(x)), 0
+        for index, scale in enumerate(self._layers()):
+            if index > 0:
+                y, latent, _ = self.split(y)
+                latents.append(latent)
+            for layer in scale:
+                if isinstance(layer, Squeeze):
+                    y, _ = layer(y)
+                    continue
+                probes = (
+                    basis(y)
+                    if self._traces_exactly
+                    else draw_probe(y, self.config.noise, generator)
+                )
+                y, term, count = layer.solve(y, self._way(), probes, backwards=False)
+                ladj, evaluations = ladj + term, evaluations + count
+        return (*latents, y), ladj, evaluations
+
+    def _backward(self, latents: Latents) -> tuple[Tensor, int]:
+        """Data, and how often fields were evaluated."""
+        *others, y = latents
+        evaluations = 0
+        for index, scale in reversed(list(enumerate(self._layers()))):
+            for layer in reversed(scale):
+                if isinstance(layer, Squeeze):
+                    y = layer.inverse(y)
+                    continue
+                y, _, count = layer.solve(y, self._way(), None, backwards=True)
+                evaluations += count
+            if index > 0:
+                y = self.split.inverse(y, others[index - 1])
+        return y.view(len(y), *self.data.event_shape), evaluations
+
+    def _layers(self) -> list[list[Squeeze | ContinuousFlow]]:
+        return [
+            cast("list[Squeeze | ContinuousFlow]", list(cast(nn.ModuleList, scale)))
+            for scale in self.scales
+        ]
+
+    def to_latent(
+        self, x: Tensor, context: Context | None = None, *, aux: Latents | None = None
+    ) -> tuple[Latents, Tensor]:
+        """Maps data (B, *event_shape) to latents; see `InvertibleModel.to_latent`.
+
+        Beyond ``exact_dims`` ladj is one estimate, whose noise is the same at every call.
+        """
+        noise = torch.Generator(x.device).manual_seed(0)
+        latents, ladj, _ = self._forward(x, noise)
+        return latents, ladj
+
+    def from_latent(self, latents: Latents, context: Context | None = None) -> Tensor:
+        """Maps latents to data (B, *event_shape)."""
+        return self._backward(latents)[0]
+
+    def log_prob(
+        self, x: Tensor, context: Context | None = None, *, generator: torch.Generator | None = None
+    ) -> WithInfo:
+        """Log-density, or an estimate of it; see `InvertibleModel.log_prob`."""
+        latents, ladj, evaluations = self._forward(x, generator)
+        return self.base_log_prob(latents) + ladj, _noted(evaluations, ladj)
+
+    def loss(self, batch: Batch, step: Step) -> WithInfo:
+        """As of any density, with the evaluations that it took."""
+        values, info = split_info(self.log_prob(batch.x, generator=step.generator))
+        return bits_per_dim(values, self.data.num_dims).mean(), info
+
+    def sample(
+        self,
+        num: int,
+        context: Context | None = None,
+        *,
+        settings: SamplingOptions,
+        generator: torch.Generator,
+    ) -> WithInfo:
+        """Draws latents and maps them to data."""
+        latents = self.sample_base(
+            num, temperature=settings.temperature, generator=generator, device=generator.device
+        )
+        x, evaluations = self._backward(latents)
+        return x, _noted(evaluations, x)
+
+
+def _noted(evaluations: int, like: Tensor) -> Info:
+    count = torch.tensor(float(evaluations), dtype=like.dtype, device=like.device)
+    return {"num_function_evaluations": count}
