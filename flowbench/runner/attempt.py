@@ -193,8 +193,8 @@ class AttemptDir:
         except (OSError, UnicodeDecodeError):
             status, reason = "", ""
         known: tuple[AttemptStatus, ...] = ("timeout", "oom", "killed")
-        found = next((name for name in known if name == status), "preempted")
-        return found, reason or "asked to stop"
+        reason = reason or "asked to stop"
+        return next(((name, reason) for name in known if name == status), ("preempted", reason))
 
     def log_tail(self) -> str:
         """The end of the worker's log."""

@@ -251,7 +251,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 def memory_peaks() -> dict[str, float]:
     """The most memory that this process held: in all, and of a GPU since training began."""
     unit = 1 if sys.platform == "darwin" else 1024  # getrusage: bytes on macOS, KiB on Linux
-    peaks = {"peak_resident_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+    peaks: dict[str, float] = {}
+    peaks["peak_resident_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     if torch.cuda.is_initialized():
         peaks["peak_device_bytes"] = torch.cuda.max_memory_reserved()
         peaks["device_bytes"] = torch.cuda.get_device_properties().total_memory

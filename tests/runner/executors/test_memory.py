@@ -37,7 +37,7 @@ def test_what_a_process_and_its_children_hold(
 ) -> None:
     if platform == "linux" and sys.platform != "linux":
         pytest.skip("there is no /proc")
-    monkeypatch.setattr(memory.sys, "platform", platform)
+    monkeypatch.setattr(sys, "platform", platform)
     with holding(PARENT, 2) as process:
         held = held_bytes(process.pid)
         process.kill()
