@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         ModelSpec,
         Paper,
         RemoteFile,
+        Target,
     )
     from flowbench.api.training import Ema, Group, LastK, Phase, Training
     from flowbench.api.units import bits_per_dim, nats_from_bits_per_dim
@@ -87,7 +88,7 @@ _HOMES = {
     "flowbench.api.progress": "report_progress",
     "flowbench.api.specs": (
         "ClosedForm ContextInput DatasetInfo DatasetSpec Limits MetricSpec MetricValue "
-        "ModelSpec Paper RemoteFile"
+        "ModelSpec Paper RemoteFile Target"
     ),
     "flowbench.api.units": "bits_per_dim nats_from_bits_per_dim",
     "flowbench.errors": "ConfigError DataError DataMissingError NotInvertibleError ShapeError",
@@ -145,6 +146,7 @@ __all__ = [
     "Split",
     "Standardise",
     "Step",
+    "Target",
     "TrainedModel",
     "Training",
     "UniformDequantization",

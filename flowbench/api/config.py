@@ -57,6 +57,8 @@ class ModelConfig(Frozen):
         whole_batch: Why the loss of a batch is not the mean of its parts' losses (a coupling of
             its examples), so that ``training.accumulate`` is refused; layers with batch statistics
             are found without it.
+        fits_targets: Whether it can be fitted to a `Target`: a model whose loss is that of
+            `InvertibleModel`, and whose ``from_latent`` is differentiable and takes any latents.
         preprocessing: How raw data reach the model.
         training: How it is trained.
 
@@ -78,6 +80,7 @@ class ModelConfig(Frozen):
     full_graph: ClassVar[bool] = True
     full_graph_reason: ClassVar[str] = ""
     whole_batch: ClassVar[str] = ""
+    fits_targets: ClassVar[bool] = False
 
     preprocessing: Preprocessing = Preprocessing()
     training: Training = Training()

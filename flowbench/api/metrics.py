@@ -133,6 +133,13 @@ class TrainedModel(Protocol):
         """
         ...
 
+    def log_density(self, x: NDArray[Any]) -> NDArray[np.float64]:
+        """Log-density of the data's target at raw values (N, *event_shape): (N,), nats.
+
+        It is known up to the constant ``data.target.log_normaliser``.
+        """
+        ...
+
     def samples(self, num: int | None = None, settings: SampleSettings | None = None) -> Samples:
         """Draws samples, once for each number and settings; None takes the protocol's."""
         ...

@@ -33,6 +33,7 @@ Latents = tuple[Tensor, ...]
 """All latents of a flow, or all its augmentation noise; each has the batch axis first."""
 
 LOG_2PI = math.log(2.0 * math.pi)
+FIRST_WEIGHT = 0.01  # of a target's log-density: with none at all, nothing keeps samples together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,9 @@ class Batch:
         x: Values in the model's space, shape (B, *event_shape); int64 levels for a model of
             discrete support.
         context: Conditioning inputs by name, each (B, *context_shape).
+        log_density: Log-density of a target, up to a constant, of values in the model's space: from
+            (B, *event_shape) to (B,), in nats, differentiable. ``x`` are then points to start from
+            and no examples. None for data.
 
     Example:
         >>> Batch(x=torch.zeros(8, 2), context={"label": torch.zeros(8, dtype=torch.int64)}).x.shape
@@ -51,6 +55,7 @@ class Batch:
 
     x: Tensor
     context: Context = field(default_factory=dict)
+    log_density: Callable[[Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -436,6 +441,53 @@ class InvertibleModel(DensityModel):
         """
         raise NotImplementedError
 
+    def from_latent_with_ladj(
+        self, latents: Latents, context: Context | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Maps latents back to data, with the ladj of ``to_latent`` there.
+
+        A flow that knows it on the way back overrides this: by default it goes back and forth.
+
+        Args:
+            latents: One tensor (B, *shape) for each of ``latent_shapes``.
+            context: Conditioning inputs.
+
+        Returns:
+            x, shape (B, *event_shape), and ladj = log |det dz/dx|, shape (B,), in nats.
+        """
+        x = self.from_latent(latents, context)
+        return x, self.to_latent(x, context)[1]
+
+    def loss(self, batch: Batch, step: Step) -> WithInfo:
+        r"""As for any density; where there is a target, the divergence from it.
+
+        The mean over draws of the model's own of :math:`\log q(x) - w \log 	ilde p(x)`, in bits
+        per dimension: at a weight w of 1 the reverse Kullback-Leibler divergence less the unknown
+        log-normaliser. ``config.training.anneal`` says how w grows to 1.
+
+        Args:
+            batch: Preprocessed training examples, or a target and as many points as to draw.
+            step: Where training stands.
+
+        Returns:
+            The loss, shape ().
+
+        References:
+            Rezende and Mohamed (2015), Variational Inference with Normalizing Flows,
+            https://arxiv.org/abs/1505.05770, eq. 15 and 20.
+        """
+        if batch.log_density is None:
+            return super().loss(batch, step)
+        latents = self.sample_base(
+            len(batch.x), temperature=1.0, generator=step.generator, device=batch.x.device
+        )
+        x, ladj = self.from_latent_with_ladj(latents, batch.context or None)
+        log_q = self.base_log_prob(latents) + ladj
+        anneal = self.config.training.anneal
+        grown = (step.progress / anneal).clamp(max=1.0) if anneal else 1.0
+        weight = FIRST_WEIGHT + (1.0 - FIRST_WEIGHT) * grown
+        return bits_per_dim(weight * batch.log_density(x) - log_q, self.data.num_dims).mean()
+
     def base_log_prob(self, latents: Latents) -> Tensor:
         """Log-density of the base distribution, by default standard normal.
 
@@ -445,7 +497,12 @@ class InvertibleModel(DensityModel):
         return standard_normal_log_prob(latents)
 
     def sample_base(
-        self, num: int, *, temperature: float, generator: torch.Generator, device: torch.device
+        self,
+        num: int,
+        *,
+        temperature: float,
+        generator: torch.Generator | None,
+        device: torch.device,
     ) -> Latents:
         """Draws latents from the base distribution, by default standard normal.
 

@@ -80,6 +80,24 @@ def _num_classes(context: Mapping[str, ContextInput]) -> int | None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Target:
+    """A density that is known up to a factor, which models are fitted to in place of examples.
+
+    Attributes:
+        log_density: Reference to ``log_density(x: Tensor) -> Tensor``: of raw values of shape
+            (B, *event_shape) in nats, shape (B,), up to a constant; differentiable.
+        log_normaliser: Logarithm of what the density integrates to; None where nobody knows it.
+
+    Example:
+        >>> Target(log_density="my_data:log_density", log_normaliser=math.log(2 * math.pi))
+        Target(log_density='my_data:log_density', log_normaliser=1.8378770664093453)
+    """
+
+    log_density: str
+    log_normaliser: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class DatasetInfo:
     """What a model may know of a dataset before it sees any of it.
 
@@ -92,6 +110,7 @@ class DatasetInfo:
         num_validation: Validation examples.
         num_test: Test examples.
         context: Conditioning inputs by name; ``label`` holds the class.
+        target: The density that models are fitted to in place of examples; None for data.
 
     Example:
         >>> digits = DatasetInfo(
@@ -111,6 +130,7 @@ class DatasetInfo:
     num_validation: int
     num_test: int
     context: Mapping[str, ContextInput] = field(default_factory=dict)
+    target: Target | None = None
 
     @property
     def num_classes(self) -> int | None:
@@ -207,6 +227,9 @@ class DatasetSpec:
             empty for the dataset's own name.
         how_to: Where a person gets the files that have no address.
         context: Conditioning inputs by name; ``label`` holds the class.
+        target: A density that is known up to a factor, which models are fitted to in place of
+            examples. Test examples are then drawn from it; those of training and validation are
+            points to start from, which tell nothing of it.
         render: Reference to ``render(samples: Samples) -> list[Artifact]``: how samples are shown.
             Not yet.
         manifold: Reference to a `Manifold`, for data that lie on one. Not yet.
@@ -239,6 +262,7 @@ class DatasetSpec:
     collection: str = ""
     how_to: str = ""
     context: Mapping[str, ContextInput] = field(default_factory=dict)
+    target: Target | None = None
     render: str | None = None
     manifold: str | None = None
     sha256: str | None = None
@@ -291,6 +315,7 @@ class DatasetSpec:
             num_validation=num_validation,
             num_test=self.num_test,
             context=self.context,
+            target=self.target,
         )
 
 
@@ -376,7 +401,7 @@ class MetricSpec:
         scale: How an axis shows it; ``log`` for what spans orders of magnitude and is never 0.
         decimals: Decimals of a column; None for three significant digits of a typical value.
         needs: What the model must offer: ``likelihood``, ``samples``, ``inverse``; or what the data
-            must have: ``label``.
+            must have: ``label``, ``target``.
         modalities: Which data it can measure.
         data: ``discrete`` or ``continuous`` where the metric is defined for one of them alone.
         num_dims: Number of raw values of an example, where it is defined for that alone.
@@ -412,7 +437,7 @@ class MetricSpec:
     role: Role = "quality"
     scale: Scale = "linear"
     decimals: int | None = None
-    needs: frozenset[Literal["likelihood", "samples", "inverse", "label"]] = frozenset()
+    needs: frozenset[Literal["likelihood", "samples", "inverse", "label", "target"]] = frozenset()
     modalities: frozenset[Modality] = frozenset({"image", "vector", "audio", "sequence"})
     data: Literal["discrete", "continuous"] | None = None
     num_dims: int | None = None

@@ -149,6 +149,8 @@ class Training(Frozen):
             ``shift_tenth_zeros`` by up to 10 %, with zeros in the place of what is not known.
         init_examples: Training examples given to ``initialize``; None gives the whole train split.
         window: Length of the segments that longer training examples are cut to. Not yet.
+        anneal: Where models are fitted to a target: part of the training over which its log-density
+            comes in, linearly, so that no mode is settled on before the others are found.
         max_nonfinite: Steps in a row without a finite gradient before the run counts as diverged.
         compile: Compile the loss with `torch.compile`.
 
@@ -172,6 +174,7 @@ class Training(Frozen):
     augment: tuple[Augmentation, ...] = ()
     init_examples: int | None = Field(default=256, ge=1)
     window: int | None = Field(default=None, ge=1)
+    anneal: float = Field(default=0.5, ge=0, le=1)
     # In a row: single bad steps are skipped, and happen in trainings that end well.
     max_nonfinite: int = Field(default=50, ge=1)
     compile: bool = False

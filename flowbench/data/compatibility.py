@@ -45,6 +45,11 @@ def check_steps(config: Preprocessing, info: DatasetInfo) -> None:
             f"uniform_dequantization needs integer levels, {info.name!r} is real-valued; "
             "leave the noise out"
         )
+    if info.target is not None and config.noise is not None:
+        raise ConfigError(
+            f"{config.noise.kind} is added to examples, {info.name!r} is a density without any; "
+            "leave the noise out"
+        )
     bounds = _raw_range(config, info)
     for position, step in enumerate(config.bijections):
         if isinstance(step, Scale):

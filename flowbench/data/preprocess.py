@@ -194,6 +194,25 @@ class Preprocessor:
             num_nonfinite=num_nonfinite,
         )
 
+    def unrounded(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps values of the model's space back as they are, differentiably, for a target.
+
+        Args:
+            y: Values in the model's space, shape (B, *event_shape).
+
+        Returns:
+            Raw values, shape (B, *event_shape), and the ladj of ``forward`` there, shape (B,) or
+            (), in nats; in the precision of the preprocessor.
+        """
+        y = y.to(self._place).to(self._precision)
+        for bijection in reversed(self._require_fitted()):
+            y = bijection.inverse(y)
+        ladj, mapped = self._zero, y
+        for bijection in self._require_fitted():
+            mapped, step_ladj = bijection.forward(mapped)
+            ladj = ladj + step_ladj
+        return y, ladj
+
     def state_dict(self) -> dict[str, Tensor]:
         """The fitted statistics.
 

@@ -42,6 +42,8 @@ def not_applicable(
     # A fact of the data, so it can be told before there is a model.
     if "label" in spec.needs and data.num_classes is None:
         return f"{spec.name} is defined for data with class labels, {data.name} has none"
+    if "target" in spec.needs and data.target is None:
+        return f"{spec.name} is defined for targets, {data.name} has examples"
     # So far for planning, which builds no model; what follows depends on its class.
     if model is None:
         return None

@@ -20,10 +20,11 @@ import torch
 from flowbench.api.data import DataSplits, Split
 from flowbench.api.likelihood import Likelihood, NoLikelihood
 from flowbench.api.metrics import LikelihoodResult
-from flowbench.api.models import DensityModel, GenerativeModel
+from flowbench.api.models import DensityModel, GenerativeModel, InvertibleModel
 from flowbench.api.protocol import MetricSettings
 from flowbench.api.specs import SplitName
 from flowbench.data.preprocess import Preprocessor
+from flowbench.data.target import TargetDensity
 from flowbench.errors import ContractError
 from flowbench.evaluation.likelihood import evaluate_likelihood
 
@@ -38,6 +39,7 @@ class Harness:
 
     Attributes:
         preprocessor: The harness's preprocessing, fitted.
+        target: The density that models are fitted to; None for data.
         data_sha256: Content hash of the data; empty for data that no later run can recognise.
         tick: Called between pieces of work; may raise to stop.
         progress: Told how far the evaluation of the test split, or the drawing of samples, is.
@@ -49,6 +51,7 @@ class Harness:
     preprocessor: Preprocessor
     splits: DataSplits
     settings: MetricSettings
+    target: TargetDensity | None = None
     data_sha256: str = ""
     data_dir: Path = Path()
     synchronize: Callable[[], None] = lambda: None
@@ -105,16 +108,37 @@ class Harness:
     def score(self, model: GenerativeModel, part: float = 1.0) -> float:
         """Mean negative log-likelihood on validation, for choosing among weights of one model.
 
+        Where there is a target, the divergence from it, less the log-normaliser: the mean over
+        samples, always from the same noise, of their log-density less the target's.
+
         Args:
             model: The model with the weights to score, in eval mode.
             part: Part of what is looked at; see `looked_at`.
 
         Returns:
             Nats per example; infinite if any example's likelihood is not finite.
+
+        Raises:
+            ContractError: The model cannot be fitted to a target.
         """
-        mean = float(self.evaluate(model, "validation", self.looked_at(part)).log_prob.mean())
+        if self.target is not None:
+            if not isinstance(model, InvertibleModel):
+                raise ContractError(f"{type(model).__name__} has no inverse to fit a target with")
+            mean = self._evidence(model, self.target, len(self.looked_at(part)))
+        else:
+            mean = float(self.evaluate(model, "validation", self.looked_at(part)).log_prob.mean())
         # Never chosen: weights with a single impossible example have no likelihood at all.
         return -mean if math.isfinite(mean) else math.inf
+
+    @torch.no_grad()
+    def _evidence(self, model: InvertibleModel, target: TargetDensity, num: int) -> float:
+        """The evidence lower bound from samples of the model, in nats."""
+        noise = noise_of(model, "validation", self.settings.seed)
+        with self.numerics():
+            latents = model.sample_base(num, temperature=1.0, generator=noise, device=noise.device)
+            x, ladj = model.from_latent_with_ladj(latents)
+            log_q = model.base_log_prob(latents) + ladj
+            return float((target(x) - log_q).double().mean())
 
     def draws(self, model: GenerativeModel, split: SplitName) -> int:
         """Noise draws for each example of a split; a deterministic likelihood takes one."""

@@ -146,6 +146,24 @@ class EvaluatedModel:
         examples = Split(x=x, context=context or {})
         return self._harness.evaluate(self.model, "test", examples, given=given).log_prob
 
+    def log_density(self, x: NDArray[Any]) -> NDArray[np.float64]:
+        """Log-density of the data's target, up to a constant.
+
+        Args:
+            x: Raw values, shape (N, *event_shape).
+
+        Returns:
+            In nats, shape (N,).
+
+        Raises:
+            ContractError: The data are examples, and no target.
+        """
+        if self._harness.target is None:
+            raise ContractError(f"{self.data.name} is no target: it has examples, and no density")
+        raw = torch.from_numpy(np.array(x, dtype=np.float64))  # a copy: samples are read-only
+        found: NDArray[np.float64] = self._harness.target.of_raw(raw).double().numpy()
+        return found
+
     def _no_likelihood_given(self, given: tuple[str, ...]) -> ContractError:
         return ContractError(
             f"{type(self.model).__name__} has no likelihood given {', '.join(given)}"

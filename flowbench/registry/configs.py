@@ -47,6 +47,11 @@ class ConfiguredModel:
         if data.modality not in spec.modalities:
             made_for = ", ".join(sorted(spec.modalities))
             return f"{spec.name} is made for {made_for} data, {data.name} is {data.modality} data"
+        if data.target is not None and not self.config.fits_targets:
+            return (
+                f"{spec.name} learns from examples, and {data.name} is a density without any; "
+                "choose a model that fits targets (flowbench show NAME says so)"
+            )
         return self.config.unsupported(data)
 
 

@@ -13,7 +13,7 @@ from flowbench.registry import PluginSelection, load_registry
 from flowbench.registry.build import build_model, load_dataset
 from flowbench.runner.attempt import MODEL, ResultsDir
 from flowbench.runner.kept_model import take_model
-from flowbench.runner.setup import evaluation_settings
+from flowbench.runner.setup import evaluation_settings, target_density
 from flowbench.store.job_ids import whole_job_id
 from flowbench.training.device import Device
 
@@ -60,6 +60,7 @@ def load_job(
     harness = Harness(
         preprocessor=preprocessor,
         splits=data.splits,
+        target=target_density(registry, data.info, preprocessor),
         settings=evaluation_settings(job),
         data_sha256=data.sha256,
         data_dir=data_dir,

@@ -15,6 +15,7 @@ from flowbench.api.specs import DatasetInfo
 from flowbench.data.batches import TrainBatches
 from flowbench.data.library.splits import LoadedData
 from flowbench.data.preprocess import Preprocessor
+from flowbench.data.target import TargetDensity
 from flowbench.errors import DataError
 from flowbench.evaluation.harness import Harness, likelihood_kind
 from flowbench.provenance import processor_name, provenance
@@ -110,6 +111,7 @@ def build(attempt: Attempt, ground: Ground) -> Built:
     harness = Harness(
         preprocessor=preprocessor,
         splits=data.splits,
+        target=target_density(ground.registry, data.info, preprocessor),
         settings=evaluation_settings(job),
         data_sha256=data.sha256,
         data_dir=Path(attempt.order.data_dir),
@@ -119,6 +121,16 @@ def build(attempt: Attempt, ground: Ground) -> Built:
         announce=partial(attempt.now, "measuring"),
     )
     return Built(model=model, harness=harness)
+
+
+def target_density(
+    registry: Registry, info: DatasetInfo, preprocessor: Preprocessor
+) -> TargetDensity | None:
+    """The target of a dataset as a model sees it; None for a dataset of examples."""
+    if info.target is None:
+        return None
+    log_density = registry.dataset(info.name).resolve(info.target.log_density)
+    return TargetDensity(log_density=log_density, preprocessor=preprocessor)
 
 
 def _initialize(
@@ -166,7 +178,8 @@ def note_preprocessing(attempt: Attempt, preprocessor: Preprocessor) -> None:
 
 def data_facts(info: DatasetInfo) -> dict[str, Any]:
     """The facts of a dataset that a record keeps."""
-    facts = {name: value for name, value in vars(info).items() if name not in ("name", "context")}
+    left_out = ("name", "context", "target")  # its spec says what it is
+    facts = {name: value for name, value in vars(info).items() if name not in left_out}
     return {
         **facts,
         "event_shape": list(info.event_shape),

@@ -83,6 +83,7 @@ def _trainer(attempt: Attempt, ground: Ground, built: Built) -> Trainer:
         validate=_foreseeing(attempt, ground, built) if likelihood_kind(built.model) else None,
         observer=Watch(attempt, built),
         num_devices=NUM_DEVICES,
+        log_density=built.harness.target,
     )
 
 

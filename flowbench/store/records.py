@@ -126,7 +126,8 @@ class CurvePoint(Frozen):
         loss: Mean training loss since the last point; None without one.
         bpd: Validation bits per dimension (discrete data), raw weights.
         bpd_ema: The same for the averaged weights.
-        nll: Validation negative log-likelihood in nats (other data), raw weights.
+        nll: Validation negative log-likelihood in nats (other data), raw weights; of a target the
+            negative evidence lower bound.
         nll_ema: The same for the averaged weights.
         info: Means of what the model's ``loss`` says beside its value, since the last point.
     """

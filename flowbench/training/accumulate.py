@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from flowbench.api.models import Batch, GenerativeModel
@@ -17,7 +19,7 @@ def parts_of(batch: Batch, num: int) -> list[Batch]:
         return [batch]
     context = {name: values.chunk(num) for name, values in batch.context.items()}
     return [
-        Batch(x=x, context={name: values[index] for name, values in context.items()})
+        replace(batch, x=x, context={name: values[index] for name, values in context.items()})
         for index, x in enumerate(batch.x.chunk(num))
     ]
 

@@ -50,6 +50,7 @@ class Trainer:
         validate: Scores a model on the validation split, lower is better; None where the model has
             no likelihood.
         num_devices: Devices that the job holds.
+        log_density: The target in the model's space; None for data.
 
     Raises:
         ConfigError: Batches of the model cannot be taken in parts, as its training asks.
@@ -68,6 +69,7 @@ class Trainer:
         validate: Validate | None,
         observer: Observer,
         num_devices: int = 1,
+        log_density: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         training = model.config.training
         if training.accumulate > 1 and (reason := whole_batch(model)) is not None:
@@ -82,6 +84,7 @@ class Trainer:
         self._batches = stream(seed)
         self._budget, self._clock, self._device = budget, clock, device
         self._observer, self._num_devices = observer, num_devices
+        self._log_density = log_density
         self._training = training
         # Known beforehand under a budget that counts; under one of time it is 0.
         self._schedule = Schedule(training, self._progress_of_a_step())
@@ -176,7 +179,7 @@ class Trainer:
         self._clock.switch("compile" if self._compile_pending else "train")
         # Its ladj is left out: a constant, or a term that no parameter moves.
         x, _ = self._preprocessor.forward(raw, self._generator)
-        batch = Batch(x=x, context=context)
+        batch = Batch(x=x, context=context, log_density=self._log_density)
         # Once for all groups of a step, so that they agree on where training stands.
         lr, phase = self._schedule.lr(progress), self._schedule.phase(progress)
         where, seed = self._device.torch_device, _host_seed(self._seed, self.num_steps)

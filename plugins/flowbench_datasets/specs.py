@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from flowbench.api import ContextInput, DatasetSpec, Paper
+import math
+
+from flowbench.api import ContextInput, DatasetSpec, Paper, Target
 
 _FFJORD = Paper(
     title="FFJORD: Free-form Continuous Dynamics for Scalable Reversible Generative Models",
     authors="Grathwohl et al.",
     year=2019,
     arxiv="1810.01367",
+)
+
+_VARIATIONAL_INFERENCE = Paper(
+    title="Variational Inference with Normalizing Flows",
+    authors="Rezende and Mohamed",
+    year=2015,
+    arxiv="1505.05770",
 )
 
 DIGITS = DatasetSpec(
@@ -143,4 +152,55 @@ PLANAR = [
     ),
 ]
 
-SHIPPED = [DIGITS, NATURAL_PATCHES, BREAST_CANCER, *PLANAR]
+
+def _target(name: str, summary: str, log_normaliser: float, notes: str) -> DatasetSpec:
+    stem = name.removeprefix("target-").replace("-", "_")
+    return DatasetSpec(
+        name=name,
+        modality="vector",
+        event_shape=(2,),
+        levels=None,
+        num_train=20_000,
+        num_validation=2_000,
+        num_test=10_000,
+        target=Target(
+            log_density=f"flowbench_datasets.target_densities:{stem}_log_density",
+            log_normaliser=log_normaliser,
+        ),
+        load=f"flowbench_datasets.targets:load_{stem}",
+        summary=summary,
+        licence="generated",
+        notes=f"{notes} Models see the density alone: training points are of a wide Gaussian, to "
+        "start from.",
+        paper=_VARIATIONAL_INFERENCE,
+    )
+
+
+TARGETS = [
+    _target(
+        "target-two-modes",
+        "An unnormalised density in the plane: two modes on a ring",
+        1.8775016261096,
+        "Its log-normaliser is 1.8775 nats, by quadrature.",
+    ),
+    _target(
+        "target-eight-gaussians",
+        "An unnormalised density in the plane: eight equal Gaussians on a circle",
+        math.log(2.0 * math.pi),
+        "Its log-normaliser is ln(2 pi) = 1.8379 nats.",
+    ),
+    _target(
+        "target-wave",
+        "An unnormalised density in the plane: a Gaussian about a sine",
+        math.log(1.6 * math.pi),
+        "Its log-normaliser is ln(1.6 pi) = 1.6147 nats.",
+    ),
+    _target(
+        "target-banana",
+        "An unnormalised density in the plane: a Gaussian about a parabola",
+        math.log(1.5 * math.pi),
+        "Its log-normaliser is ln(1.5 pi) = 1.5502 nats.",
+    ),
+]
+
+SHIPPED = [DIGITS, NATURAL_PATCHES, BREAST_CANCER, *PLANAR, *TARGETS]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from flowbench.api import Limits, MetricSpec, Paper
 from flowbench_metrics.feature_specs import FEATURE_METRICS
 
@@ -288,8 +290,77 @@ NUM_FUNCTION_EVALUATIONS = MetricSpec(
     needs=frozenset({"likelihood"}),
 )
 
+_VARIATIONAL_INFERENCE = Paper(
+    title="Variational Inference with Normalizing Flows",
+    authors="Rezende and Mohamed",
+    year=2015,
+    arxiv="1505.05770",
+)
+
+
+def _of_targets(
+    name: str,
+    unit: str,
+    direction: Literal["lower", "higher", "none"],
+    summary: str,
+    label: str,
+    short: str,
+) -> MetricSpec:
+    return MetricSpec(
+        name=name,
+        compute=f"flowbench_metrics.variational:{name}",
+        unit=unit,
+        direction=direction,
+        summary=summary,
+        label=label,
+        short=short,
+        needs=frozenset({"target", "likelihood", "samples"}),
+        data="continuous",
+        invariances=frozenset({"order"}),  # samples are drawn some at a time
+        limits={"elbo_gap": Limits(minimum=0.0)} if name == "elbo" else {},
+        paper=_VARIATIONAL_INFERENCE,
+    )
+
+
+ELBO = _of_targets(
+    "elbo",
+    "nats",
+    "higher",
+    "Evidence lower bound of samples: below a target's log-normaliser by the divergence from it",
+    "Evidence lower bound",
+    "ELBO",
+)
+LOG_NORMALISER = _of_targets(
+    "log_normaliser",
+    "nats",
+    "none",
+    "A target's log-normaliser, estimated by importance sampling",
+    "Log-normaliser",
+    "log Z",
+)
+LOG_NORMALISER_ERROR = _of_targets(
+    "log_normaliser_error",
+    "nats",
+    "lower",
+    "How far the estimate of a target's log-normaliser is from the truth",
+    "Error of the log-normaliser",
+    "Error of log Z",
+)
+EFFECTIVE_SAMPLES = _of_targets(
+    "effective_samples",
+    "share",
+    "higher",
+    "How many draws of a target a weighted sample is worth",
+    "Effective samples",
+    "ESS",
+)
+
 # Their order is that of a board's columns: qualities, then what is worth knowing first of costs.
 ALL = (
+    ELBO,
+    LOG_NORMALISER,
+    LOG_NORMALISER_ERROR,
+    EFFECTIVE_SAMPLES,
     BPD,
     BPD_GIVEN_LABEL,
     NLL,

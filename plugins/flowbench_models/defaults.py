@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from flowbench.api import (
     DatasetInfo,
     Ema,
@@ -65,6 +67,12 @@ OVERVIEW_ASSUMPTIONS = (
     "second-hand numbers of an undated page without a named author, the upper end of each range",
 )
 
+OVERVIEW_INFERENCE = (
+    *OVERVIEW_ASSUMPTIONS,
+    "the last act norm is the Gaussian base with learned mean and spread; a target's log-density "
+    "comes in linearly over the first half of the training",
+)
+
 
 class ConditionalConfig(ModelConfig):
     """Base of configurations of flows that may be conditioned on what a dataset gives.
@@ -73,6 +81,8 @@ class ConditionalConfig(ModelConfig):
         given: Names of the context inputs that the density is conditioned on, labels or real
             values; none for the density of the data alone.
     """
+
+    fits_targets: ClassVar[bool] = True
 
     given: tuple[str, ...] = ()
 

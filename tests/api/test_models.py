@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -14,11 +15,13 @@ from flowbench.api import (
     Context,
     DatasetInfo,
     InvertibleModel,
+    Latents,
     ModelConfig,
     NoLikelihood,
     Step,
     WithInfo,
     split_info,
+    standard_normal_log_prob,
 )
 
 DATA = DatasetInfo(
@@ -149,3 +152,71 @@ def test_a_step_goes_through_compile_and_nothing_of_it_is_frozen() -> None:
         torch.manual_seed(seed)
         torch.testing.assert_close(compiled(batch, at), expected)
     assert traced.frame_count == 1
+
+
+# --- targets --------------------------------------------------------------------------------------
+
+
+class Scaled(Shift):
+    """x = (z + shift) / 2 in three dims."""
+
+    def to_latent(
+        self, x: Tensor, context: Context | None = None, *, aux: Latents | None = None
+    ) -> tuple[Latents, Tensor]:
+        return (2.0 * x - self.shift,), x.new_full((len(x),), 3 * math.log(2.0))
+
+    def from_latent(self, latents: Latents, context: Context | None = None) -> Tensor:
+        return (latents[0] + self.shift) / 2.0
+
+
+def twice_a_normal(x: Tensor) -> Tensor:
+    """ln 2 and the log-density of N(0, 1/4)."""
+    return math.log(2.0) + standard_normal_log_prob((2.0 * x,)) + 3 * math.log(2.0)
+
+
+def loss_of(model: Scaled, progress: float, num: int = 4096) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    where = dataclasses.replace(step(), progress=torch.tensor(progress), generator=generator)
+    returned = model.loss(Batch(x=torch.zeros(num, 3), log_density=twice_a_normal), where)
+    return split_info(returned)[0]
+
+
+def test_where_there_is_a_target_the_loss_is_the_divergence_less_the_normaliser() -> None:
+    model = Scaled(ModelConfig(), DATA)
+    # Fitted exactly the divergence is 0, whatever is drawn.
+    torch.testing.assert_close(
+        loss_of(model, 1.0), torch.tensor(-math.log(2.0) / (3 * math.log(2)))
+    )
+    model.shift.data.fill_(0.5)
+    divergence = 3 * 0.5 * 0.5**2  # of N(1/4, 1/4) from N(0, 1/4)
+    expected = (divergence - math.log(2.0)) / (3 * math.log(2.0))
+    assert loss_of(model, 1.0, 1 << 18).item() == pytest.approx(expected, abs=0.005)
+    (gradient,) = torch.autograd.grad(loss_of(model, 1.0), [model.shift])
+    assert (gradient > 0).all()
+
+
+def test_the_targets_log_density_comes_in_over_the_part_that_anneal_says() -> None:
+    def weight(progress: float, **training: float) -> float:
+        model = Scaled(ModelConfig.model_validate({"training": training}), DATA)
+        draws = model.sample_base(
+            4096,
+            temperature=1.0,
+            generator=torch.Generator().manual_seed(0),
+            device=torch.device("cpu"),
+        )
+        x, ladj = model.from_latent_with_ladj(draws)
+        of_model = standard_normal_log_prob(draws) + ladj
+        found = loss_of(model, progress) * 3 * math.log(2.0)
+        return ((of_model.mean() - found) / twice_a_normal(x).mean()).item()
+
+    assert weight(0.0) == pytest.approx(0.01, abs=1e-4)
+    assert weight(0.25) == pytest.approx(0.505, abs=1e-4)
+    assert weight(0.5) == pytest.approx(1.0, abs=1e-4)
+    assert weight(0.0, anneal=0.0) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_by_default_the_way_back_goes_forward_again_for_its_ladj() -> None:
+    model, z = Scaled(ModelConfig(), DATA), torch.randn(4, 3)
+    x, ladj = model.from_latent_with_ladj((z,))
+    torch.testing.assert_close(x, z / 2)
+    torch.testing.assert_close(ladj, torch.full((4,), 3 * math.log(2.0)))

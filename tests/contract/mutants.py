@@ -322,10 +322,19 @@ class SamplerIgnoresItsSeed(Flow):
         return values(super().sample(num, settings=settings, generator=Generator().manual_seed(0)))
 
 
+@mutant("round_trip")
+class LadjOfTheWayBackHasTheOtherSign(Flow):
+    def from_latent_with_ladj(
+        self, latents: Latents, context: Context | None = None
+    ) -> tuple[Tensor, Tensor]:
+        x, ladj = super().from_latent_with_ladj(latents, context)
+        return x, -ladj
+
+
 @mutant("determinism")
 class SamplerUsesTheGlobalGenerator(Flow):
     def sample_base(
-        self, num: int, *, temperature: float, generator: Generator, device: torch.device
+        self, num: int, *, temperature: float, generator: Generator | None, device: torch.device
     ) -> Latents:
         return (temperature * torch.randn(num, self.data.num_dims),)
 
@@ -443,7 +452,7 @@ class ProbabilitiesNotNormalised(Categorical):
 @mutant("sampling_options")
 class TemperatureIgnored(Flow):
     def sample_base(
-        self, num: int, *, temperature: float, generator: Generator, device: torch.device
+        self, num: int, *, temperature: float, generator: Generator | None, device: torch.device
     ) -> Latents:
         return super().sample_base(num, temperature=1.0, generator=generator, device=device)
 

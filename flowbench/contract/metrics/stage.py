@@ -13,13 +13,14 @@ from torch import Tensor
 from flowbench.api.config import ModelConfig
 from flowbench.api.data import DataSplits
 from flowbench.api.metrics import LikelihoodResult, Samples
-from flowbench.api.models import Batch, GenerativeModel
+from flowbench.api.models import Batch, GenerativeModel, standard_normal_log_prob
 from flowbench.api.preprocessing import Preprocessing, UniformDequantization
 from flowbench.api.protocol import MetricSettings, SampleSettings
 from flowbench.api.specs import SplitName
 from flowbench.contract.checking.cases import Case
 from flowbench.contract.metrics.gaussian import Gaussian
 from flowbench.data.preprocess import Preprocessor
+from flowbench.data.target import TargetDensity
 from flowbench.errors import ContractError
 from flowbench.evaluation.harness import Harness
 from flowbench.evaluation.trained import EvaluatedModel, TrainingCost
@@ -115,7 +116,12 @@ def set_up(case: Case) -> Stage:
     with torch.no_grad():
         model.initialize(Batch(x=x), generator=torch.Generator().manual_seed(0))
     model.eval()
-    harness = Harness(preprocessor=preprocessor, splits=case.splits, settings=SETTINGS)
+    target = None
+    if case.info.target is not None:
+        target = TargetDensity(log_density=_standard_normal, preprocessor=preprocessor)
+    harness = Harness(
+        preprocessor=preprocessor, splits=case.splits, settings=SETTINGS, target=target
+    )
     cost = TrainingCost(
         device_name="contract",
         device_kind="cpu",
@@ -126,6 +132,10 @@ def set_up(case: Case) -> Stage:
         peak_memory=(1 << 20, "contract"),
     )
     return Stage(model, harness, cost)
+
+
+def _standard_normal(x: Tensor) -> Tensor:
+    return standard_normal_log_prob((x,))
 
 
 def shift_likelihood(result: LikelihoodResult, nats: float) -> LikelihoodResult:

@@ -111,3 +111,8 @@ class InverseAutoregressive(ConditionalBijection):
         """Maps latent to data."""
         x: Tensor = self.autoregressive(z, context)[0]
         return x
+
+    def inverse_with_ladj(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Maps latent to data in one pass, which knows the derivatives."""
+        x, ladj = self.autoregressive(z, context)
+        return x, -ladj

@@ -53,6 +53,20 @@ class Bijection(nn.Module):
         """
         raise NotImplementedError
 
+    def inverse_with_ladj(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps latent to data, with what ``forward`` gives as ladj there.
+
+        Worth its own form where the way back knows it without going forward again.
+
+        Args:
+            z: Latent, as ``forward`` returns it.
+
+        Returns:
+            x, and ladj = log |det dz/dx|, shape (B,), in nats.
+        """
+        x = self.inverse(z)
+        return x, self(x)[1]
+
     def initialize(self, x: Tensor) -> Tensor:
         """Sets whatever depends on data from a first batch; by default there is nothing to set.
 
@@ -87,6 +101,11 @@ class ConditionalBijection(Bijection):
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Maps latent to data at the same context."""
         raise NotImplementedError
+
+    def inverse_with_ladj(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Maps latent to data at the same context; see `Bijection.inverse_with_ladj`."""
+        x = self.inverse(z, context)
+        return x, self(x, context)[1]
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Sets whatever depends on data from a first batch; by default there is nothing to set."""
@@ -141,6 +160,17 @@ class Composition(ConditionalBijection):
             else:
                 z = bijection.inverse(z)
         return z
+
+    def inverse_with_ladj(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Maps latent to data, the last bijection first; their ladj add up."""
+        ladj = z.new_zeros(z.shape[0])
+        for bijection in reversed(self.parts()):
+            if isinstance(bijection, ConditionalBijection):
+                z, term = bijection.inverse_with_ladj(z, context)
+            else:
+                z, term = bijection.inverse_with_ladj(z)
+            ladj = ladj + term
+        return z, ladj
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Initialises each bijection from the output of those before it."""
@@ -357,10 +387,20 @@ class HalfCoupling(ConditionalBijection):
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Maps latent to data."""
+        return self._uncouple(z, context)[0]
+
+    def inverse_with_ladj(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Maps latent to data; the network runs once."""
+        x, transformed, parameters = self._uncouple(z, context)
+        return x, sum_event_dims(self.law(transformed, parameters)[1])
+
+    def _uncouple(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """The data, of them the half that was transformed, and the parameters of that."""
         passing, transformed = self._split(z, passing_first=self._passing_leaves_first)
         parameters = self._conditioner(context)(passing).to(z.dtype)
         transformed = self.law.inverse(transformed, parameters)
-        return torch.cat((transformed, passing) if self.swap else (passing, transformed), dim=1)
+        parts = (transformed, passing) if self.swap else (passing, transformed)
+        return torch.cat(parts, dim=1), transformed, parameters
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Initialises the conditioner from the half that it sees."""

@@ -50,6 +50,13 @@ class FlatModel(InvertibleModel):
         x = self.flow.inverse(latents[0], self.encoded(context, latents[0]))
         return x.view(-1, *self.data.event_shape)
 
+    def from_latent_with_ladj(
+        self, latents: Latents, context: Context | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The same, with ladj; see `InvertibleModel.from_latent_with_ladj`."""
+        x, ladj = self.flow.inverse_with_ladj(latents[0], self.encoded(context, latents[0]))
+        return x.view(-1, *self.data.event_shape), ladj
+
     def encoded(self, context: Context | None, like: Tensor) -> Tensor | None:
         """What examples are conditioned on as one vector each: classes one-hot, values as they are.
 

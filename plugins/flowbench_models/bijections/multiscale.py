@@ -78,6 +78,18 @@ class MultiScale(nn.Module):
             x = scale.inverse(split.inverse(x, latent))
         return x
 
+    def inverse_with_ladj(self, latents: Latents) -> tuple[Tensor, Tensor]:
+        """Maps latents to data, with the ladj that ``forward`` gives there, shape (B,)."""
+        x, ladj = self._last().inverse_with_ladj(latents[-1])
+        for (scale, split), latent in zip(
+            reversed(self._inner()), reversed(latents[:-1]), strict=True
+        ):
+            x = split.inverse(x, latent)
+            split_ladj = split(x)[2]
+            x, scale_ladj = scale.inverse_with_ladj(x)
+            ladj = ladj + split_ladj + scale_ladj
+        return x, ladj
+
     def initialize(self, x: Tensor) -> None:
         """Initialises scale by scale from a first batch, shape (B, ...)."""
         for scale, split in self._inner():
@@ -110,3 +122,9 @@ class MultiScaleModel(InvertibleModel):
     def from_latent(self, latents: Latents, context: Context | None = None) -> Tensor:
         """Maps latents to data (B, *event_shape)."""
         return self.flow.inverse(latents)
+
+    def from_latent_with_ladj(
+        self, latents: Latents, context: Context | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Maps latents to data, with ladj; see `InvertibleModel.from_latent_with_ladj`."""
+        return self.flow.inverse_with_ladj(latents)

@@ -243,7 +243,12 @@ class NICE(InvertibleModel):
         return -sum_event_dims(F.softplus(z) + F.softplus(-z))
 
     def sample_base(
-        self, num: int, *, temperature: float, generator: torch.Generator, device: torch.device
+        self,
+        num: int,
+        *,
+        temperature: float,
+        generator: torch.Generator | None,
+        device: torch.device,
     ) -> Latents:
         """Draws latents from the prior, scaled by the temperature."""
         if self.config.prior == "gaussian":

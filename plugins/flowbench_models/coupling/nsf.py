@@ -257,6 +257,11 @@ class SplineCoupling(HalfCoupling):
         transformed = self.law.inverse(transformed, parameters)
         return torch.cat((transformed, passing) if self.swap else (passing, transformed), dim=1)
 
+    def inverse_with_ladj(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Maps latent to data, and forward again: both halves have derivatives."""
+        x = self.inverse(z, context)
+        return x, self(x, context)[1]
+
     def _own(self, like: Tensor) -> Tensor:
         """Parameters of the half that passes, shape (B, P, D_a)."""
         bins, derivatives = self.own.split([2 * self.law.bins, self.law.bins - 1])

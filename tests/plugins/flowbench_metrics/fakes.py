@@ -95,6 +95,9 @@ class FakeTrained:
     ) -> NDArray[np.float64]:
         raise AssertionError("this test gives no density")
 
+    def log_density(self, x: NDArray[Any]) -> NDArray[np.float64]:
+        raise AssertionError("this test gives no target")
+
     def samples(self, num: int | None = None, settings: SampleSettings | None = None) -> Samples:
         assert self.drawn is not None
         return self.drawn

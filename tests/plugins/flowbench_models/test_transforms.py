@@ -197,6 +197,19 @@ def test_an_inverse_goes_through_every_transform(kind: type[Bijection], perturb:
     _goes_through_every_transform(lambda value: (bijection.inverse(value),), z)
 
 
+@pytest.mark.parametrize("kind", [*BIJECTIONS, *OF_VECTORS], ids=lambda kind: kind.__name__)
+def test_an_inverse_with_its_ladj_is_that_of_forward(
+    kind: type[Bijection], perturb: Perturb
+) -> None:
+    make = {**BIJECTIONS, **OF_VECTORS}[kind]
+    bijection = _settled(make(), perturb)
+    shape = (2, 4) if kind in OF_VECTORS else (2, *SHAPE)
+    scale = 17.0 if kind is LevelScaling else 1.0
+    x = scale * torch.rand(shape, dtype=torch.float64)
+    z, ladj = bijection(x)
+    torch.testing.assert_close(bijection.inverse_with_ladj(z), (x, ladj))
+
+
 @pytest.mark.parametrize("kind", LAWS, ids=lambda kind: kind.__name__)
 def test_a_law_goes_through_every_transform(kind: type[ElementwiseMap], perturb: Perturb) -> None:
     law = _settled(LAWS[kind](), perturb)

@@ -20,6 +20,7 @@ from flowbench.api import (
 from flowbench_models.defaults import (
     LOGIT,
     OVERVIEW_ASSUMPTIONS,
+    OVERVIEW_INFERENCE,
     STANDARDISED,
     TABLE_TRAINING,
     VECTOR_TRAINING,
@@ -225,7 +226,8 @@ class IAFConfig(MAFConfig):
             },
         ),
         "overview": Preset(
-            summary="eight transforms of 2 x 256 units, as an overview of flows recommends",
+            summary="eight transforms of 2 x 256 units, as an overview of flows recommends for "
+            "variational inference",
             values={
                 "transforms": 8,
                 "layers": 2,
@@ -233,6 +235,6 @@ class IAFConfig(MAFConfig):
                 "preprocessing": STANDARDISED,
                 "training": Training(lr=1e-3),
             },
-            assumptions=OVERVIEW_ASSUMPTIONS,
+            assumptions=OVERVIEW_INFERENCE,
         ),
     }

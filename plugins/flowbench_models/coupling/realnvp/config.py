@@ -10,6 +10,7 @@ from pydantic import Field
 from flowbench.api import DatasetInfo, ModelConfig, Phase, Preprocessing, Preset, Training
 from flowbench_models.defaults import (
     LOGIT,
+    OVERVIEW_INFERENCE,
     STANDARDISED,
     VECTOR_TRAINING,
     halving_problem,
@@ -49,6 +50,8 @@ class RealNVPConfig(ModelConfig):
             ``act``: actnorm after each coupling, none inside.
         dropout: Part of hidden channels or units that are dropped in training.
     """
+
+    fits_targets: ClassVar[bool] = True
 
     scales: int = Field(default=2, ge=1)
     couplings: int = Field(default=8, ge=2)
@@ -91,6 +94,18 @@ class RealNVPConfig(ModelConfig):
                 "preprocessing": STANDARDISED,
                 "training": VECTOR_TRAINING,
             },
+        ),
+        "overview": Preset(
+            summary="eight couplings of 2 x 256 units, as an overview of flows recommends for "
+            "variational inference",
+            values={
+                "couplings": 8,
+                "width": 256,
+                "blocks": 2,
+                "preprocessing": STANDARDISED,
+                "training": Training(lr=1e-3),
+            },
+            assumptions=OVERVIEW_INFERENCE,
         ),
         "cifar10": Preset(
             summary="19.61 M parameters, the released CIFAR-10 model",
