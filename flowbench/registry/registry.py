@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -58,8 +59,10 @@ class Entry(Generic[SpecT]):
         """
         module, _, name = reference.partition(":")
         try:
-            with contained(module):
-                found = importlib.import_module(module)
+            found = sys.modules.get(module)
+            if found is None:  # what is loaded can change nothing by being imported once more
+                with contained(module):
+                    found = importlib.import_module(module)
         except PLUGIN_ERRORS as exc:  # plugin code runs here: the border of plugin loading
             raise self._does_not_load(reference, reason_of(exc)) from exc
         if not hasattr(found, name):

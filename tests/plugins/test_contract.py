@@ -13,6 +13,7 @@ from flowbench.registry import PluginSelection, Registry, load_registry
 SHIPPED = load_registry(PluginSelection(only=("flowbench",)))
 READABLE = [name for name, entry in SHIPPED.datasets.items() if entry.spec.load is not None]
 
+# Metrics whose values were worked out by hand.
 WORKED_OUT = ("nll", "bpd", "params", "device_hours", "peak_memory", "density_mass")
 
 # One of each kind; the rest of the models are left to the slow tests.
@@ -54,11 +55,8 @@ def test_facts_of_datasets_keep_the_contract(registry: Registry, name: str) -> N
 
 @pytest.mark.parametrize("name", SHIPPED.metrics)
 def test_metrics_keep_the_contract(registry: Registry, name: str) -> None:
-    _assert_held(check_metric(registry, name))
-
-
-@pytest.mark.parametrize("name", WORKED_OUT)
-def test_metrics_give_what_was_worked_out_by_hand(registry: Registry, name: str) -> None:
     report = check_metric(registry, name)
     _assert_held(report)
-    assert {r.status for r in report.results if r.name == "closed_form"} == {"passed"}
+    if name in WORKED_OUT:
+        by_hand = {r.status for r in report.results if r.name == "closed_form"}
+        assert by_hand == {"passed"}

@@ -199,6 +199,6 @@ def test_so_it_is_on_images(name: str) -> None:
     assert set(refutations(mutated("digits", change), "digits")) == {witness}
 
 
-def test_the_model_without_a_fault_is_not() -> None:
-    assert not refutations(mutated("two-moons", lambda _: None), "two-moons")
-    assert not refutations(mutated("digits", lambda _: None), "digits")
+@pytest.mark.parametrize("dataset", ["two-moons", pytest.param("digits", marks=pytest.mark.slow)])
+def test_the_model_without_a_fault_is_not(dataset: str) -> None:
+    assert not refutations(mutated(dataset, lambda _: None), dataset)

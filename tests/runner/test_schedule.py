@@ -105,13 +105,27 @@ def run(
 def outcome(
     fake_registry: Registry, fake_plugins: PluginSelection, tmp_path_factory: pytest.TempPathFactory
 ) -> SimpleNamespace:
-    """One run of models that end in every way."""
-    results = tmp_path_factory.mktemp("results")
+    """One run of a model that ends well and of one that does not."""
+    names = ("fake-gaussian", "fake-crash")
+    return outcome_of(names, tmp_path_factory.mktemp("two"), fake_registry, fake_plugins)
+
+
+@pytest.fixture(scope="module")
+def every_end(
+    fake_registry: Registry, fake_plugins: PluginSelection, tmp_path_factory: pytest.TempPathFactory
+) -> SimpleNamespace:
+    """One run of models that end in every way; a worker for each takes seconds to start."""
     names = tuple(
         f"fake-{name}" for name in ("gaussian", "gan", "crash", "diverge", "oom", "die", "linger")
     )
+    return outcome_of(names, tmp_path_factory.mktemp("all"), fake_registry, fake_plugins)
+
+
+def outcome_of(
+    names: tuple[str, ...], results: Path, registry: Registry, plugins: PluginSelection
+) -> SimpleNamespace:
     observer = Quiet()
-    records = run(results, fake_registry, fake_plugins, observer, models=names)
+    records = run(results, registry, plugins, observer, models=names)
     return SimpleNamespace(
         results=results,
         beats=observer.beats,
@@ -138,9 +152,9 @@ def attempt_of(outcome: SimpleNamespace, name: str) -> AttemptDir:
     ],
 )
 def test_every_end_has_its_status_and_reason(
-    outcome: SimpleNamespace, name: str, status: str, reason: str | None
+    every_end: SimpleNamespace, name: str, status: str, reason: str | None
 ) -> None:
-    record = outcome.records[name]
+    record = every_end.records[name]
     if name == "fake-diverge":  # fewer steps than it takes to give up
         assert record.status == "ok"
         assert record.skipped_steps == 16
@@ -149,9 +163,10 @@ def test_every_end_has_its_status_and_reason(
     assert reason is None or reason in record.reason
 
 
-def test_a_thread_that_a_model_leaves_at_work_holds_nothing_up(outcome: SimpleNamespace) -> None:
-    assert outcome.records["fake-linger"].status == "ok"
-    assert "threads still at work: lingerer" in attempt_of(outcome, "fake-linger").log_tail()
+@pytest.mark.slow
+def test_a_thread_that_a_model_leaves_at_work_holds_nothing_up(every_end: SimpleNamespace) -> None:
+    assert every_end.records["fake-linger"].status == "ok"
+    assert "threads still at work: lingerer" in attempt_of(every_end, "fake-linger").log_tail()
 
 
 def test_the_observer_hears_where_a_worker_ended(outcome: SimpleNamespace) -> None:
@@ -163,9 +178,11 @@ def test_the_traceback_of_a_crash_is_kept(outcome: SimpleNamespace) -> None:
     assert "Traceback" in attempt_of(outcome, "fake-crash").log_tail()
 
 
-def test_the_store_has_every_attempt(outcome: SimpleNamespace) -> None:
-    stored = {row["model"]: row["status"] for row in list_attempts(outcome.results)}
-    assert stored == {name: record.status for name, record in outcome.records.items()}
+@pytest.mark.parametrize("fixture", ["outcome", pytest.param("every_end", marks=pytest.mark.slow)])
+def test_the_store_has_every_attempt(request: pytest.FixtureRequest, fixture: str) -> None:
+    ran: SimpleNamespace = request.getfixturevalue(fixture)
+    stored = {row["model"]: row["status"] for row in list_attempts(ran.results)}
+    assert stored == {name: record.status for name, record in ran.records.items()}
 
 
 def test_a_finished_attempt_is_complete(outcome: SimpleNamespace) -> None:
@@ -221,8 +238,9 @@ def test_a_failed_metric_costs_the_others_nothing(outcome: SimpleNamespace) -> N
     assert (values["fake_nan"].value, values["fake_nan"].status) == (None, "failed")
 
 
-def test_a_model_without_a_likelihood_says_so(outcome: SimpleNamespace) -> None:
-    values = {m.name: m for m in outcome.records["fake-gan"].measurements}
+@pytest.mark.slow
+def test_a_model_without_a_likelihood_says_so(every_end: SimpleNamespace) -> None:
+    values = {m.name: m for m in every_end.records["fake-gan"].measurements}
     assert values["fake_nll"].status == "unavailable"
     assert "no likelihood" in values["fake_nll"].reason
 

@@ -22,8 +22,9 @@ NUM = 8
 def determinism(subject: ModelSubject) -> Finding:
     """Same seed, same weights, likelihoods and samples; another seed, other samples."""
     first, second = subject.build(seed=1), subject.build(seed=1)
+    others = second.state_dict()
     for name, value in first.state_dict().items():
-        if not _equal(value, second.state_dict()[name]):
+        if not _equal(value, others[name]):
             return failed(
                 f"two builds under one seed differ in {name!r}; draw weights with torch, or "
                 "from the global generators of NumPy and Python, which are seeded, too"

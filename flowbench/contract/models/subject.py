@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -200,6 +201,10 @@ class ModelSubject:
         Returns:
             The model in eval mode.
         """
+        template = self.once("perturbed", self._perturbed)
+        return copy.deepcopy(template).to(dtype).eval()
+
+    def _perturbed(self) -> GenerativeModel:
         model = self.build()
         noise = generator(PERTURBATION_SEED)
         with torch.no_grad():
@@ -210,7 +215,7 @@ class ModelSubject:
                     parameter.add_(PERTURBATION / fan_in**0.5 * draw.to(parameter.dtype))
             for group in model.optimizer_groups():
                 model.after_step(step(group))  # projections, such as onto Lipschitz bounds
-        return model.to(dtype).eval()
+        return model
 
     def perturbed_density(self, dtype: torch.dtype = torch.float32) -> DensityModel:
         """`perturbed`, for checks that need a density.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -32,6 +33,12 @@ def fill_in(template: str, inert: Callable[[str], str], **content: Any) -> str:
         inert: What makes any text inert in the format; a filter of that name.
         **content: The template's variables.
     """
-    templates = environment(keep_trailing_newline=True)
-    templates.filters["inert"] = inert
-    return templates.get_template(template).render(content)
+    return _of_text(inert).get_template(template).render(content)
+
+
+@cache
+def _of_text(inert: Callable[[str], str]) -> Environment:
+    """One for each format: it keeps the templates that it has compiled."""
+    found = environment(keep_trailing_newline=True)
+    found.filters["inert"] = inert
+    return found
