@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -279,6 +280,13 @@ def compute_nan(
     return [MetricValue(name="fake_nan", value=math.nan, unit="", direction="lower")]
 
 
+def compute_segfault(
+    trained: TrainedModel, data: DataSplits, settings: MetricSettings
+) -> list[MetricValue]:
+    os.kill(os.getpid(), signal.SIGSEGV)
+    return []
+
+
 # --- specs ----------------------------------------------------------------------------------------
 
 
@@ -348,11 +356,13 @@ def register_metrics() -> list[MetricSpec]:
             summary="a fake",
             needs=frozenset({"likelihood"}) if name == "fake_nll" else frozenset(),
             exclusive=name == "fake_nll",
+            default=name != "fake_segfault",
         )
         for name, function in (
             ("fake_nll", compute_nll),
             ("fake_failure", compute_failure),
             ("fake_nan", compute_nan),
+            ("fake_segfault", compute_segfault),
         )
     ]
 

@@ -12,6 +12,7 @@ Every file is written under a temporary name and renamed, so that a reader sees 
 ``model.pt``           worker    trained weights, and what training spent
 ``likelihoods.npz``    worker    log-likelihood of each test example, in nats
 ``samples.npz/.png``   worker    samples on the raw scale, and a grid of them
+``measured.json``      worker    what was measured so far (`Measured`); gone with the record
 ``log.txt``            worker    everything that it printed
 ``record.json``        either    the attempt's row, last of all
 =====================  ========  ===================================================================
@@ -33,10 +34,11 @@ from flowbench.errors import StoreError
 from flowbench.files import write_whole
 from flowbench.runner.executors.base import LOG
 from flowbench.store.attempt_files import RECORD
-from flowbench.store.records import AttemptRow, AttemptStatus, JobRow
+from flowbench.store.records import AttemptRow, AttemptStatus, JobRow, MeasurementRow
 
 HEARTBEAT, ORDER, STOP, CODE = "heartbeat.json", "job.json", "stop", "code.json"
 CHECKPOINT, MODEL, SAMPLES = "checkpoint.pt", "model.pt", "samples.npz"
+MEASURED = "measured.json"
 LOG_TAIL_BYTES = 4000
 MAX_LOG_BYTES = 16 * 2**20
 KEPT_LOG_BYTES = 2**20  # at each end, of a log that is larger
@@ -124,6 +126,29 @@ class Heartbeat(BaseModel):
         return f"{self.phase} {self.detail}".rstrip()
 
 
+class Measured(Frozen):
+    """What a worker has measured before a metric, which may be the last thing that it does.
+
+    Attributes:
+        at: Name of that metric.
+        rows: The values so far.
+    """
+
+    at: str
+    rows: tuple[MeasurementRow, ...]
+
+    def with_the_last_failed(self) -> tuple[MeasurementRow, ...]:
+        """The values, with that of the metric at which the worker died."""
+        shown: dict[str, Any] = {
+            "metric": self.at,
+            "name": self.at,
+            "unit": "",
+            "direction": "none",
+        }
+        reason = "the worker died while it was measured"
+        return (*self.rows, MeasurementRow(value=None, status="failed", reason=reason, **shown))
+
+
 class AttemptDir:
     """One attempt's directory."""
 
@@ -158,6 +183,10 @@ class AttemptDir:
             The hashes; None in an attempt made before they were kept.
         """
         return self._read(CODE, CodeHashes)
+
+    def measured(self) -> Measured | None:
+        """Reads what was measured before the metric at hand; None before the first."""
+        return self._read(MEASURED, Measured)
 
     def write_code(self, code: CodeHashes) -> None:
         """Says which code it runs, so that this is known even of an attempt without a record."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -35,6 +36,10 @@ from flowbench.store.records import AttemptRow, AttemptStatus
 
 POLL_S = 0.1
 KILL_AFTER_S = 30.0
+# By which a process ends of its own doing, and would again.
+OWN_SIGNALS = frozenset(
+    {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
+)
 INGEST_WAIT_S = 1.0  # nobody looks after the workers meanwhile
 
 
@@ -175,7 +180,9 @@ class Scheduler:
         source = decision.source if decision.action in ("resume", "evaluate") else None
         measured = source.record() if source else None
         # What was measured before is measured again, or the new record would lack it.
-        earlier = [m.metric for m in measured.measurements] if measured else []
+        # But what failed, or what takes the worker with it would do so for good.
+        rows = measured.measurements if measured else ()
+        earlier = [m.metric for m in rows if m.status != "failed"]
         plugins = self._options.plugins
         return WorkOrder(
             job=job.row,
@@ -280,6 +287,9 @@ class Scheduler:
         last_heard = f", last heard of while {heartbeat.doing}" if heartbeat else ""
         if active.verdict is not None:
             status, reason = active.verdict.status, active.verdict.reason
+        elif -exit_status in OWN_SIGNALS:
+            status = "crashed"
+            reason = f"the worker ended by {signal.Signals(-exit_status).name}{last_heard}"
         elif exit_status < 0:
             status = "killed"
             reason = f"the worker was killed by signal {-exit_status}{last_heard}"
@@ -378,6 +388,8 @@ def obituary(job: Job, attempt: AttemptDir, status: AttemptStatus, reason: str) 
     bare = _bare_record(job, attempt.number, status, reason)
     heartbeat = attempt.heartbeat()
     known = {"log_tail": attempt.log_tail(), **code_columns(attempt.code())}
+    if (measured := attempt.measured()) is not None:
+        known["measurements"] = measured.with_the_last_failed()
     if heartbeat is None:
         return bare.model_copy(update=known)
     spent = {"steps": heartbeat.step, "charged_s": heartbeat.charged_s}

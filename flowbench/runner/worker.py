@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from flowbench.budget import size_text
 from flowbench.errors import FlowbenchError, NonFiniteLossError, reason_of, text_of
 from flowbench.provenance import available_cores, cpu_quota, load_average
-from flowbench.runner.attempt import AttemptDir
+from flowbench.runner.attempt import MEASURED, AttemptDir
 from flowbench.runner.pulse import Pulse
 from flowbench.runner.turnstile import Turnstile
 from flowbench.runner.under_way import Attempt
@@ -55,6 +55,7 @@ def main(path: str) -> int:
     pulse.stop()
     # After the last heartbeat: the record is the end of an attempt.
     directory.write_record(record)
+    (directory.path / MEASURED).unlink(missing_ok=True)
     status = 0 if record.status == "ok" else 3
     if left := [thread.name for thread in threading.enumerate() if _holds(thread)]:
         print(f"ended with threads still at work: {', '.join(left)}", file=sys.stderr, flush=True)

@@ -340,6 +340,25 @@ def test_a_job_that_holds_too_much_memory_is_ended_alone(
 
 
 @pytest.mark.slow
+def test_a_metric_that_takes_the_worker_with_it_takes_no_other_value(
+    fake_registry: Registry, fake_plugins: PluginSelection, tmp_path: Path
+) -> None:
+    suite: dict[str, Any] = {"models": ("fake-gaussian",)}
+    (record,) = run(
+        tmp_path, fake_registry, fake_plugins, **suite, metrics=("fake_nll", "fake_segfault")
+    )
+    assert record.status == "crashed"
+    assert record.reason is not None
+    assert record.reason.startswith("the worker ended by SIGSEGV")
+    nll, segfault = record.measurements
+    assert (nll.name, nll.status) == ("fake_nll", "ok")
+    assert (segfault.name, segfault.status) == ("fake_segfault", "failed")
+    assert segfault.reason == "the worker died while it was measured"
+    (attempt,) = ResultsDir(tmp_path).attempts(record.job.job_id)
+    assert (attempt.path / MODEL).exists()
+
+
+@pytest.mark.slow
 def test_a_module_where_the_user_is_stands_in_for_none_of_pythons(
     fake_registry: Registry,
     fake_plugins: PluginSelection,
