@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -24,10 +25,11 @@ def test_a_file_that_cannot_be_written_stays_as_it_was(
     path = tmp_path / "notes.txt"
     path.write_text("before")
 
-    def full(*_: object) -> int:
+    def full(*_: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="no space"):
-        write_whole(path, "after")
+        write_whole(path, "after", sync=True)
     assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]

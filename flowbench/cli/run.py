@@ -123,6 +123,18 @@ def run(
             "\\[default: the machine's, shared by the jobs at a time]."
         ),
     ] = None,
+    no_wait: Annotated[
+        bool,
+        typer.Option("--no-wait", help="Leave jobs that other runs are at work on, and name them."),
+    ] = False,
+    detach: Annotated[
+        bool,
+        typer.Option("--detach", help="Leave jobs at work if this command ends before them."),
+    ] = False,
+    stop_signal: Annotated[
+        str,
+        typer.Option(help="A signal that asks to save and end, besides INT, TERM and HUP."),
+    ] = "USR1",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the jobs and stop there.")
     ] = False,
@@ -168,13 +180,16 @@ def run(
         timeout_s=parse_duration(timeout, "--timeout"),
         max_rss=None if max_rss is None else parse_size(max_rss, "--max-rss"),
         command=("flowbench", *sys.argv[1:]),
+        wait=not no_wait,
+        detach=detach,
     )
+    signals = _signals(stop_signal)
     ready = get_ready(request, registry, dry_run=dry_run)
     # Before anything is written: a dry run must leave the results folder as it is.
     if dry_run:
         _print_plan(ready)
         return
-    _execute(ready, request, "quiet" if quiet else "verbose" if verbose else "normal")
+    _execute(ready, request, signals, "quiet" if quiet else "verbose" if verbose else "normal")
 
 
 def _existing(path: Path) -> Path:
@@ -185,7 +200,27 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _execute(ready: ReadyRun, request: RunRequest, verbosity: Verbosity) -> None:
+def _signals(name: str) -> tuple[signal.Signals, ...]:
+    """All that ask a run to save and end; those that this process was told to ignore are not."""
+    from flowbench.errors import SuiteError
+
+    try:
+        asked = signal.Signals[f"SIG{name.upper().removeprefix('SIG')}"]
+        signal.signal(asked, signal.getsignal(asked))
+    except (KeyError, ValueError, OSError) as exc:
+        raise SuiteError(
+            f"--stop-signal is {name!r}; expected a signal that can be caught, e.g. USR1"
+        ) from exc
+    chosen = dict.fromkeys((signal.SIGINT, signal.SIGTERM, signal.SIGHUP, asked))
+    return tuple(s for s in chosen if signal.getsignal(s) != signal.SIG_IGN)  # nohup
+
+
+def _execute(
+    ready: ReadyRun,
+    request: RunRequest,
+    signals: Sequence[signal.Signals],
+    verbosity: Verbosity,
+) -> None:
     from flowbench.cli import summary
     from flowbench.cli.progress import progress_display
     from flowbench.leaderboard import terminal_table
@@ -200,19 +235,24 @@ def _execute(ready: ReadyRun, request: RunRequest, verbosity: Verbosity) -> None
     if verbosity == "verbose":
         _say(summary.settings(request, ready))
 
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    # Clusters end a job by SIGTERM: let it leave checkpoints behind, as Ctrl-C does.
-    signal.signal(signal.SIGTERM, interrupt)
     # What is reused needs no line of its own: the table shows it.
-    starting = [job for job, decision in decided if decision.starts]
+    starting = [job for job, d in decided if d.starts or d.action == "wait"]
     try:
         with progress_display(starting, len(ready.executor.slots), verbosity) as display:
-            records = ready.scheduler(display).run(decided)
+            scheduler = ready.scheduler(display)
+            # Clusters end a job by SIGTERM, terminals by SIGHUP: checkpoints are left behind then,
+            # as with Ctrl-C.
+            for number in signals:
+                signal.signal(number, lambda *_: scheduler.interrupt())
+            records = scheduler.run(decided)
     except KeyboardInterrupt:
-        _say(["stopped; run the same command again to go on from there"])
+        left = "; workers go on by themselves" if request.detach else ""
+        _say([f"stopped{left}; run the same command again to go on from there"])
         raise typer.Exit(130) from None  # 128 + SIGINT, as a shell reports it
+    finally:
+        for number in signals:
+            signal.signal(number, signal.SIG_DFL)
+    decided = [(job, scheduler.decided[job.row.job_id]) for job, _ in decided]
     _table_console().print(
         terminal_table(request.results, [j.row.job_id for j, _ in decided], suite)
     )

@@ -27,7 +27,13 @@ MOST_NAMED = 3  # of the jobs of which the same is said
 def opening(decided: Decided) -> Iterator[str]:
     """How many jobs start and how many do not, and why: one line for each kind of reason."""
     counts: Counter[str] = Counter("run" if d.starts else d.action for _, d in decided)
-    said = {"reuse": "reused", "leave": "left as they are", "skip": "skipped", "run": "to run"}
+    said = {
+        "reuse": "reused",
+        "leave": "left as they are",
+        "skip": "skipped",
+        "wait": "running elsewhere",
+        "run": "to run",
+    }
     yield ", ".join(f"{counts[action]} {words}" for action, words in said.items() if counts[action])
     again = Counter(
         f"{STARTS[d.action]} ({d.why})" for _, d in decided if d.starts and d.why != NOT_RUN

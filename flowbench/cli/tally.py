@@ -87,7 +87,9 @@ class Tally:
     def ended(self, job: Job, record: AttemptRow) -> JobState:
         """An attempt has ended."""
         state = self.states[job.row.job_id]
-        state.record, state.took_s = record, self._now() - state.begun
+        state.record = record
+        if state.attempt is not None:  # else another run has done it
+            state.took_s = self._now() - state.begun
         return state
 
     def counts(self) -> Counter[State]:
@@ -119,7 +121,7 @@ class Tally:
     def _typical_s(self) -> float | None:
         """What a job takes: the mean of those that are done; before, of those that run."""
         states = self.states.values()
-        took = [s.took_s for s in states if s.state == "done"]
+        took = [s.took_s for s in states if s.state == "done" and s.attempt is not None]
         # What is done tells most; until then each job that runs is taken as far as it sees itself.
         if not took:
             took = [self._now() - s.begun + s.left_s for s in states if s.left_s is not None]

@@ -9,6 +9,7 @@ Every file is written under a temporary name and renamed, so that a reader sees 
 ``stop``               any       why it is being stopped: the status to record, and the reason
 ``curves.jsonl``       worker    validation during training
 ``checkpoint.pt``      worker    resumable training state; removed once the job is ok
+``checkpoint.1.pt``    worker    the one before, should the last be damaged
 ``model.pt``           worker    trained weights, and what training spent
 ``likelihoods.npz``    worker    log-likelihood of each test example, in nats
 ``samples.npz/.png``   worker    samples on the raw scale, and a grid of them
@@ -33,13 +34,15 @@ from flowbench.code_hash import CodeHashes
 from flowbench.errors import StoreError
 from flowbench.files import write_whole
 from flowbench.runner.executors.base import LOG
-from flowbench.store.attempt_files import RECORD
+from flowbench.store.attempt_files import RECORD, read_record, write_record
 from flowbench.store.records import AttemptRow, AttemptStatus, JobRow, MeasurementRow
 
 HEARTBEAT, ORDER, STOP, CODE = "heartbeat.json", "job.json", "stop", "code.json"
 CHECKPOINT, MODEL, SAMPLES = "checkpoint.pt", "model.pt", "samples.npz"
+CHECKPOINTS = (CHECKPOINT, "checkpoint.1.pt")  # the last, and the one before in case it is damaged
 MEASURED = "measured.json"
 LOG_TAIL_BYTES = 4000
+SILENCE_S = 120.0  # without a heartbeat; imports on a cold disk take tens of seconds
 MAX_LOG_BYTES = 16 * 2**20
 KEPT_LOG_BYTES = 2**20  # at each end, of a log that is larger
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -51,6 +54,7 @@ Phase = Literal[
     "paused",  # while another job of this machine measures latency
     "evaluating",  # the likelihood of the test split
     "sampling",
+    "waiting",  # for room on the disk
     "measuring",  # a metric, apart from the likelihoods and samples that it asks for
 ]
 
@@ -88,6 +92,7 @@ class Heartbeat(BaseModel):
     """What a worker is doing.
 
     Attributes:
+        waited_s: Seconds that it waited for other jobs that measured alone.
         part: Part of the clock that runs.
         detail: The metric or file at hand.
         done: Part of the phase that is done; None where that is not known.
@@ -113,6 +118,7 @@ class Heartbeat(BaseModel):
     evaluation_s: float | None = None
     evaluation_draws: int = 1
     charged_s: float = 0.0
+    waited_s: float = 0.0
     progress: float = 0.0
     step: int = 0
     steps_per_s: float | None = None
@@ -192,17 +198,27 @@ class AttemptDir:
         """Says which code it runs, so that this is known even of an attempt without a record."""
         self.write(CODE, code.model_dump_json())
 
+    @property
+    def ended(self) -> bool:
+        """Whether there is a record, whatever it says."""
+        return (self.path / RECORD).exists()
+
     def record(self) -> AttemptRow | None:
         """Reads the attempt's row.
 
         Returns:
-            The row; None while there is none, or if it is damaged.
+            The row; None while there is none.
+
+        Raises:
+            StoreError: There is one that cannot be read.
         """
-        return self._read(RECORD, AttemptRow)
+        return read_record(self.path / RECORD) if self.ended else None
 
     def write_record(self, record: AttemptRow) -> None:
         """Writes the attempt's row, which ends the attempt."""
-        self.write(RECORD, record.model_dump_json(indent=1))
+        write_record(self.path / RECORD, record)
+        with contextlib.suppress(OSError):  # it tells nothing more
+            (self.path / MEASURED).unlink(missing_ok=True)
 
     def ask_to_stop(self, status: AttemptStatus, reason: str) -> None:
         """Leaves word that the worker is to stop: its parent sees it too, on whatever host."""

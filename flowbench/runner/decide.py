@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from flowbench.budget import Budget
-from flowbench.errors import BRIEF, printable
-from flowbench.runner.attempt import CHECKPOINT, MODEL, AttemptDir
+from flowbench.errors import BRIEF, StoreError, printable
+from flowbench.runner.attempt import CHECKPOINTS, MODEL, AttemptDir
 from flowbench.runner.plan import Job
 from flowbench.store.records import AttemptRow
 
@@ -46,13 +45,13 @@ class Decision:
     Attributes:
         action: ``run`` from the start; ``resume`` training; ``evaluate`` weights that are trained;
             ``reuse`` the result that there is; ``leave`` a failure as it is; ``skip`` what cannot
-            run.
+            run; ``wait`` for what another run is at work on.
         why: The reason, in a few words.
         source: The attempt to go on from, or whose result is reused.
         stale: The reused result was made by another core.
     """
 
-    action: Literal["run", "resume", "evaluate", "reuse", "leave", "skip"]
+    action: Literal["run", "resume", "evaluate", "reuse", "leave", "skip", "wait"]
     why: str
     source: AttemptDir | None = None
     stale: bool = False
@@ -84,9 +83,15 @@ def decide(
         return Decision(action="skip", why=job.unsupported)
     if rerun == "all":
         return Decision(action="run", why="asked for by --rerun all")
+    try:
+        read = [(a, r) for a in attempts if (r := a.record()) is not None]
+    except StoreError as exc:
+        if rerun != "failed":
+            return Decision(action="leave", why=f"{exc} (--rerun failed)")
+        return Decision(action="run", why="a record cannot be read; asked for by --rerun failed")
     # Steps are the same on every machine; seconds buy more of them on a fast one.
     time_like = Budget.parse(job.row.budget).time_like
-    known = [(a, r) for a in attempts if (r := a.record()) is not None and r.status != "skipped"]
+    known = [(a, r) for a, r in read if r.status != "skipped"]
     if time_like:
         # One that failed before it knew its device says as much of this machine as of any.
         known = [(a, r) for a, r in known if r.device_name is None or machine.matches(r)]
@@ -149,12 +154,12 @@ def _after_failure(known: Known, rerun: Rerun | None) -> Decision:
         return Decision(action="evaluate", why=f"trained, then {record.status}", source=latest)
     if record.status in FAILED:
         return Decision(action="run", why=f"was {record.status}, asked for by --rerun failed")
-    latest = _latest_with(attempts, CHECKPOINT)
+    latest = _latest_with(attempts, *CHECKPOINTS)
     if latest is not None:
         return Decision(action="resume", why=f"was {record.status}", source=latest)
     return Decision(action="run", why=f"was {record.status}, without a checkpoint")
 
 
-def _latest_with(attempts: list[AttemptDir], name: str) -> AttemptDir | None:
-    found = [attempt for attempt in attempts if Path(attempt.path / name).exists()]
+def _latest_with(attempts: list[AttemptDir], *names: str) -> AttemptDir | None:
+    found = [a for a in attempts if any((a.path / name).exists() for name in names)]
     return found[-1] if found else None

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 
 from flowbench.budget import Budget, duration_text
+from flowbench.errors import StoreError
 from flowbench.runner.attempt import ResultsDir
 from flowbench.runner.plan import Job
 from flowbench.runner.run import ReadyRun
@@ -81,7 +82,10 @@ def _earlier(results: ResultsDir, job: Job) -> Iterator[AttemptRow]:
     like, _, _ = job.row.job_id.rpartition("-s")
     for folder in results.runs.glob(f"{like}-s*"):
         for attempt in results.attempts(folder.name):
-            record = attempt.record()
+            try:
+                record = attempt.record()
+            except StoreError:  # one that cannot be read tells nothing of the time
+                continue
             if record is not None and record.job.model_dump(include=asked) == job.row.model_dump(
                 include=asked
             ):

@@ -45,8 +45,17 @@ class Pulse:
         self.evaluation_draws = 1
         self.score: float | None = None
         self.score_unit = "bpd"
+        self._begin()
+
+    def _begin(self) -> None:
+        self._ended.clear()
         self._thread = threading.Thread(target=self._beat_until_ended, daemon=True)
         self._thread.start()
+
+    def resume(self, phase: Phase, detail: str) -> None:
+        """Goes on after `stop`, with something else to be done."""
+        self.now(phase, detail)
+        self._begin()
 
     def now(self, phase: Phase, detail: str = "") -> None:
         """Says what is being done from now on.
@@ -106,6 +115,7 @@ class Pulse:
             evaluation_s=self.evaluation_s if self._phase == "training" else None,
             evaluation_draws=self.evaluation_draws,
             charged_s=charged,
+            waited_s=self._clock.waited_s,
             progress=self.progress,
             step=self.step,
             steps_per_s=self._rate(charged),

@@ -14,8 +14,10 @@ from flowbench.runner.decide import Decision, Machine, Rerun, decide
 from flowbench.runner.executors.base import Executor
 from flowbench.runner.executors.local import LocalExecutor
 from flowbench.runner.executors.memory import machine_memory
+from flowbench.runner.ownership import Claim, Owner, claim, owner_of
 from flowbench.runner.plan import Job, Unprepared, plan
-from flowbench.runner.schedule import RunObserver, RunOptions, Scheduler, recover
+from flowbench.runner.schedule import RunObserver, RunOptions, Scheduler, bury
+from flowbench.runner.worker import utc_now
 from flowbench.store.reconcile import reconcile
 from flowbench.suite.schema import Suite
 from flowbench.training.device import Device, visible_gpus
@@ -44,6 +46,7 @@ class ReadyRun:
     Attributes:
         decisions: Jobs in order, and what to do for each.
         machine: What results of this run are comparable on.
+        rerun: What to run anew.
         unprepared: Datasets whose jobs are skipped, since they are not on this machine.
         notes: What of the results folder cannot be read, a line each.
     """
@@ -53,6 +56,7 @@ class ReadyRun:
     executor: Executor
     options: RunOptions
     machine: Machine
+    rerun: Rerun | None
     unprepared: list[Unprepared]
     notes: tuple[str, ...] = ()
 
@@ -62,7 +66,16 @@ class ReadyRun:
         Returns:
             The scheduler; its ``run`` takes the decisions.
         """
-        return Scheduler(self.results, self.executor, self.options, observer)
+        return Scheduler(self.results, self.executor, self.options, observer, self.decide)
+
+    def decide(self, job: Job, waited: bool = False) -> Decision:
+        """What to do for a job, as things stand.
+
+        Args:
+            waited: Whether another run had it until now, whose result is as good as one's own.
+        """
+        rerun = None if waited else self.rerun
+        return decide(job, self.results.attempts(job.row.job_id), self.machine, rerun)
 
 
 def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False) -> ReadyRun:
@@ -95,28 +108,52 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
         raise unprepared[0].error
     results = ResultsDir(request.results)
     notes: list[str] = []
-    busy: dict[str, str] = {}
+    busy = {j.row.job_id: owner for j in jobs if (owner := _owner_of(j, results))}
     if not dry_run:
         results.ensure_writable()
-        # Before decisions are made: what a dead process left behind is an attempt that can be
-        # resumed.
-        busy = {j.row.job_id: why for j in jobs if (why := recover(j, results)) is not None}
+        _record_the_dead(jobs, results, busy)
         try:
             reconcile(results.path, report=notes.append)
         except StoreError as exc:  # it is a cache: its state must not keep anybody from working
             notes.append(f"{exc}; until then it does not show what this run does")
-    machine = _machine(device, executor)
-    decisions = [(job, _decide(job, results, machine, request.rerun, busy)) for job in jobs]
-    return ReadyRun(
-        decisions=decisions,
+    ready = ReadyRun(
+        decisions=[],
         results=results,
         executor=executor,
-        # The same for all, where it was "auto", or the share of each.
-        options=_settled(request, device, executor, sum(d.starts for _, d in decisions)),
-        machine=machine,
+        options=request,
+        machine=_machine(device, executor),
+        rerun=request.rerun,
         unprepared=unprepared,
         notes=tuple(notes),
     )
+    for job in jobs:
+        owner = busy.get(job.row.job_id)
+        decision = Decision(action="wait", why=str(owner)) if owner else ready.decide(job)
+        ready.decisions.append((job, decision))
+    num_starting = sum(decision.starts for _, decision in ready.decisions)
+    return replace(ready, options=_settled(request, device, executor, num_starting))
+
+
+def _owner_of(job: Job, results: ResultsDir) -> Owner | None:
+    """Another run that is at work on a job."""
+    if all(attempt.ended for attempt in results.attempts(job.row.job_id)):
+        return None
+    return owner_of(results.runs / job.row.job_id)
+
+
+def _record_the_dead(jobs: list[Job], results: ResultsDir, busy: dict[str, Owner]) -> None:
+    """Records attempts whose process is gone, so that every reader knows of them."""
+    for job in jobs:
+        if job.row.job_id in busy or all(a.ended for a in results.attempts(job.row.job_id)):
+            continue
+        taken = claim(results.runs / job.row.job_id, Owner.of_this_process(started=utc_now()))
+        if isinstance(taken, Claim):
+            try:
+                bury(results, job.row)
+            finally:
+                taken.release()
+        elif taken is not None:
+            busy[job.row.job_id] = taken
 
 
 def ready_again(
@@ -148,6 +185,7 @@ def ready_again(
         executor=executor,
         options=_settled(options, device, executor, len(decisions)),
         machine=_machine(device, executor),
+        rerun="all",
         unprepared=[],
     )
 
@@ -165,15 +203,6 @@ def _machine(device: Device, executor: Executor) -> Machine:
         device_name=device.name,
         num_threads=executor.slots[0].num_threads,
     )
-
-
-def _decide(
-    job: Job, results: ResultsDir, machine: Machine, rerun: Rerun | None, busy: dict[str, str]
-) -> Decision:
-    if job.row.job_id in busy:
-        return Decision(action="leave", why=busy[job.row.job_id])
-    attempts = results.attempts(job.row.job_id)
-    return decide(job, attempts, machine, rerun)
 
 
 def build_executor(name: str, device: Device, num_jobs: int | None) -> Executor:

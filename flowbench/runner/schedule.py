@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from flowbench.budget import Budget, size_text
-from flowbench.errors import StoreError
+from flowbench.errors import StoreError, text_of
 from flowbench.registry import PluginSelection
 from flowbench.runner.attempt import (
-    CHECKPOINT,
-    HEARTBEAT,
+    CHECKPOINTS,
     ORDER,
     AttemptDir,
     Heartbeat,
@@ -24,15 +24,16 @@ from flowbench.runner.attempt import (
     WorkOrder,
 )
 from flowbench.runner.decide import Decision
-from flowbench.runner.executors.base import Executor, Handle, Slot
+from flowbench.runner.executors.base import Executor, Handle, Lifeline, Slot
 from flowbench.runner.executors.memory import MemoryWatch
+from flowbench.runner.ownership import Claim, Owner, claim
 from flowbench.runner.plan import Job
 from flowbench.runner.under_way import code_columns
-from flowbench.runner.watchdog import SILENCE_S, Verdict, foresee, judge
+from flowbench.runner.watchdog import Verdict, foresee, judge
 from flowbench.runner.worker import utc_now
 from flowbench.store.attempt_files import RECORD
 from flowbench.store.reconcile import reconcile, stamp
-from flowbench.store.records import AttemptRow, AttemptStatus
+from flowbench.store.records import AttemptRow, AttemptStatus, JobRow
 
 POLL_S = 0.1
 KILL_AFTER_S = 30.0
@@ -40,6 +41,7 @@ KILL_AFTER_S = 30.0
 OWN_SIGNALS = frozenset(
     {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
 )
+LOOK_EVERY_S = 1.0  # for jobs that other runs are at work on
 INGEST_WAIT_S = 1.0  # nobody looks after the workers meanwhile
 
 
@@ -52,6 +54,8 @@ class RunOptions:
         timeout_s: Seconds that an attempt may spend outside its budget.
         max_rss: Bytes of memory that a worker may hold, with all that it started; None for its
             share of the machine's.
+        wait: Wait for jobs that other runs are at work on.
+        detach: Leave workers at work when this run ends before them.
     """
 
     device: str
@@ -60,6 +64,8 @@ class RunOptions:
     timeout_s: float
     command: tuple[str, ...]
     max_rss: int | None = None
+    wait: bool = True
+    detach: bool = False
 
 
 class RunObserver(Protocol):
@@ -74,7 +80,7 @@ class RunObserver(Protocol):
         ...
 
     def ended(self, job: Job, record: AttemptRow) -> None:
-        """An attempt has ended, and its record is written."""
+        """An attempt has ended, and its record is written; perhaps by another run."""
         ...
 
     def stopping(self, num_jobs: int) -> None:
@@ -86,6 +92,10 @@ class RunObserver(Protocol):
         ...
 
 
+Decide = Callable[[Job, bool], Decision]
+"""What to do for a job now; and whether it was another run's until now."""
+
+
 @dataclass
 class _Active:
     """A worker that runs."""
@@ -94,6 +104,7 @@ class _Active:
     attempt: AttemptDir
     order: WorkOrder
     slot: Slot
+    claim: Claim
     handle: Handle
     memory: MemoryWatch
     verdict: Verdict | None = None
@@ -101,7 +112,14 @@ class _Active:
 
 
 class Scheduler:
-    """Runs decisions to their records."""
+    """Runs decisions to their records.
+
+    Args:
+        decide: Decides for a job once it is this run's alone.
+
+    Attributes:
+        decided: What was decided last for each job, by its id.
+    """
 
     def __init__(
         self,
@@ -109,14 +127,26 @@ class Scheduler:
         executor: Executor,
         options: RunOptions,
         observer: RunObserver,
+        decide: Decide,
     ) -> None:
         self._results, self._executor = results, executor
-        self._options, self._observer = options, observer
+        self._options, self._observer, self._decide = options, observer, decide
         self._free = list(executor.slots)
+        self._waiting: deque[Job] = deque()
+        self._elsewhere: list[tuple[Job, Owner | None]] = []
+        self._look_at = 0.0
         self._active: list[_Active] = []
+        self._unwritten: list[tuple[AttemptDir, AttemptRow]] = []
         self._records: dict[str, AttemptRow] = {}
         self._is_behind = False
         self._foreseen: list[tuple[str, dict[str, Any], str]] = []
+        self._interrupts = self._obeyed = 0
+        self.decided: dict[str, Decision] = {}
+
+    def interrupt(self) -> None:
+        """Asks the run to end: workers save their state first. Twice: it ends now."""
+        # Only counted: this is called by signals, in the middle of anything.
+        self._interrupts += 1
 
     def run(self, decisions: Sequence[tuple[Job, Decision]]) -> dict[str, AttemptRow]:
         """Runs all that has to run; on an interrupt, workers save their state first.
@@ -130,50 +160,127 @@ class Scheduler:
         Raises:
             KeyboardInterrupt: The user interrupted, and every worker has ended.
         """
-        waiting = deque(pair for pair in decisions if pair[1].starts)
+        self.decided = {job.row.job_id: decision for job, decision in decisions}
         # Before any worker: a skip, with its reason, is there even if the run is interrupted.
         for job, decision in decisions:
-            if not decision.starts:
+            if decision.starts or decision.action == "wait":
+                self._waiting.append(job)
+            else:
                 self._settle(job, decision)
+        # Workers hold its reading end: they see that this process is gone, however it ended.
+        self._alive, writing_end = os.pipe()
         try:
-            while waiting or self._active:
-                while waiting and self._free:
-                    self._start(*waiting.popleft())
+            while self._goes_on():
+                self._fill()
                 self._watch()
                 time.sleep(POLL_S)
-        except KeyboardInterrupt:
-            self._wind_down()
-            raise
+                if self._interrupts > self._obeyed:
+                    self._obey()
+            self._write_what_is_left(last=True)
+        finally:
+            os.close(self._alive)
+            os.close(writing_end)
+        if self._interrupts:
+            raise KeyboardInterrupt
         return self._records
+
+    def _goes_on(self) -> bool:
+        return bool(self._active or self._waiting or (self._elsewhere and self._options.wait))
 
     # --- starting ---------------------------------------------------------------------------------
 
     def _settle(self, job: Job, decision: Decision) -> None:
-        """Records a job that needs no worker."""
-        record = decision.source.record() if decision.source else None
-        if decision.action == "skip":
-            earlier = [r for a in self._results.attempts(job.row.job_id) if (r := a.record())]
-            # Said once: each run of the same suite would add a record otherwise.
-            if earlier and earlier[-1].status == "skipped" and earlier[-1].reason == decision.why:
-                record = earlier[-1]
-            else:
-                attempt = self._results.new_attempt(job.row.job_id)
-                record = _bare_record(job, attempt.number, "skipped", decision.why)
-                attempt.write_record(record)
-                self._ingest(attempt)
+        """Notes the record of a job that needs no worker, and makes that of a skip."""
+        try:
+            record = decision.source.record() if decision.source else None
+            if decision.action == "skip":
+                record = self._skipped(job, decision.why)
+        except (StoreError, OSError) as exc:
+            self._observer.warn(f"{job.label}: {exc}")
+            return
         if record is not None:
             self._records[job.row.job_id] = record
 
-    def _start(self, job: Job, decision: Decision) -> None:
-        slot = self._free.pop(0)
+    def _skipped(self, job: Job, why: str) -> AttemptRow:
+        earlier = [r for a in self._results.attempts(job.row.job_id) if (r := a.record())]
+        # Said once: each run of the same suite would add a record otherwise.
+        if earlier and earlier[-1].status == "skipped" and earlier[-1].reason == why:
+            return earlier[-1]
         attempt = self._results.new_attempt(job.row.job_id)
+        record = _bare_record(job.row, attempt.number, "skipped", why)
+        attempt.write_record(record)
+        self._ingest(attempt)
+        return record
+
+    def _fill(self) -> None:
+        """Starts what can be started, and looks again for jobs that other runs had."""
+        while self._waiting and self._free:
+            self._start(self._waiting.popleft(), waited=False)
+        if self._elsewhere and self._free and time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + LOOK_EVERY_S
+            again, self._elsewhere = self._elsewhere, []
+            for job, owner in again:
+                if self._free:
+                    self._start(job, waited=True)
+                else:
+                    self._elsewhere.append((job, owner))
+
+    def _start(self, job: Job, *, waited: bool) -> None:
+        try:
+            self._start_if_ours(job, waited)
+        except (StoreError, OSError) as exc:
+            # The trouble of one job: a folder that is gone, a disk that is full.
+            reason = f"it could not be started: {text_of(exc)}"
+            record = _bare_record(job.row, 0, "crashed", reason)
+            self._records[job.row.job_id] = record
+            self._observer.ended(job, record)
+
+    def _start_if_ours(self, job: Job, waited: bool) -> None:
+        taken = claim(
+            self._results.runs / job.row.job_id,
+            Owner.of_this_process(
+                started=utc_now(), command=self._options.command, detached=self._options.detach
+            ),
+        )
+        if not isinstance(taken, Claim):
+            self._leave_to(job, taken, waited)
+            return
+        try:
+            bury(self._results, job.row)
+            # Again, now that nobody else is at work on it: it may have been done meanwhile.
+            decision = self.decided[job.row.job_id] = self._decide(job, waited)
+            if decision.starts:
+                self._launch(job, decision, taken)
+                return
+        except BaseException:
+            taken.release()
+            raise
+        taken.release()
+        self._settle(job, decision)
+        if (record := self._records.get(job.row.job_id)) is not None:
+            self._observer.ended(job, record)
+
+    def _leave_to(self, job: Job, owner: Owner | None, waited: bool) -> None:
+        """Leaves a job to another run, and says so once."""
+        where = "running elsewhere" if owner is None else str(owner)
+        self.decided[job.row.job_id] = Decision(action="wait", why=where)
+        self._elsewhere.append((job, owner))
+        if not waited and self._options.wait:
+            self._observer.warn(f"{job.label}: {where}; waiting for it (--no-wait leaves it)")
+
+    def _launch(self, job: Job, decision: Decision, taken: Claim) -> None:
+        attempt = self._results.new_attempt(job.row.job_id)
+        slot = self._free[0]
         order = self._order(job, decision, attempt, slot)
         # Before the worker starts: one that dies while it imports has still said what it ran.
         attempt.write_code(job.code)
         attempt.write(ORDER, order.model_dump_json(indent=1))
-        handle = self._executor.launch(attempt.path, slot)
+        taken.begins(attempt.number)
+        alive = None if self._options.detach else self._alive
+        handle = self._executor.launch(attempt.path, slot, Lifeline(taken.lock, alive))
+        del self._free[0]
         memory = MemoryWatch(self._options.max_rss)
-        self._active.append(_Active(job, attempt, order, slot, handle, memory))
+        self._active.append(_Active(job, attempt, order, slot, taken, handle, memory))
         self._observer.started(job, attempt, slot)
 
     def _order(self, job: Job, decision: Decision, attempt: AttemptDir, slot: Slot) -> WorkOrder:
@@ -204,6 +311,7 @@ class Scheduler:
     # --- watching ---------------------------------------------------------------------------------
 
     def _watch(self) -> None:
+        self._write_what_is_left()
         for active in list(self._active):
             active.attempt.trim_log()
             status = active.handle.poll()
@@ -258,28 +366,60 @@ class Scheduler:
 
     def _stop(self, active: _Active, verdict: Verdict) -> None:
         active.verdict = verdict
-        active.attempt.ask_to_stop(verdict.status, verdict.reason)
+        with contextlib.suppress(OSError):  # without the word it is stopped all the same
+            active.attempt.ask_to_stop(verdict.status, verdict.reason)
         active.kill_at = time.monotonic() + (KILL_AFTER_S if verdict.gently else 0.0)
         active.handle.terminate()
 
     def _finish(self, active: _Active, exit_status: int) -> None:
-        record = active.attempt.record()
-        if record is None:
-            # Every attempt leaves a record, this one by its parent.
-            record = self._obituary(active, exit_status)
-            active.attempt.write_record(record)
-        # Only now that it has a record: an interrupt before would wait for it again.
+        record, job_id = self._record_of(active, exit_status), active.job.row.job_id
         self._active.remove(active)
         self._free.append(active.slot)
         # The lowest first, so that jobs that never overlap run on the same cores or GPU.
         self._free.sort(key=lambda slot: slot.index)
-        self._records[active.job.row.job_id] = record
-        if record.status == "ok":
-            # Of no use any more, and several times as large as the weights.
-            for attempt in self._results.attempts(active.job.row.job_id):
-                (attempt.path / CHECKPOINT).unlink(missing_ok=True)
-        self._ingest(active.attempt)
+        self._records[job_id] = record
+        with contextlib.suppress(OSError):  # a folder that is gone; its record told
+            if record.status == "ok":
+                # Of no use any more, and several times as large as the weights.
+                for attempt in self._results.attempts(job_id):
+                    for name in CHECKPOINTS:
+                        (attempt.path / name).unlink(missing_ok=True)
+            active.claim.release()
+        if active.attempt.ended:
+            self._ingest(active.attempt)
+        for line in record.provenance.get("damage", ()):
+            self._observer.warn(f"{active.job.label}: {line}")
         self._observer.ended(active.job, record)
+
+    def _record_of(self, active: _Active, exit_status: int) -> AttemptRow:
+        """The record of an attempt that has ended; every one leaves one, if need be by its parent.
+
+        One that cannot be read stays as it is, and is a failure to this run.
+        """
+        try:
+            record = active.attempt.record()
+        except StoreError as exc:
+            return _bare_record(active.job.row, active.attempt.number, "crashed", str(exc))
+        if record is None:
+            record = self._obituary(active, exit_status)
+            self._unwritten.append((active.attempt, record))
+            self._write_what_is_left()
+        return record
+
+    def _write_what_is_left(self, *, last: bool = False) -> None:
+        """Writes records that could not be written before, e.g. since the disk was full."""
+        for attempt, record in list(self._unwritten):
+            try:
+                attempt.write_record(record)
+            except OSError as exc:
+                # What happened to a folder that is gone, or for good, is at least told.
+                if last or not attempt.path.exists():
+                    self._unwritten.remove((attempt, record))
+                    why = text_of(exc)
+                    self._observer.warn(f"{record.attempt_id}: its record is not kept: {why}")
+            else:
+                self._unwritten.remove((attempt, record))
+                self._ingest(attempt)
 
     def _obituary(self, active: _Active, exit_status: int) -> AttemptRow:
         """The record of a worker that died without writing one."""
@@ -304,34 +444,33 @@ class Scheduler:
         peak = active.memory.peak
         if status == "oom" and peak is not None:
             reason += f"; at its peak it held {size_text(peak)}"
-        record = obituary(active.job, active.attempt, status, reason)
+        record = obituary(active.job.row, active.attempt, status, reason)
         load = None if peak is None else {"peak_resident_bytes": float(peak)}
         return record.model_copy(update={"load": load})
 
-    def _wind_down(self) -> None:
-        """Asks every worker to save its state, and waits for their records; or ends them at once.
+    def _obey(self) -> None:
+        """Starts nothing more, and asks workers to save their state; or ends them at once.
 
         A worker that is past saving holds up an interrupt: a second one does not wait for it.
         """
+        self._obeyed = self._interrupts
+        self._waiting.clear()
+        self._elsewhere.clear()
+        if self._options.detach:
+            for active in self._active:
+                active.claim.leave()
+            self._active.clear()
+            return
         asked = Verdict(status="preempted", reason="the run was interrupted", gently=True)
         twice = Verdict(status="killed", reason="the run was interrupted twice", gently=False)
-        try:
-            if self._active:
-                self._observer.stopping(len(self._active))
-            for active in self._active:
-                if active.kill_at is None:
-                    self._stop(active, asked)
-            self._watch_to_the_end()
-        except KeyboardInterrupt:
-            for active in self._active:
+        if self._obeyed == 1 and self._active:
+            self._observer.stopping(len(self._active))
+        for active in self._active:
+            if self._obeyed > 1:
                 active.verdict = twice
                 active.handle.kill()
-            self._watch_to_the_end()
-
-    def _watch_to_the_end(self) -> None:
-        while self._active:
-            self._watch()
-            time.sleep(POLL_S)
+            elif active.kill_at is None:
+                self._stop(active, asked)
 
     def _ingest(self, attempt: AttemptDir) -> None:
         """Shows an attempt in the database as soon as it has ended."""
@@ -351,39 +490,20 @@ def _limit_s(active: _Active) -> float | None:
     return Budget.parse(active.job.row.budget).time_limit_s(1)
 
 
-def recover(job: Job, results: ResultsDir) -> str | None:
+def bury(results: ResultsDir, job: JobRow) -> None:
     """Records attempts whose process is gone without a word, e.g. after a power cut.
 
-    Returns:
-        Why the job must be left alone, if another run is at work on it; else None.
+    Args:
+        job: A job that nobody else is at work on.
     """
-    for attempt in results.attempts(job.row.job_id):
-        if attempt.record() is not None:
-            continue
-        if _is_alive(attempt):
-            return f"another run is at work on it (attempt {attempt.number})"
-        reason = "its process ended without a record"
-        attempt.write_record(obituary(job, attempt, "killed", reason))
-    return None
+    for attempt in results.attempts(job.job_id):
+        if not attempt.ended:
+            attempt.write_record(
+                obituary(job, attempt, "killed", "its process ended without a record")
+            )
 
 
-def _is_alive(attempt: AttemptDir) -> bool:
-    heartbeat = attempt.heartbeat()
-    sign = attempt.path / (HEARTBEAT if heartbeat else ORDER)
-    # By the file's own time: heartbeats hold monotonic times, which start anew with the machine.
-    fresh = sign.exists() and time.time() - sign.stat().st_mtime < SILENCE_S
-    if heartbeat is None or not fresh:
-        return fresh
-    try:
-        os.kill(heartbeat.pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # it lives, and belongs to somebody else
-        return True
-    return True
-
-
-def obituary(job: Job, attempt: AttemptDir, status: AttemptStatus, reason: str) -> AttemptRow:
+def obituary(job: JobRow, attempt: AttemptDir, status: AttemptStatus, reason: str) -> AttemptRow:
     """The record of an attempt that wrote none, from its last heartbeat."""
     bare = _bare_record(job, attempt.number, status, reason)
     heartbeat = attempt.heartbeat()
@@ -396,11 +516,11 @@ def obituary(job: Job, attempt: AttemptDir, status: AttemptStatus, reason: str) 
     return bare.model_copy(update={**known, **spent})
 
 
-def _bare_record(job: Job, number: int, status: AttemptStatus, reason: str) -> AttemptRow:
+def _bare_record(job: JobRow, number: int, status: AttemptStatus, reason: str) -> AttemptRow:
     return AttemptRow(
-        attempt_id=f"{job.row.job_id}-{number}",
+        attempt_id=f"{job.job_id}-{number}",
         number=number,
-        job=job.row,
+        job=job,
         status=status,
         reason=reason,
         started=utc_now(),

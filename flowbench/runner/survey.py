@@ -18,9 +18,16 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from flowbench.errors import StoreError
-from flowbench.runner.attempt import HEARTBEAT, ORDER, AttemptDir, Heartbeat, WorkOrder
+from flowbench.runner.attempt import (
+    HEARTBEAT,
+    ORDER,
+    SILENCE_S,
+    AttemptDir,
+    Heartbeat,
+    WorkOrder,
+)
 from flowbench.runner.executors.base import LOG
-from flowbench.runner.watchdog import SILENCE_S
+from flowbench.runner.ownership import Owner, owner_of
 from flowbench.store.attempt_files import RECORD
 from flowbench.store.job_ids import whole_job_id
 
@@ -36,12 +43,14 @@ class UnderWay:
     Attributes:
         heartbeat: The latest; None before the first.
         silent_s: Seconds since the last sign of life.
+        owner: The run that has it; None where that is not known.
     """
 
     attempt: AttemptDir
     order: WorkOrder
     heartbeat: Heartbeat | None
     silent_s: float
+    owner: Owner | None
 
     @property
     def attempt_id(self) -> str:
@@ -51,7 +60,7 @@ class UnderWay:
     @property
     def is_gone(self) -> bool:
         """Whether its process has surely ended; the next run on the folder records it."""
-        return self.silent_s > SILENCE_S
+        return self.silent_s > (SILENT_S if self.owner is None else SILENCE_S)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +162,7 @@ def log_lines(attempt: AttemptDir, *, follow: bool) -> Iterator[str]:
     position = 0
     while True:
         # Before the log is read: what is written until the record is there belongs to it.
-        over = not follow or attempt.record() is not None or _is_silent(attempt)
+        over = not follow or attempt.ended or _is_silent(attempt)
         with contextlib.suppress(OSError), path.open("rb") as file:
             # A log that is shorter than before was cut in its middle, and goes on at its end.
             position = min(position, file.seek(0, os.SEEK_END))
@@ -233,5 +242,9 @@ def _under_way(path: Path, silent_s: float) -> UnderWay | None:
     ):  # it ended just now and was removed, or is of another version
         return None
     return UnderWay(
-        attempt=attempt, order=order, heartbeat=attempt.heartbeat(), silent_s=max(0.0, silent_s)
+        attempt=attempt,
+        order=order,
+        heartbeat=attempt.heartbeat(),
+        silent_s=max(0.0, silent_s),
+        owner=owner_of(path.parent),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from typing import Any
@@ -12,10 +13,10 @@ from flowbench.api.models import GenerativeModel
 from flowbench.api.units import bits_per_dim
 from flowbench.budget import Budget
 from flowbench.data.batches import TrainBatches
-from flowbench.errors import printable
+from flowbench.errors import StoreError, printable
 from flowbench.evaluation.harness import likelihood_kind
 from flowbench.evaluation.trained import TrainingCost
-from flowbench.runner.attempt import CHECKPOINT, MODEL, AttemptDir
+from flowbench.runner.attempt import CHECKPOINTS, MODEL, AttemptDir
 from flowbench.runner.kept_model import COUNTS, Trained, keep_model, take_model
 from flowbench.runner.setup import Built, Ground
 from flowbench.runner.under_way import Attempt
@@ -45,7 +46,10 @@ def train(attempt: Attempt, ground: Ground, built: Built) -> Trained:
     """
     source = attempt.source
     if source is not None and (source.path / MODEL).exists():
-        return _take_over(attempt, built, source)
+        try:
+            return _take_over(attempt, built, source)
+        except StoreError as exc:  # damaged: what is left of its training, or a new one
+            attempt.complain(str(exc))
     with attempt.clock.timing("setup"):
         trainer = _trainer(attempt, ground, built)
     if source is not None:
@@ -109,12 +113,23 @@ def _foreseeing(attempt: Attempt, ground: Ground, built: Built) -> Validate:
 
 
 def _take_up(attempt: Attempt, trainer: Trainer, source: AttemptDir) -> None:
-    """Goes on from the checkpoint of an earlier attempt."""
-    _trained_by(attempt, source)
-    with attempt.clock.timing("checkpoint"):
-        trainer.load_state_dict(load_checkpoint(source.path / CHECKPOINT))
+    """Goes on from the checkpoint of an earlier attempt, or the one before; else begins anew."""
+    for name in CHECKPOINTS:
+        path = source.path / name
+        if not path.exists():
+            continue
+        try:
+            with attempt.clock.timing("checkpoint"):
+                state = load_checkpoint(path)
+        except StoreError as exc:
+            attempt.complain(str(exc))
+            continue
+        _trained_by(attempt, source)
+        trainer.load_state_dict(state)
         # Each attempt has its whole curve: the one that it goes on from may be removed.
-        shutil.copyfile(source.path / CURVES, attempt.directory.path / CURVES)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copyfile(source.path / CURVES, attempt.directory.path / CURVES)
+        return
 
 
 def _keep(attempt: Attempt, ground: Ground, built: Built, trainer: Trainer) -> Trained:
@@ -227,7 +242,8 @@ class Watch:
 
     def save(self, state: dict[str, Any]) -> None:
         """Writes the resumable state."""
-        save_checkpoint(self._attempt.directory.path / CHECKPOINT, state)
+        last, spare = (self._attempt.directory.path / name for name in CHECKPOINTS)
+        save_checkpoint(last, state, spare=spare)
         self._next_save = time.monotonic() + CHECKPOINT_EVERY_S
 
     def _score(self, nats: float | None) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import threading
 import time
 from pathlib import Path
@@ -72,6 +73,13 @@ class Attempt:
         self.code = code
         self.directory.write_code(code)
         self.note(**code_columns(code))
+
+    def complain(self, line: str) -> None:
+        """Says of a damaged file, in the log and in the record, that the attempt does without."""
+        print(line, file=sys.stderr, flush=True)
+        provenance = self.known.get("provenance", {})
+        damage = [*provenance.get("damage", ()), line]
+        self.note(provenance={**provenance, "damage": damage})
 
     def now(self, phase: Phase, detail: str = "") -> None:
         """Says in the heartbeat what is being done.

@@ -6,11 +6,10 @@ import math
 from dataclasses import dataclass
 
 from flowbench.budget import duration_text
-from flowbench.runner.attempt import Heartbeat
+from flowbench.runner.attempt import SILENCE_S, Heartbeat
 from flowbench.store.records import AttemptStatus
 from flowbench.training.clock import CHARGED
 
-SILENCE_S = 120.0  # imports on a cold disk take tens of seconds
 GRACE_S = 10.0
 GRACE_SHARE = 0.05
 SHORT_S = 10.0  # a wait that nobody needs to be told of
@@ -61,8 +60,9 @@ def judge(
             spent = f"charged {heartbeat.charged_s:.0f} s of a budget of {limit_s:.0f} s"
             reason = f"{spent}, still in {heartbeat.part}"
             return Verdict(status="timeout", reason=reason, gently=True)
-    # All that is not charged counts together: start, looks, evaluation, files, waits.
-    uncharged = now - spawned - heartbeat.charged_s
+    # All that is not charged counts together: start, looks, evaluation, files.
+    # But for waits of which other jobs are the cause.
+    uncharged = now - spawned - heartbeat.charged_s - heartbeat.waited_s
     if uncharged > uncharged_limit_s:
         reason = f"{uncharged:.0f} s outside training ({heartbeat.doing}); see --timeout"
         return Verdict(status="timeout", reason=reason, gently=True)

@@ -1,7 +1,8 @@
 """The worker process: one attempt at one job, which always leaves a record.
 
-``python -m flowbench.runner.worker ATTEMPT_DIR``. This module is light: the machine's turnstile and
-the heartbeat are in place before torch is imported.
+``python -m flowbench.runner.worker ATTEMPT_DIR [LOCK [ALIVE]]``, with the numbers of two open
+files: see `Lifeline`. This module is light: the machine's turnstile and the heartbeat are in place
+before torch is imported.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +22,7 @@ from typing import Any, NoReturn
 from flowbench.budget import size_text
 from flowbench.errors import FlowbenchError, NonFiniteLossError, reason_of, text_of
 from flowbench.provenance import available_cores, cpu_quota, load_average
-from flowbench.runner.attempt import MEASURED, AttemptDir
+from flowbench.runner.attempt import AttemptDir
 from flowbench.runner.pulse import Pulse
 from flowbench.runner.turnstile import Turnstile
 from flowbench.runner.under_way import Attempt
@@ -28,39 +30,100 @@ from flowbench.store.records import AttemptRow, AttemptStatus
 from flowbench.training.clock import Clock
 
 MAX_REASON = 1000  # characters
+SAVE_WITHIN_S = 30.0  # of the end of its run
+TRY_AGAIN_S = 5.0
 
 
-def main(path: str) -> int:
+def main(path: str, *inherited: str) -> int:
     """Runs the attempt of a directory.
 
     Args:
         path: The attempt directory, with its work order.
+        inherited: Numbers of the open files of a `Lifeline`.
 
     Returns:
         0 if the attempt is ok, 3 if it ended otherwise and says so in its record.
     """
     directory = AttemptDir(Path(path))
     order = directory.order()
-    # Before torch is imported: its threads inherit the cores of the thread that starts them.
-    if order.cores is not None and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, order.cores)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    run = _Run(*map(int, inherited), stop=stop)
+    # Before torch is imported: its threads inherit the cores of the thread that starts them.
+    if order.cores is not None and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, order.cores)
     # From the spawn on: what Python and the imports took belongs to the ledger, too.
     clock = Clock(begin=order.spawned)
     pulse = Pulse(directory, clock)
     attempt = Attempt(order, directory, clock, Turnstile(), pulse, stop)
     record = run_attempt(attempt)
-    pulse.stop()
-    # After the last heartbeat: the record is the end of an attempt.
-    directory.write_record(record)
-    (directory.path / MEASURED).unlink(missing_ok=True)
     status = 0 if record.status == "ok" else 3
+    if record.status == "preempted" and run.is_gone:
+        record = record.model_copy(update={"reason": "the run that started it has ended"})
+    _write(record, attempt, stop)
+    if run.is_gone:
+        os.killpg(0, signal.SIGKILL)  # nobody else ends what it has started
     if left := [thread.name for thread in threading.enumerate() if _holds(thread)]:
         print(f"ended with threads still at work: {', '.join(left)}", file=sys.stderr, flush=True)
         os._exit(status)
     return status
+
+
+class _Run:
+    """The run that started this worker.
+
+    Args:
+        lock: Holds the job's lock for as long as this process lives.
+        alive: Reading end of a pipe, whose other end goes with the run; None to outlive it.
+        stop: Set when the run is gone.
+    """
+
+    def __init__(
+        self, lock: int | None = None, alive: int | None = None, *, stop: threading.Event
+    ) -> None:
+        self.is_gone = False
+        self._stop = stop
+        for number in (lock, alive):
+            if number is not None:
+                os.set_inheritable(number, False)  # what this process starts does not hold the job
+        if alive is not None:
+            threading.Thread(target=self._watch, args=(alive,), daemon=True).start()
+
+    def _watch(self, alive: int) -> None:
+        # Nothing is ever written: it returns at the end of the last process with the other end.
+        os.read(alive, 1)
+        self.is_gone = True
+        self._stop.set()
+        time.sleep(SAVE_WITHIN_S)
+        os.killpg(0, signal.SIGKILL)
+
+
+def _write(record: AttemptRow, attempt: Attempt, stop: threading.Event) -> None:
+    """Writes the record, which ends the attempt; keeps what was measured until it can be written.
+
+    Raises:
+        FileNotFoundError: The attempt's folder is gone.
+        OSError: It cannot be written, and the process was asked to stop.
+    """
+    said = False
+    while True:
+        # Before each try: the record comes after the last heartbeat.
+        attempt.pulse.stop()
+        try:
+            attempt.directory.write_record(record)
+        except FileNotFoundError:
+            raise  # the folder is gone, for good
+        except OSError as exc:
+            if stop.is_set():
+                raise
+            if not said:
+                print(f"cannot write the record, tries again: {exc}", file=sys.stderr, flush=True)
+            said = True
+            attempt.pulse.resume("waiting", "for room to write its record")
+            stop.wait(TRY_AGAIN_S)
+        else:
+            return
 
 
 def _holds(thread: threading.Thread) -> bool:
@@ -191,4 +254,4 @@ def utc_now() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

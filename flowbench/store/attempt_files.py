@@ -7,9 +7,12 @@ not a reason to lose the record.
 
 from __future__ import annotations
 
+import json
+import re
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +20,16 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from flowbench.errors import StoreError, first_problem
-from flowbench.store.records import AttemptRow, CurvePoint
+from flowbench.files import write_whole
+from flowbench.store.records import RECORD_VERSION, AttemptRow, CurvePoint
 
 RECORD = "record.json"
 CURVES = "curves.jsonl"
 GRID = "samples.png"
 LIKELIHOODS = "likelihoods.npz"
 
+_SUM = b',\n "sha256": "%s"\n}\n'
+_SUM_OF = re.compile(rb',\s*"sha256": "(\w{64})"\s*}\s*$')
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CURVES = TypeAdapter(tuple[CurvePoint, ...])
 
@@ -65,7 +71,7 @@ def read_attempt(directory: Path) -> AttemptContents:
         StoreError: There is no record, or it is not one that this version can read.
     """
     # The record alone is indispensable: without it nobody knows whose curves and samples these are.
-    record = _read_record(directory / RECORD)
+    record = read_record(directory / RECORD)
     if directory.parts[-2:] != (record.job.job_id, str(record.number)):
         raise StoreError(
             f"{directory / RECORD}: is of attempt {record.attempt_id}, which has another folder"
@@ -88,13 +94,47 @@ def read_attempt(directory: Path) -> AttemptContents:
     return AttemptContents(record=record, problems=tuple(problems), **parts)  # type: ignore[arg-type]
 
 
-def _read_record(path: Path) -> AttemptRow:
+def write_record(path: Path, record: AttemptRow) -> None:
+    """Writes a record with a checksum, so that it is on the disk before its name is."""
+    body = record.model_dump_json(indent=1).encode().removesuffix(b"\n}")
+    write_whole(path, body + _SUM % sha256(body).hexdigest().encode(), sync=True)
+
+
+def read_record(path: Path) -> AttemptRow:
+    """Reads a record.
+
+    Args:
+        path: A file of `write_record`, or of an earlier version, which kept no checksum.
+
+    Raises:
+        StoreError: It is missing, damaged, or of a newer version.
+    """
     try:
-        return AttemptRow.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
     except OSError as exc:
         raise StoreError(f"{path}: cannot be read, {exc.strerror}") from exc
+    if (found := _SUM_OF.search(content)) is not None:
+        body = content[: found.start()]
+        if sha256(body).hexdigest().encode() != found[1]:
+            raise StoreError(f"{path}: not a record, it is not what was written (checksum)")
+        content = body + b"\n}"
+    try:
+        return AttemptRow.model_validate_json(content)
     except ValidationError as exc:
+        if (version := _version(content)) > RECORD_VERSION:
+            raise StoreError(
+                f"{path}: a record of version {version}, this flowbench reads versions up to "
+                f"{RECORD_VERSION}; upgrade flowbench"
+            ) from exc
         raise StoreError(f"{path}: not a record, {first_line(exc)}") from exc
+
+
+def _version(content: bytes) -> int:
+    """The version that a text states as its record's; 0 if it does not."""
+    try:
+        return int(json.loads(content)["record_version"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return 0
 
 
 def read_curves(path: Path) -> tuple[CurvePoint, ...]:

@@ -15,7 +15,7 @@ from flowbench.api.likelihood import likelihood_as_version_2
 from flowbench.api.specs import Role, Scale
 from flowbench.budget import Budget
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2  # 1: likelihoods as version 1 of the plugin API stated them, no checksum
 CONTENDED_SHARE = 0.1  # of the charged time
 
 AttemptStatus = Literal[
@@ -202,7 +202,7 @@ class AttemptRow(Frozen):
         measurements: All measured values.
     """
 
-    record_version: Int32 = RECORD_VERSION
+    record_version: Annotated[Int32, Field(le=RECORD_VERSION)] = RECORD_VERSION
     attempt_id: str
     number: Int32
     job: JobRow

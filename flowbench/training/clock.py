@@ -102,6 +102,12 @@ class Clock:
         running = self._now() - self._since if self._part in CHARGED else 0.0
         return sum(self._seconds[part] for part in CHARGED) + running
 
+    @property
+    def waited_s(self) -> float:
+        """Seconds spent waiting for other jobs, up to now."""
+        running = self._now() - self._since if self._part == "wait" else 0.0
+        return self._seconds["wait"] + running
+
     def ledger(self) -> dict[str, float]:
         """Seconds of each part, up to now.
 

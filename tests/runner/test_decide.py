@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from flowbench.registry import Registry
-from flowbench.runner.attempt import CHECKPOINT, MODEL, AttemptDir, ResultsDir
+from flowbench.runner.attempt import CHECKPOINT, CHECKPOINTS, MODEL, AttemptDir, ResultsDir
 from flowbench.runner.decide import Decision, Machine, Rerun, decide
 from flowbench.runner.plan import Job, plan
+from flowbench.store.attempt_files import RECORD
 from flowbench.store.records import AttemptRow, AttemptStatus, MeasurementRow
 from flowbench.suite.schema import Suite
 
@@ -227,7 +228,60 @@ def test_what_cannot_run_is_skipped_with_its_reason(decided: Decided, job: Job) 
     assert (decision.action, decision.why) == ("skip", "needs images")
 
 
-def test_a_damaged_record_counts_as_none(leave: Leave, decided: Decided) -> None:
-    attempt = leave("ok")
-    attempt.write("record.json", "{")
-    assert decided().action == "run"
+def cut(record: bytes) -> bytes:
+    return record[: len(record) // 2]
+
+
+def with_a_flipped_bit(record: bytes) -> bytes:
+    return record.replace(b'"because"', b'"becausd"')
+
+
+def of_a_newer_flowbench(record: bytes) -> bytes:
+    return record.partition(b',\n "sha256"')[0].replace(b'version": 2', b'version": 3') + b"}"
+
+
+def with_an_unknown_field(record: bytes) -> bytes:
+    return b'{"field": 1,' + record.partition(b',\n "sha256"')[0].removeprefix(b"{") + b"}"
+
+
+@pytest.mark.parametrize(
+    ("harm", "named"),
+    [
+        (cut, "not a record"),
+        (lambda _: b"", "not a record"),
+        (with_a_flipped_bit, "checksum"),
+        (of_a_newer_flowbench, "a record of version 3, this flowbench reads versions up to 2"),
+        (with_an_unknown_field, "unknown key 'field'"),
+    ],
+)
+def test_a_record_that_cannot_be_read_is_named_and_its_job_left_alone(
+    leave: Leave, decided: Decided, harm: Callable[[bytes], bytes], named: str
+) -> None:
+    path = leave("ok").path / RECORD
+    path.write_bytes(harm(path.read_bytes()))
+    harmed = path.read_bytes()
+    decision = decided()
+    assert (decision.action, decision.source) == ("leave", None)
+    assert str(path) in decision.why
+    assert named in decision.why
+    assert "(--rerun failed)" in decision.why
+    assert decided(rerun="failed").action == decided(rerun="all").action == "run"
+    assert path.read_bytes() == harmed
+
+
+def test_a_record_of_version_1_is_read(leave: Leave, decided: Decided) -> None:
+    path = leave("ok").path / RECORD
+    whole = path.read_bytes()
+    path.write_bytes(
+        whole.partition(b',\n "sha256"')[0].replace(b'version": 2', b'version": 1') + b"}"
+    )
+    assert decided().action == "reuse"
+
+
+@pytest.mark.parametrize("kept", CHECKPOINTS)
+def test_either_checkpoint_is_gone_on_from(leave: Leave, decided: Decided, kept: str) -> None:
+    attempt = leave("killed", kept)
+    decision = decided()
+    assert decision.action == "resume"
+    assert decision.source is not None
+    assert decision.source.path == attempt.path

@@ -46,6 +46,7 @@ def ready_run(
             device=device, data_dir=Path(), plugins=PluginSelection(), timeout_s=1.0, command=()
         ),
         machine=HERE,
+        rerun=None,
         unprepared=[far] if missing else [],
     )
 

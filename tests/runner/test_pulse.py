@@ -11,7 +11,7 @@ from flowbench.runner.pulse import INTERVAL_S, Pulse
 
 @pytest.fixture
 def pulse(tmp_path: Path) -> Pulse:
-    clock = SimpleNamespace(charged_s=0.0, part="train")
+    clock = SimpleNamespace(charged_s=0.0, waited_s=0.0, part="train")
     beating = Pulse(AttemptDir(tmp_path), clock)
     beating.stop()  # the thread; the rate is asked for by hand
     return beating

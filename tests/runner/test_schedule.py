@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -34,9 +31,9 @@ from flowbench.runner.attempt import (
 from flowbench.runner.decide import Decision
 from flowbench.runner.executors.base import Slot
 from flowbench.runner.load import load_job
+from flowbench.runner.ownership import Claim, Owner, claim, owner_of
 from flowbench.runner.plan import Job
 from flowbench.runner.run import ReadyRun, RunRequest, get_ready
-from flowbench.runner.schedule import Scheduler
 from flowbench.runner.survey import cancel
 from flowbench.store.attempt_files import read_attempt
 from flowbench.store.checks import latest_checks
@@ -286,9 +283,10 @@ def test_an_interrupt_saves_and_the_next_run_goes_on(
     suite = {"models": ("fake-slow",), "budget": "120steps", "metrics": ("fake_nll",)}
     ready = ready_run(tmp_path, fake_registry, fake_plugins, **suite)
     observer = Quiet()
-    interrupt_when(lambda: any(step >= 5 for _, step in observer.beats))
+    scheduler = ready.scheduler(observer)
+    when(lambda: any(step >= 5 for _, step in observer.beats), scheduler.interrupt)
     with pytest.raises(KeyboardInterrupt):
-        ready.scheduler(observer).run(ready.decisions)
+        scheduler.run(ready.decisions)
     (first,) = list_attempts(tmp_path)
     assert first["status"] == "preempted"
     assert 0 < first["steps"] < 120
@@ -305,11 +303,12 @@ def test_a_second_interrupt_does_not_wait_for_a_worker(
 ) -> None:
     ready = ready_run(tmp_path, fake_registry, fake_plugins, models=("fake-hang",), budget="60s")
     observer = Quiet()
-    interrupt_when(lambda: bool(observer.beats))
-    interrupt_when(lambda: observer.stopped == [1])
+    scheduler = ready.scheduler(observer)
+    when(lambda: bool(observer.beats), scheduler.interrupt)
+    when(lambda: observer.stopped == [1], scheduler.interrupt)
     begun = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        ready.scheduler(observer).run(ready.decisions)
+        scheduler.run(ready.decisions)
     assert time.monotonic() - begun < schedule.KILL_AFTER_S
     (attempt,) = list_attempts(tmp_path)
     assert (attempt["status"], attempt["reason"]) == ("killed", "the run was interrupted twice")
@@ -405,11 +404,6 @@ def when(condition: Callable[[], bool], act: Callable[[], object]) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def interrupt_when(condition: Callable[[], bool]) -> None:
-    """Sends this process the signal of Ctrl-C as soon as a condition holds."""
-    when(condition, lambda: os.kill(os.getpid(), signal.SIGINT))
-
-
 @pytest.mark.slow
 def test_a_worker_past_its_budget_is_stopped(
     fake_registry: Registry,
@@ -431,25 +425,52 @@ def test_an_attempt_whose_process_is_gone_is_recorded(
     ready = ready_run(tmp_path, fake_registry, fake_plugins, models=("fake-gaussian",))
     (job, _), folder = ready.decisions[0], ResultsDir(tmp_path)
     attempt = folder.new_attempt(job.row.job_id)
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    attempt.write("heartbeat.json", json.dumps({"pid": dead.pid, "step": 7, "beat": 0.0}))
+    attempt.write("heartbeat.json", json.dumps({"pid": 1, "step": 7, "beat": 0.0}))
     again = ready_run(tmp_path, fake_registry, fake_plugins, models=("fake-gaussian",))
     assert again.decisions[0][1].action == "run"
     (stored,) = list_attempts(tmp_path)
     assert (stored["status"], stored["steps"]) == ("killed", 7)
 
 
-def test_an_attempt_that_is_running_elsewhere_is_left_alone(
-    fake_registry: Registry, fake_plugins: PluginSelection, tmp_path: Path
+@pytest.fixture
+def taken(fake_registry: Registry, fake_plugins: PluginSelection, tmp_path: Path) -> Claim:
+    """A job that another run is at work on: another open file is another owner to the system."""
+    ready = ready_run(tmp_path, fake_registry, fake_plugins, models=("fake-gaussian",))
+    job_id = ready.decisions[0][0].row.job_id
+    other = Owner(host="far", boot=Owner.of_this_process(started="").boot, pid=7, started="noon")
+    found = claim(ready.results.runs / job_id, other)
+    assert isinstance(found, Claim)
+    found.begins(ready.results.new_attempt(job_id).number)
+    return found
+
+
+def test_a_job_that_is_running_elsewhere_is_named_and_left(
+    fake_registry: Registry, fake_plugins: PluginSelection, tmp_path: Path, taken: Claim
 ) -> None:
     ready = ready_run(tmp_path, fake_registry, fake_plugins, models=("fake-gaussian",))
-    attempt = ResultsDir(tmp_path).new_attempt(ready.decisions[0][0].row.job_id)
-    attempt.write("heartbeat.json", json.dumps({"pid": os.getpid(), "step": 7, "beat": 0.0}))
-    again = ready_run(tmp_path, fake_registry, fake_plugins, models=("fake-gaussian",))
-    decision = again.decisions[0][1]
-    assert decision.action == "leave"
-    assert "another run is at work on it" in decision.why
+    ((job, decision),) = ready.decisions
+    assert decision == Decision(action="wait", why="running elsewhere (far, pid 7, since noon)")
+    scheduler = ready.scheduler(Quiet())
+    scheduler._options = replace(ready.options, wait=False)
+    assert scheduler.run(ready.decisions) == {}
+    assert scheduler.decided[job.row.job_id] == decision
+    assert len(ready.results.attempts(job.row.job_id)) == 1
+    taken.release()
+    assert owner_of(ready.results.runs / job.row.job_id) is None
+
+
+@pytest.mark.slow
+def test_a_job_that_another_run_gives_up_is_run(
+    fake_registry: Registry, fake_plugins: PluginSelection, tmp_path: Path, taken: Claim
+) -> None:
+    ready = ready_run(tmp_path, fake_registry, fake_plugins, models=("fake-gaussian",))
+    observer = Quiet()
+    threading.Timer(1.0, taken.release).start()
+    (record,) = ready.scheduler(observer).run(ready.decisions).values()
+    assert (record.status, record.number) == ("ok", 2)
+    assert "waiting for it (--no-wait leaves it)" in observer.warnings[0]
+    with readable(tmp_path) as folder:
+        assert [a["status"] for a in list_attempts(folder)] == ["killed", "ok"]
 
 
 def test_a_long_evaluation_is_told_once_of_each_model_and_dataset(
@@ -476,7 +497,7 @@ def test_what_cannot_run_is_stored_with_its_reason(
     job, _ = ready.decisions[0]
     skipped = [(replace(job, unsupported="x"), Decision(action="skip", why="needs audio"))]
     for _ in range(2):
-        Scheduler(ready.results, ready.executor, ready.options, Quiet()).run(skipped)
+        ready.scheduler(Quiet()).run(skipped)
     (stored,) = list_attempts(tmp_path)
     assert (stored["status"], stored["reason"]) == ("skipped", "needs audio")
 

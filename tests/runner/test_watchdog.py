@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from flowbench.runner.attempt import Heartbeat
-from flowbench.runner.watchdog import SILENCE_S, Verdict, foresee, judge
+from flowbench.runner.attempt import SILENCE_S, Heartbeat
+from flowbench.runner.watchdog import Verdict, foresee, judge
 
 SPAWNED = 1000.0
 

@@ -32,6 +32,34 @@ def test_a_damaged_file_is_one_clear_line(tmp_path: Path) -> None:
         load_checkpoint(path)
 
 
+def test_a_flipped_bit_is_found_wherever_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    save_checkpoint(path, {"x": torch.arange(100.0)})
+    whole = path.read_bytes()
+    for position in range(0, len(whole) - 66, 7):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << position % 8
+        path.write_bytes(damaged)
+        with pytest.raises(StoreError, match="cannot read checkpoint"):
+            load_checkpoint(path)
+
+
+def test_torch_and_earlier_versions_read_the_same_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    save_checkpoint(path, {"x": torch.arange(3)})
+    assert torch.equal(torch.load(path, weights_only=True)["x"], torch.arange(3))
+    torch.save({"x": torch.arange(4)}, path)  # as it was written before there was a checksum
+    assert torch.equal(load_checkpoint(path)["x"], torch.arange(4))
+
+
+def test_the_file_before_is_kept_as_a_spare(tmp_path: Path) -> None:
+    path, spare = tmp_path / "a.pt", tmp_path / "a.1.pt"
+    for number in range(3):
+        save_checkpoint(path, {"n": number}, spare=spare)
+    assert (load_checkpoint(path)["n"], load_checkpoint(spare)["n"]) == (2, 1)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.1.pt", "a.pt"]
+
+
 class Evil:
     def __reduce__(self) -> tuple[Any, ...]:
         return (print, ("executed",))

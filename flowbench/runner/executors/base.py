@@ -27,6 +27,20 @@ class Slot:
     environment: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Lifeline:
+    """Open files of the run that a worker inherits.
+
+    Attributes:
+        lock: Holds the job's lock for as long as it is open anywhere.
+        alive: Reading end of a pipe, whose other end goes with the run; None for a worker that
+            outlives it.
+    """
+
+    lock: int
+    alive: int | None
+
+
 class Handle(Protocol):
     """A worker that was started."""
 
@@ -56,10 +70,11 @@ class Executor(ABC):
         """Room for jobs that run at the same time."""
 
     @abstractmethod
-    def launch(self, folder: Path, slot: Slot) -> Handle:
+    def launch(self, folder: Path, slot: Slot, lifeline: Lifeline) -> Handle:
         """Starts a worker, whose output is appended to `LOG`.
 
         Args:
+            lifeline: What it inherits; the numbers of the files are its further arguments.
             folder: Folder of the attempt, in which its work order is written.
             slot: A slot of this executor that is free.
         """

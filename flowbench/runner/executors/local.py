@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from flowbench.provenance import available_cores
-from flowbench.runner.executors.base import LOG, Executor, Slot
+from flowbench.runner.executors.base import LOG, Executor, Lifeline, Slot
 from flowbench.runner.executors.memory import held_bytes
 
 DEFAULT_CPU_JOBS = 2
@@ -41,7 +41,7 @@ class LocalExecutor(Executor):
         """Room for jobs that run at the same time."""
         return self._slots
 
-    def launch(self, folder: Path, slot: Slot) -> _ProcessGroup:
+    def launch(self, folder: Path, slot: Slot, lifeline: Lifeline) -> _ProcessGroup:
         """Starts a worker in a process group of its own; see `Executor.launch`."""
         environment = {
             **os.environ,
@@ -49,8 +49,10 @@ class LocalExecutor(Executor):
             "PYTHONIOENCODING": "utf-8:backslashreplace",  # of the log, whatever the locale
             **slot.environment,
         }
+        inherited = [n for n in (lifeline.lock, lifeline.alive) if n is not None]
         # -P: a `statistics.py` in the folder where the user is must not stand in for Python's own.
-        command = [sys.executable, "-P", "-m", "flowbench.runner.worker", str(folder)]
+        worker = [sys.executable, "-P", "-m", "flowbench.runner.worker", str(folder)]
+        command = [*worker, *map(str, inherited)]
         with (folder / LOG).open("ab") as log:
             process = subprocess.Popen(
                 command,
@@ -61,6 +63,7 @@ class LocalExecutor(Executor):
                 # A group of its own: Ctrl-C in the terminal reaches the parent alone, which asks
                 # workers to save.
                 start_new_session=True,
+                pass_fds=inherited,
             )
         return _ProcessGroup(process)
 
@@ -72,6 +75,8 @@ class _ProcessGroup:
         self._process = process
 
     def poll(self) -> int | None:
+        if self._process.returncode is None and _has_ended(self._process.pid):
+            self.kill()  # what it started ends with it
         return self._process.poll()
 
     def terminate(self) -> None:
@@ -86,6 +91,14 @@ class _ProcessGroup:
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):  # it ended on its own just now
             os.killpg(self._process.pid, number)
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a child has ended, and nobody else can have its number yet."""
+    if not hasattr(os, "waitid"):  # on macOS before Python 3.13
+        return False
+    options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    return os.waitid(os.P_PID, pid, options) is not None
 
 
 def _cpu_slots(cores: tuple[int, ...], num_jobs: int) -> tuple[Slot, ...]:
