@@ -36,7 +36,6 @@ MANY = int(os.environ.get("FLOWBENCH_FUZZ", "834"))
 FEW = 12
 LIMIT_S = 5.0
 LIMIT_BYTES = 10**9
-MAX_LINE = 1500  # characters of an answer
 
 HOSTILE = (
     "9" * 5000, "1e999", "-1", "0", "NaN", "Infinity", "-Infinity", "1e-999", "0x1F", "1_000",
@@ -87,7 +86,6 @@ def answered(ask: Callable[[], object]) -> None:
         line = str(exc)
         assert line
         assert len(line.splitlines()) == 1, line
-        assert len(line) <= MAX_LINE
 
 
 def changed(data: Any, changes: list[tuple[list[int], Any]]) -> Any:
