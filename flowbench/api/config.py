@@ -26,7 +26,7 @@ class Preset:
     """A named configuration, and how far it is the paper's.
 
     Attributes:
-        summary: One line.
+        summary: What it is for, in one line that ``flowbench show`` prints.
         values: What it changes from the defaults; nested mappings for nested configs.
         source: Whether a paper or this project chose the configuration.
         assumptions: What neither paper nor released code settles, and what was taken.
@@ -60,7 +60,7 @@ class ModelConfig(Frozen):
         fits_targets: Whether it can be fitted to a `Target`: a model whose loss is that of
             `InvertibleModel`, and whose ``from_latent`` is differentiable and takes any latents.
         preprocessing: How raw data reach the model.
-        training: How it is trained.
+        training: Optimizer, learning rates, phases and averages of its training.
 
     Example:
         >>> class MyConfig(ModelConfig):
@@ -169,7 +169,7 @@ def sampling_options(
 
     Args:
         config: The model's configuration.
-        settings: What was asked for.
+        settings: Temperature and options as given, e.g. by ``--sample``.
 
     Returns:
         The options, of the class ``config.sampling``.
@@ -203,7 +203,7 @@ def unsupported_sampling(
 
     Args:
         config: The model's configuration.
-        settings: What was asked for.
+        settings: Temperature and options as given, e.g. by ``--sample``.
 
     Returns:
         The reason; None if they can.

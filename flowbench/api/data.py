@@ -86,9 +86,9 @@ class DataSplits:
     """A dataset's splits. A loader that has no validation split of its own leaves it None.
 
     Attributes:
-        train: Training examples.
-        test: Test examples.
-        validation: Validation examples.
+        train: What a model is fitted to.
+        test: What results are measured on, and nothing is chosen by.
+        validation: What weights and settings are chosen by.
         validation_of_train: The harness took the validation examples off the training split as it
             was published; statistics of that split are over both.
 

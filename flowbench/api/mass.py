@@ -95,7 +95,7 @@ def density_mass(
     cells = cells.fresh(np.repeat(every, DRAWS), cube, generator)
     drawn = cells.density[-DRAWS * len(every) :].reshape(-1, DRAWS)
     value = float(cells.volume() @ drawn.mean(axis=1))
-    return Mass(value, cells.error(), cube.num_points)
+    return Mass(value, cells.error(drawn), cube.num_points)
 
 
 class _Cube:
@@ -155,17 +155,19 @@ class _Cells(NamedTuple):
         np.maximum.at(most, self.owner, self.density)
         return np.asarray(self.volume() * np.maximum(most - least, 0.0))
 
-    def error(self) -> float:
-        """Standard error of the mean over the last draws.
+    def error(self, drawn: NDArray[np.float64]) -> float:
+        """Standard error of the mean over the last draws, shape (C, DRAWS).
 
-        All known points count for the spread within a box: one that the draws missed, though a
-        sample lies on it, makes the error large.
+        The larger of two. The spread of the draws alone: where others looked alike by chance a box
+        was left whole, so that they tell less spread than there is. And that of all known points:
+        one that the draws missed, though a sample lies on it, makes the error large.
         """
         count = np.bincount(self.owner)
         mean = np.bincount(self.owner, self.density) / count
         squares = np.bincount(self.owner, np.square(self.density - mean[self.owner]))
-        variance = np.square(self.volume()) * squares / (count - 1) / DRAWS
-        return math.sqrt(float(variance.sum()))
+        of_all, of_draws = squares / (count - 1), drawn.var(axis=1, ddof=1)
+        variances = np.stack([of_all, of_draws]) @ np.square(self.volume()) / DRAWS
+        return math.sqrt(float(variances.max()))
 
     def fresh(self, boxes: NDArray[np.intp], cube: _Cube, generator: np.random.Generator) -> _Cells:
         """With one more random point known in each of the boxes that are named."""

@@ -305,7 +305,7 @@ class GenerativeModel(nn.Module):
         Not yet: a model that overrides it is refused.
 
         Args:
-            start: What there is to work with.
+            start: The phase, its data and a seeded generator.
         """
 
     def training_state(self) -> dict[str, Any]:
@@ -406,7 +406,7 @@ class InvertibleModel(DensityModel):
 
         Args:
             x: The batch to extend, shape (B, *event_shape).
-            generator: Source of the noise.
+            generator: On the device of x; None draws from torch's global one.
 
         Returns:
             The noise, or None for a flow without augmentation.
@@ -421,7 +421,7 @@ class InvertibleModel(DensityModel):
 
         Args:
             x: Values in the model's space, shape (B, *event_shape).
-            context: Conditioning inputs.
+            context: By name, each (B, ...); None for a density that is given nothing.
             aux: Explicit augmentation noise from ``sample_aux``.
 
         Returns:
@@ -434,7 +434,7 @@ class InvertibleModel(DensityModel):
 
         Args:
             latents: One tensor (B, *shape) for each of ``latent_shapes``.
-            context: Conditioning inputs.
+            context: By name, each (B, ...); None for a density that is given nothing.
 
         Returns:
             x, shape (B, *event_shape).
@@ -450,7 +450,7 @@ class InvertibleModel(DensityModel):
 
         Args:
             latents: One tensor (B, *shape) for each of ``latent_shapes``.
-            context: Conditioning inputs.
+            context: By name, each (B, ...); None for a density that is given nothing.
 
         Returns:
             x, shape (B, *event_shape), and ladj = log |det dz/dx|, shape (B,), in nats.
@@ -461,7 +461,7 @@ class InvertibleModel(DensityModel):
     def loss(self, batch: Batch, step: Step) -> WithInfo:
         r"""As for any density; where there is a target, the divergence from it.
 
-        The mean over draws of the model's own of :math:`\log q(x) - w \log 	ilde p(x)`, in bits
+        The mean over draws of the model's own of :math:`\log q(x) - w \log \tilde p(x)`, in bits
         per dimension: at a weight w of 1 the reverse Kullback-Leibler divergence less the unknown
         log-normaliser. ``config.training.anneal`` says how w grows to 1.
 
@@ -508,9 +508,9 @@ class InvertibleModel(DensityModel):
 
         Args:
             num: Number B of draws.
-            temperature: Scale of the noise.
-            generator: Source of the noise.
-            device: Where to draw.
+            temperature: Factor on the draws; 1 draws from the base density itself.
+            generator: On ``device``; None draws from torch's global one.
+            device: Of the latents.
 
         Returns:
             One tensor for each of ``latent_shapes``, in the dtype of the model's parameters.
@@ -531,7 +531,7 @@ class InvertibleModel(DensityModel):
 
         Args:
             x: Values in the model's space, shape (B, *event_shape).
-            context: Conditioning inputs.
+            context: By name, each (B, ...); None for a density that is given nothing.
             generator: Source of the augmentation noise.
 
         Returns:
@@ -556,9 +556,9 @@ class InvertibleModel(DensityModel):
 
         Args:
             num: Number B of samples.
-            context: Conditioning inputs.
+            context: By name, each (B, ...); None for a density that is given nothing.
             settings: The temperature scales the base noise.
-            generator: Source of the noise.
+            generator: Its device is that of the samples.
 
         Returns:
             Samples, shape (B, *event_shape).

@@ -50,7 +50,7 @@ class Scale(Frozen):
     """Maps the range of K-level data linearly onto ``[low, high]``.
 
     Attributes:
-        low: Image of 0.
+        low: What level 0 is mapped to.
         high: Image of K (the end of the dequantized range), or of the top level K - 1 if
             ``closed``.
         closed: Whether ``high`` is the image of the top level itself.

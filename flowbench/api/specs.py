@@ -103,12 +103,12 @@ class DatasetInfo:
 
     Attributes:
         name: The dataset's id.
-        modality: What an example is.
+        modality: Form of an example, such as ``image``; models name those that they can take.
         event_shape: Shape of one raw example: ``(C, H, W)``, ``(D,)`` or ``(C, T)``.
         levels: Number K of integer levels ``0..K-1``; None for real-valued data.
         num_train: Training examples, the harness's validation split already taken off.
-        num_validation: Validation examples.
-        num_test: Test examples.
+        num_validation: Validation examples, the dataset's own or the harness's.
+        num_test: Test examples, all of which are measured.
         context: Conditioning inputs by name; ``label`` holds the class.
         target: The density that models are fitted to in place of examples; None for data.
 
@@ -151,8 +151,8 @@ class ModelSpec:
         name: Lower-case id, unique among all plugins.
         model: Reference to the subclass of `GenerativeModel`.
         config: Reference to the subclass of `ModelConfig`.
-        modalities: What it can be trained on.
-        summary: One line.
+        modalities: Forms of data that it can be trained on.
+        summary: What it is, in one line of ``flowbench list``.
         paper: Where it was published.
         forms: Forms of data that the contract checks it on, small ones; empty takes the contract's
             own forms of its modalities.
@@ -207,14 +207,14 @@ class DatasetSpec:
 
     Attributes:
         name: Id; different data (another crop, another down-sampling) are different ids.
-        modality: What an example is.
+        modality: Form of an example, such as ``image``; models name those that they can take.
         event_shape: Shape of one raw example.
         levels: Number of integer levels, None for real-valued data.
         num_train: Training examples as published, a validation part of them included unless
             ``num_validation`` is given.
         num_validation: Validation examples as published; None where the harness makes the split.
-        num_test: Test examples.
-        summary: One line.
+        num_test: Test examples as published.
+        summary: What it holds, in one line of ``flowbench list``.
         load: Reference to ``load(data_dir: Path) -> DataSplits``, for data that need no
             preparation.
         convert: Reference to ``convert(files: Mapping[str, Path]) -> Iterator[tuple[SplitName,
@@ -330,7 +330,7 @@ class Limits:
     Attributes:
         minimum: The least that is believed; None for no such limit.
         maximum: The most that is believed; None for no such limit.
-        target: What a right value is.
+        target: The value of a model without a fault; None where only limits are known.
         errors: Standard errors within which nothing is said.
 
     Raises:
@@ -390,8 +390,8 @@ class MetricSpec:
         name: Lower-case id, also the name of its main value.
         compute: Reference to ``compute(trained, data, settings) -> list[MetricValue]``.
         unit: Unit of the main value, e.g. ``"bits/dim"``; empty for a pure number.
-        direction: Which way is better.
-        summary: One line.
+        direction: Whether ``lower`` or ``higher`` values are better; ``none`` is not ranked.
+        summary: What it measures, in one line of ``flowbench list``.
         label: What a title calls it, e.g. ``"Bits per dimension"``; the name in words if empty.
         short: The same where room is scarce: over a column, along an axis; ``label`` if empty.
         role: What it is on a board. A ``quality`` is what models are compared for: it has a
@@ -565,7 +565,7 @@ class MetricValue:
         name: Name of the value: the metric's own, or e.g. ``sampling_latency_p95``; see
             `is_main_value`.
         value: The value; None unless ``status`` is ``ok``. Never NaN.
-        direction: Which way is better.
+        direction: As in `MetricSpec`.
         status: ``unavailable`` if it cannot be had here, ``failed`` if computing it went wrong.
         reason: Why there is no value, and what would give one.
         split: The data it was measured on.

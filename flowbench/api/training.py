@@ -14,14 +14,14 @@ class Phase(Frozen):
     """A stretch of training with its own learning rate.
 
     Attributes:
-        share: Part of the budget.
+        share: Part of the budget, in (0, 1]; those of all phases sum to 1.
         lr: Peak learning rate; None keeps that of `Training`.
         schedule: Shape over the phase, from the peak. ``cosine``, ``linear``, ``polynomial`` (as
             ``1 - progress`` to a power) and ``exponential`` (by equal factors in equal times) end
             at ``final_lr_ratio`` of it; ``step`` falls at ``drops``.
         warmup: Part of the phase in which the rate rises linearly from 0.
         final_lr_ratio: Final learning rate as a part of the peak; above 0 for ``exponential``.
-        power: Of ``polynomial``.
+        power: Exponent of ``polynomial``; 1 is ``linear``.
         drops: Parts of the phase, warm-up included, after which ``step`` falls once more.
         drop_ratio: Factor of each fall of ``step``.
         groups: Optimizer groups that step in this phase; None takes all. Not yet.
@@ -69,7 +69,7 @@ class Group(Frozen):
         every: It steps once in so many steps, and does not move in between.
         lr_scale: Factor on the learning rate.
         betas: In place of those of `Training`; None keeps them.
-        weight_decay: Likewise.
+        weight_decay: In place of that of `Training`; None keeps it.
 
     Example:
         >>> Group(every=5, lr_scale=0.1).every
@@ -111,7 +111,7 @@ class LastK(Frozen):
     """The plain mean of the last weights of training, taken at regular distances.
 
     Attributes:
-        count: How many.
+        count: Number of weights that the mean is over, at least 2.
         every: Optimizer steps between two of them.
 
     Example:
@@ -133,7 +133,7 @@ class Training(Frozen):
         batch_size: Examples in an optimizer step.
         accumulate: Equal parts in which they go through the model, one after the other, to take
             less memory; the gradient is that of all of them. It divides ``batch_size``.
-        optimizer: Optimizer, of `torch.optim`.
+        optimizer: Name in lower case of a class of `torch.optim`.
         lr: Peak learning rate.
         betas: First- and second-moment decay (``sgd`` and ``rmsprop`` take the first as momentum).
         weight_decay: Decoupled for ``adamw``, an L2 term in the gradient for the others.

@@ -11,6 +11,7 @@ import typer
 from flowbench import __version__, paths
 from flowbench.cli.columns import visible
 from flowbench.cli.options import Results, load_plugins
+from flowbench.cli.quantities import count_text
 from flowbench.errors import FlowbenchError
 
 
@@ -89,7 +90,7 @@ def _results(folder: Path) -> str:
     if not scan(folder):
         return f"{folder}, no attempts yet"
     with readable(folder) as stored:
-        return f"{folder}, {len(list_attempts(stored))} attempts"
+        return f"{folder}, {count_text(len(list_attempts(stored)), 'attempt')}"
 
 
 def _data() -> str:

@@ -13,7 +13,13 @@ from rich.text import Text
 
 from flowbench.cli.columns import visible
 from flowbench.cli.live import LiveView, time_text
-from flowbench.cli.quantities import clock_text, percent_text, rate_text, score_text
+from flowbench.cli.quantities import (
+    clock_text,
+    count_text,
+    percent_text,
+    rate_text,
+    score_text,
+)
 from flowbench.cli.tally import JobState, Tally
 from flowbench.errors import BRIEF, printable
 from flowbench.runner.attempt import AttemptDir, Heartbeat
@@ -62,7 +68,7 @@ class ProgressDisplay:
         self._tally.started(job, attempt)
         self._printed[job.row.job_id] = ("", self._now())
         if self._verbose:
-            threads = f"{slot.num_threads} thread{'s' if slot.num_threads > 1 else ''}"
+            threads = count_text(slot.num_threads, "thread")
             self._print(f"{job.label}: attempt {attempt.number}, {threads}, {attempt.path}")
 
     def beat(self, job: Job, heartbeat: Heartbeat) -> None:

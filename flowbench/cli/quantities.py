@@ -9,6 +9,11 @@ def percent_text(part: float) -> str:
     return f"{min(part, 1.0) * 100:.0f} %"
 
 
+def count_text(number: int, noun: str) -> str:
+    """A number of things: ``1 attempt``, ``2 attempts``."""
+    return f"{number} {noun}{'s' if number != 1 else ''}"
+
+
 def rate_text(rate: float) -> str:
     """Steps a second with the digits that matter."""
     return f"{rate:.2g}" if rate < 1 else f"{rate:.1f}" if rate < 100 else f"{rate:,.0f}"

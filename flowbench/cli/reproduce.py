@@ -109,7 +109,7 @@ def _rows(pairs: tuple[tuple[MeasurementRow, MeasurementRow], ...]) -> Iterator[
         yield {
             "value": old.name,
             "was": old.value,
-            "is": new.value,
+            "now": new.value,
             "unit": old.unit,
             "apart": "equal" if not apart else f"{apart:.1e}",
         }

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from flowbench.cli.progress import Verbosity
+    from flowbench.runner.decide import Rerun
     from flowbench.runner.run import ReadyRun, RunRequest
     from flowbench.suite.schema import Suite
 
 DEFAULT_TIMEOUT = "2h"
+RERUN = ("failed", "stale", "contended", "all")
 PLAIN_WIDTH = 160  # of a table in a file, where nothing says how wide a line may be
 
 
@@ -109,8 +111,9 @@ def run(
     rerun: Annotated[
         str | None,
         typer.Option(
-            help="Run again what failed, what is stale, or all \\[default: only what is not done].",
-            autocompletion=complete.one_of("failed", "stale", "all"),
+            help="Run again what failed, what is stale, what is contended, or all \\[default: only "
+            "what is not done].",
+            autocompletion=complete.one_of(*RERUN),
         ),
     ] = None,
     timeout: Annotated[
@@ -156,7 +159,6 @@ def run(
     from flowbench.budget import parse_duration, parse_size
     from flowbench.errors import SuiteError
     from flowbench.registry import load_registry
-    from flowbench.runner.run import RunRequest, get_ready
 
     if quiet and verbose:
         raise SuiteError("--quiet and --verbose exclude each other; give one of them")
@@ -168,6 +170,11 @@ def run(
     files = [path.resolve() for path in plugin_file or ()]  # workers run elsewhere
     plugins = selected_plugins(files, no_plugin)
     registry = load_registry(plugins)
+    rerun_what = _one_of("--rerun", rerun, RERUN)
+    timeout_s = parse_duration(timeout, "--timeout")
+    # Not above: it imports torch, and what is refused until here is so at once.
+    from flowbench.runner.run import RunRequest, get_ready
+
     request = RunRequest(
         suite=chosen,
         results=paths.results_dir(results).resolve(),
@@ -176,8 +183,8 @@ def run(
         device=device,
         num_jobs=jobs,
         executor=executor,
-        rerun=_one_of("--rerun", rerun, ("failed", "stale", "all")),
-        timeout_s=parse_duration(timeout, "--timeout"),
+        rerun=rerun_what,
+        timeout_s=timeout_s,
         max_rss=None if max_rss is None else parse_size(max_rss, "--max-rss"),
         command=("flowbench", *sys.argv[1:]),
         wait=not no_wait,
@@ -307,9 +314,7 @@ def _print_wrapped(line: str) -> None:
     print(*wrapped(line, terminal_width()), sep="\n")
 
 
-def _one_of(
-    flag: str, value: str | None, known: tuple[str, ...]
-) -> Literal["failed", "stale", "all"] | None:
+def _one_of(flag: str, value: str | None, known: tuple[str, ...]) -> Rerun | None:
     from flowbench.errors import SuiteError
 
     if value is not None and value not in known:

@@ -9,6 +9,7 @@ import typer
 from flowbench import paths
 from flowbench.cli.columns import visible
 from flowbench.cli.options import Results
+from flowbench.cli.quantities import count_text
 
 app = typer.Typer(help="Rebuild, migrate and verify the database.", no_args_is_help=True)
 
@@ -20,9 +21,11 @@ def rebuild(results: Results = None) -> None:
 
     folder = paths.results_dir(results)
     done = rebuild(folder, report=_report)
-    print(f"rebuilt {folder}: {done.attempts} attempts read, {done.carried_over} carried over")
+    read = count_text(done.attempts, "attempt")
+    print(f"rebuilt {folder}: {read} read, {done.carried_over} carried over")
     if done.problems:
-        print(f"{done.problems} records or parts of them set aside; each is named above")
+        aside = count_text(done.problems, "record")
+        print(f"{aside} or parts of them set aside; each is named above")
     if done.kept_aside is not None:
         print(f"the old database, which cannot be read here, is kept as {done.kept_aside}")
 
@@ -44,7 +47,8 @@ def verify(results: Results = None) -> None:
     for problem in (*found.differences, *found.unreadable):
         _report(problem)
     print(
-        f"{found.attempts} attempts compared, {len(found.differences)} differences, "
+        f"{count_text(found.attempts, 'attempt')} compared, "
+        f"{count_text(len(found.differences), 'difference')}, "
         f"{len(found.unreadable)} unreadable, {len(found.only_stored)} only in the database"
     )
     if found.differences:

@@ -124,7 +124,7 @@ def failures(decided: Decided, records: Mapping[str, AttemptRow]) -> Iterator[st
     contended = sum(record.contended for record in records.values())
     if contended:
         share = f"{100 * CONTENDED_SHARE:.0f} % of training"
-        yield f"{contended} contended: waited for a core for more than {share} (--rerun all)"
+        yield f"{contended} contended: waited for a core over {share} (--rerun contended)"
 
 
 def unavailable(records: Iterable[AttemptRow], asked: Sequence[str]) -> Iterator[str]:

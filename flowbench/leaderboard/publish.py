@@ -268,8 +268,10 @@ def _pages(
         """A board's file, from the folder of all."""
         return f"{board.slug}/{beside(board, name)}" if folders else beside(board, name)
 
-    moved = {} if alone else index.own_names(out, listed)
-    listed |= {board.slug: index.entry(board, file(board, "html")) for board in found}
+    anew = {board.slug: index.entry(board, file(board, "html")) for board in found}
+    others = {name: listed[name] for name in listed.keys() - anew.keys()}
+    moved = {} if alone else index.own_names(out, others)
+    listed = others | anew
     for name in formats:
         if name in indexes and not alone and (folders or name == "html"):
             yield f"index{FORMATS[name]}", indexes[name](listed)

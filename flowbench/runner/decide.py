@@ -14,7 +14,7 @@ from flowbench.store.records import AttemptRow
 
 NOT_RUN = "not run yet"
 
-Rerun = Literal["failed", "stale", "all"]
+Rerun = Literal["failed", "stale", "contended", "all"]
 FAILED = frozenset({"timeout", "oom", "diverged", "crashed"})
 INTERRUPTED = frozenset({"preempted", "killed"})
 
@@ -120,6 +120,8 @@ def _reuse(job: Job, attempt: AttemptDir, record: AttemptRow, rerun: Rerun | Non
     stale = record.core_code != job.code.core
     if stale and rerun == "stale":
         return Decision(action="run", why="the result was made by another version of flowbench")
+    if record.contended and rerun == "contended":
+        return Decision(action="run", why="training waited for a core")
     measured = {
         m.metric: m.code
         for m in record.measurements

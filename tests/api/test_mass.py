@@ -113,6 +113,19 @@ def test_errors_are_as_large_as_the_values_spread() -> None:
     assert abs(np.mean(scores)) < 4 / math.sqrt(len(scores))
 
 
+def test_so_they_are_in_more_dims() -> None:
+    """Where few points are known in a box, those of boxes that were left whole look too alike."""
+    scores = []
+    for num_dims in (4, 5, 6):
+        log_prob = normals([[0.0] * num_dims], 1.0)
+        for seed in range(9):
+            rng = np.random.default_rng(seed)
+            points = rng.normal(size=(300, num_dims))
+            mass = density_mass(log_prob, points, rng, num_cells=2048)
+            scores.append((mass.value - 1) / mass.stderr)
+    assert 0.6 < float(np.sqrt(np.mean(np.square(scores)))) < 1.3
+
+
 def test_peaks_that_cannot_be_resolved_leave_a_large_error() -> None:
     rng = np.random.default_rng(2)
     means = rng.normal(size=(100, 2))

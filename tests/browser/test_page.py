@@ -217,6 +217,16 @@ def test_a_phone_is_told_that_the_table_scrolls(browser: Browser) -> None:
     assert not browser.one(".sideways").is_displayed()
 
 
+def test_letters_of_notes_stay_where_intervals_leave(browser: Browser) -> None:
+    for fragment, size in (("", (390, 844)), ("parts=interval", (1280, 860))):
+        browser.open(DIGITS, fragment, size=size)
+        shown = "return [...document.querySelectorAll(arguments[0])].map(e => e.offsetHeight)"
+        letters = browser.js(shown, "#board td .v .letter")
+        assert letters
+        assert all(letters)
+        assert not any(browser.js(shown, "#board td .v:not(.warn) > span"))
+
+
 def test_the_rail_stands_beside_the_table_of_digits_at_1280(browser: Browser) -> None:
     browser.open(DIGITS, size=(1280, 860))
     right = browser.js("return document.getElementById('board').getBoundingClientRect().right")

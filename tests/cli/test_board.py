@@ -2,12 +2,24 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.cli.command import Command
 from tests.leaderboard import mirrored
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return mirrored.store(tmp_path_factory.mktemp("results"), failing="glow:512ch")
+
+
+@pytest.fixture
+def results(stored: Path, tmp_path: Path) -> Path:
+    """A copy that a test may write to."""
+    return Path(shutil.copytree(stored, tmp_path / "results"))
 
 
 def test_a_papers_table_needs_no_results(flowbench: Command, tmp_path: Path) -> None:
@@ -28,8 +40,9 @@ def test_a_board_in_the_terminal_writes_no_file(flowbench: Command, tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_strict_names_what_is_not_to_be_trusted(flowbench: Command, tmp_path: Path) -> None:
-    results = mirrored.store(tmp_path / "results", failing="glow:512ch")
+def test_strict_names_what_is_not_to_be_trusted(
+    flowbench: Command, results: Path, tmp_path: Path
+) -> None:
     asked = ["leaderboard", "denseflow-1", "--format", "csv", "--out", str(tmp_path / "out")]
     asked += ["--results", str(results)]
     assert flowbench(*asked)[0] == 0
@@ -88,6 +101,18 @@ def test_a_board_that_was_alone_stays_beside_a_second_one(
     assert (tmp_path / "denseflow-3.html").read_bytes() == alone
 
 
+def test_a_board_that_was_alone_and_is_written_anew_is_written_once(
+    flowbench: Command, tmp_path: Path
+) -> None:
+    given = ["--results", str(tmp_path / "none"), "--out", str(tmp_path)]
+    assert flowbench("leaderboard", "denseflow-3", *given)[0] == 0
+    (tmp_path / "index.html").write_text("of an earlier day")
+    _, out, _ = flowbench("leaderboard", "denseflow-3", "denseflow-1", *given)
+    names = [Path(line).name for line in out.splitlines()]
+    assert names == ["index.html", "denseflow-3.html", "denseflow-1.html", "index.json"]
+    assert "of an earlier day" not in (tmp_path / "denseflow-3.html").read_text("utf-8")
+
+
 @pytest.mark.parametrize("text", ["", "[1]", '{"a": 1}', '{"a": {}}'])
 def test_a_list_that_cannot_be_read_is_written_anew(
     flowbench: Command, tmp_path: Path, text: str
@@ -98,8 +123,9 @@ def test_a_list_that_cannot_be_read_is_written_anew(
     assert set(json.loads((tmp_path / "index.json").read_text("utf-8"))) == {"denseflow-3"}
 
 
-def test_exported_suites_make_the_same_page(flowbench: Command, tmp_path: Path) -> None:
-    results = mirrored.store(tmp_path / "results")
+def test_exported_suites_make_the_same_page(
+    flowbench: Command, results: Path, tmp_path: Path
+) -> None:
     status, out, _ = flowbench("results", "export", "denseflow-1", "--results", str(results))
     kept = results / "reference"
     assert status == 0
@@ -113,9 +139,11 @@ def test_exported_suites_make_the_same_page(flowbench: Command, tmp_path: Path) 
     assert "≤ 3.05".encode() in pages[0]
 
 
-def test_kept_results_are_read_without_a_database(flowbench: Command, tmp_path: Path) -> None:
-    store, kept = mirrored.store(tmp_path / "results"), tmp_path / "kept"
-    from_store, to_kept = ("--results", str(store)), ("--out", str(kept))
+def test_kept_results_are_read_without_a_database(
+    flowbench: Command, results: Path, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept"
+    from_store, to_kept = ("--results", str(results)), ("--out", str(kept))
     assert flowbench("results", "export", "denseflow-1", *from_store, *to_kept)[0] == 0
 
     def printed(*arguments: str) -> str:
@@ -134,7 +162,7 @@ def test_kept_results_are_read_without_a_database(flowbench: Command, tmp_path: 
     assert printed("export", "--out", str(tmp_path / "all.csv")).strip() == str(
         tmp_path / "all.csv"
     )
-    assert [path.name for path in kept.iterdir()] == ["kept"]
+    assert sorted(path.name for path in kept.iterdir()) == ["checks", "kept"]
 
 
 @pytest.mark.parametrize(

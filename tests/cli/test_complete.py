@@ -30,7 +30,7 @@ def complete(flowbench: Command, line: str) -> list[str]:
         ("flowbench run --models glow,glo", []),
         ("flowbench run --datasets dig", ["digits"]),
         ("flowbench run --metrics bpd,param", ["bpd,params"]),
-        ("flowbench run --rerun ", ["all", "failed", "stale"]),
+        ("flowbench run --rerun ", ["all", "contended", "failed", "stale"]),
         ("flowbench run --device cu", ["cuda"]),
         ("flowbench run denseflow-1", ["denseflow-1"]),
         ("flowbench leaderboard toy-2d denseflow-1", ["denseflow-1"]),

@@ -1,4 +1,4 @@
-"""Files are UTF-8 and names come through, whatever the locale."""
+"""Files are UTF-8 and names come through, whatever the locale (jobs: in `tests/cases`)."""
 
 from __future__ import annotations
 
@@ -35,40 +35,12 @@ def photos(tmp_path: Path) -> str:
     return f"folder:{folder.name}?size=8"
 
 
-def test_a_terminal_of_ascii_shows_what_it_can(tmp_path: Path) -> None:
-    done = flowbench("list", "suites", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout.isascii()
-    assert b"ImageNet 64x64" in done.stdout
-    assert b"NanoFlow's sample panels" in done.stdout
-
-
 def test_what_is_prepared_under_another_name_is_read_again(photos: str, tmp_path: Path) -> None:
     place = ("--data-dir", "Daten-\u00fc")
     for command in ("prepare", "verify"):
         done = flowbench("data", command, photos, *place, cwd=tmp_path)
         assert done.returncode == 0, done.stderr.decode()
     assert "Bilder-\u00e4\u65e5" in done.stdout.decode("utf-8")
-
-
-@pytest.mark.slow
-def test_a_job_runs_under_names_that_are_not_ascii(photos: str, tmp_path: Path) -> None:
-    place = ("--data-dir", "Daten-\u00fc")
-    flowbench("data", "prepare", photos, *place, cwd=tmp_path)
-    run = (
-        "--models",
-        "histogram",
-        "--datasets",
-        photos,
-        "--budget",
-        "2steps",
-        "--num-samples",
-        "8",
-    )
-    done = flowbench("run", *run, "--results", "Werte-\u00df", *place, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr.decode()
-    listed = flowbench("results", "list", "--results", "Werte-\u00df", cwd=tmp_path)
-    assert b"histogram" in listed.stdout
 
 
 def test_a_name_that_is_no_text_is_refused_in_one_line(tmp_path: Path) -> None:

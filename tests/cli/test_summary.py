@@ -109,7 +109,7 @@ def test_what_failed_names_its_log(good: AttemptRow) -> None:
 def test_contended_results_are_counted_with_what_to_do(good: AttemptRow) -> None:
     waited = good.model_copy(update={"charged_s": 60.0, "run_delay_s": 9.0})
     said = list(failures(decided((job("glow"), "run", NOT_RUN)), {good.job.job_id: waited}))
-    assert said == ["1 contended: waited for a core for more than 10 % of training (--rerun all)"]
+    assert said == ["1 contended: waited for a core over 10 % of training (--rerun contended)"]
     assert succeeded(decided((job("glow"), "run", NOT_RUN)), {good.job.job_id: waited})
 
 

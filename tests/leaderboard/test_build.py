@@ -248,7 +248,8 @@ def test_unlike_likelihoods_are_not_ranked_together(apart: dict[str, str]) -> No
 
 def test_exact_values_and_bounds_share_a_ranking() -> None:
     exact = {"estimate": "exact", "dequantization": "none", "draws": 1}
-    found = board(run("a", 0, 2.0), run("b", 0, 1.9, protocol=exact))
+    runs = [(run("a", seed, 2.0), run("b", seed, 1.9, protocol=exact)) for seed in range(2)]
+    found = board(*(one for pair in runs for one in pair))
     assert [(r.name, r.cells[0].rank, r.cells[0].sign) for r in found.rows] == [
         ("b:small", "1", "="),
         ("a:small", "2", "≤"),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -342,6 +343,21 @@ def test_the_table_fits_80_columns_and_names_what_went_wrong(tmp_path: Path) -> 
     assert lines[2] == "B  nice:small width=64, seeds 0 1 2, seed 3 diverged"
     bits_per_dim = next(line for line in lines if line.startswith("Bits"))
     assert bits_per_dim.split() == "Bits per dim 2.010 2.120 −0.110 ±.043 0.008 A better".split()
+
+
+def test_headings_stay_whole_however_wide_an_interval_is(tmp_path: Path) -> None:
+    write(tmp_path, "glow", bits(GLOW))
+    write(tmp_path, "nice", bits(NICE))
+    found = only(tmp_path)
+    facts: dict[str, Any] = {"label": "Throughput of samples", "unit": "samples/s"}
+    facts |= {"form": "A / B", "value": 0.00123, "low": 0.000123, "high": 1.23e-9}
+    facts |= {"mean_a": 7.6e8, "mean_b": 4.9e10}
+    values = (*found.values, replace(found.values[0], **facts))
+    lines = shown(replace(found, values=values)).splitlines()
+    assert max(map(len, lines)) <= 80
+    (headings,) = (line for line in lines if line.startswith("Value"))
+    assert headings.split() == "Value A B A − B p (Holm) Verdict".split()
+    assert "[0.000123, 1.23e-09]" in "\n".join(lines)
 
 
 def test_the_same_in_python(tmp_path: Path) -> None:

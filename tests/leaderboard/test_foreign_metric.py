@@ -67,7 +67,10 @@ def board_of(results: Path, spec: MetricSpec, *, as_kept_before: bool = False) -
             scale="log", split=None,
         )  # fmt: skip
         bpd = make.measured("bpd", 2.0 - 0.1 * place, "bits/dim", n=360)
-        make.write(results, make.attempt(make.job(model), measurements=(bpd, row, latency)))
+        for seed in range(2):
+            make.write(
+                results, make.attempt(make.job(model, seed), measurements=(bpd, row, latency))
+            )
     ingest(results, attempt_dirs(results))
     (board,) = boards(results, with_details=True)
     return board

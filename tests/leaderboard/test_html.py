@@ -26,6 +26,12 @@ def board() -> Board:
     return mirrored()
 
 
+@pytest.fixture(scope="module")
+def page(board: Board) -> str:
+    """What it renders to, once for all who only read it."""
+    return html.render(board)
+
+
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
@@ -62,9 +68,9 @@ def test_columns_have_the_room_of_their_longest_number(board: Board) -> None:
     assert ".c1 .n{min-width:3.5ch}" in style(board)
 
 
-def test_headings_say_direction_once_where_all_share_it(board: Board) -> None:
+def test_headings_say_direction_once_where_all_share_it(board: Board, page: str) -> None:
     assert {below(column) for column in board.columns} == {"32×32 ↓", "64×64 ↓"}
-    assert '<span class="below">' not in html.render(board)
+    assert '<span class="below">' not in page
     heads = html.render(replace(board, shared_unit="")).count('<span class="below">')
     assert heads == 2 * len(board.columns)  # once in the button, once for print
 
@@ -85,22 +91,21 @@ def test_statuses_say_what_a_row_can_be_found_by(board: Board) -> None:
     assert "unranked" in found["Method 6"]
 
 
-def test_a_board_offers_to_rank_by_what_it_has(board: Board) -> None:
-    assert ways(board) == ["published", "reproduced", "difference"]
-    assert ways(mirrored(10, every=100)) == ["published", "reproduced", "difference"]
+def test_a_board_offers_to_rank_by_what_it_has(board: Board, page: str) -> None:
+    assert ways(page) == ["published", "reproduced", "difference"]
+    assert ways(html.render(mirrored(10, every=100))) == ["published", "reproduced", "difference"]
     bare = replace(board, groups=(replace(board.groups[0], rows=board.groups[0].rows[1:3]),))
-    assert ways(bare) == []  # there is nothing to choose from
+    assert ways(html.render(bare)) == []  # there is nothing to choose from
 
 
-def ways(board: Board) -> list[str]:
+def ways(page: str) -> list[str]:
     """The numbers that a page offers to rank by."""
-    return re.findall('name="by" value="([a-z]+)"', html.render(board))
+    return re.findall('name="by" value="([a-z]+)"', page)
 
 
-def test_facts_stand_out_by_their_numbers() -> None:
+def test_facts_stand_out_by_their_numbers(page: str) -> None:
     assert _around_number("median budget 0.9 %") == ("median budget ", "0.9 %", "")
     assert _around_number("nothing yet") == ("", "", "nothing yet")
-    page = html.render(mirrored())
     assert '<span class="warn"><b>3</b> failed</span>' in page
     assert "<span>median budget <b>0.9 %</b></span>" in page
 
@@ -166,8 +171,8 @@ def picture(size: int) -> bytes:
     return stream.getvalue()
 
 
-def test_the_same_board_gives_the_same_bytes(board: Board) -> None:
-    assert html.render(board) == html.render(mirrored())
+def test_the_same_board_gives_the_same_bytes(page: str) -> None:
+    assert page == html.render(mirrored())
 
 
 def test_an_index_lists_boards_by_paper(board: Board) -> None:
@@ -203,8 +208,7 @@ def test_an_index_names_the_best_of_ties(board: Board, direction: Direction, bes
     assert index.leader(replace(found, groups=())) == ""
 
 
-def test_a_page_names_no_file_that_it_may_not_be_made_from(board: Board) -> None:
-    page = html.render(board)
+def test_a_page_names_no_file_that_it_may_not_be_made_from(page: str) -> None:
     assert "from its records" in page
     assert ".duckdb" not in page
 
@@ -249,13 +253,14 @@ def test_plots_name_data_as_the_table_does(board: Board) -> None:
     assert all(plot.about == "CIFAR-10 32×32" for plot in found)
 
 
-def test_a_page_leads_to_the_list_of_boards(board: Board) -> None:
+def test_a_page_leads_to_the_list_of_boards(board: Board, page: str) -> None:
     assert '<a href="../index.html">Boards</a>' in html.render(board, home="../index.html")
-    assert "index.html" not in html.render(board)
+    assert "index.html" not in page
 
 
-def test_samples_of_all_methods_stand_side_by_side_and_are_there_once(board: Board) -> None:
-    page = html.render(board)
+def test_samples_of_all_methods_stand_side_by_side_and_are_there_once(
+    board: Board, page: str
+) -> None:
     drawn = [row for row in board.rows if row.details]
     assert len(drawn) > 5
     shown = re.findall(r'data-samples="([^"]*)" alt="([^"]*)" src="data:image', page)

@@ -81,9 +81,27 @@ def test_two_single_runs_are_compared_example_by_example() -> None:
     assert found.half_width == pytest.approx((high - low) / 2)
 
 
-def test_single_runs_without_examples_tie_only_if_equal() -> None:
-    found = places([contender("a", [2.0]), contender("b", [2.0]), contender("c", [2.000001])])
-    assert [found[row].best for row in "abc"] == [True, True, False]
+@pytest.mark.parametrize(
+    ("runs", "ruler", "labels"),
+    [
+        ([[2.0], [3.0], [900.0]], "linear", "–––"),
+        ([[2.0], [2.0]], "log", "––"),  # nor is it known of equals
+        ([[2.0], [3.0]], "exact", "12"),
+        ([[2.0]], "linear", "1"),  # no contest
+        ([[2.0], [9.0, 9.1]], "linear", "–2"),  # whatever the best one's next run would give
+        ([[2.0], [2.00, 2.01]], "linear", "––"),  # nothing ties with what has no place
+        ([[2.0, 2.1], [9.0]], "linear", "12"),
+    ],
+)
+def test_a_single_run_without_examples_is_too_few(
+    runs: list[list[float]], ruler: Ruler, labels: str
+) -> None:
+    given = [contender(f"row{i}", values) for i, values in enumerate(runs)]
+    found = rank(given, "lower", ruler)
+    assert "".join(place.label for place in found) == labels
+    assert [place.too_few for place in found] == [label == "–" for label in labels]
+    is_contest = len(runs) > 1
+    assert [place.best for place in found] == [is_contest and label == "1" for label in labels]
 
 
 def test_a_single_run_is_held_against_one_more_draw_of_the_others() -> None:
@@ -156,7 +174,9 @@ def test_a_mean_over_the_survivors_says_who_is_missing() -> None:
 
 def test_unlike_contenders_keep_their_values_and_no_place() -> None:
     other = Like.of(measure="continuous")
-    found = places([contender("a", [2.0]), contender("b", [2.1]), contender("c", [1.0], other)])
+    found = places(
+        [contender("a", [2.0, 2.0]), contender("b", [2.1, 2.1]), contender("c", [1.0], other)]
+    )
     assert found["c"].rank is None
     assert not found["c"].best
     assert found["c"].mean == 1.0

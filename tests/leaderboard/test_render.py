@@ -264,10 +264,11 @@ def test_contended_rows_are_marked_and_explained_in_every_rendering(
     console = Console(width=200, file=io.StringIO(), record=True)
     console.print(terminal_table(tmp_path))
     texts = {"terminal": console.export_text()}
-    for format_ in ("html", "md", "latex", "csv"):
-        path = written(tmp_path, tmp_path / "out", format_)[0]
-        texts[format_] = path.read_text(encoding="utf-8")
-    (board,) = boards(tmp_path)
+    (board,) = boards(tmp_path, with_details=True)
+    endings = {"html": ".html", "md": ".md", "latex": ".tex", "csv": ".csv"}
+    files = {path.suffix: path for path in write_boards([board], tmp_path / "out", tuple(endings))}
+    for format_, ending in endings.items():
+        texts[format_] = files[ending].read_text(encoding="utf-8")
     (glow,) = board.rows
     assert glow.badges == (("contended",) if contended else ())
     assert set(board.to_frame()["badges"]) == {"contended" if contended else ""}

@@ -16,6 +16,9 @@ READABLE = [name for name, entry in SHIPPED.datasets.items() if entry.spec.load 
 # Metrics whose values were worked out by hand.
 WORKED_OUT = ("nll", "bpd", "params", "device_hours", "peak_memory", "density_mass")
 
+# Metrics that fit a classifier, or draw samples of their own, in every measurement.
+COSTLY = frozenset({"c2st", "sample_agreement"})
+
 # One of each kind; the rest of the models are left to the slow tests.
 QUICK = frozenset({"nice", "glow", "maf", "histogram"})
 
@@ -53,7 +56,10 @@ def test_facts_of_datasets_keep_the_contract(registry: Registry, name: str) -> N
     assert not check_dataset(registry, name, Path("unused")).failures
 
 
-@pytest.mark.parametrize("name", SHIPPED.metrics)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] if n in COSTLY else []) for n in SHIPPED.metrics],
+)
 def test_metrics_keep_the_contract(registry: Registry, name: str) -> None:
     report = check_metric(registry, name)
     _assert_held(report)

@@ -72,3 +72,29 @@ def test_a_wrapped_glow_runs_beside_ours(run: Run) -> None:
     rows = run("flowbench.cli.app", "results", "list", "--json", "--results", "results")
     assert rows.count('"status": "ok"') >= 2
     assert '"model": "normflows-glow"' in rows
+
+
+WITNESSES = ("density_mass", "roundtrip_error", "sample_agreement")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "models", "steps"),
+    [
+        ("two-moons", "zuko-nice,zuko-maf,nflows-rqnsf-ar,normflows-nsf", 60),
+        ("digits", "normflows-glow", 30),
+    ],
+)
+def test_witnesses_refute_no_peer_that_is_right(
+    run: Run, dataset: str, models: str, steps: int, tmp_path: Path
+) -> None:
+    results = ("--results", str(tmp_path))
+    asked = ("--models", models, "--datasets", dataset, "--budget", f"{steps}steps")
+    metrics = [name for name in WITNESSES if dataset != "digits" or name != "density_mass"]
+    run("flowbench.cli.app", "run", *asked, "--metrics", ",".join(metrics), *results)
+    rows = json.loads(run("flowbench.cli.app", "results", "list", "--json", *results))
+    assert {row["model"] for row in rows} == set(models.split(","))
+    for row in rows:
+        values = {name: row["metrics"][name] for name in metrics}
+        assert all(value["status"] in ("ok", "unavailable") for value in values.values()), row
+        assert any(value["status"] == "ok" for value in values.values()), row
+    assert not [row["refuted"] for row in rows if row["refuted"]]

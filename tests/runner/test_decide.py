@@ -228,6 +228,22 @@ def test_what_cannot_run_is_skipped_with_its_reason(decided: Decided, job: Job) 
     assert (decision.action, decision.why) == ("skip", "needs images")
 
 
+@pytest.mark.parametrize(
+    ("waited", "rerun", "action"),
+    [
+        (2.0, "contended", "run"),
+        (0.1, "contended", "reuse"),
+        (2.0, None, "reuse"),
+        (2.0, "stale", "reuse"),
+    ],
+)
+def test_what_waited_for_a_core_runs_again_if_asked_for(
+    waited: float, rerun: Rerun | None, action: str, leave: Leave, decided: Decided
+) -> None:
+    leave("ok", MODEL, charged_s=5.0, run_delay_s=waited)
+    assert decided(rerun=rerun).action == action
+
+
 def cut(record: bytes) -> bytes:
     return record[: len(record) // 2]
 

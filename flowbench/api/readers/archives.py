@@ -52,7 +52,7 @@ class Archive:
     """The files of an archive or folder.
 
     Attributes:
-        path: The archive or folder.
+        path: Where it lies, for messages.
         names: Paths of its files inside it, with forward slashes, sorted.
 
     Example:
@@ -72,9 +72,6 @@ class Archive:
     def open(self, name: str) -> IO[bytes]:
         """Opens a file.
 
-        Args:
-            name: One of ``names``.
-
         Returns:
             Its bytes, to be read by one thread.
 
@@ -91,9 +88,6 @@ class Archive:
 
     def read(self, name: str) -> bytes:
         """Reads a file whole.
-
-        Args:
-            name: One of ``names``.
 
         Returns:
             Its bytes.
@@ -134,7 +128,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
     """Opens an archive (zip, tar or compressed tar), or a folder in its place.
 
     Args:
-        path: The archive or folder.
+        path: A file that ends in .zip is read as one, any other as tar; or a folder.
 
     Yields:
         Its files.

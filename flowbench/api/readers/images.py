@@ -33,7 +33,7 @@ def read_images(
     """Decodes images in the order of their names, by the rules of `as_rgb`.
 
     Args:
-        names: Which, in order.
+        names: Files of the archive, in the order of the images.
         size: Height and width that they have once prepared.
         prepare: Crops and resizes an RGB image.
         unreadable: Told the name of a file that is no whole image, and why; it is left out. None
@@ -98,7 +98,7 @@ def as_rgb(image: Image) -> Image:
     - Of several frames the first is taken.
 
     Args:
-        image: As Pillow opened it.
+        image: As `PIL.Image.open` gives it; its pixels are read here.
 
     Returns:
         The image.

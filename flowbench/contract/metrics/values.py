@@ -48,7 +48,8 @@ def names(subject: MetricSubject) -> Finding:
             f"{main.name} has unit {main.unit!r} and direction {main.direction!r}; "
             f"the spec says {spec.unit!r} and {spec.direction!r}"
         )
-    return passed(f"unit {spec.unit!r}, {spec.direction} is better, {len(values)} values")
+    num = f"{len(values)} value{'s' if len(values) > 1 else ''}"
+    return passed(f"unit {spec.unit!r}, {spec.direction} is better, {num}")
 
 
 @check(

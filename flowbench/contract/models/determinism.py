@@ -21,7 +21,7 @@ NUM = 8
 )
 def determinism(subject: ModelSubject) -> Finding:
     """Same seed, same weights, likelihoods and samples; another seed, other samples."""
-    first, second = subject.build(seed=1), subject.build(seed=1)
+    first, second = subject.build_anew(1), subject.build_anew(1)
     others = second.state_dict()
     for name, value in first.state_dict().items():
         if not _equal(value, others[name]):

@@ -180,11 +180,21 @@ class ModelSubject:
         seed_globals(seed)
         return self.model_class(self.config, self.info)
 
-    def build(self, seed: int = BUILD_SEED) -> GenerativeModel:
+    def build_anew(self, seed: int = BUILD_SEED) -> GenerativeModel:
         """The model after data-dependent initialisation, in eval mode."""
         model = self.construct(seed)
         self.initialize(model)
         return model
+
+    def build(self) -> GenerativeModel:
+        """The same as a copy, which takes a fraction of the time."""
+        return self._copy_of("built", self.build_anew)
+
+    def _copy_of(self, name: str, make: Callable[[], GenerativeModel]) -> GenerativeModel:
+        original = self.once(name, make)
+        # As after a build: what draws from the global generators, as dropout does, draws the same.
+        seed_globals(BUILD_SEED)
+        return copy.deepcopy(original)
 
     def initialize(self, model: GenerativeModel) -> None:
         """Data-dependent initialisation, as the harness does it; leaves the model in eval mode."""
@@ -201,8 +211,7 @@ class ModelSubject:
         Returns:
             The model in eval mode.
         """
-        template = self.once("perturbed", self._perturbed)
-        return copy.deepcopy(template).to(dtype).eval()
+        return self._copy_of("perturbed", self._perturbed).to(dtype).eval()
 
     def _perturbed(self) -> GenerativeModel:
         model = self.build()

@@ -17,6 +17,8 @@ The rules, in the order in which they apply:
    most 10 % (log scale), 0.05 bits or nats, or 10 % of the best value.
 5. *Too few runs.* Where that interval contains 0 and is wider, nothing is known, and there is no
    place. Nor has the best one where its own interval is as wide and keeps another from a place.
+   Nor have two single runs whose difference has no interval, for want of examples to pair: the
+   best of such has no place, and nothing ties with it.
 6. *Failures take part.* They have a status in place of a value, and no place.
 
 References:
@@ -46,7 +48,7 @@ Ruler = Literal["linear", "log", "exact"]
 TIE_RULE = (
     "Bold ties with the best: the 95 % interval of the difference contains 0, and half of it is at "
     "most 10 % (times, rates, sizes, on a log scale), 0.05 bits or nats, or 10 % of the best value."
-    " Where it is wider there are too few runs to rank."
+    " Where it is wider, or a single run has none, there are too few runs to rank."
 )
 """The rules of ties for who reads a board."""
 
@@ -206,11 +208,15 @@ def rank(
     best = _best(group, direction)
     ruler = fitting(ruler, group)
     gaps = {} if best is None else {one.row: difference(one, best, ruler) for one in group}
-    unsure = {row: gap for row, gap in gaps.items() if gap.contains_zero}
-    widest = 0.0 if best is None else widest_tie(best, ruler, unit)
-    ties = {row: gap for row, gap in unsure.items() if gap.half_width <= widest}
-    if best and unsure.keys() - ties.keys() == {best.row}:
-        ties[best.row] = gaps[best.row]  # however wide its own, no other comes near it
+    unknown = {row for row, gap in gaps.items() if gap.freedom is None and ruler != "exact"}
+    unsure = {row: gap for row, gap in gaps.items() if gap.contains_zero or row in unknown}
+    ties = {}
+    if best and (best.row not in unknown or len(group) == 1):
+        widest = widest_tie(best, ruler, unit)
+        sure = unsure.keys() - unknown
+        ties = {row: unsure[row] for row in sure if unsure[row].half_width <= widest}
+        if unsure.keys() - ties.keys() == {best.row}:
+            ties[best.row] = gaps[best.row]  # however wide its own, no other comes near it
     # Of all that are alike, also of those without a place: a rank counts who is better.
     means = [fmean(one.values) for one in group]
 

@@ -105,10 +105,13 @@ def _note(place: Place, *, first: bool) -> str:
         lost = ", ".join(f"{n} {words.status(status).lstrip('×– ')}" for status, n in counts)
         sentences.append(f"Mean of {place.n} of {place.n + len(place.failed)} runs; {lost}.")
     if place.too_few:
-        sentences.append(
-            "Too few runs to rank: the interval of the difference from the best contains 0, and is "
-            "too wide to call them equal."
+        why = (
+            "one says nothing of what another would give"
+            if place.n == 1
+            else "the interval of the difference from the best contains 0, and is too wide to call "
+            "them equal"
         )
+        sentences.append(f"Too few runs to rank: {why}.")
     if place.by_examples:
         sentences.append(
             "Tied with the best by test sampling only: one run each, compared example by example."

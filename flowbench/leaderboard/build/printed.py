@@ -66,7 +66,8 @@ def rank_published(
         for row, (cell, like) in cells.items()
         if cell.value is not None
     ]
-    return rank(contenders, direction)
+    # As printed: papers state no interval, and print in bold what is best.
+    return rank(contenders, direction, "exact")
 
 
 def placed(cell: Published, place: Place, direction: Direction, notes: Notes) -> Published:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rich.console import Group, RenderableType
+from rich.console import (
+    Console,
+    ConsoleOptions,
+    Group,
+    JustifyMethod,
+    RenderableType,
+    RenderResult,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +22,9 @@ from flowbench.leaderboard.build.compared import MOST_SEEDS, ComparedRow, Compar
 
 _SMALLEST_P = 0.001
 _DECIMALS = 3  # of likelihoods
+_HEADINGS = ("Value", "A", "B", "A − B", "p (Holm)", "Verdict")
+_DIFFERENCE = 3  # place of the column that can fold before its interval
+_GAP = 2  # characters between columns
 
 
 def render(comparisons: Sequence[Comparison]) -> RenderableType:
@@ -22,7 +32,7 @@ def render(comparisons: Sequence[Comparison]) -> RenderableType:
     parts: list[RenderableType] = []
     for one in comparisons:
         title = f"A less B on {one.dataset}, {words.budget(one.budget)}"
-        parts += [Text(printable(title), "bold"), _row("A", one.a), _row("B", one.b), _table(one)]
+        parts += [Text(printable(title), "bold"), _row("A", one.a), _row("B", one.b), _Table(one)]
         parts += [Text(printable(line), "dim") for line in _notes(one)] + [Text("")]
     return Group(*parts[:-1])
 
@@ -40,15 +50,36 @@ def _row(letter: str, row: ComparedRow) -> Text:
     return text
 
 
-def _table(one: Comparison) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("Value")
-    for heading in ("A", "B", "A − B", "p (Holm)"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("Verdict", no_wrap=True)
-    for value in one.values:
-        table.add_row(*_cells(value))
-    return table
+class _Table:
+    """The values. Where there is no room names fold between words, and then intervals go under."""
+
+    def __init__(self, one: Comparison) -> None:
+        self._rows = [list(_cells(value)) for value in one.values]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        under = [
+            [*row[:_DIFFERENCE], row[_DIFFERENCE].replace(" ", "\n", 1), *row[_DIFFERENCE + 1 :]]
+            for row in self._rows
+        ]
+        for rows, folds in ((self._rows, False), (self._rows, True), (under, True)):
+            columns = list(zip(_HEADINGS, *rows, strict=True))
+            widths = [_width(column, folds and i == 0) for i, column in enumerate(columns)]
+            if sum(widths) + _GAP * (len(widths) - 1) <= options.max_width:
+                break
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for heading, width in zip(_HEADINGS, widths, strict=True):
+            justify: JustifyMethod = "left" if heading in ("Value", "Verdict") else "right"
+            table.add_column(
+                heading, justify=justify, min_width=width, no_wrap=heading != _HEADINGS[0]
+            )
+        for row in rows:
+            table.add_row(*row)
+        yield table
+
+
+def _width(column: Sequence[str], folds: bool) -> int:
+    """The least room of a column: its longest word if it folds, else its longest line."""
+    return max(len(part) for text in column for part in (text.split(" " if folds else "\n")))
 
 
 def _cells(v: ComparedValue) -> Iterator[str]:

@@ -310,7 +310,7 @@ def half_sizes(num_channels: int, *, swap: bool) -> tuple[int, int]:
 
     Args:
         num_channels: Size C of axis 1.
-        swap: As in `HalfCoupling`.
+        swap: Whether the second part conditions, and the first is transformed.
 
     Returns:
         Number of channels that condition, and number of channels that are transformed.

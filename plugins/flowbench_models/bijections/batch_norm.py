@@ -23,7 +23,7 @@ class BatchNorm(Bijection, _BatchNorm):
         mask: 1 for elements that are normalised, 0 for those that pass; broadcasts against the
             event shape. None normalises all. Statistics are those of the normalised elements
             alone, whereas the released code also counts the zeros that stand for the others.
-        eps: Added to the variance.
+        eps: Number added to the variance, which keeps its root off 0.
         momentum: Weight of the batch in the running averages; None averages all batches equally.
         rescaled: Whether each channel is scaled and shifted again by learned numbers,
             :math:`e^{\gamma} z + \beta`. Not together with a mask.

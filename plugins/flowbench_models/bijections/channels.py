@@ -380,10 +380,10 @@ def random_rotation(num_channels: int) -> Tensor:
     """A random orthogonal matrix.
 
     Args:
-        num_channels: Size C.
+        num_channels: Number C of its rows and columns.
 
     Returns:
-        The matrix, shape (C, C).
+        The matrix, drawn from torch's global generator.
     """
     rotation: Tensor = torch.linalg.qr(torch.randn(num_channels, num_channels)).Q
     return rotation

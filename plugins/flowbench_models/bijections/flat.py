@@ -62,7 +62,7 @@ class FlatModel(InvertibleModel):
 
         Args:
             context: Conditioning inputs, each (B, *context_shape); others than ``given`` are left.
-            like: Tells the type.
+            like: A tensor of the dtype and device that the vectors are to have.
 
         Returns:
             Shape (B, num_context); None for a density that is conditioned on nothing.

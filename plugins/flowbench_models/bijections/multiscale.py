@@ -18,7 +18,7 @@ class MultiScale(nn.Module):
 
     Args:
         scales: One bijection for each scale.
-        splits: One fewer.
+        splits: What leaves after each scale but the last.
 
     Example:
         >>> from flowbench_models.bijections.channels import FactorOut, Squeeze

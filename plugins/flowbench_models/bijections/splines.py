@@ -31,7 +31,7 @@ class RationalQuadraticSpline(ElementwiseMap):
 
     Args:
         bins: Number K of bins.
-        bound: B.
+        bound: Half-width B of the interval, above 0.
         width: Hidden units of the network that gives the parameters; raw widths and heights are
             divided by its square root, as in the released code. 1 leaves them as they are.
 
