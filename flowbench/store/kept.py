@@ -23,6 +23,7 @@ from flowbench.store.attempt_files import AttemptContents, first_line
 from flowbench.store.records import AttemptRow, CurvePoint
 
 FOLDER, SUFFIX = "kept", ".jsonl"
+BY_LAYER = "log_determinant/"
 CURVE_POINTS = 120  # what a curve of 360 px can show
 
 Point = TypeVar("Point")
@@ -109,12 +110,18 @@ def _text(contents: AttemptContents) -> str:
     png, values = contents.samples_png, contents.log_prob
     line = _Line(
         record=contents.record,
-        curves=tuple(thinned(contents.curves)),
+        curves=tuple(map(_without_layers, thinned(contents.curves))),
         samples_png=None if png is None else base64.b64encode(png).decode(),
         log_prob=None if values is None else tuple(values.tolist()),
     )
     # Through pydantic both ways: what could not be read back is not written.
     return line.model_dump_json()
+
+
+def _without_layers(point: CurvePoint) -> CurvePoint:
+    """The point without what it says layer by layer: a deep flow has hundreds of them."""
+    info = {k: v for k, v in (point.info or {}).items() if not k.startswith(BY_LAYER)}
+    return point.model_copy(update={"info": info or None})
 
 
 def _contents(text: bytes) -> AttemptContents:

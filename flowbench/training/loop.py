@@ -26,11 +26,13 @@ from flowbench.training.clock import Clock
 from flowbench.training.compiled import compiled_loss
 from flowbench.training.device import DelayedFlag, Device, InFlight
 from flowbench.training.looks import Looks
+from flowbench.training.monitor import EXAMPLES, Monitor
 from flowbench.training.observer import Observer, Preempted, ValidationPoint
 from flowbench.training.optim import GuardedStep, Schedule
 from flowbench.training.refit import Refit
 
 CHECKPOINT_FORMAT = 5
+MONITOR_SEED = 7  # which examples are watched: the same in every job
 
 
 def _host_seed(seed: int, step: int) -> int:
@@ -85,6 +87,8 @@ class Trainer:
         self._budget, self._clock, self._device = budget, clock, device
         self._observer, self._num_devices = observer, num_devices
         self._log_density = log_density
+        self._monitor, self._stream = Monitor(model), stream
+        self._watched_batch: Batch | None = None
         self._training = training
         # Known beforehand under a budget that counts; under one of time it is 0.
         self._schedule = Schedule(training, self._progress_of_a_step())
@@ -222,6 +226,11 @@ class Trainer:
         # for.
         self._streaks[index] = (self._streaks[index] + bad) * bad
         self._skipped += bad
+        norm = {self._name_of_norm(step.group): guarded.norm}
+        self._note(norm)
+
+    def _name_of_norm(self, group: str) -> str:
+        return "gradient_norm" if len(self._steps) == 1 else f"gradient_norm/{group}"
 
     def _note(self, info: Info) -> None:
         for name, value in info.items():
@@ -259,6 +268,8 @@ class Trainer:
             raw, ema = self.choice.score(
                 self.num_steps, part=self.looks.part, averaged_alone=self.looks.averaged_alone
             )
+        seconds = self._clock.ledger()["eval"] - before
+        with self._clock.timing("eval"):
             self._observer.validated(
                 ValidationPoint(
                     step=self.num_steps,
@@ -268,10 +279,22 @@ class Trainer:
                     loss=self._mean_loss(),
                     raw=raw,
                     ema=ema,
-                    info=self._mean_info(),
+                    info=self._mean_info() | self._watched(progress),
                 )
             )
-        self.looks.taken(progress, self._clock.ledger()["eval"] - before)
+        self.looks.taken(progress, seconds)
+
+    def _watched(self, progress: float) -> dict[str, float]:
+        """What the monitor sees, always of the same training examples."""
+        if not self._monitor.due(progress):
+            return {}
+        if self._watched_batch is None:
+            raw, context = self._stream(MONITOR_SEED).next()
+            noise = self._device.generator(MONITOR_SEED)
+            x, _ = self._preprocessor.forward(raw[:EXAMPLES], noise)
+            self._watched_batch = Batch(x=x, context=context)
+        with self._device.numerics("float32"):
+            return self._monitor(self._watched_batch)
 
     def _mean_loss(self) -> float | None:
         # The first look comes before the first step.

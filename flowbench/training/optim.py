@@ -109,6 +109,9 @@ class GuardedStep:
 
     Args:
         training: The settings, among them the largest global gradient norm.
+
+    Attributes:
+        norm: Global norm of the last gradient, before clipping, shape (); 0 for a bad one.
     """
 
     def __init__(self, training: Training, parameters: list[nn.Parameter]) -> None:
@@ -116,6 +119,7 @@ class GuardedStep:
         self._optimizer = build_optimizer(training, parameters)
         self._clip_norm = training.clip_norm
         self._fused = bool(self._optimizer.defaults.get("fused"))
+        self.norm = torch.zeros(())
 
     def zero_grad(self) -> None:
         """Forgets all gradients."""
@@ -134,6 +138,7 @@ class GuardedStep:
         present = [p.grad for p in self._parameters if p.grad is not None]
         # One norm serves both ends: it is not finite as soon as any gradient is not.
         norm = torch.nn.utils.get_total_norm(present)
+        self.norm = norm.nan_to_num(0.0, 0.0, 0.0)  # a mean over steps outlives a bad one
         bad = (~torch.isfinite(norm)).to(torch.float32)
         if self._fused:
             self._optimizer.found_inf = bad  # type: ignore[attr-defined]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 
-from flowbench.api import DataSplits, MetricSettings, MetricValue, TrainedModel
+from flowbench.api import DataSplits, MetricSettings, MetricSpec, MetricValue, TrainedModel
 from flowbench_metrics.specs import SAMPLING_THROUGHPUT
 from flowbench_metrics.timing import DrawTimer, latency_values, timing_protocol
 
@@ -49,13 +50,7 @@ def compute(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -
         95th percentile of a batch's time, ``sampling_throughput_latency`` and ``..._p95``.
     """
     del data
-    timer = DrawTimer(trained, settings)
-    best, stopped_by = best_batch(timer)
-    times = best.times
-    if sum(times) < FINAL_LIMIT_S:
-        times = timer.repeat(
-            best.batch_size, warmup=0, repeats=FINAL_REPEATS, limit_s=FINAL_LIMIT_S
-        )
+    best, times, stopped_by = timed(DrawTimer(trained, settings))
     protocol = timing_protocol(trained, settings)
     batch = MetricValue(
         name="sampling_throughput_batch",
@@ -67,7 +62,19 @@ def compute(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -
     # The latency belongs to its batch; the throughput is the best of any.
     at_batch = protocol | {"batch_size": best.batch_size}
     latencies = latency_values(SAMPLING_THROUGHPUT, "sampling_throughput_latency", times, at_batch)
-    return [_throughput(best.batch_size, times, trained, settings), batch, *latencies]
+    value = throughput(SAMPLING_THROUGHPUT, best.batch_size, times)
+    return [replace(value, protocol=protocol), batch, *latencies]
+
+
+def timed(timer: DrawTimer) -> tuple[Trial, list[float], StoppedBy]:
+    """The best batch, its times at greater length, and what ended the search for it."""
+    best, stopped_by = best_batch(timer)
+    times = best.times
+    if sum(times) < FINAL_LIMIT_S:
+        times = timer.repeat(
+            best.batch_size, warmup=0, repeats=FINAL_REPEATS, limit_s=FINAL_LIMIT_S
+        )
+    return best, times, stopped_by
 
 
 def best_batch(timer: DrawTimer) -> tuple[Trial, StoppedBy]:
@@ -102,20 +109,26 @@ def _try(timer: DrawTimer, batch_size: int, end: float) -> Trial:
     )
 
 
-def _throughput(
-    batch_size: int, times: list[float], trained: TrainedModel, settings: MetricSettings
-) -> MetricValue:
+def throughput(spec: MetricSpec, batch_size: int, times: list[float]) -> MetricValue:
+    """How many of something a second.
+
+    Args:
+        spec: The metric.
+        times: Seconds of each batch.
+
+    Returns:
+        The value with its standard error.
+    """
     mean_s = float(np.mean(times))
     stderr = None
     if len(times) > 1:  # by the delta method: d(B / t) = B / t * dt / t
         relative = float(np.std(times, ddof=1)) / math.sqrt(len(times)) / mean_s
         stderr = batch_size / mean_s * relative
     return MetricValue(
-        name=SAMPLING_THROUGHPUT.name,
+        name=spec.name,
         value=batch_size / mean_s,
-        unit=SAMPLING_THROUGHPUT.unit,
-        direction=SAMPLING_THROUGHPUT.direction,
+        unit=spec.unit,
+        direction=spec.direction,
         num_examples=len(times),
         stderr=stderr,
-        protocol=timing_protocol(trained, settings),
     )

@@ -355,6 +355,35 @@ EFFECTIVE_SAMPLES = _of_targets(
     "ESS",
 )
 
+NETWORK_PASSES = MetricSpec(
+    name="network_passes",
+    compute="flowbench_metrics.network_passes:compute",
+    unit="",
+    direction="lower",
+    summary="How often a likelihood, and a sample, go through the networks one after the other",
+    label="Network passes of a likelihood",
+    short="Network passes",
+    role="witness",
+    decimals=0,
+    needs=frozenset({"likelihood", "samples"}),
+)
+
+DENSITY_THROUGHPUT = MetricSpec(
+    name="density_throughput",
+    compute="flowbench_metrics.density_throughput:compute",
+    unit="examples/s",
+    direction="higher",
+    summary="Likelihoods a second at the best batch size, one draw each",
+    label="Density throughput",
+    short="Density throughput",
+    role="cost",
+    scale="log",
+    needs=frozenset({"likelihood"}),
+    exclusive=True,
+    default=False,
+    invariances=frozenset(),  # it measures time
+)
+
 # Their order is that of a board's columns: qualities, then what is worth knowing first of costs.
 ALL = (
     ELBO,
@@ -377,6 +406,8 @@ ALL = (
     PEAK_MEMORY,
     FLOPS,
     NUM_FUNCTION_EVALUATIONS,
+    NETWORK_PASSES,
+    DENSITY_THROUGHPUT,
     ROUNDTRIP_ERROR,
     SAMPLE_SANITY,
     SAMPLE_AGREEMENT,

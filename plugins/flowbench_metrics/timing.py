@@ -40,9 +40,13 @@ class DrawTimer:
         seed = next(self._seeds)
         self._trained.synchronize()
         start = time.perf_counter()
-        self._trained.draw(batch_size, seed=seed)
+        self.work(batch_size, seed)
         self._trained.synchronize()
         return time.perf_counter() - start
+
+    def work(self, batch_size: int, seed: int) -> None:
+        """What is timed: a draw, in a subclass something else."""
+        self._trained.draw(batch_size, seed=seed)
 
     def repeat(self, batch_size: int, *, warmup: int, repeats: int, limit_s: float) -> list[float]:
         """Times draws until there are enough of them or the time is over.

@@ -15,7 +15,7 @@ from flowbench.leaderboard.build.evidence import Source, newest_code
 from flowbench.leaderboard.publish import board_of_suite
 from flowbench.leaderboard.render import csv, html, latex, markdown, terminal
 from flowbench.store.checks import CheckRow
-from flowbench.store.records import AttemptRow
+from flowbench.store.records import AttemptRow, MeasurementRow
 from flowbench.suite.published import published_table
 from flowbench.suite.schema import Suite
 from tests.leaderboard import mirrored
@@ -384,3 +384,26 @@ def test_a_suite_with_caveats_alone_shows_what_was_measured(tmp_path: Path) -> N
     (found,) = suite_boards(store, [Suite.model_validate({"name": "mine", **asked})])
     assert found.caveats == ("Mind.",)
     assert [row.name for row in found.rows] == ["glow:512ch"]
+
+
+def test_words_and_stars_of_a_paper_have_numbers_of_ours_beside_them() -> None:
+    """Of tables that name no data: those of the suite are taken."""
+
+    def of(model: str, preset: str, dataset: str, *measured: MeasurementRow) -> AttemptRow:
+        job = make.job(model, preset=preset, dataset=dataset)
+        return make.attempt(job, measurements=measured)
+
+    def count(name: str, value: float, unit: str = "") -> MeasurementRow:
+        return make.measured(name, value, unit, "higher" if unit else "lower", split=None)
+
+    one_way = count("network_passes", 1.0), count("network_passes_sampling", 30.0)
+    found = board(of("maf", "table", "breast-cancer", *one_way), name="nf-overview-passes")
+    cells = (cell(found, "MAF", "passes_density"), cell(found, "MAF", "passes_sampling"))
+    assert [(c.printed, c.value) for c in cells] == [("O(1)", "1"), ("O(D)", "30")]
+    assert not any(c.value for c in row(found, "IAF").cells)
+
+    speeds = count("density_throughput", 1234.0, "/s"), count("sampling_throughput", 5e4, "/s")
+    found = board(of("maf", "tiny", "digits", *speeds), name="nf-overview-matrix")
+    one = cell(found, "MAF", "stars_sampling")
+    assert (one.printed, one.value, one.difference) == ("★★☆☆☆", "50,000", "")
+    assert "our quantity is a speed, the paper’s is a rating" in note(found, one.note)

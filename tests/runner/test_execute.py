@@ -612,10 +612,11 @@ def test_what_a_model_says_of_its_work_is_kept(
     assert values["info/solver_steps"].n == len(attempt_likelihoods(attempt))
     first, *later = contents.curves
     assert later
-    assert first.info is None
+    watched = {"roundtrip_error", "roundtrip_nonfinite", "log_determinant/all"}
+    assert (first.info or {}).keys() == watched
     for point in later:
         assert point.loss is not None
-        assert (point.info or {}).keys() == {"twice"}
+        assert (point.info or {}).keys() == {"twice", "gradient_norm", *watched}
         assert (point.info or {})["twice"] == pytest.approx(2 * point.loss, rel=1e-5)
     ingest(tmp_path, [attempt.directory.path])
     (stored,) = attempt_contents(tmp_path, [contents.record.attempt_id])

@@ -23,6 +23,7 @@ from flowbench.training.clock import Clock
 from flowbench.training.device import Device
 from flowbench.training.looks import VALIDATE_AT
 from flowbench.training.loop import Trainer
+from flowbench.training.monitor import Monitor
 from flowbench.training.observer import Preempted, ValidationPoint
 from tests.fakes import Gan, Gaussian
 
@@ -504,3 +505,23 @@ def test_parts_of_looks_choose_among_their_like_and_what_is_kept_is_refitted_who
     assert best == [0, 0, 2, 2, 4]  # what is found in more examples stands for itself
     assert choice.load(5) == ("raw", 4)
     assert refits.parts == [*parts, 1.0]
+
+
+def test_looks_hold_what_was_seen_and_change_nothing_of_the_training(
+    fake_registry: Registry, data: LoadedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watcher = Watcher()
+    trainer = make(fake_registry, data, watcher=watcher)
+    trainer.run()
+    first, *later = watcher.points
+    assert first.info.keys() == {"roundtrip_error", "roundtrip_nonfinite", "log_determinant/all"}
+    assert all(point.info["gradient_norm"] > 0 for point in later)
+    assert all(point.info["roundtrip_error"] < 1e-5 for point in later)
+    # The flow is one scale for each dim: its log-determinant is minus the sum of their logarithms.
+    model: Any = trainer.model
+    expected = -float(model.log_std.sum().detach())
+    assert later[-1].info["log_determinant/all"] == pytest.approx(expected, abs=1e-5)
+    monkeypatch.setattr(Monitor, "due", lambda self, progress: False)
+    unwatched = make(fake_registry, data)
+    unwatched.run()
+    torch.testing.assert_close(weights(unwatched.model), weights(trainer.model), rtol=0, atol=0)

@@ -17,6 +17,7 @@ from flowbench.leaderboard.board import numbers, words
 from flowbench.leaderboard.board.ranking import half_width
 from flowbench.leaderboard.board.table import Curve, Details, Failure, SampleGrid
 from flowbench.leaderboard.build.evidence import Method, hardware, values
+from flowbench.leaderboard.build.monitoring import monitored
 from flowbench.store.attempt_files import AttemptContents
 from flowbench.store.kept import thinned
 from flowbench.store.records import AttemptRow, MeasurementRow
@@ -60,7 +61,7 @@ def details(
         ledger=tuple(sorted(seconds.items(), key=lambda item: (-item[1], item[0]))),
         samples=_samples(found),
         command=command(method, metrics),
-        facts=tuple(_facts(method)),
+        facts=(*_facts(method), *(("Monitoring", text) for text in monitored(found))),
         config=tuple((k, _json(v), k in job.overrides) for k, v in flatten(job.config)),
         dataset=job.dataset,
     )

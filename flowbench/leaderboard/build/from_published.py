@@ -155,7 +155,7 @@ class _Rows:
     def _cell(
         self, row: PublishedRow, column: PublishedColumn, value: PublishedValue | None
     ) -> FrameCell:
-        dataset = row.dataset if self._table.dataset_from_row else column.dataset
+        dataset = self._dataset(row, column)
         metric = row.metric or column.metric
         what = self._table.metric(metric)
         usual = OurValue(name=what.ours) if what.ours else None
@@ -169,13 +169,20 @@ class _Rows:
             metric=metric,
             role=what.role,
             direction=row.better or column.better,
-            is_text=column.type == "text",
+            # Beside words stands the hardware, or a number of ours if the suite says which.
+            is_text=column.type == "text" and (ours is None or ours.name == "device"),
             ours=ours,
             model=self._layout.rows.get(row.label, {}).get(dataset, "") if ours else "",
             published=self._published(row, column, value),
             theirs=Like.of(**{u.fact: _theirs(u, row.label) for u in unlike}),
             apart=tuple(pair for pair in pairs if pair[1] != pair[2]),
         )
+
+    def _dataset(self, row: PublishedRow, column: PublishedColumn) -> str:
+        """The data of a cell; where the paper names none, those that the suite runs the row on."""
+        dataset = row.dataset if self._table.dataset_from_row else column.dataset
+        runs = self._layout.rows.get(row.label, {})
+        return next(iter(runs)) if not dataset and len(runs) == 1 else dataset
 
     def _published(
         self, row: PublishedRow, column: PublishedColumn, value: PublishedValue | None

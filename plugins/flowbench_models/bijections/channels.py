@@ -120,14 +120,17 @@ class FactorOut(nn.Module):
 
 
 STD_FLOOR = 1e-6
-"""Added to the standard deviation before its logarithm, as in the released code of Glow."""
+"""Added to the standard deviation before its logarithm, as in the released code of Glow.
+
+A channel with less has no spread."""
 
 
 class ActNorm(Bijection):
     r"""Affine map of each channel, :math:`z = (x + b) \odot e^{s}`, with ladj = positions * sum(s).
 
     After data-dependent initialisation the first batch leaves with mean 0 and standard deviation 1
-    in each channel; from then on b and s are parameters like any other.
+    in each channel (or 0, where all its values are equal); from then on b and s are parameters like
+    any other.
 
     Args:
         num_channels: Size C of axis 1.
@@ -191,7 +194,8 @@ class ActNorm(Bijection):
             # The population's: the batch itself is to leave with a standard deviation of 1.
             std, mean = torch.std_mean(x, dim=axes, correction=0)
             self.shift.copy_(-mean)
-            self.log_scale.copy_(-(std + STD_FLOOR).log())
+            # A channel without spread is left unscaled: norms in a row would each blow it up.
+            self.log_scale.copy_(torch.where(std > STD_FLOOR, -(std + STD_FLOOR).log(), 0.0))
             self.initialized.fill_(True)
         z: Tensor = self(x)[0]
         return z

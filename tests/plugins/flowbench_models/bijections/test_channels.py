@@ -137,3 +137,13 @@ def test_folded_maps_equal_actnorm_then_convolution(kind: Any, perturb: Perturb)
         folded = mix_channels(folded, matrix, offset)
     torch.testing.assert_close(folded, x)
     torch.testing.assert_close((8 * mixings.log_abs_det).expand(2), ladj)
+
+
+@pytest.mark.parametrize("value", [0.0, 3.7, -1e4])
+def test_a_channel_without_spread_is_centred_and_left_unscaled(value: float) -> None:
+    norm, x = ActNorm(2), torch.randn(64, 2)
+    x[:, 1] = value
+    z = norm.initialize(x)
+    assert norm.log_scale[1] == 0.0
+    torch.testing.assert_close(z[:, 1], torch.zeros(64), atol=1e-3, rtol=0)
+    torch.testing.assert_close(z[:, 0].std(correction=0), torch.tensor(1.0), atol=1e-4, rtol=0)
