@@ -24,6 +24,7 @@ SIZES = {
     "fid": "--num 4",
     "glow_step": "--batch-size 2 --levels 1 --steps 1 --width 4",
     "loop": "--steps 2 --model glow",
+    "peers": "--cases maf/zuko-maf",
     "released": f"glow --released {STAND_INS / 'glow'} --batch-size 2 --side 8 --levels 2 --steps 1"
     " --width 4 --profile 1",
     "tarflow": "--width 64 --layers 1 --batch-size 1 --tokens 4 8",
@@ -56,6 +57,8 @@ def _leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ("name", "sizes"), [*SIZES.items(), ("released", DENSEFLOW)], ids=[*SIZES, "released denseflow"]
 )
 def test_a_benchmark_gives_its_ratios(name: str, sizes: str) -> None:
+    if name == "peers":
+        pytest.importorskip("zuko")
     benchmark = import_module(f"tests.benchmarks.bench_{name}")
     rounds = 1 if name == "boards" else 2  # a round of it starts six processes
     ratios = benchmark.main([*sizes.split(), "--rounds", str(rounds)])

@@ -176,8 +176,10 @@ class ActNorm(Bijection):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Maps data of shape (B, C, ...) to latent; see `Bijection.forward`."""
         # Every position of a channel is scaled alike, so each adds the same to ladj.
-        positions = x[0, 0].numel()
-        ladj = (positions * self.log_scale.sum()).expand(x.shape[0])
+        ladj = self.log_scale.sum()
+        if x.ndim > 2:
+            ladj = x[0, 0].numel() * ladj
+        ladj = ladj.expand(x.shape[0])
         return (x + _as_channels(self.shift, x)) * _as_channels(self.log_scale.exp(), x), ladj
 
     def inverse(self, z: Tensor) -> Tensor:
@@ -202,7 +204,8 @@ class ActNorm(Bijection):
 
 
 def _as_channels(values: Tensor, x: Tensor) -> Tensor:
-    return values.view(1, -1, *(1,) * (x.ndim - 2))  # (1, C, 1, ...)
+    # Vectors have their channels last: each view saved is one less in small flows' steps, twice.
+    return values if x.ndim == 2 else values.view(1, -1, *(1,) * (x.ndim - 2))  # (1, C, 1, ...)
 
 
 class Permutation(Bijection):
