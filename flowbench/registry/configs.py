@@ -50,7 +50,7 @@ class ConfiguredModel:
         if data.target is not None and not self.config.fits_targets:
             return (
                 f"{spec.name} learns from examples, and {data.name} is a density without any; "
-                "choose a model that fits targets (flowbench show NAME says so)"
+                "choose a model that fits targets (flowbench show NAME --json: fits_targets)"
             )
         return self.config.unsupported(data)
 

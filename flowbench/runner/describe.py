@@ -59,6 +59,7 @@ def describe_model(
         # Named where they are more: two equal counts would ask what the difference is.
         **({"num_parameters_training": trained} if trained != model.num_parameters() else {}),
         "likelihood": None if kind is None else kind.model_dump(mode="json"),
+        "fits_targets": configured.config.fits_targets,
         "paper": None if spec.paper is None else asdict(spec.paper),
         "presets": {n: p.summary for n, p in config_class(configured.entry).presets.items()},
         "config": configured.config.model_dump(mode="json"),

@@ -87,7 +87,9 @@ class Trainer:
         self._budget, self._clock, self._device = budget, clock, device
         self._observer, self._num_devices = observer, num_devices
         self._log_density = log_density
-        self._monitor, self._stream = Monitor(model), stream
+        # Where nothing is scored, nobody looks at curves either.
+        self._monitor = Monitor(model if validate is not None else None)
+        self._stream = stream
         self._watched_batch: Batch | None = None
         self._training = training
         # Known beforehand under a budget that counts; under one of time it is 0.

@@ -27,10 +27,10 @@ class Monitor:
     """Watches a flow by the same few examples at every look.
 
     Args:
-        model: The model that is trained; one that is no flow has nothing to watch.
+        model: The model that is trained; one that is no flow, or None, has nothing to watch.
     """
 
-    def __init__(self, model: GenerativeModel) -> None:
+    def __init__(self, model: GenerativeModel | None) -> None:
         self._model = model if isinstance(model, InvertibleModel) else None
         self._is_slow = False
 

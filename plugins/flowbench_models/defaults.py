@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_core import to_jsonable_python
 
 from flowbench.api import (
     DatasetInfo,
@@ -11,6 +16,7 @@ from flowbench.api import (
     Logit,
     ModelConfig,
     NoLikelihood,
+    Phase,
     Preprocessing,
     Scale,
     Standardise,
@@ -22,6 +28,8 @@ from flowbench.api import (
 # latents are held to.
 CENTRED = Preprocessing(noise=UniformDequantization(), bijections=(Scale(low=-0.5, high=0.5),))
 LOGIT = Preprocessing(noise=UniformDequantization(), bijections=(Scale(), Logit(alpha=0.05)))
+# For models that dequantize by themselves.
+INTEGERS = Preprocessing(support="discrete")
 # A column in metres and one in millimetres must not decide what a network looks at.
 STANDARDISED = Preprocessing(bijections=(Standardise(per="dim"),))
 LARGEST_TINY = 16
@@ -47,6 +55,48 @@ def small_training(
         clip_norm=10.0,
         average=Ema(decay=0.99),
     )
+
+
+INERT_DECAY = (
+    "the released schedule decays its learning rate by the epoch, but its warm-up rewrites the "
+    "rate at every step: what trained the published models, and is done here, is a constant rate"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamaxRun:
+    """A run of the published commands of SurVAE flows, and of DenseFlow, which is built on them.
+
+    Attributes:
+        epochs: Epochs at a rate of 1e-3, of which 5000 steps warm up.
+        fine_tuning: Epochs at ``fine_tuning_lr``.
+        num_train: Training images.
+        batch_size: Images of a step.
+        augment: As in `Training`.
+    """
+
+    epochs: int
+    fine_tuning: int
+    num_train: int
+    batch_size: int = 64
+    fine_tuning_lr: float = 2e-5
+    augment: tuple[Literal["horizontal_flip", "shift"], ...] = ("horizontal_flip", "shift")
+
+    def training(self) -> Training:
+        """Its settings: a constant rate after a warm-up, then fine-tuning."""
+        share = self.epochs / (self.epochs + self.fine_tuning)
+        steps = self.epochs * -(-self.num_train // self.batch_size)
+        return Training(
+            batch_size=self.batch_size,
+            optimizer="adamax",
+            lr=1e-3,
+            phases=(
+                Phase(share=share, schedule="constant", warmup=5000 / steps),
+                Phase(share=1.0 - share, lr=self.fine_tuning_lr, schedule="constant", warmup=0.0),
+            ),
+            augment=self.augment,
+            init_examples=self.batch_size,
+        )
 
 
 VECTOR_TRAINING = Training(
@@ -102,6 +152,68 @@ class ConditionalConfig(ModelConfig):
             known = ", ".join(data.context) or "none"
             return f"given={missing[0]} is no context of {data.name}; it has: {known}"
         return super().unsupported(data)
+
+
+class DequantizedConfig(ModelConfig):
+    """Base of configurations of flows of images that may dequantize by themselves.
+
+    Attributes:
+        continuous: How images come under uniform dequantization.
+        dequantization: ``variational``, by a flow of its own, or ``uniform``.
+        logit_alpha: Alpha of a logit after variational dequantization; None centres instead.
+    """
+
+    continuous: ClassVar[Preprocessing] = CENTRED
+
+    dequantization: Literal["variational", "uniform"] = "variational"
+    logit_alpha: float | None = Field(default=None, gt=0, lt=0.5)
+    preprocessing: Preprocessing = INTEGERS
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preprocessing_follows_dequantization(cls, values: Any) -> Any:
+        """Lets ``dequantization`` alone switch between the two usual preprocessings."""
+        if not isinstance(values, Mapping):
+            return values
+        variational = values.get("dequantization", "variational") == "variational"
+        # Only the two usual ones are exchanged: a preprocessing of the user's own stays and is
+        # checked.
+        wanted, other = (INTEGERS, cls.continuous)
+        if not variational:
+            wanted, other = other, wanted
+        # As plain data: it may come as an object, from a preset or as JSON.
+        given = to_jsonable_python(values.get("preprocessing", INTEGERS))
+        if given == other.model_dump(mode="json"):
+            return {**values, "preprocessing": wanted}
+        return values
+
+    @model_validator(mode="after")
+    def _dequantizes_what_comes(self) -> Self:
+        discrete = self.preprocessing.support == "discrete"
+        if discrete != (self.dequantization == "variational"):
+            raise ValueError(
+                f"dequantization={self.dequantization} contradicts preprocessing.support="
+                f"{self.preprocessing.support}; variational needs discrete, uniform continuous"
+            )
+        if self.logit_alpha is not None and not discrete:
+            raise ValueError(
+                "logit_alpha goes with dequantization=variational; otherwise add a logit to "
+                "preprocessing.bijections"
+            )
+        return self
+
+    def unsupported(self, data: DatasetInfo) -> str | None:
+        """Only integer levels can be dequantized."""
+        if len(data.event_shape) == 3 and data.levels is None:
+            model = type(self).__name__.removesuffix("Config").lower()
+            return f"{model} dequantizes integer levels, {data.name} has real values"
+        return super().unsupported(data)
+
+    def likelihood(self, data: DatasetInfo) -> Likelihood:
+        """A bound: the noise of dequantization, and other, is integrated by importance."""
+        return Likelihood(
+            measure="discrete", dequantization=self.dequantization, noise="weights", bound=True
+        )
 
 
 def is_large(data: DatasetInfo) -> bool:

@@ -199,6 +199,32 @@ RQNSF = ModelSpec(
     paper=_NEURAL_SPLINE_FLOWS,
 )
 
+FLOWPP = ModelSpec(
+    name="flowpp",
+    model="flowbench_models.coupling.flowpp.model:FlowPP",
+    config="flowbench_models.coupling.flowpp.config:FlowPPConfig",
+    modalities=frozenset({"image"}),
+    summary="mixtures of logistics, attention in the couplings, learned dequantization",
+    paper=Paper(
+        title=(
+            "Flow++: Improving Flow-Based Generative Models with Variational Dequantization and "
+            "Architecture Design"
+        ),
+        authors="Jonathan Ho, Xi Chen, Aravind Srinivas, Yan Duan, Pieter Abbeel",
+        year=2019,
+        arxiv="1902.00275",
+        bibtex="""@inproceedings{ho2019flow,
+  title = {{Flow++}: Improving Flow-Based Generative Models with Variational Dequantization and
+           Architecture Design},
+  author = {Ho, Jonathan and Chen, Xi and Srinivas, Aravind and Duan, Yan and Abbeel, Pieter},
+  booktitle = {International Conference on Machine Learning},
+  year = {2019},
+  eprint = {1902.00275},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
 NANOFLOW = ModelSpec(
     name="nanoflow",
     model="flowbench_models.coupling.nanoflow.model:NanoFlow",
@@ -217,6 +243,30 @@ NANOFLOW = ModelSpec(
   volume = {33},
   year = {2020},
   eprint = {2006.06280},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
+SURVAE = ModelSpec(
+    name="survae",
+    model="flowbench_models.surjective.survae:SurVAE",
+    config="flowbench_models.surjective.survae:SurVAEConfig",
+    modalities=frozenset({"image"}),
+    summary="max pooling or slicing between scales of densely connected couplings",
+    paper=Paper(
+        title="SurVAE Flows: Surjections to Bridge the Gap between VAEs and Flows",
+        authors="Didrik Nielsen, Priyank Jaini, Emiel Hoogeboom, Ole Winther, Max Welling",
+        year=2020,
+        arxiv="2007.02731",
+        bibtex="""@inproceedings{nielsen2020survae,
+  title = {{SurVAE} Flows: Surjections to Bridge the Gap between {VAE}s and Flows},
+  author = {Nielsen, Didrik and Jaini, Priyank and Hoogeboom, Emiel and Winther, Ole and
+            Welling, Max},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume = {33},
+  year = {2020},
+  eprint = {2007.02731},
   archivePrefix = {arXiv},
 }""",
     ),
@@ -314,9 +364,11 @@ def register_models() -> list[ModelSpec]:
         MAF,
         GLOW,
         FFJORD,
+        FLOWPP,
         NSF,
         RQNSF,
         NANOFLOW,
+        SURVAE,
         DENSEFLOW,
         TARFLOW,
         HISTOGRAM,

@@ -1,4 +1,4 @@
-"""Bijections, their composition, and couplings of two halves under an elementwise law."""
+"""Bijections and their siblings, the surjections; compositions; couplings of two halves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from flowbench_models.nets.convolution import Conditioner
+from flowbench_models.nets.convolution import Conditioner, ContextualConditioner
 
 
 class Bijection(nn.Module):
@@ -182,6 +182,103 @@ class Composition(ConditionalBijection):
         return x
 
 
+class Surjection(nn.Module):
+    r"""A sibling of `Bijection` that lets a part of the data go: :math:`x \mapsto (y, z)`.
+
+    y goes on through the flow. What is lost leaves as a latent z, of which ``inverse`` makes x
+    again, so that the likelihood's contribution is
+
+    .. math:: \log p(z) + \mathrm{ladj}, \qquad \mathrm{ladj} = \log |\det \partial (y, z)
+              / \partial x|
+
+    A latent is standard normal, unless ``log_weight`` and ``from_normal`` say otherwise.
+
+    Example:
+        >>> class First(Surjection):  # keeps the first of two values
+        ...     def forward(self, x):
+        ...         return x[:, :1], x[:, 1:], x.new_zeros(len(x))
+        ...
+        ...     def inverse(self, kept, latent):
+        ...         return torch.cat((kept, latent), dim=1)
+        >>> First()(torch.tensor([[1.0, 2.0]]))
+        (tensor([[1.]]), tensor([[2.]]), tensor([0.]))
+
+    References:
+        Nielsen et al. (2020), SurVAE Flows: Surjections to Bridge the Gap between VAEs and Flows,
+        https://arxiv.org/abs/2007.02731, section 3.
+    """
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Takes data apart.
+
+        Args:
+            x: Data, shape (B, ...).
+
+        Returns:
+            y, z, and ladj of shape (B,), in nats.
+        """
+        raise NotImplementedError
+
+    def inverse(self, kept: Tensor, latent: Tensor) -> Tensor:
+        """Puts data together again, from y and z as ``forward`` returns them."""
+        raise NotImplementedError
+
+    def initialize(self, x: Tensor) -> Tensor:
+        """Sets whatever depends on data from a first batch; returns y."""
+        kept: Tensor = self(x)[0]
+        return kept
+
+    def log_weight(self, latent: Tensor) -> Tensor:
+        """Log-density of z less that under a standard normal, shape (B,), in nats; here 0."""
+        return latent.new_zeros(latent.shape[0])
+
+    def from_normal(self, noise: Tensor) -> Tensor:
+        """Makes a latent of standard normal noise of its shape."""
+        return noise
+
+
+class GenerativeSurjection(nn.Module):
+    r"""A sibling of `Bijection` that loses a part of the latent: :math:`x = g(z)`.
+
+    Forwards it adds noise, :math:`z = f(x, \epsilon)`, whose log-density the flow subtracts where
+    the noise is drawn. Its likelihood's contribution is then a bound's:
+
+    .. math:: \mathrm{ladj} - \log N(\epsilon), \qquad \mathrm{ladj} = \log |\det \partial z
+              / \partial (x, \epsilon)|
+
+    (of z by noise alone where x is discrete).
+
+    Attributes:
+        noise_shape: Event shape of the standard normal noise.
+
+    References:
+        Nielsen et al. (2020), SurVAE Flows, https://arxiv.org/abs/2007.02731, section 3.
+    """
+
+    noise_shape: tuple[int, ...]
+
+    def forward(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps data and noise to latent.
+
+        Args:
+            x: Data, shape (B, ...).
+            noise: Standard normal, shape (B, *noise_shape).
+
+        Returns:
+            z, and ladj of shape (B,), in nats.
+        """
+        raise NotImplementedError
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """Maps latent to data."""
+        raise NotImplementedError
+
+    def initialize(self, x: Tensor, noise: Tensor) -> Tensor:
+        """Sets whatever depends on data from a first batch; returns z."""
+        z: Tensor = self(x, noise)[0]
+        return z
+
+
 def sum_event_dims(values: Tensor) -> Tensor:
     """Sums over all axes but the first, without the copy that flattening channels-last would make.
 
@@ -305,6 +402,37 @@ class SigmoidAffine(ElementwiseMap):
         return shift, scale.clamp_min(torch.finfo(scale.dtype).tiny)
 
 
+class BoundedAffine(ElementwiseMap):
+    r"""Affine law :math:`z = e^{s} x + t` with :math:`s = 2 \tanh(\hat s / 2)`, in (-2, 2).
+
+    Example:
+        >>> z, log_scale = BoundedAffine()(torch.ones(1, 1), torch.tensor([[1e6, 3.0]]))
+        >>> z, log_scale  # of the largest raw scale
+        (tensor([[10.3891]]), tensor([[2.]]))
+
+    References:
+        Grcic et al. (2021), Densely connected normalizing flows,
+        https://arxiv.org/abs/2106.04627; the bound is that of the released code. There the raw
+        scale is on even channels and the shift on odd ones, here they are halves: the same up to
+        the order of a network's outputs.
+    """
+
+    num_parameters = 2
+
+    def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps data to latent; see `ElementwiseMap.forward`."""
+        raw, shift = parameters.chunk(2, dim=1)
+        # Slope 1 at 0, like no bound at all; a factor of e^2 either way is the most.
+        log_scale = 2.0 * torch.tanh(0.5 * raw)
+        return torch.addcmul(shift, log_scale.exp(), x), log_scale
+
+    def inverse(self, z: Tensor, parameters: Tensor) -> Tensor:
+        """Maps latent to data."""
+        raw, shift = parameters.chunk(2, dim=1)
+        log_scale = 2.0 * torch.tanh(0.5 * raw)
+        return (z - shift) * (-log_scale).exp()
+
+
 def half_sizes(num_channels: int, *, swap: bool) -> tuple[int, int]:
     """Sizes of the two parts of a `HalfCoupling`; of an odd number the first half gets the rest.
 
@@ -405,9 +533,10 @@ class HalfCoupling(ConditionalBijection):
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Initialises the conditioner from the half that it sees."""
         passing, _ = self._split(x, passing_first=not self.swap)
-        # Before the coupling runs, whose output later layers are initialised from. No network that
-        # takes a context has anything to set.
-        if context is None:
+        # Before the coupling runs, whose output later layers are initialised from.
+        if isinstance(self.conditioner, ContextualConditioner):
+            self.conditioner.initialize(passing, context)
+        elif context is None:
             self.conditioner.initialize(passing)
         z: Tensor = self(x, context)[0]
         return z

@@ -14,6 +14,7 @@ from flowbench_models.bijections.base import (
     Composition,
     HalfCoupling,
     Shift,
+    Surjection,
     sum_event_dims,
 )
 from flowbench_models.nets.convolution import Conditioner, convolve, full_precision
@@ -53,7 +54,7 @@ class Squeeze(Bijection):
         return F.pixel_shuffle(z, FACTOR)
 
 
-class FactorOut(nn.Module):
+class FactorOut(Surjection):
     r"""Factors out half of the channels, :math:`x = (y, x_b)`, as a latent.
 
     With a prior network the latent is :math:`\epsilon = (x_b - \mu(y))\,e^{-s(y)}`, with
@@ -201,6 +202,36 @@ class ActNorm(Bijection):
             self.initialized.fill_(True)
         z: Tensor = self(x)[0]
         return z
+
+
+class ChannelGaussian(Bijection):
+    r"""Standardises by a learned mean and scale, :math:`z = (x - \mu)\,e^{-s}`, one a channel.
+
+    Args:
+        num_channels: Size C of axis 1.
+
+    Example:
+        >>> prior = ChannelGaussian(1)
+        >>> prior.mean.data, prior.log_std.data = torch.tensor([3.0]), torch.tensor([math.log(2.0)])
+        >>> z, ladj = prior(torch.full((1, 1, 1, 1), 5.0))
+        >>> z.item(), ladj.detach()
+        (1.0, tensor([-0.6931]))
+    """
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        self.mean = nn.Parameter(torch.zeros(num_channels))
+        self.log_std = nn.Parameter(torch.zeros(num_channels))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps data of shape (B, C, H, W) to latent; see `Bijection.forward`."""
+        mean, log_std = self.mean.view(1, -1, 1, 1), self.log_std.view(1, -1, 1, 1)
+        ladj = -x.shape[2] * x.shape[3] * self.log_std.sum()
+        return (x - mean) * (-log_std).exp(), ladj.expand(x.shape[0])
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """Maps latent to data."""
+        return self.mean.view(1, -1, 1, 1) + z * self.log_std.view(1, -1, 1, 1).exp()
 
 
 def _as_channels(values: Tensor, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Multi-scale flows: after each scale half of the channels become a latent."""
+"""Multi-scale flows: after each scale a part of the data becomes a latent."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from flowbench.api import Batch, Context, InvertibleModel, Latents
-from flowbench_models.bijections.base import Bijection
-from flowbench_models.bijections.channels import FactorOut
+from flowbench.api import Batch, Context, Latents
+from flowbench_models.bijections.base import Bijection, Surjection
+from flowbench_models.bijections.dequantization import DequantizedModel
 
 
 class MultiScale(nn.Module):
-    """Scales one after the other, with a `FactorOut` between neighbours.
+    """Scales one after the other, with a surjection, such as `FactorOut`, between neighbours.
 
     Args:
         scales: One bijection for each scale.
@@ -28,15 +28,15 @@ class MultiScale(nn.Module):
         [(5, 2, 2, 2), (5, 8, 1, 1)]
     """
 
-    def __init__(self, scales: Sequence[Bijection], splits: Sequence[FactorOut]) -> None:
+    def __init__(self, scales: Sequence[Bijection], splits: Sequence[Surjection]) -> None:
         super().__init__()
         self.scales = nn.ModuleList(scales)
         self.splits = nn.ModuleList(splits)
 
     # Not strict: there is one split fewer than scales, and the last scale is apart.
-    def _inner(self) -> list[tuple[Bijection, FactorOut]]:
+    def _inner(self) -> list[tuple[Bijection, Surjection]]:
         return cast(
-            "list[tuple[Bijection, FactorOut]]", list(zip(self.scales, self.splits, strict=False))
+            "list[tuple[Bijection, Surjection]]", list(zip(self.scales, self.splits, strict=False))
         )
 
     def _last(self) -> Bijection:
@@ -96,8 +96,20 @@ class MultiScale(nn.Module):
             x = split.initialize(scale.initialize(x))
         self._last().initialize(x)
 
+    def log_weight(self, latents: Latents) -> Tensor:
+        """Log-density of the latents less that under a standard normal, shape (B,), in nats."""
+        weight = latents[-1].new_zeros(latents[-1].shape[0])
+        for (_, split), latent in zip(self._inner(), latents, strict=False):
+            weight = weight + split.log_weight(latent)
+        return weight
 
-class MultiScaleModel(InvertibleModel):
+    def from_normal(self, noises: Latents) -> Latents:
+        """Makes latents of standard normal noise of their shapes."""
+        pairs = zip(self._inner(), noises, strict=False)
+        return (*(split.from_normal(noise) for (_, split), noise in pairs), noises[-1])
+
+
+class MultiScaleModel(DequantizedModel):
     """A flow whose latents are those of its scales.
 
     Attributes:
@@ -110,21 +122,39 @@ class MultiScaleModel(InvertibleModel):
         """Initialises layer by layer from a first batch."""
         # Only statistics are wanted; a graph through all layers would be kept for nothing.
         with torch.no_grad():
-            self.flow.initialize(batch.x)
+            self.flow.initialize(self.initial_values(batch.x, generator)[0])
 
-    def to_latent(
-        self, x: Tensor, context: Context | None = None, *, aux: Latents | None = None
-    ) -> tuple[Latents, Tensor]:
-        """Maps data (B, *event_shape) to latents; see `InvertibleModel.to_latent`."""
+    def encode(self, x: Tensor, noises: Latents) -> tuple[Latents, Tensor]:
+        """Maps images in the flow's space to latents; see `DequantizedModel.encode`."""
         latents, ladj = self.flow(x)
         return latents, ladj
 
-    def from_latent(self, latents: Latents, context: Context | None = None) -> Tensor:
-        """Maps latents to data (B, *event_shape)."""
+    def decode(self, latents: Latents) -> Tensor:
+        """Maps latents to the flow's own space; see `DequantizedModel.decode`."""
         return self.flow.inverse(latents)
 
     def from_latent_with_ladj(
         self, latents: Latents, context: Context | None = None
     ) -> tuple[Tensor, Tensor]:
         """Maps latents to data, with ladj; see `InvertibleModel.from_latent_with_ladj`."""
+        if self.dequantizer is not None:
+            return super().from_latent_with_ladj(latents, context)
         return self.flow.inverse_with_ladj(latents)
+
+    def base_log_prob(self, latents: Latents) -> Tensor:
+        """Standard normal, but for what a surjection says of its latent."""
+        return super().base_log_prob(latents) + self.flow.log_weight(latents)
+
+    def sample_base(
+        self,
+        num: int,
+        *,
+        temperature: float,
+        generator: torch.Generator | None,
+        device: torch.device,
+    ) -> Latents:
+        """Draws latents; see `InvertibleModel.sample_base`."""
+        noises = super().sample_base(
+            num, temperature=temperature, generator=generator, device=device
+        )
+        return self.flow.from_normal(noises)

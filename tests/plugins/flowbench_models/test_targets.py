@@ -14,6 +14,7 @@ from flowbench.cli.app import app
 from flowbench.registry.build import build_model
 from flowbench.registry.configs import configure
 from flowbench.runner.attempt import ResultsDir
+from flowbench.runner.describe import describe_model
 from flowbench_datasets.target_densities import two_modes_log_density
 from flowbench_models.bijections.channels import ActNorm
 from tests.plugins.flowbench_models.fixtures import Perturb
@@ -118,3 +119,8 @@ def test_a_run_finds_the_normaliser_of_a_target(choice: str, tmp_path: Path) -> 
     elbo = values["elbo"].value
     assert elbo is not None
     assert min(v for k, v in last.items() if k.startswith("nll")) == pytest.approx(-elbo, abs=0.1)
+
+
+@pytest.mark.parametrize(("name", "fits"), [("realnvp", True), ("iaf", True), ("glow", False)])
+def test_show_says_whether_a_model_fits_targets(name: str, fits: bool) -> None:
+    assert describe_model(registry(), name, None, {})["fits_targets"] is fits

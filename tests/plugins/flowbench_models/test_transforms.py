@@ -18,17 +18,12 @@ from flowbench.registry import PluginSelection, load_registry
 from flowbench.registry.build import build_model
 from flowbench.registry.configs import configure
 from flowbench_models import bijections
-from flowbench_models.augmented.denseflow.blocks import (
-    BoundedAffine,
-    ChannelGaussian,
-    FlowUnit,
-    LevelScaling,
-    VariationalDequantizer,
-)
+from flowbench_models.augmented.denseflow.blocks import FlowUnit
 from flowbench_models.augmented.denseflow.networks import PlainConvNet
 from flowbench_models.bijections.autoregressive import Autoregressive, InverseAutoregressive
 from flowbench_models.bijections.base import (
     Bijection,
+    BoundedAffine,
     Composition,
     ConditionalBijection,
     ElementwiseMap,
@@ -39,6 +34,7 @@ from flowbench_models.bijections.base import (
 from flowbench_models.bijections.batch_norm import BatchNorm
 from flowbench_models.bijections.channels import (
     ActNorm,
+    ChannelGaussian,
     FlowStep,
     FlowSteps,
     FullConv1x1,
@@ -47,7 +43,9 @@ from flowbench_models.bijections.channels import (
     PLUConv1x1,
     Squeeze,
 )
+from flowbench_models.bijections.dequantization import DenseDequantizer, LevelScaling
 from flowbench_models.bijections.lu import LinearSteps, LULinear
+from flowbench_models.bijections.mixtures import MixtureOfLogistics
 from flowbench_models.bijections.splines import RationalQuadraticSpline
 from flowbench_models.coupling.glow.model import GlowConvNet, GlowSteps, TopPrior
 from flowbench_models.coupling.nanoflow.config import NanoFlowConfig
@@ -120,6 +118,7 @@ OF_VECTORS: dict[type[Bijection], Callable[[], Bijection]] = {
 }
 LAWS: dict[type[ElementwiseMap], Callable[[], ElementwiseMap]] = {
     BoundedAffine: BoundedAffine,
+    MixtureOfLogistics: lambda: MixtureOfLogistics(2),
     RationalQuadraticSpline: lambda: RationalQuadraticSpline(4, 2.0),
     Shift: Shift,
     SigmoidAffine: SigmoidAffine,
@@ -227,7 +226,17 @@ def test_a_dequantizer_goes_through_every_transform_of_its_noise(
     perturb: Perturb,
 ) -> None:
     dequantizer = _settled(
-        VariationalDequantizer(1, levels=17, steps=1, width=2, depth=1, growth=2, context_growth=2),
+        DenseDequantizer(
+            (1, 4, 4),
+            levels=17,
+            steps=1,
+            width=2,
+            depth=1,
+            growth=2,
+            num_context=2,
+            context_depth=1,
+            context_growth=2,
+        ),
         perturb,
     )
     levels = torch.randint(17, (1, 1, 4, 4)).double()

@@ -1,91 +1,18 @@
-"""What DenseFlow is built of: units, noise channels between them, and its dequantizer."""
+"""What DenseFlow is built of: units, and noise channels between them."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flowbench_models.augmented.denseflow.networks import DenseBlock, PlainConv2d, run_checkpointed
-from flowbench_models.bijections.base import (
-    Bijection,
-    ElementwiseMap,
-    sum_event_dims,
-)
-from flowbench_models.bijections.channels import (
-    FACTOR,
-    FlowStep,
-    FlowSteps,
-    FullConv1x1,
-    mix_channels,
-)
-from flowbench_models.nets.convolution import Conditioner, full_precision
-
-
-class BoundedAffine(ElementwiseMap):
-    r"""Affine law :math:`z = e^{s} x + t` with :math:`s = 2 \tanh(\hat s / 2)`, in (-2, 2).
-
-    Example:
-        >>> z, log_scale = BoundedAffine()(torch.ones(1, 1), torch.tensor([[1e6, 3.0]]))
-        >>> z, log_scale  # of the largest raw scale
-        (tensor([[10.3891]]), tensor([[2.]]))
-
-    References:
-        Grcic et al. (2021), Densely connected normalizing flows,
-        https://arxiv.org/abs/2106.04627; the bound is that of the released code. There the raw
-        scale is on even channels and the shift on odd ones, here they are halves: the same up to
-        the order of a network's outputs.
-    """
-
-    num_parameters = 2
-
-    def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps data to latent; see `ElementwiseMap.forward`."""
-        raw, shift = parameters.chunk(2, dim=1)
-        # Slope 1 at 0, like no bound at all; a factor of e^2 either way is the most.
-        log_scale = 2.0 * torch.tanh(0.5 * raw)
-        return torch.addcmul(shift, log_scale.exp(), x), log_scale
-
-    def inverse(self, z: Tensor, parameters: Tensor) -> Tensor:
-        """Maps latent to data."""
-        raw, shift = parameters.chunk(2, dim=1)
-        log_scale = 2.0 * torch.tanh(0.5 * raw)
-        return (z - shift) * (-log_scale).exp()
-
-
-class ChannelGaussian(Bijection):
-    r"""Standardises by a learned mean and scale, :math:`z = (x - \mu)\,e^{-s}`, one a channel.
-
-    Args:
-        num_channels: Size C of axis 1.
-
-    Example:
-        >>> prior = ChannelGaussian(1)
-        >>> prior.mean.data, prior.log_std.data = torch.tensor([3.0]), torch.tensor([math.log(2.0)])
-        >>> z, ladj = prior(torch.full((1, 1, 1, 1), 5.0))
-        >>> z.item(), ladj.detach()
-        (1.0, tensor([-0.6931]))
-    """
-
-    def __init__(self, num_channels: int) -> None:
-        super().__init__()
-        self.mean = nn.Parameter(torch.zeros(num_channels))
-        self.log_std = nn.Parameter(torch.zeros(num_channels))
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps data of shape (B, C, H, W) to latent; see `Bijection.forward`."""
-        mean, log_std = self.mean.view(1, -1, 1, 1), self.log_std.view(1, -1, 1, 1)
-        ladj = -x.shape[2] * x.shape[3] * self.log_std.sum()
-        return (x - mean) * (-log_std).exp(), ladj.expand(x.shape[0])
-
-    def inverse(self, z: Tensor) -> Tensor:
-        """Maps latent to data."""
-        return self.mean.view(1, -1, 1, 1) + z * self.log_std.view(1, -1, 1, 1).exp()
+from flowbench_models.augmented.denseflow.networks import run_checkpointed
+from flowbench_models.bijections.base import Bijection, BoundedAffine, sum_event_dims
+from flowbench_models.bijections.channels import FlowStep, FlowSteps
+from flowbench_models.nets.convolution import Conditioner, PlainConv2d
 
 
 class FlowUnit(FlowSteps):
@@ -97,7 +24,7 @@ class FlowUnit(FlowSteps):
     Example:
         >>> from flowbench_models.augmented.denseflow.networks import PlainConvNet
         >>> from flowbench_models.bijections.base import HalfCoupling
-        >>> from flowbench_models.bijections.channels import ActNorm
+        >>> from flowbench_models.bijections.channels import ActNorm, FullConv1x1
         >>> net = PlainConvNet(2, 4, width=8)
         >>> coupling = HalfCoupling(BoundedAffine(), net, swap=False, exchange=True)
         >>> unit = FlowUnit([FlowStep(ActNorm(4), FullConv1x1(4), coupling)])
@@ -276,187 +203,3 @@ class DenseFlowBlock(nn.Module):
 
     def _flow_units(self) -> list[Bijection]:
         return cast("list[Bijection]", list(self.units))
-
-
-class LevelScaling(Bijection):
-    r"""Maps [0, K] to [-1/2, 1/2], or by a logit to the real line.
-
-    :math:`z = x / K - 1/2`, or :math:`z = \mathrm{logit}(\alpha + (1 - 2\alpha) x / K)`.
-
-    Args:
-        levels: Number K of levels.
-        alpha: Keeps the logit's argument off 0 and 1; None leaves out the logit.
-
-    Example:
-        >>> LevelScaling(4, alpha=None)(torch.tensor([[0.0, 4.0]]))
-        (tensor([[-0.5000,  0.5000]]), tensor([-2.7726]))
-    """
-
-    def __init__(self, levels: int, alpha: float | None) -> None:
-        super().__init__()
-        self.levels = levels
-        self.alpha = alpha
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps dequantized levels of shape (B, ...) to the flow's space; see `Bijection`."""
-        if self.alpha is None:
-            ladj = x.new_full((x.shape[0],), -math.log(self.levels) * x[0].numel())
-            return x / self.levels - 0.5, ladj
-        slope = (1.0 - 2.0 * self.alpha) / self.levels
-        z = torch.logit(self.alpha + slope * x)
-        return z, sum_event_dims(math.log(slope) - F.logsigmoid(z) - F.logsigmoid(-z))
-
-    def inverse(self, z: Tensor) -> Tensor:
-        """Maps the flow's space to dequantized levels; outside [0, K] if z is far out."""
-        if self.alpha is None:
-            return (z + 0.5) * self.levels
-        return (torch.sigmoid(z) - self.alpha) * (self.levels / (1.0 - 2.0 * self.alpha))
-
-
-class LevelContext(nn.Module):
-    """What the dequantizer sees of an image: two dense blocks around a halving of the size.
-
-    Args:
-        num_channels: Channels of the image.
-        levels: Number K of levels.
-        width: Channels out.
-        depth: Layers of each dense block.
-        growth: Channels that each layer appends.
-    """
-
-    def __init__(
-        self, num_channels: int, *, levels: int, width: int, depth: int, growth: int
-    ) -> None:
-        super().__init__()
-        self.levels = levels
-        self.full_size = DenseBlock(num_channels, width, depth=depth, growth=growth)
-        self.halve = nn.Conv2d(width, width, FACTOR, stride=FACTOR)
-        self.half_size = DenseBlock(width, width, depth=depth, growth=growth)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps levels (B, C, H, W) to (B, width, H/2, W/2)."""
-        # To [-1, 1] by the top level, which images reach, not by the number of levels.
-        centred = 2.0 / (self.levels - 1) * x - 1.0
-        context: Tensor = self.half_size(self.halve(self.full_size(centred)))
-        return context
-
-
-class ContextCoupling(nn.Module):
-    r"""Coupling of channels with a context, :math:`z_b = f(x_b;\, \theta(x_a, c))`.
-
-    Args:
-        num_channels: Channels C of x, even.
-        width: Channels of the context, and of the network.
-        depth: Layers of the network's dense block.
-        growth: Channels that each layer appends.
-    """
-
-    def __init__(self, num_channels: int, *, width: int, depth: int, growth: int) -> None:
-        super().__init__()
-        half = num_channels // 2
-        self.law = BoundedAffine()
-        self.net = nn.Sequential(
-            PlainConv2d(half + width, width),
-            DenseBlock(width, width, depth=depth, growth=growth, residual=True),
-            PlainConv2d(width, 2 * half, zero=True),
-        )
-
-    def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps noise towards dequantization noise.
-
-        Args:
-            x: Shape (B, C, H, W).
-            context: Shape (B, width, H, W).
-
-        Returns:
-            z, shape (B, C, H, W), and ladj of shape (B,), in nats.
-        """
-        passing, transformed = x.chunk(2, dim=1)
-        parameters = self.net(torch.cat((passing, context.to(x.dtype)), dim=1)).to(x.dtype)
-        transformed, log_scale = self.law(transformed, parameters)
-        return torch.cat((passing, transformed), dim=1), sum_event_dims(log_scale)
-
-
-class VariationalDequantizer(nn.Module):
-    r"""Dequantization noise :math:`u = \sigma(g(\epsilon; x)) \in (0, 1)` given the levels x.
-
-    The map from standard normal :math:`\epsilon` to u is a flow, so :math:`\log q(u \mid x) =
-    \log N(\epsilon) - \mathrm{ladj}`: a learned Gaussian a channel, at half the image's size and
-    four times its channels, then 1x1 convolutions and couplings in turn, the squeeze undone, and a
-    sigmoid.
-
-    Args:
-        num_channels: Channels of the image.
-        levels: Number K of levels.
-        steps: Pairs of 1x1 convolution and coupling.
-        width: Channels of the context and of the couplings' networks.
-        depth: Layers of each dense block.
-        growth: Channels that each layer of the couplings' networks appends.
-        context_growth: Channels that each layer of the context's networks appends.
-
-    Example:
-        >>> dequantizer = VariationalDequantizer(
-        ...     1, levels=17, steps=1, width=4, depth=1, growth=4, context_growth=4
-        ... )
-        >>> u, ladj = dequantizer(torch.full((1, 1, 4, 4), 16.0), torch.randn(1, 4, 2, 2))
-        >>> u.shape, bool((0 < u).all() and (u < 1).all())
-        (torch.Size([1, 1, 4, 4]), True)
-
-    References:
-        Ho et al. (2019), Flow++, https://arxiv.org/abs/1902.00275, section 3.1; the architecture
-        is that of the released code of Grcic et al. (2021), Densely connected normalizing flows,
-        https://arxiv.org/abs/2106.04627.
-    """
-
-    def __init__(
-        self,
-        num_channels: int,
-        *,
-        levels: int,
-        steps: int,
-        width: int,
-        depth: int,
-        growth: int,
-        context_growth: int,
-    ) -> None:
-        super().__init__()
-        squeezed = num_channels * FACTOR**2
-        self.context = LevelContext(
-            num_channels, levels=levels, width=width, depth=depth, growth=context_growth
-        )
-        self.base = ChannelGaussian(squeezed)
-        self.mixings = nn.ModuleList(FullConv1x1(squeezed) for _ in range(steps + 1))
-        self.couplings = nn.ModuleList(
-            ContextCoupling(squeezed, width=width, depth=depth, growth=growth) for _ in range(steps)
-        )
-
-    def forward(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Draws dequantization noise.
-
-        Args:
-            x: Levels, as floats, shape (B, C, H, W).
-            noise: Standard normal, shape (B, 4C, H/2, W/2).
-
-        Returns:
-            u, shape (B, C, H, W), and ladj = log |det du/dnoise|, shape (B,), in nats.
-        """
-        context = self.context(x)
-        positions = noise.shape[2] * noise.shape[3]
-        mixings = cast("list[FullConv1x1]", list(self.mixings))
-        with full_precision(x):
-            matrices, log_abs_dets = FullConv1x1.matrices(mixings)
-            # From noise to noise with a learned mean and scale: here the inverse runs in training.
-            value = self.base.inverse(noise)
-            ladj = positions * (self.base.log_std.sum() + log_abs_dets.sum())
-        for matrix, coupling in zip(matrices, self.couplings, strict=False):
-            with full_precision(x):
-                value = mix_channels(value, matrix)
-            value, term = coupling(value, context)
-            ladj = ladj + term
-        with full_precision(x):
-            value = mix_channels(value, matrices[-1])
-        # Undoes the squeeze, so that each pixel has its noise.
-        logits = F.pixel_shuffle(value, FACTOR)
-        # The derivative of a sigmoid is the product of both sides, and its log the sum of two
-        # logsigmoids.
-        return logits.sigmoid(), ladj + sum_event_dims(F.logsigmoid(logits) + F.logsigmoid(-logits))

@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
-from pydantic_core import to_jsonable_python
 
 from flowbench.api import (
     DatasetInfo,
-    Likelihood,
-    ModelConfig,
-    Phase,
-    Preprocessing,
     Preset,
-    Training,
 )
-from flowbench_models.defaults import CENTRED, halving_problem, is_large, small_training
+from flowbench_models.defaults import (
+    INERT_DECAY,
+    AdamaxRun,
+    DequantizedConfig,
+    halving_problem,
+    is_large,
+    small_training,
+)
 
-INTEGERS = Preprocessing(support="discrete")
-PAPER_LR, FINE_TUNING_LR = 1e-3, 2e-5
-WARMUP_STEPS = 5000
-INERT_DECAY = (
-    "the released schedule decays its learning rate by the epoch, but its warm-up rewrites the "
-    "rate at every step: what trained the published models, and is done here, is a constant rate"
-)
 CHECKPOINTING_OFF = (
     "gradient checkpointing is off, as in the published commands; it changes memory alone"
 )
@@ -36,46 +29,11 @@ CONV_WIDTH_UNKNOWN = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """A run of the published commands.
-
-    Attributes:
-        epochs: Epochs at the first learning rate.
-        fine_tuning: Epochs at a fiftieth of it.
-        num_train: Training images.
-        batch_size: Images of a step.
-        shift: Whether images are shifted at random, besides being mirrored.
-    """
-
-    epochs: int
-    fine_tuning: int
-    num_train: int
-    batch_size: int = 64
-    shift: bool = True
-
-    def training(self) -> Training:
-        """Its settings: a constant rate after a warm-up, then fine-tuning."""
-        share = self.epochs / (self.epochs + self.fine_tuning)
-        steps = self.epochs * -(-self.num_train // self.batch_size)
-        return Training(
-            batch_size=self.batch_size,
-            optimizer="adamax",
-            lr=PAPER_LR,
-            phases=(
-                Phase(share=share, schedule="constant", warmup=WARMUP_STEPS / steps),
-                Phase(share=1.0 - share, lr=FINE_TUNING_LR, schedule="constant", warmup=0.0),
-            ),
-            augment=("horizontal_flip", "shift") if self.shift else ("horizontal_flip",),
-            init_examples=self.batch_size,
-        )
-
-
 def _paper_preset(
     summary: str,
     *assumptions: str,
     structure: Mapping[str, Any],
-    run: Run,
+    run: AdamaxRun,
 ) -> Preset:
     return Preset(
         summary=f"{summary}; --budget {run.epochs + run.fine_tuning}epochs",
@@ -107,11 +65,13 @@ GAIN_ALONE = (
     "DenseFlow-74-10 on ImageNet 32x32"
 )
 WIDE_CONVOLUTIONS = {"coupling": "convolutional", "width": 512}
-CIFAR10 = Run(epochs=400, fine_tuning=20, num_train=50_000)
-IMAGENET32 = Run(epochs=20, fine_tuning=2, num_train=1_281_149)
-IMAGENET64 = Run(epochs=10, fine_tuning=1, num_train=1_281_149, batch_size=32)
-CELEBA64 = Run(epochs=50, fine_tuning=5, num_train=162_770, batch_size=32, shift=False)
-ABLATION = Run(epochs=300, fine_tuning=10, num_train=50_000)
+CIFAR10 = AdamaxRun(epochs=400, fine_tuning=20, num_train=50_000)
+IMAGENET32 = AdamaxRun(epochs=20, fine_tuning=2, num_train=1_281_149)
+IMAGENET64 = AdamaxRun(epochs=10, fine_tuning=1, num_train=1_281_149, batch_size=32)
+CELEBA64 = AdamaxRun(
+    epochs=50, fine_tuning=5, num_train=162_770, batch_size=32, augment=("horizontal_flip",)
+)
+ABLATION = AdamaxRun(epochs=300, fine_tuning=10, num_train=50_000)
 
 PAPER_PRESETS: Mapping[str, Preset] = {
     "74-10": _paper_preset(
@@ -218,7 +178,7 @@ SMALL_PRESETS: Mapping[str, Preset] = {
 }
 
 
-class DenseFlowConfig(ModelConfig):
+class DenseFlowConfig(DequantizedConfig):
     """Configuration of DenseFlow.
 
     Attributes:
@@ -242,8 +202,6 @@ class DenseFlowConfig(ModelConfig):
         landmarks: Landmarks of the attention; with as many as positions it is softmax attention.
         dropout: Part of hidden channels of ``fusion`` networks that are dropped in training.
         checkpointing: Whether coupling networks are recomputed in the backward pass, for memory.
-        dequantization: ``variational``, by a flow of its own, or ``uniform``.
-        logit_alpha: Alpha of a logit after variational dequantization; None centres instead.
         dequantizer_steps: Flow steps of the variational dequantizer.
         dequantizer_width: Channels of its context and networks.
         dequantizer_depth: Layers of its dense blocks.
@@ -266,49 +224,19 @@ class DenseFlowConfig(ModelConfig):
     landmarks: int = Field(default=4, ge=1)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     checkpointing: bool = False
-    dequantization: Literal["variational", "uniform"] = "variational"
-    logit_alpha: float | None = Field(default=None, gt=0, lt=0.5)
     dequantizer_steps: int = Field(default=2, ge=1)
     dequantizer_width: int = Field(default=8, ge=1)
     dequantizer_depth: int = Field(default=1, ge=1)
     dequantizer_growth: int = Field(default=8, ge=1)
     context_growth: int = Field(default=8, ge=1)
-    preprocessing: Preprocessing = INTEGERS
 
     presets: ClassVar[Mapping[str, Preset]] = {**SMALL_PRESETS, **PAPER_PRESETS}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _preprocessing_follows_dequantization(cls, values: Any) -> Any:
-        """Lets ``dequantization`` alone switch between the two usual preprocessings."""
-        if not isinstance(values, Mapping):
-            return values
-        variational = values.get("dequantization", "variational") == "variational"
-        # Only the two usual ones are exchanged: a preprocessing of the user's own stays and is
-        # checked.
-        wanted, other = (INTEGERS, CENTRED) if variational else (CENTRED, INTEGERS)
-        # As plain data: it may come as an object, from a preset or as JSON.
-        given = to_jsonable_python(values.get("preprocessing", INTEGERS))
-        if given == other.model_dump(mode="json"):
-            return {**values, "preprocessing": wanted}
-        return values
 
     @model_validator(mode="after")
     def _is_consistent(self) -> DenseFlowConfig:
         if len(self.units) != len(self.modules) or min(self.units + self.modules) < 1:
             raise ValueError(
                 f"units {self.units} and modules {self.modules} need one number >= 1 for each block"
-            )
-        discrete = self.preprocessing.support == "discrete"
-        if discrete != (self.dequantization == "variational"):
-            raise ValueError(
-                f"dequantization={self.dequantization} contradicts preprocessing.support="
-                f"{self.preprocessing.support}; variational needs discrete, uniform continuous"
-            )
-        if self.logit_alpha is not None and not discrete:
-            raise ValueError(
-                "logit_alpha goes with dequantization=variational; otherwise add a logit to "
-                "preprocessing.bijections"
             )
         # See `run_checkpointed`: told now and not by torch, in the middle of a graph.
         if self.checkpointing and self.training.compile and self.coupling == "fusion":
@@ -323,18 +251,11 @@ class DenseFlowConfig(ModelConfig):
         """``digits`` for images up to 16x16 or of odd sizes, else ``natural-patches``."""
         return "natural-patches" if is_large(data) else "digits"
 
-    def likelihood(self, data: DatasetInfo) -> Likelihood:
-        """A bound: the noise of dequantization and augmentation is integrated by importance."""
-        kind = "variational" if self.dequantization == "variational" else "uniform"
-        return Likelihood(measure="discrete", dequantization=kind, noise="weights", bound=True)
-
     def unsupported(self, data: DatasetInfo) -> str | None:
         """DenseFlow squeezes images of integer levels, once for each block."""
-        if len(data.event_shape) == 3 and data.levels is None:
-            return f"denseflow dequantizes integer levels, {data.name} has real values"
         times = len(self.units)
         name, remedy = f"denseflow with {times} blocks", "set fewer units and modules"
-        return halving_problem(data, times, model=name, remedy=remedy)
+        return super().unsupported(data) or halving_problem(data, times, model=name, remedy=remedy)
 
     @property
     def num_augmentations(self) -> tuple[int, ...]:

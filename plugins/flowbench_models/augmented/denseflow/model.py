@@ -9,28 +9,33 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from flowbench.api import Batch, Context, DatasetInfo, InvertibleModel, Latents, ShapeError
+from flowbench.api import Batch, DatasetInfo, Latents
 from flowbench_models.augmented.denseflow.blocks import (
-    BoundedAffine,
-    ChannelGaussian,
     CrossUnitCoupling,
     DenseFlowBlock,
     FlowUnit,
-    LevelScaling,
     NoiseNet,
-    VariationalDequantizer,
 )
 from flowbench_models.augmented.denseflow.config import DenseFlowConfig
 from flowbench_models.augmented.denseflow.networks import FusionNet, PlainConvNet
-from flowbench_models.bijections.base import HalfCoupling
-from flowbench_models.bijections.channels import ActNorm, FactorOut, FlowStep, FullConv1x1, Squeeze
+from flowbench_models.bijections.base import BoundedAffine, HalfCoupling
+from flowbench_models.bijections.channels import (
+    ActNorm,
+    ChannelGaussian,
+    FactorOut,
+    FlowStep,
+    FullConv1x1,
+    Squeeze,
+)
+from flowbench_models.bijections.dequantization import (
+    DenseDequantizer,
+    DequantizedModel,
+    LevelScaling,
+)
 from flowbench_models.nets.convolution import Conditioner, ZeroConv2d
 
-FAR_OUT = 2.0**31
-"""Stands for integers of any larger size, so that the type of integers holds them."""
 
-
-class DenseFlow(InvertibleModel):
+class DenseFlow(DequantizedModel):
     r"""DenseFlow.
 
     Levels x are dequantized and squeezed; each block runs units of [actnorm, 1x1 convolution,
@@ -57,8 +62,6 @@ class DenseFlow(InvertibleModel):
 
     def __init__(self, config: DenseFlowConfig, data: DatasetInfo) -> None:
         super().__init__(config, data)
-        self.dequantizer: VariationalDequantizer | None = None
-        self.scaling: LevelScaling | None = None
         if config.dequantization == "variational":
             self.dequantizer = _dequantizer(config, data)
             self.scaling = LevelScaling(data.levels or 0, config.logit_alpha)
@@ -76,7 +79,6 @@ class DenseFlow(InvertibleModel):
 
     def initialize(self, batch: Batch, *, generator: torch.Generator) -> None:
         """Normalises every actnorm from a first batch."""
-        aux = self.sample_aux(batch.x, generator=generator) or ()
 
         # The encoder itself walks the blocks, so that what initialises sees what later runs.
         def through(
@@ -85,7 +87,7 @@ class DenseFlow(InvertibleModel):
             return block.initialize(x, noises), x.new_zeros(x.shape[0])
 
         with torch.no_grad():
-            self._encode(batch.x, aux, through)
+            self._walk(*self.initial_values(batch.x, generator), through)
 
     def latent_shapes(self) -> tuple[tuple[int, ...], ...]:
         """The dropped half of each transition, and the last block's output."""
@@ -94,71 +96,21 @@ class DenseFlow(InvertibleModel):
         channels, height, width = shapes[-1]
         return (*dropped, (_channels_out(self.config, len(shapes) - 1, channels), height, width))
 
-    def aux_shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Event shape of each noise: the dequantizer's, then the blocks' e_i in order."""
+    def noise_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Event shape of the blocks' e_i, in order."""
         shapes = _block_shapes(self.config, self.data)
-        added = [
+        return tuple(
             (self.config.growth, height, width)
             for (_, height, width), count in zip(shapes, self.config.num_augmentations, strict=True)
             for _ in range(count)
-        ]
-        return (shapes[0], *added) if self.dequantizer is not None else tuple(added)
-
-    def sample_aux(self, x: Tensor, *, generator: torch.Generator | None) -> Latents | None:
-        """Draws the noise of dequantization and of every cross-unit coupling."""
-        dtype = self.top.mean.dtype
-        noises = tuple(
-            torch.randn(x.shape[0], *shape, generator=generator, device=x.device, dtype=dtype)
-            for shape in self.aux_shapes()
         )
-        return noises or None
 
-    def to_latent(
-        self, x: Tensor, context: Context | None = None, *, aux: Latents | None = None
-    ) -> tuple[Latents, Tensor]:
-        """Maps images (B, C, H, W) and explicit noise to latents; see `InvertibleModel`.
-
-        Args:
-            x: Integer levels, or dequantized values under uniform dequantization.
-            context: Not used.
-            aux: Noise from ``sample_aux``.
-
-        Returns:
-            All latents, and the ladj of the joint map, shape (B,), in nats.
-
-        Raises:
-            ShapeError: The noise is not what ``sample_aux`` draws.
-        """
-        noises = aux or ()
-        # Noise in another order would be accepted by every block whose noise has the same shape.
-        given = [tuple(noise.shape[1:]) for noise in noises]
-        if given != list(self.aux_shapes()):
-            raise ShapeError(
-                f"denseflow was given noise of shapes {given}, it needs {list(self.aux_shapes())}; "
-                "draw it with sample_aux"
-            )
-        return self._encode(x, noises, lambda block, value, noise: block(value, noise))
-
-    def from_latent(self, latents: Latents, context: Context | None = None) -> Tensor:
-        """Maps latents to images (B, C, H, W).
-
-        Returns:
-            After variational dequantization integers, not clipped to the levels: the harness does
-            that and counts them. What is not finite becomes an integer far below 0.
-        """
-        x = self.decode(latents)
-        if self.scaling is None:
-            return x
-        # Far below 0, so that the harness counts it as clipped; a 0 would pass for a black pixel.
-        levels = self.scaling.inverse(x).nan_to_num(nan=-FAR_OUT).clamp(-FAR_OUT, FAR_OUT)
-        return levels.floor().long()
+    def encode(self, x: Tensor, noises: Latents) -> tuple[Latents, Tensor]:
+        """Maps images in the flow's space and noise to latents; see `DequantizedModel.encode`."""
+        return self._walk(x, noises, lambda block, value, noise: block(value, noise))
 
     def decode(self, latents: Latents) -> Tensor:
-        """Maps latents to the flow's own space, without the noise that was added on the way.
-
-        Returns:
-            Dequantized and scaled images, shape (B, C, H, W).
-        """
+        """Maps latents to the flow's own space; see `DequantizedModel.decode`."""
         x = self.top.inverse(latents[-1])
         blocks = cast("list[DenseFlowBlock]", list(self.blocks))
         transitions = list(zip(blocks[1:], self._drops(), latents[:-1], strict=True))
@@ -166,14 +118,14 @@ class DenseFlow(InvertibleModel):
             x = self.squeeze.inverse(drop.inverse(block.inverse(x), dropped))
         return self.squeeze.inverse(blocks[0].inverse(x))
 
-    def _encode(
+    def _walk(
         self,
         x: Tensor,
         noises: Sequence[Tensor],
         through: Callable[[DenseFlowBlock, Tensor, Sequence[Tensor]], tuple[Tensor, Tensor]],
     ) -> tuple[Latents, Tensor]:
-        x, ladj, noises = self._dequantize(x, noises)
         latents: list[Tensor] = []
+        ladj = x.new_zeros(x.shape[0])
         drops: list[FactorOut | None] = [None, *self._drops()]
         blocks = cast("list[DenseFlowBlock]", list(self.blocks))
         for drop, block in zip(drops, blocks, strict=True):
@@ -182,7 +134,7 @@ class DenseFlow(InvertibleModel):
                 x, dropped, term = drop(x)
                 latents.append(dropped)
                 ladj = ladj + term
-            # Consumed in the order in which `aux_shapes` lists them.
+            # Consumed in the order in which `noise_shapes` lists them.
             own, noises = noises[: block.num_noises], noises[block.num_noises :]
             x, term = through(block, x, own)
             ladj = ladj + term
@@ -191,17 +143,6 @@ class DenseFlow(InvertibleModel):
 
     def _drops(self) -> list[FactorOut]:
         return cast("list[FactorOut]", list(self.drops))
-
-    def _dequantize(
-        self, x: Tensor, noises: Sequence[Tensor]
-    ) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
-        if self.dequantizer is None or self.scaling is None:
-            return x, x.new_zeros(x.shape[0]), noises
-        # Integers come in as int64, on which no convolution runs.
-        levels = x.to(self.top.mean.dtype)
-        u, ladj = self.dequantizer(levels, noises[0])
-        scaled, term = self.scaling(levels + u)
-        return scaled, ladj + term, noises[1:]
 
 
 def _block_shapes(config: DenseFlowConfig, data: DatasetInfo) -> list[tuple[int, int, int]]:
@@ -275,13 +216,15 @@ def _coupling_net(config: DenseFlowConfig, num_channels: int) -> Conditioner:
     )
 
 
-def _dequantizer(config: DenseFlowConfig, data: DatasetInfo) -> VariationalDequantizer:
-    return VariationalDequantizer(
-        data.event_shape[0],
+def _dequantizer(config: DenseFlowConfig, data: DatasetInfo) -> DenseDequantizer:
+    return DenseDequantizer(
+        data.event_shape,
         levels=data.levels or 0,
         steps=config.dequantizer_steps,
         width=config.dequantizer_width,
         depth=config.dequantizer_depth,
         growth=config.dequantizer_growth,
+        num_context=config.dequantizer_width,
+        context_depth=config.dequantizer_depth,
         context_growth=config.context_growth,
     )

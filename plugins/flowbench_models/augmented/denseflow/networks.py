@@ -1,4 +1,4 @@
-"""DenseFlow's networks: dense blocks for local features, Nystrom attention for global ones."""
+"""DenseFlow's networks: dense blocks beside Nystrom attention."""
 
 from __future__ import annotations
 
@@ -12,38 +12,13 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from flowbench_models.nets.convolution import Conditioner, convolve, full_precision
-
-
-class PlainConv2d(nn.Conv2d):
-    """Convolution with zero padding, initialised as `torch.nn.Conv2d` does it.
-
-    Args:
-        kernel_size: Odd; the output has the input's height and width.
-        rectify: Whether a ReLU follows.
-        zero: Whether weight and bias start at zero, so that a coupling starts as identity.
-    """
-
-    def __init__(
-        self,
-        num_inputs: int,
-        num_outputs: int,
-        kernel_size: int = 1,
-        *,
-        bias: bool = True,
-        rectify: bool = False,
-        zero: bool = False,
-    ) -> None:
-        super().__init__(num_inputs, num_outputs, kernel_size, padding=kernel_size // 2, bias=bias)
-        self.rectify = rectify
-        if zero:
-            for parameter in self.parameters():
-                nn.init.zeros_(parameter)
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Maps (B, num_inputs, H, W) to (B, num_outputs, H, W)."""
-        out = convolve(input, self.weight, self.bias)
-        return out.relu() if self.rectify else out
+from flowbench_models.nets.convolution import (
+    Conditioner,
+    DenseBlock,
+    PlainConv2d,
+    convolve,
+    full_precision,
+)
 
 
 class PlainConvNet(Conditioner):
@@ -69,47 +44,6 @@ class PlainConvNet(Conditioner):
         """Maps (B, num_inputs, H, W) to (B, num_outputs, H, W)."""
         parameters: Tensor = self.layers(h)
         return parameters
-
-
-class DenseBlock(nn.Module):
-    r"""Layers that each see all before them, then a gated 1x1 convolution.
-
-    A layer appends ``growth`` channels: convolution 1x1, ReLU, convolution 3x3, ReLU. The gate is
-    :math:`a + b \odot \sigma(c)` with a, b and c from one convolution.
-
-    Args:
-        growth: Channels that each layer appends.
-        residual: Whether the input is added to the output; needs equal channels.
-
-    References:
-        Huang et al. (2017), Densely Connected Convolutional Networks,
-        https://arxiv.org/abs/1608.06993; the form is that of the released code of Grcic et al.
-        (2021), Densely connected normalizing flows, https://arxiv.org/abs/2106.04627.
-    """
-
-    def __init__(
-        self, num_inputs: int, num_outputs: int, *, depth: int, growth: int, residual: bool = False
-    ) -> None:
-        super().__init__()
-        widths = [num_inputs + growth * index for index in range(depth + 1)]
-        self.layers = nn.ModuleList(
-            nn.Sequential(
-                PlainConv2d(width, width, rectify=True), PlainConv2d(width, growth, 3, rectify=True)
-            )
-            for width in widths[:-1]
-        )
-        self.gate = PlainConv2d(widths[-1], 3 * num_outputs)
-        self.residual = residual
-
-    def forward(self, h: Tensor) -> Tensor:
-        """Maps (B, num_inputs, H, W) to (B, num_outputs, H, W)."""
-        features = h
-        for layer in self.layers:
-            features = torch.cat((features, layer(features)), dim=1)
-        offset, value, gate = self.gate(features).chunk(3, dim=1)
-        # One kernel for product and sum.
-        out: Tensor = torch.addcmul(offset, value, F.sigmoid(gate))
-        return h + out if self.residual else out
 
 
 Layout = Literal["faithful", "standard"]

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from flowbench_models.augmented.denseflow.blocks import BoundedAffine
 from flowbench_models.bijections.base import (
     Bijection,
+    BoundedAffine,
     Composition,
     ElementwiseMap,
     HalfCoupling,
@@ -230,3 +230,19 @@ def test_checkerboard_masks_of_both_parities_cover_everything_once() -> None:
     assert torch.equal(even + odd, torch.ones(1, 3, 5))
     assert even[0, 0, 0] == 1
     assert even[0, 0, 1] == 0
+
+
+def test_inverse_and_derivative_of_the_bounded_law() -> None:
+    x, parameters = torch.randn(2, 3, 4).double(), 3.0 * torch.randn(2, 6, 4).double()
+    law = BoundedAffine()
+    z, log_derivative = law(x, parameters)
+    torch.testing.assert_close(law.inverse(z, parameters), x)
+    raw, shift = parameters.chunk(2, dim=1)
+    torch.testing.assert_close(log_derivative, 2.0 * torch.tanh(raw / 2.0))
+    torch.testing.assert_close(z, shift + log_derivative.exp() * x)
+
+
+def test_bounded_scale_starts_at_one() -> None:
+    parameters = torch.tensor([[1e3, -1e3, 0.0, 0.0, 0.0, 0.0]])
+    _, log_scale = BoundedAffine()(torch.zeros(1, 3), parameters)
+    torch.testing.assert_close(log_scale, torch.tensor([[2.0, -2.0, 0.0]]))

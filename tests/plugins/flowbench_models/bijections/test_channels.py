@@ -7,6 +7,7 @@ import torch
 
 from flowbench_models.bijections.channels import (
     ActNorm,
+    ChannelGaussian,
     FullConv1x1,
     Permutation,
     PLUConv1x1,
@@ -137,6 +138,22 @@ def test_folded_maps_equal_actnorm_then_convolution(kind: Any, perturb: Perturb)
         folded = mix_channels(folded, matrix, offset)
     torch.testing.assert_close(folded, x)
     torch.testing.assert_close((8 * mixings.log_abs_det).expand(2), ladj)
+
+
+def test_is_a_bijection_of_a_gaussian(
+    perturb: Perturb, assert_is_bijection: AssertIsBijection
+) -> None:
+    assert_is_bijection(perturb(ChannelGaussian(3)), torch.randn(2, 3, 2, 2, dtype=torch.float64))
+
+
+def test_density_is_the_gaussians(perturb: Perturb) -> None:
+    layer = perturb(ChannelGaussian(2))
+    x = torch.randn(3, 2, 2, 2, dtype=torch.float64)
+    z, ladj = layer(x)
+    mean, std = layer.mean.view(1, -1, 1, 1), layer.log_std.exp().view(1, -1, 1, 1)
+    expected = torch.distributions.Normal(mean, std).log_prob(x).sum(dim=(1, 2, 3))
+    standard = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(dim=(1, 2, 3))
+    torch.testing.assert_close(standard + ladj, expected)
 
 
 @pytest.mark.parametrize("value", [0.0, 3.7, -1e4])

@@ -227,7 +227,7 @@ def _dequantized(model: DenseFlow, x: Tensor, aux: tuple[Tensor, ...] | None) ->
         return x
     assert aux is not None
     levels = x.to(aux[0].dtype)
-    scaled: Tensor = model.scaling(levels + model.dequantizer(levels, aux[0])[0])[0]
+    scaled: Tensor = model.scaling(model.dequantizer(levels, aux[0])[0])[0]
     return scaled
 
 

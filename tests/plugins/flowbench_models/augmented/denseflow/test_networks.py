@@ -9,10 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowbench_models.augmented.denseflow.networks import (
-    DenseBlock,
     FusionNet,
     NystromAttention,
-    PlainConv2d,
     PlainConvNet,
     frozen_statistics,
     nystrom_attention,
@@ -20,7 +18,7 @@ from flowbench_models.augmented.denseflow.networks import (
     run_checkpointed,
     segment_means,
 )
-from flowbench_models.nets.convolution import Conditioner
+from flowbench_models.nets.convolution import Conditioner, DenseBlock, PlainConv2d
 from tests.plugins.flowbench_models.fixtures import Perturb
 
 
