@@ -46,6 +46,7 @@ FLOWBENCH_API_VERSION = api.API_VERSION
 AVERAGED: dict[str, Any] = (
     {"ema_decay": 0.9} if api.API_VERSION < 2 else {"average": {"decay": 0.9}}
 )
+ALONE = dict.fromkeys(AVERAGED)  # weights without an average
 # A rate is told by its presentation, where metrics have one.
 TIMED: dict[str, Any] = {} if api.API_VERSION < 2 else {"role": "cost", "scale": "log"}
 
@@ -121,7 +122,7 @@ class AdversarialConfig(ModelConfig):
     bad_group: str = ""
     presets: ClassVar = {
         "default": Preset(summary="of a case"),
-        "nan": Preset(summary="of a case", values={"bad_group": "generator"}),
+        "nan": Preset(summary="of a case", values={"bad_group": "generator", "training": ALONE}),
     }
 
 

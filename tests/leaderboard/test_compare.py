@@ -19,7 +19,6 @@ from flowbench.errors import FlowbenchError
 from flowbench.leaderboard.build.compared import ComparedValue, Comparison, holm
 from flowbench.leaderboard.compare import compare_rows
 from flowbench.leaderboard.render import comparison
-from flowbench.store.rebuild import rebuild
 from tests.store import attempts
 from tests.store.attempts import NUM_DIMS, attempt, job, log_prob, measured
 
@@ -50,7 +49,6 @@ def write(
 
 
 def only(results: Path, a: str = "glow", b: str = "nice") -> Comparison:
-    rebuild(results)
     (found,) = compare_rows(results, a, b)
     return found
 
@@ -269,7 +267,6 @@ def test_each_dataset_in_common_is_compared(tmp_path: Path) -> None:
         write(tmp_path, "glow", bits(GLOW), dataset=dataset)
         write(tmp_path, "nice", bits(NICE), dataset=dataset)
     write(tmp_path, "nice", bits(NICE), dataset="moons")
-    rebuild(tmp_path)
     assert [one.dataset for one in compare_rows(tmp_path, "glow", "nice")] == ["digits", "patches"]
     assert [one.dataset for one in compare_rows(tmp_path, "glow", "nice", "patches")] == ["patches"]
 
@@ -290,7 +287,6 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for model in ("ar", "arf"):
         row = job(model).model_copy(update={"job_id": f"x-{model}"})
         attempts.write(results, attempt(row))
-    rebuild(results)
     return results
 
 
@@ -363,7 +359,6 @@ def test_headings_stay_whole_however_wide_an_interval_is(tmp_path: Path) -> None
 def test_the_same_in_python(tmp_path: Path) -> None:
     write(tmp_path, "glow", bits(GLOW))
     write(tmp_path, "nice", bits(NICE))
-    rebuild(tmp_path)
     frame = flowbench.compare("glow", "nice", results=tmp_path).set_index("metric")
     assert frame.loc["bpd", ["dataset", "a", "b", "verdict"]].tolist() == [
         "digits", "glow:small", "nice:small", "A",
