@@ -260,9 +260,10 @@ def _execute(
         for number in signals:
             signal.signal(number, signal.SIG_DFL)
     decided = [(job, scheduler.decided[job.row.job_id]) for job, _ in decided]
-    _table_console().print(
-        terminal_table(request.results, [j.row.job_id for j, _ in decided], suite)
-    )
+    if records:  # else other runs have all jobs, and none has ended yet
+        _table_console().print(
+            terminal_table(request.results, [j.row.job_id for j, _ in decided], suite)
+        )
     _say(summary.failures(decided, records))
     _say(summary.unavailable(records.values(), suite.metrics or ()))
     # After all is printed: scripts look at the status, people at the table.

@@ -66,7 +66,7 @@ def _compute_metrics(attempt: Attempt, ground: Ground, built: Built, model: Eval
                 model,
                 built.harness.splits,
                 built.harness.settings,
-                attempt.turnstile.alone,
+                attempt.alone,
                 stop=Preempted,
             )
         if _print_of(built) != print_of_weights:

@@ -82,9 +82,11 @@ class Claim:
 
     def release(self) -> None:
         """Lets go of the job."""
-        # First: who takes the lock next must find no trace of this process.
-        (self._folder / OWNER).unlink(missing_ok=True)
-        self.leave()
+        try:
+            # First: who takes the lock next must find no trace of this process.
+            (self._folder / OWNER).unlink(missing_ok=True)
+        finally:
+            self.leave()
 
     def leave(self) -> None:
         """Leaves the job to the worker that has inherited the lock."""

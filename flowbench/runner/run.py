@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import contextlib
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from flowbench.budget import Budget
@@ -58,7 +59,7 @@ class ReadyRun:
     machine: Machine
     rerun: Rerun | None
     unprepared: list[Unprepared]
-    notes: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
 
     def scheduler(self, observer: RunObserver) -> Scheduler:
         """The scheduler of this run.
@@ -107,15 +108,10 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
     if not jobs and len(unprepared) == 1 and not dry_run:
         raise unprepared[0].error
     results = ResultsDir(request.results)
-    notes: list[str] = []
     busy = {j.row.job_id: owner for j in jobs if (owner := _owner_of(j, results))}
     if not dry_run:
         results.ensure_writable()
         _record_the_dead(jobs, results, busy)
-        try:
-            reconcile(results.path, report=notes.append)
-        except StoreError as exc:  # it is a cache: its state must not keep anybody from working
-            notes.append(f"{exc}; until then it does not show what this run does")
     ready = ReadyRun(
         decisions=[],
         results=results,
@@ -124,12 +120,17 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
         machine=_machine(device, executor),
         rerun=request.rerun,
         unprepared=unprepared,
-        notes=tuple(notes),
     )
     for job in jobs:
         owner = busy.get(job.row.job_id)
         decision = Decision(action="wait", why=str(owner)) if owner else ready.decide(job)
         ready.decisions.append((job, decision))
+    # Where nothing starts, the table at the end is all that reads the database.
+    if not dry_run and any(decision.starts for _, decision in ready.decisions):
+        try:
+            reconcile(results.path, report=ready.notes.append)
+        except StoreError as exc:  # it is a cache: its state must not keep anybody from working
+            ready.notes.append(f"{exc}; until then it does not show what this run does")
     num_starting = sum(decision.starts for _, decision in ready.decisions)
     return replace(ready, options=_settled(request, device, executor, num_starting))
 
@@ -146,14 +147,17 @@ def _record_the_dead(jobs: list[Job], results: ResultsDir, busy: dict[str, Owner
     for job in jobs:
         if job.row.job_id in busy or all(a.ended for a in results.attempts(job.row.job_id)):
             continue
-        taken = claim(results.runs / job.row.job_id, Owner.of_this_process(started=utc_now()))
-        if isinstance(taken, Claim):
-            try:
-                bury(results, job.row)
-            finally:
-                taken.release()
-        elif taken is not None:
-            busy[job.row.job_id] = taken
+        folder = results.runs / job.row.job_id
+        # A folder that cannot be written is the trouble of its job, once that is to start.
+        with contextlib.suppress(OSError):
+            taken = claim(folder, Owner.of_this_process(started=utc_now()))
+            if isinstance(taken, Claim):
+                try:
+                    bury(results, job.row)
+                finally:
+                    taken.release()
+            elif taken is not None:
+                busy[job.row.job_id] = taken
 
 
 def ready_again(

@@ -378,18 +378,22 @@ class Scheduler:
         # The lowest first, so that jobs that never overlap run on the same cores or GPU.
         self._free.sort(key=lambda slot: slot.index)
         self._records[job_id] = record
-        with contextlib.suppress(OSError):  # a folder that is gone; its record told
-            if record.status == "ok":
-                # Of no use any more, and several times as large as the weights.
-                for attempt in self._results.attempts(job_id):
-                    for name in CHECKPOINTS:
-                        (attempt.path / name).unlink(missing_ok=True)
+        if record.status == "ok":
+            self._remove_checkpoints(job_id)
+        with contextlib.suppress(OSError):  # the folder is gone, and was told of
             active.claim.release()
         if active.attempt.ended:
             self._ingest(active.attempt)
         for line in record.provenance.get("damage", ()):
             self._observer.warn(f"{active.job.label}: {line}")
         self._observer.ended(active.job, record)
+
+    def _remove_checkpoints(self, job_id: str) -> None:
+        """Of no use any more, and several times as large as the weights."""
+        for attempt in self._results.attempts(job_id):
+            for name in CHECKPOINTS:
+                with contextlib.suppress(OSError):
+                    (attempt.path / name).unlink(missing_ok=True)
 
     def _record_of(self, active: _Active, exit_status: int) -> AttemptRow:
         """The record of an attempt that has ended; every one leaves one, if need be by its parent.

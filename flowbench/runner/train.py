@@ -20,7 +20,7 @@ from flowbench.runner.attempt import CHECKPOINTS, MODEL, AttemptDir
 from flowbench.runner.kept_model import COUNTS, Trained, keep_model, take_model
 from flowbench.runner.setup import Built, Ground
 from flowbench.runner.under_way import Attempt
-from flowbench.store.attempt_files import CURVES
+from flowbench.store.attempt_files import CURVES, read_curves
 from flowbench.store.records import CurvePoint
 from flowbench.training.checkpoint import load_checkpoint, save_checkpoint
 from flowbench.training.choice import Validate
@@ -127,8 +127,13 @@ def _take_up(attempt: Attempt, trainer: Trainer, source: AttemptDir) -> None:
         _trained_by(attempt, source)
         trainer.load_state_dict(state)
         # Each attempt has its whole curve: the one that it goes on from may be removed.
-        with contextlib.suppress(FileNotFoundError):
-            shutil.copyfile(source.path / CURVES, attempt.directory.path / CURVES)
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            # Looks after the checkpoint are taken again.
+            points = read_curves(source.path / CURVES)
+            lines = [
+                p.model_dump_json(exclude_none=True) for p in points if p.step <= trainer.num_steps
+            ]
+            attempt.directory.write(CURVES, "\n".join([*lines, ""]))
         return
 
 
@@ -232,9 +237,12 @@ class Watch:
         )
         path = self._attempt.directory.path / CURVES
         # Written anew with a line more, because an append can be cut in its middle.
-        lines = path.read_text(encoding="utf-8") if path.exists() else ""
-        line = row.model_dump_json(exclude_none=True)
-        self._attempt.directory.write(CURVES, f"{lines}{line}\n")
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        # A checkpoint is made before the look at its step, which is taken again then.
+        if lines and CurvePoint.model_validate_json(lines[-1]).step == row.step:
+            lines.pop()
+        lines.append(row.model_dump_json(exclude_none=True))
+        self._attempt.directory.write(CURVES, "\n".join([*lines, ""]))
 
     def checkpoint_due(self) -> bool:
         """Whether the last checkpoint is old enough."""

@@ -6,6 +6,8 @@ import io
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +104,18 @@ class Attempt:
             if self.directory.is_asked_to_stop():  # by a host whose signals do not come here
                 self._stop.set()
         return self._stop.is_set()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Gives this job the machine to itself; the wait for it is no time of the job's.
+
+        Raises:
+            TimeoutError: A process hangs that does not pause.
+        """
+        with ExitStack() as stack:
+            with self.clock.timing("wait"):
+                stack.enter_context(self.turnstile.alone())
+            yield
 
     def breathe(self) -> None:
         """Between two pieces of work: stops if asked to, pauses if another job measures.

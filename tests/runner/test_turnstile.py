@@ -76,3 +76,41 @@ def test_nobody_waits_without_need(tmp_path: Path) -> None:
         pass
     assert not turnstile.pause_if_asked()
     turnstile.close()
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from flowbench.runner.turnstile import Turnstile
+folder = Path(sys.argv[1])
+turnstile = Turnstile(folder)
+if sys.argv[2] == "measuring":
+    alone = turnstile.alone()
+    alone.__enter__()
+(folder / "ready").touch()
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("hung", ["measuring", "working"])
+def test_a_process_that_hangs_is_named_and_passed_over(
+    tmp_path: Path, hung: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("flowbench.runner.turnstile.PASS_OVER_S", 0.3)
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path), hung])
+    try:
+        wait_for(tmp_path / "ready")
+        turnstile = Turnstile(tmp_path)
+        for _ in range(2):
+            with pytest.raises(TimeoutError, match=f"process {holder.pid} has held up all other"):
+                with turnstile.alone():
+                    raise AssertionError("it was not alone")
+        turnstile.pause_if_asked()
+        said = capfd.readouterr().err
+        assert (f"process {holder.pid}" in said) == (hung == "measuring")
+    finally:
+        holder.kill()
+        holder.wait()
+    with turnstile.alone():
+        pass
+    turnstile.close()

@@ -38,6 +38,12 @@ def test_evaluation_has_its_own_limit() -> None:
     assert "--timeout" in found.reason
 
 
+def test_waiting_for_jobs_that_measure_alone_is_no_time_of_the_jobs() -> None:
+    waited = beat("eval", 60, 1165).model_copy(update={"waited_s": 50.0})
+    assert verdict(waited, 1165) is None
+    assert verdict(waited.model_copy(update={"waited_s": 4.0}), 1165) is not None
+
+
 def test_long_training_does_not_count_as_evaluation() -> None:
     assert verdict(beat("train", 5000, 6050), 6050, limit_s=6000) is None
     assert verdict(beat("train", 5000, 6050), 6050, limit_s=None) is None

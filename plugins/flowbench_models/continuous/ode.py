@@ -201,6 +201,7 @@ def with_trace(
     differentiable = torch.is_grad_enabled()
     with torch.enable_grad():
         points = y if differentiable and y.requires_grad else y.detach().requires_grad_()
+        points = points.view_as(points)  # torch's counter of operations refuses leaves
         velocity = field(points)
         trace = y.new_zeros(len(y))
         for v in probes:

@@ -1,0 +1,226 @@
+"""``flowbench run`` in a process that can be killed anywhere, fast enough to be killed often.
+
+The command is the real one; only its workers are forked from a process that has imported torch,
+where a user's start a new Python. ``python -m tests.faults.lab RESULTS ...`` is one such run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from flowbench.runner import schedule, train, worker
+from flowbench.runner.executors.base import LOG, Lifeline, Slot
+from flowbench.runner.executors.local import LocalExecutor, _ProcessGroup
+
+FAKES = Path(__file__).parent.parent / "fakes.py"
+PLUGINS = ("--plugin-file", str(FAKES), "--no-plugin", "flowbench")
+MODELS = "fake-gaussian,fake-slow,fake-crash"
+SUITE = ("run", "--models", MODELS, "--datasets", "fake-images", "--metrics", "fake_nll")
+ASKED = (*SUITE, "--budget", "16steps", "--seeds", "0-1", *PLUGINS)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A process that ends itself at a named point.
+
+    Attributes:
+        where: ``run`` or ``worker``.
+        when: ``before`` or ``after``.
+        what: A file that gets its name, or a function ``module:name``.
+        nth: Which time.
+        all_of_them: End the run and all its workers too, as the end of a machine does.
+    """
+
+    where: str
+    when: str
+    what: str
+    nth: int = 1
+    all_of_them: bool = False
+
+
+FILES_OF_RUN = ("job.json", "code.json", "owner.json", "record.json")
+FILES_OF_WORKER = (
+    "heartbeat.json",
+    "curves.jsonl",
+    "checkpoint.pt",
+    "checkpoint.1.pt",
+    "model.pt",
+    "likelihoods.npz",
+    "samples.npz",
+    "record.json",
+)
+FUNCTIONS_OF_RUN = (
+    "flowbench.store.ingest:_replace",
+    "flowbench.store.ingest:_write",
+    "flowbench.store.reconcile:load",
+    "flowbench.store.reconcile:bring",
+    "flowbench.store.migrations:_version",
+    "flowbench.store.migrations:_check_whole",
+    "flowbench.runner.schedule:claim",
+    "flowbench.runner.schedule:bury",
+    "flowbench.runner.attempt:ResultsDir.new_attempt",
+    "flowbench.runner.ownership:Claim.release",
+    "tests.faults.lab:ForkingExecutor.launch",
+)
+
+
+class ForkingExecutor(LocalExecutor):
+    """Workers forked from this process."""
+
+    def launch(self, folder: Path, slot: Slot, lifeline: Lifeline) -> _ProcessGroup:
+        pid = os.fork()
+        if pid == 0:
+            _be_a_worker(folder, lifeline)
+        return _ProcessGroup(_Forked(pid))  # type: ignore[arg-type]
+
+
+class _Forked:
+    """What a process group needs of a `Popen`."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid, self.returncode = pid, None
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)  # type: ignore[assignment]
+        return self.returncode
+
+
+def _be_a_worker(folder: Path, lifeline: Lifeline) -> None:
+    status = 1
+    try:
+        os.setsid()
+        log = os.open(folder / LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        inherited = [n for n in (lifeline.lock, lifeline.alive) if n is not None]
+        # As a start of a new Python would have it: or the pipe of the run never ends.
+        for low, high in zip([2, *sorted(inherited)], [*sorted(inherited), 4096], strict=True):
+            os.closerange(low + 1, high)
+        for number in (signal.SIGHUP, signal.SIGUSR1):
+            signal.signal(number, signal.SIG_DFL)
+        if _fault is not None and _fault.where == "worker":
+            _install(_fault)
+        status = worker.main(str(folder), *map(str, inherited))
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+_fault: Fault | None = None
+
+
+def command(arguments: Sequence[str], fault: Fault | None = None) -> int:
+    """Runs a command in this process, which must not be of use for anything else.
+
+    Returns:
+        Its exit status.
+    """
+    global _fault
+    _fault = fault
+    from flowbench.cli.app import main
+    from flowbench.runner import run
+
+    vars(run)["LocalExecutor"] = ForkingExecutor
+    schedule.POLL_S, train.CHECKPOINT_EVERY_S, schedule.LOOK_EVERY_S = 0.02, 0.05, 0.1
+    if fault is not None and fault.where == "run":
+        _install(fault)
+    sys.argv = ["flowbench", *arguments]
+    try:
+        main()
+    except SystemExit as exc:
+        return exc.code if isinstance(exc.code, int) else int(exc.code is not None)
+    return 0
+
+
+def _install(fault: Fault) -> None:
+    """Puts a fault where it belongs, in this process alone."""
+    if ":" in fault.what:
+        owner, name = home_of(fault.what)
+        setattr(owner, name, _deadly(getattr(owner, name), fault, lambda *_: True))
+        return
+    Path.replace = _deadly(Path.replace, fault, lambda _, to: Path(to).name == fault.what)  # type: ignore[method-assign]
+    os.link = _deadly(os.link, fault, lambda _, to: Path(to).name == fault.what)
+
+
+def home_of(what: str) -> tuple[Any, str]:
+    """Where a function ``module:name`` is, and what it is called there."""
+    module, _, path = what.partition(":")
+    *owners, name = path.split(".")
+    return functools.reduce(getattr, owners, importlib.import_module(module)), name
+
+
+def _deadly(
+    function: Callable[..., Any], fault: Fault, is_meant: Callable[..., bool]
+) -> Callable[..., Any]:
+    times = 0
+
+    def replaced(*args: Any, **kwargs: Any) -> Any:
+        nonlocal times
+        counts = is_meant(*args)
+        times += counts
+        hit = counts and times == fault.nth
+        if hit and fault.when == "before":
+            _end(fault)
+        result = function(*args, **kwargs)
+        if hit:
+            _end(fault)
+        return result
+
+    return replaced
+
+
+def _end(fault: Fault) -> None:
+    run = os.getpid() if fault.where == "run" else os.getppid()
+    if fault.all_of_them:
+        for pid in workers_of(run):
+            _kill(pid)
+        if run != 1:
+            _kill(run)
+    _kill(os.getpid())
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def workers_of(pid: int) -> list[int]:
+    """The children of a process."""
+    with contextlib.suppress(OSError):
+        return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
+
+
+@contextlib.contextmanager
+def own_machine(folder: Path) -> Iterator[None]:
+    """Other runs of this machine measure nothing alone meanwhile."""
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    tempfile.tempdir = str(Path(sys.argv[1]).parent)
+    sys.exit(command([*ASKED, "--results", *sys.argv[1:]]))
