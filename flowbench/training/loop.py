@@ -18,7 +18,8 @@ from flowbench.api.models import Batch, GenerativeModel, Info, PhaseStart, Step,
 from flowbench.budget import Budget, Spent
 from flowbench.data.batches import TrainBatches
 from flowbench.data.preprocess import Preprocessor
-from flowbench.errors import NonFiniteLossError, StoreError
+from flowbench.errors import ConfigError, NonFiniteLossError, StoreError
+from flowbench.training.accumulate import parts_of, whole_batch
 from flowbench.training.checkpoint import rng_state, set_rng_state
 from flowbench.training.choice import Choice, Validate, Weights
 from flowbench.training.clock import Clock
@@ -56,6 +57,9 @@ class Trainer:
             no likelihood.
         num_devices: Devices that the job holds.
         log_density: The target in the model's space; None for data.
+
+    Raises:
+        ConfigError: Batches of the model cannot be taken in parts, as its training asks.
     """
 
     def __init__(
@@ -74,6 +78,11 @@ class Trainer:
         log_density: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         training = model.config.training
+        if training.accumulate > 1 and (reason := whole_batch(model)) is not None:
+            raise ConfigError(
+                f"training.accumulate is {training.accumulate}, but the batch has to go through "
+                f"the model whole: {reason}; leave it at 1"
+            )
         self.model = model
         self.choice = Choice(model, Refit(preprocessor, stream, device), validate, device)
         self.num_steps = 0
@@ -255,19 +264,24 @@ class Trainer:
     def _optimize(self, index: int, batch: Batch, step: Step, lr: float) -> None:
         guarded = self._steps[step.group]
         guarded.zero_grad()
-        with self._device.autocast(self._training.precision):
-            loss, info = split_info(self._loss(batch, step))
-        # Outside of autocast, as torch asks: backward runs in the types of forward.
-        loss.backward()
+        parts = parts_of(batch, self._training.accumulate)
+        for part in parts:
+            with self._device.autocast(self._training.precision):
+                loss, info = split_info(self._loss(part, step))
+                if len(parts) > 1:
+                    loss = loss / len(parts)
+            # Outside of autocast, as torch asks: backward runs in the types of forward.
+            loss.backward()
+            # Detached, or every graph of the training would be kept.
+            self._loss_sum += loss.detach()
+            self._note(info)
         bad = guarded(lr)
         # Counts on while steps are bad and falls to 0 with a good one, without a branch to wait
         # for.
         self._streaks[index] = (self._streaks[index] + bad) * bad
         self._skipped += bad
-        # Detached, or every graph of the training would be kept.
-        self._loss_sum += loss.detach()
         norm = {self._name_of_norm(step.group): guarded.norm}
-        self._note({**info, **norm})
+        self._note(norm)
 
     def _name_of_norm(self, group: str) -> str:
         return "gradient_norm" if len(self._steps) == 1 else f"gradient_norm/{group}"
