@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass, fields
 
-from flowbench.errors import SuiteError
+from flowbench.errors import SuiteError, shortened
 
 SECONDS = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 COUNTS = {"steps": "steps", "step": "steps", "examples": "examples", "epochs": "epochs"}
@@ -150,3 +150,30 @@ def duration_text(seconds: float) -> str:
             amount = seconds / size
             return f"{amount:.1f} {unit}" if amount < 10 else f"{amount:,.0f} {unit}"
     return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+
+
+def parse_size(text: str, flag: str) -> int:
+    """Parses bytes such as ``800MB``, ``8G`` or ``7.5GiB``.
+
+    Args:
+        flag: Name of the flag, for the error.
+
+    Raises:
+        SuiteError: The text is malformed, or nothing.
+    """
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{0,9})?)\s*([kmgt]?)(i?)b?", text.strip().lower())
+    size = 0.0
+    if match is not None:
+        size = float(match[1]) * (1024 if match[3] else 1000) ** " kmgt".index(match[2] or " ")
+    if size < 1:
+        raise SuiteError(f"malformed {flag} {shortened(text)}; expected e.g. 800MB, 8GB or 7.5GiB")
+    return int(size)
+
+
+def size_text(size: float) -> str:
+    """Bytes such as ``412 MB`` or ``7.5 GB``."""
+    units = ["bytes", "kB", "MB", "GB", "TB"]
+    while size >= 999.5 and len(units) > 1:
+        size /= 1000
+        del units[0]
+    return f"{size:.3g} {units[0]}"

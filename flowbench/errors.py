@@ -17,7 +17,8 @@
     ├── TrainingError
     │   └── NonFiniteLossError       too many steps in a row without a finite gradient
     ├── StoreError                   the results folder or its database
-    │   └── StoreDamagedError        a file of it that does not hold what was written
+    │   ├── StoreDamagedError        a file of it that does not hold what was written
+    │   └── StoreNewerError          a database that a later flowbench made
     └── LeaderboardError             a board that cannot be laid out
 
 The command line prints any of these in one line and exits with 1. Every other exception is a bug.
@@ -100,6 +101,10 @@ class StoreError(FlowbenchError):
 
 class StoreDamagedError(StoreError):
     """A file of the results folder does not hold what was written into it."""
+
+
+class StoreNewerError(StoreError):
+    """A database that a later flowbench made."""
 
 
 class LeaderboardError(FlowbenchError):

@@ -7,12 +7,13 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+MEMBERSHIP, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 PACKAGES = ("flowbench", "torch", "numpy", "duckdb", "pydantic", "scikit-learn")
 
 
@@ -115,24 +116,35 @@ def load_average() -> float | None:
         return None
 
 
-def cpu_quota(
-    membership: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")
-) -> float | None:
+def cpu_quota(membership: Path = MEMBERSHIP, root: Path = GROUPS) -> float | None:
     """Cores' worth of time that the control groups of this process leave it.
 
     Returns:
         The smallest limit of its group and those above; None without a limit, or where the system
         has no groups of version 2.
     """
+    quotas = []
+    for text in _of_groups("cpu.max", membership, root):
+        allowed, period = map(int, text.split())
+        quotas.append(allowed / period)
+    return min(quotas, default=None)
+
+
+def memory_limit(membership: Path = MEMBERSHIP, root: Path = GROUPS) -> int | None:
+    """Bytes of memory that the control groups of this process leave it, as `cpu_quota` looks."""
+    return min(map(int, _of_groups("memory.max", membership, root)), default=None)
+
+
+def _of_groups(name: str, membership: Path, root: Path) -> Iterator[str]:
+    """What a file says in the control group of this process and in those above, where limited."""
     try:
         lines = membership.read_text(encoding="utf-8").splitlines()
     except OSError:
-        return None
-    names = [name for line in lines for kind, _, name in [line.partition("::")] if kind == "0"]
-    quotas = []
-    for group in [root / name.lstrip("/") for name in names]:
+        return
+    groups = [name for line in lines for kind, _, name in [line.partition("::")] if kind == "0"]
+    for group in [root / name.lstrip("/") for name in groups]:
         for folder in (group, *group.parents[: len(group.parts) - len(root.parts)]):
-            with contextlib.suppress(OSError, ValueError):  # the root has none; or it is "max"
-                allowed, period = map(int, (folder / "cpu.max").read_text(encoding="ascii").split())
-                quotas.append(allowed / period)
-    return min(quotas, default=None)
+            with contextlib.suppress(OSError):  # the root has none
+                text = (folder / name).read_text(encoding="ascii")
+                if not text.startswith("max"):
+                    yield text

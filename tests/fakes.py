@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import math
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -112,6 +115,23 @@ class Diverge(Gaussian):
 class OutOfMemory(Gaussian):
     def loss(self, batch: Batch, step: Step) -> Tensor:
         raise torch.OutOfMemoryError("tried to allocate 4 TiB. Free up some memory")
+
+
+class Hungry(Gaussian):
+    """Takes more and more memory, in a process that it starts."""
+
+    def loss(self, batch: Batch, step: Step) -> Tensor:
+        code = "import time; x = bytearray(600 * 2**20); time.sleep(600)"
+        subprocess.Popen([sys.executable, "-c", code])
+        time.sleep(600)
+        return super().loss(batch, step)
+
+
+class Greedy(Gaussian):
+    """Asks for more memory than there is."""
+
+    def loss(self, batch: Batch, step: Step) -> Tensor:
+        return super().loss(batch, step) + torch.empty(2**55).sum()
 
 
 class Die(Gaussian):
@@ -260,6 +280,13 @@ def compute_nan(
     return [MetricValue(name="fake_nan", value=math.nan, unit="", direction="lower")]
 
 
+def compute_segfault(
+    trained: TrainedModel, data: DataSplits, settings: MetricSettings
+) -> list[MetricValue]:
+    os.kill(os.getpid(), signal.SIGSEGV)
+    return []
+
+
 # --- specs ----------------------------------------------------------------------------------------
 
 
@@ -281,6 +308,8 @@ def register_models() -> list[ModelSpec]:
         _model("fake-diverge", Diverge),
         _model("fake-oom", OutOfMemory),
         _model("fake-die", Die),
+        _model("fake-hungry", Hungry),
+        _model("fake-greedy", Greedy),
         _model("fake-linger", Linger),
         _model("fake-slow", Slow),
         _model("fake-hang", Hang),
@@ -327,11 +356,13 @@ def register_metrics() -> list[MetricSpec]:
             summary="a fake",
             needs=frozenset({"likelihood"}) if name == "fake_nll" else frozenset(),
             exclusive=name == "fake_nll",
+            default=name != "fake_segfault",
         )
         for name, function in (
             ("fake_nll", compute_nll),
             ("fake_failure", compute_failure),
             ("fake_nan", compute_nan),
+            ("fake_segfault", compute_segfault),
         )
     ]
 

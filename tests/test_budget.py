@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowbench.budget import Budget, Spent, duration_text, parse_duration
+from flowbench.budget import Budget, Spent, duration_text, parse_duration, parse_size, size_text
 from flowbench.errors import SuiteError
 
 
@@ -87,3 +87,24 @@ def test_durations() -> None:
 )
 def test_durations_are_estimates(seconds: float, text: str) -> None:
     assert duration_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("800MB", 8e8), ("8g", 8e9), ("7.5GiB", 7.5 * 2**30), ("1 TB", 1e12), ("512", 512.0)],
+)
+def test_sizes(text: str, size: float) -> None:
+    assert parse_size(text, "--max-rss") == size
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1GB", "8 apples", "1e9", "inf", "9" * 5000, "0.1"])
+def test_malformed_sizes(text: str) -> None:
+    with pytest.raises(SuiteError, match=r"malformed --max-rss .*expected e\.g\. 800MB"):
+        parse_size(text, "--max-rss")
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(12, "12 bytes"), (412e6, "412 MB"), (7.5e9, "7.5 GB"), (9e15, "9e+03 TB")]
+)
+def test_sizes_in_words(size: float, text: str) -> None:
+    assert size_text(size) == text

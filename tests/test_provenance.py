@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flowbench.provenance import cpu_quota, load_average
+from flowbench.provenance import cpu_quota, load_average, memory_limit
 
 
 def test_the_load_average_is_that_of_the_last_minute() -> None:
@@ -45,3 +45,12 @@ def test_the_smallest_quota_of_the_groups_above_holds(
     if membership is not None:
         (tmp_path / "cgroup").write_text(membership, encoding="ascii")
     assert cpu_quota(tmp_path / "cgroup", tmp_path / "groups") == quota
+
+
+def test_the_smallest_limit_of_memory_of_the_groups_above_holds(tmp_path: Path) -> None:
+    for folder, text in (("a/b", "max"), ("a", "2000000"), (".", "3000000")):
+        (tmp_path / "groups" / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "groups" / folder / "memory.max").write_text(f"{text}\n", encoding="ascii")
+    (tmp_path / "cgroup").write_text("0::/a/b\n", encoding="ascii")
+    assert memory_limit(tmp_path / "cgroup", tmp_path / "groups") == 2_000_000
+    assert memory_limit(tmp_path / "none", tmp_path / "groups") is None

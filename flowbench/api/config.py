@@ -54,6 +54,9 @@ class ModelConfig(Frozen):
         sampling: The options of the model's ``sample``.
         full_graph: Whether the loss can be compiled as one graph.
         full_graph_reason: Why it cannot (a solver, a random series).
+        whole_batch: Why the loss of a batch is not the mean of its parts' losses (a coupling of
+            its examples), so that ``training.accumulate`` is refused; layers with batch statistics
+            are found without it.
         fits_targets: Whether it can be fitted to a `Target`: a model whose loss is that of
             `InvertibleModel`, and whose ``from_latent`` is differentiable and takes any latents.
         preprocessing: How raw data reach the model.
@@ -76,6 +79,7 @@ class ModelConfig(Frozen):
     sampling: ClassVar[type[SamplingOptions]] = SamplingOptions
     full_graph: ClassVar[bool] = True
     full_graph_reason: ClassVar[str] = ""
+    whole_batch: ClassVar[str] = ""
     fits_targets: ClassVar[bool] = False
 
     preprocessing: Preprocessing = Preprocessing()

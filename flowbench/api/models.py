@@ -119,7 +119,8 @@ class PhaseStart:
 
     Attributes:
         phase: Index into the config's phases.
-        averaged: The model with averaged weights; None where no average is kept.
+        averaged: The model with averaged weights, in eval mode; None where no average is kept, and
+            before the first step.
         batches: An endless stream of preprocessed training batches.
         generator: Source of all noise, on the model's device.
         tick: To be called between pieces of long work; may raise to stop. All of it is charged to
@@ -167,18 +168,6 @@ class GenerativeModel(nn.Module):
 
     config: ModelConfig
     data: DatasetInfo
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Refuses a method whose name is settled and that the harness does not call yet.
-
-        Raises:
-            ConfigError: The class overrides one.
-        """
-        # When the class is made, which is when its author looks; not in the middle of a training.
-        super().__init_subclass__(**kwargs)
-        for name in ("begin_phase", "training_state", "load_training_state"):
-            if name in vars(cls):
-                raise ConfigError(f"{name} of {cls.__name__}: not yet; phases share all state")
 
     def __init__(self, config: ModelConfig, data: DatasetInfo) -> None:
         super().__init__()
@@ -300,9 +289,10 @@ class GenerativeModel(nn.Module):
         raise NotImplementedError
 
     def begin_phase(self, start: PhaseStart) -> None:
-        """Called once at the start of each phase, e.g. to make the data that it trains on.
+        """Called once at the start of each phase, in eval mode and without gradients.
 
-        Not yet: a model that overrides it is refused.
+        A model that trains on data of its own makes them here; its time is charged. An interrupted
+        call is begun anew, with the same generator and batches.
 
         Args:
             start: The phase, its data and a seeded generator.
@@ -311,15 +301,17 @@ class GenerativeModel(nn.Module):
     def training_state(self) -> dict[str, Any]:
         """State of training that belongs into a checkpoint and never into the kept weights.
 
-        Not yet: a model that overrides it is refused.
-
         Returns:
             Tensors and plain data.
         """
         return {}
 
     def load_training_state(self, state: dict[str, Any]) -> None:
-        """Takes up what `training_state` returned. Not yet."""
+        """Takes up what `training_state` returned.
+
+        Args:
+            state: Its tensors are on the CPU.
+        """
 
 
 class DensityModel(GenerativeModel):

@@ -131,6 +131,8 @@ class Training(Frozen):
 
     Attributes:
         batch_size: Examples in an optimizer step.
+        accumulate: Equal parts in which they go through the model, one after the other, to take
+            less memory; the gradient is that of all of them. It divides ``batch_size``.
         optimizer: Name in lower case of a class of `torch.optim`.
         lr: Peak learning rate.
         betas: First- and second-moment decay (``sgd`` and ``rmsprop`` take the first as momentum).
@@ -158,6 +160,7 @@ class Training(Frozen):
     """
 
     batch_size: int = Field(default=64, ge=1)
+    accumulate: int = Field(default=1, ge=1)
     optimizer: Literal["adam", "adamw", "adamax", "sgd", "rmsprop"] = "adam"
     lr: float = Field(default=1e-3, gt=0)
     betas: tuple[float, float] = (0.9, 0.999)
@@ -175,6 +178,16 @@ class Training(Frozen):
     # In a row: single bad steps are skipped, and happen in trainings that end well.
     max_nonfinite: int = Field(default=50, ge=1)
     compile: bool = False
+
+    @model_validator(mode="after")
+    def _parts_are_equal(self) -> Training:
+        # Parts of another size would each be compiled for, and count otherwise in a mean.
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"accumulate is {self.accumulate}, which does not divide a batch of "
+                f"{self.batch_size}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _phases_fill_the_budget(self) -> Training:

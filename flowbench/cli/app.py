@@ -30,6 +30,8 @@ from flowbench.cli import (
 from flowbench.cli.columns import visible
 from flowbench.errors import FlowbenchError
 
+MAX_ERROR = 1500  # characters
+
 app = typer.Typer(
     name="flowbench",
     help="Train normalizing flows under one budget, measure them by one protocol, compare them.",
@@ -136,7 +138,10 @@ def main() -> None:
     try:
         app()
     except FlowbenchError as exc:
-        print(f"error: {visible(str(exc))}", file=sys.stderr)
+        line = visible(str(exc))
+        # What was given is quoted whole: it may be the content of a file.
+        line = line if len(line) <= MAX_ERROR else f"{line[:MAX_ERROR]}..."
+        print(f"error: {line}", file=sys.stderr)
         sys.exit(1)
 
 

@@ -152,7 +152,7 @@ def logs(
         for line in log_lines(attempt, follow=follow):
             print(_log_line(line), flush=follow)
             num_lines += 1
-    if attempt is not None and attempt.record() is None and (beat := attempt.heartbeat()):
+    if attempt is not None and not attempt.ended and (beat := attempt.heartbeat()):
         print(f"{attempt.path.parent.name}-{attempt.number}: {beat.doing}, step {beat.step:,}")
         return
     record = (attempt and attempt.record()) or _find(folder, which)

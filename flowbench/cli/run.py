@@ -119,6 +119,13 @@ def run(
     timeout: Annotated[
         str, typer.Option(help="How long an attempt may take outside its budget.")
     ] = DEFAULT_TIMEOUT,
+    max_rss: Annotated[
+        str | None,
+        typer.Option(
+            help="Memory that a job may hold, with all that it starts: 8GB "
+            "\\[default: the machine's, shared by the jobs at a time]."
+        ),
+    ] = None,
     no_wait: Annotated[
         bool,
         typer.Option("--no-wait", help="Leave jobs that other runs are at work on, and name them."),
@@ -149,7 +156,7 @@ def run(
     no_plugin: NoPlugins = None,
 ) -> None:
     """Train and measure models under one budget, and print their table."""
-    from flowbench.budget import parse_duration
+    from flowbench.budget import parse_duration, parse_size
     from flowbench.errors import SuiteError
     from flowbench.registry import load_registry
 
@@ -178,6 +185,7 @@ def run(
         executor=executor,
         rerun=rerun_what,
         timeout_s=timeout_s,
+        max_rss=None if max_rss is None else parse_size(max_rss, "--max-rss"),
         command=("flowbench", *sys.argv[1:]),
         wait=not no_wait,
         detach=detach,

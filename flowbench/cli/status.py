@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -116,9 +117,9 @@ def _remarks(found: Survey) -> Iterator[str]:
     from flowbench.runner.survey import SILENT_S
 
     alive = [one for one in found.under_way if not one.is_gone]
-    for command in dict.fromkeys(one.order.command for one in alive):
-        began = min(one.order.spawned_utc for one in alive if one.order.command == command)
-        yield f"since {began.replace('+00:00', 'Z')}: {' '.join(command)}"
+    runs: dict[str, int] = Counter(_run_of(one) for one in alive)
+    for run, num in runs.items():
+        yield f"{num} of {run}"
     for one in found.under_way:
         if one.is_gone:
             yield (
@@ -127,6 +128,15 @@ def _remarks(found: Survey) -> Iterator[str]:
             )
         elif one.silent_s > SILENT_S:
             yield f"silent for {clock_text(one.silent_s)}: {one.attempt_id}"
+
+
+def _run_of(one: UnderWay) -> str:
+    """The command that a job is of, and where it runs."""
+    command = " ".join(one.order.command)
+    if one.owner is None:
+        return f"{command} (not known where it runs)"
+    left = ", detached" if one.owner.detached else ""
+    return f"{command} ({one.owner.host}, pid {one.owner.pid}{left})"
 
 
 def _facts(one: UnderWay) -> dict[str, Any]:
@@ -142,6 +152,8 @@ def _facts(one: UnderWay) -> dict[str, Any]:
         "budget": job.budget,
         "started": one.order.spawned_utc,
         "command": list(one.order.command),
+        "host": one.owner.host if one.owner else None,
+        "run_pid": one.owner.pid if one.owner else None,
         "gone": one.is_gone,
         "silent_s": round(one.silent_s, 1),
         **({} if beat is None else beat.model_dump(exclude={"beat"})),

@@ -27,7 +27,7 @@ def rebuild(results: Results = None) -> None:
         aside = count_text(done.problems, "record")
         print(f"{aside} or parts of them set aside; each is named above")
     if done.kept_aside is not None:
-        print(f"the damaged database is kept as {done.kept_aside}")
+        print(f"the old database, which cannot be read here, is kept as {done.kept_aside}")
 
 
 @app.command("migrate")
@@ -44,15 +44,21 @@ def verify(results: Results = None) -> None:
     from flowbench.store.verify import verify
 
     found = verify(paths.results_dir(results))
-    for difference in found.differences:
-        _report(difference)
+    for problem in (*found.differences, *found.unreadable):
+        _report(problem)
     print(
         f"{count_text(found.attempts, 'attempt')} compared, "
         f"{count_text(len(found.differences), 'difference')}, "
-        f"{len(found.only_stored)} only in the database"
+        f"{len(found.unreadable)} unreadable, {len(found.only_stored)} only in the database"
     )
     if found.differences:
-        print("run flowbench store rebuild", file=sys.stderr)
+        _report(f"flowbench store rebuild mends the {len(found.differences)} differences")
+    if found.unreadable:
+        _report(
+            f"no command mends the {len(found.unreadable)} unreadable files: put a copy in their "
+            "place, or run the job again (flowbench run ... --rerun all); the rest is not harmed"
+        )
+    if found.differences or found.unreadable:
         raise typer.Exit(1)
 
 

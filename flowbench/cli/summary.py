@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from flowbench.budget import size_text
 from flowbench.errors import BRIEF, printable
 from flowbench.runner.decide import NOT_RUN
 from flowbench.store.records import CONTENDED_SHARE
@@ -73,6 +74,7 @@ def settings(request: RunRequest, ready: ReadyRun) -> Iterator[str]:
     at_a_time = f"jobs at a time: {len(slots)}, of {threads} thread{'' if threads == 1 else 's'}"
     yield f"device: {ready.options.device}, {at_a_time}"
     yield f"timeout: {request.timeout_s:g} s outside the budget"
+    yield f"memory of a job: {size_text(ready.options.max_rss or 0)}"
     # Seeds of one job have the same settings.
     told: set[str] = set()
     for job, _ in ready.decisions:

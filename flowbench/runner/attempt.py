@@ -13,6 +13,7 @@ Every file is written under a temporary name and renamed, so that a reader sees 
 ``model.pt``           worker    trained weights, and what training spent
 ``likelihoods.npz``    worker    log-likelihood of each test example, in nats
 ``samples.npz/.png``   worker    samples on the raw scale, and a grid of them
+``measured.json``      worker    what was measured so far (`Measured`); gone with the record
 ``log.txt``            worker    everything that it printed
 ``record.json``        either    the attempt's row, last of all
 =====================  ========  ===================================================================
@@ -34,11 +35,12 @@ from flowbench.errors import StoreError
 from flowbench.files import write_whole
 from flowbench.runner.executors.base import LOG
 from flowbench.store.attempt_files import RECORD, read_record, write_record
-from flowbench.store.records import AttemptRow, AttemptStatus, JobRow
+from flowbench.store.records import AttemptRow, AttemptStatus, JobRow, MeasurementRow
 
 HEARTBEAT, ORDER, STOP, CODE = "heartbeat.json", "job.json", "stop", "code.json"
 CHECKPOINT, MODEL, SAMPLES = "checkpoint.pt", "model.pt", "samples.npz"
 CHECKPOINTS = (CHECKPOINT, "checkpoint.1.pt")  # the last, and the one before in case it is damaged
+MEASURED = "measured.json"
 LOG_TAIL_BYTES = 4000
 SILENCE_S = 120.0  # without a heartbeat; imports on a cold disk take tens of seconds
 MAX_LOG_BYTES = 16 * 2**20
@@ -130,6 +132,29 @@ class Heartbeat(BaseModel):
         return f"{self.phase} {self.detail}".rstrip()
 
 
+class Measured(Frozen):
+    """What a worker has measured before a metric, which may be the last thing that it does.
+
+    Attributes:
+        at: Name of that metric.
+        rows: The values so far.
+    """
+
+    at: str
+    rows: tuple[MeasurementRow, ...]
+
+    def with_the_last_failed(self) -> tuple[MeasurementRow, ...]:
+        """The values, with that of the metric at which the worker died."""
+        shown: dict[str, Any] = {
+            "metric": self.at,
+            "name": self.at,
+            "unit": "",
+            "direction": "none",
+        }
+        reason = "the worker died while it was measured"
+        return (*self.rows, MeasurementRow(value=None, status="failed", reason=reason, **shown))
+
+
 class AttemptDir:
     """One attempt's directory."""
 
@@ -165,6 +190,10 @@ class AttemptDir:
         """
         return self._read(CODE, CodeHashes)
 
+    def measured(self) -> Measured | None:
+        """Reads what was measured before the metric at hand; None before the first."""
+        return self._read(MEASURED, Measured)
+
     def write_code(self, code: CodeHashes) -> None:
         """Says which code it runs, so that this is known even of an attempt without a record."""
         self.write(CODE, code.model_dump_json())
@@ -188,6 +217,8 @@ class AttemptDir:
     def write_record(self, record: AttemptRow) -> None:
         """Writes the attempt's row, which ends the attempt."""
         write_record(self.path / RECORD, record)
+        with contextlib.suppress(OSError):  # it tells nothing more
+            (self.path / MEASURED).unlink(missing_ok=True)
 
     def ask_to_stop(self, status: AttemptStatus, reason: str) -> None:
         """Leaves word that the worker is to stop: its parent sees it too, on whatever host."""
@@ -206,9 +237,9 @@ class AttemptDir:
             status, _, reason = (self.path / STOP).read_text(encoding="utf-8").partition(" ")
         except (OSError, UnicodeDecodeError):
             status, reason = "", ""
-        if status == "timeout":
-            return "timeout", reason
-        return "killed" if status == "killed" else "preempted", reason or "asked to stop"
+        known: tuple[AttemptStatus, ...] = ("timeout", "oom", "killed")
+        reason = reason or "asked to stop"
+        return next(((name, reason) for name in known if name == status), ("preempted", reason))
 
     def log_tail(self) -> str:
         """The end of the worker's log."""

@@ -150,12 +150,12 @@ def _after_failure(known: Known, rerun: Rerun | None) -> Decision:
         reason = printable(record.reason or "", BRIEF)
         why = f"{record.status}: {reason} (--rerun failed)"
         return Decision(action="leave", why=why, source=attempt)
-    if record.status in FAILED:
-        return Decision(action="run", why=f"was {record.status}, asked for by --rerun failed")
     # Trained weights before a checkpoint: then only the evaluation is left to do.
     latest = _latest_with(attempts, MODEL)
     if latest is not None:
         return Decision(action="evaluate", why=f"trained, then {record.status}", source=latest)
+    if record.status in FAILED:
+        return Decision(action="run", why=f"was {record.status}, asked for by --rerun failed")
     latest = _latest_with(attempts, *CHECKPOINTS)
     if latest is not None:
         return Decision(action="resume", why=f"was {record.status}", source=latest)

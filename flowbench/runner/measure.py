@@ -20,7 +20,7 @@ from flowbench.evaluation.evaluate import compute_metric
 from flowbench.evaluation.trained import EvaluatedModel
 from flowbench.evaluation.values import checked_values, failed_value
 from flowbench.registry.containment import undisturbed
-from flowbench.runner.attempt import MODEL, SAMPLES
+from flowbench.runner.attempt import MEASURED, MODEL, SAMPLES, Measured
 from flowbench.runner.grid import sample_grid
 from flowbench.runner.kept_model import Trained, take_model
 from flowbench.runner.setup import Built, Ground, note_preprocessing
@@ -56,6 +56,9 @@ def _compute_metrics(attempt: Attempt, ground: Ground, built: Built, model: Eval
         attempt.breathe()
         attempt.now("measuring", name)
         entry = ground.registry.metric(name)
+        # Before each: one that takes the process with it takes no value of the others.
+        so_far = Measured(at=name, rows=attempt.known.get("measurements", ()))
+        attempt.directory.write(MEASURED, so_far.model_dump_json())
         with undisturbed() as changed:
             values, failure = compute_metric(
                 entry.spec,

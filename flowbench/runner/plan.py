@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flowbench.api.config import unsupported_sampling
+from flowbench.api.config import ModelConfig, unsupported_sampling
 from flowbench.api.specs import DatasetInfo
 from flowbench.budget import Budget
 from flowbench.code_hash import CodeHashes
@@ -141,7 +141,7 @@ def _job(
     metrics = requested_metrics(specs, suite.metrics, data.info)
     asked: dict[str, Any] = {
         "model": model.entry.spec.name,
-        "config": model.config.model_dump(mode="json"),
+        "config": asked_config(model.config),
         "dataset": data.info.name,
         "dataset_sha256": data.sha256,
         "seed": seed,
@@ -164,6 +164,17 @@ def _job(
         unsupported=model.unsupported(data.info)
         or unsupported_sampling(model.config, suite.protocol_on(data.info.name).sample, data.info),
     )
+
+
+def asked_config(config: ModelConfig) -> dict[str, Any]:
+    """A configuration as a job's id hashes it.
+
+    Settings that came later are left out at their defaults: what was asked before has its old id.
+    """
+    values = config.model_dump(mode="json")
+    if values["training"]["accumulate"] == 1:
+        del values["training"]["accumulate"]
+    return values
 
 
 def job_id(asked: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from flowbench.runner.attempt import ResultsDir
 from flowbench.runner.decide import Decision, Machine, Rerun, decide
 from flowbench.runner.executors.base import Executor
 from flowbench.runner.executors.local import LocalExecutor
+from flowbench.runner.executors.memory import machine_memory
 from flowbench.runner.ownership import Claim, Owner, claim, owner_of
 from flowbench.runner.plan import Job, Unprepared, plan
 from flowbench.runner.schedule import RunObserver, RunOptions, Scheduler, bury
@@ -115,7 +116,7 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
         decisions=[],
         results=results,
         executor=executor,
-        options=replace(request, device=device.kind),  # the same for all, where it was "auto"
+        options=request,
         machine=_machine(device, executor),
         rerun=request.rerun,
         unprepared=unprepared,
@@ -130,7 +131,8 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
             reconcile(results.path, report=ready.notes.append)
         except StoreError as exc:  # it is a cache: its state must not keep anybody from working
             ready.notes.append(f"{exc}; until then it does not show what this run does")
-    return ready
+    num_starting = sum(decision.starts for _, decision in ready.decisions)
+    return replace(ready, options=_settled(request, device, executor, num_starting))
 
 
 def _owner_of(job: Job, results: ResultsDir) -> Owner | None:
@@ -185,11 +187,18 @@ def ready_again(
         decisions=decisions,
         results=folder,
         executor=executor,
-        options=replace(options, device=device.kind),
+        options=_settled(options, device, executor, len(decisions)),
         machine=_machine(device, executor),
         rerun="all",
         unprepared=[],
     )
+
+
+def _settled(options: RunOptions, device: Device, executor: Executor, num_jobs: int) -> RunOptions:
+    """The options with what this machine makes of them."""
+    at_once = max(1, min(num_jobs, len(executor.slots)))
+    share = machine_memory() // at_once
+    return replace(options, device=device.kind, max_rss=options.max_rss or share)
 
 
 def _machine(device: Device, executor: Executor) -> Machine:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from flowbench.budget import Budget
+from flowbench.budget import Budget, size_text
 from flowbench.errors import StoreError, text_of
 from flowbench.registry import PluginSelection
 from flowbench.runner.attempt import (
@@ -24,6 +25,7 @@ from flowbench.runner.attempt import (
 )
 from flowbench.runner.decide import Decision
 from flowbench.runner.executors.base import Executor, Handle, Lifeline, Slot
+from flowbench.runner.executors.memory import MemoryWatch
 from flowbench.runner.ownership import Claim, Owner, claim
 from flowbench.runner.plan import Job
 from flowbench.runner.under_way import code_columns
@@ -35,6 +37,10 @@ from flowbench.store.records import AttemptRow, AttemptStatus, JobRow
 
 POLL_S = 0.1
 KILL_AFTER_S = 30.0
+# By which a process ends of its own doing, and would again.
+OWN_SIGNALS = frozenset(
+    {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
+)
 LOOK_EVERY_S = 1.0  # for jobs that other runs are at work on
 INGEST_WAIT_S = 1.0  # nobody looks after the workers meanwhile
 
@@ -46,6 +52,8 @@ class RunOptions:
     Attributes:
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         timeout_s: Seconds that an attempt may spend outside its budget.
+        max_rss: Bytes of memory that a worker may hold, with all that it started; None for its
+            share of the machine's.
         wait: Wait for jobs that other runs are at work on.
         detach: Leave workers at work when this run ends before them.
     """
@@ -55,6 +63,7 @@ class RunOptions:
     plugins: PluginSelection
     timeout_s: float
     command: tuple[str, ...]
+    max_rss: int | None = None
     wait: bool = True
     detach: bool = False
 
@@ -97,6 +106,7 @@ class _Active:
     slot: Slot
     claim: Claim
     handle: Handle
+    memory: MemoryWatch
     verdict: Verdict | None = None
     kill_at: float | None = None
 
@@ -269,14 +279,17 @@ class Scheduler:
         alive = None if self._options.detach else self._alive
         handle = self._executor.launch(attempt.path, slot, Lifeline(taken.lock, alive))
         del self._free[0]
-        self._active.append(_Active(job, attempt, order, slot, taken, handle))
+        memory = MemoryWatch(self._options.max_rss)
+        self._active.append(_Active(job, attempt, order, slot, taken, handle, memory))
         self._observer.started(job, attempt, slot)
 
     def _order(self, job: Job, decision: Decision, attempt: AttemptDir, slot: Slot) -> WorkOrder:
         source = decision.source if decision.action in ("resume", "evaluate") else None
         measured = source.record() if source else None
         # What was measured before is measured again, or the new record would lack it.
-        earlier = [m.metric for m in measured.measurements] if measured else []
+        # But what failed, or what takes the worker with it would do so for good.
+        rows = measured.measurements if measured else ()
+        earlier = [m.metric for m in rows if m.status != "failed"]
         plugins = self._options.plugins
         return WorkOrder(
             job=job.row,
@@ -336,6 +349,10 @@ class Scheduler:
         if active.attempt.is_asked_to_stop():  # by `flowbench cancel`, in whatever terminal
             status, reason = active.attempt.stopped_by()
             self._stop(active, Verdict(status=status, reason=reason, gently=True))
+            return
+        too_much = active.memory.look(active.handle.held_bytes)
+        if too_much is not None:
+            self._stop(active, Verdict(status="oom", reason=too_much, gently=False))
             return
         verdict = judge(
             heartbeat,
@@ -414,15 +431,26 @@ class Scheduler:
         last_heard = f", last heard of while {heartbeat.doing}" if heartbeat else ""
         if active.verdict is not None:
             status, reason = active.verdict.status, active.verdict.reason
+        elif -exit_status in OWN_SIGNALS:
+            status = "crashed"
+            reason = f"the worker ended by {signal.Signals(-exit_status).name}{last_heard}"
         elif exit_status < 0:
             status = "killed"
             reason = f"the worker was killed by signal {-exit_status}{last_heard}"
-            if exit_status == -9:
+            if exit_status == -9 and active.memory.ended_by_system():
+                status = "oom"
+                reason = f"the system ended the worker for want of memory{last_heard}"
+            elif exit_status == -9:
                 reason += " (did the machine run out of memory?)"
         else:
             status = "crashed"
             reason = f"the worker ended with exit status {exit_status} without a record{last_heard}"
-        return obituary(active.job.row, active.attempt, status, reason)
+        peak = active.memory.peak
+        if status == "oom" and peak is not None:
+            reason += f"; at its peak it held {size_text(peak)}"
+        record = obituary(active.job.row, active.attempt, status, reason)
+        load = None if peak is None else {"peak_resident_bytes": float(peak)}
+        return record.model_copy(update={"load": load})
 
     def _obey(self) -> None:
         """Starts nothing more, and asks workers to save their state; or ends them at once.
@@ -484,6 +512,8 @@ def obituary(job: JobRow, attempt: AttemptDir, status: AttemptStatus, reason: st
     bare = _bare_record(job, attempt.number, status, reason)
     heartbeat = attempt.heartbeat()
     known = {"log_tail": attempt.log_tail(), **code_columns(attempt.code())}
+    if (measured := attempt.measured()) is not None:
+        known["measurements"] = measured.with_the_last_failed()
     if heartbeat is None:
         return bare.model_copy(update=known)
     spent = {"steps": heartbeat.step, "charged_s": heartbeat.charged_s}

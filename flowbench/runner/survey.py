@@ -27,6 +27,7 @@ from flowbench.runner.attempt import (
     WorkOrder,
 )
 from flowbench.runner.executors.base import LOG
+from flowbench.runner.ownership import Owner, owner_of
 from flowbench.store.attempt_files import RECORD
 from flowbench.store.job_ids import whole_job_id
 
@@ -42,12 +43,14 @@ class UnderWay:
     Attributes:
         heartbeat: The latest; None before the first.
         silent_s: Seconds since the last sign of life.
+        owner: The run that has it; None where that is not known.
     """
 
     attempt: AttemptDir
     order: WorkOrder
     heartbeat: Heartbeat | None
     silent_s: float
+    owner: Owner | None
 
     @property
     def attempt_id(self) -> str:
@@ -57,7 +60,7 @@ class UnderWay:
     @property
     def is_gone(self) -> bool:
         """Whether its process has surely ended; the next run on the folder records it."""
-        return self.silent_s > SILENCE_S
+        return self.silent_s > (SILENT_S if self.owner is None else SILENCE_S)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,5 +242,9 @@ def _under_way(path: Path, silent_s: float) -> UnderWay | None:
     ):  # it ended just now and was removed, or is of another version
         return None
     return UnderWay(
-        attempt=attempt, order=order, heartbeat=attempt.heartbeat(), silent_s=max(0.0, silent_s)
+        attempt=attempt,
+        order=order,
+        heartbeat=attempt.heartbeat(),
+        silent_s=max(0.0, silent_s),
+        owner=owner_of(path.parent),
     )

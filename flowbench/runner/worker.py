@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+from flowbench.budget import size_text
 from flowbench.errors import FlowbenchError, NonFiniteLossError, reason_of, text_of
 from flowbench.provenance import available_cores, cpu_quota, load_average
 from flowbench.runner.attempt import AttemptDir
@@ -145,7 +146,7 @@ def run_attempt(attempt: Attempt) -> AttemptRow:
         with _exits_raise():
             execute(attempt)
     except BaseException as exc:  # the border of one run of a plan: whatever happened is recorded
-        status, reason = _classify(exc, attempt.directory)
+        status, reason = _classify(exc, attempt)
         # These two are what was asked for; a traceback in the log would look like a fault.
         if status not in ("preempted", "timeout"):
             traceback.print_exc()
@@ -172,17 +173,31 @@ def _exits_raise() -> Iterator[None]:
         os._exit = end
 
 
-def _classify(exc: BaseException, directory: AttemptDir) -> tuple[AttemptStatus, str]:
-    from flowbench.training.device import is_out_of_memory
+def _held(peaks: dict[str, float]) -> str:
+    """What a process held at its peak, in words."""
+    held = f"the process held {size_text(peaks['peak_resident_bytes'])}"
+    if "peak_device_bytes" not in peaks:
+        return held
+    sizes = (size_text(peaks[name]) for name in ("peak_device_bytes", "device_bytes"))
+    return f"{held}, and {' of '.join(sizes)} on the device"
+
+
+def _classify(exc: BaseException, attempt: Attempt) -> tuple[AttemptStatus, str]:
+    from flowbench.training.device import is_out_of_memory, memory_peaks
     from flowbench.training.observer import Preempted
 
     text = text_of(exc, MAX_REASON)
     if isinstance(exc, Preempted):
-        return directory.stopped_by()
+        return attempt.directory.stopped_by()
     if isinstance(exc, NonFiniteLossError):
         return "diverged", text
     if is_out_of_memory(exc):
-        return "oom", text.partition(". ")[0]
+        peaks = memory_peaks()
+        attempt.note(load={**attempt.known["load"], **peaks})
+        # Of all that allocators say, how much was asked for.
+        sentences = text.split(". ")
+        what = next((s for s in sentences if "allocate" in s), sentences[0])
+        return "oom", f"{what or type(exc).__name__}; at its peak {_held(peaks)}"
     if isinstance(exc, FlowbenchError):
         return "crashed", text
     # Signals only set a flag here, so that an interrupt or an exit is the plugin's own.

@@ -12,7 +12,7 @@ import re
 import shlex
 from pathlib import Path
 
-from flowbench.errors import StoreDamagedError, StoreError
+from flowbench.errors import StoreDamagedError, StoreError, StoreNewerError
 from flowbench.store import Connection
 
 M001_ATTEMPTS = """
@@ -196,6 +196,8 @@ def migrate(connection: Connection, path: Path) -> None:
         StoreError: It is of a newer schema, or not one of flowbench's.
         StoreDamagedError: Parts of it are missing.
     """
+    import duckdb
+
     # Only in an empty file: a DuckDB of somebody else's must stay as it is.
     if not _tables(connection):
         connection.execute("CREATE TABLE schema_version (version INTEGER NOT NULL)")
@@ -203,7 +205,12 @@ def migrate(connection: Connection, path: Path) -> None:
     for number, step in enumerate(STEPS[found:], start=found + 1):
         # Each on its own: a step that fails leaves the database at a version that is known.
         connection.execute("BEGIN")
-        connection.execute(step)
+        try:
+            connection.execute(step)
+        except duckdb.CatalogException as exc:
+            raise StoreDamagedError(
+                f"{path} is damaged (its tables are not those of schema {number - 1})"
+            ) from exc
         connection.execute("INSERT INTO schema_version VALUES (?)", [number])
         connection.execute("COMMIT")
     _check_whole(connection, path)
@@ -240,10 +247,10 @@ def _version(connection: Connection, path: Path) -> int:
         raise StoreDamagedError(f"{path} is damaged (it does not say its version)")
     row = connection.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchone()
     found = int(row[0]) if row else 0
-    if found == 0 and len(tables) > 1:
+    if found < 0 or (found == 0 and len(tables) > 1):
         raise StoreDamagedError(f"{path} is damaged (it does not say its version)")
     if found > SCHEMA_VERSION:
-        raise StoreError(
+        raise StoreNewerError(
             f"{path} has schema {found}, this flowbench knows schemas up to {SCHEMA_VERSION}; "
             "upgrade flowbench"
         )

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from flowbench.errors import StoreDamagedError, StoreError
+from flowbench.errors import StoreDamagedError, StoreError, StoreNewerError
 from flowbench.store import Connection
 from flowbench.store.connection import database_path, set_aside, writing
 from flowbench.store.ingest import Report, log_problem
@@ -102,8 +102,10 @@ def _scratch_folder(results: Path) -> Iterator[Path]:
 def _is_damaged(results: Path, report: Report) -> bool:
     """Whether the old database cannot be read; brings one of an older schema up to date.
 
+    One of a newer schema cannot either: whoever asks for a rebuild has this flowbench alone.
+
     Raises:
-        StoreError: It is in use, too new, or not one of flowbench's.
+        StoreError: It is in use, or not one of flowbench's.
     """
     try:
         with writing(results) as connection:
@@ -111,7 +113,7 @@ def _is_damaged(results: Path, report: Report) -> bool:
                 # Reads every block, so that damage shows now and not while carrying over.
                 connection.execute(f"SELECT count(COLUMNS(*)) FROM {table}").fetchall()
             connection.execute("CHECKPOINT")  # else a WAL would stay for the new database
-    except StoreDamagedError as exc:
+    except (StoreDamagedError, StoreNewerError) as exc:
         report(str(exc))
         return True
     return False

@@ -24,19 +24,24 @@ class Verified:
 
     Attributes:
         attempts: Attempts compared.
-        differences: One line for each attempt or part that the database lacks or has otherwise.
+        differences: One line for each attempt or part that the database lacks or has otherwise,
+            which a rebuild mends.
+        unreadable: One line for each file that cannot be read, which only another run of the job
+            or a copy of the file mends.
         only_stored: Attempts that only the database has; their directories are gone, and nothing
             is kept of them as text.
     """
 
     attempts: int
     differences: tuple[str, ...]
+    unreadable: tuple[str, ...]
     only_stored: tuple[str, ...]
 
 
 def verify(results: Path) -> Verified:
     """Compares every attempt's directory, and what is kept as text, with the database."""
     differences: list[str] = []
+    unreadable: list[str] = []
     compared: set[str] = set()
     directories = attempt_dirs(results)
     with reading(results) as connection:
@@ -47,15 +52,15 @@ def verify(results: Path) -> Verified:
                 try:
                     written.append(read_attempt(directory))
                 except StoreError as exc:
-                    differences.append(str(exc))
+                    unreadable.append(str(exc))
             ids = [files.record.attempt_id for files in written]
             stored = {c.record.attempt_id: c for c in contents(connection, ids)}
             for files in written:
-                differences += files.problems
+                unreadable += files.problems
                 differences += _compare(files, stored.get(files.record.attempt_id))
             compared.update(ids)
         kept = {
-            files.record.attempt_id: files for files in kept_attempts(results, differences.append)
+            files.record.attempt_id: files for files in kept_attempts(results, unreadable.append)
         }
         stored = {
             c.record.attempt_id: c for c in contents(connection, sorted(kept.keys() - compared))
@@ -65,7 +70,10 @@ def verify(results: Path) -> Verified:
         compared.update(kept)
         only_stored = sorted(stored_ids(connection) - compared)
     return Verified(
-        attempts=len(compared), differences=tuple(differences), only_stored=tuple(only_stored)
+        attempts=len(compared),
+        differences=tuple(differences),
+        unreadable=tuple(unreadable),
+        only_stored=tuple(only_stored),
     )
 
 
@@ -91,7 +99,7 @@ def _values(attempt: AttemptContents) -> NDArray[np.float64]:
 def _compare(written: AttemptContents, stored: AttemptContents | None) -> list[str]:
     attempt_id = written.record.attempt_id
     if stored is None:
-        return [f"{attempt_id}: not in the database; run `flowbench store rebuild`"]
+        return [f"{attempt_id}: not in the database"]
     parts = {
         "record": written.record == stored.record,
         "curves": written.curves == stored.curves,
@@ -99,7 +107,5 @@ def _compare(written: AttemptContents, stored: AttemptContents | None) -> list[s
         "likelihoods": np.array_equal(_values(written), _values(stored)),
     }
     return [
-        f"{attempt_id}: the database has other {part}; run `flowbench store rebuild`"
-        for part, same in parts.items()
-        if not same
+        f"{attempt_id}: the database has other {part}" for part, same in parts.items() if not same
     ]

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flowbench.errors import SuiteError, UnknownNameError, unknown_name
+from flowbench.errors import BRIEF, SuiteError, UnknownNameError, printable, unknown_name
 
 PACKAGE = Path(__file__).parent.parent
+MAX_BYTES = 2**20  # of a suite file
 SUITE_FOLDERS = (PACKAGE.parent / "leaderboards", PACKAGE / "_leaderboards")
 """In a checkout, and in an installed wheel."""
 
@@ -89,8 +90,16 @@ def read_suite(path: Path) -> dict[str, Any]:
         SuiteError: The file cannot be read or is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as exc:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as exc:
         raise SuiteError(f"cannot read suite file {str(path)!r}: {exc}") from exc
-    except tomllib.TOMLDecodeError as exc:
-        raise SuiteError(f"suite file {str(path)!r} is not valid TOML: {exc}") from exc
+    if len(content) > MAX_BYTES:
+        raise SuiteError(f"suite file {str(path)!r} has more than {MAX_BYTES:,} bytes")
+    try:
+        return tomllib.loads(content.decode("utf-8"))
+    except RecursionError as exc:
+        raise SuiteError(f"suite file {str(path)!r} is nested too deeply") from exc
+    except ValueError as exc:  # bad TOML, bytes that are not UTF-8, numbers of thousands of digits
+        why = printable(str(exc), BRIEF)
+        raise SuiteError(f"suite file {str(path)!r} is not valid TOML: {why}") from exc

@@ -17,7 +17,14 @@ from pydantic import Field, ValidationError
 
 from flowbench.api.frozen import Frozen
 from flowbench.api.specs import Direction, Role, Scale
-from flowbench.errors import SuiteError, UnknownNameError, first_problem, unknown_name
+from flowbench.errors import (
+    BRIEF,
+    SuiteError,
+    UnknownNameError,
+    first_problem,
+    reason_of,
+    unknown_name,
+)
 from flowbench.suite.find import SUITE_FOLDERS
 
 TABLES, VALUES, BIBLIOGRAPHY = "tables.toml", "results.csv", "papers.bib"
@@ -264,14 +271,6 @@ def published_folder() -> Path:
     raise SuiteError("the published tables are missing; install flowbench again")
 
 
-@cache
-def _load(folder: Path) -> dict[str, PublishedTable]:
-    try:
-        return load_tables(folder)
-    except (OSError, ValueError, KeyError) as exc:
-        raise SuiteError(f"cannot read the published tables in {folder}: {exc}") from exc
-
-
 def load_tables(folder: Path) -> dict[str, PublishedTable]:
     """Reads and checks the tables of a folder.
 
@@ -284,6 +283,24 @@ def load_tables(folder: Path) -> dict[str, PublishedTable]:
     Raises:
         SuiteError: A table, row or value is not valid, or a value belongs to no table.
     """
+    try:
+        return _tables(folder)
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        csv.Error,
+    ) as exc:
+        # Whatever is not the tables and rows that are asked of it.
+        raise SuiteError(
+            f"cannot read the published tables in {folder}: {reason_of(exc, BRIEF)}"
+        ) from exc
+
+
+def _tables(folder: Path) -> dict[str, PublishedTable]:
     layout = tomllib.loads((folder / TABLES).read_text(encoding="utf-8"))
     with (folder / VALUES).open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
@@ -313,3 +330,6 @@ def _table(
     if stray:
         raise SuiteError(f"published table {found.id!r} has no row {stray[0].row_order}")
     return found
+
+
+_load = cache(load_tables)  # of the tables that ship with flowbench, which do not change

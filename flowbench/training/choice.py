@@ -66,6 +66,11 @@ class Choice:
             self._average.update()
 
     @property
+    def averaged(self) -> GenerativeModel | None:
+        """The model with averaged weights, in eval mode; None where no average is kept."""
+        return None if self._average is None else self._average.model.eval()
+
+    @property
     def num_scores(self) -> int:
         """How many weights a look scores: raw ones, and averaged ones where there are."""
         return 1 if self._average is None else 2

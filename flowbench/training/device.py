@@ -6,7 +6,9 @@ the device and the CUDA path can be tested with a fake backend.
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from flowbench.errors import SuiteError
+from flowbench.errors import SuiteError, text_of
 
 Kind = Literal["cpu", "cuda", "mps"]
 Precision = Literal["float32", "tf32", "bfloat16"]
@@ -100,9 +102,7 @@ class Device:
         if self.kind == "mps":
             # Its current use is no peak, and a made-up number is worse than none.
             return None, "MPS keeps no peak"
-        unit = 1 if sys.platform == "darwin" else 1024  # getrusage: bytes on macOS, KiB on Linux
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak * unit, "resident set of the whole process"
+        return int(memory_peaks()["peak_resident_bytes"]), "resident set of the whole process"
 
     def driver(self) -> str | None:
         """The driver's version, for the record.
@@ -221,16 +221,42 @@ def available_kinds() -> list[Kind]:
     return [*kinds, "cpu"]
 
 
+# What allocators say that have no exception of their own: torch's on a CPU, on Linux and Windows;
+# libraries of CUDA; MPS; C++.
+_NO_MEMORY = re.compile(
+    r"can't allocate memory|not enough memory: you tried to allocate|out of memory|ALLOC_FAILED"
+    r"|std::bad_alloc",
+    re.I,
+)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on the device or on the host.
 
     Returns:
-        True for torch's own out-of-memory error, Python's, and the CPU allocator's.
+        True for torch's own out-of-memory error, Python's, what allocators say, what the system
+        says when a process cannot be started, and errors that one of these is the cause of.
     """
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    # torch's CPU allocator has no exception of its own.
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(is_out_of_memory, error.exceptions))
+    if isinstance(error, RuntimeError) and _NO_MEMORY.search(text_of(error, 2000)):
+        return True
+    return error.__cause__ is not None and is_out_of_memory(error.__cause__)
+
+
+def memory_peaks() -> dict[str, float]:
+    """The most memory that this process held: in all, and of a GPU since training began."""
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage: bytes on macOS, KiB on Linux
+    peaks: dict[str, float] = {}
+    peaks["peak_resident_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    if torch.cuda.is_initialized():
+        peaks["peak_device_bytes"] = torch.cuda.max_memory_reserved()
+        peaks["device_bytes"] = torch.cuda.get_device_properties().total_memory
+    return peaks
 
 
 def visible_gpus() -> tuple[str, ...]:

@@ -7,18 +7,19 @@ steps are in flight, and whether a gradient was finite is decided on the device.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from flowbench.api.models import Batch, GenerativeModel, Info, Step, split_info
+from flowbench.api.models import Batch, GenerativeModel, Info, PhaseStart, Step, split_info
 from flowbench.budget import Budget, Spent
 from flowbench.data.batches import TrainBatches
 from flowbench.data.preprocess import Preprocessor
-from flowbench.errors import NonFiniteLossError, StoreError
+from flowbench.errors import ConfigError, NonFiniteLossError, StoreError
+from flowbench.training.accumulate import parts_of, whole_batch
 from flowbench.training.checkpoint import rng_state, set_rng_state
 from flowbench.training.choice import Choice, Validate, Weights
 from flowbench.training.clock import Clock
@@ -30,13 +31,17 @@ from flowbench.training.observer import Observer, Preempted, ValidationPoint
 from flowbench.training.optim import GuardedStep, Schedule
 from flowbench.training.refit import Refit
 
-CHECKPOINT_FORMAT = 5
+CHECKPOINT_FORMAT = 6
 MONITOR_SEED = 7  # which examples are watched: the same in every job
 
 
-def _host_seed(seed: int, step: int) -> int:
+class _BudgetUsed(Exception):
+    """The budget ended while a phase was begun."""
+
+
+def _host_seed(seed: int, *at: int) -> int:
     """Seed of a step's draws on the host: a function of both, so a resumed run has the same."""
-    return int(np.random.SeedSequence((seed, step)).generate_state(1)[0])
+    return int(np.random.SeedSequence((seed, *at)).generate_state(1)[0])
 
 
 class Trainer:
@@ -52,6 +57,9 @@ class Trainer:
             no likelihood.
         num_devices: Devices that the job holds.
         log_density: The target in the model's space; None for data.
+
+    Raises:
+        ConfigError: Batches of the model cannot be taken in parts, as its training asks.
     """
 
     def __init__(
@@ -70,11 +78,17 @@ class Trainer:
         log_density: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         training = model.config.training
+        if training.accumulate > 1 and (reason := whole_batch(model)) is not None:
+            raise ConfigError(
+                f"training.accumulate is {training.accumulate}, but the batch has to go through "
+                f"the model whole: {reason}; leave it at 1"
+            )
         self.model = model
         self.choice = Choice(model, Refit(preprocessor, stream, device), validate, device)
         self.num_steps = 0
         self._preprocessor = preprocessor
-        self._batches = stream(seed)
+        self._stream, self._batches = stream, stream(seed)
+        self._phases_begun = 0
         self._budget, self._clock, self._device = budget, clock, device
         self._observer, self._num_devices = observer, num_devices
         self._log_density = log_density
@@ -157,6 +171,8 @@ class Trainer:
             # Before the step and not after: a job that is stopped at once has not spent anything.
             if self._observer.tick(self.num_steps, progress):
                 raise Preempted
+            if not self._phase_begun(self._schedule.phase(progress)):
+                break
             self._step(progress)
             in_flight.step_queued()
             self._give_up_if_lost(
@@ -169,6 +185,51 @@ class Trainer:
             # However few steps there were: without a single good one nothing was trained.
             most = min(self._training.max_nonfinite, self.num_steps)
             self._give_up_if_lost(float(self._longest_streak()), most)
+
+    # --- phases -----------------------------------------------------------------------------------
+
+    def _phase_begun(self, phase: int) -> bool:
+        """Begins a phase if that is not done; False if the budget ended in the middle of it."""
+        # A budget that makes few steps may pass over a phase; what it makes may be needed.
+        while self._phases_begun <= phase:
+            try:
+                self._begin_phase(self._phases_begun)
+            except _BudgetUsed:
+                return False
+            self._phases_begun += 1
+        return True
+
+    @torch.no_grad()
+    def _begin_phase(self, phase: int) -> None:
+        # Seeded by the phase alone: begun again after an interruption, it makes the same.
+        seed = _host_seed(self._seed, phase, 1)  # three numbers, where a step has two
+        start = PhaseStart(
+            phase=phase,
+            averaged=self.choice.averaged if self.num_steps else None,
+            batches=self._endless_batches(seed),
+            generator=self._device.generator(seed),
+            tick=self._tick_in_phase,
+        )
+        self.model.eval()
+        try:
+            self.model.begin_phase(start)
+        finally:
+            self.model.train()
+
+    def _endless_batches(self, seed: int) -> Iterator[Batch]:
+        batches, noise = self._stream(seed), self._device.generator(seed)
+        while True:
+            raw, context = batches.next()
+            yield Batch(x=self._preprocessor.forward(raw, noise)[0], context=context)
+
+    def _tick_in_phase(self) -> None:
+        progress = self.progress()
+        if self._observer.tick(self.num_steps, min(progress, 1.0)):
+            raise Preempted
+        if progress >= 1.0:
+            raise _BudgetUsed
+
+    # --- steps ------------------------------------------------------------------------------------
 
     def _step(self, progress: float) -> None:
         self._clock.switch("data")
@@ -203,19 +264,24 @@ class Trainer:
     def _optimize(self, index: int, batch: Batch, step: Step, lr: float) -> None:
         guarded = self._steps[step.group]
         guarded.zero_grad()
-        with self._device.autocast(self._training.precision):
-            loss, info = split_info(self._loss(batch, step))
-        # Outside of autocast, as torch asks: backward runs in the types of forward.
-        loss.backward()
+        parts = parts_of(batch, self._training.accumulate)
+        for part in parts:
+            with self._device.autocast(self._training.precision):
+                loss, info = split_info(self._loss(part, step))
+                if len(parts) > 1:
+                    loss = loss / len(parts)
+            # Outside of autocast, as torch asks: backward runs in the types of forward.
+            loss.backward()
+            # Detached, or every graph of the training would be kept.
+            self._loss_sum += loss.detach()
+            self._note(info)
         bad = guarded(lr)
         # Counts on while steps are bad and falls to 0 with a good one, without a branch to wait
         # for.
         self._streaks[index] = (self._streaks[index] + bad) * bad
         self._skipped += bad
-        # Detached, or every graph of the training would be kept.
-        self._loss_sum += loss.detach()
         norm = {self._name_of_norm(step.group): guarded.norm}
-        self._note({**info, **norm})
+        self._note(norm)
 
     def _name_of_norm(self, group: str) -> str:
         return "gradient_norm" if len(self._steps) == 1 else f"gradient_norm/{group}"
@@ -328,6 +394,8 @@ class Trainer:
             "rng": rng_state(self._device.kind),
             "format": CHECKPOINT_FORMAT,
             "num_steps": self.num_steps,
+            "phases_begun": self._phases_begun,
+            "training_state": self.model.training_state(),
             "looks": self.looks.state_dict(),
             "steps_since_look": self._steps_since_look,
             # One copy to the host, in the order in which they are taken up again.
@@ -361,6 +429,8 @@ class Trainer:
         self._generator.set_state(state["generator"])
         set_rng_state(state["rng"])
         self.num_steps = state["num_steps"]
+        self._phases_begun = state["phases_begun"]
+        self.model.load_training_state(state["training_state"])
         self.looks.load_state_dict(state["looks"])
         self._steps_since_look = state["steps_since_look"]
         where = self._device.torch_device

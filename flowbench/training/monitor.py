@@ -46,7 +46,7 @@ class Monitor:
             batch: Preprocessed examples; the first `EXAMPLES` are taken.
 
         Returns:
-            ``roundtrip_error``, the mean absolute error; ``roundtrip_nonfinite``, the share of
+            ``round_trip``, the mean absolute error; ``round_trip_nonfinite``, the share of
             values that come back as no number; ``log_determinant/<layer>``, means in nats. What a
             model fails to give is left out.
         """
@@ -76,9 +76,9 @@ def _seen(
         latents, total = model.to_latent(x, context, aux=aux)
     restored = model.from_latent(latents, context)
     error = (restored - x).abs().double()
-    yield "roundtrip_error", float(error[error.isfinite()].mean())
+    yield "round_trip", float(error[error.isfinite()].mean())
     # A curve holds numbers alone: what came back as none would leave no trace in it.
-    yield "roundtrip_nonfinite", float((~error.isfinite()).double().mean())
+    yield "round_trip_nonfinite", float((~error.isfinite()).double().mean())
     for name, value in of_layers.items():
         yield f"log_determinant/{name}", value
     # What a model adds outside of its layers, such as matrices that it makes all at once.

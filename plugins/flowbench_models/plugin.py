@@ -22,10 +22,11 @@ def _form(*shape: int, levels: int | None = None) -> DatasetInfo:
 # Going element by element, their samples of the contract's own 8x8 images would take a minute.
 _ELEMENT_BY_ELEMENT = (_form(2), _form(5), _form(1, 4, 4, levels=17))
 
-# Series of log-determinants cost many passes: small forms, of every kind of likelihood.
-_SMALL = (_form(2), _form(1, 4, 4, levels=17), _form(3, 4, 4, levels=256))
 # A solve costs a hundred passes: sums of densities are those of points in the plane.
 _SOLVED = (_form(1, 8, 8, levels=17), _form(2), _form(5))
+
+# Series of log-determinants cost many passes: small forms, of every kind of likelihood.
+_SMALL = (_form(2), _form(1, 4, 4, levels=17), _form(3, 4, 4, levels=256))
 
 NICE = ModelSpec(
     name="nice",
@@ -346,6 +347,103 @@ FFJORD = ModelSpec(
     ),
 )
 
+FLOW_MATCHING = ModelSpec(
+    name="flow-matching",
+    model="flowbench_models.continuous.matching.model:FlowMatching",
+    config="flowbench_models.continuous.matching.config:FlowMatchingConfig",
+    modalities=frozenset({"image", "vector"}),
+    summary="a velocity learned by regression along straight paths from noise to data",
+    forms=_SOLVED,
+    paper=Paper(
+        title="Flow Matching for Generative Modeling",
+        authors="Yaron Lipman, Ricky T. Q. Chen, Heli Ben-Hamu, Maximilian Nickel, Matt Le",
+        year=2022,
+        arxiv="2210.02747",
+        bibtex="""@inproceedings{lipman2023flow,
+  title = {Flow Matching for Generative Modeling},
+  author = {Lipman, Yaron and Chen, Ricky T. Q. and Ben-Hamu, Heli and Nickel, Maximilian and
+            Le, Matt},
+  booktitle = {International Conference on Learning Representations},
+  year = {2023},
+  eprint = {2210.02747},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
+RECTIFIED_FLOW = ModelSpec(
+    name="rectified-flow",
+    model="flowbench_models.continuous.matching.model:RectifiedFlow",
+    config="flowbench_models.continuous.matching.config:RectifiedFlowConfig",
+    modalities=frozenset({"image", "vector"}),
+    summary="a velocity learned along straight lines between noise and data",
+    forms=_SOLVED,
+    paper=Paper(
+        title="Flow Straight and Fast: Learning to Generate and Transfer Data with Rectified Flow",
+        authors="Xingchao Liu, Chengyue Gong, Qiang Liu",
+        year=2022,
+        arxiv="2209.03003",
+        bibtex="""@inproceedings{liu2023flow,
+  title = {Flow Straight and Fast: Learning to Generate and Transfer Data with Rectified Flow},
+  author = {Liu, Xingchao and Gong, Chengyue and Liu, Qiang},
+  booktitle = {International Conference on Learning Representations},
+  year = {2023},
+  eprint = {2209.03003},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
+OT_CFM = ModelSpec(
+    name="ot-cfm",
+    model="flowbench_models.continuous.matching.model:OTCFM",
+    config="flowbench_models.continuous.matching.config:OTCFMConfig",
+    modalities=frozenset({"image", "vector"}),
+    summary="flow matching between noise and data that optimal transport has paired",
+    forms=_SOLVED,
+    paper=Paper(
+        title="Improving and generalizing flow-based generative models with minibatch optimal "
+        "transport",
+        authors="Alexander Tong et al.",
+        year=2023,
+        arxiv="2302.00482",
+        bibtex="""@article{tong2024improving,
+  title = {Improving and generalizing flow-based generative models with minibatch optimal
+           transport},
+  author = {Tong, Alexander and Fatras, Kilian and Malkin, Nikolay and Huguet, Guillaume and
+            Zhang, Yanlei and Rector-Brooks, Jarrid and Wolf, Guy and Bengio, Yoshua},
+  journal = {Transactions on Machine Learning Research},
+  year = {2024},
+  eprint = {2302.00482},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
+MEANFLOW = ModelSpec(
+    name="meanflow",
+    model="flowbench_models.continuous.matching.meanflow:MeanFlow",
+    config="flowbench_models.continuous.matching.meanflow:MeanFlowConfig",
+    modalities=frozenset({"image", "vector"}),
+    summary="average velocities, learned by their own identity, for samples in one step",
+    forms=_SOLVED,
+    paper=Paper(
+        title="Mean Flows for One-step Generative Modeling",
+        authors="Zhengyang Geng, Mingyang Deng, Xingjian Bai, J. Zico Kolter, Kaiming He",
+        year=2025,
+        arxiv="2505.13447",
+        bibtex="""@inproceedings{geng2025mean,
+  title = {Mean Flows for One-step Generative Modeling},
+  author = {Geng, Zhengyang and Deng, Mingyang and Bai, Xingjian and Kolter, J. Zico and
+            He, Kaiming},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2025},
+  eprint = {2505.13447},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
 IRESNET = ModelSpec(
     name="iresnet",
     model="flowbench_models.residual.model:IResNet",
@@ -471,9 +569,13 @@ def register_models() -> list[ModelSpec]:
         RESIDUAL_FLOW,
         MINTNET,
         NANOFLOW,
-        SURVAE,
         IDENSENET,
+        SURVAE,
         DENSEFLOW,
+        FLOW_MATCHING,
+        RECTIFIED_FLOW,
+        OT_CFM,
         TARFLOW,
+        MEANFLOW,
         HISTOGRAM,
     ]

@@ -15,12 +15,10 @@ from flowbench.api import (
     DataError,
     DatasetSpec,
     Ema,
-    GenerativeModel,
     Group,
     LastK,
     ModelConfig,
     Phase,
-    PhaseStart,
     Preprocessing,
     Ragged,
     SampleSettings,
@@ -78,13 +76,6 @@ def test_a_sampling_ladder_is_refused_before_anything_trains() -> None:
     reason = unsupported_sampling(Laddered(), SampleSettings(), info)
     assert reason is not None
     assert reason.startswith("sampling_ladder: not yet")
-
-
-def test_a_method_that_is_not_called_yet_is_refused() -> None:
-    with pytest.raises(ConfigError, match="begin_phase of Reflow: not yet"):
-
-        class Reflow(GenerativeModel):
-            def begin_phase(self, start: PhaseStart) -> None: ...
 
 
 def test_an_average_names_its_decay() -> None:

@@ -371,3 +371,11 @@ def test_an_output_that_closes_is_no_error(tmp_path: Path, command: str, into: s
         check=False,
     )
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("given", ["9" * 5000, "\x1b[2J" * 2000])
+def test_an_error_quotes_no_more_than_a_terminal_shows(flowbench: Command, given: str) -> None:
+    status, _, err = flowbench("run", "--models", "glow", "--budget", given)
+    assert status == 1
+    assert len(err) < 1600
+    assert err.rstrip("\n").isprintable()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from flowbench.runner.ownership import Owner
 from tests.cli.command import Command
 from tests.cli.test_cli import FAKE, run_fakes
 from tests.runner.test_survey import age, begin, end
@@ -18,7 +19,11 @@ def results(tmp_path: Path) -> Path:
     folder = tmp_path / "r"
     training = {"phase": "training", "part": "train", "left_s": 45.0, "charged_s": 15.0}
     begin(folder, "glow", 0, progress=0.25, done=0.25, step=300, steps_per_s=20.0, **training)
-    age(begin(folder, "realnvp", 1, phase="looking", step=7), 40.0)
+    looking = begin(folder, "realnvp", 1, phase="looking", step=7)
+    owner = Owner(host="node-7", boot="other", pid=812, started="2026-01-02", attempt=1)
+    (looking.path.parent / "owner.lock").touch()
+    (looking.path.parent / "owner.json").write_text(owner.model_dump_json())
+    age(looking, 40.0)
     age(begin(folder, "nice", 2, step=7), 400.0)
     end(begin(folder, "maf", 3), "ok")
     return folder
@@ -36,7 +41,8 @@ def test_status_fits_into_80_columns(
     assert lines[0] == "2 jobs under way; ended in the last 24 h: 1 ok"
     assert lines[2].startswith("glow:small s0")
     assert lines[2].endswith("0:45")
-    assert "since 2026-01-02T03:04:00Z: flowbench run --models glow" in lines
+    assert "1 of flowbench run --models glow (not known where it runs)" in lines
+    assert "1 of flowbench run --models glow (node-7, pid 812)" in lines
     assert any(line.startswith("silent for 0:40: ") for line in lines)
     assert any(line.startswith("gone without a record: ") for line in lines)
 

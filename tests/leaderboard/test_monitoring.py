@@ -16,8 +16,8 @@ def run(*errors: float, lost: float = 0.0) -> AttemptContents:
             charged_s=float(n),
             progress=n / len(errors),
             info={
-                "roundtrip_error": error,
-                "roundtrip_nonfinite": lost,
+                "round_trip": error,
+                "round_trip_nonfinite": lost,
                 "gradient_norm": 2.0,
                 "log_determinant/a": -1.5,
                 "log_determinant/b": 3.0,

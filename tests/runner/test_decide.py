@@ -197,6 +197,15 @@ def test_a_failure_stands_until_it_is_asked_for(
     assert decided("failed").action == "run"
 
 
+@pytest.mark.parametrize("status", ["timeout", "oom", "crashed"])
+def test_a_failure_after_training_is_measured_again_and_not_trained(
+    leave: Leave, decided: Decided, status: AttemptStatus
+) -> None:
+    leave(status, MODEL)
+    assert decided().action == "leave"
+    assert decided("failed").action == "evaluate"
+
+
 @pytest.mark.parametrize("status", ["preempted", "killed"])
 @pytest.mark.parametrize(
     ("files", "action"), [((), "run"), ((CHECKPOINT,), "resume"), ((MODEL,), "evaluate")]

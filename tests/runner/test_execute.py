@@ -612,7 +612,7 @@ def test_what_a_model_says_of_its_work_is_kept(
     assert values["info/solver_steps"].n == len(attempt_likelihoods(attempt))
     first, *later = contents.curves
     assert later
-    watched = {"roundtrip_error", "roundtrip_nonfinite", "log_determinant/all"}
+    watched = {"round_trip", "round_trip_nonfinite", "log_determinant/all"}
     assert (first.info or {}).keys() == watched
     for point in later:
         assert point.loss is not None

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowbench.api import ModelConfig, Training
 from flowbench.errors import DataError, SuiteError, UnknownNameError
 from flowbench.registry import Registry
 from flowbench.runner.attempt import canonical_json
-from flowbench.runner.plan import job_id, plan
+from flowbench.runner.plan import asked_config, job_id, plan
 from flowbench.suite.schema import Suite
 
 HERE = Path()
@@ -163,3 +164,9 @@ def test_job_id_is_a_safe_folder_name() -> None:
     name = job_id({"model": "m", "dataset": "folder:../../etc?size=64", "seed": 0})
     assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789._-")
     assert "/" not in name
+
+
+def test_a_setting_that_came_later_changes_no_id_at_its_default() -> None:
+    assert "accumulate" not in asked_config(ModelConfig())["training"]
+    in_parts = ModelConfig(training=Training(accumulate=2))
+    assert asked_config(in_parts)["training"]["accumulate"] == 2

@@ -315,6 +315,49 @@ def test_a_second_interrupt_does_not_wait_for_a_worker(
 
 
 @pytest.mark.slow
+def test_a_job_that_holds_too_much_memory_is_ended_alone(
+    fake_registry: Registry, fake_plugins: PluginSelection, tmp_path: Path
+) -> None:
+    names = ("fake-hungry", "fake-greedy", "fake-gaussian")
+    ready = ready_run(tmp_path, fake_registry, fake_plugins, models=names, budget="20steps")
+    assert ready.options.max_rss is not None  # its share, which tests do not reach
+    ready = replace(ready, options=replace(ready.options, max_rss=900 * 10**6))
+    found = ready.scheduler(Quiet()).run(ready.decisions).values()
+    records = {record.job.model: record for record in found}
+    hungry, greedy = records["fake-hungry"], records["fake-greedy"]
+    assert hungry.status == greedy.status == "oom"
+    assert hungry.reason is not None
+    assert "more than --max-rss (900 MB) allows; at its peak it held" in hungry.reason
+    assert hungry.load is not None
+    assert (hungry.load["peak_resident_bytes"] or 0) > 900e6
+    assert greedy.reason is not None
+    assert "can't allocate memory" in greedy.reason
+    assert "; at its peak the process held " in greedy.reason
+    assert greedy.load is not None
+    assert greedy.load["peak_resident_bytes"] is not None
+    assert records["fake-gaussian"].status == "ok"
+
+
+@pytest.mark.slow
+def test_a_metric_that_takes_the_worker_with_it_takes_no_other_value(
+    fake_registry: Registry, fake_plugins: PluginSelection, tmp_path: Path
+) -> None:
+    suite: dict[str, Any] = {"models": ("fake-gaussian",)}
+    (record,) = run(
+        tmp_path, fake_registry, fake_plugins, **suite, metrics=("fake_nll", "fake_segfault")
+    )
+    assert record.status == "crashed"
+    assert record.reason is not None
+    assert record.reason.startswith("the worker ended by SIGSEGV")
+    nll, segfault = record.measurements
+    assert (nll.name, nll.status) == ("fake_nll", "ok")
+    assert (segfault.name, segfault.status) == ("fake_segfault", "failed")
+    assert segfault.reason == "the worker died while it was measured"
+    (attempt,) = ResultsDir(tmp_path).attempts(record.job.job_id)
+    assert (attempt.path / MODEL).exists()
+
+
+@pytest.mark.slow
 def test_a_module_where_the_user_is_stands_in_for_none_of_pythons(
     fake_registry: Registry,
     fake_plugins: PluginSelection,

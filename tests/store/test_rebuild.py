@@ -90,7 +90,7 @@ def test_verify_names_what_is_kept_and_differs_from_what_is_stored(results: Path
     other = replace(stored, record=lost.model_copy(update={"steps": 99}), samples_png=make.png(1))
     keep(results, "some", [other])
     differences = verify(results).differences
-    assert [difference.partition(";")[0] for difference in differences] == [
+    assert list(differences) == [
         f"{lost.attempt_id}: the database has other {part}" for part in ("record", "samples")
     ]
 
@@ -125,13 +125,45 @@ def test_rebuild_needs_a_results_folder(tmp_path: Path) -> None:
         rebuild(tmp_path / "nowhere")
 
 
-def test_rebuild_refuses_a_newer_schema(results: Path) -> None:
+@pytest.mark.parametrize(
+    ("sql", "problem"),
+    [
+        ("INSERT INTO schema_version VALUES (999)", "upgrade flowbench"),
+        ("UPDATE schema_version SET version = -3", "does not say its version"),
+        ("UPDATE schema_version SET version = 5", "its tables are not those of schema 5"),
+        ("DROP TABLE measurements", "no measurements"),
+        ("DELETE FROM schema_version", "does not say its version"),
+    ],
+)
+def test_a_rebuild_always_ends_and_keeps_what_it_cannot_read(
+    results: Path, sql: str, problem: str
+) -> None:
+    rebuild(results)
     with writing(results) as connection:
-        connection.execute("INSERT INTO schema_version VALUES (999)")
+        connection.execute(sql)
     content = database_path(results).read_bytes()
-    with pytest.raises(StoreError, match="upgrade flowbench"):
-        rebuild(results)
-    assert database_path(results).read_bytes() == content
+    problems: list[str] = []
+    rebuilt = rebuild(results, report=problems.append)
+    assert rebuilt.kept_aside is not None
+    assert rebuilt.kept_aside.read_bytes() == content
+    assert problem in problems[0]
+    assert len(list_attempts(results)) == 2
+    assert verify(results).differences == ()
+
+
+def test_verify_tells_what_a_rebuild_mends_from_what_nothing_does(results: Path) -> None:
+    rebuild(results)
+    changed = make.attempt(make.job("glow"))
+    make.write(results, changed.model_copy(update={"steps": 1}))
+    broken = make.attempt(make.job("realnvp"))
+    (results / "runs" / broken.job.job_id / "1" / "record.json").write_text("{")
+    found = verify(results)
+    assert [line.partition(":")[0] for line in found.differences] == [changed.attempt_id]
+    (line,) = found.unreadable
+    assert str(results / "runs" / broken.job.job_id) in line
+    rebuild(results, report=lambda _: None)
+    again = verify(results)
+    assert (again.differences, again.unreadable) == ((), (line,))
 
 
 def test_verify_names_what_differs(results: Path) -> None:

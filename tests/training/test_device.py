@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 import pytest
@@ -14,6 +15,12 @@ from flowbench.training.device import (
     is_out_of_memory,
     visible_gpus,
 )
+
+
+def caused(error: Exception, cause: Exception) -> Exception:
+    """An error that another is the cause of."""
+    error.__cause__ = cause
+    return error
 
 
 class FakeCuda:
@@ -133,7 +140,17 @@ def test_visible_gpus_are_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
         (torch.OutOfMemoryError("x"), True),
         (MemoryError(), True),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:121] . can't allocate memory"), True),
+        (RuntimeError("not enough memory: you tried to allocate 8 bytes"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB)"), True),
+        (RuntimeError("std::bad_alloc"), True),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), True),
+        (ExceptionGroup("two", [ValueError("x"), MemoryError()]), True),
+        (caused(ValueError("a library's own"), MemoryError()), True),
         (RuntimeError("shapes differ"), False),
+        (OSError(errno.ENOENT, "no such file"), False),
+        (ValueError("out of memory of what was said"), False),
     ],
 )
 def test_out_of_memory(error: Exception, expected: bool) -> None:

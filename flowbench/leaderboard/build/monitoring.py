@@ -21,7 +21,7 @@ def monitored(found: Sequence[AttemptContents]) -> Iterator[str]:
         found: Runs with their curves.
     """
     for contents in found:
-        seen = [p for p in contents.curves if p.info and "roundtrip_error" in p.info]
+        seen = [p for p in contents.curves if p.info and "round_trip" in p.info]
         if seen:
             text = _judged(contents.record.job.seed, seen)
             if text:
@@ -39,8 +39,8 @@ def _thresholds() -> tuple[float, float]:
 
 
 def _judged(seed: int, points: Sequence[CurvePoint]) -> str:
-    errors = [_of(point, "roundtrip_error") for point in points]
-    lost = max(_of(point, "roundtrip_nonfinite") for point in points)
+    errors = [_of(point, "round_trip") for point in points]
+    lost = max(_of(point, "round_trip_nonfinite") for point in points)
     wanted, alarm = _thresholds()
     worst = max(errors)
     if worst <= wanted and not lost:

@@ -56,6 +56,10 @@ class Handle(Protocol):
         """Ends it, and all that it started, at once."""
         ...
 
+    def held_bytes(self) -> int | None:
+        """Memory that it and all that it started hold; None where that cannot be told."""
+        ...
+
 
 class Executor(ABC):
     """Starts workers; knows nothing of jobs, budgets or results."""

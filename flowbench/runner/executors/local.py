@@ -11,6 +11,7 @@ from pathlib import Path
 
 from flowbench.provenance import available_cores
 from flowbench.runner.executors.base import LOG, Executor, Lifeline, Slot
+from flowbench.runner.executors.memory import held_bytes
 
 DEFAULT_CPU_JOBS = 2
 
@@ -83,6 +84,9 @@ class _ProcessGroup:
 
     def kill(self) -> None:
         self._signal(signal.SIGKILL)
+
+    def held_bytes(self) -> int | None:
+        return held_bytes(self._process.pid)
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):  # it ended on its own just now

@@ -161,12 +161,20 @@ def _grid(field: object, y: Tensor, times: Tensor, *, steps: int) -> Tensor:
 
 @functools.cache
 def _torchdiffeq() -> Any:
-    """The package, an extra: what never solves runs without it."""
+    """The package, an extra: what never solves runs without it.
+
+    Raises:
+        ImportError: It is not installed.
+    """
     with warnings.catch_warnings():
         # It compiles two functions in a way that newer versions of torch advise against.
         warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
         warnings.filterwarnings("ignore", category=DeprecationWarning)
-        import torchdiffeq
+        try:
+            import torchdiffeq
+        except ImportError as exc:
+            reason = "solving needs torchdiffeq; pip install 'flowbench[ode]'"
+            raise ImportError(reason) from exc
     return torchdiffeq
 
 
@@ -195,12 +203,14 @@ def with_trace(
 
     Example:
         >>> y = torch.ones(1, 2)
-        >>> with_trace(lambda y: y.square(), y, basis(y))  # the trace is 2 y_1 + 2 y_2
+        >>> with torch.no_grad():
+        ...     with_trace(lambda y: y.square(), y, basis(y))  # the trace is 2 y_1 + 2 y_2
         (tensor([[1., 1.]]), tensor([4.]))
     """
     differentiable = torch.is_grad_enabled()
     with torch.enable_grad():
         points = y if differentiable and y.requires_grad else y.detach().requires_grad_()
+        points = points.view_as(points)  # torch's counter of operations refuses leaves
         velocity = field(points)
         trace = y.new_zeros(len(y))
         for v in probes:

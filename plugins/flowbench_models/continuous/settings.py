@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
+from flowbench.api import DatasetInfo, Likelihood, ModelConfig, NoLikelihood
 from flowbench.api.frozen import Frozen
 
 EXACT_DIMS = 16
@@ -55,12 +56,11 @@ EXTRAS = {"torchdiffeq": "ode", "ot": "ot"}
 """The extra of this distribution that brings a package, by the name that it is imported by."""
 
 
-def missing_package(package: str, model: str) -> str | None:
+def missing_package(package: str) -> str | None:
     """Why a model cannot run without an optional package.
 
     Args:
         package: A key of `EXTRAS`.
-        model: What needs it, as its message begins.
 
     Returns:
         The reason, with the command that mends it; None if the package is there.
@@ -68,4 +68,37 @@ def missing_package(package: str, model: str) -> str | None:
     if find_spec(package) is not None:
         return None
     remedy = f"pip install 'flowbench[{EXTRAS[package]}]'"
-    return f"{model} needs {package}, which is not installed; {remedy}"
+    return f"it needs {package}, which is not installed; {remedy}"
+
+
+class SolvedConfig(ModelConfig):
+    """Base of configurations of flows along the solution of a differential equation.
+
+    Attributes:
+        exact_dims: Dims up to which a likelihood takes the exact trace; beyond, each draw of it is
+            an unbiased estimate.
+        noise: Hutchinson's probes, one vector for a solve.
+        evaluation: Of likelihoods and samples; they hold for each example.
+    """
+
+    exact_dims: int = Field(default=EXACT_DIMS, ge=0)
+    noise: Literal["rademacher", "gaussian"] = "rademacher"
+    evaluation: Tolerances = Tolerances()
+
+    def traces_exactly(self, num_dims: int) -> bool:
+        """Whether likelihoods of so many dims take the exact trace."""
+        return num_dims <= self.exact_dims
+
+    def likelihood(self, data: DatasetInfo) -> Likelihood | NoLikelihood:
+        """As of any flow, within the solver's tolerance; beyond ``exact_dims`` an estimate."""
+        kind = super().likelihood(data)
+        if isinstance(kind, NoLikelihood):
+            return kind
+        facts: dict[str, Any] = {"tolerance": self.evaluation.rtol}
+        if not self.traces_exactly(data.num_dims):
+            facts["noise"] = "estimates"
+        return kind.model_copy(update=facts)
+
+    def unsupported(self, data: DatasetInfo) -> str | None:
+        """A solver must be there."""
+        return missing_package("torchdiffeq") or super().unsupported(data)

@@ -109,6 +109,11 @@ CASES = (
     Case("mintnet", PLANAR, {"layers": 2}, batch_size=64),
     Case("ffjord", PLANAR, {"hidden": (8, 8)}, batch_size=64),
     Case("ffjord", SMALL, {"hidden": (16,), "adjoint": True}),
+    Case("flow-matching", PLANAR, {"sigma_min": 0.1}, batch_size=64),
+    Case("flow-matching:tiny-unet", SMALL, {"class_conditional": True}),
+    Case("ot-cfm", PLANAR, {"sigma": 0.1}, batch_size=64),
+    Case("rectified-flow", SMALL, {"network": "ddpmpp", "width": 16, "times": "skewed"}),
+    Case("meanflow", PLANAR, {"power": 0.5}, batch_size=64),
     Case("histogram", SMALL),
 )
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from flowbench.api import API_VERSION, DensityModel, ModelConfig, ModelSpec
+from flowbench.api import API_VERSION, GenerativeModel, ModelConfig, ModelSpec
 from flowbench_models.plugin import FLOWBENCH_API_VERSION, register_models
 
 SPECS = {spec.name: spec for spec in register_models()}
@@ -41,7 +41,7 @@ def test_configurations_in_files_of_their_own_import_no_torch() -> None:
 def test_references_resolve_to_a_model_and_its_configuration(spec: ModelSpec) -> None:
     model, config = _resolve(spec.model), _resolve(spec.config)
     assert isinstance(model, type)
-    assert issubclass(model, DensityModel)
+    assert issubclass(model, GenerativeModel)
     assert isinstance(config, type)
     assert issubclass(config, ModelConfig)
 

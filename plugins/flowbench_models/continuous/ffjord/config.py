@@ -9,10 +9,7 @@ from pydantic import Field
 
 from flowbench.api import (
     DatasetInfo,
-    Likelihood,
     Logit,
-    ModelConfig,
-    NoLikelihood,
     Phase,
     Preprocessing,
     Preset,
@@ -20,7 +17,7 @@ from flowbench.api import (
     Training,
     UniformDequantization,
 )
-from flowbench_models.continuous.settings import EXACT_DIMS, Solver, Tolerances, missing_package
+from flowbench_models.continuous.settings import SolvedConfig, Solver
 from flowbench_models.defaults import (
     LOGIT,
     STANDARDISED,
@@ -122,7 +119,7 @@ PLANAR: Mapping[str, Any] = {
 }
 
 
-class FFJORDConfig(ModelConfig):
+class FFJORDConfig(SolvedConfig):
     """Configuration of FFJORD.
 
     Attributes:
@@ -136,12 +133,8 @@ class FFJORDConfig(ModelConfig):
         scales: Of ``convolution``: after all but the last, half of the channels leave.
         end_time: The time at the start of training that a solve takes.
         train_end_time: Whether it is trained.
-        training_trace: Of the Jacobian, in training: exact, or Hutchinson's estimate. Evaluation
-            takes the exact trace of up to ``exact_dims`` dims.
-        exact_dims: Dims up to which a likelihood is exact up to the solver's tolerance.
-        noise: Hutchinson's probes, one vector for a solve.
+        training_trace: Of the Jacobian, in training: exact, or Hutchinson's estimate.
         solver: Of training.
-        evaluation: Of likelihoods and samples; they hold for each example.
         adjoint: Whether gradients come from a second solve, backwards in time: in the memory of
             one step, with an error of the tolerance's size.
     """
@@ -155,10 +148,7 @@ class FFJORDConfig(ModelConfig):
     end_time: float = Field(default=1.0, gt=0)
     train_end_time: bool = True
     training_trace: Literal["hutchinson", "exact"] = "hutchinson"
-    exact_dims: int = Field(default=EXACT_DIMS, ge=0)
-    noise: Literal["rademacher", "gaussian"] = "rademacher"
     solver: Solver = Solver()
-    evaluation: Tolerances = Tolerances()
     adjoint: bool = False
     preprocessing: Preprocessing = STANDARDISED
 
@@ -228,24 +218,10 @@ class FFJORDConfig(ModelConfig):
             return "small" if is_large(data) else "tiny"
         return "vector"
 
-    def traces_exactly(self, num_dims: int) -> bool:
-        """Whether likelihoods of so many dims take the exact trace."""
-        return num_dims <= self.exact_dims
-
-    def likelihood(self, data: DatasetInfo) -> Likelihood | NoLikelihood:
-        """Numerical; beyond ``exact_dims`` each draw is an unbiased estimate."""
-        kind = super().likelihood(data)
-        if isinstance(kind, NoLikelihood):
-            return kind
-        facts: dict[str, Any] = {"tolerance": self.evaluation.rtol}
-        if not self.traces_exactly(data.num_dims):
-            facts["noise"] = "estimates"
-        return kind.model_copy(update=facts)
-
     def unsupported(self, data: DatasetInfo) -> str | None:
         """A solver must be there, and images of a size that can be halved for each scale."""
-        missing = missing_package("torchdiffeq", "ffjord")
-        if missing is not None or self.network == "dense":
-            return missing
+        reason = super().unsupported(data)
+        if reason is not None or self.network == "dense":
+            return reason
         name = f"ffjord with scales={self.scales}"
         return halving_problem(data, self.scales - 1, model=name, remedy="set fewer scales")

@@ -11,8 +11,6 @@ from flowbench.api import (
     Batch,
     Context,
     DatasetInfo,
-    Info,
-    InvertibleModel,
     Latents,
     SamplingOptions,
     Step,
@@ -23,8 +21,8 @@ from flowbench.api import (
 from flowbench_models.bijections.channels import FactorOut, Squeeze
 from flowbench_models.continuous.ffjord.config import FFJORDConfig
 from flowbench_models.continuous.ffjord.networks import TimeNetwork
-from flowbench_models.continuous.ode import Solution, Way, basis, draw_probe, solve
-from flowbench_models.continuous.settings import Solver
+from flowbench_models.continuous.ode import Solution, Way, solve
+from flowbench_models.continuous.solved import SolvedModel
 
 
 class ContinuousFlow(nn.Module):
@@ -66,7 +64,7 @@ class ContinuousFlow(nn.Module):
         return solve(dynamics, y, span, way, probes=probes, parameters=self.parameters())
 
 
-class FFJORD(InvertibleModel):
+class FFJORD(SolvedModel):
     r"""Free-form continuous flow: data are followed along a learned vector field to latents.
 
     .. math:: \frac{dz}{dt} = f(t, z), \qquad
@@ -122,19 +120,23 @@ class FFJORD(InvertibleModel):
 
     # --- both directions --------------------------------------------------------------------------
 
-    def _way(self) -> Way:
+    def way(self) -> Way:
+        """In training the solver of its own, whose errors are means over a batch."""
         if self.training:
             return Way(solver=self.config.solver, each=False, adjoint=self.config.adjoint)
-        return Way(solver=Solver.within(self.config.evaluation), each=True)
+        return super().way()
 
     @property
-    def _traces_exactly(self) -> bool:
+    def traces_exactly(self) -> bool:
+        """Whether the trace is exact: training says so by itself."""
         if self.training:
             return self.config.training_trace == "exact"
-        return self.config.traces_exactly(self.data.num_dims)
+        return super().traces_exactly
 
-    def _forward(self, x: Tensor, generator: torch.Generator | None) -> tuple[Latents, Tensor, int]:
-        """Latents, ladj (B,), and how often fields were evaluated."""
+    def solve_forward(
+        self, x: Tensor, context: Context | None, generator: torch.Generator | None
+    ) -> tuple[Latents, Tensor, int]:
+        """Maps data to latents; see `SolvedModel.solve_forward`."""
         y = x.flatten(1) if self.is_flat else x
         latents, ladj, evaluations = [], x.new_zeros(len(x)), 0
         for index, scale in enumerate(self._layers()):
@@ -145,17 +147,15 @@ class FFJORD(InvertibleModel):
                 if isinstance(layer, Squeeze):
                     y, _ = layer(y)
                     continue
-                probes = (
-                    basis(y)
-                    if self._traces_exactly
-                    else draw_probe(y, self.config.noise, generator)
-                )
-                y, term, count = layer.solve(y, self._way(), probes, backwards=False)
+                probes = self.probes(y, generator)
+                y, term, count = layer.solve(y, self.way(), probes, backwards=False)
                 ladj, evaluations = ladj + term, evaluations + count
         return (*latents, y), ladj, evaluations
 
-    def _backward(self, latents: Latents) -> tuple[Tensor, int]:
-        """Data, and how often fields were evaluated."""
+    def solve_backward(
+        self, latents: Latents, context: Context | None, options: SamplingOptions
+    ) -> tuple[Tensor, int]:
+        """Maps latents to data; see `SolvedModel.solve_backward`."""
         *others, y = latents
         evaluations = 0
         for index, scale in reversed(list(enumerate(self._layers()))):
@@ -163,7 +163,7 @@ class FFJORD(InvertibleModel):
                 if isinstance(layer, Squeeze):
                     y = layer.inverse(y)
                     continue
-                y, _, count = layer.solve(y, self._way(), None, backwards=True)
+                y, _, count = layer.solve(y, self.way(), None, backwards=True)
                 evaluations += count
             if index > 0:
                 y = self.split.inverse(y, others[index - 1])
@@ -175,49 +175,7 @@ class FFJORD(InvertibleModel):
             for scale in self.scales
         ]
 
-    def to_latent(
-        self, x: Tensor, context: Context | None = None, *, aux: Latents | None = None
-    ) -> tuple[Latents, Tensor]:
-        """Maps data (B, *event_shape) to latents; see `InvertibleModel.to_latent`.
-
-        Beyond ``exact_dims`` ladj is one estimate, whose noise is the same at every call.
-        """
-        noise = torch.Generator(x.device).manual_seed(0)
-        latents, ladj, _ = self._forward(x, noise)
-        return latents, ladj
-
-    def from_latent(self, latents: Latents, context: Context | None = None) -> Tensor:
-        """Maps latents to data (B, *event_shape)."""
-        return self._backward(latents)[0]
-
-    def log_prob(
-        self, x: Tensor, context: Context | None = None, *, generator: torch.Generator | None = None
-    ) -> WithInfo:
-        """Log-density, or an estimate of it; see `InvertibleModel.log_prob`."""
-        latents, ladj, evaluations = self._forward(x, generator)
-        return self.base_log_prob(latents) + ladj, _noted(evaluations, ladj)
-
     def loss(self, batch: Batch, step: Step) -> WithInfo:
         """As of any density, with the evaluations that it took."""
         values, info = split_info(self.log_prob(batch.x, generator=step.generator))
         return bits_per_dim(values, self.data.num_dims).mean(), info
-
-    def sample(
-        self,
-        num: int,
-        context: Context | None = None,
-        *,
-        settings: SamplingOptions,
-        generator: torch.Generator,
-    ) -> WithInfo:
-        """Draws latents and maps them to data."""
-        latents = self.sample_base(
-            num, temperature=settings.temperature, generator=generator, device=generator.device
-        )
-        x, evaluations = self._backward(latents)
-        return x, _noted(evaluations, x)
-
-
-def _noted(evaluations: int, like: Tensor) -> Info:
-    count = torch.tensor(float(evaluations), dtype=like.dtype, device=like.device)
-    return {"num_function_evaluations": count}

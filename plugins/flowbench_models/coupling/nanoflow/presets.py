@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flowbench.api import Preset
-from flowbench_models.coupling.glow.presets import (
+from flowbench_models.coupling.glow.config import (
     NANOFLOW_ASSUMPTIONS,
     NANOFLOW_EPOCHS,
     nanoflow_training,

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from flowbench.errors import NonFiniteLossError
 from flowbench_models.continuous import settings
@@ -102,6 +103,15 @@ def test_the_trace_is_that_of_the_jacobian_and_its_gradient_too() -> None:
     torch.testing.assert_close(gradient, 6 * y)
 
 
+@pytest.mark.parametrize("differentiable", [False, True])
+def test_operations_of_a_trace_can_be_counted(differentiable: bool) -> None:
+    layer, y = torch.nn.Linear(2, 2).double(), _points()
+    with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(differentiable):
+        with_trace(layer, y, basis(y))
+    # One product forwards, and one backwards for each of two dims.
+    assert counter.get_total_flops() == 3 * (2 * 3 * 2 * 2)
+
+
 @pytest.mark.parametrize("kind", ["rademacher", "gaussian"])
 def test_hutchinsons_estimates_average_to_the_trace(kind: str) -> None:
     y = _points(1).expand(4000, 2)
@@ -175,11 +185,11 @@ def test_a_field_without_a_solution_is_one_line(field: object) -> None:
 def test_a_missing_package_is_one_line_that_names_its_extra(
     package: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert missing_package(package, "ffjord") is None
+    assert missing_package(package) is None
     monkeypatch.setattr(settings, "find_spec", lambda name: None)
-    reason = missing_package(package, "ffjord")
+    reason = missing_package(package)
     assert reason is not None
-    assert reason.startswith(f"ffjord needs {package}, which is not installed; pip install")
+    assert reason.startswith(f"it needs {package}, which is not installed; pip install")
     assert reason.endswith(f"'flowbench[{extra}]'")
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowbench_models.augmented.denseflow.blocks import (
+from flowbench_models.augmented.denseflow.model import (
     CrossUnitCoupling,
     DenseFlowBlock,
     FlowUnit,

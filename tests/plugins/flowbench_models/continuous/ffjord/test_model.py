@@ -233,7 +233,7 @@ def test_what_cannot_run_says_why(dataset: MakeDataset, monkeypatch: pytest.Monk
     with pytest.raises(ConfigError, match="needs images"):
         FFJORD(config, dataset(3))
     monkeypatch.setattr(settings, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"ffjord needs torchdiffeq.*'flowbench\[ode\]'"):
+    with pytest.raises(ConfigError, match=r"it needs torchdiffeq.*'flowbench\[ode\]'"):
         FFJORD(_preset("vector"), dataset(2))
 
 

@@ -1,0 +1,166 @@
+"""MeanFlow: the average velocity over a stretch of time, for samples in one step."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, ClassVar, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from flowbench.api import (
+    Batch,
+    Context,
+    DatasetInfo,
+    GenerativeModel,
+    Likelihood,
+    NoLikelihood,
+    Preset,
+    SamplingOptions,
+    Step,
+    WithInfo,
+)
+from flowbench_models.continuous.matching.config import VelocityConfig
+from flowbench_models.continuous.matching.model import network_of
+from flowbench_models.continuous.matching.presets import SMALL, TINY, VECTOR
+
+MEAN_LOG_ODDS, SPREAD = -0.4, 1.0
+"""Of the times of training, whose log-odds are normal; the paper's choice on images."""
+
+
+class MeanFlowSampling(SamplingOptions):
+    """How samples are drawn (``--sample steps=4``).
+
+    Attributes:
+        steps: Stretches of time, of equal length, that one average velocity each leads over.
+    """
+
+    steps: int = Field(default=1, ge=1)
+
+
+class MeanFlowConfig(VelocityConfig):
+    """Configuration of MeanFlow.
+
+    Attributes:
+        instantaneous: Part of training examples whose stretch has no length, where the average
+            velocity is that of flow matching.
+        power: Errors are weighted by their squared norm to minus this power; 0 weights all alike.
+    """
+
+    instantaneous: float = Field(default=0.75, ge=0, le=1)
+    power: float = Field(default=1.0, ge=0)
+
+    full_graph: ClassVar[bool] = False
+    full_graph_reason: ClassVar[str] = "its loss differentiates forwards, in the middle of it"
+    sampling: ClassVar[type[SamplingOptions]] = MeanFlowSampling
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "tiny": Preset(summary="a perceptron over all pixels, for digits (8x8)", values=TINY),
+        "small": Preset(summary="a U-Net of three resolutions, for 32x32 images", values=SMALL),
+        "vector": Preset(summary="a perceptron of two residual blocks, for vectors", values=VECTOR),
+    }
+
+    def likelihood(self, data: DatasetInfo) -> Likelihood | NoLikelihood:
+        """None: there is no density of what a few average velocities lead to."""
+        del data
+        return NoLikelihood(reason="a step along an average velocity has no known determinant")
+
+    def unsupported(self, data: DatasetInfo) -> str | None:
+        """It sees no labels yet, and its network is told two times."""
+        if self.class_conditional:
+            return "meanflow sees no labels; set class_conditional=false"
+        if self.network == "ddpmpp":
+            return "ddpmpp is told one time, and meanflow has two; set network=unet"
+        return super().unsupported(data)
+
+    def unsupported_sampling(self, options: SamplingOptions, data: DatasetInfo) -> str | None:
+        """Any number of steps can be had."""
+        del options, data
+        return None
+
+
+class MeanFlow(GenerativeModel):
+    r"""The average velocity u from time r to t, learned by its own identity.
+
+    Time runs from data at 0 to noise at 1, as in the paper, with :math:`z_t = (1 - t) x + t
+    \epsilon` and :math:`v = \epsilon - x`:
+
+    .. math:: u(z_t, r, t) = v - (t - r) \left( v\, \partial_z u + \partial_t u \right), \qquad
+        z_r = z_t - (t - r)\, u(z_t, r, t)
+
+    The bracket is one derivative forwards, whose value is held fixed.
+
+    References:
+        Geng et al. (2025), Mean Flows for One-step Generative Modeling,
+        https://arxiv.org/abs/2505.13447, sections 4.1 and 4.3.
+    """
+
+    config: MeanFlowConfig
+
+    def __init__(self, config: MeanFlowConfig, data: DatasetInfo) -> None:
+        super().__init__(config, data)
+        self.network = network_of(config, data, num_times=2)
+
+    def average_velocity(self, z: Tensor, r: Tensor, t: Tensor) -> Tensor:
+        """The average velocity at points (B, *event_shape), from times r to t, both (B,)."""
+        # Told by its end and its length, as the paper found best.
+        told = self.config.time_scale * torch.stack((t, t - r), dim=1)
+        out: Tensor = self.network(told, z)
+        return out
+
+    def loss(self, batch: Batch, step: Step) -> WithInfo:
+        """Squared error of the identity, large errors weighted less."""
+        data, generator = batch.x, step.generator
+        noise = torch.randn(data.shape, generator=generator, dtype=data.dtype, device=data.device)
+        r, t = self._stretches(data, generator)
+        wide = t.view(-1, *(1,) * (data.ndim - 1))
+        velocity = noise - data
+        # Dropout must be the same in value and derivative, as it is in one pass.
+        with warnings.catch_warnings():
+            # At its first derivative forwards torch compiles in a way that it advises against.
+            warnings.filterwarnings("ignore", ".*torch.jit.script.*", FutureWarning)
+            found: Any = torch.func.jvp(
+                self.average_velocity,
+                (torch.lerp(data, noise, wide), r, t),
+                (velocity, torch.zeros_like(r), torch.ones_like(t)),
+            )
+        average, derivative = cast("tuple[Tensor, Tensor]", found)
+        length = (t - r).view_as(wide)
+        error = (average - (velocity - length * derivative).detach()).square().flatten(1).mean(1)
+        weight = (error.detach() + TINY_ERROR).pow(-self.config.power)
+        out: Tensor = (weight * error).mean()
+        return out
+
+    def _stretches(self, like: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Starts r and ends t of stretches of time, both (B,), some without a length."""
+        count, dtype, device = len(like), like.dtype, like.device
+        log_odds = torch.randn((2, count), generator=generator, dtype=dtype, device=device)
+        times = (MEAN_LOG_ODDS + SPREAD * log_odds).sigmoid()
+        r, t = times.amin(dim=0), times.amax(dim=0)
+        part = torch.rand((count,), generator=generator, dtype=dtype, device=device)
+        return torch.where(part < self.config.instantaneous, t, r), t
+
+    def sample(
+        self,
+        num: int,
+        context: Context | None = None,
+        *,
+        settings: SamplingOptions,
+        generator: torch.Generator,
+    ) -> WithInfo:
+        """Follows average velocities from noise to data."""
+        steps = cast(MeanFlowSampling, settings).steps
+        like = next(self.parameters())
+        shape = (num, *self.data.event_shape)
+        z = settings.temperature * torch.randn(
+            shape, generator=generator, dtype=like.dtype, device=like.device
+        )
+        for index in range(steps, 0, -1):
+            r, t = (z.new_full((num,), (index - back) / steps) for back in (1, 0))
+            z = z - self.average_velocity(z, r, t) / steps
+        return z, {"num_function_evaluations": z.new_tensor(float(steps))}
+
+
+TINY_ERROR = 1e-3
+"""Added to squared errors before they are weighted; the paper's."""
