@@ -135,6 +135,7 @@ def test_pages_beside_the_site_link_to_what_there_is(page: str) -> None:
     assert set(commands) <= set(targets)
 
 
+@pytest.mark.slow
 def test_the_picture_is_drawn_from_the_reference_results(tmp_path: Path) -> None:
     if not (ROOT / "results" / "reference").is_dir():
         pytest.skip("results/reference is not here: a source distribution has no results")

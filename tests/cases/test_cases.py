@@ -151,6 +151,7 @@ def test_linked_folders_are_read(flowbench: Checkout) -> None:
     assert sum(map(int, re.findall(r"(?:train|validation|test) +(\d+)", done.out))) == 60
 
 
+@pytest.mark.slow
 def test_a_damaged_file_of_data_is_named_in_one_line(flowbench: Checkout) -> None:
     packed, flat = flowbench.folder / "packed.npz", flowbench.folder / "flat.npy"
     np.savez(packed, data=np.zeros((3, 3072), np.uint8), labels=np.ones(3, np.int64))

@@ -123,6 +123,7 @@ def test_a_list_that_cannot_be_read_is_written_anew(
     assert set(json.loads((tmp_path / "index.json").read_text("utf-8"))) == {"denseflow-3"}
 
 
+@pytest.mark.slow
 def test_exported_suites_make_the_same_page(
     flowbench: Command, results: Path, tmp_path: Path
 ) -> None:

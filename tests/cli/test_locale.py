@@ -35,6 +35,7 @@ def photos(tmp_path: Path) -> str:
     return f"folder:{folder.name}?size=8"
 
 
+@pytest.mark.slow
 def test_what_is_prepared_under_another_name_is_read_again(photos: str, tmp_path: Path) -> None:
     place = ("--data-dir", "Daten-\u00fc")
     for command in ("prepare", "verify"):

@@ -29,6 +29,7 @@ def test_a_sound_plugin_passes(contract: Contract) -> None:
     assert contract.metric("fake_nll").status == "passed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", ["model", "metric"])
 def test_a_broken_plugin_fails_with_its_report(contract: Contract, check: str) -> None:
     name = {"model": "fake-gan", "metric": "fake_nan"}[check]

@@ -219,6 +219,7 @@ def test_a_discretised_logistic_is_approached_by_its_dequantized_bound() -> None
     assert gaps[2] < 0.02
 
 
+@pytest.mark.slow
 def test_the_importance_weighted_bound_approaches_the_exact_likelihood() -> None:
     info = vector_info(2)
     x = np.random.default_rng(1).normal(0, 2**0.5, size=(500, 2)).astype(np.float32)

@@ -180,6 +180,7 @@ def test_each_shape_of_the_table_has_a_marker() -> None:
     assert path(len(PATHS)) == path(0)
 
 
+@pytest.mark.slow
 def test_drawing_leaves_no_global_state_and_boards_import_no_torch() -> None:
     code = (
         "import sys, flowbench.leaderboard\n"

@@ -60,6 +60,7 @@ def pages(
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in written}
 
 
+@pytest.mark.slow
 def test_kept_results_give_the_same_bytes(results: Path, tmp_path: Path) -> None:
     expected = pages(results, tmp_path / "first")
     kept = tmp_path / "kept"

@@ -196,6 +196,7 @@ def test_html_has_every_cell(boards: dict[str, Board], name: str) -> None:
         assert any(all(in_order([text], line) for text in wanted) for line in lines), row.name
 
 
+@pytest.mark.slow
 def test_the_same_store_gives_the_same_bytes(results: Path, tmp_path: Path) -> None:
     again = tmp_path / "again"
     for directory in reversed(list(attempt_dirs(results))):

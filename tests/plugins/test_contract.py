@@ -16,11 +16,20 @@ READABLE = [name for name, entry in SHIPPED.datasets.items() if entry.spec.load 
 # Metrics whose values were worked out by hand.
 WORKED_OUT = ("nll", "bpd", "params", "device_hours", "peak_memory", "density_mass")
 
-# Metrics that fit a classifier, or draw samples of their own, in every measurement.
-COSTLY = frozenset({"c2st", "sample_agreement"})
+# Metrics that fit a classifier, integrate, or draw samples of their own, in every measurement.
+COSTLY = frozenset(
+    {
+        "c2st",
+        "density_mass",
+        "effective_samples",
+        "log_normaliser",
+        "log_normaliser_error",
+        "sample_agreement",
+    }
+)
 
 # One of each kind; the rest of the models are left to the slow tests.
-QUICK = frozenset({"nice", "glow", "maf", "histogram"})
+QUICK = frozenset({"nice", "glow", "histogram"})
 
 
 @pytest.fixture(scope="module")

@@ -199,6 +199,7 @@ def test_so_it_is_on_images(name: str) -> None:
     assert set(refutations(mutated("digits", change), "digits")) == {witness}
 
 
-@pytest.mark.parametrize("dataset", ["two-moons", pytest.param("digits", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dataset", ["two-moons", "digits"])
 def test_the_model_without_a_fault_is_not(dataset: str) -> None:
     assert not refutations(mutated(dataset, lambda _: None), dataset)

@@ -92,6 +92,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hung", ["measuring", "working"])
 def test_a_process_that_hangs_is_named_and_passed_over(
     tmp_path: Path, hung: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

@@ -182,6 +182,7 @@ def test_verify_names_what_differs(results: Path) -> None:
 _HUGE_N = make.measured("bpd", 2.0, "bits/dim").model_copy(update={"n": 2**64})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("field", "changes"),
     [

@@ -10,7 +10,13 @@ from flowbench.suite.schema import Suite
 def test_a_board_with_rows_names_what_runs() -> None:
     suite = load_suite(find_suite("denseflow-1"))
     assert suite.datasets == ("cifar10", "imagenet32", "celeba64-crop148-8bit", "imagenet64")
-    assert suite.models_on("cifar10") == ("realnvp:cifar10", "glow:512ch", "denseflow:74-10")
+    assert suite.models_on("cifar10") == (
+        "realnvp:cifar10",
+        "glow:512ch",
+        "flowpp:cifar10",
+        "survae:no-pool",
+        "denseflow:74-10",
+    )
     assert suite.models_on("celeba64-crop148-8bit") == (
         "realnvp:celeba64",
         "denseflow:74-10-celeba64",

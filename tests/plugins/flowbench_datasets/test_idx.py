@@ -91,6 +91,7 @@ def test_the_genuine_files_of_debian(tmp_path: Path) -> None:
     assert counts.tolist() == [1000] * 10
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not DEBIAN.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
 def test_a_changed_label_is_not_the_genuine_set(tmp_path: Path) -> None:
     given = tmp_path / "given"

@@ -353,6 +353,7 @@ def test_samples_that_are_the_reference_have_distance_zero(trained: type[FakeTra
     assert value.protocol["num_reference"] == 300
 
 
+@pytest.mark.slow
 def test_values_beside_the_main_one_share_its_ending(trained: type[FakeTrained]) -> None:
     metric = KernelDistance(fidelity.compute_kid.spec, Pixels(), "pixels", min_samples=1)
     x = images(1_200, 0, TINY)

@@ -13,8 +13,8 @@ RECORDED = json.loads(Path(__file__).with_suffix("").with_name("loss_curves.json
 
 
 def _is_slow(case: Case) -> bool:
-    """Whether it is a variant, whose id has settings, or of large images."""
-    return case.data is LARGE or "=" in case.id
+    """Whether it is a variant, whose id has settings or a preset, or of large images."""
+    return case.data is LARGE or "=" in case.id or ":" in case.id or case.id == "nanoflow@digits"
 
 
 @pytest.mark.parametrize(

@@ -337,6 +337,7 @@ def test_without_gradients_nothing_is_recomputed() -> None:
     assert net.num_runs == 1
 
 
+@pytest.mark.slow
 def test_a_network_without_batch_norms_is_recomputed_when_compiled() -> None:
     net = nn.Sequential(nn.Conv2d(2, 3, 1), nn.ReLU(inplace=True), nn.Conv2d(3, 2, 1))
     h = torch.randn(4, 2, 3, 3)
