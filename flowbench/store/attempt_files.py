@@ -27,6 +27,7 @@ RECORD = "record.json"
 CURVES = "curves.jsonl"
 GRID = "samples.png"
 LIKELIHOODS = "likelihoods.npz"
+MOST_BYTES = 64 << 20  # of a record; a large one has some hundred kilobytes
 
 _SUM = b',\n "sha256": "%s"\n}\n'
 _SUM_OF = re.compile(rb',\s*"sha256": "(\w{64})"\s*}\s*$')
@@ -107,12 +108,15 @@ def read_record(path: Path) -> AttemptRow:
         path: A file of `write_record`, or of an earlier version, which kept no checksum.
 
     Raises:
-        StoreError: It is missing, damaged, or of a newer version.
+        StoreError: It is missing, damaged, larger than any record, or of a newer version.
     """
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
     except OSError as exc:
         raise StoreError(f"{path}: cannot be read, {exc.strerror}") from exc
+    if len(content) > MOST_BYTES:
+        raise StoreError(f"{path}: not a record, it has more than {MOST_BYTES:,} bytes")
     if (found := _SUM_OF.search(content)) is not None:
         body = content[: found.start()]
         if sha256(body).hexdigest().encode() != found[1]:

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from flowbench.errors import StoreError
+from flowbench.store import attempt_files
 from flowbench.store.attempt_files import attempt_dirs
 from flowbench.store.connection import reading
 from flowbench.store.ingest import ingest
@@ -65,6 +67,17 @@ def test_a_corrupt_record_is_reported_and_the_others_come_in(
     assert str(bad) in problems[0]
     assert "\n" not in problems[0]
     assert ingest(tmp_path, [bad], report=problems.append) == 0
+
+
+def test_a_file_larger_than_any_record_is_not_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make.write(tmp_path, make.attempt()) / "record.json"
+    monkeypatch.setattr(attempt_files, "MOST_BYTES", path.stat().st_size)
+    attempt_files.read_record(path)
+    monkeypatch.setattr(attempt_files, "MOST_BYTES", path.stat().st_size - 1)
+    with pytest.raises(StoreError, match="not a record, it has more than"):
+        attempt_files.read_record(path)
 
 
 @pytest.mark.parametrize(

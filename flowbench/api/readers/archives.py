@@ -17,12 +17,19 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from flowbench.errors import DataError
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+
+MOST_MEMBERS = 10_000_000
+"""Files of an archive; ImageNet's, of one image each, has 1.3 million."""
+
+MOST_BYTES = 8 << 30
+"""Of a file that is read whole: what a small archive claims to hold may not fit into memory."""
 
 DAMAGE: tuple[type[Exception], ...] = (
     ArithmeticError,
@@ -93,15 +100,22 @@ class Archive:
             Its bytes.
 
         Raises:
-            DataError: There is no such file, or the archive is damaged.
+            DataError: There is no such file, it has more than `MOST_BYTES`, or the archive is
+                damaged.
         """
         with self.open(name) as file:
             try:
-                return file.read()
+                content = file.read(MOST_BYTES + 1)
             except DAMAGE as exc:
                 raise DataError(
                     f"{self.path} is damaged at {name!r} ({exc}); fetch it again"
                 ) from exc
+        if len(content) > MOST_BYTES:
+            raise DataError(
+                f"{name!r} in {self.path} has more than {MOST_BYTES:,} bytes; this is not the "
+                "published archive"
+            )
+        return content
 
     def find(self, ending: str) -> str:
         """Finds the one file whose path ends so; an extracted archive may lack its top folder.
@@ -134,7 +148,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
         Its files.
 
     Raises:
-        DataError: It is damaged, or names files outside itself.
+        DataError: It is damaged, has more than `MOST_MEMBERS` files, or names files outside itself.
     """
     if path.is_dir():
         files = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
@@ -153,6 +167,8 @@ def _zip(path: Path) -> Iterator[Archive]:
         raise _damaged(path, exc) from exc
     with archive:
         members = [info for info in archive.infolist() if not info.is_dir()]
+        if len(members) > MOST_MEMBERS:
+            raise _too_many(path)
         for info in members:
             # The upper half holds the Unix mode, where the archive was made on Unix.
             link = stat.S_ISLNK(info.external_attr >> 16)
@@ -167,9 +183,11 @@ def _tar(path: Path) -> Iterator[Archive]:
         try:
             archive = stack.enter_context(tarfile.open(path))
             # All of them now: a tar has no table of contents, and a cut one shows only at its end.
-            members = archive.getmembers()
+            members = list(islice(archive, MOST_MEMBERS + 1))
         except DAMAGE as exc:
             raise _damaged(path, exc) from exc
+        if len(members) > MOST_MEMBERS:
+            raise _too_many(path)
         for member in members:
             _check_member(path, member.name, not (member.isreg() or member.isdir()))
         files = {member.name: member for member in members if member.isreg()}
@@ -186,6 +204,10 @@ def _check_member(path: Path, name: str, special: bool) -> None:
             f"{path} holds {name!r}, {what}: this is not the published archive; remove it and "
             "fetch it again"
         )
+
+
+def _too_many(path: Path) -> DataError:
+    return DataError(f"{path} holds more than {MOST_MEMBERS:,} files; extract what you need of it")
 
 
 def _damaged(path: Path, exc: Exception) -> DataError:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 PIECE = 256  # images decoded at a time
 MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"})
 MAX_16_BIT = 2**16 - 1
+MOST_PIXELS = 80_000_000  # of one image; a small file can claim any number
 _REASON = 120  # characters
 THREADS = 4  # Pillow decodes outside Python's lock
 
@@ -57,6 +58,7 @@ def read_images(
         undecodable: tuple[type[Exception], ...] = (*DAMAGE, Image.DecompressionBombError)
         try:
             with Image.open(io.BytesIO(data)) as opened:
+                _refuse_vast(opened)
                 image = prepare(as_rgb(opened))
         except undecodable as exc:
             if unreadable is not None:
@@ -86,6 +88,16 @@ def read_images(
                     unreadable(name, image)
             if whole:
                 yield np.stack(whole)
+
+
+def _refuse_vast(image: Image) -> None:
+    """Looks at the size that a file claims, before a pixel is decoded.
+
+    Raises:
+        ValueError: It has more than `MOST_PIXELS`.
+    """
+    if image.width * image.height > MOST_PIXELS:
+        raise ValueError(f"it has {image.width}x{image.height} pixels, more than {MOST_PIXELS:,}")
 
 
 def as_rgb(image: Image) -> Image:

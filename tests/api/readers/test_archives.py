@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flowbench.api.readers import open_archive
+from flowbench.api.readers import archives, open_archive
 from flowbench.errors import DataError
 
 FILES = {"top/b.txt": b"bee", "top/a.txt": b"ay", "top/deep/c.txt": b"sea"}
@@ -54,6 +54,31 @@ def test_every_kind_reads_alike(tmp_path: Path, kind: str) -> None:
             archive.find("p/a.txt")
         with pytest.raises(DataError, match="cannot read 'gone'"):
             archive.read("gone")
+
+
+@pytest.mark.parametrize("kind", ["a.zip", "a.tar.gz"])
+def test_more_files_than_any_data_set_has_are_refused(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / kind, FILES)
+    monkeypatch.setattr(archives, "MOST_MEMBERS", len(FILES))
+    with open_archive(path) as archive:
+        assert len(archive.names) == len(FILES)
+    monkeypatch.setattr(archives, "MOST_MEMBERS", len(FILES) - 1)
+    with pytest.raises(DataError, match=rf"{kind} holds more than {len(FILES) - 1} files"):
+        open_archive(path).__enter__()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_that_unpacks_to_more_than_memory_is_refused(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, "MOST_BYTES", 1000)
+    files = {"fits": bytes(1000), "bomb": bytes(1001)}
+    with open_archive(write(tmp_path / kind, files)) as archive:
+        assert archive.read("fits") == files["fits"]
+        with pytest.raises(DataError, match=r"'bomb' in .* has more than 1,000 bytes"):
+            archive.read("bomb")
 
 
 def test_an_ending_must_be_unique(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from flowbench.api.readers import Archive, as_rgb, center_square, open_archive, read_images
+from flowbench.api.readers import Archive, as_rgb, center_square, images, open_archive, read_images
 from flowbench.errors import DataError
 
 
@@ -45,6 +45,25 @@ def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "note.png").write_text("not an image")
     with open_archive(tmp_path) as archive, pytest.raises(DataError, match=r"'note\.png'"):
         read(archive, 4)
+
+
+def test_an_image_of_more_pixels_than_any_data_set_has_is_named_and_not_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path / "a.png", 4, 4)
+    save(tmp_path / "vast.png", 5, 4)
+    monkeypatch.setattr(images, "MOST_PIXELS", 16)
+    left_out: list[tuple[str, str]] = []
+
+    def resize(image: Image.Image) -> Image.Image:
+        return image.resize((4, 4))
+
+    with open_archive(tmp_path) as archive:
+        with pytest.raises(DataError, match=r"'vast\.png'.*5x4 pixels, more than 16"):
+            read(archive, 4, resize)
+        pieces = read_images(archive, archive.names, 4, resize, lambda *told: left_out.append(told))
+        assert [len(piece) for piece in pieces] == [1]
+    assert left_out == [("vast.png", "it has 5x4 pixels, more than 16")]
 
 
 def test_the_middle_square_is_cropped_before_it_is_scaled() -> None:
