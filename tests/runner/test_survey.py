@@ -147,12 +147,12 @@ def test_a_log_is_followed_until_its_attempt_ends(
     monkeypatch.setattr("flowbench.runner.survey.FOLLOW_EVERY_S", 0.0)
     attempt = begin(tmp_path, step=1)
     log = attempt.path / LOG
-    log.write_bytes(b"first\nsec")
+    log.write_bytes(b"first\nmid")
     lines = log_lines(attempt, follow=True)
     assert next(lines) == "first"
     with log.open("ab") as file:
-        file.write(b"ond \xff\nlast")
-    assert next(lines) == "second \N{REPLACEMENT CHARACTER}"
+        file.write(b"dle \xff\nlast")
+    assert next(lines) == "middle \N{REPLACEMENT CHARACTER}"
     end(attempt)
     assert list(lines) == ["last"]
     assert list(log_lines(attempt, follow=False)) == ["first", "second \ufffd", "last"]
