@@ -301,7 +301,12 @@ def collect_specs(module: ModuleType) -> tuple[Spec, ...]:
         for registered in getattr(manager.hook, hook)():
             specs += [_checked(spec, kind, hook) for spec in registered]
     if not specs:
-        raise PluginLoadError(f"implements none of {', '.join(HOOKS)} (is @hookimpl missing?)")
+        called = ", ".join(hook.name for hook in manager.get_hookcallers(module) or ())
+        raise PluginLoadError(
+            f"{called} returned nothing, expected a list of specs"
+            if called
+            else f"implements none of {', '.join(HOOKS)} (is @hookimpl missing?)"
+        )
     return tuple(specs)
 
 

@@ -87,6 +87,11 @@ def test_two_plugins_of_one_name_are_an_error_that_names_both(install: Install) 
             "@hookimpl\ndef register_models():\n    return ['glow']\n",
             "returned str, expected ModelSpec",
         ),
+        (
+            "from flowbench.api import hookimpl\nFLOWBENCH_API_VERSION = 2\n"
+            "@hookimpl\ndef register_models():\n    return []\n",
+            "register_models returned nothing, expected a list of specs",
+        ),
     ],
 )
 def test_a_plugin_file_that_breaks_the_rules(tmp_path: Path, text: str, cause: str) -> None:
