@@ -77,8 +77,8 @@ RINGS = {
         "report_progress API_VERSION ConfigError NotInvertibleError ShapeError"
     ),
     "Data and metrics": (
-        "DatasetSpec ContextInput RemoteFile Split DataSplits Ragged Manifold Artifact MetricSpec "
-        "MetricValue Limits ClosedForm MetricSettings TrainedModel LikelihoodResult Samples "
+        "DatasetSpec Target ContextInput RemoteFile Split DataSplits Ragged Manifold Artifact "
+        "MetricSpec MetricValue Limits ClosedForm MetricSettings TrainedModel LikelihoodResult Samples "
         "DataError DataMissingError density_mass Mass"
     ),
 }

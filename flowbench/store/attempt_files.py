@@ -111,12 +111,11 @@ def read_record(path: Path) -> AttemptRow:
         StoreError: It is missing, damaged, larger than any record, or of a newer version.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+        if path.stat().st_size > MOST_BYTES:
+            raise StoreError(f"{path}: not a record, it has more than {MOST_BYTES:,} bytes")
+        content = path.read_bytes()
     except OSError as exc:
         raise StoreError(f"{path}: cannot be read, {exc.strerror}") from exc
-    if len(content) > MOST_BYTES:
-        raise StoreError(f"{path}: not a record, it has more than {MOST_BYTES:,} bytes")
     if (found := _SUM_OF.search(content)) is not None:
         body = content[: found.start()]
         if sha256(body).hexdigest().encode() != found[1]:

@@ -67,6 +67,12 @@ def steps(results: Path) -> int:
     return found
 
 
+def is_training(results: Path) -> bool:
+    """Whether a worker is in its steps."""
+    paths = results.glob(f"runs/*/*/{HEARTBEAT}")
+    return any(json.loads(path.read_bytes())["phase"] == "training" for path in paths)
+
+
 def workers(results: Path) -> list[int]:
     paths = results.glob(f"runs/*/*/{HEARTBEAT}")
     return [json.loads(path.read_bytes())["pid"] for path in paths]
@@ -95,7 +101,7 @@ def test_each_signal_saves_and_the_same_command_goes_on(results: Path, name: str
 
 def test_a_second_signal_ends_it_now_and_is_recorded(results: Path) -> None:
     with running(results, "--models", "fake-hang", "--budget", "60s", "--seeds", "0") as run:
-        wait_for(lambda: workers(results))
+        wait_for(lambda: is_training(results))  # until then it saves and goes at the first
         run.send_signal(signal.SIGTERM)
         time.sleep(0.5)
         run.send_signal(signal.SIGTERM)

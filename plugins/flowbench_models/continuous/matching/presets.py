@@ -45,7 +45,6 @@ TINY: dict[str, Any] = {
     "blocks": 2,
     "dropout": 0.1,
     "time_scale": 10.0,
-    "evaluation": {"rtol": 1e-4, "atol": 1e-4},
     "training": small(),
 }
 SMALL: dict[str, Any] = {
