@@ -78,8 +78,8 @@ RINGS = {
     ),
     "Data and metrics": (
         "DatasetSpec Target ContextInput RemoteFile Split DataSplits Ragged Manifold Artifact "
-        "MetricSpec MetricValue Limits ClosedForm MetricSettings TrainedModel LikelihoodResult Samples "
-        "DataError DataMissingError density_mass Mass"
+        "MetricSpec MetricValue Limits ClosedForm MetricSettings TrainedModel LikelihoodResult "
+        "Samples DataError DataMissingError density_mass Mass"
     ),
 }
 READERS = "Archive open_archive read_images center_square"
