@@ -539,7 +539,7 @@ def test_likelihoods_say_tolerance_and_noise(dataset: MakeDataset) -> None:
     assert isinstance(planar, Likelihood)
     assert isinstance(digits, Likelihood)
     assert (planar.noise, planar.bound, planar.tolerance) == ("none", False, 1e-5)
-    assert (digits.noise, digits.bound, digits.tolerance) == ("estimates", True, 1e-4)
+    assert (digits.noise, digits.bound, digits.tolerance) == ("estimates", True, 1e-5)
 
 
 @all_kinds
