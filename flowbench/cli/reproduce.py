@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flowbench import paths
-from flowbench.cli import complete
+from flowbench.cli import complete, stopping
 from flowbench.cli.columns import print_columns, terminal_width, visible, wrapped
 from flowbench.cli.options import DataDir, NoPlugins, PluginFiles, Results, selected_plugins
 
@@ -53,10 +53,12 @@ def reproduce(
     """
     from flowbench.budget import Budget, parse_duration
     from flowbench.cli.progress import progress_display
+    from flowbench.errors import StoreError
     from flowbench.registry import load_registry
     from flowbench.runner.reproduce import agreement, job_again
-    from flowbench.runner.run import ready_again
+    from flowbench.runner.run import run_again
     from flowbench.runner.schedule import RunOptions
+    from flowbench.store.attempt_files import AttemptContents
     from flowbench.store.queries import find_attempt
     from flowbench.store.reconcile import readable
 
@@ -72,20 +74,31 @@ def reproduce(
         timeout_s=parse_duration(timeout, "--timeout"),
         command=("flowbench", *sys.argv[1:]),
     )
-    decided = [job_again(before.record, registry, options.data_dir)]
-    ready = ready_again(decided, options, folder, num_threads=before.record.num_threads)
+    again, decision = job_again(before.record, registry, options.data_dir)
+    scheduler_for = run_again(
+        again, decision, options, folder, num_threads=before.record.num_threads
+    )
     try:
-        with progress_display([j for j, _ in decided], 1, "normal") as display:
-            (record,) = ready.scheduler(display).run(decided).values()
+        with progress_display([again], 1, "normal") as display:
+            scheduler = scheduler_for(display)
+            with stopping.interrupted_by(stopping.stop_signals(), scheduler):
+                (record,) = scheduler.run([(again, decision)]).values()
     except KeyboardInterrupt:
+        _say("stopped; there is nothing to compare")
         raise typer.Exit(130) from None
-    with readable(folder) as stored:
-        found = agreement(before, find_attempt(stored, record.attempt_id))
+    try:
+        with readable(folder) as stored:
+            found = agreement(before, find_attempt(stored, record.attempt_id))
+    except StoreError:
+        if record.status == "ok":
+            raise
+        # It left no file that can be read: what became of it is in this record alone.
+        found = agreement(before, AttemptContents(record=record))
     _print(before.record, record, found)
     if Budget.parse(record.job.budget).time_like and before.record.steps != record.steps:
         _say(f"steps: {before.record.steps:,}, now {record.steps:,}: the budget is of time")
     failed = record.status != "ok" or bool(found.missing)
-    if failed or (tolerance is not None and (found.within is None or found.within > tolerance)):
+    if failed or (tolerance is not None and (found.apart is None or found.apart > tolerance)):
         raise typer.Exit(1)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flowbench import paths
-from flowbench.cli import complete
+from flowbench.cli import complete, stopping
 from flowbench.cli.columns import print_columns, terminal_width, wrapped
 from flowbench.cli.options import DataDir, NoPlugins, PluginFiles, Results, selected_plugins
 
 if TYPE_CHECKING:
+    import signal
+
     from rich.console import Console
 
     from flowbench.cli.progress import Verbosity
@@ -137,7 +138,7 @@ def run(
     stop_signal: Annotated[
         str,
         typer.Option(help="A signal that asks to save and end, besides INT, TERM and HUP."),
-    ] = "USR1",
+    ] = stopping.DEFAULT,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the jobs and stop there.")
     ] = False,
@@ -190,7 +191,7 @@ def run(
         wait=not no_wait,
         detach=detach,
     )
-    signals = _signals(stop_signal)
+    signals = stopping.stop_signals(stop_signal)
     ready = get_ready(request, registry, dry_run=dry_run)
     # Before anything is written: a dry run must leave the results folder as it is.
     if dry_run:
@@ -205,21 +206,6 @@ def _existing(path: Path) -> Path:
     if not path.exists():
         raise DataError(f"--weights is {path}, which does not exist; expected a folder or a file")
     return path
-
-
-def _signals(name: str) -> tuple[signal.Signals, ...]:
-    """All that ask a run to save and end; those that this process was told to ignore are not."""
-    from flowbench.errors import SuiteError
-
-    try:
-        asked = signal.Signals[f"SIG{name.upper().removeprefix('SIG')}"]
-        signal.signal(asked, signal.getsignal(asked))
-    except (KeyError, ValueError, OSError) as exc:
-        raise SuiteError(
-            f"--stop-signal is {name!r}; expected a signal that can be caught, e.g. USR1"
-        ) from exc
-    chosen = dict.fromkeys((signal.SIGINT, signal.SIGTERM, signal.SIGHUP, asked))
-    return tuple(s for s in chosen if signal.getsignal(s) != signal.SIG_IGN)  # nohup
 
 
 def _execute(
@@ -247,18 +233,12 @@ def _execute(
     try:
         with progress_display(starting, len(ready.executor.slots), verbosity) as display:
             scheduler = ready.scheduler(display)
-            # Clusters end a job by SIGTERM, terminals by SIGHUP: checkpoints are left behind then,
-            # as with Ctrl-C.
-            for number in signals:
-                signal.signal(number, lambda *_: scheduler.interrupt())
-            records = scheduler.run(decided)
+            with stopping.interrupted_by(signals, scheduler):
+                records = scheduler.run(decided)
     except KeyboardInterrupt:
         left = "; workers go on by themselves" if request.detach else ""
         _say([f"stopped{left}; run the same command again to go on from there"])
         raise typer.Exit(130) from None  # 128 + SIGINT, as a shell reports it
-    finally:
-        for number in signals:
-            signal.signal(number, signal.SIG_DFL)
     decided = [(job, scheduler.decided[job.row.job_id]) for job, _ in decided]
     if records:  # else other runs have all jobs, and none has ended yet
         _table_console().print(

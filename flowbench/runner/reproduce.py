@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,8 @@ class Agreement:
     """How far two attempts at one job agree.
 
     Attributes:
-        within: Smallest power of ten that no value differs by more, as a part of its size; 0 where
-            all are equal, None where no value is there twice.
+        apart: The largest difference of a value, as a part of its size; None where no value is
+            there twice.
         per_example: The largest difference of one test example's log-likelihood, in nats; None
             where they are not kept.
         values: What was measured both times, without times and sizes of the machine.
@@ -37,15 +38,20 @@ class Agreement:
         differs: What differed in code and machine, one line each.
     """
 
-    within: float | None
+    apart: float | None
     per_example: float | None
     values: tuple[tuple[MeasurementRow, MeasurementRow], ...]
     machine: tuple[tuple[MeasurementRow, MeasurementRow], ...]
     missing: tuple[str, ...]
     differs: tuple[str, ...]
 
+    @property
+    def within(self) -> float | None:
+        """The smallest power of ten that is no less than `apart`; 0 where all values are equal."""
+        return 10.0 ** math.ceil(math.log10(self.apart)) if self.apart else self.apart
 
-def job_again(record: AttemptRow, registry: Registry, data_dir: Any) -> tuple[Job, Decision]:
+
+def job_again(record: AttemptRow, registry: Registry, data_dir: Path) -> tuple[Job, Decision]:
     """The job of a record as a plan has it, to be run from the start.
 
     Raises:
@@ -87,7 +93,7 @@ def agreement(before: AttemptContents, after: AttemptContents) -> Agreement:
     values = tuple(pair for pair in there if not _of_machine(pair[0]))
     lost = [a.name for a, b in both if (a.value is None) != (b.value is None)]
     return Agreement(
-        within=_within(values),
+        apart=max((difference(a.value or 0.0, b.value or 0.0) for a, b in values), default=None),
         per_example=_per_example(before.log_prob, after.log_prob),
         values=values,
         machine=tuple(pair for pair in there if _of_machine(pair[0])),
@@ -104,14 +110,6 @@ def difference(before: float, after: float) -> float:
 
 def _of_machine(value: MeasurementRow) -> bool:
     return value.unit in MACHINE_UNITS
-
-
-def _within(pairs: tuple[tuple[MeasurementRow, MeasurementRow], ...]) -> float | None:
-    largest = [difference(a.value or 0.0, b.value or 0.0) for a, b in pairs]
-    if not largest:
-        return None
-    most = max(largest)
-    return 10.0 ** math.ceil(math.log10(most)) if most else 0.0
 
 
 def _per_example(before: Any, after: Any) -> float | None:
@@ -131,10 +129,11 @@ def _differences(before: AttemptRow, after: AttemptRow) -> Iterator[str]:
             yield f"code of {part}: not recorded then"
         elif old != new:
             yield f"code of {part} has changed"
+    values = after.values_by_name()
     edited = [
         name
         for name, m in before.values_by_name().items()
-        if (now := after.values_by_name().get(name)) and now.code != m.code
+        if name in values and values[name].code != m.code
     ]
     if edited:
         yield f"code of metrics has changed: {', '.join(edited)}"

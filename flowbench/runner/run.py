@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -117,7 +118,11 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
         results=results,
         executor=executor,
         options=request,
-        machine=_machine(device, executor),
+        machine=Machine(
+            device_kind=device.kind,
+            device_name=device.name,
+            num_threads=executor.slots[0].num_threads,
+        ),
         rerun=request.rerun,
         unprepared=unprepared,
     )
@@ -160,38 +165,31 @@ def _record_the_dead(jobs: list[Job], results: ResultsDir, busy: dict[str, Owner
                 busy[job.row.job_id] = taken
 
 
-def ready_again(
-    decisions: list[tuple[Job, Decision]],
+def run_again(
+    job: Job,
+    decision: Decision,
     options: RunOptions,
     results: Path,
     *,
     num_threads: int | None,
-) -> ReadyRun:
-    """A run of decisions that are made already, one job at a time.
+) -> Callable[[RunObserver], Scheduler]:
+    """A run of one job by a decision that stands, whatever other runs do meanwhile.
 
     Args:
         num_threads: CPU threads that the job had; None takes all.
 
     Returns:
-        The run, ready to be scheduled.
+        Makes the scheduler, given who is to be told.
     """
     device = Device.select(options.device, processor_name())
-    for job, _ in decisions:
-        _check_budget(job.row.budget, device)
+    _check_budget(job.row.budget, device)
     # As many jobs at a time as leave each that many threads: sums depend on how they are split.
     num_jobs = max(1, len(available_cores()) // num_threads) if num_threads else 1
     executor = build_executor("local", device, num_jobs)
     folder = ResultsDir(results)
     folder.ensure_writable()
-    return ReadyRun(
-        decisions=decisions,
-        results=folder,
-        executor=executor,
-        options=_settled(options, device, executor, len(decisions)),
-        machine=_machine(device, executor),
-        rerun="all",
-        unprepared=[],
-    )
+    settled = _settled(options, device, executor, 1)
+    return lambda observer: Scheduler(folder, executor, settled, observer, lambda *_: decision)
 
 
 def _settled(options: RunOptions, device: Device, executor: Executor, num_jobs: int) -> RunOptions:
@@ -199,14 +197,6 @@ def _settled(options: RunOptions, device: Device, executor: Executor, num_jobs: 
     at_once = max(1, min(num_jobs, len(executor.slots)))
     share = machine_memory() // at_once
     return replace(options, device=device.kind, max_rss=options.max_rss or share)
-
-
-def _machine(device: Device, executor: Executor) -> Machine:
-    return Machine(
-        device_kind=device.kind,
-        device_name=device.name,
-        num_threads=executor.slots[0].num_threads,
-    )
 
 
 def build_executor(name: str, device: Device, num_jobs: int | None) -> Executor:

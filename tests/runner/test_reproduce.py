@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,8 @@ def bpd(value: float | None, **fields: Any) -> MeasurementRow:
 def test_values_agree_within_a_power_of_ten(was: float, now: float, within: float) -> None:
     found = agreement(contents(bpd(was)), contents(bpd(now)))
     assert found.within == pytest.approx(within)
+    assert found.apart is not None
+    assert within / 10 <= found.apart <= within
 
 
 def test_times_and_memory_are_of_the_machine() -> None:
@@ -87,4 +90,4 @@ def test_what_differs_in_code_and_machine_is_told() -> None:
 def test_a_job_on_other_data_cannot_be_reproduced(fake_registry: Registry) -> None:
     row = make.job("fake-gaussian", dataset="fake-images", dataset_sha256="0" * 64)
     with pytest.raises(DataError, match=r"is not what .* was made with"):
-        job_again(make.attempt(row), fake_registry, ".")
+        job_again(make.attempt(row), fake_registry, Path())
