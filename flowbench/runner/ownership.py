@@ -2,8 +2,8 @@
 
 The run takes ``owner.lock`` in the job's folder, and its worker inherits the open file: the system
 lets go of the lock when both have ended, however they did. ``owner.json`` says who the run is. Not
-every file system passes locks on to other hosts (and some have none), so a job that another host
-has, by its ``owner.json``, belongs to it as long as its heartbeat is fresh.
+every file system passes locks on to other hosts, and some have none even for their own: where no
+lock can tell, a job belongs to whom its ``owner.json`` names as long as its heartbeat is fresh.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from flowbench.store.attempt_files import RECORD
 LOCK, OWNER = "owner.lock", "owner.json"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
+_NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK)
 
 
 class Owner(BaseModel):
@@ -109,21 +110,17 @@ def claim(folder: Path, owner: Owner) -> Claim | Owner | None:
     folder.mkdir(parents=True, exist_ok=True)
     lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        if not _locks(lock, fcntl.LOCK_EX):
+        locked = _locks(lock, fcntl.LOCK_EX)
+        if locked is False:
             os.close(lock)
             return _said(folder)
-        if (other := _elsewhere(folder)) is not None:
+        left = (folder / OWNER).exists()
+        if (other := _elsewhere(folder, locked)) is not None:
             os.close(lock)
             return other
-        (folder / OWNER).unlink(missing_ok=True)  # of a process that is gone
-        whole = folder / f".{OWNER}.{owner.host}.{owner.pid}"
-        whole.write_text(owner.model_dump_json(), encoding="utf-8")
-        try:
-            # It either makes the name or says that it exists: where two hosts see no lock of each
-            # other, only one of them gets the job.
-            os.link(whole, folder / OWNER)
-        finally:
-            whole.unlink()
+        if left:  # by a process that is gone; what came since is of one that has the job
+            (folder / OWNER).unlink(missing_ok=True)
+        _put_word(folder, owner)
     except FileExistsError:
         os.close(lock)
         return _said(folder)
@@ -147,13 +144,40 @@ def owner_of(folder: Path) -> Owner | None:
     except OSError:  # never claimed
         return None
     try:
-        return _elsewhere(folder) if _locks(lock, fcntl.LOCK_SH) else _said(folder)
+        locked = _locks(lock, fcntl.LOCK_SH)
+        return _said(folder) if locked is False else _elsewhere(folder, locked)
     finally:
         os.close(lock)
 
 
-def _locks(lock: int, kind: int) -> bool:
-    """Takes a lock, if nobody has it; a file system without locks gives it to everybody.
+def _put_word(folder: Path, owner: Owner) -> None:
+    """Says who has a job, where nobody has said so.
+
+    Raises:
+        FileExistsError: Somebody has: where two see no lock of each other, one gets the job.
+        OSError: The folder cannot be written.
+    """
+    text = owner.model_dump_json()
+    whole = folder / f".{OWNER}.{owner.host}.{owner.pid}"
+    whole.write_text(text, encoding="utf-8")
+    try:
+        # It either makes the name, with all that is in it, or says that it exists.
+        os.link(whole, folder / OWNER)
+    except OSError as exc:
+        if exc.errno not in _NO_LINKS:
+            raise
+        # So does this, but for a moment the word is not whole.
+        with (folder / OWNER).open("x", encoding="utf-8") as file:
+            file.write(text)
+    finally:
+        whole.unlink()
+
+
+def _locks(lock: int, kind: int) -> bool | None:
+    """Takes a lock, if nobody has it.
+
+    Returns:
+        Whether it is taken; None where the file system has no locks.
 
     Raises:
         OSError: The file system fails.
@@ -165,6 +189,7 @@ def _locks(lock: int, kind: int) -> bool:
             return False
         if exc.errno not in _NO_LOCKS:
             raise
+        return None
     return True
 
 
@@ -175,10 +200,14 @@ def _said(folder: Path) -> Owner | None:
         return None
 
 
-def _elsewhere(folder: Path) -> Owner | None:
-    """Who has a job although its lock is free here: a run on another host whose worker lives."""
+def _elsewhere(folder: Path, locked: bool | None) -> Owner | None:
+    """Who has a job although no lock says so: a run whose locks are not seen, while it lives.
+
+    Args:
+        locked: What `_locks` said: locks tell of every process of this host, where there are any.
+    """
     owner = _said(folder)
-    if owner is None or owner.boot == _boot_id():
+    if owner is None or (locked and owner.boot == _boot_id()):
         return None
     attempt = folder / str(owner.attempt)
     if (attempt / RECORD).exists():

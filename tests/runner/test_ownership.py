@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,15 @@ def taken(folder: Path, **fields: object) -> Claim:
     found = claim(folder, me(**fields))
     assert isinstance(found, Claim)
     return found
+
+
+def refusing(number: int) -> Callable[..., None]:
+    """What a file system does that lacks something."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return refuse
 
 
 def aged(path: Path, seconds: float) -> None:
@@ -87,11 +97,7 @@ def test_a_job_of_another_host_is_its_own_while_its_heartbeat_is_fresh(
     tmp_path: Path, locks: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not locks:
-
-        def refuse(*_: object) -> None:
-            raise OSError(errno.ENOLCK, "no locks available")
-
-        monkeypatch.setattr(fcntl, "flock", refuse)
+        monkeypatch.setattr(fcntl, "flock", refusing(errno.ENOLCK))
     with monkeypatch.context() as there:
         there.setattr(ownership, "_boot_id", lambda: "another kernel")
         far = taken(tmp_path, host="far")
@@ -137,15 +143,51 @@ def test_without_locks_one_of_two_hosts_gets_the_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both find the job free: the name of the file can be made by one alone."""
-    monkeypatch.setattr(ownership, "_locks", lambda lock, kind: True)
-    monkeypatch.setattr(ownership, "_elsewhere", lambda folder: None)
-    first = taken(tmp_path)
-    real = Path.unlink
+    monkeypatch.setattr(ownership, "_locks", lambda lock, kind: None)
+    first: list[Claim] = []
 
-    def unlink(path: Path, missing_ok: bool = False) -> None:
-        if path.name != OWNER:  # the other host has made it since
-            real(path, missing_ok=missing_ok)
+    def elsewhere(folder: Path, locked: bool | None) -> None:
+        with monkeypatch.context() as other:  # it comes in between
+            other.setattr(ownership, "_elsewhere", lambda folder, locked: None)
+            first.append(taken(folder))
 
-    monkeypatch.setattr(Path, "unlink", unlink)
+    monkeypatch.setattr(ownership, "_elsewhere", elsewhere)
     assert claim(tmp_path, me()) == me()
-    first.leave()
+    first[0].leave()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
+def test_without_locks_a_run_on_the_same_host_is_seen_by_its_heartbeat(
+    tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", refusing(number))
+    first = taken(tmp_path)
+    first.begins(1)
+    assert claim(tmp_path, me()) == owner_of(tmp_path) == me(attempt=1)
+    first.release()
+    assert owner_of(tmp_path) is None
+    first = taken(tmp_path)
+    first.leave()  # it was killed
+    aged(tmp_path / OWNER, 2 * SILENCE_S)
+    taken(tmp_path).release()
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_needs_no_hard_links(
+    tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "link", refusing(number))
+    first = taken(tmp_path)
+    assert claim(tmp_path, me()) == owner_of(tmp_path) == me()
+    with pytest.raises(FileExistsError):
+        ownership._put_word(tmp_path, me())
+    first.release()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["owner.lock"]
+
+
+def test_a_folder_that_cannot_be_written_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "link", refusing(errno.EIO))
+    with pytest.raises(OSError, match="Input/output"):
+        claim(tmp_path, me())
