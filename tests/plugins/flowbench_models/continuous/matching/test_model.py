@@ -572,6 +572,7 @@ def test_skewed_times_are_those_of_log_normal_noise(kind: str, dataset: MakeData
     log_noise = (1 / t - 1).log()
     assert log_noise.mean().item() == pytest.approx(-1.2, abs=0.05)
     assert log_noise.std().item() == pytest.approx(1.2, abs=0.05)
+    assert t.median() > 0.7  # nearer to data, at 1, than to noise
 
 
 @all_kinds
