@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from flowbench.api import (
     DatasetInfo,
     Ema,
     Likelihood,
+    ModelConfig,
     NoLikelihood,
     Phase,
     Preprocessing,
@@ -55,13 +56,13 @@ class VelocitySampling(SamplingOptions):
         return self
 
 
-class VelocityConfig(SolvedConfig):
-    """Base of configurations of models that match a velocity.
+class NetworkConfig(ModelConfig):
+    """Base of configurations of a network that knows the time.
 
     Attributes:
-        network: Of the velocity: a perceptron (``mlp``) over all values, or the ``unet`` of
+        network: A perceptron (``mlp``) over all values, or the ``unet`` of
             diffusion models or ``ddpmpp`` over the pixels of an image.
-        width: Hidden units, or channels of the first stage.
+        width: Hidden units, or channels of the first stage, which are even.
         blocks: Residual blocks; of images, of each resolution.
         multipliers: Channels of each resolution, as multiples of ``width``.
         attention: Factors by which height and width are divided where blocks attend.
@@ -72,34 +73,25 @@ class VelocityConfig(SolvedConfig):
             being added.
         resample: How ``unet`` changes resolutions.
         time_scale: What times are multiplied by for the network.
-        start_time: At which noise is taken to lie; data lie at 1.
-        times: Of training: uniform, or ``skewed`` towards noise.
-        class_conditional: Whether the network sees the class label.
-        label_dropout: Part of training labels that are withheld, which trains the velocity without
-            a label too.
     """
 
     network: Literal["mlp", "unet", "ddpmpp"] = "unet"
     width: int = Field(default=32, ge=8)
     blocks: int = Field(default=1, ge=1)
-    multipliers: tuple[int, ...] = Field(default=(1, 2), min_length=1)
-    attention: tuple[int, ...] = ()
+    multipliers: tuple[PositiveInt, ...] = Field(default=(1, 2), min_length=1)
+    attention: tuple[PositiveInt, ...] = ()
     head_channels: int | None = Field(default=None, ge=1)
     heads: int = Field(default=1, ge=1)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     scale_shift: bool = False
     resample: Literal["convolution", "pool", "residual"] = "convolution"
     time_scale: float = Field(default=1.0, gt=0)
-    start_time: float = Field(default=0.0, ge=0, lt=1)
-    times: Literal["uniform", "skewed"] = "uniform"
-    class_conditional: bool = False
-    label_dropout: float = Field(default=0.1, gt=0, lt=1)
     preprocessing: Preprocessing = SYMMETRIC
 
-    sampling: ClassVar[type[SamplingOptions]] = VelocitySampling
-
     @model_validator(mode="after")
-    def _heads_fill_the_channels(self) -> VelocityConfig:
+    def _channels_fill_heads_and_sinusoids(self) -> Self:
+        if self.network != "mlp" and self.width % 2:
+            raise ValueError(f"width of network={self.network} must be even, got {self.width}")
         per_head = self.head_channels or self.heads
         if self.network == "unet" and self.width % per_head:
             raise ValueError(
@@ -116,19 +108,40 @@ class VelocityConfig(SolvedConfig):
         return "small" if is_large(data) else "tiny"
 
     def unsupported(self, data: DatasetInfo) -> str | None:
-        """A U-Net needs images of a size that it can halve, and labels if it is given some."""
+        """A U-Net needs images of a size that it can halve."""
         reason = super().unsupported(data)
-        if reason is not None:
+        if reason is not None or self.network == "mlp":
             return reason
+        levels = len(self.multipliers)
+        name = f"network={self.network} with {levels} multipliers"
+        return halving_problem(data, levels - 1, model=name, remedy="set fewer multipliers")
+
+
+class VelocityConfig(NetworkConfig, SolvedConfig):
+    """Base of configurations of models that match a velocity.
+
+    Attributes:
+        start_time: At which noise is taken to lie; data lie at 1.
+        times: Of training: uniform, or ``skewed`` towards data.
+        class_conditional: Whether the network sees the class label.
+        label_dropout: Part of training labels that are withheld, which trains the velocity without
+            a label too.
+    """
+
+    start_time: float = Field(default=0.0, ge=0, lt=1)
+    times: Literal["uniform", "skewed"] = "uniform"
+    class_conditional: bool = False
+    label_dropout: float = Field(default=0.1, gt=0, lt=1)
+
+    sampling: ClassVar[type[SamplingOptions]] = VelocitySampling
+
+    def unsupported(self, data: DatasetInfo) -> str | None:
+        """There must be labels if it is given some, and a network that sees them."""
         if self.class_conditional and not data.num_classes:
             return f"class_conditional=true needs labels, {data.name} has none"
         if self.class_conditional and self.network == "ddpmpp":
             return "ddpmpp sees no labels; set network=unet, or class_conditional=false"
-        if self.network == "mlp":
-            return None
-        levels = len(self.multipliers)
-        name = f"network={self.network} with {levels} multipliers"
-        return halving_problem(data, levels - 1, model=name, remedy="set fewer multipliers")
+        return super().unsupported(data)
 
     def unsupported_sampling(self, options: SamplingOptions, data: DatasetInfo) -> str | None:
         """Guidance needs both velocities, with a label and without."""
@@ -357,6 +370,8 @@ class RectifiedFlowConfig(VelocityConfig):
             )
         if self.stages[0] != "rectify":
             raise ValueError(f"the first stage is rectify, got {self.stages[0]}")
+        if "distil" in self.stages[:-1]:
+            raise ValueError(f"distil is the last stage, got {', '.join(self.stages)}")
         return self
 
     @property

@@ -22,12 +22,14 @@ from flowbench.api import (
     Step,
     WithInfo,
 )
-from flowbench_models.continuous.matching.config import VelocityConfig
-from flowbench_models.continuous.matching.model import network_of
-from flowbench_models.continuous.matching.presets import SMALL, TINY, VECTOR
+from flowbench_models.continuous.matching.config import SMALL_PRESETS, NetworkConfig
+from flowbench_models.continuous.matching.model import beside, network_of, normal
 
 MEAN_LOG_ODDS, SPREAD = -0.4, 1.0
 """Of the times of training, whose log-odds are normal; the paper's choice on images."""
+
+TINY_ERROR = 1e-3
+"""Added to squared errors before they are weighted; the paper's."""
 
 
 class MeanFlowSampling(SamplingOptions):
@@ -40,7 +42,7 @@ class MeanFlowSampling(SamplingOptions):
     steps: int = Field(default=1, ge=1)
 
 
-class MeanFlowConfig(VelocityConfig):
+class MeanFlowConfig(NetworkConfig):
     """Configuration of MeanFlow.
 
     Attributes:
@@ -56,9 +58,7 @@ class MeanFlowConfig(VelocityConfig):
     full_graph_reason: ClassVar[str] = "its loss differentiates forwards, in the middle of it"
     sampling: ClassVar[type[SamplingOptions]] = MeanFlowSampling
     presets: ClassVar[Mapping[str, Preset]] = {
-        "tiny": Preset(summary="a perceptron over all pixels, for digits (8x8)", values=TINY),
-        "small": Preset(summary="a U-Net of three resolutions, for 32x32 images", values=SMALL),
-        "vector": Preset(summary="a perceptron of two residual blocks, for vectors", values=VECTOR),
+        name: SMALL_PRESETS[name] for name in ("tiny", "small", "vector")
     }
 
     def likelihood(self, data: DatasetInfo) -> Likelihood | NoLikelihood:
@@ -67,17 +67,10 @@ class MeanFlowConfig(VelocityConfig):
         return NoLikelihood(reason="a step along an average velocity has no known determinant")
 
     def unsupported(self, data: DatasetInfo) -> str | None:
-        """It sees no labels yet, and its network is told two times."""
-        if self.class_conditional:
-            return "meanflow sees no labels; set class_conditional=false"
+        """Its network is told two times."""
         if self.network == "ddpmpp":
             return "ddpmpp is told one time, and meanflow has two; set network=unet"
         return super().unsupported(data)
-
-    def unsupported_sampling(self, options: SamplingOptions, data: DatasetInfo) -> str | None:
-        """Any number of steps can be had."""
-        del options, data
-        return None
 
 
 class MeanFlow(GenerativeModel):
@@ -112,9 +105,8 @@ class MeanFlow(GenerativeModel):
     def loss(self, batch: Batch, step: Step) -> WithInfo:
         """Squared error of the identity, large errors weighted less."""
         data, generator = batch.x, step.generator
-        noise = torch.randn(data.shape, generator=generator, dtype=data.dtype, device=data.device)
+        noise = normal(data, generator)
         r, t = self._stretches(data, generator)
-        wide = t.view(-1, *(1,) * (data.ndim - 1))
         velocity = noise - data
         # Dropout must be the same in value and derivative, as it is in one pass.
         with warnings.catch_warnings():
@@ -122,12 +114,12 @@ class MeanFlow(GenerativeModel):
             warnings.filterwarnings("ignore", ".*torch.jit.script.*", FutureWarning)
             found: Any = torch.func.jvp(
                 self.average_velocity,
-                (torch.lerp(data, noise, wide), r, t),
+                (torch.lerp(data, noise, beside(t, data)), r, t),
                 (velocity, torch.zeros_like(r), torch.ones_like(t)),
             )
         average, derivative = cast("tuple[Tensor, Tensor]", found)
-        length = (t - r).view_as(wide)
-        error = (average - (velocity - length * derivative).detach()).square().flatten(1).mean(1)
+        target = (velocity - beside(t - r, data) * derivative).detach()
+        error = (average - target).square().flatten(1).mean(1)
         weight = (error.detach() + TINY_ERROR).pow(-self.config.power)
         out: Tensor = (weight * error).mean()
         return out
@@ -160,7 +152,3 @@ class MeanFlow(GenerativeModel):
             r, t = (z.new_full((num,), (index - back) / steps) for back in (1, 0))
             z = z - self.average_velocity(z, r, t) / steps
         return z, {"num_function_evaluations": z.new_tensor(float(steps))}
-
-
-TINY_ERROR = 1e-3
-"""Added to squared errors before they are weighted; the paper's."""

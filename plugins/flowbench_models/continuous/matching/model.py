@@ -19,6 +19,7 @@ from flowbench.api import (
 )
 from flowbench_models.continuous.matching.config import (
     FlowMatchingConfig,
+    NetworkConfig,
     OTCFMConfig,
     RectifiedFlowConfig,
     VelocityConfig,
@@ -90,7 +91,7 @@ class VelocityModel(SolvedModel):
     def loss(self, batch: Batch, step: Step) -> WithInfo:
         """Mean squared error of the velocity."""
         data, label = batch.x, self._labels(batch.context, batch.x)
-        noise = _normal(data, step.generator)
+        noise = normal(data, step.generator)
         paired = self.pairs(noise, data, step)
         if paired is not None:
             noise, data = noise[paired[0]], data[paired[1]]
@@ -109,7 +110,7 @@ class VelocityModel(SolvedModel):
         if label is not None:
             dropped = torch.rand(len(label), generator=generator, device=label.device)
             label = label.masked_fill(dropped < self.config.label_dropout, self.num_classes)
-        points, velocity = self.path(_spread(t, data), noise, data, generator)
+        points, velocity = self.path(beside(t, data), noise, data, generator)
         return (self.velocity(t, points, label) - velocity).square().mean()
 
     def _times(self, like: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -117,7 +118,7 @@ class VelocityModel(SolvedModel):
         if self.config.times == "uniform":
             t = torch.rand(shape, generator=generator, dtype=like.dtype, device=like.device)
         else:
-            t = 1 / (1 + (SKEW * _normal(like[:, :1].flatten(1)[:, 0], generator) - SKEW).exp())
+            t = (SKEW - SKEW * normal(like.new_empty(shape), generator)).sigmoid()
         return start + (1 - start) * t
 
     def _labels(self, context: Context | None, like: Tensor) -> Tensor | None:
@@ -206,7 +207,7 @@ class OTCFM(VelocityModel):
         """Points beside straight lines, and their velocities; see `VelocityModel.path`."""
         points, velocity = super().path(t, noise, data, generator)
         if self.config.sigma:
-            points = points + self.config.sigma * _normal(points, generator)
+            points = points + self.config.sigma * normal(points, generator)
         return points, velocity
 
     def pairs(self, noise: Tensor, data: Tensor, step: Step) -> tuple[Tensor, Tensor] | None:
@@ -248,7 +249,7 @@ class RectifiedFlow(VelocityModel):
             like = batch.x[:missing]
             # Of examples only the labels, so that these follow their frequencies.
             context = {name: values[: len(like)] for name, values in batch.context.items()}
-            noises.append(_normal(like, start.generator))
+            noises.append(normal(like, start.generator))
             # The solution itself, though a distilled flow is asked for one step.
             results.append(
                 super(RectifiedFlow, flow).solve_backward(
@@ -310,7 +311,7 @@ Made = tuple[Tensor, Tensor, Tensor | None]
 
 
 def network_of(
-    config: VelocityConfig, data: DatasetInfo, num_labels: int = 0, num_times: int = 1
+    config: NetworkConfig, data: DatasetInfo, num_labels: int = 0, num_times: int = 1
 ) -> nn.Module:
     """The network that a configuration asks for.
 
@@ -357,10 +358,11 @@ def network_of(
     )
 
 
-def _normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
+def normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Standard normal noise of the shape of a tensor."""
     return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
 
 
-def _spread(t: Tensor, like: Tensor) -> Tensor:
+def beside(t: Tensor, like: Tensor) -> Tensor:
     """Times (B,) as (B, 1, ...), to go with events."""
     return t.view(-1, *(1,) * (like.ndim - 1))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from flowbench.api import Batch, NoLikelihood, Step, split_info
 from flowbench.errors import ConfigError
+from flowbench_models.continuous import settings
 from flowbench_models.continuous.matching.meanflow import (
     MeanFlow,
     MeanFlowConfig,
@@ -107,7 +108,6 @@ def test_a_likelihood_is_refused_with_its_reason(dataset: MakeDataset) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"class_conditional": True}, "sees no labels"),
         ({"network": "ddpmpp"}, "set network=unet"),
         ({"network": "unet"}, "needs images"),
     ],
@@ -117,6 +117,21 @@ def test_what_cannot_run_says_why(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         _model(dataset, **values)
+
+
+def test_it_needs_no_solver(dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "find_spec", lambda name: None)
+    assert MeanFlowConfig(network="mlp").unsupported(dataset(2, levels=None)) is None
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"class_conditional": True}, {"times": "skewed"}, {"exact_dims": 4}, {"start_time": 0.1}],
+    ids=str,
+)
+def test_settings_of_velocities_alone_are_refused(setting: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(setting))):
+        MeanFlowConfig.model_validate(setting)
 
 
 @pytest.mark.parametrize("name", MeanFlowConfig.presets)
