@@ -217,6 +217,21 @@ def test_a_phone_is_told_that_the_table_scrolls(browser: Browser) -> None:
     assert not browser.one(".sideways").is_displayed()
 
 
+def test_a_table_that_fits_does_not_fade_where_a_mark_stands_out(browser: Browser) -> None:
+    browser.open(DIGITS, size=(1280, 860))
+    faded = browser.js(
+        """const mark = document.createElement('i');
+        mark.style = 'position: absolute; right: -9px; width: 9px; height: 9px';
+        const cell = document.querySelector('#board tbody tr td:last-child');
+        cell.style.position = 'relative';
+        cell.append(mark);
+        dispatchEvent(new Event('resize'));
+        const box = document.querySelector('.box');
+        return [box.scrollWidth > box.clientWidth, box.classList.contains('more-right')]"""
+    )
+    assert faded == [True, False]
+
+
 def test_letters_of_notes_stay_where_intervals_leave(browser: Browser) -> None:
     for fragment, size in (("", (390, 844)), ("parts=interval", (1280, 860))):
         browser.open(DIGITS, fragment, size=size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from flowbench.api import (
     DatasetInfo,
@@ -172,7 +172,7 @@ class ResidualFlowConfig(ModelConfig):
         "log-determinants are series of random length, made of gradients within the loss"
     )
 
-    blocks: tuple[int, ...] = (4, 4)
+    blocks: tuple[PositiveInt, ...] = (4, 4)
     width: int = Field(default=48, ge=1)
     dense_blocks: int = Field(default=2, ge=0)
     dense_layers: int = Field(default=2, ge=1)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from flowbench.api import (
@@ -135,6 +135,14 @@ class MintNetConfig(ModelConfig):
             ),
         ),
     }
+
+    @model_validator(mode="after")
+    def _layers_lie_around_subsamplings(self) -> Self:
+        if self.layers <= self.subsamplings:
+            raise ValueError(
+                f"layers must be more than subsamplings, got {self.layers} and {self.subsamplings}"
+            )
+        return self
 
     @classmethod
     def default_preset(cls, data: DatasetInfo) -> str:

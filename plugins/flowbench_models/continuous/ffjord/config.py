@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from flowbench.api import (
     DatasetInfo,
@@ -141,7 +141,7 @@ class FFJORDConfig(SolvedConfig):
 
     network: Literal["dense", "convolution"] = "dense"
     layer: Literal["concat", "concatsquash"] = "concatsquash"
-    hidden: tuple[int, ...] = Field(default=(64, 64), min_length=1)
+    hidden: tuple[PositiveInt, ...] = Field(default=(64, 64), min_length=1)
     blocks: int = Field(default=1, ge=1)
     scales: int = Field(default=1, ge=1)
     activation: Literal["tanh", "softplus"] = "tanh"

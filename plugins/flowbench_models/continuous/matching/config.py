@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from flowbench.api import (
     DatasetInfo,
@@ -61,7 +61,7 @@ class VelocityConfig(SolvedConfig):
     Attributes:
         network: Of the velocity: a perceptron (``mlp``) over all values, or the ``unet`` of
             diffusion models or ``ddpmpp`` over the pixels of an image.
-        width: Hidden units, or channels of the first stage.
+        width: Hidden units, or channels of the first stage, which are even.
         blocks: Residual blocks; of images, of each resolution.
         multipliers: Channels of each resolution, as multiples of ``width``.
         attention: Factors by which height and width are divided where blocks attend.
@@ -82,8 +82,8 @@ class VelocityConfig(SolvedConfig):
     network: Literal["mlp", "unet", "ddpmpp"] = "unet"
     width: int = Field(default=32, ge=8)
     blocks: int = Field(default=1, ge=1)
-    multipliers: tuple[int, ...] = Field(default=(1, 2), min_length=1)
-    attention: tuple[int, ...] = ()
+    multipliers: tuple[PositiveInt, ...] = Field(default=(1, 2), min_length=1)
+    attention: tuple[PositiveInt, ...] = ()
     head_channels: int | None = Field(default=None, ge=1)
     heads: int = Field(default=1, ge=1)
     dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -99,7 +99,9 @@ class VelocityConfig(SolvedConfig):
     sampling: ClassVar[type[SamplingOptions]] = VelocitySampling
 
     @model_validator(mode="after")
-    def _heads_fill_the_channels(self) -> VelocityConfig:
+    def _channels_fill_heads_and_sinusoids(self) -> VelocityConfig:
+        if self.network != "mlp" and self.width % 2:
+            raise ValueError(f"width of network={self.network} must be even, got {self.width}")
         per_head = self.head_channels or self.heads
         if self.network == "unet" and self.width % per_head:
             raise ValueError(
@@ -357,6 +359,8 @@ class RectifiedFlowConfig(VelocityConfig):
             )
         if self.stages[0] != "rectify":
             raise ValueError(f"the first stage is rectify, got {self.stages[0]}")
+        if "distil" in self.stages[:-1]:
+            raise ValueError(f"distil is the last stage, got {', '.join(self.stages)}")
         return self
 
     @property

@@ -135,6 +135,17 @@ def test_what_does_not_fit_is_refused_with_a_reason(
         MintNet(MintNetConfig(), dataset(*shape))
 
 
+@pytest.mark.parametrize(("layers", "subsamplings"), [(1, 1), (2, 2), (2, 3)])
+def test_subsamplings_need_layers_around_them(layers: int, subsamplings: int) -> None:
+    with pytest.raises(ValueError, match="layers must be more than subsamplings"):
+        MintNetConfig(layers=layers, subsamplings=subsamplings)
+
+
+def test_one_layer_more_than_subsamplings_is_enough(dataset: MakeDataset) -> None:
+    config = MintNetConfig(layers=3, subsamplings=2, multiplier=4)
+    assert MintNet(config, dataset(1, 8, 8)).latent_shapes() == ((16, 2, 2),)
+
+
 @pytest.mark.parametrize("name", MintNetConfig.presets)
 def test_every_preset_is_a_valid_configuration(name: str) -> None:
     _preset(name)

@@ -317,6 +317,12 @@ def test_default_preset_runs_on_images_and_vectors(
     assert config.model_validate(preset.values).unsupported(data) is None
 
 
+@pytest.mark.parametrize("blocks", [(0,), (-1, 2)], ids=str)
+def test_scales_have_blocks(blocks: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"blocks\.0"):
+        ResidualFlowConfig(blocks=blocks)
+
+
 @pytest.mark.parametrize("shape", [(2,), (3, 7, 7)], ids=str)
 def test_what_does_not_fit_is_refused_with_a_reason(
     shape: tuple[int, ...], dataset: MakeDataset

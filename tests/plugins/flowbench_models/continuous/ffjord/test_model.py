@@ -226,6 +226,12 @@ def test_networks_know_the_time(layer: Any) -> None:
     assert not torch.allclose(early, late)
 
 
+@pytest.mark.parametrize("hidden", [(), (0,), (8, -1)], ids=str)
+def test_layers_have_units(hidden: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="hidden"):
+        FFJORDConfig(hidden=hidden)
+
+
 def test_what_cannot_run_says_why(dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     config = _preset("cifar10")
     with pytest.raises(ConfigError, match=r"ffjord with scales=4 .* set fewer scales"):

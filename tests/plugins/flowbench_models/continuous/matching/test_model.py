@@ -421,9 +421,11 @@ def test_pairs_come_with_labels_and_back_from_a_checkpoint(dataset: MakeDataset)
     [
         ({"stages": ("rectify", "reflow")}, "2 stages and 1 training.phases"),
         ({"stages": ("reflow",)}, "the first stage is rectify"),
+        (_staged("rectify", "distil", "reflow"), "distil is the last stage"),
+        (_staged("rectify", "distil", "distil"), "distil is the last stage"),
     ],
 )
-def test_stages_go_with_phases(values: dict[str, Any], message: str) -> None:
+def test_stages_go_with_phases_and_in_order(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         RectifiedFlowConfig.model_validate(values)
 
@@ -519,6 +521,27 @@ def test_what_cannot_run_says_why(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         _model(kind, dataset(*shape), values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"network": "unet", "width": 9}, "width of network=unet must be even, got 9"),
+        ({"network": "ddpmpp", "width": 33}, "width of network=ddpmpp must be even, got 33"),
+        ({"width": 12, "heads": 5}, "multiple of head_channels or heads, got 12 and 5"),
+        ({"multipliers": (1, 0)}, "multipliers.1"),
+        ({"multipliers": (-1,)}, "multipliers.0"),
+        ({"attention": (0,)}, "attention.0"),
+    ],
+)
+def test_sizes_that_no_network_has_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FlowMatchingConfig.model_validate(values)
+
+
+def test_a_perceptron_may_have_an_odd_width(dataset: MakeDataset) -> None:
+    model = _model("flow-matching", dataset(2), {**MLP, "width": 9})
+    assert model.velocity(torch.rand(3), torch.randn(3, 2), None).shape == (3, 2)
 
 
 def test_missing_packages_are_named_with_their_extra(

@@ -144,7 +144,9 @@ const applyWidth = () => {
 };
 const applyEdge = () => {
   const box = table.parentElement;
-  box.classList.toggle("more-right", box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
+  const more = box.scrollLeft + box.clientWidth < box.scrollWidth - 1;
+  // Marks may stand out of a table that fits: there is nothing to scroll to.
+  box.classList.toggle("more-right", more && box.classList.contains("scroll"));
 };
 table.parentElement.addEventListener("scroll", applyEdge, { passive: true });
 addEventListener("resize", applyWidth);
