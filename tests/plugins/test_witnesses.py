@@ -21,6 +21,7 @@ from flowbench.api import (
     MetricSpec,
     MetricValue,
 )
+from flowbench.api.mass import density_mass as integral
 from flowbench.evaluation.evaluate import compute_metric
 from flowbench.evaluation.trained import EvaluatedModel
 from flowbench.registry.configs import configure
@@ -73,9 +74,7 @@ def briefly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer samples and cells: of many models some are inverted, or integrated, step by step."""
     monkeypatch.setattr(sample_agreement, "NUM_VALUES", 8192)
     monkeypatch.setattr(density_mass, "NUM_POINTS", 1024)
-    monkeypatch.setattr(
-        density_mass, "density_mass", partial(density_mass.density_mass, num_cells=1024)
-    )
+    monkeypatch.setattr(density_mass, "density_mass", partial(integral, num_cells=1024))
 
 
 @pytest.mark.slow
