@@ -33,7 +33,7 @@ from flowbench.suite.published import TABLES, VALUES, load_tables, published_fol
 from tests.store import attempts as make
 
 MANY = int(os.environ.get("FLOWBENCH_FUZZ", "84"))
-FEW = 12
+FEW = 6
 LIMIT_S = 5.0
 LIMIT_BYTES = 10**9
 

@@ -22,14 +22,15 @@ COSTLY = frozenset(
         "c2st",
         "density_mass",
         "effective_samples",
+        "elbo",
         "log_normaliser",
         "log_normaliser_error",
         "sample_agreement",
     }
 )
 
-# One of each kind; of the other models the slow tests run every check, these among them.
-QUICK = ("nice", "glow", "histogram")
+# A trained one and a fitted one; on the other models the slow tests run every check.
+QUICK = ("nice", "histogram")
 
 
 @pytest.fixture(scope="module")

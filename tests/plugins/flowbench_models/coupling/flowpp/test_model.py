@@ -40,7 +40,10 @@ TINY: dict[str, Any] = {"steps": (1, 1), "width": 4, "components": 2, "context_w
 TINY |= {"dequantizer_steps": 1, "dequantizer_width": 4, "heads": 2}
 
 
-@pytest.mark.parametrize("preset", COUNTS)
+@pytest.mark.parametrize(
+    "preset",
+    [pytest.param(p, marks=[pytest.mark.slow] if p != "cifar10" else []) for p in COUNTS],
+)
 def test_paper_presets_have_the_counts_of_the_released_code(
     preset: str, dataset: MakeDataset
 ) -> None:
