@@ -110,7 +110,7 @@ def _text(contents: AttemptContents) -> str:
     png, values = contents.samples_png, contents.log_prob
     line = _Line(
         record=contents.record,
-        curves=tuple(map(_without_layers, thinned(contents.curves))),
+        curves=tuple(map(_of_few_layers, thinned(contents.curves))),
         samples_png=None if png is None else base64.b64encode(png).decode(),
         log_prob=None if values is None else tuple(values.tolist()),
     )
@@ -118,10 +118,12 @@ def _text(contents: AttemptContents) -> str:
     return line.model_dump_json()
 
 
-def _without_layers(point: CurvePoint) -> CurvePoint:
-    """The point without what it says layer by layer: a deep flow has hundreds of them."""
-    info = {k: v for k, v in (point.info or {}).items() if not k.startswith(BY_LAYER)}
-    return point.model_copy(update={"info": info or None})
+def _of_few_layers(point: CurvePoint) -> CurvePoint:
+    """With the least and the largest of what it says layer by layer: a deep flow has hundreds."""
+    info = point.info or {}
+    layers = sorted((name for name in info if name.startswith(BY_LAYER)), key=info.__getitem__)
+    between = set(layers[1:-1])
+    return point.model_copy(update={"info": {k: info[k] for k in info if k not in between} or None})
 
 
 def _contents(text: bytes) -> AttemptContents:

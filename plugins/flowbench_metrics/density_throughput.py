@@ -21,7 +21,7 @@ from flowbench_metrics.timing import DrawTimer, timing_protocol
 
 
 def compute(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -> list[MetricValue]:
-    """Throughput of ``log_prob`` on preprocessed test examples, at the best batch size.
+    """Throughput of likelihoods of raw test examples, at the best batch size.
 
     Args:
         trained: The model.

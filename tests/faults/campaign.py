@@ -59,9 +59,7 @@ def started(results: Path, fault: Fault | None = None) -> int:
     status = 70
     try:
         os.setsid()
-        for number, name in ((1, "out"), (2, "err")):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-            os.dup2(os.open(results.with_name(name), flags, 0o600), number)
+        lab.print_to(results.with_name("out"), results.with_name("err"))
         status = lab.command([*lab.ASKED, "--results", str(results)], fault)
         sys.stdout.flush()
         sys.stderr.flush()
@@ -181,7 +179,8 @@ def campaign(kills: int, seed: int, folder: Path) -> list[str]:
     Returns:
         What went wrong, one line each.
     """
-    importlib.import_module("torch._dynamo")  # workers import it, all of them
+    for name in lab.IMPORTED:
+        importlib.import_module(name)
     calm = folder / "calm" / "results"
     calm.parent.mkdir(parents=True)
     expected = left(calm, ended(started(calm)))

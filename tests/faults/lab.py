@@ -51,6 +51,9 @@ class Fault:
     all_of_them: bool = False
 
 
+# What a run and its workers import in time: forked from a process that has, they start at once.
+IMPORTED = ("flowbench.cli.app", "flowbench.runner.run", "torch._dynamo", "tests.faults.lab")
+
 FILES_OF_RUN = ("job.json", "code.json", "owner.json", "record.json")
 FILES_OF_WORKER = (
     "heartbeat.json",
@@ -151,6 +154,23 @@ def command(arguments: Sequence[str], fault: Fault | None = None) -> int:
     return 0
 
 
+def print_to(out: Path, err: Path) -> None:
+    """Sends what this process prints to files."""
+    for number, path in ((1, out), (2, err)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
+
+
+def alone(results: Path, more: Sequence[str], printed: tuple[Path, Path] | None = None) -> None:
+    """One run as all that a process does; what it prints goes to files, if they are given."""
+    if printed is not None:
+        print_to(*printed)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests may run where it is ignored
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    torch.set_num_threads(1)
+    tempfile.tempdir = str(results.parent)  # the queue of this machine is its own
+    sys.exit(command([*ASKED, "--results", str(results), *more]))
+
+
 def _install(fault: Fault) -> None:
     """Puts a fault where it belongs, in this process alone."""
     if ":" in fault.what:
@@ -221,6 +241,4 @@ def own_machine(folder: Path) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    tempfile.tempdir = str(Path(sys.argv[1]).parent)
-    sys.exit(command([*ASKED, "--results", *sys.argv[1:]]))
+    alone(Path(sys.argv[1]), sys.argv[2:])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -11,6 +13,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import duckdb
@@ -25,8 +29,8 @@ from tests.faults.campaign import is_alive
 
 pytestmark = pytest.mark.slow
 TOP = Path(__file__).parents[2]
-SLOW = ("--models", "fake-slow", "--budget", "100steps")  # about 5 s of training
-LONG = ("--models", "fake-slow", "--budget", "400steps", "--seeds", "0")  # a second run comes to it
+SLOW = ("--models", "fake-slow", "--budget", "60steps")  # about 3 s of training
+LONG = ("--models", "fake-slow", "--budget", "100steps", "--seeds", "0")  # a second run comes to it
 
 
 @pytest.fixture
@@ -34,21 +38,51 @@ def results(tmp_path: Path) -> Path:
     return tmp_path / "results"
 
 
-Run = subprocess.Popen[str]
+# A server imports what a run does, once, and every run is forked from it.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(list(lab.IMPORTED))
+NUMBERS = itertools.count()
+
+
+@dataclass(frozen=True)
+class Run:
+    """``flowbench run`` in a process of its own."""
+
+    process: ForkServerProcess
+    out: Path
+    err: Path
+
+    @property
+    def pid(self) -> int:
+        assert self.process.pid is not None
+        return self.process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self.process.exitcode
+
+    def communicate(self, timeout: float) -> tuple[str, str]:
+        """What it printed, once it has ended."""
+        self.process.join(timeout)
+        assert self.returncode is not None, f"it did not end within {timeout:g} s"
+        return self.out.read_text("utf-8"), self.err.read_text("utf-8")
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
 
 
 @contextlib.contextmanager
-def running(results: Path, *more: str, before: tuple[str, ...] = ()) -> Iterator[Run]:
-    """``flowbench run`` in a process of its own, in the end at the latest killed."""
-    command = [*before, sys.executable, "-m", "tests.faults.lab", str(results), *more]
-    process = subprocess.Popen(
-        command, cwd=TOP, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+def running(results: Path, *more: str) -> Iterator[Run]:
+    """A run that is killed in the end at the latest."""
+    number = next(NUMBERS)
+    out, err = results.with_name(f"{number}.out"), results.with_name(f"{number}.err")
+    process = PROCESSES.Process(target=lab.alone, args=(results, more, (out, err)))
+    process.start()
     try:
-        yield process
+        yield Run(process, out, err)
     finally:
         process.kill()
-        process.communicate()
+        process.join()
 
 
 def wait_for(condition: Callable[[], object], within_s: float = 90.0) -> None:
@@ -114,7 +148,7 @@ def test_a_run_that_is_killed_leaves_no_worker_and_the_next_has_every_job(result
     with running(results, *SLOW) as run:
         wait_for(lambda: steps(results) > 3)
         (results / "workers").write_text(json.dumps(workers(results)))
-        run.kill()
+        run.send_signal(signal.SIGKILL)
         with running(results, *SLOW) as again:  # at once
             out, err = again.communicate(timeout=90)
     assert again.returncode == 0, err
@@ -186,12 +220,15 @@ def can_make_a_namespace() -> bool:
 @pytest.mark.skipif(not can_make_a_namespace(), reason="makes a namespace of process ids")
 def test_a_second_host_waits_for_what_the_first_is_doing(results: Path) -> None:
     """Numbers of processes mean nothing there: the case that was run twice."""
-    with running(results, *LONG) as first:
+    longer = (*LONG, "--budget", "400steps")  # the second imports all by itself first
+    command = [*NAMESPACE, sys.executable, "-m", "tests.faults.lab", str(results), *longer]
+    with running(results, *longer) as first:
         wait_for(lambda: steps(results) > 3)
-        with running(results, *LONG, before=NAMESPACE) as second:
-            _, err = second.communicate(timeout=90)
-        assert second.returncode == 0, err
-        assert "running elsewhere (" in err
+        second = subprocess.run(
+            command, cwd=TOP, capture_output=True, check=False, text=True, timeout=90
+        )
+        assert second.returncode == 0, second.stderr
+        assert "running elsewhere (" in second.stderr
         first.communicate(timeout=60)
     assert first.returncode == 0
     assert statuses(results) == ["ok"]

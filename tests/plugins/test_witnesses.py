@@ -6,6 +6,7 @@ import contextlib
 import copy
 import importlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,13 @@ from flowbench.api import (
     MetricSpec,
     MetricValue,
 )
+from flowbench.api.mass import density_mass as integral
 from flowbench.evaluation.evaluate import compute_metric
 from flowbench.evaluation.trained import EvaluatedModel
 from flowbench.registry.configs import configure
 from flowbench.store.queries import standing_attempts
 from flowbench.store.reconcile import readable
+from flowbench_metrics import density_mass, sample_agreement
 from flowbench_metrics.specs import DENSITY_MASS, ROUNDTRIP_ERROR, SAMPLE_AGREEMENT
 from tests.plugins.trained import loaded, registry, trained
 
@@ -39,7 +42,7 @@ def measure(spec: MetricSpec, given: EvaluatedModel, dataset: str) -> list[Metri
         lambda: compute,
         given,
         loaded(dataset).splits,
-        MetricSettings(eval_draws=1),
+        MetricSettings(eval_draws=1, num_samples=1000),
         contextlib.nullcontext,
         KeyboardInterrupt,
     )
@@ -66,7 +69,16 @@ def models_for(dataset: str) -> list[str]:
     return [name for name, one in configured.items() if one.unsupported(info) is None]
 
 
+@pytest.fixture
+def briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer samples and cells: of many models some are inverted, or integrated, step by step."""
+    monkeypatch.setattr(sample_agreement, "NUM_VALUES", 8192)
+    monkeypatch.setattr(density_mass, "NUM_POINTS", 1024)
+    monkeypatch.setattr(density_mass, "density_mass", partial(integral, num_cells=1024))
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("briefly")
 @pytest.mark.parametrize("dataset", ["digits", "two-moons", "checkerboard"])
 def test_no_correct_model_is_refuted(dataset: str) -> None:
     choices = models_for(dataset)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cache
+from operator import itemgetter
 
 from flowbench.store.attempt_files import AttemptContents
-from flowbench.store.kept import BY_LAYER
+from flowbench.store.kept import BY_LAYER, thinned
 from flowbench.store.records import CurvePoint
 from flowbench.suite.published import published_tables
 
@@ -21,11 +22,13 @@ def monitored(found: Sequence[AttemptContents]) -> Iterator[str]:
         found: Runs with their curves.
     """
     for contents in found:
-        seen = [p for p in contents.curves if p.info and "round_trip" in p.info]
-        if seen:
-            text = _judged(contents.record.job.seed, seen)
-            if text:
-                yield text
+        # As they are kept: a page made from kept text says the same. Of a round trip that gave no
+        # number at all there is the share alone.
+        points = thinned(contents.curves)
+        seen = [p for p in points if "round_trip_nonfinite" in (p.info or {})]
+        text = _judged(contents.record.job.seed, seen)
+        if text:
+            yield text
 
 
 @cache
@@ -39,41 +42,35 @@ def _thresholds() -> tuple[float, float]:
 
 
 def _judged(seed: int, points: Sequence[CurvePoint]) -> str:
-    errors = [_of(point, "round_trip") for point in points]
-    lost = max(_of(point, "round_trip_nonfinite") for point in points)
+    errors = {p.step: p.info["round_trip"] for p in points if p.info and "round_trip" in p.info}
+    lost = max(_values(points, "round_trip_nonfinite"), default=0.0)
     wanted, alarm = _thresholds()
-    worst = max(errors)
+    step, worst = max(errors.items(), key=itemgetter(1), default=(0, 0.0))
     if worst <= wanted and not lost:
         return ""
-    step = points[errors.index(worst)].step
     limit = f"{alarm:g}, poor invertibility" if worst > alarm else f"{wanted:g}"
     parts = [
-        f"seed {seed}: the round trip was off by {worst:.1e} on average at step {step:,}, above an "
-        f"overview's {limit}"
+        f"the round trip was off by {worst:.1e} on average at step {step:,}, above an overview's "
+        f"{limit}"
         if worst > wanted
         else "",
         f"up to {100 * lost:.0f} % of values came back as no number" if lost else "",
-        f"over training {_in_brief(errors)}",
+        f"over training {_in_brief([*errors.values()])}" if errors else "",
         *_beside(points),
     ]
-    return "; ".join(part for part in parts if part)
+    return f"seed {seed}: {'; '.join(part for part in parts if part)}"
 
 
 def _beside(points: Sequence[CurvePoint]) -> Iterator[str]:
-    norms = [value for p in points for k, value in _info(p) if k.startswith("gradient_norm")]
-    if norms:
+    if norms := _values(points, "gradient_norm"):
         yield f"gradient norm {_in_brief(norms)}"
-    layers = [value for p in points for k, value in _info(p) if k.startswith(BY_LAYER)]
-    if layers:
+    if layers := _values(points, BY_LAYER):
         yield f"log-determinants of layers from {min(layers):.3g} to {max(layers):.3g} nats"
 
 
-def _info(point: CurvePoint) -> Sequence[tuple[str, float]]:
-    return list((point.info or {}).items())
-
-
-def _of(point: CurvePoint, name: str) -> float:
-    return dict(_info(point)).get(name, 0.0)
+def _values(points: Sequence[CurvePoint], beginning: str) -> list[float]:
+    """All values, in order, whose names begin so."""
+    return [v for p in points for k, v in (p.info or {}).items() if k.startswith(beginning)]
 
 
 def _in_brief(values: Sequence[float]) -> str:

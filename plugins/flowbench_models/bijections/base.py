@@ -403,7 +403,10 @@ class SigmoidAffine(ElementwiseMap):
 
 
 class BoundedAffine(ElementwiseMap):
-    r"""Affine law :math:`z = e^{s} x + t` with :math:`s = 2 \tanh(\hat s / 2)`, in (-2, 2).
+    r"""Affine law :math:`z = e^{s} x + t` with :math:`s = c \tanh(\hat s / c)`, in (-c, c).
+
+    Args:
+        bound: Number c: a factor of :math:`e^c` either way is the most.
 
     Example:
         >>> z, log_scale = BoundedAffine()(torch.ones(1, 1), torch.tensor([[1e6, 3.0]]))
@@ -412,25 +415,31 @@ class BoundedAffine(ElementwiseMap):
 
     References:
         Grcic et al. (2021), Densely connected normalizing flows,
-        https://arxiv.org/abs/2106.04627; the bound is that of the released code. There the raw
-        scale is on even channels and the shift on odd ones, here they are halves: the same up to
-        the order of a network's outputs.
+        https://arxiv.org/abs/2106.04627; the bound of 2 is that of the released code. There the
+        raw scale is on even channels and the shift on odd ones, here they are halves: the same up
+        to the order of a network's outputs.
     """
 
     num_parameters = 2
 
+    def __init__(self, bound: float = 2.0) -> None:
+        super().__init__()
+        self.bound = bound
+
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Maps data to latent; see `ElementwiseMap.forward`."""
-        raw, shift = parameters.chunk(2, dim=1)
-        # Slope 1 at 0, like no bound at all; a factor of e^2 either way is the most.
-        log_scale = 2.0 * torch.tanh(0.5 * raw)
+        log_scale, shift = self._split(parameters)
         return torch.addcmul(shift, log_scale.exp(), x), log_scale
 
     def inverse(self, z: Tensor, parameters: Tensor) -> Tensor:
         """Maps latent to data."""
-        raw, shift = parameters.chunk(2, dim=1)
-        log_scale = 2.0 * torch.tanh(0.5 * raw)
+        log_scale, shift = self._split(parameters)
         return (z - shift) * (-log_scale).exp()
+
+    def _split(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        raw, shift = parameters.chunk(2, dim=1)
+        # Slope 1 at 0, like no bound at all.
+        return self.bound * torch.tanh(raw / self.bound), shift
 
 
 def half_sizes(num_channels: int, *, swap: bool) -> tuple[int, int]:

@@ -110,8 +110,8 @@ class MaxPool(Surjection):
         """Is log 2 for each value kept, if every third sign is positive; see `Surjection`."""
         last = latent.unflatten(1, (-1, BLOCK - 1))[:, :, -1]  # (B, C, H/2, W/2)
         possible = (last >= 0).flatten(1).all(dim=1)
-        weight = math.log(2.0) * last[0].numel()
-        return torch.where(possible, weight, -math.inf).to(latent.dtype)
+        weight = latent.new_full((latent.shape[0],), math.log(2.0) * last[0].numel())
+        return weight.masked_fill(~possible, -math.inf)
 
     def from_normal(self, noise: Tensor) -> Tensor:
         """Makes a latent of standard normal noise of its shape."""

@@ -11,19 +11,17 @@ from flowbench.api import (
     DatasetInfo,
     Ema,
     Likelihood,
-    Logit,
     ModelConfig,
     NoLikelihood,
     Phase,
     Preprocessing,
     Preset,
-    Scale,
     Training,
-    UniformDequantization,
 )
 from flowbench_models.defaults import (
     CENTRED,
     LOGIT,
+    SHARP_LOGIT,
     STANDARDISED,
     TABLE_TRAINING,
     VECTOR_TRAINING,
@@ -60,8 +58,6 @@ PAPER: Mapping[str, Any] = {
     "dense_blocks": 4,
     "dense_layers": 2,
     "dense_width": 128,
-    "coefficient": 0.98,
-    "exact_terms": 2,
     "evaluation_terms": 20,
     "variance_floor": 0.2,
     "preprocessing": LOGIT,
@@ -74,69 +70,51 @@ def paper_preset(summary: str, *assumptions: str, **values: Any) -> Preset:
     """A preset of the released code, with what it changes from that of CIFAR-10.
 
     Returns:
-        The preset.
+        The preset, whose summary ends with the parameters that are counted and not made.
     """
+    values = {**PAPER, **values}
+    # Two for the series of each block.
+    unused = values.setdefault("unused", 2 * (sum(values["blocks"]) + values["dense_blocks"]))
     return Preset(
-        summary=summary,
+        summary=f"{summary}, {unused} of which the released code counts and never uses",
         source="paper",
-        values={**PAPER, **values},
+        values=values,
         assumptions=(*assumptions, UPDATES),
     )
 
 
-def _unused(num_blocks: int) -> int:
-    """Parameters of the released code that nothing uses: two for the series of each block."""
-    return 2 * num_blocks
-
-
-def dead(count: int) -> str:
-    """How a summary says that parameters are counted and not made.
-
-    Returns:
-        The end of the summary.
-    """
-    return f"{count} of which the released code counts and never uses"
-
-
 # --- presets for small data -----------------------------------------------------------------------
 
-VECTORS: Mapping[str, Any] = {"blocks": (), "preprocessing": STANDARDISED}
-PLANE = {**VECTORS, "dense_blocks": 8, "dense_layers": 3, "dense_width": 64}
-TABLE = {**VECTORS, "dense_blocks": 4, "dense_layers": 2, "dense_width": 64}
-DIGITS = {"blocks": (4, 4), "squeeze_first": True}
-PATCHES = {"blocks": (3, 3, 3), "width": 64, "dense_blocks": 1, "dense_width": 64}
+VECTORS: Mapping[str, Any] = {"blocks": (), "dense_width": 64, "preprocessing": STANDARDISED}
 VECTOR = VECTOR_TRAINING.model_copy(update={"lr": 5e-3})
 SMALL_IMAGES = small_training(batch_size=32, lr=2e-3, weight_decay=0.01)
 
 
-def small_presets(**changes: Any) -> dict[str, Preset]:
-    """Presets for minutes on a CPU, which differ between models in what they are about alone.
-
-    Args:
-        **changes: Of the defaults, for all of them.
-
-    Returns:
-        The presets by name.
-    """
-    image = {"preprocessing": LOGIT, "training": SMALL_IMAGES}
-    return {
-        "tiny": Preset(
-            summary="two scales of four blocks, for digits (8x8)",
-            values={**DIGITS, **image, **changes},
-        ),
-        "patches": Preset(
-            summary="three scales of three blocks, for minutes on 32x32 images",
-            values={**PATCHES, **image, **changes},
-        ),
-        "vector": Preset(
-            summary="eight fully connected blocks, for points in the plane",
-            values={**PLANE, "training": VECTOR, **changes},
-        ),
-        "table": Preset(
-            summary="four fully connected blocks, for tables of some hundred rows",
-            values={**TABLE, "training": TABLE_TRAINING, **changes},
-        ),
-    }
+SMALL_PRESETS: Mapping[str, Preset] = {
+    "tiny": Preset(
+        summary="two scales of four blocks, for digits (8x8)",
+        values={"blocks": (4, 4), "squeeze_first": True, "training": SMALL_IMAGES},
+    ),
+    "patches": Preset(
+        summary="three scales of three blocks, for minutes on 32x32 images",
+        values={
+            "blocks": (3, 3, 3),
+            "width": 64,
+            "dense_blocks": 1,
+            "dense_width": 64,
+            "training": SMALL_IMAGES,
+        },
+    ),
+    "vector": Preset(
+        summary="eight fully connected blocks, for points in the plane",
+        values={**VECTORS, "dense_blocks": 8, "dense_layers": 3, "training": VECTOR},
+    ),
+    "table": Preset(
+        summary="four fully connected blocks, for tables of some hundred rows",
+        values={**VECTORS, "dense_blocks": 4, "dense_layers": 2, "training": TABLE_TRAINING},
+    ),
+}
+"""For minutes on a CPU; models differ there in their defaults alone."""
 
 
 class ResidualFlowConfig(ModelConfig):
@@ -192,39 +170,31 @@ class ResidualFlowConfig(ModelConfig):
     preprocessing: Preprocessing = LOGIT
 
     presets: ClassVar[Mapping[str, Preset]] = {
-        **small_presets(),
-        "cifar10": paper_preset(
-            f"25,174,233 parameters, the CIFAR-10 model, {dead(104)}", unused=_unused(52)
-        ),
+        **SMALL_PRESETS,
+        "cifar10": paper_preset("25,174,233 parameters, the CIFAR-10 model"),
         "small": paper_preset(
-            f"8,730,441 parameters, three scales of four blocks, {dead(32)}",
+            "8,730,441 parameters, three scales of four blocks",
             blocks=(4, 4, 4),
-            unused=_unused(16),
         ),
         "mnist": paper_preset(
-            f"16,608,693 parameters, the MNIST model, {dead(104)}",
-            unused=_unused(52),
-            preprocessing=Preprocessing(
-                noise=UniformDequantization(), bijections=(Scale(), Logit(alpha=1e-6))
-            ),
+            "16,608,693 parameters, the MNIST model",
+            preprocessing=SHARP_LOGIT,
             training=_training(MNIST_IMAGES, flip=False),
         ),
         "imagenet32": paper_preset(
-            f"47,099,289 parameters, the ImageNet 32x32 model, {dead(200)}",
+            "47,099,289 parameters, the ImageNet 32x32 model",
             blocks=(32, 32, 32),
-            unused=_unused(100),
             training=_training(IMAGENET_IMAGES, flip=False),
         ),
         "imagenet64": paper_preset(
-            f"53,294,475 parameters, the ImageNet 64x64 model, {dead(200)}",
+            "53,294,475 parameters, the ImageNet 64x64 model",
             blocks=(32, 32, 32),
             squeeze_first=True,
             factor_out="last",
-            unused=_unused(100),
             training=_training(IMAGENET_IMAGES, flip=False),
         ),
         "celebahq256": paper_preset(
-            f"136,777,368 parameters, the 5-bit CelebA-HQ 256x256 model, {dead(192)}",
+            "136,777,368 parameters, the 5-bit CelebA-HQ 256x256 model",
             "for images of 32 levels",
             "gradients of five batches of 8 are added up there; here a batch has 40",
             blocks=(16,) * 6,
@@ -233,7 +203,6 @@ class ResidualFlowConfig(ModelConfig):
             exact_terms=8,
             squeeze_first=True,
             factor_out="last",
-            unused=_unused(96),
             training=_training(FACES, batch_size=40),
         ),
     }
@@ -262,15 +231,6 @@ class ResidualFlowConfig(ModelConfig):
         return halving_problem(data, times, model=name, remedy=remedy)
 
 
-I_RESNET: Mapping[str, Any] = {
-    "activation": "elu",
-    "coefficient": 0.9,
-    "norms": "before",
-    "learned_prior": True,
-    "training_terms": 5,
-}
-
-
 class IResNetConfig(ResidualFlowConfig):
     """Configuration of an i-ResNet: a Residual Flow whose series is cut off, with a bias.
 
@@ -285,15 +245,14 @@ class IResNetConfig(ResidualFlowConfig):
     training_terms: int | None = Field(default=5, ge=1)
 
     presets: ClassVar[Mapping[str, Preset]] = {
-        **small_presets(),
+        **SMALL_PRESETS,
         "cifar10": paper_preset(
-            f"16,621,018 parameters, the CIFAR-10 model, {dead(202)}",
+            "16,621,018 parameters, the CIFAR-10 model",
             "images are not squeezed before the first scale, which gives the count of the papers "
             "that compare with it (as the released script calls it they are: 25,029,130)",
             "in evaluation the series has no bias, where the released code has five terms",
             "the learning rate is what the released warm-up ends at: twice its setting, after two "
             "of 200 epochs",
-            **I_RESNET,
             dense_blocks=0,
             factor_out="first",
             variance_floor=1e-5,
@@ -337,29 +296,26 @@ class IDenseNetConfig(ResidualFlowConfig):
     concatenation_from: float = Field(default=0.025, ge=0, le=1)
 
     presets: ClassVar[Mapping[str, Preset]] = {
-        **small_presets(),
+        **SMALL_PRESETS,
         "cifar10": paper_preset(
-            f"24,894,690 parameters, the CIFAR-10 model, {dead(104)}",
+            "24,894,690 parameters, the CIFAR-10 model",
             **DENSE,
             growth=172,
-            unused=_unused(52),
         ),
         "imagenet32": paper_preset(
-            f"46,981,074 parameters, the ImageNet 32x32 model, {dead(200)}",
+            "46,981,074 parameters, the ImageNet 32x32 model",
             **DENSE,
             growth=172,
             blocks=(32, 32, 32),
             concatenation_from=0.0,
-            unused=_unused(100),
             training=_training(IMAGENET_IMAGES, flip=False),
         ),
         **{
             f"small-{depth}": paper_preset(
-                f"{count:,} parameters, four blocks a scale of {depth} dense layers, {dead(32)}",
+                f"{count:,} parameters, four blocks a scale of {depth} dense layers",
                 **{**DENSE, "depth": depth},
                 growth=growth,
                 blocks=(4, 4, 4),
-                unused=_unused(16),
             )
             for depth, growth, count in SMALL_DENSE
         },

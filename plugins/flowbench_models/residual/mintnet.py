@@ -16,20 +16,18 @@ from flowbench.api import (
     DatasetInfo,
     InvertibleModel,
     Latents,
-    Logit,
     ModelConfig,
     NotInvertibleError,
     Phase,
     Preprocessing,
     Preset,
-    Scale,
     Training,
-    UniformDequantization,
 )
 from flowbench_models.bijections.base import Bijection, Composition, sum_event_dims
 from flowbench_models.bijections.channels import FACTOR
 from flowbench_models.defaults import (
     LOGIT,
+    SHARP_LOGIT,
     STANDARDISED,
     TABLE_TRAINING,
     VECTOR_TRAINING,
@@ -123,9 +121,7 @@ class MintNetConfig(ModelConfig):
             layers=20,
             multiplier=45,
             damping=3.5,
-            preprocessing=Preprocessing(
-                noise=UniformDequantization(), bijections=(Scale(), Logit(alpha=1e-6))
-            ),
+            preprocessing=SHARP_LOGIT,
             training=Training(
                 batch_size=32,
                 lr=1e-3,

@@ -146,7 +146,7 @@ class Stretched(InvertibleModel):
         return torch.sinh(self.temperature * latents[0])
 
 
-@pytest.mark.parametrize("num_dims", [2, 64, 3072])
+@pytest.mark.parametrize("num_dims", [2, 64, pytest.param(3072, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("temperature", "refuted"), [(1.0, False), (0.97, True)])
 def test_in_a_flow_a_temperature_of_097_shows(
     result: BuildResult, num_dims: int, temperature: float, refuted: bool

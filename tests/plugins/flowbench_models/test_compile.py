@@ -92,7 +92,7 @@ def _loss_and_gradients(model: GenerativeModel, loss: Any, batch: Batch) -> list
 
 
 # Compiling takes seconds: of the others the slow tests make sure.
-QUICK = frozenset({"nice as it comes", "glow as it comes"})
+QUICK = frozenset({"nice as it comes"})
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,13 @@ from tests.plugins.flowbench_models.loss_curves import CASES, LARGE, Case, losse
 RECORDED = json.loads(Path(__file__).with_suffix("").with_name("loss_curves.json").read_text())
 
 
+# They take a second, and each has smaller layers of its own that faster tests look at.
+COSTLY = {"nanoflow@digits", "denseflow@digits", "tarflow@digits", "rqnsf@digits"}
+
+
 def _is_slow(case: Case) -> bool:
     """Whether it is a variant, whose id has settings or a preset, or of large images."""
-    return case.data is LARGE or "=" in case.id or ":" in case.id or case.id == "nanoflow@digits"
+    return case.data is LARGE or "=" in case.id or ":" in case.id or case.id in COSTLY
 
 
 @pytest.mark.parametrize(

@@ -9,18 +9,16 @@ from pydantic import Field
 
 from flowbench.api import (
     DatasetInfo,
-    Logit,
     Phase,
     Preprocessing,
     Preset,
-    Scale,
     Training,
-    UniformDequantization,
 )
 from flowbench_models.defaults import (
     LOGIT,
     OVERVIEW_ASSUMPTIONS,
     OVERVIEW_INFERENCE,
+    SHARP_LOGIT,
     STANDARDISED,
     TABLE_TRAINING,
     VECTOR_TRAINING,
@@ -29,7 +27,6 @@ from flowbench_models.defaults import (
 )
 
 AS_IT_COMES = Preprocessing()
-MNIST_LOGIT = Preprocessing(noise=UniformDequantization(), bijections=(Scale(), Logit(alpha=1e-6)))
 
 
 def _paper_training(*, lr: float, augment: tuple[str, ...] = ()) -> Training:
@@ -75,7 +72,7 @@ def _paper_values(name: str, transforms: int, layers: int, *, lr: float) -> dict
         "training": _paper_training(lr=lr),
     }
     if name == "mnist":
-        values["preprocessing"] = MNIST_LOGIT
+        values["preprocessing"] = SHARP_LOGIT
     if name == "cifar10":
         flipped = _paper_training(lr=lr, augment=("horizontal_flip",))
         values |= {"random_degrees": True, "preprocessing": LOGIT, "training": flipped}

@@ -9,17 +9,15 @@ from pydantic import Field, PositiveInt
 
 from flowbench.api import (
     DatasetInfo,
-    Logit,
     Phase,
     Preprocessing,
     Preset,
-    Scale,
     Training,
-    UniformDequantization,
 )
 from flowbench_models.continuous.settings import SolvedConfig, Solver
 from flowbench_models.defaults import (
     LOGIT,
+    SHARP_LOGIT,
     STANDARDISED,
     TABLE_TRAINING,
     VECTOR_TRAINING,
@@ -27,9 +25,6 @@ from flowbench_models.defaults import (
     is_large,
     small_training,
 )
-
-NEARLY_ALL = Preprocessing(noise=UniformDequantization(), bijections=(Scale(), Logit(alpha=1e-6)))
-"""The logit of the released script, which leaves out a millionth at either end."""
 
 WARMUP_STEPS, EPOCHS = 1_000, 1_000
 IMAGE_ASSUMPTIONS = (
@@ -63,7 +58,7 @@ def _image_preset(summary: str, num_train: int, scales: int, *augment: str) -> P
             "blocks": 2,
             "activation": "softplus",
             "adjoint": True,
-            "preprocessing": NEARLY_ALL,
+            "preprocessing": SHARP_LOGIT,
             "training": _image_training(num_train, augment),
         },
         assumptions=IMAGE_ASSUMPTIONS,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from flowbench.api import Batch, DatasetInfo, Latents
 from flowbench_models.bijections.base import (
     Bijection,
+    BoundedAffine,
     Composition,
     ElementwiseMap,
     HalfCoupling,
@@ -216,29 +217,6 @@ class HalvesConv1x1(Bijection):
         return mix_channels(x, torch.block_diag(*matrices))
 
 
-class TanhScaleAffine(ElementwiseMap):
-    r"""Affine law :math:`z = e^{s} x + t` with :math:`s = \tanh(\hat s)`.
-
-    Example:
-        >>> z, log_scale = TanhScaleAffine()(torch.ones(1, 1), torch.tensor([[1e6, 3.0]]))
-        >>> z, log_scale  # of the largest raw scale
-        (tensor([[5.7183]]), tensor([[1.]]))
-    """
-
-    num_parameters = 2
-
-    def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps data to latent; see `ElementwiseMap.forward`."""
-        raw, shift = parameters.chunk(2, dim=1)
-        log_scale = raw.tanh()
-        return x * log_scale.exp() + shift, log_scale
-
-    def inverse(self, z: Tensor, parameters: Tensor) -> Tensor:
-        """Maps latent to data."""
-        raw, shift = parameters.chunk(2, dim=1)
-        return (z - shift) * (-raw.tanh()).exp()
-
-
 class ContextNet(nn.Module):
     """What the dequantizer sees of an image: a convolution of its columns, gated convolutions.
 
@@ -348,7 +326,9 @@ def _step(
     channels, height, image_width = shape
     half = channels // 2
     law: ElementwiseMap = (
-        MixtureOfLogistics(config.components) if config.law == "mixture" else TanhScaleAffine()
+        MixtureOfLogistics(config.components)
+        if config.law == "mixture"
+        else BoundedAffine(bound=1.0)
     )
     net = GatedNet(
         half,

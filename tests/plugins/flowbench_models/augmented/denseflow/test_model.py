@@ -118,6 +118,7 @@ def _values(model: DenseFlow, x: Tensor) -> Tensor:
     return x.to(model.top.mean.dtype) / LEVELS - 0.5
 
 
+@pytest.mark.slow  # each takes half a second to build
 @pytest.mark.parametrize(
     ("preset", "count"),
     [
@@ -142,6 +143,7 @@ def test_paper_presets_have_the_papers_parameter_counts(
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["74-10-imagenet32", "74-10-imagenet64", "74-10-celeba64"])
 def test_size_does_not_depend_on_the_resolution(preset: str, dataset: MakeDataset) -> None:
     size = int(preset[-2:])

@@ -53,8 +53,8 @@ def _count(preset: str, data: DatasetInfo) -> int:
     ("preset", "count"),
     [
         ("256ch", 15_972_912),  # NanoFlow (arXiv 2006.06280), table 4: 15.973 M
-        ("512ch", 44_235_312),  # 44.235 M
-        ("large", 287_488_560),  # 287.489 M
+        pytest.param("512ch", 44_235_312, marks=pytest.mark.slow),  # 44.235 M
+        pytest.param("large", 287_488_560, marks=pytest.mark.slow),  # 287.489 M
     ],
 )
 def test_paper_presets_have_the_papers_parameter_counts(
@@ -63,6 +63,7 @@ def test_paper_presets_have_the_papers_parameter_counts(
     assert _count(preset, dataset(3, 32, 32, levels=256)) == count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("preset", "size", "levels", "steps"),
     [("512ch", 32, 3, 32), ("imagenet32", 32, 3, 48), ("imagenet64", 64, 4, 48)],

@@ -23,7 +23,11 @@ def _preset(name: str) -> RealNVPConfig:
 
 @pytest.mark.parametrize(
     ("preset", "size", "count"),
-    [("cifar10", 32, 19_609_545), ("imagenet32", 32, 46_220_359), ("imagenet64", 64, 96_363_237)],
+    [
+        ("cifar10", 32, 19_609_545),
+        pytest.param("imagenet32", 32, 46_220_359, marks=pytest.mark.slow),
+        pytest.param("imagenet64", 64, 96_363_237, marks=pytest.mark.slow),
+    ],
 )
 def test_paper_presets_have_the_counts_of_the_released_code(
     preset: str, size: int, count: int, dataset: MakeDataset
