@@ -70,6 +70,7 @@ class WorkOrder(Frozen):
         spawned: Monotonic time at which the worker was started.
         spawned_utc: The same as a date.
         command: The command line that asked for the job.
+        instead_of: The attempt that ran out of memory, in whose place this one stands.
     """
 
     job: JobRow
@@ -86,6 +87,7 @@ class WorkOrder(Frozen):
     spawned: float
     spawned_utc: str
     command: tuple[str, ...] = ()
+    instead_of: str | None = None
 
 
 class Heartbeat(BaseModel):
@@ -104,6 +106,8 @@ class Heartbeat(BaseModel):
         steps_per_s: Recent step rate; None before training.
         score: Latest validation score.
         score_unit: ``bpd`` or ``nats``.
+        whole_batch: Why batches go through the model whole; None where they need not, or before it
+            is built.
         beat: Monotonic time of this heartbeat.
     """
 
@@ -124,6 +128,7 @@ class Heartbeat(BaseModel):
     steps_per_s: float | None = None
     score: float | None = None
     score_unit: str = "bpd"
+    whole_batch: str | None = None
     beat: float = 0.0
 
     @property

@@ -8,12 +8,12 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from flowbench.budget import Budget, size_text
-from flowbench.errors import StoreError, text_of
+from flowbench.errors import ConfigError, StoreError, text_of
 from flowbench.registry import PluginSelection
 from flowbench.runner.attempt import (
     CHECKPOINTS,
@@ -26,6 +26,7 @@ from flowbench.runner.attempt import (
 from flowbench.runner.decide import Decision
 from flowbench.runner.executors.base import Executor, Handle, Lifeline, Slot
 from flowbench.runner.executors.memory import MemoryWatch
+from flowbench.runner.half_batch import half_batch
 from flowbench.runner.ownership import Claim, Owner, claim
 from flowbench.runner.plan import Job
 from flowbench.runner.under_way import code_columns
@@ -56,6 +57,7 @@ class RunOptions:
             share of the machine's.
         wait: Wait for jobs that other runs are at work on.
         detach: Leave workers at work when this run ends before them.
+        half_batch: Try what runs out of memory again with half of a batch at a time.
     """
 
     device: str
@@ -66,10 +68,15 @@ class RunOptions:
     max_rss: int | None = None
     wait: bool = True
     detach: bool = False
+    half_batch: bool = False
 
 
 class RunObserver(Protocol):
     """Who watches a run: the terminal, or a test."""
+
+    def added(self, job: Job) -> None:
+        """A job is to run in the place of one that ran out of memory."""
+        ...
 
     def started(self, job: Job, attempt: AttemptDir, slot: Slot) -> None:
         """A worker was started."""
@@ -118,7 +125,8 @@ class Scheduler:
         decide: Decides for a job once it is this run's alone.
 
     Attributes:
-        decided: What was decided last for each job, by its id.
+        decided: The jobs, those that came in the place of others behind them, and what was decided
+            last for each, by its id.
     """
 
     def __init__(
@@ -141,7 +149,7 @@ class Scheduler:
         self._is_behind = False
         self._foreseen: list[tuple[str, dict[str, Any], str]] = []
         self._interrupts = self._obeyed = 0
-        self.decided: dict[str, Decision] = {}
+        self.decided: dict[str, tuple[Job, Decision]] = {}
 
     def interrupt(self) -> None:
         """Asks the run to end: workers save their state first. Twice: it ends now."""
@@ -160,7 +168,8 @@ class Scheduler:
         Raises:
             KeyboardInterrupt: The user interrupted, and every worker has ended.
         """
-        self.decided = {job.row.job_id: decision for job, decision in decisions}
+        for job, decision in decisions:
+            self._decided_for(job, decision)
         # Before any worker: a skip, with its reason, is there even if the run is interrupted.
         for job, decision in decisions:
             if decision.starts or decision.action == "wait":
@@ -199,7 +208,33 @@ class Scheduler:
             self._observer.warn(f"{job.label}: {exc}")
             return
         if record is not None:
-            self._records[job.row.job_id] = record
+            self._note(job, record, decision.source)
+
+    def _decided_for(self, job: Job, decision: Decision) -> Decision:
+        self.decided[job.row.job_id] = (job, decision)
+        return decision
+
+    def _note(self, job: Job, record: AttemptRow, attempt: AttemptDir | None) -> None:
+        """Notes how a job ended; one that ran out of memory gives its place to another."""
+        self._records[job.row.job_id] = record
+        wanted = self._options.half_batch and not self._interrupts
+        if attempt is None or record.status != "oom" or not wanted:
+            return
+        try:
+            half = half_batch(job, attempt, record)
+        except ConfigError as exc:
+            self._observer.warn(str(exc))
+            return
+        _, decision = self.decided[job.row.job_id]
+        self._decided_for(job, replace(decision, instead=half))
+        if half.row.job_id in self.decided:  # it was asked for by itself
+            return
+        decision = self._decided_for(half, self._decide(half, False))
+        if decision.starts:
+            self._observer.added(half)
+            self._waiting.append(half)
+        else:
+            self._settle(half, decision)
 
     def _skipped(self, job: Job, why: str) -> AttemptRow:
         earlier = [r for a in self._results.attempts(job.row.job_id) if (r := a.record())]
@@ -248,7 +283,7 @@ class Scheduler:
         try:
             bury(self._results, job.row)
             # Again, now that nobody else is at work on it: it may have been done meanwhile.
-            decision = self.decided[job.row.job_id] = self._decide(job, waited)
+            decision = self._decided_for(job, self._decide(job, waited))
             if decision.starts:
                 self._launch(job, decision, taken)
                 return
@@ -263,7 +298,7 @@ class Scheduler:
     def _leave_to(self, job: Job, owner: Owner | None, waited: bool) -> None:
         """Leaves a job to another run, and says so once."""
         where = "running elsewhere" if owner is None else str(owner)
-        self.decided[job.row.job_id] = Decision(action="wait", why=where)
+        self._decided_for(job, Decision(action="wait", why=where))
         self._elsewhere.append((job, owner))
         if not waited and self._options.wait:
             self._observer.warn(f"{job.label}: {where}; waiting for it (--no-wait leaves it)")
@@ -306,6 +341,7 @@ class Scheduler:
             spawned=time.monotonic(),
             spawned_utc=utc_now(),
             command=self._options.command,
+            instead_of=job.instead_of,
         )
 
     # --- watching ---------------------------------------------------------------------------------
@@ -377,7 +413,6 @@ class Scheduler:
         self._free.append(active.slot)
         # The lowest first, so that jobs that never overlap run on the same cores or GPU.
         self._free.sort(key=lambda slot: slot.index)
-        self._records[job_id] = record
         if record.status == "ok":
             self._remove_checkpoints(job_id)
         with contextlib.suppress(OSError):  # the folder is gone, and was told of
@@ -387,6 +422,7 @@ class Scheduler:
         for line in record.provenance.get("damage", ()):
             self._observer.warn(f"{active.job.label}: {line}")
         self._observer.ended(active.job, record)
+        self._note(active.job, record, active.attempt)
 
     def _remove_checkpoints(self, job_id: str) -> None:
         """Of no use any more, and several times as large as the weights."""

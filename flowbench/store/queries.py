@@ -130,6 +130,7 @@ def summary(record: AttemptRow, core: str) -> dict[str, Any]:
         "attempt": record.number,
         "model": job.model,
         "preset": job.preset,
+        "overrides": job.overrides,
         "dataset": job.dataset,
         "seed": job.seed,
         "status": record.status,

@@ -9,6 +9,7 @@ a run that nobody disturbed; no attempt may be lost, doubled or without a record
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
 import os
@@ -150,7 +151,8 @@ def kill_at_random(pid: int, who: str, delay_s: float) -> None:
     for one in chosen.get(who, []):
         lab._kill(one)
     if who == "group" and workers:
-        os.killpg(workers[-1], signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has no group yet, or has ended
+            os.killpg(workers[-1], signal.SIGKILL)
 
 
 def one_kill(results: Path, rng: random.Random) -> str:

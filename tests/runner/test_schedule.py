@@ -53,6 +53,8 @@ class Quiet:
         self.beats: list[tuple[str, int]] = []
         self.stopped: list[int] = []
 
+    def added(self, job: Job) -> None: ...
+
     def started(self, job: Job, attempt: AttemptDir, slot: Slot) -> None: ...
 
     def beat(self, job: Job, heartbeat: Heartbeat) -> None:

@@ -20,7 +20,7 @@ from flowbench.leaderboard.board import numbers, words
 from flowbench.leaderboard.board.ranking import Contender, Like, Outcome
 from flowbench.store.attempt_files import AttemptContents
 from flowbench.store.checks import CheckRow
-from flowbench.store.records import AttemptRow, MeasurementRow
+from flowbench.store.records import PARTS, AttemptRow, MeasurementRow
 
 # Parts of a protocol that two values need not share: a bound may only understate its model, so
 # exact values and bounds are ranked together, with their signs; raw or averaged weights are each
@@ -263,6 +263,11 @@ def _settle_homeless(rows: dict[tuple[str, str], list[AttemptRow]]) -> None:
         homeless = [r for r in rows[asked, speed] if r.device_name is None]
         if speed == "" and homes and len(homeless) == len(rows[asked, speed]):
             rows[homes[0]] += rows.pop((asked, speed))
+
+
+def without_parts(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Overrides but for the parts that batches are taken in: it is the same training."""
+    return {key: value for key, value in overrides.items() if key != PARTS}
 
 
 def _asked(record: AttemptRow) -> str:

@@ -152,6 +152,7 @@ class _Builder:
     def _about(self, asked: FrameRow) -> Iterator[str]:
         """What sets a row apart, its likelihood, and hardware that most others did not have."""
         parts = [asked.row.sub]
+        parts += dict.fromkeys(method.first.job.in_parts for method in asked.methods.values())
         for method in list(asked.methods.values())[:1]:
             machine = hardware(method.first)
             parts.append(words.likelihood(method.first.likelihood))

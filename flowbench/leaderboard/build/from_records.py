@@ -20,6 +20,7 @@ from flowbench.leaderboard.build.evidence import (
     methods,
     usual_hardware,
     values,
+    without_parts,
 )
 from flowbench.leaderboard.build.frame import Frame, FrameCell, FrameRow, quantity
 from flowbench.store.records import AttemptRow, MeasurementRow
@@ -54,7 +55,7 @@ def _frame(records: Sequence[AttemptRow], source: Source) -> Frame:
 
 
 def _row(method: Method, columns: Sequence[Column]) -> FrameRow:
-    overrides = sorted(method.first.job.overrides.items())
+    overrides = sorted(without_parts(method.first.job.overrides).items())
     about = "; ".join(f"{key}={value}" for key, value in overrides)
     runs = {"model": method.name, "method": method}
     cells = (FrameCell.of(c, ours=OurValue(name=c.metric), **runs) for c in columns)
