@@ -118,10 +118,10 @@ def failures(decided: Decided, records: Mapping[str, AttemptRow]) -> Iterator[st
         if record is None:
             yield f"left out: {job.label}: {decision.why}"
         elif record.status not in ("ok", "skipped"):
-            hint = f"(flowbench results logs {job.row.job_id})"
+            hint = f" (flowbench results logs {job.row.job_id})" if record.number else ""
             if decision.instead is not None:
-                hint = f"(tried again: {decision.instead.row.in_parts})"
-            yield f"{record.status}: {job.label}: {printable(record.reason or '', BRIEF)} {hint}"
+                hint = f" (tried again: {decision.instead.row.in_parts})"
+            yield f"{record.status}: {job.label}: {printable(record.reason or '', BRIEF)}{hint}"
         elif record.refuted:
             yield f"refuted: {job.label}: {record.refuted}"
     stale = sum(decision.stale for _, decision in decided)

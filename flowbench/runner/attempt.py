@@ -59,6 +59,18 @@ Phase = Literal[
 ]
 
 
+class Limits(Frozen):
+    """What a worker holds itself to.
+
+    Attributes:
+        timeout_s: Seconds that it may spend outside its budget.
+        max_rss: Bytes of memory that it may hold, with all that it started; None for any.
+    """
+
+    timeout_s: float
+    max_rss: int | None
+
+
 class WorkOrder(Frozen):
     """What a worker is to do.
 
@@ -71,6 +83,7 @@ class WorkOrder(Frozen):
         spawned_utc: The same as a date.
         command: The command line that asked for the job.
         instead_of: The attempt that ran out of memory, in whose place this one stands.
+        unattended: What it holds itself to, since it outlives its run; None where that watches it.
     """
 
     job: JobRow
@@ -88,6 +101,7 @@ class WorkOrder(Frozen):
     spawned_utc: str
     command: tuple[str, ...] = ()
     instead_of: str | None = None
+    unattended: Limits | None = None
 
 
 class Heartbeat(BaseModel):

@@ -19,6 +19,7 @@ from flowbench.runner.executors.memory import machine_memory
 from flowbench.runner.half_batch import half_batch
 from flowbench.runner.ownership import Claim, Owner, claim, owner_of
 from flowbench.runner.plan import Job, Unprepared, plan
+from flowbench.runner.queue import clear_queues
 from flowbench.runner.schedule import RunObserver, RunOptions, Scheduler, bury
 from flowbench.runner.worker import utc_now
 from flowbench.store.reconcile import reconcile
@@ -126,6 +127,7 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
     busy = {j.row.job_id: owner for j in jobs if (owner := _owner_of(j, results))}
     if not dry_run:
         results.ensure_writable()
+        clear_queues(results.runs)
         _record_the_dead(jobs, results, busy)
     ready = ReadyRun(
         decisions=[],

@@ -20,24 +20,26 @@ from flowbench.runner.attempt import (
     ORDER,
     AttemptDir,
     Heartbeat,
+    Limits,
     ResultsDir,
     WorkOrder,
 )
 from flowbench.runner.decide import Decision
 from flowbench.runner.executors.base import Executor, Handle, Lifeline, Slot
+from flowbench.runner.executors.left_over import end_left_over
 from flowbench.runner.executors.memory import MemoryWatch
 from flowbench.runner.half_batch import half_batch
 from flowbench.runner.ownership import Claim, Owner, claim
 from flowbench.runner.plan import Job
+from flowbench.runner.queue import Queue
 from flowbench.runner.under_way import code_columns
-from flowbench.runner.watchdog import Verdict, foresee, judge
+from flowbench.runner.watchdog import KILL_AFTER_S, Verdict, foresee, judge
 from flowbench.runner.worker import utc_now
 from flowbench.store.attempt_files import RECORD
 from flowbench.store.reconcile import reconcile, stamp
 from flowbench.store.records import AttemptRow, AttemptStatus, JobRow
 
 POLL_S = 0.1
-KILL_AFTER_S = 30.0
 # By which a process ends of its own doing, and would again.
 OWN_SIGNALS = frozenset(
     {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
@@ -141,6 +143,7 @@ class Scheduler:
         self._options, self._observer, self._decide = options, observer, decide
         self._free = list(executor.slots)
         self._waiting: deque[Job] = deque()
+        self._queue = Queue(results.runs)
         self._elsewhere: list[tuple[Job, Owner | None]] = []
         self._look_at = 0.0
         self._active: list[_Active] = []
@@ -176,6 +179,7 @@ class Scheduler:
                 self._waiting.append(job)
             else:
                 self._settle(job, decision)
+        self._queue.close()  # of one that had this number before, and was killed
         # Workers hold its reading end: they see that this process is gone, however it ended.
         self._alive, writing_end = os.pipe()
         try:
@@ -189,6 +193,7 @@ class Scheduler:
         finally:
             os.close(self._alive)
             os.close(writing_end)
+            self._queue.close()
         if self._interrupts:
             raise KeyboardInterrupt
         return self._records
@@ -250,7 +255,12 @@ class Scheduler:
     def _fill(self) -> None:
         """Starts what can be started, and looks again for jobs that other runs had."""
         while self._waiting and self._free:
-            self._start(self._waiting.popleft(), waited=False)
+            job = self._waiting.popleft()
+            if self._queue.is_cancelled(job.row.job_id):
+                self._do_without(job, "preempted", "cancelled by flowbench cancel before it began")
+            else:
+                self._start(job, waited=False)
+        self._queue.show({job.row.job_id: job.label for job in self._waiting})
         if self._elsewhere and self._free and time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + LOOK_EVERY_S
             again, self._elsewhere = self._elsewhere, []
@@ -265,10 +275,12 @@ class Scheduler:
             self._start_if_ours(job, waited)
         except (StoreError, OSError) as exc:
             # The trouble of one job: a folder that is gone, a disk that is full.
-            reason = f"it could not be started: {text_of(exc)}"
-            record = _bare_record(job.row, 0, "crashed", reason)
-            self._records[job.row.job_id] = record
-            self._observer.ended(job, record)
+            self._do_without(job, "crashed", f"it could not be started: {text_of(exc)}")
+
+    def _do_without(self, job: Job, status: AttemptStatus, reason: str) -> None:
+        """Notes a job of which there is no attempt."""
+        record = self._records[job.row.job_id] = _bare_record(job.row, 0, status, reason)
+        self._observer.ended(job, record)
 
     def _start_if_ours(self, job: Job, waited: bool) -> None:
         taken = claim(
@@ -342,6 +354,9 @@ class Scheduler:
             spawned_utc=utc_now(),
             command=self._options.command,
             instead_of=job.instead_of,
+            unattended=Limits(timeout_s=self._options.timeout_s, max_rss=self._options.max_rss)
+            if self._options.detach
+            else None,
         )
 
     # --- watching ---------------------------------------------------------------------------------
@@ -538,9 +553,18 @@ def bury(results: ResultsDir, job: JobRow) -> None:
     """
     for attempt in results.attempts(job.job_id):
         if not attempt.ended:
-            attempt.write_record(
-                obituary(job, attempt, "killed", "its process ended without a record")
-            )
+            end_left_over(attempt.path)
+            attempt.write_record(obituary(job, attempt, *_end_of(attempt)))
+
+
+def _end_of(attempt: AttemptDir) -> tuple[AttemptStatus, str]:
+    """How an attempt ended of which nobody saw the end."""
+    without = "its process ended without a record"
+    if not attempt.is_asked_to_stop():
+        return "killed", without
+    status, reason = attempt.stopped_by()
+    # It was to save its state, which is not known to have come to an end.
+    return ("killed", f"{reason}; {without}") if status == "preempted" else (status, reason)
 
 
 def obituary(job: JobRow, attempt: AttemptDir, status: AttemptStatus, reason: str) -> AttemptRow:

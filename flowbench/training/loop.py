@@ -301,7 +301,7 @@ class Trainer:
             steps = "1 step" if streak == 1 else f"{int(streak)} steps in a row"
             raise NonFiniteLossError(
                 f"no finite loss and gradient in {steps}{self._lost_group()}, up to step "
-                f"{self.num_steps}; try a lower learning rate, gradient clipping or a longer warm-up"
+                f"{self.num_steps}; try a lower learning rate, clipping or a longer warm-up"
             )
 
     def _lost_group(self) -> str:
