@@ -68,7 +68,7 @@ def started(results: Path, fault: Fault | None = None) -> int:
         os._exit(status)
 
 
-def ended(pid: int, within_s: float = 60.0) -> int:
+def ended(pid: int, within_s: float = 300.0) -> int:
     """The exit status of a process; negative for a signal.
 
     Raises:
