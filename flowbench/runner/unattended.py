@@ -29,7 +29,8 @@ def hold_to(limits: Limits, attempt: Attempt, stop: threading.Event) -> None:
 
 
 def _watch(limits: Limits, attempt: Attempt, stop: threading.Event) -> None:
-    verdict, memory = None, MemoryWatch(limits.max_rss)
+    verdict: Verdict | None = None
+    memory = MemoryWatch(limits.max_rss)
     limit_s = Budget.parse(attempt.job.budget).time_limit_s(1)
     while verdict is None:
         # Of no use to a process whose interpreter is held: no thread of Python's runs there. So an

@@ -12,10 +12,11 @@ from flowbench.cli.summary import failures, succeeded
 from flowbench.errors import ConfigError
 from flowbench.registry import PluginSelection, Registry
 from flowbench.runner.attempt import HEARTBEAT, AttemptDir, Heartbeat
+from flowbench.runner.executors.base import Slot
 from flowbench.runner.half_batch import half_batch
 from flowbench.runner.plan import Job, plan
 from flowbench.runner.run import ReadyRun, RunRequest, get_ready
-from flowbench.store.records import PARTS
+from flowbench.store.records import PARTS, AttemptRow
 from flowbench.suite.schema import Suite
 from tests.store import attempts as make
 
@@ -115,11 +116,11 @@ class Watcher:
     def added(self, job: Job) -> None:
         self.added_jobs.append(job)
 
-    def started(self, *_: Any) -> None: ...
+    def started(self, job: Job, attempt: AttemptDir, slot: Slot) -> None: ...
 
-    def beat(self, *_: Any) -> None: ...
+    def beat(self, job: Job, heartbeat: Heartbeat) -> None: ...
 
-    def ended(self, *_: Any) -> None: ...
+    def ended(self, job: Job, record: AttemptRow) -> None: ...
 
     def stopping(self, num_jobs: int) -> None: ...
 
