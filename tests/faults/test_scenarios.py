@@ -207,6 +207,19 @@ def test_a_job_of_another_run_is_named_where_nobody_waits(results: Path) -> None
     assert statuses(results) == ["ok"]
 
 
+def test_a_metric_that_ends_its_process_is_told_by_the_exit_status(results: Path) -> None:
+    asked = ("--models", "fake-gaussian", "--budget", "16steps", "--seeds", "0")
+    with running(results, *asked, "--metrics", "fake_nll,fake_segfault") as run:
+        out, err = run.communicate(timeout=90)
+    assert run.returncode == 1, err
+    assert "ended by SIGSEGV, last heard of while measuring fake_segfault" in " ".join(err.split())
+    assert statuses(results) == ["crashed"]
+    with running(results, *asked, "--metrics", "fake_nll", "--rerun", "failed") as run:
+        out, err = run.communicate(timeout=90)
+    assert run.returncode == 0, err
+    assert "fake-gaussian" in out
+
+
 def test_what_ran_out_of_memory_is_done_in_parts_whatever_is_killed(results: Path) -> None:
     asked = ("--models", "fake-large", "--budget", "16steps", "--seeds", "0")
     half = (*asked, "--on-oom", "half-batch")
