@@ -84,8 +84,9 @@ def our_step(model: GenerativeModel, raw: Tensor) -> Run:
     def run() -> None:
         guarded.zero_grad()
         batch = Batch(x=preprocessor.forward(raw, generator)[0])
-        split_info(model.loss(batch, step))[0].backward()
-        guarded(training.lr)
+        loss = split_info(model.loss(batch, step))[0]
+        loss.backward()
+        guarded(training.lr, loss.detach())
 
     return run
 

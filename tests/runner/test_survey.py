@@ -13,7 +13,7 @@ from flowbench.errors import StoreError
 from flowbench.runner import attempt as attempts
 from flowbench.runner.attempt import HEARTBEAT, ORDER, AttemptDir, Heartbeat, ResultsDir, WorkOrder
 from flowbench.runner.executors.base import LOG
-from flowbench.runner.survey import cancel, find_attempt_dir, log_lines, survey
+from flowbench.runner.survey import UnderWay, cancel, find_attempt_dir, log_lines, survey
 from flowbench.store.records import AttemptRow
 from tests.store import attempts as make
 
@@ -95,10 +95,12 @@ def test_to_cancel_leaves_word_with_those_that_are_meant(tmp_path: Path) -> None
     one, two = begin(tmp_path, seed=0, step=1), begin(tmp_path, seed=1, step=1)
     name = two.path.parent.name
     (asked,) = cancel(tmp_path, [name[:10]])
+    assert isinstance(asked, UnderWay)
     assert asked.attempt.path == two.path
     assert not one.is_asked_to_stop()
     assert two.stopped_by() == ("preempted", "cancelled by flowbench cancel")
     (asked,) = cancel(tmp_path, [f"{one.path.parent.name}-1"])
+    assert isinstance(asked, UnderWay)
     assert asked.attempt.path == one.path
 
 

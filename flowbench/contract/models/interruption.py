@@ -50,7 +50,7 @@ def _trained(
 ) -> GenerativeModel:
     model, split = subject.build(), subject.case.splits.train
     if isinstance(observer, _Cut):
-        model.begin_phase = observer.around(model.begin_phase)  # type: ignore[method-assign]
+        vars(model)["begin_phase"] = observer.around(model.begin_phase)
     train(model, subject.preprocessor(), split, NUM_STEPS, observer=observer, state=state)
     return model
 
