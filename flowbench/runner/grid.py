@@ -61,7 +61,7 @@ def over_contexts(
         _, rows, counts = np.unique(flat, axis=0, return_index=True, return_counts=True)
         if len(rows) > MOST_CONTEXTS:
             rows = np.linspace(0, len(flat) - 1, MOST_CONTEXTS, dtype=int)
-            counts = np.ones(MOST_CONTEXTS)
+            counts = np.ones(MOST_CONTEXTS, dtype=int)
         terms = [
             log_prob(x, {name: values[[row] * len(x)] for name, values in context.items()})
             + np.log(count / counts.sum())
