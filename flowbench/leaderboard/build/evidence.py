@@ -312,15 +312,13 @@ def _pace(record: AttemptRow) -> MeasurementRow:
     steps = record.steps if record.status == "ok" else None
     if steps is None or Budget.parse(record.job.budget).time_like or not record.charged_s:
         return _count("steps", "Steps", steps)
-    return _count("steps_per_s", "Steps/s", steps / record.charged_s, hardware=hardware(record))
+    return _count("steps_per_s", "Steps/s", steps / record.charged_s)
 
 
-def _count(
-    name: str, label: str, value: float | None, unit: str = "", **protocol: Any
-) -> MeasurementRow:
+def _count(name: str, label: str, value: float | None, unit: str = "") -> MeasurementRow:
     """A count that every record has, without a metric."""
     shown: dict[str, Any] = {"label": label, "short": label, "role": "count", "scale": "log"}
-    shown |= {"status": "unavailable" if value is None else "ok", "protocol": protocol}
+    shown |= {"status": "unavailable" if value is None else "ok"}
     return MeasurementRow(metric=name, name=name, value=value, unit=unit, direction="none", **shown)
 
 
