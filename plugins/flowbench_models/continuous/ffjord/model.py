@@ -28,8 +28,8 @@ from flowbench_models.continuous.solved import SolvedModel
 class ContinuousFlow(nn.Module):
     r"""The flow of one vector field from time 0 to its end time.
 
-    The end time :math:`T = s^2` scales the field: :math:`dz/d\tau = T f(T \tau, z)` is solved from
-    0 to 1, so that a gradient reaches it.
+    A gradient reaches the end time, :math:`T = s^2`. Solving from 0 to 1 along :math:`T f` would be
+    the same flow, but not the same steps: the first one is chosen by sizes that T would change.
 
     Args:
         field: The network f.
@@ -55,13 +55,10 @@ class ContinuousFlow(nn.Module):
             The end of the solution.
         """
 
-        def dynamics(part: Tensor, points: Tensor) -> Tensor:
-            end_time = self.root_end_time.square()
-            velocity: Tensor = end_time * self.field(end_time * part, points)
-            return velocity
-
-        span = (1.0, 0.0) if backwards else (0.0, 1.0)
-        return solve(dynamics, y, span, way, probes=probes, parameters=self.parameters())
+        end_time = self.root_end_time.square()
+        times = torch.stack((torch.zeros_like(end_time), end_time))
+        span = times.flip(0) if backwards else times
+        return solve(self.field, y, span, way, probes=probes, parameters=self.field.parameters())
 
 
 class FFJORD(SolvedModel):
