@@ -54,7 +54,6 @@ class ContinuousFlow(nn.Module):
         Returns:
             The end of the solution.
         """
-
         end_time = self.root_end_time.square()
         times = torch.stack((torch.zeros_like(end_time), end_time))
         span = times.flip(0) if backwards else times
