@@ -37,6 +37,15 @@ from tests.benchmarks.bench_released import LEVELS, Run, data_info, our_step, pr
 from tests.benchmarks.ratios import Ratio, argument_parser, take_turns
 
 ALPHA = {"residual-flow": 0.05, "ffjord-images": 1e-6}  # of the logit
+PLANE = DatasetInfo(
+    name="noise",
+    modality="vector",
+    event_shape=(2,),
+    levels=None,
+    num_train=1,
+    num_validation=1,
+    num_test=1,
+)
 Pair = tuple[GenerativeModel, nn.Module, Callable[[], None]]
 
 
@@ -97,16 +106,7 @@ def ffjord_pair(options: argparse.Namespace) -> Pair:
     )
     field = fields.ODEfunc(net, divergence_fn="brute_force")
     flow = layers.CNF(field, T=config.end_time, train_T=True)
-    data = DatasetInfo(
-        name="noise",
-        modality="vector",
-        event_shape=(2,),
-        levels=None,
-        num_train=1,
-        num_validation=1,
-        num_test=1,
-    )
-    return FFJORD(config, data), layers.SequentialFlow([flow]), lambda: None
+    return FFJORD(config, PLANE), layers.SequentialFlow([flow]), lambda: None
 
 
 def ffjord_images_pair(options: argparse.Namespace) -> Pair:
