@@ -251,6 +251,29 @@ NANOFLOW = ModelSpec(
     ),
 )
 
+MACOW = ModelSpec(
+    name="macow",
+    model="flowbench_models.autoregressive.macow.model:MaCow",
+    config="flowbench_models.autoregressive.macow.config:MaCowConfig",
+    modalities=frozenset({"image"}),
+    summary="masked convolutions in four directions beside couplings, multi-scale",
+    paper=Paper(
+        title="MaCow: Masked Convolutional Generative Flow",
+        authors="Xuezhe Ma, Xiang Kong, Shanghang Zhang, Eduard Hovy",
+        year=2019,
+        arxiv="1902.04208",
+        bibtex="""@inproceedings{ma2019macow,
+  title = {{MaCow}: Masked Convolutional Generative Flow},
+  author = {Ma, Xuezhe and Kong, Xiang and Zhang, Shanghang and Hovy, Eduard},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume = {32},
+  year = {2019},
+  eprint = {1902.04208},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
 SURVAE = ModelSpec(
     name="survae",
     model="flowbench_models.surjective.survae:SurVAE",
@@ -564,6 +587,7 @@ def register_models() -> list[ModelSpec]:
         IRESNET,
         FFJORD,
         FLOWPP,
+        MACOW,
         NSF,
         RQNSF,
         RESIDUAL_FLOW,

@@ -76,6 +76,7 @@ CASES = (
     Case("glow", SMALL, {"checkpointing": True, "learn_top": False}),
     Case("flowpp", SMALL, {"steps": [1, 1], "width": 8}),
     Case("flowpp", SMALL, {"steps": [1, 1], "width": 8, "law": "affine", "weight_norm": True}),
+    Case("macow", SMALL, {"context_width": 8}),
     Case("survae", SMALL),
     Case("survae", SMALL, {"pooling": "none", "dequantization": "uniform", "logit_alpha": None}),
     Case("nanoflow", SMALL),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from flowbench.api import Batch, DatasetInfo, Latents
+from flowbench.api import DatasetInfo
 from flowbench_models.bijections.base import (
     Bijection,
     BoundedAffine,
@@ -17,13 +17,13 @@ from flowbench_models.bijections.base import (
 )
 from flowbench_models.bijections.channels import STD_FLOOR, Squeeze, mix_channels
 from flowbench_models.bijections.dequantization import (
-    DequantizedModel,
     Dequantizer,
     LevelScaling,
+    OneLatentModel,
 )
 from flowbench_models.bijections.mixtures import MixtureOfLogistics
 from flowbench_models.coupling.flowpp.config import FlowPPConfig, Split
-from flowbench_models.nets.calibrated import CalibratedConv2d
+from flowbench_models.nets.calibrated import CalibratedConv2d, run
 from flowbench_models.nets.gated import (
     POSITION_STD,
     ChannelNorm,
@@ -31,11 +31,10 @@ from flowbench_models.nets.gated import (
     GatedMixing,
     GatedNet,
     Mixing,
-    run,
 )
 
 
-class FlowPP(DequantizedModel):
+class FlowPP(OneLatentModel):
     r"""Flow++.
 
     Stages of steps between two halves of an image, its even and odd columns or halves of its
@@ -74,23 +73,9 @@ class FlowPP(DequantizedModel):
         self._latent_shape = shape
         self.to(memory_format=torch.channels_last)
 
-    def initialize(self, batch: Batch, *, generator: torch.Generator) -> None:
-        """Calibrates norms and networks layer by layer from a first batch."""
-        with torch.no_grad():
-            self.flow.initialize(self.initial_values(batch.x, generator)[0])
-
     def latent_shapes(self) -> tuple[tuple[int, ...], ...]:
         """One latent, of the last stage's shape."""
         return (self._latent_shape,)
-
-    def encode(self, x: Tensor, noises: Latents) -> tuple[Latents, Tensor]:
-        """Maps images in the flow's space to the latent; see `DequantizedModel.encode`."""
-        z, ladj = self.flow(x)
-        return (z,), ladj
-
-    def decode(self, latents: Latents) -> Tensor:
-        """Maps the latent to the flow's own space; see `DequantizedModel.decode`."""
-        return self.flow.inverse(latents[0])
 
 
 class ColumnSplit(Bijection):
