@@ -274,6 +274,98 @@ MACOW = ModelSpec(
     ),
 )
 
+MAR_SCF = ModelSpec(
+    name="mar-scf",
+    model="flowbench_models.autoregressive.marscf.model:MARSCF",
+    config="flowbench_models.autoregressive.marscf.config:MARSCFConfig",
+    modalities=frozenset({"image"}),
+    summary="a multi-scale flow with priors that go channel by channel",
+    paper=Paper(
+        title="Normalizing Flows with Multi-Scale Autoregressive Priors",
+        authors="Apratim Bhattacharyya, Shweta Mahajan, Mario Fritz, Bernt Schiele, Stefan Roth",
+        year=2020,
+        arxiv="2004.03891",
+        bibtex="""@inproceedings{bhattacharyya2020marscf,
+  title = {Normalizing Flows with Multi-Scale Autoregressive Priors},
+  author = {Bhattacharyya, Apratim and Mahajan, Shweta and Fritz, Mario and Schiele, Bernt and
+            Roth, Stefan},
+  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition},
+  year = {2020},
+  eprint = {2004.03891},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
+WAVELET_FLOW = ModelSpec(
+    name="wavelet-flow",
+    model="flowbench_models.coupling.wavelet_flow:WaveletFlow",
+    config="flowbench_models.coupling.wavelet_flow:WaveletFlowConfig",
+    modalities=frozenset({"image"}),
+    summary="an independent flow for each level of a Haar pyramid",
+    paper=Paper(
+        title="Wavelet Flow: Fast Training of High Resolution Normalizing Flows",
+        authors="Jason J. Yu, Konstantinos G. Derpanis, Marcus A. Brubaker",
+        year=2020,
+        arxiv="2010.13821",
+        bibtex="""@inproceedings{yu2020wavelet,
+  title = {Wavelet Flow: Fast Training of High Resolution Normalizing Flows},
+  author = {Yu, Jason J. and Derpanis, Konstantinos G. and Brubaker, Marcus A.},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume = {33},
+  year = {2020},
+  eprint = {2010.13821},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
+VFLOW = ModelSpec(
+    name="vflow",
+    model="flowbench_models.augmented.vflow:VFlow",
+    config="flowbench_models.augmented.vflow:VFlowConfig",
+    modalities=frozenset({"image"}),
+    summary="flowpp on images with channels of learned noise",
+    paper=Paper(
+        title="VFlow: More Expressive Generative Flows with Variational Data Augmentation",
+        authors="Jianfei Chen, Cheng Lu, Biqi Chenli, Jun Zhu, Tian Tian",
+        year=2020,
+        arxiv="2002.09741",
+        bibtex="""@inproceedings{chen2020vflow,
+  title = {{VFlow}: More Expressive Generative Flows with Variational Data Augmentation},
+  author = {Chen, Jianfei and Lu, Cheng and Chenli, Biqi and Zhu, Jun and Tian, Tian},
+  booktitle = {International Conference on Machine Learning},
+  year = {2020},
+  eprint = {2002.09741},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
+ANF = ModelSpec(
+    name="anf",
+    model="flowbench_models.augmented.anf:ANF",
+    config="flowbench_models.augmented.anf:ANFConfig",
+    modalities=frozenset({"image"}),
+    summary="couplings between images and normal noise beside them",
+    paper=Paper(
+        title="Augmented Normalizing Flows: Bridging the Gap Between Generative Models and Latent "
+        "Variable Models",
+        authors="Chin-Wei Huang, Laurent Dinh, Aaron Courville",
+        year=2020,
+        arxiv="2002.07101",
+        bibtex="""@article{huang2020anf,
+  title = {Augmented Normalizing Flows: Bridging the Gap Between Generative Models and Latent
+           Variable Models},
+  author = {Huang, Chin-Wei and Dinh, Laurent and Courville, Aaron},
+  journal = {arXiv preprint arXiv:2002.07101},
+  year = {2020},
+  eprint = {2002.07101},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
 SURVAE = ModelSpec(
     name="survae",
     model="flowbench_models.surjective.survae:SurVAE",
@@ -594,7 +686,11 @@ def register_models() -> list[ModelSpec]:
         MINTNET,
         NANOFLOW,
         IDENSENET,
+        VFLOW,
+        ANF,
+        MAR_SCF,
         SURVAE,
+        WAVELET_FLOW,
         DENSEFLOW,
         FLOW_MATCHING,
         RECTIFIED_FLOW,

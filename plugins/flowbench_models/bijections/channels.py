@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple, Self, cast
 
 import torch
@@ -558,12 +559,13 @@ class FlowSteps(Composition):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Maps data of shape (B, C, H, W) to latent; see `Bijection.forward`."""
-        del context  # networks of images see none
-        steps = self.steps()
+        steps, conditioners = self.steps(), self.conditioners()
+        if context is not None:
+            conditioners = [partial(net, context=context) for net in conditioners]
         # Of all steps before the first: a few large operations in place of many small ones.
         mixings = fold_mixings([step.norm for step in steps], [step.mixing for step in steps])
         log_derivatives = []
-        each = zip(steps, mixings.matrices, mixings.offsets, self.conditioners(), strict=True)
+        each = zip(steps, mixings.matrices, mixings.offsets, conditioners, strict=True)
         for step, matrix, offset, conditioner in each:
             # A product in bfloat16 would not be undone by the inverse, and ladj is that of the
             # exact map.

@@ -60,17 +60,7 @@ class FlowPP(OneLatentModel):
         if config.dequantization == "variational":
             self.dequantizer = ColumnDequantizer(config, data)
             self.scaling = LevelScaling(data.levels or 0, config.logit_alpha)
-        parts: list[Bijection] = []
-        shape = data.event_shape
-        for split, steps, squeezes in zip(
-            config.splits, config.steps, config.squeezes, strict=True
-        ):
-            for _ in range(squeezes):
-                parts.append(Squeeze())
-                shape = (4 * shape[0], shape[1] // 2, shape[2] // 2)
-            parts += _stage(config, split, shape, steps)
-        self.flow = Composition(parts)
-        self._latent_shape = shape
+        self.flow, self._latent_shape = stages(config, data.event_shape)
         self.to(memory_format=torch.channels_last)
 
     def latent_shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -203,16 +193,14 @@ class HalvesConv1x1(Bijection):
 
 
 class ContextNet(nn.Module):
-    """What the dequantizer sees of an image: a convolution of its columns, gated convolutions.
+    """What a flow of noise sees of an image: a convolution of its columns, gated convolutions.
 
     Args:
         shape: Event shape (2C, H, W/2) of an image whose columns are split.
-        levels: Number K of levels.
     """
 
-    def __init__(self, config: FlowPPConfig, shape: tuple[int, ...], levels: int) -> None:
+    def __init__(self, config: FlowPPConfig, shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.levels = levels
         width, options = config.context_width, {"weight_norm": config.weight_norm}
         self.input = CalibratedConv2d(shape[0], width, 3, **options)
         self.convolutions = nn.ModuleList(
@@ -232,8 +220,8 @@ class ContextNet(nn.Module):
         self.norms = nn.ModuleList(ChannelNorm(width) for _ in range(num_norms))
 
     def forward(self, columns: Tensor, calibrate: bool) -> Tensor:
-        """Maps levels (B, 2C, H, W/2) to (B, context_width, H, W/2)."""
-        h = run(self.input, columns / self.levels - 0.5, calibrate)
+        """Maps an image's columns (B, 2C, H, W/2) to (B, context_width, H, W/2)."""
+        h = run(self.input, columns, calibrate)
         norms = iter(self.norms)
         for index, convolution in enumerate(self.convolutions):
             h = _normed(convolution(h, None, calibrate), norms)
@@ -242,40 +230,103 @@ class ContextNet(nn.Module):
         return h
 
 
+class ColumnNoise(nn.Module):
+    """Noise given an image, by Flow++'s steps between even and odd columns of normal noise.
+
+    Args:
+        shape: Event shape of the image.
+        num_channels: Channels of the noise.
+        steps: Steps of its flow.
+        width: Hidden channels of the steps' networks.
+        blocks: Blocks of each of them.
+        mixing: What follows each gated convolution in them.
+    """
+
+    def __init__(
+        self,
+        config: FlowPPConfig,
+        shape: tuple[int, ...],
+        num_channels: int,
+        *,
+        steps: int,
+        width: int,
+        blocks: int,
+        mixing: Mixing,
+    ) -> None:
+        super().__init__()
+        channels, height, image_width = shape
+        size = (height, image_width // 2)
+        self.context = ContextNet(config, (2 * channels, *size))
+        self.split = ColumnSplit()
+        parts: list[Bijection] = []
+        for _ in range(steps):
+            parts += _step(
+                config,
+                (2 * num_channels, *size),
+                width=width,
+                blocks=blocks,
+                mixing=mixing,
+                num_context=config.context_width,
+            )
+        self.flow = Composition(parts)
+
+    def forward(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps an image (B, C, H, W) and noise to noise, with ladj of shape (B,), in nats."""
+        context = self.context(self.split(x)[0], calibrate=False)
+        value, ladj = self.flow(self.split(noise)[0], context)
+        return self.split.inverse(value), ladj
+
+    def initialize(self, x: Tensor, noise: Tensor) -> None:
+        """Calibrates the context's network, then each step."""
+        context = self.context(self.split(x)[0], calibrate=True)
+        self.flow.initialize(self.split(noise)[0], context)
+
+
 class ColumnDequantizer(Dequantizer):
     """Dequantization noise by Flow++'s steps between even and odd columns of noise."""
 
     def __init__(self, config: FlowPPConfig, data: DatasetInfo) -> None:
         super().__init__()
         self.noise_shape = data.event_shape
-        channels, height, width = data.event_shape
-        shape = (2 * channels, height, width // 2)
-        self.context = ContextNet(config, shape, data.levels or 0)
-        self.split = ColumnSplit()
-        parts: list[Bijection] = []
-        for _ in range(config.dequantizer_steps):
-            parts += _step(
-                config,
-                shape,
-                width=config.dequantizer_width,
-                blocks=config.dequantizer_blocks,
-                mixing=config.dequantizer_mixing or config.mixing,
-                num_context=config.context_width,
-            )
-        self.flow = Composition(parts)
+        self.levels = data.levels or 0
+        self.noise = ColumnNoise(
+            config,
+            data.event_shape,
+            data.event_shape[0],
+            steps=config.dequantizer_steps,
+            width=config.dequantizer_width,
+            blocks=config.dequantizer_blocks,
+            mixing=config.dequantizer_mixing or config.mixing,
+        )
 
     def logits(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Maps noise to the logit of u; see `Dequantizer.logits`."""
-        context = self.context(self.split(x)[0], calibrate=False)
-        value, ladj = self.flow(self.split(noise)[0], context)
-        return self.split.inverse(value), ladj
+        logits, ladj = self.noise(x / self.levels - 0.5, noise)
+        return logits, ladj
 
     def initialize(self, x: Tensor, noise: Tensor) -> Tensor:
         """Calibrates the context's network, then each step; returns dequantized levels."""
-        context = self.context(self.split(x)[0], calibrate=True)
-        self.flow.initialize(self.split(noise)[0], context)
+        self.noise.initialize(x / self.levels - 0.5, noise)
         z: Tensor = self(x, noise)[0]
         return z
+
+
+def stages(config: FlowPPConfig, shape: tuple[int, ...]) -> tuple[Composition, tuple[int, ...]]:
+    """The flow of a configuration.
+
+    Args:
+        shape: Event shape of what it maps.
+
+    Returns:
+        All stages, and the event shape of their latent.
+    """
+    parts: list[Bijection] = []
+    for split, steps, squeezes in zip(config.splits, config.steps, config.squeezes, strict=True):
+        for _ in range(squeezes):
+            parts.append(Squeeze())
+            shape = (4 * shape[0], shape[1] // 2, shape[2] // 2)
+        parts += _stage(config, split, shape, steps)
+    return Composition(parts), shape
 
 
 def _normed(h: Tensor, norms: Iterator[nn.Module]) -> Tensor:
