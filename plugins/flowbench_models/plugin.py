@@ -366,6 +366,28 @@ ANF = ModelSpec(
     ),
 )
 
+JET = ModelSpec(
+    name="jet",
+    model="flowbench_models.coupling.jet:Jet",
+    config="flowbench_models.coupling.jet:JetConfig",
+    modalities=frozenset({"image"}),
+    summary="couplings of patches, computed by vision transformers",
+    paper=Paper(
+        title="Jet: A Modern Transformer-Based Normalizing Flow",
+        authors="Alexander Kolesnikov, André Susano Pinto, Michael Tschannen",
+        year=2024,
+        arxiv="2412.15129",
+        bibtex="""@article{kolesnikov2024jet,
+  title = {Jet: A Modern Transformer-Based Normalizing Flow},
+  author = {Kolesnikov, Alexander and Pinto, Andr{\\'e} Susano and Tschannen, Michael},
+  journal = {arXiv preprint arXiv:2412.15129},
+  year = {2024},
+  eprint = {2412.15129},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
 SURVAE = ModelSpec(
     name="survae",
     model="flowbench_models.surjective.survae:SurVAE",
@@ -696,6 +718,7 @@ def register_models() -> list[ModelSpec]:
         RECTIFIED_FLOW,
         OT_CFM,
         TARFLOW,
+        JET,
         MEANFLOW,
         HISTOGRAM,
     ]

@@ -371,6 +371,8 @@ class SigmoidAffine(ElementwiseMap):
     Args:
         shift_last: Whether the shift comes after the scale, :math:`z = x\,\sigma(s + 2) + t`, as in
             the released code of MaCow.
+        offset: In place of 2.
+        factor: Of the scale, which is then between 0 and this.
 
     Example:
         >>> law = SigmoidAffine()
@@ -386,11 +388,12 @@ class SigmoidAffine(ElementwiseMap):
     """
 
     num_parameters = 2
-    offset = 2.0
 
-    def __init__(self, *, shift_last: bool = False) -> None:
+    def __init__(
+        self, *, shift_last: bool = False, offset: float = 2.0, factor: float = 1.0
+    ) -> None:
         super().__init__()
-        self.shift_last = shift_last
+        self.shift_last, self.offset, self.factor = shift_last, offset, factor
 
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Maps data to latent; see `ElementwiseMap.forward`."""
@@ -406,7 +409,7 @@ class SigmoidAffine(ElementwiseMap):
     def _shift_and_scale(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
         # Halves, where the released code takes even and odd channels: the same up to the order.
         shift, raw = parameters.chunk(2, dim=1)
-        scale = (raw + self.offset).sigmoid()
+        scale = self.factor * (raw + self.offset).sigmoid()
         # Kept off 0, so that it has a log and an inverse. (logsigmoid would lose channels-last.)
         return shift, scale.clamp_min(torch.finfo(scale.dtype).tiny)
 

@@ -92,6 +92,7 @@ CASES = (
     Case("denseflow", SMALL, {"noise": "none", "coupling": "convolutional"}),
     Case("denseflow", SMALL, {"cross_unit": "last", "attention": "none", "checkpointing": True}),
     Case("denseflow", SMALL, {"dequantization": "uniform", "logit_alpha": None}),
+    Case("jet", SMALL, {"couplings": 2}),
     Case("tarflow", SMALL),
     Case("tarflow", LARGE, {"width": 64, "blocks": 2}, batch_size=2),
     Case("tarflow:tiny-cond", SMALL),
