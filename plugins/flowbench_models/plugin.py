@@ -28,6 +28,12 @@ _SOLVED = (_form(1, 8, 8, levels=17), _form(2), _form(5))
 # Series of log-determinants cost many passes: small forms, of every kind of likelihood.
 _SMALL = (_form(2), _form(1, 4, 4, levels=17), _form(3, 4, 4, levels=256))
 
+# Deep networks, mixtures and inverses that go line by line: what small images show is as much.
+_SMALL_IMAGES = (_form(1, 4, 4, levels=17), _form(3, 4, 4, levels=256))
+
+# A pyramid of four levels.
+_PYRAMID = (_form(1, 8, 8, levels=17), _form(3, 8, 8, levels=256))
+
 NICE = ModelSpec(
     name="nice",
     model="flowbench_models.coupling.nice:NICE",
@@ -208,6 +214,7 @@ FLOWPP = ModelSpec(
     config="flowbench_models.coupling.flowpp.config:FlowPPConfig",
     modalities=frozenset({"image"}),
     summary="mixtures of logistics, attention in the couplings, learned dequantization",
+    forms=_SMALL_IMAGES,
     paper=Paper(
         title=(
             "Flow++: Improving Flow-Based Generative Models with Variational Dequantization and "
@@ -257,6 +264,7 @@ MACOW = ModelSpec(
     config="flowbench_models.autoregressive.macow.config:MaCowConfig",
     modalities=frozenset({"image"}),
     summary="masked convolutions in four directions beside couplings, multi-scale",
+    forms=_SMALL_IMAGES,
     paper=Paper(
         title="MaCow: Masked Convolutional Generative Flow",
         authors="Xuezhe Ma, Xiang Kong, Shanghang Zhang, Eduard Hovy",
@@ -280,6 +288,7 @@ MAR_SCF = ModelSpec(
     config="flowbench_models.autoregressive.marscf.config:MARSCFConfig",
     modalities=frozenset({"image"}),
     summary="a multi-scale flow with priors that go channel by channel",
+    forms=_SMALL_IMAGES,
     paper=Paper(
         title="Normalizing Flows with Multi-Scale Autoregressive Priors",
         authors="Apratim Bhattacharyya, Shweta Mahajan, Mario Fritz, Bernt Schiele, Stefan Roth",
@@ -303,6 +312,7 @@ WAVELET_FLOW = ModelSpec(
     config="flowbench_models.coupling.wavelet_flow:WaveletFlowConfig",
     modalities=frozenset({"image"}),
     summary="an independent flow for each level of a Haar pyramid",
+    forms=_PYRAMID,
     paper=Paper(
         title="Wavelet Flow: Fast Training of High Resolution Normalizing Flows",
         authors="Jason J. Yu, Konstantinos G. Derpanis, Marcus A. Brubaker",
@@ -326,6 +336,7 @@ VFLOW = ModelSpec(
     config="flowbench_models.augmented.vflow:VFlowConfig",
     modalities=frozenset({"image"}),
     summary="flowpp on images with channels of learned noise",
+    forms=_SMALL_IMAGES,
     paper=Paper(
         title="VFlow: More Expressive Generative Flows with Variational Data Augmentation",
         authors="Jianfei Chen, Cheng Lu, Biqi Chenli, Jun Zhu, Tian Tian",
@@ -348,6 +359,7 @@ ANF = ModelSpec(
     config="flowbench_models.augmented.anf:ANFConfig",
     modalities=frozenset({"image"}),
     summary="couplings between images and normal noise beside them",
+    forms=_SMALL_IMAGES,
     paper=Paper(
         title="Augmented Normalizing Flows: Bridging the Gap Between Generative Models and Latent "
         "Variable Models",
@@ -372,6 +384,7 @@ JET = ModelSpec(
     config="flowbench_models.coupling.jet:JetConfig",
     modalities=frozenset({"image"}),
     summary="couplings of patches, computed by vision transformers",
+    forms=_SMALL_IMAGES,
     paper=Paper(
         title="Jet: A Modern Transformer-Based Normalizing Flow",
         authors="Alexander Kolesnikov, André Susano Pinto, Michael Tschannen",
