@@ -170,15 +170,14 @@ class Jet(InvertibleModel):
         patch = config.patch_size
         channels, height, width = data.event_shape
         num_tokens, token_dims = height * width // patch**2, channels * patch**2
+        tokens = _patches(data.event_shape, patch)
         parts: list[Bijection] = []
         num_spatial = 0
         for index in range(config.couplings):
-            order = _patches(data.event_shape, patch)  # by token, then by value
             if config.kinds[index % len(config.kinds)] == "channels":
-                order = _by_values(order, index)
+                order = _by_values(tokens, index)
             else:
-                grid = (height // patch, width // patch)
-                order = _by_patches(order, grid, num_spatial)
+                order = _by_patches(tokens, width // patch, num_spatial)
                 num_spatial += 1
             net = TokenNet(config, num_tokens, token_dims // 2)
             law = SigmoidAffine(offset=0.0, factor=LARGEST_SCALE)
@@ -285,10 +284,9 @@ def _by_values(tokens: Order, seed: int) -> list[int]:
     return [token[value] for value in values for token in tokens]
 
 
-def _by_patches(tokens: Order, grid: tuple[int, int], index: int) -> list[int]:
+def _by_patches(tokens: Order, columns: int, index: int) -> list[int]:
     """The tokens of a pattern, then the others; each as two tokens of half as many values."""
     pattern, opposite = SPATIAL[index // 2 % len(SPATIAL)], index % 2
-    _, columns = grid
     halves: tuple[Order, Order] = ([], [])
     for number, token in enumerate(tokens):
         row, column = divmod(number, columns)

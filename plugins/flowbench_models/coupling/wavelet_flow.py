@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, cast
 
 import torch
 from pydantic import Field, model_validator
@@ -198,7 +198,7 @@ class WaveletFlow(InvertibleModel):
 
     def from_latent(self, latents: Latents, context: Context | None = None) -> Tensor:
         """Maps latents to images, the coarsest level first."""
-        flows = [flow for flow in self.flows if isinstance(flow, Composition)]
+        flows = self._flows()
         x = flows[0].inverse(latents[0])
         for flow, latent in zip(flows[1:], latents[1:], strict=True):
             x = self.haar.inverse(torch.cat((x, flow.inverse(latent, x)), dim=1))
@@ -221,6 +221,9 @@ class WaveletFlow(InvertibleModel):
             return super().loss(batch, step)
         log_prob = self._level_log_prob(step.phase, batch.x)
         return bits_per_dim(log_prob, self.data.num_dims).mean()
+
+    def _flows(self) -> list[Composition]:
+        return cast("list[Composition]", list(self.flows))
 
     def _level_log_prob(self, level: int, x: Tensor) -> Tensor:
         z, ladj = self._to_latent(level, x)

@@ -374,7 +374,7 @@ class MaskedDequantizer(Dequantizer):
 
 def _levels(
     levels: Levels, num_channels: int, *, affine: bool, num_context: int = 0, level: int = 0
-) -> Composition:
+) -> ConditionalBijection:
     """A level of steps, with all deeper ones within it."""
     width, counts = levels.widths[level], levels.steps[level]
 
@@ -401,7 +401,9 @@ def _levels(
 def _step(
     levels: Levels, num_channels: int, *, width: int, affine: bool, num_context: int
 ) -> list[Bijection]:
-    law = partial(SigmoidAffine, shift_last=True) if affine else Shift
+    def law() -> ElementwiseMap:
+        return SigmoidAffine(shift_last=True) if affine else Shift()
+
     parts: list[Bijection] = []
     for by_rows in (True, False) * UNITS:
         parts.append(ActNorm(num_channels))

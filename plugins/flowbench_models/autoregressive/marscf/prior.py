@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowbench_models.bijections.base import ConditionalBijection, Surjection, sum_event_dims
+from flowbench_models.nets.convolution import PlainConv2d
 
 State = tuple[Tensor, Tensor]
 """Output and memory of a layer, both (B, width, H, W)."""
@@ -107,16 +108,14 @@ class ChannelPrior(ConditionalBijection):
         self.context: nn.Module | None = None
         num_inputs = 1
         if num_context:
-            sizes = {"kernel_size": CONTEXT_KERNEL, "padding": CONTEXT_KERNEL // 2}
             self.context = nn.Sequential(
-                nn.Conv2d(num_context, CONTEXT_WIDTH, **sizes),
-                nn.ReLU(),
-                nn.Conv2d(CONTEXT_WIDTH, CONTEXT_CHANNELS, **sizes),
+                PlainConv2d(num_context, CONTEXT_WIDTH, CONTEXT_KERNEL, rectify=True),
+                PlainConv2d(CONTEXT_WIDTH, CONTEXT_CHANNELS, CONTEXT_KERNEL),
             )
             num_inputs += CONTEXT_CHANNELS
-        self.input = nn.Conv2d(num_inputs, width, kernel_size, padding=kernel_size // 2)
+        self.input = PlainConv2d(num_inputs, width, kernel_size)
         self.layers = nn.ModuleList(ConvLSTM(width, kernel_size, dilation) for _ in range(layers))
-        self.output = nn.Conv2d(width, 2, 3, padding=1)
+        self.output = PlainConv2d(width, 2, 3)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Maps data of shape (B, C, H, W) to latent; see `ConditionalBijection.forward`."""
@@ -151,7 +150,7 @@ class ChannelPrior(ConditionalBijection):
             repeated = features.unsqueeze(1).expand(-1, num_steps, -1, -1, -1)
             steps = torch.cat((steps, repeated), dim=2)
         steps = self.input(steps.flatten(0, 1)).unflatten(0, (batch, num_steps))
-        last = []
+        last: list[State] = []
         for layer, state in zip(self.layers, states, strict=True):
             steps, state = layer(steps, state)
             last.append(state)

@@ -129,4 +129,4 @@ def test_levels_that_contradict_each_other_are_refused(
     changes: dict[str, Any], problem: str
 ) -> None:
     with pytest.raises(ValidationError, match=problem):
-        MaCowConfig(levels={**TINY["levels"], **changes})
+        MaCowConfig.model_validate({"levels": {**TINY["levels"], **changes}})

@@ -65,7 +65,7 @@ def test_a_prior_sees_the_channels_before_and_the_context(perturb: Perturb) -> N
 def test_data_and_latents_map_to_each_other_with_the_jacobians_ladj(
     coupling: str, dataset: MakeDataset, perturb: Perturb, jacobian_log_abs_det: JacobianLogAbsDet
 ) -> None:
-    model = MARSCF(MARSCFConfig(**TINY, coupling=coupling), dataset(1, 4, 4))
+    model = MARSCF(MARSCFConfig(**{**TINY, "coupling": coupling}), dataset(1, 4, 4))
     model = perturb(model, 0.1).eval()
     x = torch.randn(2, 1, 4, 4, dtype=torch.float64)
     latents, ladj = model.to_latent(x)
