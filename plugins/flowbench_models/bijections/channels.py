@@ -559,7 +559,8 @@ class FlowSteps(Composition):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Maps data of shape (B, C, H, W) to latent; see `Bijection.forward`."""
-        steps, conditioners = self.steps(), self.conditioners()
+        steps = self.steps()
+        conditioners: Sequence[Callable[..., Tensor]] = self.conditioners()
         if context is not None:
             conditioners = [partial(net, context=context) for net in conditioners]
         # Of all steps before the first: a few large operations in place of many small ones.

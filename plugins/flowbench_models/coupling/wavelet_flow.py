@@ -186,8 +186,8 @@ class WaveletFlow(InvertibleModel):
     def initialize(self, batch: Batch, *, generator: torch.Generator) -> None:
         """Initialises each level from a first batch."""
         with torch.no_grad():
-            for flow, (values, averages, _) in zip(self.flows, self._pyramid(batch.x), strict=True):
-                flow.initialize(values, averages)
+            for flow, level in zip(self._flows(), self._pyramid(batch.x), strict=True):
+                flow.initialize(level[0], level[1])
 
     def to_latent(
         self, x: Tensor, context: Context | None = None, *, aux: Latents | None = None

@@ -201,10 +201,10 @@ class ContextNet(nn.Module):
 
     def __init__(self, config: FlowPPConfig, shape: tuple[int, ...]) -> None:
         super().__init__()
-        width, options = config.context_width, {"weight_norm": config.weight_norm}
-        self.input = CalibratedConv2d(shape[0], width, 3, **options)
+        width, weight_norm = config.context_width, config.weight_norm
+        self.input = CalibratedConv2d(shape[0], width, 3, weight_norm=weight_norm)
         self.convolutions = nn.ModuleList(
-            GatedConv(width, dropout=config.dropout, gate_kernel=3, **options)
+            GatedConv(width, dropout=config.dropout, gate_kernel=3, weight_norm=weight_norm)
             for _ in range(config.context_blocks)
         )
         self.positions: Tensor | None = None
@@ -212,7 +212,11 @@ class ContextNet(nn.Module):
             self.positions = nn.Parameter(POSITION_STD * torch.randn(width, *shape[1:]))
         self.mixings = nn.ModuleList(
             GatedMixing(
-                width, heads=config.heads, mixing="attention", dropout=config.dropout, **options
+                width,
+                heads=config.heads,
+                mixing="attention",
+                dropout=config.dropout,
+                weight_norm=weight_norm,
             )
             for _ in range(config.context_blocks * config.context_attention)
         )
