@@ -30,6 +30,7 @@ SIZES = {
     "released": f"glow --released {STAND_INS / 'glow'} --batch-size 2 --side 8 --levels 2 --steps 1"
     " --width 4 --profile 1",
     "tarflow": "--width 64 --layers 1 --batch-size 1 --tokens 4 8",
+    "tarflow_sweeps": "--steps 2 --patch-size 4 --num 1",
     "tarflow_released": f"{STAND_INS / 'tarflow'} --images 1 --batch-size 1 --side 4 --sides 4 8"
     " --width 64 --blocks 2 --layers 1",
 }
