@@ -410,6 +410,8 @@ class MetricSpec:
         default: Measured where a suite names no metrics; False for what is long or needs files.
         weights: Files that it needs, by the name that ``flowbench data prepare`` takes; they lie in
             `WEIGHTS_FOLDER`.
+        ladder: Names of its values that a run with ``--ladder`` measures anew under each setting
+            of a model's `sampling_ladder`. Those of a ``quality`` are drawn against all others.
         limits: By name of a value, what it must keep to: one that does not *refutes* its row, which
             is struck on boards and has no place.
         invariances: What changes none of its values: the ``order`` of test examples and samples,
@@ -445,6 +447,7 @@ class MetricSpec:
     exclusive: bool = False
     default: bool = True
     weights: Mapping[str, RemoteFile] = field(default_factory=dict)
+    ladder: frozenset[str] = frozenset()
     limits: Mapping[str, Limits] = field(default_factory=dict)
     invariances: frozenset[Invariance] = frozenset({"order", "batch_size"})
     closed_forms: str | None = None

@@ -16,6 +16,7 @@ from flowbench.api import (
     Phase,
     Preprocessing,
     Preset,
+    SampleSettings,
     SamplingOptions,
     Training,
 )
@@ -30,6 +31,9 @@ from flowbench_models.continuous.matching.presets import (
 )
 from flowbench_models.continuous.settings import SolvedConfig, missing_package
 from flowbench_models.defaults import halving_problem, is_large
+
+LADDER = (1, 2, 4, 8, 16, 32)
+"""Steps in which samples are drawn for a curve of quality against cost."""
 
 
 class VelocitySampling(SamplingOptions):
@@ -54,6 +58,11 @@ class VelocitySampling(SamplingOptions):
         if self.solver != "dopri5" and self.steps is None:
             raise ValueError(f"{self.solver} takes equal steps; say how many, e.g. steps=8")
         return self
+
+
+def ladder(**options: Any) -> tuple[SampleSettings, ...]:
+    """Settings of 1, 2, 4, ... equal steps."""
+    return tuple(SampleSettings(options={**options, "steps": steps}) for steps in LADDER)
 
 
 class NetworkConfig(ModelConfig):
@@ -150,6 +159,11 @@ class VelocityConfig(NetworkConfig, SolvedConfig):
         if guided and not self.class_conditional:
             return "guidance needs class_conditional=true; this model sees no labels"
         return None
+
+    def sampling_ladder(self, data: DatasetInfo) -> tuple[SampleSettings, ...]:
+        """Euler's steps, from one to as many as the adaptive solver takes."""
+        del data
+        return ladder(solver="euler")
 
     def also_given(self, data: DatasetInfo) -> tuple[tuple[str, ...], ...]:
         """A class-conditional model has both densities: labels were dropped in training."""
@@ -386,6 +400,10 @@ class RectifiedFlowConfig(VelocityConfig):
                 reason="distilled to one step: no velocity but the first is trained"
             )
         return super().likelihood(data)
+
+    def sampling_ladder(self, data: DatasetInfo) -> tuple[SampleSettings, ...]:
+        """As of any velocity; a distilled flow has its one step alone."""
+        return () if self.distilled else super().sampling_ladder(data)
 
     def unsupported_sampling(self, options: SamplingOptions, data: DatasetInfo) -> str | None:
         """A distilled flow takes one step."""

@@ -18,11 +18,12 @@ from flowbench.api import (
     Likelihood,
     NoLikelihood,
     Preset,
+    SampleSettings,
     SamplingOptions,
     Step,
     WithInfo,
 )
-from flowbench_models.continuous.matching.config import SMALL_PRESETS, NetworkConfig
+from flowbench_models.continuous.matching.config import SMALL_PRESETS, NetworkConfig, ladder
 from flowbench_models.continuous.matching.model import beside, network_of, normal
 
 MEAN_LOG_ODDS, SPREAD = -0.4, 1.0
@@ -65,6 +66,11 @@ class MeanFlowConfig(NetworkConfig):
         """None: there is no density of what a few average velocities lead to."""
         del data
         return NoLikelihood(reason="a step along an average velocity has no known determinant")
+
+    def sampling_ladder(self, data: DatasetInfo) -> tuple[SampleSettings, ...]:
+        """Few steps to many."""
+        del data
+        return ladder()
 
     def unsupported(self, data: DatasetInfo) -> str | None:
         """Its network is told two times."""
