@@ -1,4 +1,4 @@
-"""Specs of the image datasets that are downloaded, or given by the user, and prepared once.
+"""Specs of the images and texts that are downloaded, or given by the user, and prepared once.
 
 Published test sets are given as ``num_test``; where a dataset has only train and validation images
 (ImageNet, CelebA-HQ), papers report the likelihood of the latter, so they are the test split here
@@ -300,6 +300,32 @@ AFHQ256 = DatasetSpec(
     ),
 )
 
+TEXT8 = DatasetSpec(
+    name="text8",
+    modality="sequence",
+    event_shape=(1, 256),
+    levels=27,
+    num_train=351_562,
+    num_validation=19_531,
+    num_test=19_531,
+    convert="flowbench_datasets.text:convert_text8",
+    files=published.TEXT8,
+    summary="100 million characters of Wikipedia in 27 letters, in windows of 256",
+    licence="GFDL (Wikipedia, 2006)",
+    notes=(
+        "The usual split: 90 million characters to train, the next 5 million to validate, the last "
+        "5 million to test. Windows do not overlap; each is measured by itself, so that its first "
+        "characters have no context: published values of longer contexts are lower for that alone. "
+        "Bits per dimension are bits per character."
+    ),
+    paper=Paper(
+        title="Large Text Compression Benchmark",
+        authors="Mahoney",
+        year=2006,
+        url="https://mattmahoney.net/dc/textdata.html",
+    ),
+)
+
 DOWNLOADED = [
     MNIST,
     FASHION_MNIST,
@@ -311,4 +337,5 @@ DOWNLOADED = [
     CELEBA64_5BIT,
     CELEBAHQ256,
     AFHQ256,
+    TEXT8,
 ]

@@ -203,4 +203,23 @@ TARGETS = [
     ),
 ]
 
-SHIPPED = [DIGITS, NATURAL_PATCHES, BREAST_CANCER, *PLANAR, *TARGETS]
+PYTHON_TOPICS = DatasetSpec(
+    name="python-topics",
+    modality="sequence",
+    event_shape=(1, 256),
+    levels=27,
+    num_train=900,
+    num_validation=100,
+    num_test=100,
+    load="flowbench_datasets.text:load_topics",
+    summary="Python's chapters on its own language in 27 letters, in windows of 256",
+    licence="PSF License Version 2 (the documentation of Python)",
+    notes=(
+        "The text of help(), which comes with Python's standard library (pydoc_data): in lower "
+        "case, digits spelt out, all else a space, each paragraph once. It differs a little "
+        "between versions of Python, so the recipe is pinned and not the hash. For trying out "
+        "models of text without a download; not to be compared with text8."
+    ),
+)
+
+SHIPPED = [DIGITS, NATURAL_PATCHES, BREAST_CANCER, PYTHON_TOPICS, *PLANAR, *TARGETS]

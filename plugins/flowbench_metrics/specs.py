@@ -17,6 +17,7 @@ BPD = MetricSpec(
     short="Bits per dim",
     decimals=3,
     needs=frozenset({"likelihood"}),
+    modalities=frozenset({"image", "vector", "audio"}),
     data="discrete",
     closed_forms="flowbench_metrics.closed_forms:BPD",
     paper=Paper(
@@ -25,6 +26,20 @@ BPD = MetricSpec(
         year=2016,
         arxiv="1511.01844",
     ),
+)
+
+BPC = MetricSpec(
+    name="bpc",
+    compute="flowbench_metrics.bpd:compute_bpc",
+    unit="bits/char",
+    direction="lower",
+    summary="Negative log-likelihood of test sequences of tokens, in bits per character",
+    label="Bits per character",
+    short="Bits per char",
+    decimals=3,
+    needs=frozenset({"likelihood"}),
+    modalities=frozenset({"sequence"}),
+    data="discrete",
 )
 
 BPD_GIVEN_LABEL = MetricSpec(
@@ -395,6 +410,7 @@ ALL = (
     LOG_NORMALISER_ERROR,
     EFFECTIVE_SAMPLES,
     BPD,
+    BPC,
     BPD_GIVEN_LABEL,
     NLL,
     LOG_LIKELIHOOD,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from flowbench.api import DatasetInfo, ModelSpec, Paper, hookimpl
+from flowbench.api.specs import Modality
 
 FLOWBENCH_API_VERSION = 2
 
 
-def _form(*shape: int, levels: int | None = None) -> DatasetInfo:
+def _form(*shape: int, levels: int | None = None, modality: Modality | None = None) -> DatasetInfo:
     return DatasetInfo(
         name="form-" + "x".join(map(str, shape)),
-        modality="image" if len(shape) == 3 else "vector",
+        modality=modality or ("image" if len(shape) == 3 else "vector"),
         event_shape=shape,
         levels=levels,
         num_train=512,
@@ -420,6 +421,31 @@ OT_CFM = ModelSpec(
     ),
 )
 
+DISCRETE_FLOW_MATCHING = ModelSpec(
+    name="discrete-flow-matching",
+    model="flowbench_models.continuous.discrete_matching.model:DiscreteFlowMatching",
+    config="flowbench_models.continuous.discrete_matching.model:DiscreteFlowMatchingConfig",
+    modalities=frozenset({"sequence"}),
+    summary="tokens that jump from a mask, or from any token, to text, each at its own time",
+    forms=(_form(1, 16, levels=5, modality="sequence"), _form(1, 2, levels=3, modality="sequence")),
+    paper=Paper(
+        title="Discrete Flow Matching",
+        authors="Itai Gat, Tal Remez, Neta Shaul, Felix Kreuk, Ricky T. Q. Chen, "
+        "Gabriel Synnaeve, Yossi Adi, Yaron Lipman",
+        year=2024,
+        arxiv="2407.15595",
+        bibtex="""@inproceedings{gat2024discrete,
+  title = {Discrete Flow Matching},
+  author = {Gat, Itai and Remez, Tal and Shaul, Neta and Kreuk, Felix and Chen, Ricky T. Q. and
+            Synnaeve, Gabriel and Adi, Yossi and Lipman, Yaron},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2024},
+  eprint = {2407.15595},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
 MEANFLOW = ModelSpec(
     name="meanflow",
     model="flowbench_models.continuous.matching.meanflow:MeanFlow",
@@ -575,6 +601,7 @@ def register_models() -> list[ModelSpec]:
         FLOW_MATCHING,
         RECTIFIED_FLOW,
         OT_CFM,
+        DISCRETE_FLOW_MATCHING,
         TARFLOW,
         MEANFLOW,
         HISTOGRAM,

@@ -389,7 +389,7 @@ def per_example(
     if log_prob is None or measured.value is None or measured.split != "test":
         return None
     dims = int(np.prod(record.data.get("event_shape", (0,))))
-    if measured.unit == "bits/dim" and dims:
+    if measured.unit in ("bits/dim", "bits/char") and dims:
         examples = bits_per_dim(log_prob, dims)
     elif measured.unit == "nats":
         examples = -log_prob
