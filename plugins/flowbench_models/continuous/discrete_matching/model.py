@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self, cast
 
@@ -203,7 +204,8 @@ class DiscreteFlowMatching(DensityModel):
             is not asked for.
         """
         logits = self.network(tokens, t.to(self.network.out.weight.dtype))
-        return (logits[..., : self.num_tokens] / temperature).log_softmax(dim=-1)
+        log_p: Tensor = (logits[..., : self.num_tokens] / temperature).log_softmax(dim=-1)
+        return log_p
 
     # --- the bound --------------------------------------------------------------------------------
 
@@ -218,7 +220,10 @@ class DiscreteFlowMatching(DensityModel):
         places = torch.arange(len(data), device=x.device)
         start = torch.rand((), generator=generator, device=x.device)
         order = torch.rand(len(data), generator=generator, device=x.device).argsort()
-        t = end * ((places[order] + start) / len(data))
+        spread = (places[order] + start) / len(data)
+        # Terms of masks are as large at all times, since fewer are left as the rate grows; from
+        # uniform tokens they grow with it, and so later times are drawn more often.
+        t = end * spread if self.mask is not None else 1.0 - self.config.last**spread
         last = torch.full_like(t, end)
         # The last stretch rides along, one pass for both.
         both, times = torch.cat((data, data)), torch.cat((t, last))
@@ -228,13 +233,14 @@ class DiscreteFlowMatching(DensityModel):
         along, at_end = of_data.chunk(2)
         here, there = tokens.chunk(2)
         if self.mask is not None:
-            rate = -along * (here == self.mask)
+            rate = -along * (here == self.mask) * (end / (1.0 - t))[:, None]
             at_end = at_end * (there == self.mask)
         else:
             stays = here == data
             of_here = log_p[: len(data)].gather(-1, here[..., None]).squeeze(-1)
             rate = stays.to(along.dtype) - of_here.exp() - along * ~stays
-        return at_end.sum(dim=1) - end * rate.sum(dim=1) / (1.0 - t)
+            rate = -math.log(self.config.last) * rate
+        return at_end.sum(dim=1) - rate.sum(dim=1)
 
     def _jumped(self, data: Tensor, t: Tensor, generator: torch.Generator | None) -> Tensor:
         """Tokens at times (B,), of which each has jumped to the data's with that chance."""

@@ -56,7 +56,8 @@ class TimedLayer(nn.Module):
         inner = F.gelu(
             self.expand(_modulated(self.mlp_norm(h), shift_2, scale_2)), approximate="tanh"
         )
-        return h + gate_2 * self._dropped(self.contract(inner))
+        out: Tensor = h + gate_2 * self._dropped(self.contract(inner))
+        return out
 
     def _dropped(self, h: Tensor) -> Tensor:
         return F.dropout(h, self.dropout, self.training)
