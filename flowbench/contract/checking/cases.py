@@ -157,6 +157,7 @@ CASES: Mapping[Modality, tuple[tuple[Case, ...], ...]] = {
     ),
     "sequence": (
         (_case("main", "sequence", 1, 64), _case("main", "sequence", 1, 256)),
+        (_case("main", "sequence", 1, 32, levels=27),),
         (_case("mass", "sequence", 1, 2),),
     ),
     "manifold": (),  # no data on manifolds can be registered yet
