@@ -364,7 +364,8 @@ def like(record: AttemptRow, measured: MeasurementRow | None) -> Like:
 
 def sampled(settings: Mapping[str, Any]) -> str:
     """How samples were drawn, as ``--sample`` takes it; nothing for what is usual."""
-    return str(SampleSettings.model_validate(settings))
+    # As it was kept, and not as settings may be today.
+    return str(SampleSettings.model_construct(**settings))
 
 
 def _text(value: Any) -> str | None:
