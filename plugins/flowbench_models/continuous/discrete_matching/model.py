@@ -67,13 +67,10 @@ _RELEASED: dict[str, Any] = {
     "time_width": 128,
     "dropout": 0.1,
     "training": _training(
-        512, phases=(Phase(schedule="cosine", warmup=2_500 / 1_000_000),), average=None
+        512, phases=(Phase(warmup=2_500 / 1_000_000, final_lr_ratio=0.1),), average=None
     ),
 }
-_ASSUMPTIONS = (
-    "trained by the bound itself (released: by cross-entropy, or by that bound)",
-    "the rate falls to 0 at the end (released: to a tenth)",
-)
+_ASSUMPTIONS = ("trained by the bound itself (released: by cross-entropy, or by that bound)",)
 
 
 class DiscreteFlowMatchingConfig(ModelConfig):
