@@ -326,6 +326,48 @@ TEXT8 = DatasetSpec(
     ),
 )
 
+
+def _earth(event: str, file: str, num: int, summary: str, source: str) -> DatasetSpec:
+    part = num // 10
+    return DatasetSpec(
+        name=f"earth-{event}",
+        modality="manifold",
+        event_shape=(3,),
+        levels=None,
+        num_train=num - 2 * part,
+        num_validation=part,
+        num_test=part,
+        convert="flowbench_datasets.on_manifolds:convert_earth",
+        files=(RemoteFile(name=file),),
+        how_to=(
+            "the file of latitudes and longitudes that Mathieu and Nickel (2020) published with "
+            f"their code, and others after them; {source} holds the events themselves"
+        ),
+        manifold="flowbench.api.manifolds:SPHERE",
+        summary=summary,
+        licence=f"terms of {source}",
+        notes=(
+            "Latitudes and longitudes as unit vectors. Split 8 to 1 to 1 in a permutation of our "
+            "own: papers average over several splits, so that one value is not theirs."
+        ),
+        paper=Paper(
+            title="Riemannian Continuous Normalizing Flows",
+            authors="Mathieu and Nickel",
+            year=2020,
+            arxiv="2006.10605",
+        ),
+    )
+
+
+EARTH = (
+    _earth("volcano", "volerup.csv", 827, "827 volcanic eruptions on the sphere", "NOAA"),
+    _earth("earthquake", "quakes_all.csv", 6_120, "6,120 earthquakes on the sphere", "NOAA"),
+    _earth(
+        "flood", "flood.csv", 4_875, "4,875 floods on the sphere", "the Dartmouth Flood Observatory"
+    ),
+    _earth("fire", "fire.csv", 12_809, "12,809 wildfires on the sphere", "NASA EOSDIS"),
+)
+
 DOWNLOADED = [
     MNIST,
     FASHION_MNIST,
@@ -338,4 +380,5 @@ DOWNLOADED = [
     CELEBAHQ256,
     AFHQ256,
     TEXT8,
+    *EARTH,
 ]

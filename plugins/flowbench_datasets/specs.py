@@ -222,4 +222,51 @@ PYTHON_TOPICS = DatasetSpec(
     ),
 )
 
-SHIPPED = [DIGITS, NATURAL_PATCHES, BREAST_CANCER, PYTHON_TOPICS, *PLANAR, *TARGETS]
+_DIRECTIONAL = Paper(
+    title="Directional Statistics",
+    authors="Mardia and Jupp",
+    year=2000,
+    url="https://doi.org/10.1002/9780470316979",
+)
+
+
+def _on_manifold(
+    name: str, loader: str, manifold: str, num_dims: int, summary: str, entropy: str
+) -> DatasetSpec:
+    return DatasetSpec(
+        name=name,
+        modality="manifold",
+        event_shape=(num_dims,),
+        levels=None,
+        num_train=10_000,
+        num_validation=1_000,
+        num_test=5_000,
+        load=f"flowbench_datasets.on_manifolds:{loader}",
+        manifold=f"flowbench.api.manifolds:{manifold}",
+        summary=summary,
+        licence="generated, no licence needed",
+        notes=(
+            "Drawn from a density in closed form, from a pinned seed. The true density has a "
+            f"negative log-likelihood of {entropy} nats on the test points, with respect to the "
+            "manifold's own volume: no model passes it but by chance."
+        ),
+        paper=_DIRECTIONAL,
+    )
+
+
+ON_MANIFOLDS = (
+    _on_manifold(
+        "sphere-mixture", "load_sphere", "SPHERE", 3,
+        "four von Mises-Fisher laws on the sphere", "1.233",
+    ),
+    _on_manifold(
+        "torus-mixture", "load_torus", "TORUS", 2,
+        "three wrapped normal laws on a torus of two angles", "2.527",
+    ),
+    _on_manifold(
+        "rotation-mixture", "load_rotations", "ROTATIONS", 4,
+        "three von Mises-Fisher laws among rotations, as unit quaternions", "0.806",
+    ),
+)  # fmt: skip
+
+SHIPPED = [DIGITS, NATURAL_PATCHES, BREAST_CANCER, PYTHON_TOPICS, *PLANAR, *ON_MANIFOLDS, *TARGETS]

@@ -283,6 +283,35 @@ DENSITY_MASS = MetricSpec(
     closed_forms="flowbench_metrics.closed_forms:DENSITY_MASS",
 )
 
+MANIFOLD_MASS = MetricSpec(
+    name="manifold_mass",
+    compute="flowbench_metrics.density_mass:compute_on_manifold",
+    unit="",
+    direction="none",
+    summary="Integral of a density over its manifold; it must be 1",
+    label="Density mass",
+    role="witness",
+    needs=frozenset({"likelihood"}),
+    modalities=frozenset({"manifold"}),
+    data="continuous",
+    limits={"manifold_mass": Limits(minimum=0.97, maximum=1.03, target=1.0)},
+    invariances=frozenset({"order"}),
+)
+
+OFF_MANIFOLD = MetricSpec(
+    name="off_manifold",
+    compute="flowbench_metrics.density_mass:compute_off_manifold",
+    unit="share",
+    direction="lower",
+    summary="Share of samples that do not lie on the data's manifold",
+    label="Samples off the manifold",
+    role="witness",
+    needs=frozenset({"samples"}),
+    modalities=frozenset({"manifold"}),
+    data="continuous",
+    limits={"off_manifold": Limits(maximum=0.0, errors=0)},
+)
+
 FLOPS = MetricSpec(
     name="flops",
     compute="flowbench_metrics.flops:compute",
@@ -432,4 +461,6 @@ ALL = (
     SAMPLE_SANITY,
     SAMPLE_AGREEMENT,
     DENSITY_MASS,
+    MANIFOLD_MASS,
+    OFF_MANIFOLD,
 )

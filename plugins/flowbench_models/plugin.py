@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flowbench.api import DatasetInfo, ModelSpec, Paper, hookimpl
 from flowbench.api.specs import Modality
 
@@ -18,6 +20,12 @@ def _form(*shape: int, levels: int | None = None, modality: Modality | None = No
         num_validation=64,
         num_test=64,
     )
+
+
+def _on(manifold: str, num_dims: int) -> DatasetInfo:
+    """The form of points on a manifold."""
+    reference = f"flowbench.api.manifolds:{manifold}"
+    return replace(_form(num_dims, modality="manifold"), manifold=reference)
 
 
 # Going element by element, their samples of the contract's own 8x8 images would take a minute.
@@ -446,6 +454,29 @@ DISCRETE_FLOW_MATCHING = ModelSpec(
     ),
 )
 
+RIEMANNIAN_FLOW_MATCHING = ModelSpec(
+    name="riemannian-flow-matching",
+    model="flowbench_models.continuous.riemannian.model:RiemannianFlowMatching",
+    config="flowbench_models.continuous.riemannian.model:RiemannianFlowMatchingConfig",
+    modalities=frozenset({"manifold"}),
+    summary="a vector field on a sphere, a torus or the rotations, learned along geodesics",
+    forms=(_on("SPHERE", 3), _on("TORUS", 2), _on("ROTATIONS", 4)),
+    paper=Paper(
+        title="Flow Matching on General Geometries",
+        authors="Ricky T. Q. Chen, Yaron Lipman",
+        year=2023,
+        arxiv="2302.03660",
+        bibtex="""@inproceedings{chen2024flow,
+  title = {Flow Matching on General Geometries},
+  author = {Chen, Ricky T. Q. and Lipman, Yaron},
+  booktitle = {International Conference on Learning Representations},
+  year = {2024},
+  eprint = {2302.03660},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
 MEANFLOW = ModelSpec(
     name="meanflow",
     model="flowbench_models.continuous.matching.meanflow:MeanFlow",
@@ -600,6 +631,7 @@ def register_models() -> list[ModelSpec]:
         DENSEFLOW,
         FLOW_MATCHING,
         RECTIFIED_FLOW,
+        RIEMANNIAN_FLOW_MATCHING,
         OT_CFM,
         DISCRETE_FLOW_MATCHING,
         TARFLOW,

@@ -44,8 +44,6 @@ REFUSED: list[tuple[str, Callable[[], object]]] = [
     ("context.stride: not yet", lambda: ContextInput(shape=(80, 4), stride=256)),
     ("Ragged: not yet", lambda: Split(x=RAGGED)),
     ("render: not yet", lambda: spec(render="m:render")),
-    ("manifold: not yet", lambda: spec(manifold="m:sphere")),
-    ("manifold: not yet", lambda: spec(modality="manifold")),
 ]
 
 

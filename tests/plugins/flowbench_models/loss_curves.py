@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from unittest import mock
 
@@ -50,6 +50,11 @@ LARGE = _info("natural-patches", 3, 32, 32, levels=256)
 PLANAR = _info("two-moons", 2, levels=None)
 
 TEXT = _info("python-topics", 1, 16, levels=27, modality="sequence")
+
+SPHERE = replace(
+    _info("sphere-mixture", 3, levels=None, modality="manifold"),
+    manifold="flowbench.api.manifolds:SPHERE",
+)
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,7 @@ CASES = (
     Case("flow-matching:tiny-unet", SMALL, {"class_conditional": True}),
     Case("ot-cfm", PLANAR, {"sigma": 0.1}, batch_size=64),
     Case("rectified-flow", SMALL, {"network": "ddpmpp", "width": 16, "times": "skewed"}),
+    Case("riemannian-flow-matching", SPHERE, batch_size=64),
     Case("discrete-flow-matching", TEXT, batch_size=16),
     Case("discrete-flow-matching", TEXT, {"source": "uniform", "dropout": 0.1}, batch_size=16),
     Case("meanflow", PLANAR, {"power": 0.5}, batch_size=64),
