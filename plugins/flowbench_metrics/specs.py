@@ -203,6 +203,7 @@ SAMPLE_AGREEMENT = MetricSpec(
     role="witness",
     scale="log",
     needs=frozenset({"likelihood", "samples"}),
+    modalities=frozenset({"image", "vector", "audio", "sequence"}),  # it steps along straight lines
     limits={"sample_agreement": Limits(minimum=1e-6)},
     invariances=frozenset({"order"}),  # samples are drawn some at a time
 )
