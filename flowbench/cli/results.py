@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flowbench import paths
-from flowbench.api.units import LIKELIHOOD_UNITS
 from flowbench.cli import complete
 from flowbench.cli.columns import print_columns, terminal_width, visible
 from flowbench.cli.options import AsJson, Results
@@ -71,7 +70,19 @@ def list_(
         if as_json:
             _print_json(folder, attempts)
             return
-        rows = _rows(folder, attempts)
+    rows = [
+        {
+            "job": attempt["job_id"],
+            "status": " ".join(_states(attempt)),
+            "attempt": attempt["attempt"],
+            "model": f"{attempt['model']}:{attempt['preset']}",
+            "budget": attempt["budget"],
+            "steps": attempt["steps"],
+            "started": attempt["started"].replace("+00:00", "Z"),
+            "likelihood": _likelihood(**attempt["likelihood"]) if attempt["likelihood"] else "",
+        }
+        for attempt in attempts
+    ]
     width = terminal_width()
     if rows:
         print_columns(rows, rows[0], width)
@@ -96,27 +107,6 @@ def _print_json(folder: Path, attempts: list[dict[str, Any]]) -> None:
     print("\n]")
 
 
-def _rows(folder: Path, attempts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The columns of attempts for people."""
-    from flowbench.store.queries import metrics_of
-
-    names = [attempt["name"] for attempt in attempts]
-    metrics = metrics_of(folder, names, LIKELIHOOD_UNITS) if names else {}
-    return [
-        {
-            "job": attempt["job_id"],
-            "status": " ".join(_states(attempt)),
-            "attempt": attempt["attempt"],
-            "model": f"{attempt['model']}:{attempt['preset']}",
-            "budget": attempt["budget"],
-            "steps": attempt["steps"],
-            "started": attempt["started"].replace("+00:00", "Z"),
-            "likelihood": _likelihood(metrics.get(attempt["name"], {})),
-        }
-        for attempt in attempts
-    ]
-
-
 def _states(attempt: Mapping[str, Any]) -> list[str]:
     """The status of an attempt and the marks that it carries."""
     return [attempt["status"], *(mark for mark in complete.MARKS if attempt[mark])]
@@ -139,10 +129,8 @@ def _nearest(every: list[dict[str, Any]], wanted: dict[str, str]) -> str:
     return ""
 
 
-def _likelihood(metrics: dict[str, Any]) -> str:
-    """The first value of those that are likelihoods."""
-    measured = next((m for m in metrics.values() if m["value"] is not None), None)
-    return f"{measured['value']:.4f} {measured['unit']}" if measured else ""
+def _likelihood(value: float, unit: str) -> str:
+    return f"{value:.4f} {unit}"
 
 
 @app.command("show")

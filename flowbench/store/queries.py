@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from flowbench.api.frozen import Frozen
 from flowbench.api.likelihood import likelihood_as_version_2
+from flowbench.api.units import LIKELIHOOD_UNITS
 from flowbench.budget import Budget
 from flowbench.code_hash import core_sha256
 from flowbench.errors import StoreError
@@ -65,20 +66,26 @@ _LISTED = """
 SELECT a.attempt_id AS name, a.job_id, a.number AS attempt, j.model, a.preset, j.dataset, j.seed,
     a.status, a.reason, a.core_code IS DISTINCT FROM $core AS stale,
     coalesce(a.run_delay_s > $share * a.charged_s, false) AS contended, refuting.refuted,
-    a.device_name AS device, j.budget, a.steps, a.started
+    a.device_name AS device, j.budget, a.steps, a.started, likely.likelihood
 FROM attempts a
 JOIN jobs j USING (job_id)
 LEFT JOIN (
     SELECT attempt_id, string_agg(refutes, '; ' ORDER BY position) AS refuted
     FROM measurements WHERE refutes <> '' GROUP BY attempt_id
 ) refuting USING (attempt_id)
+LEFT JOIN (
+    SELECT attempt_id, arg_min({'value': value, 'unit': unit}, position) AS likelihood
+    FROM (SELECT *, split IS NOT DISTINCT FROM 'test' AS tested FROM measurements
+        WHERE unit IN (SELECT unnest($units::VARCHAR[])) AND value IS NOT NULL
+        QUALIFY tested = max(tested) OVER (PARTITION BY attempt_id, name))
+    GROUP BY attempt_id
+) likely USING (attempt_id)
 ORDER BY a.started, a.job_id, a.number
 """
 _MEASURED = f"""
 SELECT attempt_id, to_json(list({_struct(MeasurementRow, rest="m")} ORDER BY m.position))
 FROM measurements m
 WHERE attempt_id IN (SELECT unnest($ids::VARCHAR[]))
-    AND ($units IS NULL OR unit IN (SELECT unnest($units::VARCHAR[])))
 GROUP BY attempt_id
 """
 _CURVES = f"""
@@ -136,9 +143,14 @@ def list_attempts(results: Path) -> list[dict[str, Any]]:
     """All attempts, by columns alone: no record is read back.
 
     Returns:
-        One flat object an attempt, oldest first. One by another core than the present is ``stale``.
+        One object an attempt, oldest first. One by another core than the present is ``stale``;
+        ``likelihood`` is value and unit of the first measurement of one, that on test.
     """
-    parameters = {"core": core_sha256(), "share": CONTENDED_SHARE}
+    parameters = {
+        "core": core_sha256(),
+        "share": CONTENDED_SHARE,
+        "units": sorted(LIKELIHOOD_UNITS),
+    }
     with reading(results) as connection:
         cursor = connection.execute(_LISTED, parameters)
         names = [column[0] for column in cursor.description or ()]
@@ -155,22 +167,18 @@ def count_attempts(results: Path) -> int:
         return len(stored_ids(connection))
 
 
-def metrics_of(
-    results: Path, attempt_ids: Sequence[str], units: Collection[str] | None = None
-) -> dict[str, dict[str, dict[str, Any]]]:
+def metrics_of(results: Path, attempt_ids: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
     """What was measured, as ``flowbench results list --json`` prints it.
 
     Args:
         attempt_ids: The attempts wanted.
-        units: Only values in these units; None takes all.
 
     Returns:
         By attempt and name of the value, in the order of the metrics, all that `MeasurementRow`
         holds beside its names. Where one name was measured on several splits, that on test.
     """
-    parameters = {"ids": list(attempt_ids), "units": None if units is None else list(units)}
     with reading(results) as connection:
-        rows = connection.execute(_MEASURED, parameters).fetchall()
+        rows = connection.execute(_MEASURED, {"ids": list(attempt_ids)}).fetchall()
     return {attempt_id: _by_name(json.loads(items)) for attempt_id, items in rows}
 
 

@@ -40,7 +40,7 @@ def test_list_has_the_documented_keys(results: Path) -> None:
     listed = list_attempts(results)
     expected = (
         "name job_id attempt model preset dataset seed status reason stale contended refuted "
-        "device budget steps started"
+        "device budget steps started likelihood"
     )
     assert all(list(row) == expected.split() for row in listed)
     assert json.loads(json.dumps(listed, allow_nan=False)) == listed
@@ -56,7 +56,21 @@ def test_values_have_the_documented_keys(results: Path) -> None:
     assert bpd["value"] == 2.0
     assert every[good]["gpu_hours"]["value"] is None
     assert every[good]["gpu_hours"]["reason"] == "trained on CPU"
-    assert list(metrics_of(results, [good], ["bits/dim"])[good]) == ["bpd", "bpd_elbo"]
+
+
+def test_of_likelihoods_the_first_that_there_is_stands_beside_an_attempt(tmp_path: Path) -> None:
+    missing = make.measured("bpd", None, "bits/dim", status="failed", reason="no")
+    before = make.measured("nll", 5.0, "nats", split="validation")
+    tested, other = make.measured("nll", 4.0, "nats"), make.measured("params", 9.0, "")
+    rows = [
+        make.attempt(make.job("a"), measurements=(other, missing, before, tested)),
+        make.attempt(make.job("b"), measurements=(other, before)),
+        make.attempt(make.job("c"), measurements=(other, missing)),
+    ]
+    ingest(tmp_path, [make.write(tmp_path, row) for row in rows])
+    found = {row["model"]: row["likelihood"] for row in list_attempts(tmp_path)}
+    nats = {"unit": "nats"}
+    assert found == {"a": {"value": 4.0, **nats}, "b": {"value": 5.0, **nats}, "c": None}
 
 
 def test_attempts_are_listed_as_their_records_say(tmp_path: Path) -> None:
