@@ -22,6 +22,7 @@ SIZES = {
     "batches": "--examples 64 --shape 1x2x2 --batch-size 8 --batches 2",
     "boards": "--attempts 2",
     "fid": "--num 4",
+    "gpu": "--device cpu --kinds eager --presets realnvp:small@digits --batch-size 2 --steps 1",
     "glow_step": "--batch-size 2 --levels 1 --steps 1 --width 4",
     "loop": "--steps 2 --model glow",
     "peers": "--cases maf/zuko-maf",
