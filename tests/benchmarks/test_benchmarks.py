@@ -24,6 +24,7 @@ SIZES = {
     "fid": "--num 4",
     "free_form": f"residual-flow {STAND_INS / 'residual_flows'} --batch-size 2 --channels 1"
     " --side 4 --blocks 1 --width 4 --profile 1",
+    "gpu": "--device cpu --kinds eager --presets realnvp:small@digits --batch-size 2 --steps 1",
     "glow_step": "--batch-size 2 --levels 1 --steps 1 --width 4",
     "loop": "--steps 2 --model glow",
     "peers": "--cases maf/zuko-maf",

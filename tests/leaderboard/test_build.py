@@ -298,6 +298,13 @@ def test_details_reproduce_the_row() -> None:
     assert ("training.clip_norm", "null", False) in details.config
 
 
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
+def test_a_row_says_in_what_it_was_trained_unless_that_is_float32(precision: str) -> None:
+    found = board(run("a", 0, 2.0, job={"config": {"training": {"precision": precision}}}))
+    told = f"trained in {precision}" in next(found.rows).sub
+    assert told == (precision != "float32")
+
+
 def test_mixed_code_is_badged() -> None:
     found = board(run("a", 0, 2.0), run("a", 1, 2.0, code_sha256="e" * 64))
     assert next(found.rows).badges == ("mixed code",)
