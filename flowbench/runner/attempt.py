@@ -34,7 +34,7 @@ from flowbench.code_hash import CodeHashes
 from flowbench.errors import StoreError
 from flowbench.files import write_whole
 from flowbench.runner.executors.base import LOG
-from flowbench.store.attempt_files import RECORD, read_record, write_record
+from flowbench.store.attempt_files import RECORD, is_number, read_record, write_record
 from flowbench.store.records import AttemptRow, AttemptStatus, JobRow, MeasurementRow
 
 HEARTBEAT, ORDER, STOP, CODE = "heartbeat.json", "job.json", "stop", "code.json"
@@ -329,8 +329,9 @@ class ResultsDir:
         folder = self.runs / job_id
         if Path(job_id).name != job_id:  # an id is a name, never a path
             return []
-        # Numbers alone: editors and file managers leave files of their own.
-        numbered = [p for p in folder.iterdir() if p.name.isdigit()] if folder.is_dir() else []
+        # Numbered folders alone: editors and file managers leave files of their own.
+        there = folder.iterdir() if folder.is_dir() else ()
+        numbered = [p for p in there if is_number(p.name) and p.is_dir()]
         return [AttemptDir(path) for path in sorted(numbered, key=lambda p: int(p.name))]
 
     def new_attempt(self, job_id: str) -> AttemptDir:

@@ -479,8 +479,10 @@ class Scheduler:
 
     def _obituary(self, active: _Active, exit_status: int) -> AttemptRow:
         """The record of a worker that died without writing one."""
-        heartbeat = active.attempt.heartbeat()
+        heartbeat, measured = active.attempt.heartbeat(), active.attempt.measured()
         last_heard = f", last heard of while {heartbeat.doing}" if heartbeat else ""
+        if measured is not None:  # a heartbeat may be a second old
+            last_heard = f" while measuring {measured.at}"
         if active.verdict is not None:
             status, reason = active.verdict.status, active.verdict.reason
         elif -exit_status in OWN_SIGNALS:

@@ -29,7 +29,7 @@ from flowbench.runner.attempt import (
 from flowbench.runner.executors.base import LOG
 from flowbench.runner.ownership import Owner, owner_of
 from flowbench.runner.queue import Waiting, waiting_jobs
-from flowbench.store.attempt_files import RECORD
+from flowbench.store.attempt_files import RECORD, is_number
 from flowbench.store.job_ids import whole_job_id
 
 DAY_S = 24 * 3600.0
@@ -216,7 +216,7 @@ def _called(there: Sequence[UnderWay | Waiting], which: str) -> list[UnderWay | 
 def _attempts(results: Path) -> Iterator[Path]:
     """All attempt directories, whatever is in them."""
     for job in _folders(results / "runs"):
-        yield from (Path(attempt.path) for attempt in _folders(job.path) if attempt.name.isdigit())
+        yield from (Path(attempt.path) for attempt in _folders(job.path) if is_number(attempt.name))
 
 
 def _folders(path: str | Path) -> Iterable[os.DirEntry[str]]:

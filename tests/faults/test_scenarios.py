@@ -212,7 +212,8 @@ def test_a_metric_that_ends_its_process_is_told_by_the_exit_status(results: Path
     with running(results, *asked, "--metrics", "fake_nll,fake_segfault") as run:
         out, err = run.communicate(timeout=90)
     assert run.returncode == 1, err
-    assert "ended by SIGSEGV, last heard of while measuring fake_segfault" in " ".join(err.split())
+    assert "the worker ended by SIGSEGV while measuring fake_segfault" in " ".join(err.split())
+    assert "failed: fake_segfault: the worker died while it was measured" in err
     assert statuses(results) == ["crashed"]
     with running(results, *asked, "--metrics", "fake_nll", "--rerun", "failed") as run:
         out, err = run.communicate(timeout=90)
