@@ -56,9 +56,15 @@ class ScatteredRows:
     def __init__(self, values: NDArray[Any]) -> None:
         self.values, self._map = values, None
         self._num_left: float = len(values) if values.nbytes < _memory_bytes() / 2 else math.inf
-        whole = isinstance(values, np.memmap) and isinstance(values.base, mmap.mmap)
-        if whole and values.filename is not None and hasattr(mmap, "MADV_RANDOM"):
-            own = np.memmap(values.filename, values.dtype, "r", values.offset, values.shape)
+        if (
+            isinstance(values, np.memmap)
+            and isinstance(values.base, mmap.mmap)
+            and values.filename is not None
+            and hasattr(mmap, "MADV_RANDOM")
+        ):
+            own: np.memmap[Any, Any] = np.memmap(
+                values.filename, values.dtype, "r", values.offset, values.shape
+            )
             self.values, self._map = own, own.base
             # Where NumPy's map begins: at the last boundary before the array.
             self._start = values.offset % mmap.ALLOCATIONGRANULARITY

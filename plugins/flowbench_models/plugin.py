@@ -293,8 +293,8 @@ MACOW = ModelSpec(
 
 MAR_SCF = ModelSpec(
     name="mar-scf",
-    model="flowbench_models.autoregressive.marscf.model:MARSCF",
-    config="flowbench_models.autoregressive.marscf.config:MARSCFConfig",
+    model="flowbench_models.coupling.marscf.model:MARSCF",
+    config="flowbench_models.coupling.marscf.config:MARSCFConfig",
     modalities=frozenset({"image"}),
     summary="a multi-scale flow with priors that go channel by channel",
     forms=_SMALL_IMAGES,
@@ -341,8 +341,8 @@ WAVELET_FLOW = ModelSpec(
 
 VFLOW = ModelSpec(
     name="vflow",
-    model="flowbench_models.augmented.vflow:VFlow",
-    config="flowbench_models.augmented.vflow:VFlowConfig",
+    model="flowbench_models.coupling.vflow:VFlow",
+    config="flowbench_models.coupling.vflow:VFlowConfig",
     modalities=frozenset({"image"}),
     summary="flowpp on images with channels of learned noise",
     forms=_SMALL_IMAGES,
@@ -364,8 +364,8 @@ VFLOW = ModelSpec(
 
 ANF = ModelSpec(
     name="anf",
-    model="flowbench_models.augmented.anf:ANF",
-    config="flowbench_models.augmented.anf:ANFConfig",
+    model="flowbench_models.coupling.anf:ANF",
+    config="flowbench_models.coupling.anf:ANFConfig",
     modalities=frozenset({"image"}),
     summary="couplings between images and normal noise beside them",
     forms=_SMALL_IMAGES,

@@ -14,6 +14,8 @@ from tests.benchmarks.bench_free_form import PLANE
 
 
 class CNF(nn.Module):
+    flow: FFJORD
+
     def __init__(self, odefunc: Any, T: float, train_T: bool) -> None:
         super().__init__()
         assert isinstance(odefunc, import_module("lib.layers.odefunc").ODEfunc)
@@ -30,5 +32,7 @@ class SequentialFlow(nn.Module):
         self.chain = nn.ModuleList(flows)
 
     def forward(self, x: Tensor, logpx: Tensor) -> tuple[Tensor, Tensor]:
-        ((z,), ladj) = self.chain[0].flow.to_latent(x)
+        first = self.chain[0]
+        assert isinstance(first, CNF)
+        ((z,), ladj) = first.flow.to_latent(x)
         return z, logpx - ladj.view(-1, 1)
