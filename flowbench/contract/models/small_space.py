@@ -142,9 +142,8 @@ class SmallSpace:
 
     def points(self) -> NDArray[np.float64]:
         """Where the density is expected, (N, D): the training data and the model's samples."""
-        drawn = draw(self.subject, self.model, NUM_SHOWN, PILOT_SEED)
-        drawn = drawn.flatten(1).double().numpy()
-        both = np.concatenate([self._training_points(), drawn])
+        drawn = draw(self.subject, self.model, NUM_SHOWN, PILOT_SEED).flatten(1).double().numpy()
+        both: NDArray[np.float64] = np.concatenate([self._training_points(), drawn])
         return both[np.isfinite(both).all(axis=1)]
 
     def _training_points(self) -> NDArray[np.float64]:

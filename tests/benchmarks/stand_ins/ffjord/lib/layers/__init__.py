@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -30,5 +30,6 @@ class SequentialFlow(nn.Module):
         self.chain = nn.ModuleList(flows)
 
     def forward(self, x: Tensor, logpx: Tensor) -> tuple[Tensor, Tensor]:
-        ((z,), ladj) = self.chain[0].flow.to_latent(x)
+        flow = cast(CNF, self.chain[0]).flow
+        (z,), ladj = flow.to_latent(x)
         return z, logpx - ladj.view(-1, 1)
