@@ -152,8 +152,11 @@ class ModelConfig(Frozen):
     def sampling_ladder(self, data: DatasetInfo) -> tuple[SampleSettings, ...]:
         """Settings under which samples are measured besides the protocol's own.
 
+        Of the same weights, for a curve of quality against cost: steps, solvers, guidance. A run
+        measures them where it is asked to (``--ladder``): see `MetricSpec.ladder`.
+
         Returns:
-            By default none. Not yet: a ladder is refused.
+            The cheapest first; by default none.
         """
         del data
         return ()
@@ -215,11 +218,10 @@ def unsupported_sampling(
     Returns:
         The reason; None if they can.
     """
-    # Asked first: a ladder that is passed over in silence would look as if it had been measured.
-    if config.sampling_ladder(data):
-        return "sampling_ladder: not yet; samples are measured under one setting"
     try:
         sampling_options(config, settings, data)
+        for rung in config.sampling_ladder(data):
+            sampling_options(config, rung, data)
     except ConfigError as exc:
         return str(exc)
     return None

@@ -90,6 +90,13 @@ def run(
             "--sample", help="Sampling settings: temperature=0.8,guidance=2; can be repeated."
         ),
     ] = None,
+    ladder: Annotated[
+        bool,
+        typer.Option(
+            "--ladder",
+            help="Also measure samples drawn in 1, 2, 4, 8, ... steps, where a model takes steps.",
+        ),
+    ] = False,
     weights: Annotated[
         Path | None,
         typer.Option(
@@ -175,6 +182,8 @@ def run(
     lists = {"models": models, "datasets": datasets, "metrics": metrics}
     counts = {"eval_draws": eval_draws, "num_samples": num_samples}
     chosen = _suite(suite, lists, counts, budget, seeds, set_ or (), sample or ())
+    if ladder:
+        chosen = chosen.model_copy(update={"ladder": True})
     if weights is not None:
         os.environ["FLOWBENCH_WEIGHTS"] = str(_existing(weights).resolve())  # workers inherit it
     files = [path.resolve() for path in plugin_file or ()]  # workers run elsewhere

@@ -75,6 +75,7 @@ class WorkOrder(Frozen):
     """What a worker is to do.
 
     Attributes:
+        ladder: Whether samples are measured along the model's sampling ladder too.
         resume: Attempt directory to go on from.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         cores: Cores to stay on; None leaves it to the system.
@@ -89,6 +90,7 @@ class WorkOrder(Frozen):
     job: JobRow
     number: int
     metrics: tuple[str, ...]
+    ladder: bool = False
     resume: str | None = None
     device: str
     num_threads: int

@@ -35,6 +35,7 @@ class Job:
     Attributes:
         row: What is asked for.
         retry: Those of them that may have been unavailable for want of weights which are here now.
+        ladder: Those of them that are measured along the model's sampling ladder too.
         code: Hashes of the code that it would run.
         unsupported: Why it cannot run; None if it can.
         instead_of: The attempt that ran out of memory, in whose place it stands.
@@ -44,6 +45,7 @@ class Job:
     info: DatasetInfo
     metrics: tuple[str, ...]
     retry: frozenset[str] = frozenset()
+    ladder: frozenset[str] = frozenset()
     code: CodeHashes
     unsupported: str | None
     instead_of: str | None = None
@@ -162,6 +164,11 @@ def _job(
         info=data.info,
         metrics=tuple(metrics),
         retry=frozenset(name for name in metrics if weights_here(specs[name], data_dir)),
+        ladder=frozenset(
+            name
+            for name in metrics
+            if suite.ladder and specs[name].ladder and model.config.sampling_ladder(data.info)
+        ),
         code=job_code(registry, row.model, row.dataset, metrics),
         unsupported=model.unsupported(data.info)
         or unsupported_sampling(model.config, suite.protocol_on(data.info.name).sample, data.info),

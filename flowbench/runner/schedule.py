@@ -37,7 +37,7 @@ from flowbench.runner.watchdog import KILL_AFTER_S, Verdict, foresee, judge
 from flowbench.runner.worker import utc_now
 from flowbench.store.attempt_files import RECORD
 from flowbench.store.reconcile import reconcile, stamp
-from flowbench.store.records import AttemptRow, AttemptStatus, JobRow
+from flowbench.store.records import INFO, RUNG, AttemptRow, AttemptStatus, JobRow
 
 POLL_S = 0.1
 # By which a process ends of its own doing, and would again.
@@ -336,12 +336,13 @@ class Scheduler:
         # What was measured before is measured again, or the new record would lack it.
         # But what failed, or what takes the worker with it would do so for good.
         rows = measured.measurements if measured else ()
-        earlier = [m.metric for m in rows if m.status != "failed"]
+        earlier = [m.metric for m in rows if m.status != "failed" and not m.metric.startswith(INFO)]
         plugins = self._options.plugins
         return WorkOrder(
             job=job.row,
             number=attempt.number,
             metrics=tuple(dict.fromkeys((*job.metrics, *earlier))),
+            ladder=bool(job.ladder) or any(RUNG in m.protocol for m in rows),
             resume=str(source.path) if source else None,
             device=self._options.device,
             num_threads=slot.num_threads,

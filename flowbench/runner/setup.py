@@ -146,7 +146,7 @@ def _initialize(
     wanted = model.config.training.init_examples
     # A batch that is larger than the split would hold examples twice.
     size = len(train) if wanted is None else min(wanted, len(train))
-    raw, context = TrainBatches(train, size, seed, device.torch_device).next()
+    raw, context = TrainBatches(train, size, seed, device.torch_device, prefetch=False).next()
     generator = device.generator(seed)
     x, _ = preprocessor.forward(raw, generator)
     with torch.no_grad():

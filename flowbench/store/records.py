@@ -18,6 +18,16 @@ from flowbench.budget import Budget
 RECORD_VERSION = 2  # 1: likelihoods as version 1 of the plugin API stated them, no checksum
 CONTENDED_SHARE = 0.1  # of the charged time
 PARTS = "training.accumulate"  # the setting of a job that takes its batches in parts
+INFO = "info/"
+"""With this begin names of what a model says of its own work, which no metric measures."""
+RUNG = "rung"
+"""In the protocol of a value of a sampling ladder: the settings, as ``--sample`` takes them."""
+
+
+def on_rung(name: str, rung: str) -> str:
+    """The name of a value under one setting of a sampling ladder."""
+    return f"{name} [{rung}]"
+
 
 AttemptStatus = Literal[
     "ok", "timeout", "oom", "diverged", "crashed", "killed", "preempted", "skipped"

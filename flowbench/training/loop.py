@@ -174,10 +174,9 @@ class Trainer:
             if not self._phase_begun(self._schedule.phase(progress)):
                 break
             self._step(progress)
+            streaks.push(self._longest_streak())
             in_flight.step_queued()
-            self._give_up_if_lost(
-                streaks.push(self._longest_streak()), self._training.max_nonfinite
-            )
+            self._give_up_if_lost(streaks.arrived(), self._training.max_nonfinite)
             if self._observer.checkpoint_due():
                 self.save()
         self._device.synchronize()

@@ -149,8 +149,7 @@ class GuardedStep:
             if bad:
                 torch._foreach_zero_(present)
         else:
-            for grad in present:
-                grad.copy_(torch.where(bad.bool(), torch.zeros_like(grad), grad))
+            zero_if(bad, present)
         if self._clip_norm is not None:
             # 1e-6 as in `torch.nn.utils.clip_grad_norm_`. A norm that is not finite must not scale:
             # it would turn the gradients that were just zeroed into NaN.
@@ -170,6 +169,21 @@ class GuardedStep:
             state: What `state_dict` returned.
         """
         self._optimizer.load_state_dict(state)
+
+
+def zero_if(bad: Tensor, gradients: list[Tensor]) -> None:
+    """Zeroes gradients without waiting for the device, in few launches however many they are.
+
+    Args:
+        bad: Whether to, shape (): anything but 0.
+        gradients: Changed in place; what is not finite in them is gone, too.
+    """
+    # Laid out as one: a choice for each would be some launches for each, more than all of a step.
+    flat = torch.where(bad.bool(), 0.0, torch.cat([g.reshape(-1) for g in gradients]))
+    pieces = flat.split([g.numel() for g in gradients])
+    torch._foreach_copy_(
+        gradients, [piece.view_as(g) for piece, g in zip(pieces, gradients, strict=True)]
+    )
 
 
 class RampedAverage(Generic[ModelT]):

@@ -11,7 +11,13 @@ from pydantic import ValidationError
 from torch import nn
 
 from flowbench.api import Phase, Training
-from flowbench.training.optim import GuardedStep, RampedAverage, Schedule, build_optimizer
+from flowbench.training.optim import (
+    GuardedStep,
+    RampedAverage,
+    Schedule,
+    build_optimizer,
+    zero_if,
+)
 
 NAMES = ("adam", "adamw", "adamax", "sgd", "rmsprop")
 
@@ -42,6 +48,21 @@ def test_fused_optimizers_skip_the_step_entirely(name: str) -> None:
     model.weight.grad = torch.full((2, 3), math.inf)
     guarded(1e-2, torch.zeros(()))
     assert torch.equal(model.weight, before)
+
+
+@pytest.mark.parametrize("worst", [1.0, math.inf, math.nan])
+def test_gradients_are_zeroed_in_a_few_launches(worst: float) -> None:
+    gradients = [torch.full((2, 3, 1, 1), float(i)) for i in range(40)]
+    gradients[7] = torch.arange(24.0).reshape(2, 3, 2, 2).to(memory_format=torch.channels_last)
+    gradients[9] = gradients[9].bfloat16()
+    gradients[3][0, 1] = worst
+    expected = [g.clone() if worst == 1.0 else torch.zeros_like(g) for g in gradients]
+    with torch.profiler.profile() as found:
+        zero_if(torch.tensor(float(worst != 1.0)), gradients)
+    for gradient, after in zip(gradients, expected, strict=True):
+        assert torch.equal(gradient, after)
+    launched = {event.key: event.count for event in found.key_averages()}
+    assert launched["aten::_foreach_copy_"] == launched["aten::where"] == 1
 
 
 def test_clipping_is_by_the_global_norm() -> None:

@@ -20,7 +20,7 @@ from flowbench.leaderboard.build.evidence import Method, hardware, values
 from flowbench.leaderboard.build.monitoring import monitored
 from flowbench.store.attempt_files import AttemptContents
 from flowbench.store.kept import thinned
-from flowbench.store.records import AttemptRow, MeasurementRow
+from flowbench.store.records import RUNG, AttemptRow, MeasurementRow
 from flowbench.suite.load import flatten
 
 _HASH_CHARS = 12
@@ -155,6 +155,8 @@ def command(method: Method, metrics: Sequence[str] | None = None) -> str:
     given = _given(method.first.provenance, "--metrics")
     asked = ",".join(metrics or ()) or (given[-1] if given else "")
     parts += ["--metrics", asked] if asked else []
+    climbed = any(RUNG in m.protocol for m in method.first.measurements)
+    parts += ["--ladder"] if climbed else []
     for file in _given(method.first.provenance, "--plugin-file"):
         # The name alone: folders of another machine help nobody.
         parts += ["--plugin-file", PurePath(file).name]

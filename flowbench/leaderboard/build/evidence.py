@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from flowbench.api.protocol import SampleSettings
 from flowbench.api.specs import MetricSpec, Role
 from flowbench.api.units import bits_per_dim
 from flowbench.budget import Budget
@@ -307,13 +308,17 @@ def values(record: AttemptRow) -> dict[str, MeasurementRow]:
     """All values of a run by name, of two splits that on test; then its own counts."""
     measured = record.values_by_name()
     labels = {m.label for m in measured.values()}  # a metric may have measured the same
-    steps = record.steps if record.status == "ok" else None
-    counts = (
-        _count("num_parameters", "Parameters", record.num_parameters),
-        _count("steps", "Steps", steps),
-    )
+    counts = (_count("num_parameters", "Parameters", record.num_parameters), _pace(record))
     own = {m.name: m for m in counts if m.value is not None and m.label not in labels}
     return measured | own
+
+
+def _pace(record: AttemptRow) -> MeasurementRow:
+    """How far training went in its time; of a given number of steps, how fast."""
+    steps = record.steps if record.status == "ok" else None
+    if steps is None or Budget.parse(record.job.budget).time_like or not record.charged_s:
+        return _count("steps", "Steps", steps)
+    return _count("steps_per_s", "Steps/s", steps / record.charged_s)
 
 
 def _count(name: str, label: str, value: float | None, unit: str = "") -> MeasurementRow:
@@ -349,17 +354,27 @@ def like(record: AttemptRow, measured: MeasurementRow | None) -> Like:
         record: The run.
         measured: The value; None for a run that failed.
     """
-    job = record.job
+    job, protocol = record.job, dict(record.job.protocol)
+    sample = protocol.pop("sample", {})
     facts: dict[str, Any] = {
         "data": f"{job.dataset} ({job.dataset_sha256[:8]})",
         "budget": words.budget(job.budget),
-        "evaluation": f"v{job.protocol_version} {json.dumps(job.protocol, sort_keys=True)}",
+        "evaluation": f"v{job.protocol_version} {json.dumps(protocol, sort_keys=True)}",
         "hardware": _speed(record) or None,
     }
     if measured is not None:
         facts |= {k: _text(v) for k, v in measured.protocol.items() if k not in _MAY_DIFFER}
         facts |= {"unit": measured.unit, "split": measured.split}
+    # No likelihood depends on how samples are drawn; of other values nobody knows.
+    if measured is None or "measure" not in measured.protocol:
+        facts["sample"] = sampled(sample) or "as usual"
     return Like.of(**facts)
+
+
+def sampled(settings: Mapping[str, Any]) -> str:
+    """How samples were drawn, as ``--sample`` takes it; nothing for what is usual."""
+    # As it was kept, and not as settings may be today.
+    return str(SampleSettings.model_construct(**settings))
 
 
 def _text(value: Any) -> str | None:
@@ -384,7 +399,7 @@ def per_example(
     if log_prob is None or measured.value is None or measured.split != "test":
         return None
     dims = int(np.prod(record.data.get("event_shape", (0,))))
-    if measured.unit == "bits/dim" and dims:
+    if measured.unit in ("bits/dim", "bits/char") and dims:
         examples = bits_per_dim(log_prob, dims)
     elif measured.unit == "nats":
         examples = -log_prob
