@@ -88,8 +88,9 @@ def our_step(model: GenerativeModel, raw: Tensor) -> Run:
         step = replace(first, seed=next(seeds))
         guarded.zero_grad()
         batch = Batch(x=preprocessor.forward(raw, generator)[0])
-        split_info(model.loss(batch, step))[0].backward()
-        guarded(training.lr)
+        loss = split_info(model.loss(batch, step))[0]
+        loss.backward()
+        guarded(training.lr, loss.detach())
         model.after_step(step)
 
     return run

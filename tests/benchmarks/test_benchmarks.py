@@ -24,12 +24,14 @@ SIZES = {
     "fid": "--num 4",
     "free_form": f"residual-flow {STAND_INS / 'residual_flows'} --batch-size 2 --channels 1"
     " --side 4 --blocks 1 --width 4 --profile 1",
+    "gpu": "--device cpu --kinds eager --presets realnvp:small@digits --batch-size 2 --steps 1",
     "glow_step": "--batch-size 2 --levels 1 --steps 1 --width 4",
     "loop": "--steps 2 --model glow",
     "peers": "--cases maf/zuko-maf",
     "released": f"glow --released {STAND_INS / 'glow'} --batch-size 2 --side 8 --levels 2 --steps 1"
     " --width 4 --profile 1",
     "tarflow": "--width 64 --layers 1 --batch-size 1 --tokens 4 8",
+    "tarflow_sweeps": "--steps 2 --patch-size 4 --num 1",
     "tarflow_released": f"{STAND_INS / 'tarflow'} --images 1 --batch-size 1 --side 4 --sides 4 8"
     " --width 64 --blocks 2 --layers 1",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -14,6 +14,8 @@ from tests.benchmarks.bench_free_form import PLANE
 
 
 class CNF(nn.Module):
+    flow: FFJORD
+
     def __init__(self, odefunc: Any, T: float, train_T: bool) -> None:
         super().__init__()
         assert isinstance(odefunc, import_module("lib.layers.odefunc").ODEfunc)
@@ -30,6 +32,7 @@ class SequentialFlow(nn.Module):
         self.chain = nn.ModuleList(flows)
 
     def forward(self, x: Tensor, logpx: Tensor) -> tuple[Tensor, Tensor]:
-        flow = cast(CNF, self.chain[0]).flow
-        (z,), ladj = flow.to_latent(x)
+        first = self.chain[0]
+        assert isinstance(first, CNF)
+        ((z,), ladj) = first.flow.to_latent(x)
         return z, logpx - ladj.view(-1, 1)
