@@ -150,7 +150,7 @@ def printable(text: str, limit: int = 500) -> str:
 
     Args:
         text: What a plugin, a file or an exception says.
-        limit: Most characters that are kept.
+        limit: Most characters that are kept; see `abridged`.
 
     Returns:
         The text with single spaces; control characters, lone surrogates and the like are replaced.
@@ -159,9 +159,24 @@ def printable(text: str, limit: int = 500) -> str:
         >>> printable("no file \udcff.png \n here")
         'no file \ufffd.png here'
     """
-    words = " ".join(text[: 4 * limit].split())
+    words = " ".join(abridged(text, 8 * limit).split())
     line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in words)
-    return line if len(line) <= limit else f"{line[: limit - 3]}..."
+    return abridged(line, limit)
+
+
+def abridged(text: str, limit: int) -> str:
+    """A text without its middle, if it has more characters than a limit.
+
+    Errors begin with what is wrong and end with what to do next: a long path may cost neither.
+
+    Example:
+        >>> abridged("no weights in /data/of/a/long/name; run prepare", 35)
+        'no weights in /data/o...run prepare'
+    """
+    if len(text) <= limit:
+        return text
+    end = limit // 3
+    return f"{text[: limit - end - 3]}...{text[-end:]}"
 
 
 def first_problem(
@@ -209,7 +224,7 @@ def text_of(exc: BaseException, limit: int = 500) -> str:
     except Exception as unsaid:  # the exception is a plugin's, and so is its __str__
         return f"its text cannot be had, __str__ raised {type(unsaid).__name__}"
     if isinstance(exc, BaseExceptionGroup):
-        text = f"{text}: {reason_of(exc.exceptions[0], limit)}"[:limit]
+        text = abridged(f"{text}: {reason_of(exc.exceptions[0], limit)}", limit)
     return text
 
 

@@ -57,3 +57,10 @@ def test_any_exception_has_one_printable_line(exc: BaseException, reason: str) -
 
 def test_a_long_text_is_cut() -> None:
     assert len(errors.reason_of(ValueError("x" * 2_000_000))) == len("ValueError: ") + 500
+
+
+def test_a_long_text_keeps_its_beginning_and_its_end() -> None:
+    reason = errors.reason_of(ValueError(f"no file {'/x' * 1_000_000}; run prepare"), 200)
+    assert reason.startswith("ValueError: no file /x/x")
+    assert reason.endswith("/x; run prepare")
+    assert errors.abridged("a" * 200, 200) == "a" * 200

@@ -28,7 +28,7 @@ from flowbench.cli import (
     store,
 )
 from flowbench.cli.columns import visible
-from flowbench.errors import FlowbenchError
+from flowbench.errors import FlowbenchError, abridged
 
 MAX_ERROR = 1500  # characters
 
@@ -140,7 +140,7 @@ def main() -> None:
     except FlowbenchError as exc:
         line = visible(str(exc))
         # What was given is quoted whole: it may be the content of a file.
-        line = line if len(line) <= MAX_ERROR else f"{line[:MAX_ERROR]}..."
+        line = abridged(line, MAX_ERROR)
         print(f"error: {line}", file=sys.stderr)
         sys.exit(1)
 

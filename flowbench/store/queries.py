@@ -140,6 +140,7 @@ def summary(record: AttemptRow, core: str) -> dict[str, Any]:
         "device": record.device_name,
         "budget": job.budget,
         "steps": record.steps,
+        "charged_s": record.charged_s,
         "started": record.started,
         "metrics": {
             name: m.model_dump(exclude={"metric", "name"})

@@ -10,7 +10,7 @@ from typing import IO, Any, cast
 
 import torch
 
-from flowbench.errors import StoreError
+from flowbench.errors import BRIEF, StoreError, text_of
 from flowbench.files import sync_folder
 
 _NO_COMMENT = b"\0\0"  # its length, at the end of an archive
@@ -75,7 +75,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         # Onto the CPU: a checkpoint of a GPU is taken up on whatever device there is.
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as exc:
-        cause = " ".join(str(exc).split())[:200]
+        cause = text_of(exc, BRIEF)
         raise StoreError(
             f"cannot read checkpoint {str(path)!r}: {cause}; run the job anew"
         ) from exc

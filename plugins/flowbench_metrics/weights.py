@@ -37,8 +37,9 @@ def find_weights(file: RemoteFile, prepare: str, data_dir: Path) -> Path:
         if (folder / file.name).is_file():
             return folder / file.name
     raise DataMissingError(
-        f"{file.name} is neither in {folders[0]} nor in {folders[-1]}; run flowbench data prepare "
-        f"{prepare} --data-dir {shlex.quote(str(data_dir))}, or name its folder by --weights"
+        f"no {file.name}; run flowbench data prepare {prepare} "
+        f"--data-dir {shlex.quote(str(data_dir))}, or name its folder by --weights (it is neither "
+        f"in {folders[0]} nor in {folders[-1]})"
     )
 
 
@@ -54,8 +55,8 @@ def check_published(file: RemoteFile, path: Path) -> str:
     given = sha256_of(path)
     if file.sha256 is not None and given != file.sha256:
         raise DataError(
-            f"{path} has SHA-256 {given[:HASH_DIGITS]}..., the published {file.name} has "
-            f"{file.sha256[:HASH_DIGITS]}...; these are other weights"
+            f"these are other weights than the published {file.name}, whose SHA-256 is "
+            f"{file.sha256[:HASH_DIGITS]}...: {given[:HASH_DIGITS]}... of {path}"
         )
     return given
 

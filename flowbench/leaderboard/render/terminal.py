@@ -9,7 +9,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
-from flowbench.errors import BRIEF
+from flowbench.errors import BRIEF, abridged
 from flowbench.leaderboard.board import words
 from flowbench.leaderboard.board.ranking import TIE_RULE
 from flowbench.leaderboard.board.table import Board, Row
@@ -115,6 +115,6 @@ def _notes(board: Board) -> list[Text]:
     lines += [Text(printable(caveat), "dim") for caveat in board.caveats]
     for row in board.rows:
         for failure in (failure for details in row.details for failure in details.failures):
-            reason = f", {failure.reason[:BRIEF]}" if failure.reason else ""
+            reason = f", {abridged(failure.reason, BRIEF)}" if failure.reason else ""
             lines.append(Text(printable(f"{row.name}: {failure.title}{reason}"), "red"))
     return lines

@@ -36,6 +36,14 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
+def tmp_path(tmp_path: Path) -> Path:
+    """A folder of a long name: it may not cost a reason what to do next."""
+    folder = tmp_path / ("x" * 90) / ("y" * 90)
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
 def flowbench(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Flowbench:
