@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flowbench.api import DatasetInfo, ModelSpec, Paper, hookimpl
+from flowbench.api.specs import Modality
 
 FLOWBENCH_API_VERSION = 2
 
 
-def _form(*shape: int, levels: int | None = None) -> DatasetInfo:
+def _form(*shape: int, levels: int | None = None, modality: Modality | None = None) -> DatasetInfo:
     return DatasetInfo(
         name="form-" + "x".join(map(str, shape)),
-        modality="image" if len(shape) == 3 else "vector",
+        modality=modality or ("image" if len(shape) == 3 else "vector"),
         event_shape=shape,
         levels=levels,
         num_train=512,
         num_validation=64,
         num_test=64,
     )
+
+
+def _on(manifold: str, num_dims: int) -> DatasetInfo:
+    """The form of points on a manifold."""
+    reference = f"flowbench.api.manifolds:{manifold}"
+    return replace(_form(num_dims, modality="manifold"), manifold=reference)
 
 
 # Going element by element, their samples of the contract's own 8x8 images would take a minute.
@@ -284,8 +293,8 @@ MACOW = ModelSpec(
 
 MAR_SCF = ModelSpec(
     name="mar-scf",
-    model="flowbench_models.autoregressive.marscf.model:MARSCF",
-    config="flowbench_models.autoregressive.marscf.config:MARSCFConfig",
+    model="flowbench_models.coupling.marscf.model:MARSCF",
+    config="flowbench_models.coupling.marscf.config:MARSCFConfig",
     modalities=frozenset({"image"}),
     summary="a multi-scale flow with priors that go channel by channel",
     forms=_SMALL_IMAGES,
@@ -332,8 +341,8 @@ WAVELET_FLOW = ModelSpec(
 
 VFLOW = ModelSpec(
     name="vflow",
-    model="flowbench_models.augmented.vflow:VFlow",
-    config="flowbench_models.augmented.vflow:VFlowConfig",
+    model="flowbench_models.coupling.vflow:VFlow",
+    config="flowbench_models.coupling.vflow:VFlowConfig",
     modalities=frozenset({"image"}),
     summary="flowpp on images with channels of learned noise",
     forms=_SMALL_IMAGES,
@@ -355,8 +364,8 @@ VFLOW = ModelSpec(
 
 ANF = ModelSpec(
     name="anf",
-    model="flowbench_models.augmented.anf:ANF",
-    config="flowbench_models.augmented.anf:ANFConfig",
+    model="flowbench_models.coupling.anf:ANF",
+    config="flowbench_models.coupling.anf:ANFConfig",
     modalities=frozenset({"image"}),
     summary="couplings between images and normal noise beside them",
     forms=_SMALL_IMAGES,
@@ -570,6 +579,54 @@ OT_CFM = ModelSpec(
     ),
 )
 
+DISCRETE_FLOW_MATCHING = ModelSpec(
+    name="discrete-flow-matching",
+    model="flowbench_models.continuous.discrete_matching.model:DiscreteFlowMatching",
+    config="flowbench_models.continuous.discrete_matching.model:DiscreteFlowMatchingConfig",
+    modalities=frozenset({"sequence"}),
+    summary="tokens that jump from a mask, or from any token, to text, each at its own time",
+    forms=(_form(1, 16, levels=5, modality="sequence"), _form(1, 2, levels=3, modality="sequence")),
+    paper=Paper(
+        title="Discrete Flow Matching",
+        authors="Itai Gat, Tal Remez, Neta Shaul, Felix Kreuk, Ricky T. Q. Chen, "
+        "Gabriel Synnaeve, Yossi Adi, Yaron Lipman",
+        year=2024,
+        arxiv="2407.15595",
+        bibtex="""@inproceedings{gat2024discrete,
+  title = {Discrete Flow Matching},
+  author = {Gat, Itai and Remez, Tal and Shaul, Neta and Kreuk, Felix and Chen, Ricky T. Q. and
+            Synnaeve, Gabriel and Adi, Yossi and Lipman, Yaron},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2024},
+  eprint = {2407.15595},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
+RIEMANNIAN_FLOW_MATCHING = ModelSpec(
+    name="riemannian-flow-matching",
+    model="flowbench_models.continuous.riemannian.model:RiemannianFlowMatching",
+    config="flowbench_models.continuous.riemannian.model:RiemannianFlowMatchingConfig",
+    modalities=frozenset({"manifold"}),
+    summary="a vector field on a sphere, a torus or the rotations, learned along geodesics",
+    forms=(_on("SPHERE", 3), _on("TORUS", 2), _on("ROTATIONS", 4)),
+    paper=Paper(
+        title="Flow Matching on General Geometries",
+        authors="Ricky T. Q. Chen, Yaron Lipman",
+        year=2023,
+        arxiv="2302.03660",
+        bibtex="""@inproceedings{chen2024flow,
+  title = {Flow Matching on General Geometries},
+  author = {Chen, Ricky T. Q. and Lipman, Yaron},
+  booktitle = {International Conference on Learning Representations},
+  year = {2024},
+  eprint = {2302.03660},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
 MEANFLOW = ModelSpec(
     name="meanflow",
     model="flowbench_models.continuous.matching.meanflow:MeanFlow",
@@ -729,7 +786,9 @@ def register_models() -> list[ModelSpec]:
         DENSEFLOW,
         FLOW_MATCHING,
         RECTIFIED_FLOW,
+        RIEMANNIAN_FLOW_MATCHING,
         OT_CFM,
+        DISCRETE_FLOW_MATCHING,
         TARFLOW,
         JET,
         MEANFLOW,

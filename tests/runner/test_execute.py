@@ -45,7 +45,7 @@ from flowbench.training.clock import Clock
 from flowbench.training.observer import ValidationPoint
 
 FAKES = Path(__file__).parent.parent / "fakes.py"
-TRUE_FLOAT32 = {("ieee", "ieee", "ieee")}
+TRUE_FLOAT32 = {("ieee", "ieee", "ieee", False)}
 
 
 class Begin(Protocol):
@@ -68,6 +68,7 @@ def begin(fake_registry: Registry, tmp_path: Path) -> Iterator[Begin]:
             job=job.row,
             number=directory.number,
             metrics=job.metrics,
+            ladder=bool(job.ladder),
             resume=None if resume is None else str(resume.path),
             device="cpu",
             num_threads=1,
@@ -85,17 +86,17 @@ def begin(fake_registry: Registry, tmp_path: Path) -> Iterator[Begin]:
     turnstile.close()
 
 
-def precisions() -> tuple[str, ...]:
-    """What CUDA may compute float32 products, convolutions and recurrent networks in."""
+def precisions() -> tuple[object, ...]:
+    """What CUDA may compute float32 products, convolutions and recurrent networks in; autocast."""
     cudnn: Any = torch.backends.cudnn
     kernels = (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn)
-    return tuple(kernel.fp32_precision for kernel in kernels)
+    return (*(kernel.fp32_precision for kernel in kernels), torch.is_autocast_enabled("cpu"))
 
 
 @pytest.fixture
-def noted(fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[tuple[str, ...]]]:
+def noted(fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[tuple[object, ...]]]:
     """The `precisions` under which methods of a model ran."""
-    seen: dict[str, set[tuple[str, ...]]] = {}
+    seen: dict[str, set[tuple[object, ...]]] = {}
 
     def noting(method: Callable[..., Any]) -> Callable[..., Any]:
         def run(self: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -110,14 +111,21 @@ def noted(fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[t
     return seen
 
 
+@pytest.mark.parametrize(
+    ("precision", "in_training"),
+    [("tf32", ("tf32", "tf32", "tf32", False)), ("bf16", ("ieee", "ieee", "ieee", True))],
+)
 def test_all_but_training_steps_run_in_true_float32(
-    begin: Begin, noted: dict[str, set[tuple[str, ...]]]
+    begin: Begin,
+    noted: dict[str, set[tuple[object, ...]]],
+    precision: str,
+    in_training: tuple[object, ...],
 ) -> None:
     before = precisions()
-    execute(begin(overrides={"fake-gaussian.training.precision": "tf32"}))
+    execute(begin(overrides={"fake-gaussian.training.precision": precision}))
     assert noted == {
         "initialize in training": TRUE_FLOAT32,
-        "log_prob in training": {("tf32", "tf32", "tf32")},
+        "log_prob in training": {in_training},
         "log_prob in evaluation": TRUE_FLOAT32,
         "sample in evaluation": TRUE_FLOAT32,
     }
@@ -127,7 +135,7 @@ def test_all_but_training_steps_run_in_true_float32(
 def test_a_loaded_model_is_evaluated_in_true_float32(
     begin: Begin,
     fake_plugins: PluginSelection,
-    noted: dict[str, set[tuple[str, ...]]],
+    noted: dict[str, set[tuple[object, ...]]],
     tmp_path: Path,
 ) -> None:
     attempt = begin(budget="1steps")
@@ -157,6 +165,32 @@ def test_trained_weights_are_measured_again_with_what_they_cost(begin: Begin) ->
     assert again.known["steps"] == 2
     spent = first.clock.ledger()["train"]
     assert again.clock.ledger()["train"] >= spent > 0
+
+
+@pytest.mark.parametrize("ladder", [False, True])
+def test_samples_are_measured_along_the_ladder_where_that_is_asked(
+    begin: Begin, ladder: bool
+) -> None:
+    attempt = begin(metrics=("fake_spread", "fake_heat"), ladder=ladder)
+    execute(attempt)
+    found = {m.name: m for m in attempt.known["measurements"] if not m.name.startswith("info/")}
+    usual = {"fake_spread", "fake_spread_largest", "fake_heat"}
+    if not ladder:
+        assert found.keys() == usual
+        return
+    rungs = ["temperature=0.25", "temperature=0.5"]
+    beside = {f"{name} [{rung}]" for name in ("fake_spread", "fake_heat") for rung in rungs}
+    assert found.keys() == usual | beside
+    spreads = [
+        found[f"fake_spread{rung}"].value for rung in (f" [{rungs[0]}]", f" [{rungs[1]}]", "")
+    ]
+    assert spreads == sorted(spreads)
+    assert len(set(spreads)) == 3
+    assert [found[f"fake_heat [{rung}]"].value for rung in rungs] == [250.0, 500.0]
+    assert [found[f"fake_heat [{rung}]"].protocol["rung"] for rung in rungs] == rungs
+    assert found["fake_heat [temperature=0.5]"].role == "witness"  # no column of its own
+    again = begin(resume=attempt.directory, metrics=("fake_spread",))
+    assert again.job.job_id == attempt.job.job_id
 
 
 @pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="no such statistics here")

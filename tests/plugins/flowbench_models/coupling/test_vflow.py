@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from flowbench_models.augmented.vflow import VFlow, VFlowConfig
+from flowbench_models.coupling.vflow import VFlow, VFlowConfig
 from tests.plugins.flowbench_models.fixtures import (
     AssertBoundTightens,
     JacobianLogAbsDet,

@@ -6,9 +6,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from flowbench_models.autoregressive.marscf.config import MARSCFConfig
-from flowbench_models.autoregressive.marscf.model import MARSCF
-from flowbench_models.autoregressive.marscf.prior import ChannelPrior
+from flowbench_models.coupling.marscf.config import MARSCFConfig
+from flowbench_models.coupling.marscf.model import MARSCF
+from flowbench_models.coupling.marscf.prior import ChannelPrior
 from tests.plugins.flowbench_models.fixtures import (
     AssertIsBijection,
     JacobianLogAbsDet,

@@ -5,14 +5,6 @@ from __future__ import annotations
 import torch
 
 from flowbench.api import DatasetInfo
-from flowbench_models.autoregressive.marscf.config import MARSCFConfig
-from flowbench_models.autoregressive.marscf.prior import (
-    CONTEXT_CHANNELS,
-    CONTEXT_KERNEL,
-    CONTEXT_WIDTH,
-    ChannelPrior,
-    FactorOutByChannel,
-)
 from flowbench_models.bijections.base import Composition, HalfCoupling, SigmoidAffine
 from flowbench_models.bijections.channels import (
     ActNorm,
@@ -24,6 +16,14 @@ from flowbench_models.bijections.channels import (
 from flowbench_models.bijections.mixtures import MixtureOfLogistics
 from flowbench_models.bijections.multiscale import MultiScale, MultiScaleModel
 from flowbench_models.coupling.glow.model import GlowConvNet, GlowSteps
+from flowbench_models.coupling.marscf.config import MARSCFConfig
+from flowbench_models.coupling.marscf.prior import (
+    CONTEXT_CHANNELS,
+    CONTEXT_KERNEL,
+    CONTEXT_WIDTH,
+    ChannelPrior,
+    FactorOutByChannel,
+)
 from flowbench_models.nets.gated import GatedNet
 
 KERNELS, DILATIONS = (5, 5, 3), (2, 1, 1)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from flowbench_models.augmented.anf import ANF, ANFConfig
+from flowbench_models.coupling.anf import ANF, ANFConfig
 from tests.plugins.flowbench_models.fixtures import (
     AssertBoundTightens,
     JacobianLogAbsDet,
