@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import inspect
 import io
 import os
@@ -142,6 +143,13 @@ def main() -> None:
         # What was given is quoted whole: it may be the content of a file.
         line = abridged(line, MAX_ERROR)
         print(f"error: {line}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as exc:
+        # No fault of ours, wherever it is met: the output may be all that there is no room for.
+        if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left of it is lost at the end
+        print(f"error: {exc.strerror}; make room and give the same command again", file=sys.stderr)
         sys.exit(1)
 
 

@@ -260,7 +260,8 @@ def _execute(
         _say([f"stopped{left}; run the same command again to go on from there"])
         raise typer.Exit(130) from None  # 128 + SIGINT, as a shell reports it
     decided = list(scheduler.decided.values())
-    if records:  # else other runs have all jobs, and none has ended yet
+    # Else other runs have all jobs, and none has ended yet; or none could be started.
+    if any(record.number for record in records.values()):
         _table_console().print(
             terminal_table(request.results, [j.row.job_id for j, _ in decided], suite)
         )
@@ -295,11 +296,11 @@ def _print_plan(ready: ReadyRun) -> None:
         {
             "job": job.row.job_id,
             "action": decision.action,
-            "model": f"{job.row.model}:{job.row.preset} {job.row.in_parts}".rstrip(),
+            "model": f"{job.row.model}:{job.row.preset}",
             "budget": job.row.budget,
             "dataset": job.row.dataset,
             "seed": job.row.seed,
-            "why": decision.why,
+            "why": f"{job.row.in_parts}: {decision.why}".removeprefix(": "),
         }
         for job, decision in ready.decisions
     ]

@@ -36,6 +36,7 @@ def run_fakes(*more: str) -> tuple[str, ...]:
         (("run", "--models", "glow", "--budget", "60"), "malformed budget '60'"),
         (("run", "--models", "glow", "--budget", "2gpuh", "--device", "cpu"), "counts GPU-hours"),
         (("run", "--models", "glow", "--seeds", "x"), "malformed seeds 'x'"),
+        (("run", "--models", "glow", "--on-oom", "halve"), "expected one of half-batch"),
         (("run", "--models", "glow", "--set", "glow.widht=1"), "did you mean 'width'?"),
         (("run", "--models", "glow", "--set", "nice.width=1"), "names none of the models"),
         (("run", "--models", "glow", "--set", "glow.width=-1"), "glow.width: "),
@@ -386,3 +387,27 @@ def test_an_error_quotes_no_more_than_a_terminal_shows(flowbench: Command, given
     assert status == 1
     assert len(err) < 1600
     assert err.rstrip("\n").isprintable()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no /dev/full")
+def test_output_for_which_there_is_no_room_is_told_in_one_line() -> None:
+    command = [sys.executable, "-m", "flowbench.cli.app", "list", "--json"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    line = "error: No space left on device; make room and give the same command again\n"
+    assert done.stderr == line
+
+
+def test_a_run_of_which_no_job_could_be_started_says_why(
+    flowbench: Command, tmp_path: Path
+) -> None:
+    asked = run_fakes("--budget", "5steps", "--results", str(tmp_path), "--dry-run")
+    _, out, _ = flowbench(*asked)
+    job = next(word for word in out.split() if word.startswith("fake-gaussian-fake-images"))
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / job).symlink_to("/nowhere/at/all")
+    status, _, err = flowbench(*asked[:-1], "--quiet")
+    assert status == 1
+    assert "crashed: fake-gaussian:images on fake-images, seed 0: it could not be started" in err
+    assert "no attempts to show" not in err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -14,8 +14,6 @@ from tests.benchmarks.bench_free_form import PLANE
 
 
 class CNF(nn.Module):
-    flow: FFJORD
-
     def __init__(self, odefunc: Any, T: float, train_T: bool) -> None:
         super().__init__()
         assert isinstance(odefunc, import_module("lib.layers.odefunc").ODEfunc)
@@ -32,7 +30,6 @@ class SequentialFlow(nn.Module):
         self.chain = nn.ModuleList(flows)
 
     def forward(self, x: Tensor, logpx: Tensor) -> tuple[Tensor, Tensor]:
-        first = self.chain[0]
-        assert isinstance(first, CNF)
-        ((z,), ladj) = first.flow.to_latent(x)
+        flow = cast(CNF, self.chain[0]).flow
+        (z,), ladj = flow.to_latent(x)
         return z, logpx - ladj.view(-1, 1)
