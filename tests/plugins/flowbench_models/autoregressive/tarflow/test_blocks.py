@@ -116,9 +116,9 @@ def test_each_sweep_makes_one_more_token_exact(most: int) -> None:
 def test_sweeps_stop_at_the_tolerance() -> None:
     flow, z = block(), tokens()
     expected = flow.inverse(z, None, None, _tick)
-    swept = flow.inverse(z, None, None, _tick, Sweeps(tolerance=0.05))
+    swept = flow.inverse(z, None, None, _tick, Sweeps(tolerance=0.3))
     assert flow.sweeps < NUM_TOKENS - 1
-    torch.testing.assert_close(swept, expected, rtol=0, atol=0.05)
+    torch.testing.assert_close(swept, expected, rtol=0, atol=0.3)
 
 
 @torch.no_grad()
