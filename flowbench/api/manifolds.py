@@ -28,12 +28,13 @@ def _unit(num: int, num_dims: int, rng: np.random.Generator) -> NDArray[np.float
 
 
 def _is_unit(x: NDArray[Any]) -> NDArray[np.bool_]:
-    return np.abs(np.linalg.norm(x.astype(np.float64), axis=-1) - 1.0) <= OFF
+    off = np.abs(np.linalg.norm(x.astype(np.float64), axis=-1) - 1.0)
+    return np.asarray(off <= OFF)
 
 
 def _is_angle(x: NDArray[Any]) -> NDArray[np.bool_]:
     # A float32 just below a full turn may be rounded up to it.
-    return ((x >= 0) & (x <= 2 * np.pi + OFF)).all(axis=-1)
+    return np.asarray(((x >= 0) & (x <= 2 * np.pi + OFF)).all(axis=-1))
 
 
 SPHERE = Manifold(

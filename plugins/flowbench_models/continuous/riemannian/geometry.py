@@ -52,12 +52,17 @@ class Geometry(ABC):
         return num_dims
 
 
+def _length(v: Tensor) -> Tensor:
+    length: Tensor = torch.linalg.vector_norm(v, dim=-1, keepdim=True)
+    return length
+
+
 class Sphere(Geometry):
     """Unit vectors, of any dimension."""
 
     def project(self, x: Tensor) -> Tensor:
         """The unit vector of the same direction."""
-        return x / x.norm(dim=-1, keepdim=True)
+        return x / _length(x)
 
     def tangent(self, x: Tensor, v: Tensor) -> Tensor:
         """Without the part along x."""
@@ -65,20 +70,20 @@ class Sphere(Geometry):
 
     def exp(self, x: Tensor, v: Tensor) -> Tensor:
         """Along the great circle of x and v."""
-        angle = v.norm(dim=-1, keepdim=True)
+        angle = _length(v)
         # sin(a) / a as torch's sinc, whose argument is in half turns: it has no hole at 0.
         return self.project(angle.cos() * x + torch.sinc(angle / math.pi) * v)
 
     def log(self, x: Tensor, y: Tensor) -> Tensor:
         """Along the great circle to y; of opposite points, which have many, any."""
         towards = self.tangent(x, y)
-        sine = towards.norm(dim=-1, keepdim=True)
+        sine = _length(towards)
         cosine = (x * y).sum(dim=-1, keepdim=True)
         return torch.atan2(sine, cosine) * towards / sine.clamp_min(NOWHERE)
 
     def velocity(self, x: Tensor, v: Tensor, t: Tensor) -> Tensor:
         """The velocity, turned along the great circle."""
-        speed = v.norm(dim=-1, keepdim=True)
+        speed = _length(v)
         return (t * speed).cos() * v - speed * (t * speed).sin() * x
 
     def uniform(self, like: Tensor, generator: torch.Generator | None) -> Tensor:
