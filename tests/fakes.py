@@ -122,6 +122,21 @@ class OutOfMemory(Gaussian):
         raise torch.OutOfMemoryError("tried to allocate 4 TiB. Free up some memory")
 
 
+class Large(Gaussian):
+    """Has memory for a few examples at a time."""
+
+    def loss(self, batch: Batch, step: Step) -> Tensor:
+        if len(batch.x) > 4:
+            raise torch.OutOfMemoryError("tried to allocate 4 TiB. Free up some memory")
+        return super().loss(batch, step)
+
+
+class CoupledConfig(GaussianConfig):
+    @property
+    def whole_batch(self) -> str:
+        return "its loss pairs the examples of a batch"
+
+
 class Hungry(Gaussian):
     """Takes more and more memory, in a process that it starts."""
 
@@ -331,6 +346,8 @@ def register_models() -> list[ModelSpec]:
         _model("fake-crash", Crash),
         _model("fake-diverge", Diverge),
         _model("fake-oom", OutOfMemory),
+        _model("fake-large", Large),
+        _model("fake-coupled", Large, "CoupledConfig"),
         _model("fake-die", Die),
         _model("fake-hungry", Hungry),
         _model("fake-greedy", Greedy),

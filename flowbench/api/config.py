@@ -54,9 +54,6 @@ class ModelConfig(Frozen):
         sampling: The options of the model's ``sample``.
         full_graph: Whether the loss can be compiled as one graph.
         full_graph_reason: Why it cannot (a solver, a random series).
-        whole_batch: Why the loss of a batch is not the mean of its parts' losses (a coupling of
-            its examples), so that ``training.accumulate`` is refused; layers with batch statistics
-            are found without it.
         fits_targets: Whether it can be fitted to a `Target`: a model whose loss is that of
             `InvertibleModel`, and whose ``from_latent`` is differentiable and takes any latents.
         preprocessing: How raw data reach the model.
@@ -79,7 +76,6 @@ class ModelConfig(Frozen):
     sampling: ClassVar[type[SamplingOptions]] = SamplingOptions
     full_graph: ClassVar[bool] = True
     full_graph_reason: ClassVar[str] = ""
-    whole_batch: ClassVar[str] = ""
     fits_targets: ClassVar[bool] = False
 
     preprocessing: Preprocessing = Preprocessing()
@@ -120,6 +116,17 @@ class ModelConfig(Frozen):
         """
         del data
         return ()
+
+    @property
+    def whole_batch(self) -> str | None:
+        """Why the loss of a batch is not the mean of its parts' losses: what couples its examples.
+
+        ``training.accumulate`` is refused then. Layers with batch statistics are found without it.
+
+        Returns:
+            The reason; None where each example counts by itself.
+        """
+        return None
 
     def unsupported(self, data: DatasetInfo) -> str | None:
         """Why this configuration cannot run on a dataset.

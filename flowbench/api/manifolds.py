@@ -28,8 +28,7 @@ def _unit(num: int, num_dims: int, rng: np.random.Generator) -> NDArray[np.float
 
 
 def _is_unit(x: NDArray[Any]) -> NDArray[np.bool_]:
-    off = np.abs(np.linalg.norm(x.astype(np.float64), axis=-1) - 1.0)
-    return np.asarray(off <= OFF)
+    return np.asarray(np.abs(np.linalg.norm(x.astype(np.float64), axis=-1) - 1.0) <= OFF)
 
 
 def _is_angle(x: NDArray[Any]) -> NDArray[np.bool_]:

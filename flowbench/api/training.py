@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from flowbench.api.frozen import Frozen, refuse_not_yet
 
@@ -123,6 +123,10 @@ class LastK(Frozen):
     every: int = Field(ge=1)
 
 
+Precision = Annotated[
+    Literal["float32", "tf32", "bfloat16"],
+    BeforeValidator(lambda given: "bfloat16" if given == "bf16" else given),
+]
 Augmentation = Literal["horizontal_flip", "shift", "shift_tenth", "shift_tenth_zeros"]
 
 
@@ -142,7 +146,9 @@ class Training(Frozen):
         average: The averaged weights that are kept beside the raw ones; None keeps none.
         select: Which weights are kept: those of the best validation ``likelihood`` (the last, for
             a model without one), of the best validation ``loss`` (not yet), or the ``last``.
-        precision: Of the forward pass in training; likelihoods are always evaluated in float32.
+        precision: Of the forward pass in training: ``float32``; ``tf32``, which is faster on CUDA
+            and the same elsewhere; or ``bfloat16`` (also ``bf16``) where autocast holds it safe.
+            Likelihoods are always evaluated in float32.
         phases: Stretches of training; their shares sum to 1.
         augment: Applied to training batches alone: ``horizontal_flip`` of half of the images,
             ``shift`` by up to 4 % of their size and ``shift_tenth`` by up to 10 %, edges repeated,
@@ -151,7 +157,8 @@ class Training(Frozen):
         window: Length of the segments that longer training examples are cut to. Not yet.
         anneal: Where models are fitted to a target: part of the training over which its log-density
             comes in, linearly, so that no mode is settled on before the others are found.
-        max_nonfinite: Steps in a row without a finite gradient before the run counts as diverged.
+        max_nonfinite: Steps in a row without a finite loss and gradient before the run counts as
+            diverged.
         compile: Compile the loss with `torch.compile`.
 
     Example:
@@ -169,7 +176,7 @@ class Training(Frozen):
     groups: Mapping[str, Group] = Field(default_factory=dict)
     average: Ema | LastK | None = None
     select: Literal["likelihood", "loss", "last"] = "likelihood"
-    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     phases: tuple[Phase, ...] = (Phase(),)
     augment: tuple[Augmentation, ...] = ()
     init_examples: int | None = Field(default=256, ge=1)

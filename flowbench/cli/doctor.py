@@ -81,7 +81,7 @@ def _plugins() -> str:
 
 def _results(folder: Path) -> str:
     from flowbench.runner.attempt import ResultsDir
-    from flowbench.store.queries import list_attempts
+    from flowbench.store.queries import count_attempts
     from flowbench.store.reconcile import readable, scan
 
     if not folder.exists():
@@ -90,7 +90,7 @@ def _results(folder: Path) -> str:
     if not scan(folder):
         return f"{folder}, no attempts yet"
     with readable(folder) as stored:
-        return f"{folder}, {count_text(len(list_attempts(stored)), 'attempt')}"
+        return f"{folder}, {count_text(count_attempts(stored), 'attempt')}"
 
 
 def _data() -> str:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flowbench import paths
-from flowbench.api.units import LIKELIHOOD_UNITS
 from flowbench.cli import complete
 from flowbench.cli.columns import print_columns, terminal_width, visible
 from flowbench.cli.options import AsJson, Results
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from flowbench.store.records import AttemptRow
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+JSON_BATCH = 500  # attempts: a few MB
 
 app = typer.Typer(help="List, show, export and query results.", no_args_is_help=True)
 
@@ -46,44 +47,71 @@ def list_(
             autocompletion=complete.statuses,
         ),
     ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only the last so many \\[default: all].")
+    ] = None,
     as_json: AsJson = False,
     results: Results = None,
 ) -> None:
-    """List every attempt, failed ones included."""
+    """List every attempt, failed ones included, oldest first."""
     from flowbench.store.queries import list_attempts
     from flowbench.store.reconcile import readable
 
     with readable(paths.results_dir(results)) as folder:
         every = list_attempts(folder)
-    asked = {"model": model, "dataset": dataset, "status": status}
-    wanted = {flag: value for flag, value in asked.items() if value is not None}
-    attempts = [
-        attempt
-        for attempt in every
-        if all(value in _called(attempt, flag) for flag, value in wanted.items())
-    ]
-    if as_json:
-        print(json.dumps(attempts, indent=1))
-        return
+        asked = {"model": model, "dataset": dataset, "status": status}
+        wanted = {flag: value for flag, value in asked.items() if value is not None}
+        found = [
+            attempt
+            for attempt in every
+            if all(value in _called(attempt, flag) for flag, value in wanted.items())
+        ]
+        attempts = found if limit is None else found[-limit:]
+        if as_json:
+            _print_json(folder, attempts)
+            return
     rows = [
         {
             "job": attempt["job_id"],
             "status": " ".join(_states(attempt)),
             "attempt": attempt["attempt"],
-            "model": f"{attempt['model']}:{attempt['preset']}",
+            "model": " ".join(
+                [f"{attempt['model']}:{attempt['preset']}", *_settings(attempt["overrides"])]
+            ),
             "budget": attempt["budget"],
             "steps": attempt["steps"],
             "started": attempt["started"].replace("+00:00", "Z"),
-            "likelihood": _likelihood(attempt["metrics"]),
+            "likelihood": _likelihood(**attempt["likelihood"]) if attempt["likelihood"] else "",
         }
         for attempt in attempts
     ]
+    width = terminal_width()
     if rows:
-        print_columns(rows, rows[0], terminal_width())
+        print_columns(rows, rows[0], width)
+        if width is not None and len(rows) < len(found):
+            print(f"(the last {len(rows):,} of {len(found):,})")
     elif every:
         print(f"none of the {len(every)} attempts is like that{_nearest(every, wanted)}")
     else:
         print("no results yet (flowbench run --models realnvp,glow)")
+
+
+def _settings(overrides: Mapping[str, Any]) -> list[str]:
+    """What was set on top of a preset, as ``--set`` takes it."""
+    return [f"{key}={value}" for key, value in sorted(overrides.items())]
+
+
+def _print_json(folder: Path, attempts: list[dict[str, Any]]) -> None:
+    """Prints an array, one attempt a line, some at a time: all their values take much memory."""
+    from flowbench.store.queries import metrics_of
+
+    print("[", end="")
+    for start in range(0, len(attempts), JSON_BATCH):
+        batch = attempts[start : start + JSON_BATCH]
+        metrics = metrics_of(folder, [attempt["name"] for attempt in batch])
+        lines = (json.dumps({**one, "metrics": metrics.get(one["name"], {})}) for one in batch)
+        print("," if start else "", ",\n".join(lines), sep="\n", end="")
+    print("\n]")
 
 
 def _states(attempt: Mapping[str, Any]) -> list[str]:
@@ -108,11 +136,8 @@ def _nearest(every: list[dict[str, Any]], wanted: dict[str, str]) -> str:
     return ""
 
 
-def _likelihood(metrics: dict[str, Any]) -> str:
-    """The first value that is a likelihood, by its unit."""
-    found = (m for m in metrics.values() if m["unit"] in LIKELIHOOD_UNITS)
-    measured = next((m for m in found if m["value"] is not None), None)
-    return f"{measured['value']:.4f} {measured['unit']}" if measured else ""
+def _likelihood(value: float, unit: str) -> str:
+    return f"{value:.4f} {unit}"
 
 
 @app.command("show")

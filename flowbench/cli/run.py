@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT = "2h"
 RERUN = ("failed", "stale", "contended", "all")
+ON_OOM = ("half-batch",)
 PLAIN_WIDTH = 160  # of a table in a file, where nothing says how wide a line may be
 
 
@@ -134,6 +135,14 @@ def run(
             "\\[default: the machine's, shared by the jobs at a time]."
         ),
     ] = None,
+    on_oom: Annotated[
+        str | None,
+        typer.Option(
+            help="half-batch: try a job that runs out of memory again with half of each batch at "
+            "a time, as a job of its own \\[default: leave it].",
+            autocompletion=complete.one_of(*ON_OOM),
+        ),
+    ] = None,
     no_wait: Annotated[
         bool,
         typer.Option("--no-wait", help="Leave jobs that other runs are at work on, and name them."),
@@ -181,6 +190,7 @@ def run(
     plugins = selected_plugins(files, no_plugin)
     registry = load_registry(plugins)
     rerun_what = _one_of("--rerun", rerun, RERUN)
+    half_batch = _one_of("--on-oom", on_oom, ON_OOM) is not None
     timeout_s = parse_duration(timeout, "--timeout")
     # Not above: it imports torch, and what is refused until here is so at once.
     from flowbench.runner.run import RunRequest, get_ready
@@ -199,6 +209,7 @@ def run(
         command=("flowbench", *sys.argv[1:]),
         wait=not no_wait,
         detach=detach,
+        half_batch=half_batch,
     )
     signals = stopping.stop_signals(stop_signal)
     ready = get_ready(request, registry, dry_run=dry_run)
@@ -248,7 +259,7 @@ def _execute(
         left = "; workers go on by themselves" if request.detach else ""
         _say([f"stopped{left}; run the same command again to go on from there"])
         raise typer.Exit(130) from None  # 128 + SIGINT, as a shell reports it
-    decided = [(job, scheduler.decided[job.row.job_id]) for job, _ in decided]
+    decided = list(scheduler.decided.values())
     if records:  # else other runs have all jobs, and none has ended yet
         _table_console().print(
             terminal_table(request.results, [j.row.job_id for j, _ in decided], suite)
@@ -284,7 +295,7 @@ def _print_plan(ready: ReadyRun) -> None:
         {
             "job": job.row.job_id,
             "action": decision.action,
-            "model": f"{job.row.model}:{job.row.preset}",
+            "model": f"{job.row.model}:{job.row.preset} {job.row.in_parts}".rstrip(),
             "budget": job.row.budget,
             "dataset": job.row.dataset,
             "seed": job.row.seed,

@@ -7,6 +7,7 @@ stream is two integers.
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,11 +21,12 @@ from torch import Tensor
 from flowbench.api.data import Split
 from flowbench.api.training import Augmentation
 from flowbench.data.augment import augmented, num_draws
-from flowbench.data.rows import take_rows, tensor_dtype
+from flowbench.data.rows import ScatteredRows, take_rows, tensor_dtype
 from flowbench.errors import ConfigError, DataError
 
-RESIDENT_BYTES = 1 << 30  # splits below 1 GiB are kept on the device as a whole
-NUM_AHEAD = 2  # batches of larger ones that lie ready, or are being gathered
+RESIDENT_BYTES = 1 << 30  # splits below 1 GiB are kept in memory as a whole
+NUM_READERS = 3  # threads that gather batches of larger ones for a GPU
+NUM_AHEAD = 4  # batches that lie ready, or are being gathered
 
 RawBatch = tuple[Tensor, dict[str, Tensor]]
 
@@ -37,8 +39,9 @@ class TrainBatches:
         seed: Seed of the order and of the augmentation.
         device: Where batches are needed.
         augment: Random changes of training examples; see `flowbench.data.augment`.
-        prefetch: Gather the batches of a split that is too large to be kept on the device in a
-            background thread; by default for a GPU, which computes meanwhile.
+        prefetch: Gather the batches of a split that is too large to be kept on the device in
+            background threads; by default for a GPU, which computes meanwhile.
+        room: Bytes of examples that may be kept on the device.
 
     Raises:
         DataError: The split is empty.
@@ -53,6 +56,7 @@ class TrainBatches:
         device: torch.device | str,
         augment: Sequence[Augmentation] = (),
         prefetch: bool | None = None,
+        room: int | None = None,
     ) -> None:
         if not len(split):
             # Here and not in the stream, which would go through epochs of nothing for ever.
@@ -63,15 +67,25 @@ class TrainBatches:
         self._device = torch.device(device)
         num_bytes = split.x.nbytes + sum(values.nbytes for values in split.context.values())
         # A gather on the device wants its indices there; one from a memory map wants them here.
-        resident = num_bytes < RESIDENT_BYTES
-        gathered_on = self._device if resident else torch.device("cpu")
+        resident = num_bytes < (RESIDENT_BYTES if room is None else room)
+        self._gathered_on = self._device if resident else torch.device("cpu")
         self._augment = tuple(augment)
-        self._order = _Order(self._num_examples, seed, gathered_on, num_draws(augment))
-        self._given = self._order.cursor
         self._rows = _Resident(split, self._device) if resident else _Mapped(split, self._device)
         wanted = self._device.type == "cuda" if prefetch is None else prefetch
-        # One thread: the order of batches is the order in which they are asked for.
-        self._thread = ThreadPoolExecutor(1) if wanted and not resident else None
+        self._readers = ThreadPoolExecutor(NUM_READERS) if wanted and not resident else None
+        self._begin(seed)
+
+    def of_seed(self, seed: int) -> TrainBatches:
+        """Another stream, from its beginning, over the same examples in the same place."""
+        other = copy.copy(self)
+        other._begin(seed)
+        return other
+
+    def _begin(self, seed: int) -> None:
+        draws = num_draws(self._augment)
+        self._order = _Order(self._num_examples, seed, self._gathered_on, draws)
+        self._given = self._order.cursor
+        # Handed out in the order in which they were asked for, whichever reader is done first.
         self._ahead: deque[_Ahead] = deque()
 
     @property
@@ -91,12 +105,12 @@ class TrainBatches:
             x, shape (B, *event_shape), raw values in the split's own type (uint8 for up to 256
             levels), and the context tensors by name; all on the device.
         """
-        if self._thread is None:
+        if self._readers is None:
             rows, draws = self._order.take(self._batch_size)
             self._given = self._order.cursor
             x, context = self._rows.gather(rows)
         else:
-            (x, context), draws = self._next_prefetched(self._thread)
+            (x, context), draws = self._next_prefetched(self._readers)
         # Page-locked memory, see `_Mapped`, lets this copy run beside the computation.
         if x.device != self._device:
             x = x.to(self._device, non_blocking=True)
@@ -106,11 +120,11 @@ class TrainBatches:
             x = augmented(x, draws.to(x.device, non_blocking=True), self._augment)
         return x, context
 
-    def _next_prefetched(self, thread: ThreadPoolExecutor) -> tuple[RawBatch, Tensor | None]:
-        # Filled before one is taken, or the thread would rest while the batch is waited for.
+    def _next_prefetched(self, readers: ThreadPoolExecutor) -> tuple[RawBatch, Tensor | None]:
+        # Filled before one is taken, or the readers would rest while the batch is waited for.
         while len(self._ahead) <= NUM_AHEAD:
             rows, draws = self._order.take(self._batch_size)
-            batch = thread.submit(self._rows.gather, rows)
+            batch = readers.submit(self._rows.gather, rows)
             self._ahead.append(_Ahead(batch, draws, self._order.cursor))
         ready = self._ahead.popleft()
         self._given = ready.cursor  # a checkpoint knows what was handed out, not what lies ready
@@ -185,13 +199,15 @@ class _Mapped:
     """
 
     def __init__(self, split: Split, device: torch.device) -> None:
-        self._split, self._pin = split, device.type == "cuda"
+        self._x, self._context = ScatteredRows(split.x), split.context
+        self._pin = device.type == "cuda"
 
     def gather(self, rows: Tensor) -> RawBatch:
         """The examples at some positions."""
         at = rows.numpy()
-        context = {k: take_rows(v, at, self._pin) for k, v in self._split.context.items()}
-        return take_rows(self._split.x, at, self._pin), context
+        self._x.ask_for(at)
+        context = {k: take_rows(v, at, self._pin) for k, v in self._context.items()}
+        return take_rows(self._x.values, at, self._pin), context
 
 
 class _Cursor(NamedTuple):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import mmap
+import os
 from typing import Any
 
 import numpy as np
@@ -35,6 +38,51 @@ def take_rows(values: NDArray[Any], rows: NDArray[np.int64], pin: bool = False) 
         # Two passes, but types that torch lacks are rare: 16-bit images and foreign byte orders.
         out[...] = values[rows]
     return batch
+
+
+class ScatteredRows:
+    """Rows of an array that are read in no order; of a memory map on disk no more than them.
+
+    A system reads ahead of what is touched: of a map whose rows are scattered, twenty times what is
+    used. Here the rows of a batch are asked for all at once, before the first is waited for, and
+    nothing else is read but the rest of their pages. Once as many were asked for as there are, an
+    array that memory can keep is taken to be there.
+
+    Args:
+        values: The array, shape (N, ...). A whole file's map is mapped once more, so that others
+            who read it in order go on as before.
+    """
+
+    def __init__(self, values: NDArray[Any]) -> None:
+        self.values, self._map = values, None
+        self._num_left: float = len(values) if values.nbytes < _memory_bytes() / 2 else math.inf
+        if (
+            isinstance(values, np.memmap)
+            and isinstance(values.base, mmap.mmap)
+            and values.filename is not None
+            and hasattr(mmap, "MADV_RANDOM")
+        ):
+            own: np.memmap[Any, Any] = np.memmap(
+                values.filename, values.dtype, "r", values.offset, values.shape
+            )
+            self.values, self._map = own, own.base
+            # Where NumPy's map begins: at the last boundary before the array.
+            self._start = values.offset % mmap.ALLOCATIONGRANULARITY
+            self._map.madvise(mmap.MADV_RANDOM)
+
+    def ask_for(self, rows: NDArray[np.int64]) -> None:
+        """Has rows read from disk, without waiting for them."""
+        if self._map is None or self._num_left <= 0:
+            return
+        self._num_left -= len(rows)
+        size = self.values[:1].nbytes
+        for first in (self._start + size * rows).tolist():
+            page = first - first % mmap.PAGESIZE
+            self._map.madvise(mmap.MADV_WILLNEED, page, first + size - page)
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def tensor_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -49,12 +49,14 @@ class Decision:
         why: The reason, in a few words.
         source: The attempt to go on from, or whose result is reused.
         stale: The reused result was made by another core.
+        instead: The job that stands in its place, since it ran out of memory.
     """
 
     action: Literal["run", "resume", "evaluate", "reuse", "leave", "skip", "wait"]
     why: str
     source: AttemptDir | None = None
     stale: bool = False
+    instead: Job | None = None
 
     @property
     def starts(self) -> bool:

@@ -70,20 +70,23 @@ def train(attempt: Attempt, ground: Ground, built: Built) -> Trained:
 
 
 def _trainer(attempt: Attempt, ground: Ground, built: Built) -> Trainer:
-    training, device = built.model.config.training, ground.device
-
-    def stream(seed: int) -> TrainBatches:
-        train, where = ground.data.splits.train, device.torch_device
-        return TrainBatches(train, training.batch_size, seed, where, training.augment)
-
+    training, device, seed = built.model.config.training, ground.device, attempt.job.seed
+    batches = TrainBatches(
+        ground.data.splits.train,
+        training.batch_size,
+        seed,
+        device.torch_device,
+        training.augment,
+        room=device.room(),
+    )
     return Trainer(
         built.model,
         built.harness.preprocessor,
-        stream,
+        batches.of_seed,
         budget=Budget.parse(attempt.job.budget),
         clock=attempt.clock,
         device=device,
-        seed=attempt.job.seed,
+        seed=seed,
         validate=_foreseeing(attempt, ground, built) if likelihood_kind(built.model) else None,
         observer=Watch(attempt, built),
         num_devices=NUM_DEVICES,

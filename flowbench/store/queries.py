@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,22 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from flowbench.api.frozen import Frozen
+from flowbench.api.likelihood import likelihood_as_version_2
+from flowbench.api.units import LIKELIHOOD_UNITS
+from flowbench.budget import Budget
 from flowbench.code_hash import core_sha256
 from flowbench.errors import StoreError
 from flowbench.store import Connection
 from flowbench.store.attempt_files import AttemptContents, first_line
 from flowbench.store.connection import reading
 from flowbench.store.job_ids import whole_job_id
-from flowbench.store.records import AttemptRow, CurvePoint, JobRow, MeasurementRow
+from flowbench.store.records import (
+    CONTENDED_SHARE,
+    AttemptRow,
+    CurvePoint,
+    JobRow,
+    MeasurementRow,
+)
 
 _POINTS = TypeAdapter(tuple[CurvePoint, ...])
 
@@ -51,6 +61,32 @@ JOIN attempts a USING (attempt_id)
 JOIN jobs j USING (job_id)
 LEFT JOIN measured USING (attempt_id)
 ORDER BY a.started, a.job_id, a.number
+"""
+_LISTED = """
+SELECT a.attempt_id AS name, a.job_id, a.number AS attempt, j.model, a.preset, a.overrides,
+    j.dataset, j.seed, a.status, a.reason, a.core_code IS DISTINCT FROM $core AS stale,
+    coalesce(a.run_delay_s > $share * a.charged_s, false) AS contended, refuting.refuted,
+    a.device_name AS device, j.budget, a.steps, a.charged_s, a.started, likely.likelihood
+FROM attempts a
+JOIN jobs j USING (job_id)
+LEFT JOIN (
+    SELECT attempt_id, string_agg(refutes, '; ' ORDER BY position) AS refuted
+    FROM measurements WHERE refutes <> '' GROUP BY attempt_id
+) refuting USING (attempt_id)
+LEFT JOIN (
+    SELECT attempt_id, arg_min({'value': value, 'unit': unit}, position) AS likelihood
+    FROM (SELECT *, split IS NOT DISTINCT FROM 'test' AS tested FROM measurements
+        WHERE unit IN (SELECT unnest($units::VARCHAR[])) AND value IS NOT NULL
+        QUALIFY tested = max(tested) OVER (PARTITION BY attempt_id, name))
+    GROUP BY attempt_id
+) likely USING (attempt_id)
+ORDER BY a.started, a.job_id, a.number
+"""
+_MEASURED = f"""
+SELECT attempt_id, to_json(list({_struct(MeasurementRow, rest="m")} ORDER BY m.position))
+FROM measurements m
+WHERE attempt_id IN (SELECT unnest($ids::VARCHAR[]))
+GROUP BY attempt_id
 """
 _CURVES = f"""
 SELECT attempt_id, to_json(list({_struct(CurvePoint, rest="c")} ORDER BY c.position))
@@ -104,48 +140,59 @@ class QueryResult:
 
 
 def list_attempts(results: Path) -> list[dict[str, Any]]:
-    """All attempts, as ``flowbench results list --json`` prints them.
+    """All attempts, by columns alone: no record is read back.
 
     Returns:
-        One object per attempt, oldest first.
+        One object an attempt, oldest first. One by another core than the present is ``stale``;
+        ``likelihood`` is value and unit of the first measurement of one, that on test.
     """
-    core = core_sha256()
+    parameters = {
+        "core": core_sha256(),
+        "share": CONTENDED_SHARE,
+        "units": sorted(LIKELIHOOD_UNITS),
+    }
     with reading(results) as connection:
-        return [summary(record, core) for record in records(connection, None, chosen=_ALL)]
+        cursor = connection.execute(_LISTED, parameters)
+        names = [column[0] for column in cursor.description or ()]
+        attempts = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    for attempt in attempts:
+        attempt["overrides"] = json.loads(attempt["overrides"])
+        # As `AttemptRow.contended`: only a budget of time trains less for having waited.
+        attempt["contended"] = attempt["contended"] and Budget.parse(attempt["budget"]).time_like
+    return attempts
 
 
-def summary(record: AttemptRow, core: str) -> dict[str, Any]:
-    """One attempt as ``results list --json`` prints it.
+def count_attempts(results: Path) -> int:
+    """How many attempts there are."""
+    with reading(results) as connection:
+        return len(stored_ids(connection))
+
+
+def metrics_of(results: Path, attempt_ids: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
+    """What was measured, as ``flowbench results list --json`` prints it.
 
     Args:
-        core: Hash of the core that is there now; an attempt by another is ``stale``.
+        attempt_ids: The attempts wanted.
 
     Returns:
-        A flat object; its ``metrics`` has value, unit, split, protocol and so on by name.
+        By attempt and name of the value, in the order of the metrics, all that `MeasurementRow`
+        holds beside its names. Where one name was measured on several splits, that on test.
     """
-    job = record.job
-    return {
-        "name": record.attempt_id,
-        "job_id": job.job_id,
-        "attempt": record.number,
-        "model": job.model,
-        "preset": job.preset,
-        "dataset": job.dataset,
-        "seed": job.seed,
-        "status": record.status,
-        "reason": record.reason,
-        "stale": record.core_code != core,
-        "contended": record.contended,
-        "refuted": record.refuted,
-        "device": record.device_name,
-        "budget": job.budget,
-        "steps": record.steps,
-        "started": record.started,
-        "metrics": {
-            name: m.model_dump(exclude={"metric", "name"})
-            for name, m in record.values_by_name().items()
-        },
-    }
+    with reading(results) as connection:
+        rows = connection.execute(_MEASURED, {"ids": list(attempt_ids)}).fetchall()
+    return {attempt_id: _by_name(json.loads(items)) for attempt_id, items in rows}
+
+
+def _by_name(items: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Values by name, as `AttemptRow.values_by_name` chooses them."""
+    values: dict[str, dict[str, Any]] = {}
+    for item in items:
+        del item["metric"]
+        name = item.pop("name")
+        item["protocol"] = likelihood_as_version_2(item["protocol"])
+        if name not in values or values[name]["split"] != "test" or item["split"] == "test":
+            values[name] = item
+    return values
 
 
 def find_attempt(results: Path, which: str) -> AttemptContents:

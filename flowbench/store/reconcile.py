@@ -17,7 +17,7 @@ from pathlib import Path
 
 from flowbench.errors import StoreDamagedError, StoreError
 from flowbench.store import Connection
-from flowbench.store.attempt_files import RECORD
+from flowbench.store.attempt_files import RECORD, is_number
 from flowbench.store.checks import load_checks
 from flowbench.store.connection import (
     LOCK_WAIT_S,
@@ -45,20 +45,21 @@ def scan(results: Path) -> dict[str, str]:
     Returns:
         What `Stamps` are.
     """
+    folder = os.fspath(results)  # as texts: 10,000 paths take a quarter of the time
     stamps = {}
-    for path in sorted(_files(results)):
+    for path in sorted(_files(folder)):
         with contextlib.suppress(OSError):  # most often: an attempt that has no record yet
-            stamps[path] = stamp(results / path)
+            stamps[path] = stamp(f"{folder}/{path}")
     return stamps
 
 
-def stamp(path: Path) -> str:
+def stamp(path: str | Path) -> str:
     """What tells a file from what it was before.
 
     Raises:
         OSError: There is no such file.
     """
-    status = path.stat()
+    status = os.stat(path)  # noqa: PTH116 -- see `scan`
     return f"{status.st_mtime_ns} {status.st_size} {status.st_ino}"
 
 
@@ -212,22 +213,22 @@ def _copy_database(results: Path, side: Path) -> None:
                     shutil.copyfileobj(source, target)
 
 
-def _files(results: Path) -> Iterator[str]:
+def _files(results: str) -> Iterator[str]:
     """Paths that the database is made from, as far as names tell; not all of them need exist."""
     for job in _inside(results, "runs"):
         # Editors and file managers leave folders of their own.
-        yield from (f"{attempt}/{RECORD}" for attempt in _inside(results, job, str.isdigit))
+        yield from (f"{attempt}/{RECORD}" for attempt in _inside(results, job, is_number))
     for kind in _inside(results, "checks"):
         yield from _inside(results, kind, lambda name: name.endswith(".json"))
     yield from _inside(results, "kept", lambda name: name.endswith(".jsonl"))
 
 
 def _inside(
-    results: Path, folder: str, wanted: Callable[[str], bool] = lambda name: True
+    results: str, folder: str, wanted: Callable[[str], bool] = lambda name: True
 ) -> list[str]:
     """What a folder holds, as paths in the results folder; nothing of what is no folder."""
     try:
-        with os.scandir(results / folder) as entries:
+        with os.scandir(f"{results}/{folder}") as entries:
             return [f"{folder}/{entry.name}" for entry in entries if wanted(entry.name)]
     except OSError:
         return []

@@ -20,10 +20,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from flowbench.api.training import Precision
 from flowbench.errors import SuiteError, text_of
 
 Kind = Literal["cpu", "cuda", "mps"]
-Precision = Literal["float32", "tf32", "bfloat16"]
 # Enough that the device never runs out of work, few enough that a budget is overshot by little.
 STEPS_AHEAD = 2
 
@@ -103,6 +103,17 @@ class Device:
             # Its current use is no peak, and a made-up number is worse than none.
             return None, "MPS keeps no peak"
         return int(memory_peaks()["peak_resident_bytes"]), "resident set of the whole process"
+
+    def room(self) -> int | None:
+        """How many bytes of examples may live on the device.
+
+        Returns:
+            Half of the memory that is free there now: the other half is for the steps. None where
+            it is the host's own, which other jobs need too and where memory maps are shared.
+        """
+        if self.kind == "cuda" and self._backend is not None:
+            return int(self._backend.mem_get_info()[0]) // 2
+        return None
 
     def driver(self) -> str | None:
         """The driver's version, for the record.
@@ -189,25 +200,25 @@ class DelayedFlag:
     """
 
     def __init__(self, device: Device) -> None:
-        # What a step wrote has surely arrived once the step that many after it is let go.
+        # So many steps later `InFlight` has waited for the fence of a scalar's own step.
         self._delay = 0 if device.kind == "cpu" else STEPS_AHEAD
         self._pin = device.kind == "cuda"
         self._pending: deque[Tensor] = deque()
 
-    def push(self, value: Tensor) -> float | None:
-        """Queues a scalar's copy to the host.
+    def push(self, value: Tensor) -> None:
+        """Queues a scalar's copy to the host: before the fence of its step, which tells of it.
 
         Args:
             value: The scalar, shape ().
-
-        Returns:
-            The oldest scalar that has surely arrived; None in the first steps.
         """
         if self._pin:
             # Into page-locked memory, since a copy to other memory waits for the device after all.
             host = torch.empty_like(value, device="cpu", pin_memory=True)
             value = host.copy_(value, non_blocking=True)
         self._pending.append(value.detach())
+
+    def arrived(self) -> float | None:
+        """The oldest scalar that has surely arrived, once a step; None in the first steps."""
         return float(self._pending.popleft()) if len(self._pending) > self._delay else None
 
 

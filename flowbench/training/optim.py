@@ -101,7 +101,7 @@ def _shape(phase: Phase, local: float, warms_up: bool) -> float:
 
 
 class GuardedStep:
-    """An optimizer's step that a gradient which is not finite cannot spoil, decided on the device.
+    """An optimizer's step that what is not finite cannot spoil, decided on the device.
 
     Fused optimizers take a ``found_inf`` flag and leave weights and moments untouched. The others
     see a zero gradient: their moments decay, their weights move on by momentum alone. Neither waits
@@ -127,17 +127,20 @@ class GuardedStep:
             # None and not zero: an optimizer skips a parameter that the loss did not reach.
             parameter.grad = None
 
-    def __call__(self, lr: float) -> Tensor:
+    def __call__(self, lr: float, loss: Tensor) -> Tensor:
         """Clips, guards and steps.
 
+        Args:
+            loss: What the gradients are of, shape (): it may be NaN where they are not.
+
         Returns:
-            1 if the gradient was not finite, else 0; shape (), on the device.
+            1 if the loss or the gradient was not finite, else 0; shape (), on the device.
         """
         for group in self._optimizer.param_groups:
             group["lr"] = lr
         present = [p.grad for p in self._parameters if p.grad is not None]
-        # One norm serves both ends: it is not finite as soon as any gradient is not.
-        norm = torch.nn.utils.get_total_norm(present)
+        # One norm serves both ends: it is not finite as soon as any gradient, or the loss, is not.
+        norm = torch.nn.utils.get_total_norm(present) + 0.0 * loss
         self.norm = norm.nan_to_num(0.0, 0.0, 0.0)  # a mean over steps outlives a bad one
         bad = (~torch.isfinite(norm)).to(torch.float32)
         if self._fused:
@@ -146,8 +149,7 @@ class GuardedStep:
             if bad:
                 torch._foreach_zero_(present)
         else:
-            for grad in present:
-                grad.copy_(torch.where(bad.bool(), torch.zeros_like(grad), grad))
+            zero_if(bad, present)
         if self._clip_norm is not None:
             # 1e-6 as in `torch.nn.utils.clip_grad_norm_`. A norm that is not finite must not scale:
             # it would turn the gradients that were just zeroed into NaN.
@@ -167,6 +169,21 @@ class GuardedStep:
             state: What `state_dict` returned.
         """
         self._optimizer.load_state_dict(state)
+
+
+def zero_if(bad: Tensor, gradients: list[Tensor]) -> None:
+    """Zeroes gradients without waiting for the device, in few launches however many they are.
+
+    Args:
+        bad: Whether to, shape (): anything but 0.
+        gradients: Changed in place; what is not finite in them is gone, too.
+    """
+    # Laid out as one: a choice for each would be some launches for each, more than all of a step.
+    flat = torch.where(bad.bool(), 0.0, torch.cat([g.reshape(-1) for g in gradients]))
+    pieces = flat.split([g.numel() for g in gradients])
+    torch._foreach_copy_(
+        gradients, [piece.view_as(g) for piece, g in zip(pieces, gradients, strict=True)]
+    )
 
 
 class RampedAverage(Generic[ModelT]):

@@ -37,6 +37,12 @@ _SOLVED = (_form(1, 8, 8, levels=17), _form(2), _form(5))
 # Series of log-determinants cost many passes: small forms, of every kind of likelihood.
 _SMALL = (_form(2), _form(1, 4, 4, levels=17), _form(3, 4, 4, levels=256))
 
+# Deep networks, mixtures and inverses that go line by line: what small images show is as much.
+_SMALL_IMAGES = (_form(1, 4, 4, levels=17), _form(3, 4, 4, levels=256))
+
+# A pyramid of four levels.
+_PYRAMID = (_form(1, 8, 8, levels=17), _form(3, 8, 8, levels=256))
+
 NICE = ModelSpec(
     name="nice",
     model="flowbench_models.coupling.nice:NICE",
@@ -217,6 +223,7 @@ FLOWPP = ModelSpec(
     config="flowbench_models.coupling.flowpp.config:FlowPPConfig",
     modalities=frozenset({"image"}),
     summary="mixtures of logistics, attention in the couplings, learned dequantization",
+    forms=_SMALL_IMAGES,
     paper=Paper(
         title=(
             "Flow++: Improving Flow-Based Generative Models with Variational Dequantization and "
@@ -255,6 +262,149 @@ NANOFLOW = ModelSpec(
   volume = {33},
   year = {2020},
   eprint = {2006.06280},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
+MACOW = ModelSpec(
+    name="macow",
+    model="flowbench_models.autoregressive.macow.model:MaCow",
+    config="flowbench_models.autoregressive.macow.config:MaCowConfig",
+    modalities=frozenset({"image"}),
+    summary="masked convolutions in four directions beside couplings, multi-scale",
+    forms=_SMALL_IMAGES,
+    paper=Paper(
+        title="MaCow: Masked Convolutional Generative Flow",
+        authors="Xuezhe Ma, Xiang Kong, Shanghang Zhang, Eduard Hovy",
+        year=2019,
+        arxiv="1902.04208",
+        bibtex="""@inproceedings{ma2019macow,
+  title = {{MaCow}: Masked Convolutional Generative Flow},
+  author = {Ma, Xuezhe and Kong, Xiang and Zhang, Shanghang and Hovy, Eduard},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume = {32},
+  year = {2019},
+  eprint = {1902.04208},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
+MAR_SCF = ModelSpec(
+    name="mar-scf",
+    model="flowbench_models.coupling.marscf.model:MARSCF",
+    config="flowbench_models.coupling.marscf.config:MARSCFConfig",
+    modalities=frozenset({"image"}),
+    summary="a multi-scale flow with priors that go channel by channel",
+    forms=_SMALL_IMAGES,
+    paper=Paper(
+        title="Normalizing Flows with Multi-Scale Autoregressive Priors",
+        authors="Apratim Bhattacharyya, Shweta Mahajan, Mario Fritz, Bernt Schiele, Stefan Roth",
+        year=2020,
+        arxiv="2004.03891",
+        bibtex="""@inproceedings{bhattacharyya2020marscf,
+  title = {Normalizing Flows with Multi-Scale Autoregressive Priors},
+  author = {Bhattacharyya, Apratim and Mahajan, Shweta and Fritz, Mario and Schiele, Bernt and
+            Roth, Stefan},
+  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition},
+  year = {2020},
+  eprint = {2004.03891},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
+WAVELET_FLOW = ModelSpec(
+    name="wavelet-flow",
+    model="flowbench_models.coupling.wavelet_flow:WaveletFlow",
+    config="flowbench_models.coupling.wavelet_flow:WaveletFlowConfig",
+    modalities=frozenset({"image"}),
+    summary="an independent flow for each level of a Haar pyramid",
+    forms=_PYRAMID,
+    paper=Paper(
+        title="Wavelet Flow: Fast Training of High Resolution Normalizing Flows",
+        authors="Jason J. Yu, Konstantinos G. Derpanis, Marcus A. Brubaker",
+        year=2020,
+        arxiv="2010.13821",
+        bibtex="""@inproceedings{yu2020wavelet,
+  title = {Wavelet Flow: Fast Training of High Resolution Normalizing Flows},
+  author = {Yu, Jason J. and Derpanis, Konstantinos G. and Brubaker, Marcus A.},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume = {33},
+  year = {2020},
+  eprint = {2010.13821},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
+VFLOW = ModelSpec(
+    name="vflow",
+    model="flowbench_models.coupling.vflow:VFlow",
+    config="flowbench_models.coupling.vflow:VFlowConfig",
+    modalities=frozenset({"image"}),
+    summary="flowpp on images with channels of learned noise",
+    forms=_SMALL_IMAGES,
+    paper=Paper(
+        title="VFlow: More Expressive Generative Flows with Variational Data Augmentation",
+        authors="Jianfei Chen, Cheng Lu, Biqi Chenli, Jun Zhu, Tian Tian",
+        year=2020,
+        arxiv="2002.09741",
+        bibtex="""@inproceedings{chen2020vflow,
+  title = {{VFlow}: More Expressive Generative Flows with Variational Data Augmentation},
+  author = {Chen, Jianfei and Lu, Cheng and Chenli, Biqi and Zhu, Jun and Tian, Tian},
+  booktitle = {International Conference on Machine Learning},
+  year = {2020},
+  eprint = {2002.09741},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
+ANF = ModelSpec(
+    name="anf",
+    model="flowbench_models.coupling.anf:ANF",
+    config="flowbench_models.coupling.anf:ANFConfig",
+    modalities=frozenset({"image"}),
+    summary="couplings between images and normal noise beside them",
+    forms=_SMALL_IMAGES,
+    paper=Paper(
+        title="Augmented Normalizing Flows: Bridging the Gap Between Generative Models and Latent "
+        "Variable Models",
+        authors="Chin-Wei Huang, Laurent Dinh, Aaron Courville",
+        year=2020,
+        arxiv="2002.07101",
+        bibtex="""@article{huang2020anf,
+  title = {Augmented Normalizing Flows: Bridging the Gap Between Generative Models and Latent
+           Variable Models},
+  author = {Huang, Chin-Wei and Dinh, Laurent and Courville, Aaron},
+  journal = {arXiv preprint arXiv:2002.07101},
+  year = {2020},
+  eprint = {2002.07101},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
+JET = ModelSpec(
+    name="jet",
+    model="flowbench_models.coupling.jet:Jet",
+    config="flowbench_models.coupling.jet:JetConfig",
+    modalities=frozenset({"image"}),
+    summary="couplings of patches, computed by vision transformers",
+    forms=_SMALL_IMAGES,
+    paper=Paper(
+        title="Jet: A Modern Transformer-Based Normalizing Flow",
+        authors="Alexander Kolesnikov, André Susano Pinto, Michael Tschannen",
+        year=2024,
+        arxiv="2412.15129",
+        bibtex="""@article{kolesnikov2024jet,
+  title = {Jet: A Modern Transformer-Based Normalizing Flow},
+  author = {Kolesnikov, Alexander and Pinto, Andr{\\'e} Susano and Tschannen, Michael},
+  journal = {arXiv preprint arXiv:2412.15129},
+  year = {2024},
+  eprint = {2412.15129},
   archivePrefix = {arXiv},
 }""",
     ),
@@ -621,13 +771,18 @@ def register_models() -> list[ModelSpec]:
         IRESNET,
         FFJORD,
         FLOWPP,
+        MACOW,
         NSF,
         RQNSF,
         RESIDUAL_FLOW,
         MINTNET,
         NANOFLOW,
         IDENSENET,
+        VFLOW,
+        ANF,
+        MAR_SCF,
         SURVAE,
+        WAVELET_FLOW,
         DENSEFLOW,
         FLOW_MATCHING,
         RECTIFIED_FLOW,
@@ -635,6 +790,7 @@ def register_models() -> list[ModelSpec]:
         OT_CFM,
         DISCRETE_FLOW_MATCHING,
         TARFLOW,
+        JET,
         MEANFLOW,
         HISTOGRAM,
     ]

@@ -54,6 +54,9 @@ class Browser:
         self.logs()
         self.requests()
         self.driver.get(path.as_uri() + (f"#{fragment}" if fragment else ""))
+        # Scripts wait for details that come packed.
+        while scripts and self.js("return document.getElementById('packed') !== null"):
+            time.sleep(0.02)
 
     def cdp(self, command: str, **arguments: Any) -> Any:
         return self.driver.execute_cdp_cmd(command, arguments)

@@ -171,7 +171,7 @@ def test_figures_can_be_saved(browser: Browser, pages: Path, tmp_path: Path) -> 
 
 def test_pages_are_small(pages: Path) -> None:
     assert (pages / "board.html").stat().st_size < 1.5 * MIB
-    assert (pages / "large.html").stat().st_size < 10 * MIB
+    assert (pages / "large.html").stat().st_size < 4 * MIB
 
 
 def test_five_hundred_rows_are_usable(browser: Browser, pages: Path) -> None:
@@ -183,6 +183,19 @@ def test_five_hundred_rows_are_usable(browser: Browser, pages: Path) -> None:
     assert values == sorted(values)
     browser.one("#find").send_keys("Method 499")
     assert len(browser.names()) <= 1
+
+
+def test_details_that_come_packed_open_as_others_do(browser: Browser, pages: Path) -> None:
+    for name in ("board.html", "large.html"):
+        browser.open(pages / name)
+        count = browser.js("return document.querySelectorAll('template[id^=details-]').length")
+        assert count == browser.js("return document.querySelectorAll('button.name').length") > 0
+        key = browser.js("return document.querySelector('button.name').closest('tr').id")
+        browser.open(pages / name, f"row={key}")
+        said = browser.js("return document.querySelector('.drawer .content').textContent")
+        assert "Reproduce" in said
+        assert browser.js("return document.querySelector('.drawer svg, .drawer img') !== null")
+        assert browser.logs() == []
 
 
 def test_rows_have_few_elements(browser: Browser, pages: Path) -> None:

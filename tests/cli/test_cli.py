@@ -278,6 +278,9 @@ def test_completion_can_be_installed(flowbench: Command) -> None:
     assert "--install-completion" in flowbench("--help")[1]
 
 
+LIST = ("results", "list")
+
+
 def test_results_are_listed_by_model_dataset_and_status(flowbench: Command, results: str) -> None:
     def listed(*flags: str) -> int:
         return len(
@@ -291,6 +294,10 @@ def test_results_are_listed_by_model_dataset_and_status(flowbench: Command, resu
     assert listed("--model", "no") == listed("--dataset", "no") == listed("--status", "oom") == 0
     _, out, _ = flowbench("results", "list", "--results", results, "--model", "no")
     assert out.startswith(f"none of the {every} attempts")
+    names = [a["name"] for a in json.loads(flowbench(*LIST, "--json", "--results", results)[1])]
+    last = json.loads(flowbench(*LIST, "--json", "--results", results, "--limit", "1")[1])
+    assert [a["name"] for a in last] == names[-1:]
+    assert listed("--limit", "9", "--status", "ok") == 1
 
 
 def test_the_log_of_a_good_job_says_how_it_went(flowbench: Command, results: str) -> None:

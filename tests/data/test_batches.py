@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,55 @@ def test_memory_mapped_data_give_the_same_stream(
         (x, context), (x_mapped, context_mapped) = resident.next(), streamed.next()
         assert torch.equal(x, x_mapped)
         assert torch.equal(context["label"], context_mapped["label"])
+
+
+def test_another_stream_has_its_own_order_over_the_same_examples() -> None:
+    stream = TrainBatches(numbered(10), 4, 3, CPU, augment=("horizontal_flip",))
+    stream.next()
+    before, other = stream.state(), stream.of_seed(5)
+    alone = TrainBatches(numbered(10), 4, 5, CPU, augment=("horizontal_flip",))
+    for _ in range(6):
+        assert torch.equal(other.next()[0], alone.next()[0])
+    assert stream.state() == before
+    assert other._rows is stream._rows
+
+
+@pytest.mark.parametrize(
+    ("room", "is_kept"), [(10 * 6 + 10 * 8, False), (10 * 6 + 10 * 8 + 1, True)]
+)
+def test_data_are_kept_on_the_device_where_there_is_room(room: int, is_kept: bool) -> None:
+    stream = TrainBatches(numbered(10), 4, 3, CPU, room=room)
+    assert isinstance(stream._rows, batches._Resident) == is_kept
+
+
+@pytest.mark.parametrize("prefetch", [False, True])
+def test_of_a_cold_file_little_more_is_read_than_what_is_used(
+    tmp_path: Path, prefetch: bool
+) -> None:
+    path, num = tmp_path / "x.npy", 8000
+    np.save(path, np.zeros((num, 3, 32, 32), np.uint8))
+    mapped = Split(x=np.load(path, mmap_mode="r"))
+    stream = TrainBatches(mapped, 16, 0, CPU, prefetch=prefetch, room=0)
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    before = _bytes_read()
+    for _ in range(20):
+        stream.next()
+    read, ahead = _bytes_read() - before, batches.NUM_AHEAD if prefetch else 0
+    if not read:
+        pytest.skip("the file stays in memory here")
+    # Rows of 3 kB lie in one or two pages of 4 kB; a plain map reads 20 times what is used.
+    assert read < 4 * (20 + ahead) * 16 * 3072
+
+
+def _bytes_read() -> int:
+    """What this process had read from disk; 0 where the system does not say it."""
+    try:
+        lines = Path("/proc/self/io").read_text().splitlines()
+    except OSError:
+        return 0
+    return int(dict(line.split(": ") for line in lines)["read_bytes"])
 
 
 def streamed(

@@ -45,7 +45,7 @@ from flowbench.training.clock import Clock
 from flowbench.training.observer import ValidationPoint
 
 FAKES = Path(__file__).parent.parent / "fakes.py"
-TRUE_FLOAT32 = {("ieee", "ieee", "ieee")}
+TRUE_FLOAT32 = {("ieee", "ieee", "ieee", False)}
 
 
 class Begin(Protocol):
@@ -86,17 +86,17 @@ def begin(fake_registry: Registry, tmp_path: Path) -> Iterator[Begin]:
     turnstile.close()
 
 
-def precisions() -> tuple[str, ...]:
-    """What CUDA may compute float32 products, convolutions and recurrent networks in."""
+def precisions() -> tuple[object, ...]:
+    """What CUDA may compute float32 products, convolutions and recurrent networks in; autocast."""
     cudnn: Any = torch.backends.cudnn
     kernels = (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn)
-    return tuple(kernel.fp32_precision for kernel in kernels)
+    return (*(kernel.fp32_precision for kernel in kernels), torch.is_autocast_enabled("cpu"))
 
 
 @pytest.fixture
-def noted(fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[tuple[str, ...]]]:
+def noted(fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[tuple[object, ...]]]:
     """The `precisions` under which methods of a model ran."""
-    seen: dict[str, set[tuple[str, ...]]] = {}
+    seen: dict[str, set[tuple[object, ...]]] = {}
 
     def noting(method: Callable[..., Any]) -> Callable[..., Any]:
         def run(self: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -111,14 +111,21 @@ def noted(fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[t
     return seen
 
 
+@pytest.mark.parametrize(
+    ("precision", "in_training"),
+    [("tf32", ("tf32", "tf32", "tf32", False)), ("bf16", ("ieee", "ieee", "ieee", True))],
+)
 def test_all_but_training_steps_run_in_true_float32(
-    begin: Begin, noted: dict[str, set[tuple[str, ...]]]
+    begin: Begin,
+    noted: dict[str, set[tuple[object, ...]]],
+    precision: str,
+    in_training: tuple[object, ...],
 ) -> None:
     before = precisions()
-    execute(begin(overrides={"fake-gaussian.training.precision": "tf32"}))
+    execute(begin(overrides={"fake-gaussian.training.precision": precision}))
     assert noted == {
         "initialize in training": TRUE_FLOAT32,
-        "log_prob in training": {("tf32", "tf32", "tf32")},
+        "log_prob in training": {in_training},
         "log_prob in evaluation": TRUE_FLOAT32,
         "sample in evaluation": TRUE_FLOAT32,
     }
@@ -128,7 +135,7 @@ def test_all_but_training_steps_run_in_true_float32(
 def test_a_loaded_model_is_evaluated_in_true_float32(
     begin: Begin,
     fake_plugins: PluginSelection,
-    noted: dict[str, set[tuple[str, ...]]],
+    noted: dict[str, set[tuple[object, ...]]],
     tmp_path: Path,
 ) -> None:
     attempt = begin(budget="1steps")

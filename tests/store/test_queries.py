@@ -15,6 +15,7 @@ from flowbench.store.queries import (
     export,
     find_attempt,
     list_attempts,
+    metrics_of,
     query,
     standing_attempts,
 )
@@ -38,17 +39,59 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_list_has_the_documented_keys(results: Path) -> None:
     listed = list_attempts(results)
     expected = (
-        "name job_id attempt model preset dataset seed status reason stale contended refuted "
-        "device budget steps started metrics"
+        "name job_id attempt model preset overrides dataset seed status reason stale contended "
+        "refuted device budget steps charged_s started likelihood"
     )
     assert all(list(row) == expected.split() for row in listed)
     assert json.loads(json.dumps(listed, allow_nan=False)) == listed
-    (good,) = [row for row in listed if row["status"] == "ok"]
-    bpd = good["metrics"]["bpd"]
+
+
+def test_values_have_the_documented_keys(results: Path) -> None:
+    (good,) = [row["name"] for row in list_attempts(results) if row["status"] == "ok"]
+    every = metrics_of(results, [row["name"] for row in list_attempts(results)])
+    assert list(every) == [good]
+    assert list(every[good]) == [m.name for m in make.measurements(2.0)]
+    bpd = every[good]["bpd"]
     assert {"value", "unit", "direction", "n", "stderr", "split", "protocol", "status"} <= set(bpd)
     assert bpd["value"] == 2.0
-    assert good["metrics"]["gpu_hours"]["value"] is None
-    assert good["metrics"]["gpu_hours"]["reason"] == "trained on CPU"
+    assert every[good]["gpu_hours"]["value"] is None
+    assert every[good]["gpu_hours"]["reason"] == "trained on CPU"
+
+
+def test_of_likelihoods_the_first_that_there_is_stands_beside_an_attempt(tmp_path: Path) -> None:
+    missing = make.measured("bpd", None, "bits/dim", status="failed", reason="no")
+    before = make.measured("nll", 5.0, "nats", split="validation")
+    tested, other = make.measured("nll", 4.0, "nats"), make.measured("params", 9.0, "")
+    rows = [
+        make.attempt(make.job("a"), measurements=(other, missing, before, tested)),
+        make.attempt(make.job("b"), measurements=(other, before)),
+        make.attempt(make.job("c"), measurements=(other, missing)),
+    ]
+    ingest(tmp_path, [make.write(tmp_path, row) for row in rows])
+    found = {row["model"]: row["likelihood"] for row in list_attempts(tmp_path)}
+    nats = {"unit": "nats"}
+    assert found == {"a": {"value": 4.0, **nats}, "b": {"value": 5.0, **nats}, "c": None}
+
+
+def test_attempts_are_listed_as_their_records_say(tmp_path: Path) -> None:
+    refuted = make.measured("mass", 2.0, "", refutes="mass 2.0")
+    again = make.measured("round_trip", 1.0, "", refutes="no inverse")
+    rows = [
+        make.attempt(make.job("a"), run_delay_s=9.0, measurements=(refuted, again)),
+        make.attempt(make.job("b", budget="9steps"), run_delay_s=9.0, started="2026-01-01"),
+        make.failed(make.job("c"), number=3),
+    ]
+    ingest(tmp_path, [make.write(tmp_path, row) for row in rows])
+    listed = list_attempts(tmp_path)
+    assert [row["model"] for row in listed] == [
+        "b",
+        *sorted("ac", key=lambda m: make.job(m).job_id),
+    ]
+    records = {record.attempt_id: record for record in standing_attempts(tmp_path)}
+    for row in listed:
+        record = records[row["name"]]
+        assert (row["contended"], row["refuted"]) == (record.contended, record.refuted)
+        assert (row["status"], row["attempt"]) == (record.status, record.number)
 
 
 def test_the_last_good_attempt_stands_for_its_job(results: Path) -> None:
@@ -116,11 +159,13 @@ def test_a_budget_of_time_that_waited_for_a_core_is_contended(
 
 def test_the_value_on_test_is_the_one_that_is_listed(tmp_path: Path) -> None:
     both = [
+        make.measured("bpd", 1.7, "bits/dim", split="train"),
         make.measured("bpd", 1.9, "bits/dim"),
         make.measured("bpd", 1.8, "bits/dim", split="validation"),
     ]
     ingest(tmp_path, [make.write(tmp_path, make.attempt(measurements=both))])
-    assert list_attempts(tmp_path)[0]["metrics"]["bpd"]["value"] == 1.9
+    ((_, metrics),) = metrics_of(tmp_path, [list_attempts(tmp_path)[0]["name"]]).items()
+    assert metrics["bpd"]["value"] == 1.9
 
 
 def test_find_takes_attempts_jobs_and_beginnings(results: Path) -> None:

@@ -53,6 +53,9 @@ class FakeCuda:
     def max_memory_allocated(self) -> int:
         return 123
 
+    def mem_get_info(self) -> tuple[int, int]:
+        return 1000, 5000
+
 
 @pytest.fixture
 def cuda(monkeypatch: pytest.MonkeyPatch) -> Device:
@@ -94,8 +97,35 @@ def test_a_flag_is_read_late_on_a_device_and_at_once_on_a_cpu() -> None:
     mps = DelayedFlag(Device("mps", "fake", FakeCuda()))
     cpu = DelayedFlag(Device("cpu", "fake", None))
     values = [torch.tensor(float(i)) for i in range(4)]
-    assert [mps.push(v) for v in values] == [None, None, 0.0, 1.0]
-    assert [cpu.push(v) for v in values] == [0.0, 1.0, 2.0, 3.0]
+
+    def read(flag: DelayedFlag, value: torch.Tensor) -> float | None:
+        flag.push(value)
+        return flag.arrived()
+
+    assert [read(mps, v) for v in values] == [None, None, 0.0, 1.0]
+    assert [read(cpu, v) for v in values] == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_a_flag_is_read_after_the_fence_behind_its_copy(cuda: Device) -> None:
+    backend = cuda._backend
+    assert backend is not None
+    # Of another kind: a copy for CUDA needs page-locked memory.
+    in_flight, flag = InFlight(cuda), DelayedFlag(Device("mps", "fake", backend))
+    for step in range(1, 6):
+        backend.calls.append(f"copy {step}")  # what is pushed is queued now
+        flag.push(torch.tensor(float(step)))
+        in_flight.step_queued()
+        read = flag.arrived()
+        if read is not None:
+            done = backend.calls.index(f"record {int(read)}")
+            assert backend.calls.index(f"copy {int(read)}") < done
+            assert f"wait {int(read)}" in backend.calls
+    assert read == 3.0
+
+
+def test_data_may_take_half_of_what_is_free_on_a_gpu(cuda: Device) -> None:
+    assert cuda.room() == 500
+    assert Device("cpu", "a CPU", None).room() is None
 
 
 def test_auto_takes_the_fastest() -> None:

@@ -11,7 +11,13 @@ from pydantic import ValidationError
 from torch import nn
 
 from flowbench.api import Phase, Training
-from flowbench.training.optim import GuardedStep, RampedAverage, Schedule, build_optimizer
+from flowbench.training.optim import (
+    GuardedStep,
+    RampedAverage,
+    Schedule,
+    build_optimizer,
+    zero_if,
+)
 
 NAMES = ("adam", "adamw", "adamax", "sgd", "rmsprop")
 
@@ -22,7 +28,7 @@ def stepped(name: str, **settings: object) -> tuple[nn.Linear, GuardedStep]:
     training = Training.model_validate({"optimizer": name, **settings})
     guarded = GuardedStep(training, list(model.parameters()))
     model(torch.ones(4, 3)).sum().backward()
-    assert guarded(1e-2).item() == 0
+    assert guarded(1e-2, torch.zeros(())).item() == 0
     return model, guarded
 
 
@@ -30,7 +36,7 @@ def stepped(name: str, **settings: object) -> tuple[nn.Linear, GuardedStep]:
 def test_a_bad_gradient_leaves_weights_finite_and_is_counted(name: str) -> None:
     model, guarded = stepped(name)
     model.weight.grad = torch.tensor([[math.nan, 1.0, 1.0], [1.0, 1.0, 1.0]])
-    assert guarded(1e-2).item() == 1
+    assert guarded(1e-2, torch.zeros(())).item() == 1
     assert all(p.isfinite().all() for p in model.parameters())
     model(torch.ones(4, 3)).sum().backward()
 
@@ -40,8 +46,23 @@ def test_fused_optimizers_skip_the_step_entirely(name: str) -> None:
     model, guarded = stepped(name)
     before = model.weight.clone()
     model.weight.grad = torch.full((2, 3), math.inf)
-    guarded(1e-2)
+    guarded(1e-2, torch.zeros(()))
     assert torch.equal(model.weight, before)
+
+
+@pytest.mark.parametrize("worst", [1.0, math.inf, math.nan])
+def test_gradients_are_zeroed_in_a_few_launches(worst: float) -> None:
+    gradients = [torch.full((2, 3, 1, 1), float(i)) for i in range(40)]
+    gradients[7] = torch.arange(24.0).reshape(2, 3, 2, 2).to(memory_format=torch.channels_last)
+    gradients[9] = gradients[9].bfloat16()
+    gradients[3][0, 1] = worst
+    expected = [g.clone() if worst == 1.0 else torch.zeros_like(g) for g in gradients]
+    with torch.profiler.profile() as found:
+        zero_if(torch.tensor(float(worst != 1.0)), gradients)
+    for gradient, after in zip(gradients, expected, strict=True):
+        assert torch.equal(gradient, after)
+    launched = {event.key: event.count for event in found.key_averages()}
+    assert launched["aten::_foreach_copy_"] == launched["aten::where"] == 1
 
 
 def test_clipping_is_by_the_global_norm() -> None:
@@ -49,7 +70,7 @@ def test_clipping_is_by_the_global_norm() -> None:
     before = [p.detach().clone() for p in model.parameters()]
     guarded.zero_grad()
     (100 * model(torch.ones(4, 3))).sum().backward()
-    guarded(1.0)
+    guarded(1.0, torch.zeros(()))
     steps = [(p - old).flatten() for p, old in zip(model.parameters(), before, strict=True)]
     assert math.isclose(torch.cat(steps).norm().item(), 0.5, rel_tol=1e-4)
 
@@ -79,7 +100,7 @@ def test_agrees_with_the_plain_optimizer(
     for _ in range(3):
         guarded.zero_grad()
         ours(torch.ones(4, 3)).sum().backward()
-        guarded(1e-2)
+        guarded(1e-2, torch.zeros(()))
         optimizer.zero_grad()
         theirs(torch.ones(4, 3)).sum().backward()
         optimizer.step()
@@ -94,7 +115,7 @@ def test_a_parameter_without_gradient_does_not_move(name: str) -> None:
     for _ in range(5):
         guarded.zero_grad()
         model.weight.square().sum().backward()
-        guarded(1e-2)
+        guarded(1e-2, torch.zeros(()))
     assert torch.equal(model.bias, unused)
 
 

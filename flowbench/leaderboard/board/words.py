@@ -83,6 +83,12 @@ def likelihood(facts: Mapping[str, Any] | None) -> str:
     return f"{text}, given {' and '.join(given)}" if given else text
 
 
+def precision(config: Mapping[str, Any]) -> str:
+    """What a model was trained in, unless it is float32; it is never evaluated in anything else."""
+    given = config.get("training", {}).get("precision", "float32")
+    return "" if given == "float32" else f"trained in {given}"
+
+
 def likelihood_facts(facts: Mapping[str, Any] | None) -> dict[str, str]:
     """The same facts apart, each in words."""
     if not facts:

@@ -30,7 +30,7 @@ _HEAT_MAPS = {
     3: ": test data, samples, density",
 }
 _REMEDIES = {
-    "oom": "A smaller preset or batch needs less memory.",
+    "oom": "A smaller preset needs less memory, as does --on-oom half-batch.",
     "timeout": "A longer --timeout, or fewer evaluation draws, lets it end.",
     "diverged": "A lower learning rate or stronger clipping; --rerun failed tries again.",
     "killed": "The machine ended it; --rerun failed tries again.",

@@ -21,7 +21,7 @@ from flowbench.leaderboard.board import numbers, words
 from flowbench.leaderboard.board.ranking import Contender, Like, Outcome
 from flowbench.store.attempt_files import AttemptContents
 from flowbench.store.checks import CheckRow
-from flowbench.store.records import AttemptRow, MeasurementRow
+from flowbench.store.records import PARTS, AttemptRow, MeasurementRow
 
 # Parts of a protocol that two values need not share: a bound may only understate its model, so
 # exact values and bounds are ranked together, with their signs; raw or averaged weights are each
@@ -266,6 +266,11 @@ def _settle_homeless(rows: dict[tuple[str, str], list[AttemptRow]]) -> None:
             rows[homes[0]] += rows.pop((asked, speed))
 
 
+def without_parts(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Overrides but for the parts that batches are taken in: it is the same training."""
+    return {key: value for key, value in overrides.items() if key != PARTS}
+
+
 def _asked(record: AttemptRow) -> str:
     """What was asked for, seed apart."""
     job = record.job
@@ -303,13 +308,17 @@ def values(record: AttemptRow) -> dict[str, MeasurementRow]:
     """All values of a run by name, of two splits that on test; then its own counts."""
     measured = record.values_by_name()
     labels = {m.label for m in measured.values()}  # a metric may have measured the same
-    steps = record.steps if record.status == "ok" else None
-    counts = (
-        _count("num_parameters", "Parameters", record.num_parameters),
-        _count("steps", "Steps", steps),
-    )
+    counts = (_count("num_parameters", "Parameters", record.num_parameters), _pace(record))
     own = {m.name: m for m in counts if m.value is not None and m.label not in labels}
     return measured | own
+
+
+def _pace(record: AttemptRow) -> MeasurementRow:
+    """How far training went in its time; of a given number of steps, how fast."""
+    steps = record.steps if record.status == "ok" else None
+    if steps is None or Budget.parse(record.job.budget).time_like or not record.charged_s:
+        return _count("steps", "Steps", steps)
+    return _count("steps_per_s", "Steps/s", steps / record.charged_s)
 
 
 def _count(name: str, label: str, value: float | None, unit: str = "") -> MeasurementRow:

@@ -154,11 +154,13 @@ class _Builder:
         )
 
     def _about(self, asked: FrameRow) -> Iterator[str]:
-        """What sets a row apart, its likelihood, and hardware that most others did not have."""
+        """What sets a row apart: its likelihood too, and precision and hardware of few others."""
         parts = [asked.row.sub]
+        parts += dict.fromkeys(method.first.job.in_parts for method in asked.methods.values())
         for method in list(asked.methods.values())[:1]:
             machine = hardware(method.first)
             parts.append(words.likelihood(method.first.likelihood))
+            parts.append(words.precision(method.first.job.config))
             parts.append(machine if machine and machine != self._usual else "")
         return (part for part in parts if part)
 

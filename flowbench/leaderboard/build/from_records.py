@@ -21,6 +21,7 @@ from flowbench.leaderboard.build.evidence import (
     sampled,
     usual_hardware,
     values,
+    without_parts,
 )
 from flowbench.leaderboard.build.frame import Frame, FrameCell, FrameRow, quantity
 from flowbench.store.records import AttemptRow, MeasurementRow
@@ -56,7 +57,7 @@ def _frame(records: Sequence[AttemptRow], source: Source) -> Frame:
 
 def _row(method: Method, columns: Sequence[Column]) -> FrameRow:
     job = method.first.job
-    about = [f"{key}={value}" for key, value in sorted(job.overrides.items())]
+    about = [f"{key}={value}" for key, value in sorted(without_parts(job.overrides).items())]
     drawn = sampled(job.protocol.get("sample", {}))
     about += [f"sampled by {drawn}"] if drawn else []
     runs = {"model": method.name, "method": method}

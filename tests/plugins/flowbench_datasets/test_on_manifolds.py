@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flowbench.api import DataSplits, Manifold
+from flowbench.api import DataSplits
+from flowbench.api.data import Manifold
 from flowbench.api.manifolds import ROTATIONS, SPHERE, TORUS, mass_on
 from flowbench.errors import DataError
 from flowbench_datasets import on_manifolds

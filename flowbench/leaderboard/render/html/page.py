@@ -11,10 +11,11 @@ from flowbench.leaderboard.render.html import panel
 from flowbench.leaderboard.render.html.columns import below, style
 from flowbench.leaderboard.render.html.plots import plots
 from flowbench.leaderboard.render.html.rows import cell_views, statuses, tally, there
-from flowbench.leaderboard.render.html.shell import render_page
+from flowbench.leaderboard.render.html.shell import render_page, render_part
 from flowbench.leaderboard.render.index import Listed, content
 
 _IN_RAIL = 2  # plots beside the table; the others stand below it
+_MOST_DETAILS = 1_000_000  # characters behind the rows of a page; more are packed
 _FEW = 3  # where more than one row in three is the paper's own, none stands out
 
 
@@ -73,7 +74,11 @@ def render(board: Board, *, home: str = "", downloads: Sequence[tuple[str, str]]
             arrow=two_lines,
         ),
     }
-    return render_page("board.html.j2", shown, "board", style=style(board))
+    details = render_part("panel.html.j2", shown)
+    scripts: tuple[str, ...] = ("board",)
+    if len(details) > _MOST_DETAILS:
+        details, scripts = panel.packed(details), ("packed", "board")
+    return render_page("board.html.j2", shown | {"details": details}, *scripts, style=style(board))
 
 
 def render_index(listed: Listed) -> str:

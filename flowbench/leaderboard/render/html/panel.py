@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import zlib
 from collections.abc import Callable
 
 from markupsafe import Markup
@@ -55,6 +57,15 @@ def address_of_samples(board: Board) -> Callable[[bytes], str]:
     found = [details for row in board.rows for details in row.details]
     most = limit(sum(details.samples is not None for details in found))
     return lambda png: address(png, most)
+
+
+def packed(details: Markup) -> Markup:
+    """Details as a page carries them where they are many: a hundredth of their size.
+
+    Rows are much alike, so that each repeats what others say. A script lays them out again.
+    """
+    text = base64.b64encode(zlib.compress(details.encode(), 9)).decode()
+    return Markup('<template id="packed">{}</template>').format(text)
 
 
 def worth_opening(row: Row) -> bool:

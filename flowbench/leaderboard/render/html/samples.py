@@ -11,7 +11,7 @@ from PIL import Image
 MAX_BYTES = 12_000
 """A row's samples; 16 kB once they are text."""
 
-_MAX_ALL = 3_000_000  # of all rows, so that a page with 500 of them stays under 10 MB
+_MAX_ALL = 1_200_000  # of all rows, so that a page with 2,000 of them stays under 4 MB
 
 _QUALITIES = (85, 60, 35)
 

@@ -35,11 +35,17 @@ def render_page(template: str, content: dict[str, Any], *scripts: str, style: st
     texts = {
         "style": _joined("css") + style,
         "early": (_STATIC / "early.js").read_text("utf-8"),
-        "script": f'"use strict";\n(() => {{\n{joined}}})();\n',
+        # Details that come packed are waited for.
+        "script": f'"use strict";\n({"async " * ("packed" in scripts)}() => {{\n{joined}}})();\n',
     }
     shell: dict[str, str] = {name: Markup(text) for name, text in texts.items()}
     shell["policy"] = _policy(**texts)
     return _environment().get_template(template).render(content | {"shell": shell})
+
+
+def render_part(template: str, content: dict[str, Any]) -> Markup:
+    """Fills in the template of a part of a page."""
+    return Markup(_environment().get_template(template).render(content))
 
 
 def _policy(style: str, early: str, script: str) -> str:

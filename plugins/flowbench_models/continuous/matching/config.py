@@ -314,6 +314,12 @@ class OTCFMConfig(VelocityConfig):
         ),
     }
 
+    @property
+    def whole_batch(self) -> str | None:
+        """Optimal pairs are those of a batch."""
+        coupled = "noise and data are paired over the whole batch (pairing=optimal)"
+        return coupled if self.pairing == "optimal" else None
+
     def unsupported(self, data: DatasetInfo) -> str | None:
         """Optimal pairs need POT."""
         missing = missing_package("ot") if self.pairing == "optimal" else None

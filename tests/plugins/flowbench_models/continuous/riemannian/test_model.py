@@ -8,7 +8,8 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from flowbench.api import Batch, ConfigError, DatasetInfo, Manifold, Step, split_info
+from flowbench.api import Batch, ConfigError, DatasetInfo, Step, split_info
+from flowbench.api.data import Manifold
 from flowbench.api.manifolds import manifold_of, mass_on
 from flowbench_models.continuous.riemannian.geometry import Geometry, Rotations, Sphere, Torus
 from flowbench_models.continuous.riemannian.model import (
