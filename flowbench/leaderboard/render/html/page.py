@@ -75,7 +75,7 @@ def render(board: Board, *, home: str = "", downloads: Sequence[tuple[str, str]]
         ),
     }
     details = render_part("panel.html.j2", shown)
-    scripts = ("board",)
+    scripts: tuple[str, ...] = ("board",)
     if len(details) > _MOST_DETAILS:
         details, scripts = panel.packed(details), ("packed", "board")
     return render_page("board.html.j2", shown | {"details": details}, *scripts, style=style(board))
