@@ -61,8 +61,8 @@ class ScatteredRows:
         offset, file = getattr(values, "offset", 0), getattr(values, "filename", None)
         self._start = offset % mmap.ALLOCATIONGRANULARITY
         # A part of a map has the file of the whole, but another place in it.
-        whole = isinstance(values.base, mmap.mmap) and file is not None
-        if whole and hasattr(mmap, "MADV_RANDOM"):
+        whole = isinstance(values.base, mmap.mmap) and values.flags.c_contiguous
+        if whole and file is not None and hasattr(mmap, "MADV_RANDOM"):
             self.values = np.memmap(file, values.dtype, "r", offset, values.shape)
             self._map = self.values.base
             self._map.madvise(mmap.MADV_RANDOM)

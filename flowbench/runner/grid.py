@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from flowbench.data.library.splits import LoadedData
 
 COLUMNS, ROWS = 8, 4
 DENSITY_BINS = 96
+MOST_CONTEXTS = 16  # that a density is averaged over
 RULE = 170  # the shade of the lines between heat maps
 
 
@@ -38,6 +39,38 @@ def sample_grid(x: NDArray[Any], data: LoadedData, log_prob: LogProb | None = No
     if info.modality == "vector" and info.event_shape == (2,):
         return _png(_heat_maps(x, data.splits.test.x, log_prob))
     return None
+
+
+def over_contexts(
+    log_prob: Callable[[NDArray[Any], Mapping[str, NDArray[Any]]], NDArray[np.float64]],
+    context: Mapping[str, NDArray[Any]],
+) -> LogProb:
+    """The density of values alone, of one that is given a context.
+
+    Args:
+        log_prob: Log-likelihoods of values and what they are given, in nats.
+        context: What examples are given. Where few differ, as labels do, the density is weighted by
+            how often each comes; else it is the mean over some of them.
+
+    Returns:
+        The average over contexts.
+    """
+
+    def averaged(x: NDArray[Any]) -> NDArray[np.float64]:
+        flat = np.hstack([values.reshape(len(values), -1) for values in context.values()])
+        _, rows, counts = np.unique(flat, axis=0, return_index=True, return_counts=True)
+        if len(rows) > MOST_CONTEXTS:
+            rows = np.linspace(0, len(flat) - 1, MOST_CONTEXTS, dtype=int)
+            counts = np.ones(MOST_CONTEXTS, dtype=int)
+        terms = [
+            log_prob(x, {name: values[[row] * len(x)] for name, values in context.items()})
+            + np.log(count / counts.sum())
+            for row, count in zip(rows, counts, strict=True)
+        ]
+        found: NDArray[np.float64] = np.logaddexp.reduce(terms)
+        return found
+
+    return averaged
 
 
 def _tile(x: NDArray[Any], levels: int) -> NDArray[np.uint8]:

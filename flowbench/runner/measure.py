@@ -21,7 +21,7 @@ from flowbench.evaluation.trained import EvaluatedModel
 from flowbench.evaluation.values import checked_values, failed_value
 from flowbench.registry.containment import undisturbed
 from flowbench.runner.attempt import MEASURED, MODEL, SAMPLES, Measured
-from flowbench.runner.grid import sample_grid
+from flowbench.runner.grid import LogProb, over_contexts, sample_grid
 from flowbench.runner.kept_model import Trained, take_model
 from flowbench.runner.setup import Built, Ground, note_preprocessing
 from flowbench.runner.under_way import Attempt
@@ -123,7 +123,7 @@ def _keep_samples(attempt: Attempt, model: EvaluatedModel, data: LoadedData) -> 
     try:
         samples = model.samples()
         attempt.write_arrays(SAMPLES, x=samples.x, **samples.context)
-        grid = sample_grid(samples.x, data, model.log_prob if model.likelihood_kind else None)
+        grid = sample_grid(samples.x, data, _density(model, data))
     except Preempted:
         raise
     except BaseException as exc:  # a border: what was measured is kept
@@ -136,6 +136,16 @@ def _keep_samples(attempt: Attempt, model: EvaluatedModel, data: LoadedData) -> 
     _keep_info(attempt, "info/sample/", samples.info, num_examples=len(samples.x))
     if grid is not None:
         attempt.directory.write(GRID, grid)
+
+
+def _density(model: EvaluatedModel, data: LoadedData) -> LogProb | None:
+    """The model's density of values alone, if it has one."""
+    if model.likelihood_kind is None:
+        return None
+    if not model.likelihood_kind.given:
+        return model.log_prob
+    context = {name: data.splits.test.context[name] for name in model.likelihood_kind.given}
+    return over_contexts(model.log_prob, context)
 
 
 def _keep_info(attempt: Attempt, prefix: str, info: Mapping[str, float], **given: Any) -> None:

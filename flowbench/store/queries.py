@@ -66,7 +66,7 @@ _LISTED = """
 SELECT a.attempt_id AS name, a.job_id, a.number AS attempt, j.model, a.preset, j.dataset, j.seed,
     a.status, a.reason, a.core_code IS DISTINCT FROM $core AS stale,
     coalesce(a.run_delay_s > $share * a.charged_s, false) AS contended, refuting.refuted,
-    a.device_name AS device, j.budget, a.steps, a.started, likely.likelihood
+    a.device_name AS device, j.budget, a.steps, a.charged_s, a.started, likely.likelihood
 FROM attempts a
 JOIN jobs j USING (job_id)
 LEFT JOIN (

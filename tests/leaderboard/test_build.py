@@ -165,6 +165,13 @@ def test_columns_are_likelihoods_then_costs() -> None:
     ]  # fmt: skip
 
 
+def test_runs_of_so_many_steps_say_how_fast_they_were() -> None:
+    asked: dict[str, Any] = {"job": {"budget": "500steps"}, "steps": 500}
+    found = board(run("a", 0, 2.0, charged_s=25.0, **asked), run("b", 0, 2.1, **asked))
+    assert found.columns[-1].metric == "steps_per_s"
+    assert rows(found)["a:small"].cells[-1].text == "20.0"
+
+
 def test_a_metric_of_a_plugin_gets_a_column_while_there_is_room() -> None:
     values = (make.measured("bpd", 2.0, "bits/dim"), make.measured("fid", 12.3, ""))
     found = board(make.attempt(measurements=values))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from flowbench.runner.grid import DENSITY_BINS, sample_grid
+from flowbench.runner.grid import DENSITY_BINS, MOST_CONTEXTS, over_contexts, sample_grid
 
 DATA = np.random.default_rng(0).normal(size=(4000, 2)).astype(np.float32)
 
@@ -59,3 +60,28 @@ def test_places_without_density_are_empty(empty: float) -> None:
     density = maps(sample_grid(DATA, loaded(), half))[2]
     assert density[:, : DENSITY_BINS // 3].max() == 0.0
     assert density.max() == 255.0
+
+
+@pytest.mark.parametrize(
+    ("given", "shares"),
+    [
+        ({"label": np.array([1, 0, 1, 1])}, {0.0: 0.25, 1.0: 0.75}),
+        ({"shift": np.ones((3, 1)), "label": np.zeros(3, dtype=int)}, {1.0: 1.0}),
+        (
+            {"shift": np.arange(31.0)[:, None]},
+            {2.0 * n: 1 / MOST_CONTEXTS for n in range(MOST_CONTEXTS)},
+        ),
+    ],
+    ids=["labels", "both", "real values"],
+)
+def test_a_conditional_density_is_averaged_over_contexts(
+    given: dict[str, NDArray[Any]], shares: dict[float, float]
+) -> None:
+    def moved(x: NDArray[Any], context: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
+        assert {name: len(values) for name, values in context.items()} == dict.fromkeys(given, 50)
+        by = sum(values.reshape(-1, 1) for values in context.values())
+        return gaussian(x - by)
+
+    expected = sum(share * np.exp(gaussian(DATA[:50] - by)) for by, share in shares.items())
+    found = over_contexts(moved, given)(DATA[:50])
+    assert np.exp(found) == pytest.approx(expected)

@@ -302,13 +302,17 @@ def values(record: AttemptRow) -> dict[str, MeasurementRow]:
     """All values of a run by name, of two splits that on test; then its own counts."""
     measured = record.values_by_name()
     labels = {m.label for m in measured.values()}  # a metric may have measured the same
-    steps = record.steps if record.status == "ok" else None
-    counts = (
-        _count("num_parameters", "Parameters", record.num_parameters),
-        _count("steps", "Steps", steps),
-    )
+    counts = (_count("num_parameters", "Parameters", record.num_parameters), _pace(record))
     own = {m.name: m for m in counts if m.value is not None and m.label not in labels}
     return measured | own
+
+
+def _pace(record: AttemptRow) -> MeasurementRow:
+    """How far training went in its time; of a given number of steps, how fast."""
+    steps = record.steps if record.status == "ok" else None
+    if steps is None or Budget.parse(record.job.budget).time_like or not record.charged_s:
+        return _count("steps", "Steps", steps)
+    return _count("steps_per_s", "Steps/s", steps / record.charged_s)
 
 
 def _count(name: str, label: str, value: float | None, unit: str = "") -> MeasurementRow:

@@ -102,12 +102,13 @@ class RQNSFConfig(ModelConfig):
         ),
         "small": Preset(
             summary="three levels of four steps, for minutes on 32x32 images",
+            tuning_trials=2,
             values={
                 "levels": 3,
                 "steps": 4,
                 "width": 24,
                 "batch_norm": False,
-                "training": small_training(batch_size=16, lr=1e-3),
+                "training": small_training(batch_size=16, lr=2e-3),
             },
         ),
         "cifar10": _paper("11,835,054 parameters, the released 8-bit CIFAR-10 model", EIGHT_BITS),
