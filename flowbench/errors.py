@@ -15,7 +15,7 @@
     ├── DataError                    a dataset that is missing, corrupt or not what its spec says
     │   └── DataMissingError         data that are not on this machine
     ├── TrainingError
-    │   └── NonFiniteLossError       too many steps in a row without a finite gradient
+    │   └── NonFiniteLossError       too many steps in a row without a finite loss
     ├── StoreError                   the results folder or its database
     │   ├── StoreDamagedError        a file of it that does not hold what was written
     │   └── StoreNewerError          a database that a later flowbench made
@@ -92,7 +92,7 @@ class TrainingError(FlowbenchError):
 
 
 class NonFiniteLossError(TrainingError):
-    """Too many optimizer steps in a row had no finite gradient."""
+    """Too many optimizer steps in a row had no finite loss and gradient."""
 
 
 class StoreError(FlowbenchError):

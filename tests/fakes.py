@@ -12,8 +12,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -38,6 +39,7 @@ from flowbench.api import (
     ModelSpec,
     Preprocessing,
     Preset,
+    SampleSettings,
     SamplingOptions,
     Scale,
     Split,
@@ -69,6 +71,9 @@ class GaussianConfig(ModelConfig):
     preprocessing: Preprocessing = Preprocessing(noise=UniformDequantization())
     training: Training = Training(batch_size=16, lr=0.05)
     width: int = 4
+
+    def sampling_ladder(self, data: DatasetInfo) -> tuple[SampleSettings, ...]:
+        return tuple(SampleSettings(temperature=t) for t in (0.25, 0.5))
 
     @classmethod
     def default_preset(cls, data: DatasetInfo) -> str:
@@ -115,6 +120,21 @@ class Diverge(Gaussian):
 class OutOfMemory(Gaussian):
     def loss(self, batch: Batch, step: Step) -> Tensor:
         raise torch.OutOfMemoryError("tried to allocate 4 TiB. Free up some memory")
+
+
+class Large(Gaussian):
+    """Has memory for a few examples at a time."""
+
+    def loss(self, batch: Batch, step: Step) -> Tensor:
+        if len(batch.x) > 4:
+            raise torch.OutOfMemoryError("tried to allocate 4 TiB. Free up some memory")
+        return super().loss(batch, step)
+
+
+class CoupledConfig(GaussianConfig):
+    @property
+    def whole_batch(self) -> str:
+        return "its loss pairs the examples of a batch"
 
 
 class Hungry(Gaussian):
@@ -287,6 +307,25 @@ def compute_segfault(
     return []
 
 
+def compute_spread(
+    trained: TrainedModel, data: DataSplits, settings: MetricSettings
+) -> list[MetricValue]:
+    samples = trained.samples()
+    facts: dict[str, Any] = {"unit": "", "direction": "lower", "num_examples": len(samples.x)}
+    return [
+        MetricValue(name="fake_spread", value=float(samples.x.std()), **facts),
+        MetricValue(name="fake_spread_largest", value=float(samples.x.max()), **facts),
+    ]
+
+
+def compute_heat(
+    trained: TrainedModel, data: DataSplits, settings: MetricSettings
+) -> list[MetricValue]:
+    assert settings.sample.temperature == trained.samples().temperature
+    value = 1e3 * settings.sample.temperature
+    return [MetricValue(name="fake_heat", value=value, unit="ms", direction="lower")]
+
+
 # --- specs ----------------------------------------------------------------------------------------
 
 
@@ -307,6 +346,8 @@ def register_models() -> list[ModelSpec]:
         _model("fake-crash", Crash),
         _model("fake-diverge", Diverge),
         _model("fake-oom", OutOfMemory),
+        _model("fake-large", Large),
+        _model("fake-coupled", Large, "CoupledConfig"),
         _model("fake-die", Die),
         _model("fake-hungry", Hungry),
         _model("fake-greedy", Greedy),
@@ -345,6 +386,12 @@ def register_datasets() -> list[DatasetSpec]:
     ]
 
 
+_CLIMBING: tuple[tuple[str, str, Literal["quality", "cost"], Callable[..., Any]], ...] = (
+    ("fake_spread", "", "quality", compute_spread),
+    ("fake_heat", "ms", "cost", compute_heat),
+)
+
+
 @hookimpl
 def register_metrics() -> list[MetricSpec]:
     return [
@@ -364,6 +411,19 @@ def register_metrics() -> list[MetricSpec]:
             ("fake_nan", compute_nan),
             ("fake_segfault", compute_segfault),
         )
+    ] + [
+        MetricSpec(
+            name=name,
+            compute=f"{__name__}:{function.__name__}",
+            unit=unit,
+            direction="lower",
+            summary="a fake of samples",
+            role=role,
+            needs=frozenset({"samples"}),
+            default=False,
+            ladder=frozenset({name}),
+        )
+        for name, unit, role, function in _CLIMBING
     ]
 
 

@@ -54,9 +54,6 @@ class ModelConfig(Frozen):
         sampling: The options of the model's ``sample``.
         full_graph: Whether the loss can be compiled as one graph.
         full_graph_reason: Why it cannot (a solver, a random series).
-        whole_batch: Why the loss of a batch is not the mean of its parts' losses (a coupling of
-            its examples), so that ``training.accumulate`` is refused; layers with batch statistics
-            are found without it.
         fits_targets: Whether it can be fitted to a `Target`: a model whose loss is that of
             `InvertibleModel`, and whose ``from_latent`` is differentiable and takes any latents.
         preprocessing: How raw data reach the model.
@@ -79,7 +76,6 @@ class ModelConfig(Frozen):
     sampling: ClassVar[type[SamplingOptions]] = SamplingOptions
     full_graph: ClassVar[bool] = True
     full_graph_reason: ClassVar[str] = ""
-    whole_batch: ClassVar[str] = ""
     fits_targets: ClassVar[bool] = False
 
     preprocessing: Preprocessing = Preprocessing()
@@ -121,6 +117,17 @@ class ModelConfig(Frozen):
         del data
         return ()
 
+    @property
+    def whole_batch(self) -> str | None:
+        """Why the loss of a batch is not the mean of its parts' losses: what couples its examples.
+
+        ``training.accumulate`` is refused then. Layers with batch statistics are found without it.
+
+        Returns:
+            The reason; None where each example counts by itself.
+        """
+        return None
+
     def unsupported(self, data: DatasetInfo) -> str | None:
         """Why this configuration cannot run on a dataset.
 
@@ -145,8 +152,11 @@ class ModelConfig(Frozen):
     def sampling_ladder(self, data: DatasetInfo) -> tuple[SampleSettings, ...]:
         """Settings under which samples are measured besides the protocol's own.
 
+        Of the same weights, for a curve of quality against cost: steps, solvers, guidance. A run
+        measures them where it is asked to (``--ladder``): see `MetricSpec.ladder`.
+
         Returns:
-            By default none. Not yet: a ladder is refused.
+            The cheapest first; by default none.
         """
         del data
         return ()
@@ -208,11 +218,10 @@ def unsupported_sampling(
     Returns:
         The reason; None if they can.
     """
-    # Asked first: a ladder that is passed over in silence would look as if it had been measured.
-    if config.sampling_ladder(data):
-        return "sampling_ladder: not yet; samples are measured under one setting"
     try:
         sampling_options(config, settings, data)
+        for rung in config.sampling_ladder(data):
+            sampling_options(config, rung, data)
     except ConfigError as exc:
         return str(exc)
     return None

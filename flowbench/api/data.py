@@ -123,9 +123,10 @@ class DataSplits:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifold:
-    """Where data lie that are no vectors; densities are with respect to its own volume. Not yet.
+    """Where data lie that are no vectors; densities are with respect to its own volume.
 
     Attributes:
+        name: What models that know its geometry know it by, such as ``sphere``.
         dim: Dimension d of the manifold itself.
         volume: Its volume, in the d-dimensional measure.
         sample_uniform: Draws points, shape (N, *event_shape), given N and a source of randomness.
@@ -136,6 +137,7 @@ class Manifold:
         ...     angle = rng.uniform(0, 2 * np.pi, num)
         ...     return np.stack([np.cos(angle), np.sin(angle)], axis=1)
         >>> circle = Manifold(
+        ...     name="circle",
         ...     dim=1,
         ...     volume=2 * np.pi,
         ...     sample_uniform=on_circle,
@@ -145,6 +147,7 @@ class Manifold:
         np.True_
     """
 
+    name: str
     dim: int
     volume: float
     sample_uniform: Callable[[int, np.random.Generator], NDArray[Any]]

@@ -33,6 +33,12 @@ class SampleSettings(Frozen):
     temperature: float = Field(default=1.0, gt=0)
     options: Mapping[str, float | int | str | bool] = Field(default_factory=dict)
 
+    def __str__(self) -> str:
+        """What is not as usual, as ``--sample`` takes it: ``solver=euler,steps=4``."""
+        usual = self.temperature == type(self).model_fields["temperature"].default
+        given = {} if usual else {"temperature": self.temperature}
+        return ",".join(f"{key}={value}" for key, value in {**given, **self.options}.items())
+
 
 class SamplingOptions(Frozen):
     """What a model's ``sample`` can be asked for; a model that knows more adds fields.

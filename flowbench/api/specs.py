@@ -111,6 +111,7 @@ class DatasetInfo:
         num_test: Test examples, all of which are measured.
         context: Conditioning inputs by name; ``label`` holds the class.
         target: The density that models are fitted to in place of examples; None for data.
+        manifold: Reference to the `Manifold` that examples lie on; None for all other data.
 
     Example:
         >>> digits = DatasetInfo(
@@ -131,6 +132,7 @@ class DatasetInfo:
     num_test: int
     context: Mapping[str, ContextInput] = field(default_factory=dict)
     target: Target | None = None
+    manifold: str | None = None
 
     @property
     def num_classes(self) -> int | None:
@@ -232,7 +234,8 @@ class DatasetSpec:
             points to start from, which tell nothing of it.
         render: Reference to ``render(samples: Samples) -> list[Artifact]``: how samples are shown.
             Not yet.
-        manifold: Reference to a `Manifold`, for data that lie on one. Not yet.
+        manifold: Reference to the `Manifold` that data of that modality lie on, such as
+            ``"flowbench.api.manifolds:SPHERE"``; densities are with respect to its volume.
         sha256: Content hash that the loaded splits must have; None where the content is generated
             or decoded on the user's machine, and so pinned by recipe rather than by bytes.
         licence: Licence or terms of the data.
@@ -273,8 +276,11 @@ class DatasetSpec:
     def __post_init__(self) -> None:
         if self.render is not None:
             raise ConfigError("render: not yet; images are shown as a grid, leave it out")
-        if self.manifold is not None or self.modality == "manifold":
-            raise ConfigError("manifold: not yet; densities on manifolds cannot be measured")
+        if (self.manifold is not None) != (self.modality == "manifold"):
+            raise ConfigError(
+                f"manifold is {self.manifold!r} of {self.modality} data; data of the modality "
+                "manifold, and no others, name one, e.g. flowbench.api.manifolds:SPHERE"
+            )
 
     @property
     def num_classes(self) -> int | None:
@@ -316,6 +322,7 @@ class DatasetSpec:
             num_test=self.num_test,
             context=self.context,
             target=self.target,
+            manifold=self.manifold,
         )
 
 
@@ -410,6 +417,8 @@ class MetricSpec:
         default: Measured where a suite names no metrics; False for what is long or needs files.
         weights: Files that it needs, by the name that ``flowbench data prepare`` takes; they lie in
             `WEIGHTS_FOLDER`.
+        ladder: Names of its values that a run with ``--ladder`` measures anew under each setting
+            of a model's `sampling_ladder`. Those of a ``quality`` are drawn against all others.
         limits: By name of a value, what it must keep to: one that does not *refutes* its row, which
             is struck on boards and has no place.
         invariances: What changes none of its values: the ``order`` of test examples and samples,
@@ -438,13 +447,14 @@ class MetricSpec:
     scale: Scale = "linear"
     decimals: int | None = None
     needs: frozenset[Literal["likelihood", "samples", "inverse", "label", "target"]] = frozenset()
-    modalities: frozenset[Modality] = frozenset({"image", "vector", "audio", "sequence"})
+    modalities: frozenset[Modality] = frozenset(get_args(Modality))
     data: Literal["discrete", "continuous"] | None = None
     num_dims: int | None = None
     datasets: frozenset[str] | None = None
     exclusive: bool = False
     default: bool = True
     weights: Mapping[str, RemoteFile] = field(default_factory=dict)
+    ladder: frozenset[str] = frozenset()
     limits: Mapping[str, Limits] = field(default_factory=dict)
     invariances: frozenset[Invariance] = frozenset({"order", "batch_size"})
     closed_forms: str | None = None

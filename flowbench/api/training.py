@@ -157,7 +157,8 @@ class Training(Frozen):
         window: Length of the segments that longer training examples are cut to. Not yet.
         anneal: Where models are fitted to a target: part of the training over which its log-density
             comes in, linearly, so that no mode is settled on before the others are found.
-        max_nonfinite: Steps in a row without a finite gradient before the run counts as diverged.
+        max_nonfinite: Steps in a row without a finite loss and gradient before the run counts as
+            diverged.
         compile: Compile the loss with `torch.compile`.
 
     Example:

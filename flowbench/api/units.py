@@ -11,7 +11,7 @@ from typing import TypeVar
 # The one place: a second `ln 2` somewhere is how published bits come to differ.
 LN2 = math.log(2.0)
 
-LIKELIHOOD_UNITS = ("bits/dim", "nats")
+LIKELIHOOD_UNITS = ("bits/dim", "bits/char", "nats")
 """Units of a likelihood, as values are stored in them."""
 
 Number = TypeVar("Number")  # float, numpy.ndarray or torch.Tensor: all carry `/`, `-` and `*`

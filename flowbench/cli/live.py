@@ -41,13 +41,16 @@ class LiveView:
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
-        self._jobs = JobsView(list(tally.states.values()))
+        self._num_jobs, self._jobs = 0, JobsView(())
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The lines of the display."""
         # A terminal echoes an interrupt as ^C behind the last line, which must not wrap by it: rich
         # goes up by as many lines as it has printed.
         width = max(1, options.max_width - len("^C"))
+        if len(self._tally.states) != self._num_jobs:  # else names are what they were
+            self._num_jobs = len(self._tally.states)
+            self._jobs = JobsView(list(self._tally.states.values()))
         headline = _line(_overall(self._tally, width), "bold")
         yield Constrain(Group(headline, self._jobs), width)
 
@@ -56,7 +59,6 @@ class JobsView:
     """Draws a line for each job, as far as there is room."""
 
     def __init__(self, states: Sequence[JobState]) -> None:
-        # Once: what jobs are called does not change while they run.
         names, shared = telling_names([state.row for state in states])
         self._shared = visible(shared)
         self._rows = list(zip(map(visible, names), states, strict=True))

@@ -14,8 +14,8 @@ def telling_names(jobs: Sequence[JobRow]) -> tuple[list[str], str]:
     """What tells jobs apart, and what all of them share.
 
     Returns:
-        A name for each: the model, the dataset and the seed where these differ; and the dataset and
-        the seed that are the same for all, in words.
+        A name for each: the model, the dataset, the seed and the parts of its batches where these
+        differ; and those of them that are the same for all, in words.
     """
     names = [f"{job.model}:{job.preset}" for job in jobs]
     shared = []
@@ -27,7 +27,11 @@ def telling_names(jobs: Sequence[JobRow]) -> tuple[list[str], str]:
         shared.append(f"seed {jobs[0].seed}")
     else:
         names = [f"{name} s{job.seed}" for name, job in zip(names, jobs, strict=True)]
-    return names, ", ".join(shared)
+    if len({job.num_parts for job in jobs}) == 1:
+        shared.append(jobs[0].in_parts)
+    else:
+        names = [f"{n} {j.in_parts}".rstrip() for n, j in zip(names, jobs, strict=True)]
+    return names, ", ".join(filter(None, shared))
 
 
 def short_names(names: Sequence[str], width: int, ellipsis: str = "…") -> list[str]:

@@ -58,10 +58,16 @@ class ProgressDisplay:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._tally, self._console, self._now = tally, console, now
-        self._verbose = verbosity == "verbose"
-        self._plain = verbosity != "quiet" and not live
+        self._quiet, self._verbose = verbosity == "quiet", verbosity == "verbose"
+        self._plain = not self._quiet and not live
         self._printed: dict[str, tuple[str, float]] = {}
         self._num_looks: dict[str, int] = {}
+
+    def added(self, job: Job) -> None:
+        """A job is to run in the place of one that ran out of memory."""
+        self._tally.add(job)
+        if not self._quiet:
+            self._print(f"{job.label}: in place of {job.instead_of}, which ran out of memory")
 
     def started(self, job: Job, attempt: AttemptDir, slot: Slot) -> None:
         """A worker was started."""

@@ -75,7 +75,9 @@ def list_(
             "job": attempt["job_id"],
             "status": " ".join(_states(attempt)),
             "attempt": attempt["attempt"],
-            "model": f"{attempt['model']}:{attempt['preset']}",
+            "model": " ".join(
+                [f"{attempt['model']}:{attempt['preset']}", *_settings(attempt["overrides"])]
+            ),
             "budget": attempt["budget"],
             "steps": attempt["steps"],
             "started": attempt["started"].replace("+00:00", "Z"),
@@ -92,6 +94,11 @@ def list_(
         print(f"none of the {len(every)} attempts is like that{_nearest(every, wanted)}")
     else:
         print("no results yet (flowbench run --models realnvp,glow)")
+
+
+def _settings(overrides: Mapping[str, Any]) -> list[str]:
+    """What was set on top of a preset, as ``--set`` takes it."""
+    return [f"{key}={value}" for key, value in sorted(overrides.items())]
 
 
 def _print_json(folder: Path, attempts: list[dict[str, Any]]) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT = "2h"
 RERUN = ("failed", "stale", "contended", "all")
+ON_OOM = ("half-batch",)
 PLAIN_WIDTH = 160  # of a table in a file, where nothing says how wide a line may be
 
 
@@ -89,6 +90,13 @@ def run(
             "--sample", help="Sampling settings: temperature=0.8,guidance=2; can be repeated."
         ),
     ] = None,
+    ladder: Annotated[
+        bool,
+        typer.Option(
+            "--ladder",
+            help="Also measure samples drawn in 1, 2, 4, 8, ... steps, where a model takes steps.",
+        ),
+    ] = False,
     weights: Annotated[
         Path | None,
         typer.Option(
@@ -125,6 +133,14 @@ def run(
         typer.Option(
             help="Memory that a job may hold, with all that it starts: 8GB "
             "\\[default: the machine's, shared by the jobs at a time]."
+        ),
+    ] = None,
+    on_oom: Annotated[
+        str | None,
+        typer.Option(
+            help="half-batch: try a job that runs out of memory again with half of each batch at "
+            "a time, as a job of its own \\[default: leave it].",
+            autocompletion=complete.one_of(*ON_OOM),
         ),
     ] = None,
     no_wait: Annotated[
@@ -166,12 +182,15 @@ def run(
     lists = {"models": models, "datasets": datasets, "metrics": metrics}
     counts = {"eval_draws": eval_draws, "num_samples": num_samples}
     chosen = _suite(suite, lists, counts, budget, seeds, set_ or (), sample or ())
+    if ladder:
+        chosen = chosen.model_copy(update={"ladder": True})
     if weights is not None:
         os.environ["FLOWBENCH_WEIGHTS"] = str(_existing(weights).resolve())  # workers inherit it
     files = [path.resolve() for path in plugin_file or ()]  # workers run elsewhere
     plugins = selected_plugins(files, no_plugin)
     registry = load_registry(plugins)
     rerun_what = _one_of("--rerun", rerun, RERUN)
+    half_batch = _one_of("--on-oom", on_oom, ON_OOM) is not None
     timeout_s = parse_duration(timeout, "--timeout")
     # Not above: it imports torch, and what is refused until here is so at once.
     from flowbench.runner.run import RunRequest, get_ready
@@ -190,6 +209,7 @@ def run(
         command=("flowbench", *sys.argv[1:]),
         wait=not no_wait,
         detach=detach,
+        half_batch=half_batch,
     )
     signals = stopping.stop_signals(stop_signal)
     ready = get_ready(request, registry, dry_run=dry_run)
@@ -239,7 +259,7 @@ def _execute(
         left = "; workers go on by themselves" if request.detach else ""
         _say([f"stopped{left}; run the same command again to go on from there"])
         raise typer.Exit(130) from None  # 128 + SIGINT, as a shell reports it
-    decided = [(job, scheduler.decided[job.row.job_id]) for job, _ in decided]
+    decided = list(scheduler.decided.values())
     if records:  # else other runs have all jobs, and none has ended yet
         _table_console().print(
             terminal_table(request.results, [j.row.job_id for j, _ in decided], suite)
@@ -275,7 +295,7 @@ def _print_plan(ready: ReadyRun) -> None:
         {
             "job": job.row.job_id,
             "action": decision.action,
-            "model": f"{job.row.model}:{job.row.preset}",
+            "model": f"{job.row.model}:{job.row.preset} {job.row.in_parts}".rstrip(),
             "budget": job.row.budget,
             "dataset": job.row.dataset,
             "seed": job.row.seed,

@@ -54,7 +54,7 @@ def cancel(
     jobs: Annotated[
         list[str],
         typer.Argument(
-            help="Ids of jobs or attempts under way, or how they begin.",
+            help="Ids of jobs or attempts under way or waiting, or how they begin.",
             autocompletion=complete.jobs,
         ),
     ],
@@ -64,9 +64,13 @@ def cancel(
 
     The same command as before goes on from there.
     """
+    from flowbench.runner.queue import Waiting
     from flowbench.runner.survey import cancel
 
     for one in cancel(paths.results_dir(results), jobs):
+        if isinstance(one, Waiting):
+            print(visible(f"taken from the queue: {one.job_id}"))
+            continue
         doing = one.heartbeat.doing if one.heartbeat else "starting"
         print(visible(f"asked to save and stop: {one.attempt_id} ({doing})"))
 
@@ -108,6 +112,7 @@ def _headline(found: Survey) -> str:
     num = sum(not one.is_gone for one in found.under_way)
     ended = ", ".join(f"{count} {how}" for how, count in sorted(found.ended.items()))
     running = f"{num} job{'s' * (num != 1)} under way"
+    running += f", {len(found.waiting)} waiting" if found.waiting else ""
     return f"{running}; ended in the last 24 h: {ended}" if ended else running
 
 

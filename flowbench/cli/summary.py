@@ -99,8 +99,12 @@ def _assignments(values: Mapping[str, Any], prefix: str = "") -> str:
 
 
 def succeeded(decided: Decided, records: Mapping[str, AttemptRow]) -> bool:
-    """Whether there is a result, no job failed or was left to another run, nor any metric."""
-    statuses = [record.status for record in records.values()]
+    """Whether there is a result, no job failed or was left to another run, nor any metric.
+
+    One that ran out of memory counts by the job in its place.
+    """
+    given_up = {job.row.job_id for job, decision in decided if decision.instead is not None}
+    statuses = [record.status for job_id, record in records.items() if job_id not in given_up]
     all_there = all(job.row.job_id in records for job, _ in decided)
     of_metrics = {row.status for record in records.values() for row in record.measurements}
     all_well = set(statuses) <= {"ok", "skipped"} and "failed" not in of_metrics
@@ -114,8 +118,10 @@ def failures(decided: Decided, records: Mapping[str, AttemptRow]) -> Iterator[st
         if record is None:
             yield f"left out: {job.label}: {decision.why}"
         elif record.status not in ("ok", "skipped"):
-            hint = f"(flowbench results logs {job.row.job_id})"
-            yield f"{record.status}: {job.label}: {printable(record.reason or '', BRIEF)} {hint}"
+            hint = f" (flowbench results logs {job.row.job_id})" if record.number else ""
+            if decision.instead is not None:
+                hint = f" (tried again: {decision.instead.row.in_parts})"
+            yield f"{record.status}: {job.label}: {printable(record.reason or '', BRIEF)}{hint}"
         elif record.refuted:
             yield f"refuted: {job.label}: {record.refuted}"
     stale = sum(decision.stale for _, decision in decided)

@@ -67,9 +67,15 @@ class Tally:
     """
 
     def __init__(self, jobs: Sequence[Job], num_slots: int, now: Callable[[], float]) -> None:
-        self.states = {job.row.job_id: JobState(job.row) for job in jobs}
+        self.states: dict[str, JobState] = {}
+        for job in jobs:
+            self.add(job)
         self._num_slots, self._now = num_slots, now
         self._begun = now()
+
+    def add(self, job: Job) -> None:
+        """A job more needs a worker."""
+        self.states.setdefault(job.row.job_id, JobState(job.row))
 
     def elapsed_s(self) -> float:
         """Seconds since the run began."""

@@ -54,16 +54,15 @@ def check_metric(
 
 
 def _cases(spec: MetricSpec) -> list[Case]:
-    """The first case of each modality that the metric is defined for."""
-    first = [CASES[modality][0][0] for modality in ("vector", "image", "audio", "sequence")]
-    wanted = {"discrete": False, "continuous": True}
-    cases = [_as_target(case) for case in first] if "target" in spec.needs else first
-    return [
-        case
-        for case in cases
-        if case.info.modality in spec.modalities
-        and (spec.data is None or (case.info.levels is None) == wanted[spec.data])
-    ]
+    """Of each modality that the metric is defined for the first main case that it can measure."""
+    fitting: dict[str, Case] = {}
+    for modality in ("vector", "image", "audio", "sequence"):
+        for case, *_ in CASES[modality] if modality in spec.modalities else ():
+            kind = "continuous" if case.info.levels is None else "discrete"
+            if "main" in case.roles and spec.data in (None, kind):
+                fitting.setdefault(modality, case)
+    cases = fitting.values()
+    return [_as_target(case) for case in cases] if "target" in spec.needs else list(cases)
 
 
 def _as_target(case: Case) -> Case:

@@ -54,17 +54,22 @@ class ScatteredRows:
     """
 
     def __init__(self, values: NDArray[Any]) -> None:
-        self.values = values
-        self._map: Any = None
+        self.values, self._map = values, None
         self._num_left: float = len(values) if values.nbytes < _memory_bytes() / 2 else math.inf
-        # Where NumPy's map begins: at the last boundary before the array.
-        offset, file = getattr(values, "offset", 0), getattr(values, "filename", None)
-        self._start = offset % mmap.ALLOCATIONGRANULARITY
-        # A part of a map has the file of the whole, but another place in it.
-        whole = isinstance(values.base, mmap.mmap) and values.flags.c_contiguous
-        if whole and file is not None and hasattr(mmap, "MADV_RANDOM"):
-            self.values = np.memmap(file, values.dtype, "r", offset, values.shape)
-            self._map = self.values.base
+        if (
+            isinstance(values, np.memmap)
+            # A part of a map names the file of the whole, but lies elsewhere in it.
+            and isinstance(values.base, mmap.mmap)
+            and values.flags.c_contiguous
+            and values.filename is not None
+            and hasattr(mmap, "MADV_RANDOM")
+        ):
+            own: np.memmap[Any, Any] = np.memmap(
+                values.filename, values.dtype, "r", values.offset, values.shape
+            )
+            self.values, self._map = own, own.base
+            # Where NumPy's map begins: at the last boundary before the array.
+            self._start = values.offset % mmap.ALLOCATIONGRANULARITY
             self._map.madvise(mmap.MADV_RANDOM)
 
     def ask_for(self, rows: NDArray[np.int64]) -> None:

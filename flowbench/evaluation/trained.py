@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,6 +81,13 @@ class EvaluatedModel:
         self._harness = harness
         self._likelihoods: dict[tuple[SplitName, tuple[str, ...] | None], LikelihoodResult] = {}
         self._samples: dict[str, Samples] = {}
+
+    def drawn_by(self, settings: SampleSettings) -> EvaluatedModel:
+        """The same model, with what it knows already, whose samples are drawn by other settings."""
+        other = copy(self)
+        protocol = self._harness.settings.model_copy(update={"sample": settings})
+        other._harness = replace(self._harness, settings=protocol)
+        return other
 
     def protect(self) -> None:
         """Lets no metric write into the data, which the others see too."""

@@ -34,7 +34,7 @@ from flowbench.code_hash import CodeHashes
 from flowbench.errors import StoreError
 from flowbench.files import write_whole
 from flowbench.runner.executors.base import LOG
-from flowbench.store.attempt_files import RECORD, read_record, write_record
+from flowbench.store.attempt_files import RECORD, is_number, read_record, write_record
 from flowbench.store.records import AttemptRow, AttemptStatus, JobRow, MeasurementRow
 
 HEARTBEAT, ORDER, STOP, CODE = "heartbeat.json", "job.json", "stop", "code.json"
@@ -59,10 +59,23 @@ Phase = Literal[
 ]
 
 
+class Limits(Frozen):
+    """What a worker holds itself to.
+
+    Attributes:
+        timeout_s: Seconds that it may spend outside its budget.
+        max_rss: Bytes of memory that it may hold, with all that it started; None for any.
+    """
+
+    timeout_s: float
+    max_rss: int | None
+
+
 class WorkOrder(Frozen):
     """What a worker is to do.
 
     Attributes:
+        ladder: Whether samples are measured along the model's sampling ladder too.
         resume: Attempt directory to go on from.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         cores: Cores to stay on; None leaves it to the system.
@@ -70,11 +83,14 @@ class WorkOrder(Frozen):
         spawned: Monotonic time at which the worker was started.
         spawned_utc: The same as a date.
         command: The command line that asked for the job.
+        instead_of: The attempt that ran out of memory, in whose place this one stands.
+        unattended: What it holds itself to, since it outlives its run; None where that watches it.
     """
 
     job: JobRow
     number: int
     metrics: tuple[str, ...]
+    ladder: bool = False
     resume: str | None = None
     device: str
     num_threads: int
@@ -86,6 +102,8 @@ class WorkOrder(Frozen):
     spawned: float
     spawned_utc: str
     command: tuple[str, ...] = ()
+    instead_of: str | None = None
+    unattended: Limits | None = None
 
 
 class Heartbeat(BaseModel):
@@ -104,6 +122,8 @@ class Heartbeat(BaseModel):
         steps_per_s: Recent step rate; None before training.
         score: Latest validation score.
         score_unit: ``bpd`` or ``nats``.
+        whole_batch: Why batches go through the model whole; None where they need not, or before it
+            is built.
         beat: Monotonic time of this heartbeat.
     """
 
@@ -124,6 +144,7 @@ class Heartbeat(BaseModel):
     steps_per_s: float | None = None
     score: float | None = None
     score_unit: str = "bpd"
+    whole_batch: str | None = None
     beat: float = 0.0
 
     @property
@@ -308,8 +329,9 @@ class ResultsDir:
         folder = self.runs / job_id
         if Path(job_id).name != job_id:  # an id is a name, never a path
             return []
-        # Numbers alone: editors and file managers leave files of their own.
-        numbered = [p for p in folder.iterdir() if p.name.isdigit()] if folder.is_dir() else []
+        # Numbered folders alone: editors and file managers leave files of their own.
+        there = folder.iterdir() if folder.is_dir() else ()
+        numbered = [p for p in there if is_number(p.name) and p.is_dir()]
         return [AttemptDir(path) for path in sorted(numbered, key=lambda p: int(p.name))]
 
     def new_attempt(self, job_id: str) -> AttemptDir:

@@ -10,7 +10,7 @@ from flowbench.budget import Budget
 from flowbench.errors import BRIEF, StoreError, printable
 from flowbench.runner.attempt import CHECKPOINTS, MODEL, AttemptDir
 from flowbench.runner.plan import Job
-from flowbench.store.records import AttemptRow
+from flowbench.store.records import RUNG, AttemptRow
 
 NOT_RUN = "not run yet"
 
@@ -49,12 +49,14 @@ class Decision:
         why: The reason, in a few words.
         source: The attempt to go on from, or whose result is reused.
         stale: The reused result was made by another core.
+        instead: The job that stands in its place, since it ran out of memory.
     """
 
     action: Literal["run", "resume", "evaluate", "reuse", "leave", "skip", "wait"]
     why: str
     source: AttemptDir | None = None
     stale: bool = False
+    instead: Job | None = None
 
     @property
     def starts(self) -> bool:
@@ -128,7 +130,14 @@ def _reuse(job: Job, attempt: AttemptDir, record: AttemptRow, rerun: Rerun | Non
         # What was missing then, and may be here now, counts as not measured.
         if m.status != "unavailable" or m.metric not in job.retry
     }
-    missing = [name for name in job.metrics if name not in measured]
+    climbed = {m.metric for m in record.measurements if RUNG in m.protocol}
+    # One that could not be had under the usual setting has no rungs either.
+    ok = {m.metric for m in record.measurements if m.status == "ok"}
+    missing = [
+        name
+        for name in job.metrics
+        if name not in measured or (name in job.ladder & ok and name not in climbed)
+    ]
     edited = [n for n in job.metrics if n in measured and measured[n] != job.code.metrics.get(n)]
     if (attempt.path / MODEL).exists() and (missing or edited):
         whys = [f"to measure {', '.join(sorted(missing))}"] if missing else []

@@ -19,7 +19,7 @@ class Trained:
     Attributes:
         weights: Which weights were chosen.
         best_step: The step that they are from.
-        skipped_steps: Steps without a finite gradient.
+        skipped_steps: Steps without a finite loss and gradient.
     """
 
     weights: Literal["raw", "ema"]

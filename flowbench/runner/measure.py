@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,20 +13,22 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from flowbench.api.specs import MetricSpec, MetricValue
+from flowbench.api.protocol import MetricSettings
+from flowbench.api.specs import MetricSpec, MetricValue, is_main_value
 from flowbench.data.library.splits import LoadedData
 from flowbench.errors import printable, reason_of
 from flowbench.evaluation.evaluate import compute_metric
 from flowbench.evaluation.trained import EvaluatedModel
 from flowbench.evaluation.values import checked_values, failed_value
 from flowbench.registry.containment import undisturbed
+from flowbench.registry.registry import Entry
 from flowbench.runner.attempt import MEASURED, MODEL, SAMPLES, Measured
 from flowbench.runner.grid import LogProb, over_contexts, sample_grid
 from flowbench.runner.kept_model import Trained, take_model
 from flowbench.runner.setup import Built, Ground, note_preprocessing
 from flowbench.runner.under_way import Attempt
 from flowbench.store.attempt_files import GRID, LIKELIHOODS, first_line
-from flowbench.store.records import MeasurementRow
+from flowbench.store.records import INFO, RUNG, MeasurementRow, on_rung
 from flowbench.training.observer import Preempted
 
 
@@ -60,15 +62,7 @@ def _compute_metrics(attempt: Attempt, ground: Ground, built: Built, model: Eval
         so_far = Measured(at=name, rows=attempt.known.get("measurements", ()))
         attempt.directory.write(MEASURED, so_far.model_dump_json())
         with undisturbed() as changed:
-            values, failure = compute_metric(
-                entry.spec,
-                partial(entry.resolve, entry.spec.compute),
-                model,
-                built.harness.splits,
-                built.harness.settings,
-                attempt.alone,
-                stop=Preempted,
-            )
+            values, failure = _values(attempt, ground, built, model, entry)
         if _print_of(built) != print_of_weights:
             # As they were kept: a copy of them would take as much memory again.
             take_model(attempt.directory.path / MODEL, built.model, built.harness.preprocessor)
@@ -81,6 +75,49 @@ def _compute_metrics(attempt: Attempt, ground: Ground, built: Built, model: Eval
         _add(attempt, *(measurement_row(entry.spec, value, code) for value in values))
         if failure is not None:
             print(f"metric {name} failed:\n{failure}", file=sys.stderr)
+
+
+def _values(
+    attempt: Attempt,
+    ground: Ground,
+    built: Built,
+    model: EvaluatedModel,
+    entry: Entry[MetricSpec],
+) -> tuple[list[MetricValue], str | None]:
+    """What a metric says of a model, and the traceback of the first failure.
+
+    Where a run asks for the sampling ladder, what it says of samples under each of its settings
+    too, unless there is nothing to be had under the usual one.
+    """
+    spec, settings = entry.spec, built.harness.settings
+
+    def compute(
+        model: EvaluatedModel, settings: MetricSettings
+    ) -> tuple[list[MetricValue], str | None]:
+        load = partial(entry.resolve, spec.compute)
+        splits, alone = built.harness.splits, attempt.alone
+        return compute_metric(spec, load, model, splits, settings, alone, stop=Preempted)
+
+    values, failure = compute(model, settings)
+    names = {value.name for value in values if value.status == "ok"} & _climbing(spec, values)
+    ladder = model.config.sampling_ladder(ground.data.info) if attempt.order.ladder else ()
+    for rung in ladder if names else ():
+        attempt.breathe()
+        attempt.now("measuring", f"{spec.name}, {rung}")
+        found, failed = compute(model.drawn_by(rung), settings.model_copy(update={"sample": rung}))
+        failure = failure or failed
+        text = str(rung)
+        values += [
+            replace(v, name=on_rung(v.name, text), protocol={**v.protocol, RUNG: text})
+            for v in found
+            if v.name in names or v.status == "failed"
+        ]
+    return values, failure
+
+
+def _climbing(spec: MetricSpec, values: Sequence[MetricValue]) -> set[str]:
+    """Names of values that are measured along a sampling ladder."""
+    return {v.name for v in values if any(is_main_value(name, v.name) for name in spec.ladder)}
 
 
 def _print_of(built: Built) -> str:
@@ -110,7 +147,7 @@ def _keep_likelihoods(attempt: Attempt, model: EvaluatedModel) -> None:
     attempt.note(likelihood=result.likelihood.model_dump(mode="json"))
     attempt.write_arrays(LIKELIHOODS, test=result.log_prob, test_elbo=result.elbo)
     given: dict[str, Any] = {"split": "test", "num_examples": len(result.log_prob)}
-    _keep_info(attempt, "info/", result.info, **given)
+    _keep_info(attempt, INFO, result.info, **given)
 
 
 def _keep_samples(attempt: Attempt, model: EvaluatedModel, data: LoadedData) -> None:
@@ -133,7 +170,7 @@ def _keep_samples(attempt: Attempt, model: EvaluatedModel, data: LoadedData) -> 
         _add(attempt, measurement_row(spec, failed_value(spec, reason_of(exc)), None))
         print(f"samples failed:\n{traceback.format_exc()}", file=sys.stderr)
         return
-    _keep_info(attempt, "info/sample/", samples.info, num_examples=len(samples.x))
+    _keep_info(attempt, f"{INFO}sample/", samples.info, num_examples=len(samples.x))
     if grid is not None:
         attempt.directory.write(GRID, grid)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from flowbench.registry.code import job_code
 from flowbench.registry.configs import ConfiguredModel, configure
 from flowbench.registry.weights import weights_here
 from flowbench.runner.attempt import canonical_json
-from flowbench.store.records import JobRow
+from flowbench.store.records import PARTS, JobRow
 from flowbench.suite.schema import PROTOCOL_VERSION, Suite
 
 HASH_DIGITS = 12
@@ -35,16 +35,20 @@ class Job:
     Attributes:
         row: What is asked for.
         retry: Those of them that may have been unavailable for want of weights which are here now.
+        ladder: Those of them that are measured along the model's sampling ladder too.
         code: Hashes of the code that it would run.
         unsupported: Why it cannot run; None if it can.
+        instead_of: The attempt that ran out of memory, in whose place it stands.
     """
 
     row: JobRow
     info: DatasetInfo
     metrics: tuple[str, ...]
     retry: frozenset[str] = frozenset()
+    ladder: frozenset[str] = frozenset()
     code: CodeHashes
     unsupported: str | None
+    instead_of: str | None = None
 
     @property
     def label(self) -> str:
@@ -160,6 +164,11 @@ def _job(
         info=data.info,
         metrics=tuple(metrics),
         retry=frozenset(name for name in metrics if weights_here(specs[name], data_dir)),
+        ladder=frozenset(
+            name
+            for name in metrics
+            if suite.ladder and specs[name].ladder and model.config.sampling_ladder(data.info)
+        ),
         code=job_code(registry, row.model, row.dataset, metrics),
         unsupported=model.unsupported(data.info)
         or unsupported_sampling(model.config, suite.protocol_on(data.info.name).sample, data.info),
@@ -175,6 +184,27 @@ def asked_config(config: ModelConfig) -> dict[str, Any]:
     if values["training"]["accumulate"] == 1:
         del values["training"]["accumulate"]
     return values
+
+
+def in_parts(job: Job, num: int, instead_of: str) -> Job:
+    """The job with its batches in parts, as ``--set MODEL.training.accumulate=NUM`` plans it.
+
+    Args:
+        num: Parts of a batch.
+        instead_of: The attempt in whose place it stands.
+    """
+    row = job.row
+    training = {**row.config["training"], "accumulate": num}
+    changed = row.model_copy(
+        update={
+            "config": {**row.config, "training": training},
+            "overrides": {**row.overrides, PARTS: num},
+        }
+    )
+    asked = changed.model_dump(exclude={"job_id", "preset", "overrides"})
+    return replace(
+        job, row=changed.model_copy(update={"job_id": job_id(asked)}), instead_of=instead_of
+    )
 
 
 def job_id(asked: Mapping[str, Any]) -> str:

@@ -45,6 +45,7 @@ class Pulse:
         self.evaluation_draws = 1
         self.score: float | None = None
         self.score_unit = "bpd"
+        self.whole_batch: str | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -121,6 +122,7 @@ class Pulse:
             steps_per_s=self._rate(charged),
             score=self.score,
             score_unit=self.score_unit,
+            whole_batch=self.whole_batch,
             beat=time.monotonic(),
         )
 

@@ -17,7 +17,7 @@ from flowbench.registry.code import job_code
 from flowbench.runner.decide import Decision
 from flowbench.runner.plan import Job
 from flowbench.store.attempt_files import AttemptContents
-from flowbench.store.records import AttemptRow, MeasurementRow
+from flowbench.store.records import RUNG, AttemptRow, MeasurementRow
 
 MACHINE_UNITS = frozenset({"s", "ms", "h", "bytes", "samples", "1/s", "samples/s"})
 """Units of what is measured of the machine: no two attempts have the same."""
@@ -71,6 +71,7 @@ def job_again(record: AttemptRow, registry: Registry, data_dir: Path) -> tuple[J
         row=row,
         info=data.info,
         metrics=metrics,
+        ladder=frozenset(m.metric for m in record.measurements if RUNG in m.protocol),
         code=job_code(registry, row.model, row.dataset, metrics),
         unsupported=None,
     )

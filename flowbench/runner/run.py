@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from flowbench.budget import Budget
-from flowbench.errors import StoreError, SuiteError
+from flowbench.errors import ConfigError, StoreError, SuiteError
 from flowbench.provenance import available_cores, processor_name
 from flowbench.registry import Registry
 from flowbench.runner.attempt import ResultsDir
@@ -16,8 +16,10 @@ from flowbench.runner.decide import Decision, Machine, Rerun, decide
 from flowbench.runner.executors.base import Executor
 from flowbench.runner.executors.local import LocalExecutor
 from flowbench.runner.executors.memory import machine_memory
+from flowbench.runner.half_batch import half_batch
 from flowbench.runner.ownership import Claim, Owner, claim, owner_of
 from flowbench.runner.plan import Job, Unprepared, plan
+from flowbench.runner.queue import clear_queues
 from flowbench.runner.schedule import RunObserver, RunOptions, Scheduler, bury
 from flowbench.runner.worker import utc_now
 from flowbench.store.reconcile import reconcile
@@ -79,6 +81,19 @@ class ReadyRun:
         rerun = None if waited else self.rerun
         return decide(job, self.results.attempts(job.row.job_id), self.machine, rerun)
 
+    def in_place_of(self, job: Job, decision: Decision) -> Iterator[tuple[Job, Decision]]:
+        """What stands in the place of a job that ran out of memory before, as far as is known."""
+        while self.options.half_batch and decision.action == "leave" and decision.source:
+            record = decision.source.record()
+            if record is None or record.status != "oom":
+                return
+            try:
+                job = half_batch(job, decision.source, record)
+            except ConfigError:  # the run will say so
+                return
+            decision = self.decide(job)
+            yield job, decision
+
 
 def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False) -> ReadyRun:
     """Checks everything that can be checked before any job starts.
@@ -112,6 +127,7 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
     busy = {j.row.job_id: owner for j in jobs if (owner := _owner_of(j, results))}
     if not dry_run:
         results.ensure_writable()
+        clear_queues(results.runs)
         _record_the_dead(jobs, results, busy)
     ready = ReadyRun(
         decisions=[],
@@ -129,7 +145,7 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
     for job in jobs:
         owner = busy.get(job.row.job_id)
         decision = Decision(action="wait", why=str(owner)) if owner else ready.decide(job)
-        ready.decisions.append((job, decision))
+        ready.decisions.extend([(job, decision), *ready.in_place_of(job, decision)])
     # Where nothing starts, the table at the end is all that reads the database.
     if not dry_run and any(decision.starts for _, decision in ready.decisions):
         try:

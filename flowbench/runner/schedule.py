@@ -8,35 +8,38 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from flowbench.budget import Budget, size_text
-from flowbench.errors import StoreError, text_of
+from flowbench.errors import ConfigError, StoreError, text_of
 from flowbench.registry import PluginSelection
 from flowbench.runner.attempt import (
     CHECKPOINTS,
     ORDER,
     AttemptDir,
     Heartbeat,
+    Limits,
     ResultsDir,
     WorkOrder,
 )
 from flowbench.runner.decide import Decision
 from flowbench.runner.executors.base import Executor, Handle, Lifeline, Slot
+from flowbench.runner.executors.left_over import end_left_over
 from flowbench.runner.executors.memory import MemoryWatch
+from flowbench.runner.half_batch import half_batch
 from flowbench.runner.ownership import Claim, Owner, claim
 from flowbench.runner.plan import Job
+from flowbench.runner.queue import Queue
 from flowbench.runner.under_way import code_columns
-from flowbench.runner.watchdog import Verdict, foresee, judge
+from flowbench.runner.watchdog import KILL_AFTER_S, Verdict, foresee, judge
 from flowbench.runner.worker import utc_now
 from flowbench.store.attempt_files import RECORD
 from flowbench.store.reconcile import reconcile, stamp
-from flowbench.store.records import AttemptRow, AttemptStatus, JobRow
+from flowbench.store.records import INFO, RUNG, AttemptRow, AttemptStatus, JobRow
 
 POLL_S = 0.1
-KILL_AFTER_S = 30.0
 # By which a process ends of its own doing, and would again.
 OWN_SIGNALS = frozenset(
     {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
@@ -56,6 +59,7 @@ class RunOptions:
             share of the machine's.
         wait: Wait for jobs that other runs are at work on.
         detach: Leave workers at work when this run ends before them.
+        half_batch: Try what runs out of memory again with half of a batch at a time.
     """
 
     device: str
@@ -66,10 +70,15 @@ class RunOptions:
     max_rss: int | None = None
     wait: bool = True
     detach: bool = False
+    half_batch: bool = False
 
 
 class RunObserver(Protocol):
     """Who watches a run: the terminal, or a test."""
+
+    def added(self, job: Job) -> None:
+        """A job is to run in the place of one that ran out of memory."""
+        ...
 
     def started(self, job: Job, attempt: AttemptDir, slot: Slot) -> None:
         """A worker was started."""
@@ -118,7 +127,8 @@ class Scheduler:
         decide: Decides for a job once it is this run's alone.
 
     Attributes:
-        decided: What was decided last for each job, by its id.
+        decided: The jobs, those that came in the place of others behind them, and what was decided
+            last for each, by its id.
     """
 
     def __init__(
@@ -133,6 +143,7 @@ class Scheduler:
         self._options, self._observer, self._decide = options, observer, decide
         self._free = list(executor.slots)
         self._waiting: deque[Job] = deque()
+        self._queue = Queue(results.runs)
         self._elsewhere: list[tuple[Job, Owner | None]] = []
         self._look_at = 0.0
         self._active: list[_Active] = []
@@ -141,7 +152,7 @@ class Scheduler:
         self._is_behind = False
         self._foreseen: list[tuple[str, dict[str, Any], str]] = []
         self._interrupts = self._obeyed = 0
-        self.decided: dict[str, Decision] = {}
+        self.decided: dict[str, tuple[Job, Decision]] = {}
 
     def interrupt(self) -> None:
         """Asks the run to end: workers save their state first. Twice: it ends now."""
@@ -160,13 +171,15 @@ class Scheduler:
         Raises:
             KeyboardInterrupt: The user interrupted, and every worker has ended.
         """
-        self.decided = {job.row.job_id: decision for job, decision in decisions}
+        for job, decision in decisions:
+            self._decided_for(job, decision)
         # Before any worker: a skip, with its reason, is there even if the run is interrupted.
         for job, decision in decisions:
             if decision.starts or decision.action == "wait":
                 self._waiting.append(job)
             else:
                 self._settle(job, decision)
+        self._queue.close()  # of one that had this number before, and was killed
         # Workers hold its reading end: they see that this process is gone, however it ended.
         self._alive, writing_end = os.pipe()
         try:
@@ -180,6 +193,7 @@ class Scheduler:
         finally:
             os.close(self._alive)
             os.close(writing_end)
+            self._queue.close()
         if self._interrupts:
             raise KeyboardInterrupt
         return self._records
@@ -199,7 +213,33 @@ class Scheduler:
             self._observer.warn(f"{job.label}: {exc}")
             return
         if record is not None:
-            self._records[job.row.job_id] = record
+            self._note(job, record, decision.source)
+
+    def _decided_for(self, job: Job, decision: Decision) -> Decision:
+        self.decided[job.row.job_id] = (job, decision)
+        return decision
+
+    def _note(self, job: Job, record: AttemptRow, attempt: AttemptDir | None) -> None:
+        """Notes how a job ended; one that ran out of memory gives its place to another."""
+        self._records[job.row.job_id] = record
+        wanted = self._options.half_batch and not self._interrupts
+        if attempt is None or record.status != "oom" or not wanted:
+            return
+        try:
+            half = half_batch(job, attempt, record)
+        except ConfigError as exc:
+            self._observer.warn(str(exc))
+            return
+        _, decision = self.decided[job.row.job_id]
+        self._decided_for(job, replace(decision, instead=half))
+        if half.row.job_id in self.decided:  # it was asked for by itself
+            return
+        decision = self._decided_for(half, self._decide(half, False))
+        if decision.starts:
+            self._observer.added(half)
+            self._waiting.append(half)
+        else:
+            self._settle(half, decision)
 
     def _skipped(self, job: Job, why: str) -> AttemptRow:
         earlier = [r for a in self._results.attempts(job.row.job_id) if (r := a.record())]
@@ -215,7 +255,12 @@ class Scheduler:
     def _fill(self) -> None:
         """Starts what can be started, and looks again for jobs that other runs had."""
         while self._waiting and self._free:
-            self._start(self._waiting.popleft(), waited=False)
+            job = self._waiting.popleft()
+            if self._queue.is_cancelled(job.row.job_id):
+                self._do_without(job, "preempted", "cancelled by flowbench cancel before it began")
+            else:
+                self._start(job, waited=False)
+        self._queue.show({job.row.job_id: job.label for job in self._waiting})
         if self._elsewhere and self._free and time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + LOOK_EVERY_S
             again, self._elsewhere = self._elsewhere, []
@@ -230,10 +275,12 @@ class Scheduler:
             self._start_if_ours(job, waited)
         except (StoreError, OSError) as exc:
             # The trouble of one job: a folder that is gone, a disk that is full.
-            reason = f"it could not be started: {text_of(exc)}"
-            record = _bare_record(job.row, 0, "crashed", reason)
-            self._records[job.row.job_id] = record
-            self._observer.ended(job, record)
+            self._do_without(job, "crashed", f"it could not be started: {text_of(exc)}")
+
+    def _do_without(self, job: Job, status: AttemptStatus, reason: str) -> None:
+        """Notes a job of which there is no attempt."""
+        record = self._records[job.row.job_id] = _bare_record(job.row, 0, status, reason)
+        self._observer.ended(job, record)
 
     def _start_if_ours(self, job: Job, waited: bool) -> None:
         taken = claim(
@@ -248,7 +295,7 @@ class Scheduler:
         try:
             bury(self._results, job.row)
             # Again, now that nobody else is at work on it: it may have been done meanwhile.
-            decision = self.decided[job.row.job_id] = self._decide(job, waited)
+            decision = self._decided_for(job, self._decide(job, waited))
             if decision.starts:
                 self._launch(job, decision, taken)
                 return
@@ -263,7 +310,7 @@ class Scheduler:
     def _leave_to(self, job: Job, owner: Owner | None, waited: bool) -> None:
         """Leaves a job to another run, and says so once."""
         where = "running elsewhere" if owner is None else str(owner)
-        self.decided[job.row.job_id] = Decision(action="wait", why=where)
+        self._decided_for(job, Decision(action="wait", why=where))
         self._elsewhere.append((job, owner))
         if not waited and self._options.wait:
             self._observer.warn(f"{job.label}: {where}; waiting for it (--no-wait leaves it)")
@@ -289,12 +336,13 @@ class Scheduler:
         # What was measured before is measured again, or the new record would lack it.
         # But what failed, or what takes the worker with it would do so for good.
         rows = measured.measurements if measured else ()
-        earlier = [m.metric for m in rows if m.status != "failed"]
+        earlier = [m.metric for m in rows if m.status != "failed" and not m.metric.startswith(INFO)]
         plugins = self._options.plugins
         return WorkOrder(
             job=job.row,
             number=attempt.number,
             metrics=tuple(dict.fromkeys((*job.metrics, *earlier))),
+            ladder=bool(job.ladder) or any(RUNG in m.protocol for m in rows),
             resume=str(source.path) if source else None,
             device=self._options.device,
             num_threads=slot.num_threads,
@@ -306,6 +354,10 @@ class Scheduler:
             spawned=time.monotonic(),
             spawned_utc=utc_now(),
             command=self._options.command,
+            instead_of=job.instead_of,
+            unattended=Limits(timeout_s=self._options.timeout_s, max_rss=self._options.max_rss)
+            if self._options.detach
+            else None,
         )
 
     # --- watching ---------------------------------------------------------------------------------
@@ -377,7 +429,6 @@ class Scheduler:
         self._free.append(active.slot)
         # The lowest first, so that jobs that never overlap run on the same cores or GPU.
         self._free.sort(key=lambda slot: slot.index)
-        self._records[job_id] = record
         if record.status == "ok":
             self._remove_checkpoints(job_id)
         with contextlib.suppress(OSError):  # the folder is gone, and was told of
@@ -387,6 +438,7 @@ class Scheduler:
         for line in record.provenance.get("damage", ()):
             self._observer.warn(f"{active.job.label}: {line}")
         self._observer.ended(active.job, record)
+        self._note(active.job, record, active.attempt)
 
     def _remove_checkpoints(self, job_id: str) -> None:
         """Of no use any more, and several times as large as the weights."""
@@ -427,8 +479,10 @@ class Scheduler:
 
     def _obituary(self, active: _Active, exit_status: int) -> AttemptRow:
         """The record of a worker that died without writing one."""
-        heartbeat = active.attempt.heartbeat()
+        heartbeat, measured = active.attempt.heartbeat(), active.attempt.measured()
         last_heard = f", last heard of while {heartbeat.doing}" if heartbeat else ""
+        if measured is not None:  # a heartbeat may be a second old
+            last_heard = f" while measuring {measured.at}"
         if active.verdict is not None:
             status, reason = active.verdict.status, active.verdict.reason
         elif -exit_status in OWN_SIGNALS:
@@ -502,9 +556,18 @@ def bury(results: ResultsDir, job: JobRow) -> None:
     """
     for attempt in results.attempts(job.job_id):
         if not attempt.ended:
-            attempt.write_record(
-                obituary(job, attempt, "killed", "its process ended without a record")
-            )
+            end_left_over(attempt.path)
+            attempt.write_record(obituary(job, attempt, *_end_of(attempt)))
+
+
+def _end_of(attempt: AttemptDir) -> tuple[AttemptStatus, str]:
+    """How an attempt ended of which nobody saw the end."""
+    without = "its process ended without a record"
+    if not attempt.is_asked_to_stop():
+        return "killed", without
+    status, reason = attempt.stopped_by()
+    # It was to save its state, which is not known to have come to an end.
+    return ("killed", f"{reason}; {without}") if status == "preempted" else (status, reason)
 
 
 def obituary(job: JobRow, attempt: AttemptDir, status: AttemptStatus, reason: str) -> AttemptRow:

@@ -25,6 +25,7 @@ from flowbench.registry.code import job_code
 from flowbench.runner.attempt import WorkOrder
 from flowbench.runner.under_way import Attempt
 from flowbench.store.records import JobRow
+from flowbench.training.accumulate import whole_batch
 from flowbench.training.device import Device
 from flowbench.training.seeds import seed_globals
 
@@ -73,11 +74,14 @@ def open_ground(attempt: Attempt) -> Ground:
         )
     device = Device.select(order.device, processor_name())
     used = ((p.source.distribution, p.source.version) for p in registry.plugins if p.cause is None)
+    made_by = {**provenance(list(order.command), used), "driver": device.driver()}
+    if order.instead_of is not None:
+        made_by["instead_of"] = order.instead_of
     attempt.note(
         device_kind=device.kind,
         device_name=device.name,
         data=data_facts(data.info),
-        provenance={**provenance(list(order.command), used), "driver": device.driver()},
+        provenance=made_by,
     )
     return Ground(registry=registry, data=data, device=device)
 
@@ -96,6 +100,7 @@ def build(attempt: Attempt, ground: Ground) -> Built:
     job, data, device = attempt.job, ground.data, ground.device
     seed_globals(job.seed)  # of initial weights, of dropout, and of a compiled loss's noise
     model = build_model(ground.registry, job.model, job.config, data.info)
+    attempt.pulse.whole_batch = whole_batch(model)
     model = model.to(device.torch_device)
     preprocessor = Preprocessor(model.config.preprocessing, data.info, device.torch_device)
     if attempt.source is None:  # else its state, these statistics among it, replaces all of this

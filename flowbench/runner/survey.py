@@ -28,7 +28,8 @@ from flowbench.runner.attempt import (
 )
 from flowbench.runner.executors.base import LOG
 from flowbench.runner.ownership import Owner, owner_of
-from flowbench.store.attempt_files import RECORD
+from flowbench.runner.queue import Waiting, waiting_jobs
+from flowbench.store.attempt_files import RECORD, is_number
 from flowbench.store.job_ids import whole_job_id
 
 DAY_S = 24 * 3600.0
@@ -53,9 +54,14 @@ class UnderWay:
     owner: Owner | None
 
     @property
+    def job_id(self) -> str:
+        """Id of its job."""
+        return self.order.job.job_id
+
+    @property
     def attempt_id(self) -> str:
         """Id that its record will have."""
-        return f"{self.order.job.job_id}-{self.order.number}"
+        return f"{self.job_id}-{self.order.number}"
 
     @property
     def is_gone(self) -> bool:
@@ -68,10 +74,12 @@ class Survey:
     """What a look at a results folder found.
 
     Attributes:
+        waiting: Jobs that wait in the queue of a run.
         ended: How many attempts ended in the last 24 hours, by status.
     """
 
     under_way: tuple[UnderWay, ...]
+    waiting: tuple[Waiting, ...]
     ended: Counter[str]
 
 
@@ -102,26 +110,31 @@ def survey(results: Path) -> Survey:
     now = max([now, *signs.values()])
     found = (_under_way(attempt, now - sign) for attempt, sign in signs.items())
     under_way = sorted((one for one in found if one), key=lambda one: one.order.spawned_utc)
-    return Survey(under_way=tuple(under_way), ended=ended)
+    waiting = tuple(waiting_jobs(results / "runs", SILENT_S))
+    return Survey(under_way=tuple(under_way), waiting=waiting, ended=ended)
 
 
-def cancel(results: Path, which: Sequence[str]) -> list[UnderWay]:
-    """Asks the workers of jobs to save their state and stop.
+def cancel(results: Path, which: Sequence[str]) -> list[UnderWay | Waiting]:
+    """Asks the workers of jobs to save their state and stop, and runs not to start those that wait.
 
     The word is a file, which worker and parent look for: it reaches other hosts, too.
 
     Args:
-        which: Ids of jobs or attempts that are under way, or how they alone begin.
+        which: Ids of jobs or attempts that are under way or wait, or how they alone begin.
 
     Returns:
-        The attempts that were asked.
+        What was asked.
 
     Raises:
         StoreError: Nothing of that name is under way, or it cannot be written to.
     """
-    running = [one for one in survey(results).under_way if not one.is_gone]
-    chosen = [one for name in which for one in _called(running, name)]
+    found = survey(results)
+    running = [one for one in found.under_way if not one.is_gone]
+    chosen = [one for name in which for one in _called([*running, *found.waiting], name)]
     for one in chosen:
+        if isinstance(one, Waiting):
+            one.cancel()
+            continue
         try:
             one.attempt.ask_to_stop("preempted", "cancelled by flowbench cancel")
         except OSError as exc:
@@ -182,28 +195,28 @@ def _is_silent(attempt: AttemptDir) -> bool:
     return sign is None or time.time() - sign > SILENCE_S
 
 
-def _called(running: Sequence[UnderWay], which: str) -> list[UnderWay]:
-    """The attempts that a name means.
+def _called(there: Sequence[UnderWay | Waiting], which: str) -> list[UnderWay | Waiting]:
+    """The attempts and jobs that a name means.
 
     Raises:
         StoreError: There is none, or it may mean several jobs.
     """
-    exact = [one for one in running if one.attempt_id == which]
+    exact = [one for one in there if isinstance(one, UnderWay) and one.attempt_id == which]
     if exact:
-        return exact
+        return [*exact]
     try:
-        job_id = whole_job_id(which, (one.order.job.job_id for one in running))
+        job_id = whole_job_id(which, (one.job_id for one in there))
     except StoreError as exc:
         # What has ended is known to `results list`, and cannot be cancelled.
         message = str(exc).replace("flowbench results list", "flowbench status")
-        raise StoreError(f"not under way: {message}" if not running else message) from exc
-    return [one for one in running if one.order.job.job_id == job_id]
+        raise StoreError(f"not under way: {message}" if not there else message) from exc
+    return [one for one in there if one.job_id == job_id]
 
 
 def _attempts(results: Path) -> Iterator[Path]:
     """All attempt directories, whatever is in them."""
     for job in _folders(results / "runs"):
-        yield from (Path(attempt.path) for attempt in _folders(job.path) if attempt.name.isdigit())
+        yield from (Path(attempt.path) for attempt in _folders(job.path) if is_number(attempt.name))
 
 
 def _folders(path: str | Path) -> Iterable[os.DirEntry[str]]:

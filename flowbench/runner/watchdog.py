@@ -12,6 +12,7 @@ from flowbench.training.clock import CHARGED
 
 GRACE_S = 10.0
 GRACE_SHARE = 0.05
+KILL_AFTER_S = 30.0  # to save in, once it was asked to stop
 SHORT_S = 10.0  # a wait that nobody needs to be told of
 
 

@@ -25,6 +25,7 @@ from flowbench.provenance import available_cores, cpu_quota, load_average
 from flowbench.runner.attempt import AttemptDir
 from flowbench.runner.pulse import Pulse
 from flowbench.runner.turnstile import Turnstile
+from flowbench.runner.unattended import hold_to
 from flowbench.runner.under_way import Attempt
 from flowbench.store.records import AttemptRow, AttemptStatus
 from flowbench.training.clock import Clock
@@ -57,6 +58,8 @@ def main(path: str, *inherited: str) -> int:
     clock = Clock(begin=order.spawned)
     pulse = Pulse(directory, clock)
     attempt = Attempt(order, directory, clock, Turnstile(), pulse, stop)
+    if order.unattended is not None:
+        hold_to(order.unattended, attempt, stop)
     record = run_attempt(attempt)
     status = 0 if record.status == "ok" else 3
     if record.status == "preempted" and run.is_gone:

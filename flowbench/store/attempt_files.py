@@ -53,6 +53,16 @@ class AttemptContents:
     problems: tuple[str, ...] = ()
 
 
+def is_number(name: str) -> bool:
+    """Whether a name is that of an attempt's folder: a number as the database can hold it.
+
+    Example:
+        >>> [name for name in ("1", "20", "01", "²", "9" * 20, "notes") if is_number(name)]
+        ['1', '20']
+    """
+    return name.isascii() and name.isdigit() and len(name) < 10 and not name.startswith("0")
+
+
 def attempt_dirs(results: Path) -> Iterator[Path]:
     """All attempt directories with a record, sorted by job and attempt."""
     for record in sorted((results / "runs").glob(f"*/*/{RECORD}")):

@@ -63,8 +63,8 @@ LEFT JOIN measured USING (attempt_id)
 ORDER BY a.started, a.job_id, a.number
 """
 _LISTED = """
-SELECT a.attempt_id AS name, a.job_id, a.number AS attempt, j.model, a.preset, j.dataset, j.seed,
-    a.status, a.reason, a.core_code IS DISTINCT FROM $core AS stale,
+SELECT a.attempt_id AS name, a.job_id, a.number AS attempt, j.model, a.preset, a.overrides,
+    j.dataset, j.seed, a.status, a.reason, a.core_code IS DISTINCT FROM $core AS stale,
     coalesce(a.run_delay_s > $share * a.charged_s, false) AS contended, refuting.refuted,
     a.device_name AS device, j.budget, a.steps, a.charged_s, a.started, likely.likelihood
 FROM attempts a
@@ -156,6 +156,7 @@ def list_attempts(results: Path) -> list[dict[str, Any]]:
         names = [column[0] for column in cursor.description or ()]
         attempts = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
     for attempt in attempts:
+        attempt["overrides"] = json.loads(attempt["overrides"])
         # As `AttemptRow.contended`: only a budget of time trains less for having waited.
         attempt["contended"] = attempt["contended"] and Budget.parse(attempt["budget"]).time_like
     return attempts

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from flowbench.errors import StoreDamagedError, StoreError
 from flowbench.store import Connection
-from flowbench.store.attempt_files import RECORD
+from flowbench.store.attempt_files import RECORD, is_number
 from flowbench.store.checks import load_checks
 from flowbench.store.connection import (
     LOCK_WAIT_S,
@@ -217,7 +217,7 @@ def _files(results: str) -> Iterator[str]:
     """Paths that the database is made from, as far as names tell; not all of them need exist."""
     for job in _inside(results, "runs"):
         # Editors and file managers leave folders of their own.
-        yield from (f"{attempt}/{RECORD}" for attempt in _inside(results, job, str.isdigit))
+        yield from (f"{attempt}/{RECORD}" for attempt in _inside(results, job, is_number))
     for kind in _inside(results, "checks"):
         yield from _inside(results, kind, lambda name: name.endswith(".json"))
     yield from _inside(results, "kept", lambda name: name.endswith(".jsonl"))

@@ -17,6 +17,17 @@ from flowbench.budget import Budget
 
 RECORD_VERSION = 2  # 1: likelihoods as version 1 of the plugin API stated them, no checksum
 CONTENDED_SHARE = 0.1  # of the charged time
+PARTS = "training.accumulate"  # the setting of a job that takes its batches in parts
+INFO = "info/"
+"""With this begin names of what a model says of its own work, which no metric measures."""
+RUNG = "rung"
+"""In the protocol of a value of a sampling ladder: the settings, as ``--sample`` takes them."""
+
+
+def on_rung(name: str, rung: str) -> str:
+    """The name of a value under one setting of a sampling ladder."""
+    return f"{name} [{rung}]"
+
 
 AttemptStatus = Literal[
     "ok", "timeout", "oom", "diverged", "crashed", "killed", "preempted", "skipped"
@@ -66,9 +77,23 @@ class JobRow(Frozen):
     protocol: dict[str, Any]
 
     @property
+    def num_parts(self) -> int:
+        """Equal parts in which its batches go through the model (``training.accumulate``)."""
+        training = self.config.get("training")
+        # Left out of a configuration that does not ask for it; and a record may hold anything.
+        parts = training.get("accumulate", 1) if isinstance(training, dict) else 1
+        return parts if isinstance(parts, int) else 1
+
+    @property
+    def in_parts(self) -> str:
+        """How its batches are taken, in words; nothing where they are taken whole."""
+        return f"batch in {self.num_parts} parts" if self.num_parts > 1 else ""
+
+    @property
     def label(self) -> str:
-        """Model, preset, dataset and seed, in a few words."""
-        return f"{self.model}:{self.preset} on {self.dataset}, seed {self.seed}"
+        """Model, preset, dataset, seed and what sets its batches apart, in a few words."""
+        label = f"{self.model}:{self.preset} on {self.dataset}, seed {self.seed}"
+        return f"{label}, {self.in_parts}" if self.in_parts else label
 
 
 class MeasurementRow(Frozen):
@@ -172,7 +197,7 @@ class AttemptRow(Frozen):
         num_threads: CPU threads of the worker.
         steps: Optimizer steps done.
         examples: Training examples seen.
-        skipped_steps: Steps without a finite gradient.
+        skipped_steps: Steps without a finite loss and gradient.
         charged_s: Seconds charged to the budget.
         wall_s: Seconds from spawn to the end.
         ledger: Seconds of each part of the clock.

@@ -109,6 +109,7 @@ class Suite(Frozen):
         overrides: Configuration values by dotted key, ``model.key``.
         protocol: How every row is evaluated.
         protocols: The same for single data sets, in place of ``protocol``.
+        ladder: Measure samples under each setting of a model's sampling ladder too.
         board: How its board looks; None for a suite of flags.
     """
 
@@ -122,6 +123,7 @@ class Suite(Frozen):
     overrides: Mapping[str, Any] = Field(default_factory=dict)
     protocol: MetricSettings = MetricSettings()
     protocols: Mapping[str, MetricSettings] = Field(default_factory=dict)
+    ladder: bool = False
     board: BoardLayout | None = None
 
     @property

@@ -30,8 +30,8 @@ def whole_batch(model: GenerativeModel) -> str | None:
     Returns:
         The reason; None where each example counts by itself.
     """
-    if model.config.whole_batch:
-        return model.config.whole_batch
+    if (coupled := model.config.whole_batch) is not None:
+        return coupled
     for name, module in model.named_modules():
         # By what torch's own and all of ours derive from.
         if isinstance(module, _BatchNorm):

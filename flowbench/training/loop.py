@@ -125,7 +125,7 @@ class Trainer:
 
     @property
     def num_skipped(self) -> int:
-        """Steps without a finite gradient."""
+        """Steps without a finite loss and gradient."""
         # This waits for the device, so it is asked at the end alone.
         return int(self._skipped)
 
@@ -152,7 +152,7 @@ class Trainer:
 
         Raises:
             Preempted: The observer asked to stop; the state was saved.
-            NonFiniteLossError: Too many steps in a row had no finite gradient.
+            NonFiniteLossError: Too many steps in a row had no finite loss and gradient.
         """
         self.model.train()
         try:
@@ -264,6 +264,7 @@ class Trainer:
         guarded = self._steps[step.group]
         guarded.zero_grad()
         parts = parts_of(batch, self._training.accumulate)
+        total = torch.zeros((), device=self._device.torch_device)
         for part in parts:
             with self._device.autocast(self._training.precision):
                 loss, info = split_info(self._loss(part, step))
@@ -272,9 +273,10 @@ class Trainer:
             # Outside of autocast, as torch asks: backward runs in the types of forward.
             loss.backward()
             # Detached, or every graph of the training would be kept.
-            self._loss_sum += loss.detach()
+            total += loss.detach()
             self._note(info)
-        bad = guarded(lr)
+        self._loss_sum += total
+        bad = guarded(lr, total)
         # Counts on while steps are bad and falls to 0 with a good one, without a branch to wait
         # for.
         self._streaks[index] = (self._streaks[index] + bad) * bad
@@ -297,8 +299,8 @@ class Trainer:
         if streak is not None and streak >= most:
             steps = "1 step" if streak == 1 else f"{int(streak)} steps in a row"
             raise NonFiniteLossError(
-                f"no finite gradient in {steps}{self._lost_group()}, up to step {self.num_steps}; "
-                "try a lower learning rate, gradient clipping or a longer warm-up"
+                f"no finite loss and gradient in {steps}{self._lost_group()}, up to step "
+                f"{self.num_steps}; try a lower learning rate, clipping or a longer warm-up"
             )
 
     def _lost_group(self) -> str:

@@ -101,7 +101,7 @@ def _shape(phase: Phase, local: float, warms_up: bool) -> float:
 
 
 class GuardedStep:
-    """An optimizer's step that a gradient which is not finite cannot spoil, decided on the device.
+    """An optimizer's step that what is not finite cannot spoil, decided on the device.
 
     Fused optimizers take a ``found_inf`` flag and leave weights and moments untouched. The others
     see a zero gradient: their moments decay, their weights move on by momentum alone. Neither waits
@@ -127,17 +127,20 @@ class GuardedStep:
             # None and not zero: an optimizer skips a parameter that the loss did not reach.
             parameter.grad = None
 
-    def __call__(self, lr: float) -> Tensor:
+    def __call__(self, lr: float, loss: Tensor) -> Tensor:
         """Clips, guards and steps.
 
+        Args:
+            loss: What the gradients are of, shape (): it may be NaN where they are not.
+
         Returns:
-            1 if the gradient was not finite, else 0; shape (), on the device.
+            1 if the loss or the gradient was not finite, else 0; shape (), on the device.
         """
         for group in self._optimizer.param_groups:
             group["lr"] = lr
         present = [p.grad for p in self._parameters if p.grad is not None]
-        # One norm serves both ends: it is not finite as soon as any gradient is not.
-        norm = torch.nn.utils.get_total_norm(present)
+        # One norm serves both ends: it is not finite as soon as any gradient, or the loss, is not.
+        norm = torch.nn.utils.get_total_norm(present) + 0.0 * loss
         self.norm = norm.nan_to_num(0.0, 0.0, 0.0)  # a mean over steps outlives a bad one
         bad = (~torch.isfinite(norm)).to(torch.float32)
         if self._fused:

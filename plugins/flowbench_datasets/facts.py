@@ -1,4 +1,4 @@
-"""Specs of the image datasets that are downloaded, or given by the user, and prepared once.
+"""Specs of the images and texts that are downloaded, or given by the user, and prepared once.
 
 Published test sets are given as ``num_test``; where a dataset has only train and validation images
 (ImageNet, CelebA-HQ), papers report the likelihood of the latter, so they are the test split here
@@ -300,6 +300,74 @@ AFHQ256 = DatasetSpec(
     ),
 )
 
+TEXT8 = DatasetSpec(
+    name="text8",
+    modality="sequence",
+    event_shape=(1, 256),
+    levels=27,
+    num_train=351_562,
+    num_validation=19_531,
+    num_test=19_531,
+    convert="flowbench_datasets.text:convert_text8",
+    files=published.TEXT8,
+    summary="100 million characters of Wikipedia in 27 letters, in windows of 256",
+    licence="GFDL (Wikipedia, 2006)",
+    notes=(
+        "The usual split: 90 million characters to train, the next 5 million to validate, the last "
+        "5 million to test. Windows do not overlap; each is measured by itself, so that its first "
+        "characters have no context: published values of longer contexts are lower for that alone. "
+        "Bits per dimension are bits per character."
+    ),
+    paper=Paper(
+        title="Large Text Compression Benchmark",
+        authors="Mahoney",
+        year=2006,
+        url="https://mattmahoney.net/dc/textdata.html",
+    ),
+)
+
+
+def _earth(event: str, file: str, num: int, summary: str, source: str) -> DatasetSpec:
+    part = num // 10
+    return DatasetSpec(
+        name=f"earth-{event}",
+        modality="manifold",
+        event_shape=(3,),
+        levels=None,
+        num_train=num - 2 * part,
+        num_validation=part,
+        num_test=part,
+        convert="flowbench_datasets.on_manifolds:convert_earth",
+        files=(RemoteFile(name=file),),
+        how_to=(
+            "the file of latitudes and longitudes that Mathieu and Nickel (2020) published with "
+            f"their code, and others after them; {source} holds the events themselves"
+        ),
+        manifold="flowbench.api.manifolds:SPHERE",
+        summary=summary,
+        licence=f"terms of {source}",
+        notes=(
+            "Latitudes and longitudes as unit vectors. Split 8 to 1 to 1 in a permutation of our "
+            "own: papers average over several splits, so that one value is not theirs."
+        ),
+        paper=Paper(
+            title="Riemannian Continuous Normalizing Flows",
+            authors="Mathieu and Nickel",
+            year=2020,
+            arxiv="2006.10605",
+        ),
+    )
+
+
+EARTH = (
+    _earth("volcano", "volerup.csv", 827, "827 volcanic eruptions on the sphere", "NOAA"),
+    _earth("earthquake", "quakes_all.csv", 6_120, "6,120 earthquakes on the sphere", "NOAA"),
+    _earth(
+        "flood", "flood.csv", 4_875, "4,875 floods on the sphere", "the Dartmouth Flood Observatory"
+    ),
+    _earth("fire", "fire.csv", 12_809, "12,809 wildfires on the sphere", "NASA EOSDIS"),
+)
+
 DOWNLOADED = [
     MNIST,
     FASHION_MNIST,
@@ -311,4 +379,6 @@ DOWNLOADED = [
     CELEBA64_5BIT,
     CELEBAHQ256,
     AFHQ256,
+    TEXT8,
+    *EARTH,
 ]

@@ -179,6 +179,15 @@ AFHQ = (
     ),
 )
 
+TEXT8 = (
+    RemoteFile(
+        name="text8.zip",
+        url="https://mattmahoney.net/dc/text8.zip",
+        sha256="a6640522afe85d1963ad56c05b0ede0a0c000dddc9671758a6cc09b7a38e5232",
+        size_bytes=31_344_016,
+    ),
+)
+
 TABULAR = (
     RemoteFile(
         name="data.tar.gz",

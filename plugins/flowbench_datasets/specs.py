@@ -203,4 +203,70 @@ TARGETS = [
     ),
 ]
 
-SHIPPED = [DIGITS, NATURAL_PATCHES, BREAST_CANCER, *PLANAR, *TARGETS]
+PYTHON_TOPICS = DatasetSpec(
+    name="python-topics",
+    modality="sequence",
+    event_shape=(1, 256),
+    levels=27,
+    num_train=900,
+    num_validation=100,
+    num_test=100,
+    load="flowbench_datasets.text:load_topics",
+    summary="Python's chapters on its own language in 27 letters, in windows of 256",
+    licence="PSF License Version 2 (the documentation of Python)",
+    notes=(
+        "The text of help(), which comes with Python's standard library (pydoc_data): in lower "
+        "case, digits spelt out, all else a space, each paragraph once. It differs a little "
+        "between versions of Python, so the recipe is pinned and not the hash. For trying out "
+        "models of text without a download; not to be compared with text8."
+    ),
+)
+
+_DIRECTIONAL = Paper(
+    title="Directional Statistics",
+    authors="Mardia and Jupp",
+    year=2000,
+    url="https://doi.org/10.1002/9780470316979",
+)
+
+
+def _on_manifold(
+    name: str, loader: str, manifold: str, num_dims: int, summary: str, entropy: str
+) -> DatasetSpec:
+    return DatasetSpec(
+        name=name,
+        modality="manifold",
+        event_shape=(num_dims,),
+        levels=None,
+        num_train=10_000,
+        num_validation=1_000,
+        num_test=5_000,
+        load=f"flowbench_datasets.on_manifolds:{loader}",
+        manifold=f"flowbench.api.manifolds:{manifold}",
+        summary=summary,
+        licence="generated, no licence needed",
+        notes=(
+            "Drawn from a density in closed form, from a pinned seed. The true density has a "
+            f"negative log-likelihood of {entropy} nats on the test points, with respect to the "
+            "manifold's own volume: no model passes it but by chance."
+        ),
+        paper=_DIRECTIONAL,
+    )
+
+
+ON_MANIFOLDS = (
+    _on_manifold(
+        "sphere-mixture", "load_sphere", "SPHERE", 3,
+        "four von Mises-Fisher laws on the sphere", "1.233",
+    ),
+    _on_manifold(
+        "torus-mixture", "load_torus", "TORUS", 2,
+        "three wrapped normal laws on a torus of two angles", "2.527",
+    ),
+    _on_manifold(
+        "rotation-mixture", "load_rotations", "ROTATIONS", 4,
+        "three von Mises-Fisher laws among rotations, as unit quaternions", "0.806",
+    ),
+)  # fmt: skip
+
+SHIPPED = [DIGITS, NATURAL_PATCHES, BREAST_CANCER, PYTHON_TOPICS, *PLANAR, *ON_MANIFOLDS, *TARGETS]

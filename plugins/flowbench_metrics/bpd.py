@@ -17,7 +17,7 @@ from flowbench.api import (
     bits_per_dim,
 )
 from flowbench_metrics.per_example import mean_value, noisy_values
-from flowbench_metrics.specs import BPD, BPD_GIVEN_LABEL
+from flowbench_metrics.specs import BPC, BPD, BPD_GIVEN_LABEL
 
 
 def compute(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -> list[MetricValue]:
@@ -35,6 +35,23 @@ def compute(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -
     """
     del data, settings
     return _values(BPD, trained.likelihood("test"), "")
+
+
+def compute_bpc(
+    trained: TrainedModel, data: DataSplits, settings: MetricSettings
+) -> list[MetricValue]:
+    """Bits per character on test: those per dimension, where a dimension is a character.
+
+    Args:
+        trained: The model.
+        data: Not used.
+        settings: Not used; the harness has applied them to the likelihood.
+
+    Returns:
+        What `compute` returns, under names that begin with ``bpc``.
+    """
+    del data, settings
+    return _values(BPC, trained.likelihood("test"), "")
 
 
 def compute_given_label(
@@ -63,15 +80,15 @@ def _values(spec: MetricSpec, result: LikelihoodResult, suffix: str) -> list[Met
     if result.likelihood.measure == "continuous":
         reason = "the model states a density of continuous data, which has no bits per dimension"
         return [MetricValue.unavailable(spec, reason)]
-    elbo = bits_per_dim(result.elbo, result.num_dims)
+    stem, elbo = spec.name.removesuffix(suffix), bits_per_dim(result.elbo, result.num_dims)
     values = [
         mean_value(spec, result, bits_per_dim(result.log_prob, result.num_dims)),
-        mean_value(spec, result, elbo, name=f"bpd_elbo{suffix}"),
+        mean_value(spec, result, elbo, name=f"{stem}_elbo{suffix}"),
     ]
     if result.draw_stderr is not None:
         values.append(
             MetricValue(
-                name=f"bpd_draw_stderr{suffix}",
+                name=f"{stem}_draw_stderr{suffix}",
                 value=bits_per_dim(-result.draw_stderr, result.num_dims),
                 unit=spec.unit,
                 direction="none",

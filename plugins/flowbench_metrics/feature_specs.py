@@ -42,6 +42,7 @@ def _spec(name: str, summary: str, weights: dict[str, RemoteFile], **more: Any) 
         "modalities": frozenset({"image"}),
         "data": "discrete",
         "default": False,
+        "ladder": frozenset({name}),
         "paper": _FID_PAPER,
     }
     reference = f"flowbench_metrics.fidelity:compute_{compute}"
@@ -178,6 +179,7 @@ FD_DIGITS_CNN = MetricSpec(
     modalities=frozenset({"image"}),
     data="discrete",
     datasets=frozenset({"digits"}),
+    ladder=frozenset({"fd-digits-cnn"}),
     paper=_FID_PAPER,
 )
 

@@ -43,19 +43,20 @@ def compute(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -
         settings: How samples are drawn.
 
     Returns:
-        ``network_passes`` of a likelihood; ``network_passes_sampling`` of a sample.
+        ``network_passes`` of a likelihood, unavailable for a model without one;
+        ``network_passes_sampling`` of a sample.
     """
     x = trained.preprocess(data.test.x[:2], seed=settings.seed)
     kind = trained.config.likelihood(trained.data)
     given = kind.given if isinstance(kind, Likelihood) else ()
     context = {k: torch.tensor(data.test.context[k][:2], device=x.device) for k in given}
     model = trained.model
-    values = []
-    if isinstance(model, DensityModel):
+    values = [MetricValue.unavailable(NETWORK_PASSES, f"{type(model).__name__} has no likelihood")]
+    if isinstance(model, DensityModel) and isinstance(kind, Likelihood):
         generator = torch.Generator(x.device).manual_seed(settings.seed)
         with torch.no_grad(), _Uses(model) as uses:
             model.log_prob(x, context or None, generator=generator)
-        values.append(_value(NETWORK_PASSES.name, uses.most))
+        values = [_value(NETWORK_PASSES.name, uses.most)]
     with _Uses(model) as uses:
         trained.draw(2, seed=settings.seed)
     return [*values, _value("network_passes_sampling", uses.most)]

@@ -17,6 +17,7 @@ BPD = MetricSpec(
     short="Bits per dim",
     decimals=3,
     needs=frozenset({"likelihood"}),
+    modalities=frozenset({"image", "vector", "audio"}),
     data="discrete",
     closed_forms="flowbench_metrics.closed_forms:BPD",
     paper=Paper(
@@ -25,6 +26,20 @@ BPD = MetricSpec(
         year=2016,
         arxiv="1511.01844",
     ),
+)
+
+BPC = MetricSpec(
+    name="bpc",
+    compute="flowbench_metrics.bpd:compute_bpc",
+    unit="bits/char",
+    direction="lower",
+    summary="Negative log-likelihood of test sequences of tokens, in bits per character",
+    label="Bits per character",
+    short="Bits per char",
+    decimals=3,
+    needs=frozenset({"likelihood"}),
+    modalities=frozenset({"sequence"}),
+    data="discrete",
 )
 
 BPD_GIVEN_LABEL = MetricSpec(
@@ -123,6 +138,7 @@ SAMPLING_LATENCY = MetricSpec(
     summary="Time to draw one sample: the median, and the 95th percentile",
     label="Sampling latency",
     short="Latency",
+    ladder=frozenset({"sampling_latency"}),
     role="cost",
     scale="log",
     needs=frozenset({"samples"}),
@@ -187,6 +203,7 @@ SAMPLE_AGREEMENT = MetricSpec(
     role="witness",
     scale="log",
     needs=frozenset({"likelihood", "samples"}),
+    modalities=frozenset({"image", "vector", "audio", "sequence"}),  # it steps along straight lines
     limits={"sample_agreement": Limits(minimum=1e-6)},
     invariances=frozenset({"order"}),  # samples are drawn some at a time
 )
@@ -218,6 +235,7 @@ MMD = MetricSpec(
     summary="Maximum mean discrepancy of samples and test data, with a Gaussian kernel",
     label="Maximum mean discrepancy",
     short="MMD",
+    ladder=frozenset({"mmd"}),
     needs=frozenset({"samples"}),
     modalities=frozenset({"vector"}),
     data="continuous",
@@ -237,6 +255,7 @@ SLICED_WASSERSTEIN = MetricSpec(
     summary="Sliced 2-Wasserstein distance of samples and test data, in the data's units",
     label="Sliced Wasserstein distance",
     short="Sliced W2",
+    ladder=frozenset({"sliced_wasserstein"}),
     needs=frozenset({"samples"}),
     modalities=frozenset({"vector"}),
     data="continuous",
@@ -263,6 +282,35 @@ DENSITY_MASS = MetricSpec(
     limits={"density_mass": Limits(minimum=0.99, maximum=1.01, target=1.0)},
     invariances=frozenset({"order"}),  # rounding may move where the plane is divided
     closed_forms="flowbench_metrics.closed_forms:DENSITY_MASS",
+)
+
+MANIFOLD_MASS = MetricSpec(
+    name="manifold_mass",
+    compute="flowbench_metrics.density_mass:compute_on_manifold",
+    unit="",
+    direction="none",
+    summary="Integral of a density over its manifold; it must be 1",
+    label="Density mass",
+    role="witness",
+    needs=frozenset({"likelihood"}),
+    modalities=frozenset({"manifold"}),
+    data="continuous",
+    limits={"manifold_mass": Limits(minimum=0.97, maximum=1.03, target=1.0)},
+    invariances=frozenset({"order"}),
+)
+
+OFF_MANIFOLD = MetricSpec(
+    name="off_manifold",
+    compute="flowbench_metrics.density_mass:compute_off_manifold",
+    unit="share",
+    direction="lower",
+    summary="Share of samples that do not lie on the data's manifold",
+    label="Samples off the manifold",
+    role="witness",
+    needs=frozenset({"samples"}),
+    modalities=frozenset({"manifold"}),
+    data="continuous",
+    limits={"off_manifold": Limits(maximum=0.0, errors=0)},
 )
 
 FLOPS = MetricSpec(
@@ -363,9 +411,10 @@ NETWORK_PASSES = MetricSpec(
     summary="How often a likelihood, and a sample, go through the networks one after the other",
     label="Network passes of a likelihood",
     short="Network passes",
+    ladder=frozenset({"network_passes_sampling"}),
     role="witness",
     decimals=0,
-    needs=frozenset({"likelihood", "samples"}),
+    needs=frozenset({"samples"}),
 )
 
 DENSITY_THROUGHPUT = MetricSpec(
@@ -391,6 +440,7 @@ ALL = (
     LOG_NORMALISER_ERROR,
     EFFECTIVE_SAMPLES,
     BPD,
+    BPC,
     BPD_GIVEN_LABEL,
     NLL,
     LOG_LIKELIHOOD,
@@ -412,4 +462,6 @@ ALL = (
     SAMPLE_SANITY,
     SAMPLE_AGREEMENT,
     DENSITY_MASS,
+    MANIFOLD_MASS,
+    OFF_MANIFOLD,
 )

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flowbench.api import DatasetInfo, ModelSpec, Paper, hookimpl
+from flowbench.api.specs import Modality
 
 FLOWBENCH_API_VERSION = 2
 
 
-def _form(*shape: int, levels: int | None = None) -> DatasetInfo:
+def _form(*shape: int, levels: int | None = None, modality: Modality | None = None) -> DatasetInfo:
     return DatasetInfo(
         name="form-" + "x".join(map(str, shape)),
-        modality="image" if len(shape) == 3 else "vector",
+        modality=modality or ("image" if len(shape) == 3 else "vector"),
         event_shape=shape,
         levels=levels,
         num_train=512,
         num_validation=64,
         num_test=64,
     )
+
+
+def _on(manifold: str, num_dims: int) -> DatasetInfo:
+    """The form of points on a manifold."""
+    reference = f"flowbench.api.manifolds:{manifold}"
+    return replace(_form(num_dims, modality="manifold"), manifold=reference)
 
 
 # Going element by element, their samples of the contract's own 8x8 images would take a minute.
@@ -27,6 +36,12 @@ _SOLVED = (_form(1, 8, 8, levels=17), _form(2), _form(5))
 
 # Series of log-determinants cost many passes: small forms, of every kind of likelihood.
 _SMALL = (_form(2), _form(1, 4, 4, levels=17), _form(3, 4, 4, levels=256))
+
+# Deep networks, mixtures and inverses that go line by line: what small images show is as much.
+_SMALL_IMAGES = (_form(1, 4, 4, levels=17), _form(3, 4, 4, levels=256))
+
+# A pyramid of four levels.
+_PYRAMID = (_form(1, 8, 8, levels=17), _form(3, 8, 8, levels=256))
 
 NICE = ModelSpec(
     name="nice",
@@ -208,6 +223,7 @@ FLOWPP = ModelSpec(
     config="flowbench_models.coupling.flowpp.config:FlowPPConfig",
     modalities=frozenset({"image"}),
     summary="mixtures of logistics, attention in the couplings, learned dequantization",
+    forms=_SMALL_IMAGES,
     paper=Paper(
         title=(
             "Flow++: Improving Flow-Based Generative Models with Variational Dequantization and "
@@ -246,6 +262,149 @@ NANOFLOW = ModelSpec(
   volume = {33},
   year = {2020},
   eprint = {2006.06280},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
+MACOW = ModelSpec(
+    name="macow",
+    model="flowbench_models.autoregressive.macow.model:MaCow",
+    config="flowbench_models.autoregressive.macow.config:MaCowConfig",
+    modalities=frozenset({"image"}),
+    summary="masked convolutions in four directions beside couplings, multi-scale",
+    forms=_SMALL_IMAGES,
+    paper=Paper(
+        title="MaCow: Masked Convolutional Generative Flow",
+        authors="Xuezhe Ma, Xiang Kong, Shanghang Zhang, Eduard Hovy",
+        year=2019,
+        arxiv="1902.04208",
+        bibtex="""@inproceedings{ma2019macow,
+  title = {{MaCow}: Masked Convolutional Generative Flow},
+  author = {Ma, Xuezhe and Kong, Xiang and Zhang, Shanghang and Hovy, Eduard},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume = {32},
+  year = {2019},
+  eprint = {1902.04208},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
+MAR_SCF = ModelSpec(
+    name="mar-scf",
+    model="flowbench_models.coupling.marscf.model:MARSCF",
+    config="flowbench_models.coupling.marscf.config:MARSCFConfig",
+    modalities=frozenset({"image"}),
+    summary="a multi-scale flow with priors that go channel by channel",
+    forms=_SMALL_IMAGES,
+    paper=Paper(
+        title="Normalizing Flows with Multi-Scale Autoregressive Priors",
+        authors="Apratim Bhattacharyya, Shweta Mahajan, Mario Fritz, Bernt Schiele, Stefan Roth",
+        year=2020,
+        arxiv="2004.03891",
+        bibtex="""@inproceedings{bhattacharyya2020marscf,
+  title = {Normalizing Flows with Multi-Scale Autoregressive Priors},
+  author = {Bhattacharyya, Apratim and Mahajan, Shweta and Fritz, Mario and Schiele, Bernt and
+            Roth, Stefan},
+  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition},
+  year = {2020},
+  eprint = {2004.03891},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
+WAVELET_FLOW = ModelSpec(
+    name="wavelet-flow",
+    model="flowbench_models.coupling.wavelet_flow:WaveletFlow",
+    config="flowbench_models.coupling.wavelet_flow:WaveletFlowConfig",
+    modalities=frozenset({"image"}),
+    summary="an independent flow for each level of a Haar pyramid",
+    forms=_PYRAMID,
+    paper=Paper(
+        title="Wavelet Flow: Fast Training of High Resolution Normalizing Flows",
+        authors="Jason J. Yu, Konstantinos G. Derpanis, Marcus A. Brubaker",
+        year=2020,
+        arxiv="2010.13821",
+        bibtex="""@inproceedings{yu2020wavelet,
+  title = {Wavelet Flow: Fast Training of High Resolution Normalizing Flows},
+  author = {Yu, Jason J. and Derpanis, Konstantinos G. and Brubaker, Marcus A.},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume = {33},
+  year = {2020},
+  eprint = {2010.13821},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
+VFLOW = ModelSpec(
+    name="vflow",
+    model="flowbench_models.coupling.vflow:VFlow",
+    config="flowbench_models.coupling.vflow:VFlowConfig",
+    modalities=frozenset({"image"}),
+    summary="flowpp on images with channels of learned noise",
+    forms=_SMALL_IMAGES,
+    paper=Paper(
+        title="VFlow: More Expressive Generative Flows with Variational Data Augmentation",
+        authors="Jianfei Chen, Cheng Lu, Biqi Chenli, Jun Zhu, Tian Tian",
+        year=2020,
+        arxiv="2002.09741",
+        bibtex="""@inproceedings{chen2020vflow,
+  title = {{VFlow}: More Expressive Generative Flows with Variational Data Augmentation},
+  author = {Chen, Jianfei and Lu, Cheng and Chenli, Biqi and Zhu, Jun and Tian, Tian},
+  booktitle = {International Conference on Machine Learning},
+  year = {2020},
+  eprint = {2002.09741},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
+ANF = ModelSpec(
+    name="anf",
+    model="flowbench_models.coupling.anf:ANF",
+    config="flowbench_models.coupling.anf:ANFConfig",
+    modalities=frozenset({"image"}),
+    summary="couplings between images and normal noise beside them",
+    forms=_SMALL_IMAGES,
+    paper=Paper(
+        title="Augmented Normalizing Flows: Bridging the Gap Between Generative Models and Latent "
+        "Variable Models",
+        authors="Chin-Wei Huang, Laurent Dinh, Aaron Courville",
+        year=2020,
+        arxiv="2002.07101",
+        bibtex="""@article{huang2020anf,
+  title = {Augmented Normalizing Flows: Bridging the Gap Between Generative Models and Latent
+           Variable Models},
+  author = {Huang, Chin-Wei and Dinh, Laurent and Courville, Aaron},
+  journal = {arXiv preprint arXiv:2002.07101},
+  year = {2020},
+  eprint = {2002.07101},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
+JET = ModelSpec(
+    name="jet",
+    model="flowbench_models.coupling.jet:Jet",
+    config="flowbench_models.coupling.jet:JetConfig",
+    modalities=frozenset({"image"}),
+    summary="couplings of patches, computed by vision transformers",
+    forms=_SMALL_IMAGES,
+    paper=Paper(
+        title="Jet: A Modern Transformer-Based Normalizing Flow",
+        authors="Alexander Kolesnikov, André Susano Pinto, Michael Tschannen",
+        year=2024,
+        arxiv="2412.15129",
+        bibtex="""@article{kolesnikov2024jet,
+  title = {Jet: A Modern Transformer-Based Normalizing Flow},
+  author = {Kolesnikov, Alexander and Pinto, Andr{\\'e} Susano and Tschannen, Michael},
+  journal = {arXiv preprint arXiv:2412.15129},
+  year = {2024},
+  eprint = {2412.15129},
   archivePrefix = {arXiv},
 }""",
     ),
@@ -420,6 +579,54 @@ OT_CFM = ModelSpec(
     ),
 )
 
+DISCRETE_FLOW_MATCHING = ModelSpec(
+    name="discrete-flow-matching",
+    model="flowbench_models.continuous.discrete_matching.model:DiscreteFlowMatching",
+    config="flowbench_models.continuous.discrete_matching.model:DiscreteFlowMatchingConfig",
+    modalities=frozenset({"sequence"}),
+    summary="tokens that jump from a mask, or from any token, to text, each at its own time",
+    forms=(_form(1, 16, levels=5, modality="sequence"), _form(1, 2, levels=3, modality="sequence")),
+    paper=Paper(
+        title="Discrete Flow Matching",
+        authors="Itai Gat, Tal Remez, Neta Shaul, Felix Kreuk, Ricky T. Q. Chen, "
+        "Gabriel Synnaeve, Yossi Adi, Yaron Lipman",
+        year=2024,
+        arxiv="2407.15595",
+        bibtex="""@inproceedings{gat2024discrete,
+  title = {Discrete Flow Matching},
+  author = {Gat, Itai and Remez, Tal and Shaul, Neta and Kreuk, Felix and Chen, Ricky T. Q. and
+            Synnaeve, Gabriel and Adi, Yossi and Lipman, Yaron},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2024},
+  eprint = {2407.15595},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
+RIEMANNIAN_FLOW_MATCHING = ModelSpec(
+    name="riemannian-flow-matching",
+    model="flowbench_models.continuous.riemannian.model:RiemannianFlowMatching",
+    config="flowbench_models.continuous.riemannian.model:RiemannianFlowMatchingConfig",
+    modalities=frozenset({"manifold"}),
+    summary="a vector field on a sphere, a torus or the rotations, learned along geodesics",
+    forms=(_on("SPHERE", 3), _on("TORUS", 2), _on("ROTATIONS", 4)),
+    paper=Paper(
+        title="Flow Matching on General Geometries",
+        authors="Ricky T. Q. Chen, Yaron Lipman",
+        year=2023,
+        arxiv="2302.03660",
+        bibtex="""@inproceedings{chen2024flow,
+  title = {Flow Matching on General Geometries},
+  author = {Chen, Ricky T. Q. and Lipman, Yaron},
+  booktitle = {International Conference on Learning Representations},
+  year = {2024},
+  eprint = {2302.03660},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
 MEANFLOW = ModelSpec(
     name="meanflow",
     model="flowbench_models.continuous.matching.meanflow:MeanFlow",
@@ -564,18 +771,26 @@ def register_models() -> list[ModelSpec]:
         IRESNET,
         FFJORD,
         FLOWPP,
+        MACOW,
         NSF,
         RQNSF,
         RESIDUAL_FLOW,
         MINTNET,
         NANOFLOW,
         IDENSENET,
+        VFLOW,
+        ANF,
+        MAR_SCF,
         SURVAE,
+        WAVELET_FLOW,
         DENSEFLOW,
         FLOW_MATCHING,
         RECTIFIED_FLOW,
+        RIEMANNIAN_FLOW_MATCHING,
         OT_CFM,
+        DISCRETE_FLOW_MATCHING,
         TARFLOW,
+        JET,
         MEANFLOW,
         HISTOGRAM,
     ]

@@ -27,6 +27,7 @@ def test_ragged_examples_are_counted_by_their_lengths() -> None:
 
 def test_a_manifold_knows_its_points() -> None:
     square = Manifold(
+        name="square",
         dim=2,
         volume=1.0,
         sample_uniform=lambda num, rng: rng.uniform(size=(num, 2)),

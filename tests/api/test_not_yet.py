@@ -17,17 +17,13 @@ from flowbench.api import (
     Ema,
     Group,
     LastK,
-    ModelConfig,
     Phase,
     Preprocessing,
     Ragged,
-    SampleSettings,
     Split,
     Standardise,
     Training,
 )
-from flowbench.api.config import unsupported_sampling
-from flowbench.api.specs import DatasetInfo
 
 
 def spec(**fields: Any) -> DatasetSpec:
@@ -48,8 +44,6 @@ REFUSED: list[tuple[str, Callable[[], object]]] = [
     ("context.stride: not yet", lambda: ContextInput(shape=(80, 4), stride=256)),
     ("Ragged: not yet", lambda: Split(x=RAGGED)),
     ("render: not yet", lambda: spec(render="m:render")),
-    ("manifold: not yet", lambda: spec(manifold="m:sphere")),
-    ("manifold: not yet", lambda: spec(modality="manifold")),
 ]
 
 
@@ -64,18 +58,6 @@ def test_a_field_is_refused_by_its_name(message: str, make: Callable[[], object]
     assert text.startswith(message)
     assert "\n" not in text
     assert ";" in text  # what to do, or what holds, until then
-
-
-class Laddered(ModelConfig):
-    def sampling_ladder(self, data: DatasetInfo) -> tuple[SampleSettings, ...]:
-        return (SampleSettings(temperature=0.5),)
-
-
-def test_a_sampling_ladder_is_refused_before_anything_trains() -> None:
-    info = spec().info(num_validation=0)
-    reason = unsupported_sampling(Laddered(), SampleSettings(), info)
-    assert reason is not None
-    assert reason.startswith("sampling_ladder: not yet")
 
 
 def test_an_average_names_its_decay() -> None:

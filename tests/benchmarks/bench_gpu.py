@@ -77,7 +77,7 @@ class Subject:
                         value, _ = split_info(loss(self.batch, step))
                     value.backward()
                     # At a rate of 0: what is timed stays the same however often it is.
-                    optimizer(0.0)
+                    optimizer(0.0, value.detach())
             self.device.synchronize()
 
         return run

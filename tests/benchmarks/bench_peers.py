@@ -92,8 +92,9 @@ def training_step(model: InvertibleModel, dims: int) -> Run:
 
     def run() -> None:
         guarded.zero_grad()
-        split_info(model.loss(batch, step))[0].backward()
-        guarded(1e-3)
+        loss = split_info(model.loss(batch, step))[0]
+        loss.backward()
+        guarded(1e-3, loss.detach())
 
     return run
 

@@ -15,9 +15,11 @@ matrix products in our step follows.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -70,7 +72,7 @@ def data_info(channels: int, side: int) -> DatasetInfo:
 
 
 def our_step(model: GenerativeModel, raw: Tensor) -> Run:
-    """Our training step: preprocessing, loss, backward, guarded optimizer."""
+    """Our training step: preprocessing, loss, backward, guarded optimizer, what comes after."""
     training = model.config.training
     preprocessor = Preprocessor(model.config.preprocessing, model.data)
     generator = torch.Generator()
@@ -79,13 +81,17 @@ def our_step(model: GenerativeModel, raw: Tensor) -> Run:
         generator=torch.Generator(),
     )
     guarded = GuardedStep(training, model.optimizer_groups()["all"])
-    step = Step(progress=torch.zeros(()), phase=0, group="all", generator=generator, seed=0)
+    first = Step(progress=torch.zeros(()), phase=0, group="all", generator=generator, seed=0)
+    seeds = itertools.count()
 
     def run() -> None:
+        step = replace(first, seed=next(seeds))
         guarded.zero_grad()
         batch = Batch(x=preprocessor.forward(raw, generator)[0])
-        split_info(model.loss(batch, step))[0].backward()
-        guarded(training.lr)
+        loss = split_info(model.loss(batch, step))[0]
+        loss.backward()
+        guarded(training.lr, loss.detach())
+        model.after_step(step)
 
     return run
 

@@ -27,7 +27,7 @@ def block_of(width: int, layers: int, num_tokens: int) -> AutoregressiveBlock:
     """A block whose parameters depend on its tokens."""
     torch.manual_seed(SEED)
     config = TarFlowConfig(width=width, layers=layers)
-    block = AutoregressiveBlock(config, num_tokens, TOKEN_DIMS, 0)
+    block = AutoregressiveBlock(config, num_tokens, TOKEN_DIMS, 0, num_layers=config.layers_of(0))
     torch.nn.init.normal_(block.net.read_out.weight, std=1e-2)
     return block.eval()
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from flowbench_models.autoregressive.tarflow.config import TarFlowConfig
 from flowbench_models.autoregressive.tarflow.model import TarFlow
-from flowbench_models.autoregressive.tarflow.transformer import TokenTransformer, TransformerLayer
+from flowbench_models.nets.transformer import TokenTransformer, TransformerLayer
 from tests.benchmarks.bench_released import LEVELS, Run, data_info, our_step, profile
 from tests.benchmarks.ratios import Ratio, argument_parser, take_turns
 

@@ -16,12 +16,14 @@ import torch
 from tests.benchmarks import record
 
 STAND_INS = Path(__file__).with_name("stand_ins")
-OF_RELEASED_CODE = ("model", "denseflow", "transformer_flow")
+OF_RELEASED_CODE = ("model", "denseflow", "transformer_flow", "resflows", "lib")
 
 SIZES = {
     "batches": "--examples 64 --shape 1x2x2 --batch-size 8 --batches 2",
     "boards": "--attempts 2",
     "fid": "--num 4",
+    "free_form": f"residual-flow {STAND_INS / 'residual_flows'} --batch-size 2 --channels 1"
+    " --side 4 --blocks 1 --width 4 --profile 1",
     "gpu": "--device cpu --kinds eager --presets realnvp:small@digits --batch-size 2 --steps 1",
     "glow_step": "--batch-size 2 --levels 1 --steps 1 --width 4",
     "loop": "--steps 2 --model glow",
@@ -29,6 +31,7 @@ SIZES = {
     "released": f"glow --released {STAND_INS / 'glow'} --batch-size 2 --side 8 --levels 2 --steps 1"
     " --width 4 --profile 1",
     "tarflow": "--width 64 --layers 1 --batch-size 1 --tokens 4 8",
+    "tarflow_sweeps": "--steps 2 --patch-size 4 --num 1",
     "tarflow_released": f"{STAND_INS / 'tarflow'} --images 1 --batch-size 1 --side 4 --sides 4 8"
     " --width 64 --blocks 2 --layers 1",
 }
@@ -37,6 +40,8 @@ DENSEFLOW = (
     " --modules 1 1 --growth 1 --dense-depth 1 --dense-growth 2 --dequantizer-steps 1"
     " --dequantizer-width 2 --dequantizer-depth 1 --dequantizer-growth 2 --context-growth 2"
 )
+
+FFJORD = f"ffjord {STAND_INS / 'ffjord'} --batch-size 2"
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +60,9 @@ def _leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "sizes"), [*SIZES.items(), ("released", DENSEFLOW)], ids=[*SIZES, "released denseflow"]
+    ("name", "sizes"),
+    [*SIZES.items(), ("released", DENSEFLOW), ("free_form", FFJORD)],
+    ids=[*SIZES, "released denseflow", "free_form ffjord"],
 )
 def test_a_benchmark_gives_its_ratios(name: str, sizes: str) -> None:
     if name == "peers":

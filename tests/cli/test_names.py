@@ -20,6 +20,15 @@ def test_a_name_says_only_what_tells_jobs_apart() -> None:
     assert shared == ""
 
 
+def test_a_batch_in_parts_is_part_of_the_name() -> None:
+    config = {"training": {"accumulate": 2}}
+    whole, parted = make.job("glow", preset="tiny"), make.job("glow", preset="tiny", config=config)
+    names = ["glow:tiny", "glow:tiny batch in 2 parts"]
+    assert telling_names([whole, parted]) == (names, "on digits, seed 0")
+    assert telling_names([parted]) == (["glow:tiny"], "on digits, seed 0, batch in 2 parts")
+    assert parted.label == "glow:tiny on digits, seed 0, batch in 2 parts"
+
+
 @pytest.mark.parametrize(
     ("names", "short"),
     [

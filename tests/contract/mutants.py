@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from flowbench.api import (
     Likelihood,
     ModelConfig,
     ModelSpec,
+    PhaseStart,
     Preset,
     SamplingOptions,
     Step,
@@ -43,6 +44,8 @@ from tests.contract.sound_models import (
     LearnsConfig,
     Normal,
     SplitFlow,
+    Staged,
+    StagedConfig,
     couplings,
     first_linear,
     spec,
@@ -752,6 +755,24 @@ class DetachedFromTheLoss(Flow):
 class LeftOutOfTheOptimizer(Flow):
     def optimizer_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"all": list(self.layers[0].parameters())}
+
+
+@mutant("interruption", StagedConfig)
+class DataOfAPhaseNotInTrainingState(Staged):
+    def training_state(self) -> dict[str, Any]:
+        return {}
+
+    def load_training_state(self, state: dict[str, Any]) -> None: ...
+
+
+@mutant("interruption", StagedConfig)
+class BeginsAPhaseOtherwiseEachTime(Staged):
+    num_begun = 0
+
+    def begin_phase(self, start: PhaseStart) -> None:
+        BeginsAPhaseOtherwiseEachTime.num_begun += 1
+        super().begin_phase(start)
+        self.made = self.made + self.num_begun
 
 
 @mutant("state")

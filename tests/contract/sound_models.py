@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Generator, Tensor, nn
@@ -25,6 +25,8 @@ from flowbench.api import (
     ModelConfig,
     ModelSpec,
     NoTemperature,
+    Phase,
+    PhaseStart,
     Preprocessing,
     Preset,
     SamplingOptions,
@@ -133,6 +135,32 @@ class Flow(InvertibleModel):
         for layer in reversed(couplings(self.layers)):
             x = layer.inverse(x)
         return (x + self.mean).view(-1, *self.data.event_shape)
+
+
+class StagedConfig(FlowConfig):
+    training: Training = Training(lr=5e-3, phases=(Phase(share=0.5), Phase(share=0.5)))
+
+
+class Staged(Flow):
+    """Trains on what it makes at the start of each phase, too."""
+
+    def __init__(self, config: ModelConfig, data: DatasetInfo) -> None:
+        super().__init__(config, data)
+        self.made = torch.zeros(data.num_dims)
+
+    def begin_phase(self, start: PhaseStart) -> None:
+        start.tick()
+        self.made = torch.randn(self.data.num_dims, generator=start.generator)
+
+    def training_state(self) -> dict[str, Any]:
+        return {"made": self.made}
+
+    def load_training_state(self, state: dict[str, Any]) -> None:
+        self.made = state["made"]
+
+    def loss(self, batch: Batch, step: Step) -> Tensor:
+        (z,), _ = self.to_latent(batch.x)
+        return values(super().loss(batch, step)) + (z - self.made).square().mean()
 
 
 class SplitFlow(Flow):
@@ -413,6 +441,7 @@ def spec(name: str, model: type, config: type, *modalities: Modality) -> ModelSp
 
 SOUND = [
     spec("sound-flow", Flow, FlowConfig, "vector", "image", "sequence"),
+    spec("sound-staged", Staged, StagedConfig),
     spec("sound-split", SplitFlow, FlowConfig),
     spec("sound-augmented", Augmented, AugmentedConfig),
     spec("sound-hutchinson", Hutchinson, HutchinsonConfig),

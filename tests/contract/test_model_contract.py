@@ -13,7 +13,7 @@ from flowbench.contract import check_model
 from flowbench.contract.models import CHECKS
 from flowbench.registry import Registry
 
-SOUND = "flow split augmented hutchinson normal latent categorical gan".split()
+SOUND = "flow staged split augmented hutchinson normal latent categorical gan".split()
 
 
 def _mutants() -> Iterator[str]:

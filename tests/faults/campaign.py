@@ -9,6 +9,7 @@ a run that nobody disturbed; no attempt may be lost, doubled or without a record
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
 import os
@@ -67,7 +68,7 @@ def started(results: Path, fault: Fault | None = None) -> int:
         os._exit(status)
 
 
-def ended(pid: int, within_s: float = 60.0) -> int:
+def ended(pid: int, within_s: float = 300.0) -> int:
     """The exit status of a process; negative for a signal.
 
     Raises:
@@ -150,7 +151,8 @@ def kill_at_random(pid: int, who: str, delay_s: float) -> None:
     for one in chosen.get(who, []):
         lab._kill(one)
     if who == "group" and workers:
-        os.killpg(workers[-1], signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has no group yet, or has ended
+            os.killpg(workers[-1], signal.SIGKILL)
 
 
 def one_kill(results: Path, rng: random.Random) -> str:

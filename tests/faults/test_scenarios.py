@@ -207,6 +207,52 @@ def test_a_job_of_another_run_is_named_where_nobody_waits(results: Path) -> None
     assert statuses(results) == ["ok"]
 
 
+def test_a_metric_that_ends_its_process_is_told_by_the_exit_status(results: Path) -> None:
+    asked = ("--models", "fake-gaussian", "--budget", "16steps", "--seeds", "0")
+    with running(results, *asked, "--metrics", "fake_nll,fake_segfault") as run:
+        out, err = run.communicate(timeout=90)
+    assert run.returncode == 1, err
+    assert "the worker ended by SIGSEGV while measuring fake_segfault" in " ".join(err.split())
+    assert "failed: fake_segfault: the worker died while it was measured" in err
+    assert statuses(results) == ["crashed"]
+    with running(results, *asked, "--metrics", "fake_nll", "--rerun", "failed") as run:
+        out, err = run.communicate(timeout=90)
+    assert run.returncode == 0, err
+    assert "fake-gaussian" in out
+
+
+def test_what_ran_out_of_memory_is_done_in_parts_whatever_is_killed(results: Path) -> None:
+    asked = ("--models", "fake-large", "--budget", "16steps", "--seeds", "0")
+    half = (*asked, "--on-oom", "half-batch")
+    with running(results, *half) as run:
+        wait_for(lambda: len(list(results.glob("runs/*/1"))) == 2)  # that in two parts has begun
+        run.send_signal(signal.SIGKILL)
+    with running(results, *half) as run:
+        out, err = run.communicate(timeout=90)
+    assert run.returncode == 0, err
+    assert "batch in 4 parts" in out
+    assert "oom: fake-large:images on fake-images, seed 0: tried to allocate" in err
+    assert "(tried again: batch in 4 parts)" in err
+    assert statuses(results).count("ok") == 1
+    before = statuses(results)
+    with running(results, *half) as run:
+        again, err = run.communicate(timeout=60)
+    assert (run.returncode, again, statuses(results)) == (0, out, before), err
+    with running(results, *asked) as run:
+        _, err = run.communicate(timeout=60)
+    assert run.returncode == 1, err
+
+
+def test_what_couples_its_batch_is_not_done_in_parts(results: Path) -> None:
+    asked = ("--models", "fake-coupled", "--budget", "16steps", "--seeds", "0")
+    with running(results, *asked, "--on-oom", "half-batch") as run:
+        _, err = run.communicate(timeout=60)
+    assert run.returncode == 1, err
+    reason = "a batch has to go through the model whole: its loss pairs the examples of a batch"
+    assert reason in " ".join(err.split())
+    assert statuses(results) == ["oom"]
+
+
 NAMESPACE = ("unshare", "-p", "-f", "--mount-proc")
 
 

@@ -30,6 +30,8 @@ class Watcher:
         self.stepped = threading.Event()
         self.attempt: AttemptDir | None = None
 
+    def added(self, job: Any) -> None: ...
+
     def started(self, job: Any, attempt: AttemptDir, slot: Any) -> None:
         self.attempt = attempt
 

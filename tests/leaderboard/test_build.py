@@ -359,6 +359,28 @@ def test_text_in_an_override_comes_back_as_text(value: str) -> None:
     assert parse_settings([given], "--set") == {"glow.note": value}
 
 
+def test_a_row_says_how_its_samples_were_drawn_and_likelihoods_do_not_mind() -> None:
+    sample = {"temperature": 1.0, "options": {"solver": "heun", "steps": 8}}
+    fd: dict[str, Any] = {"role": "quality", "protocol": {"sample": sample}}
+    usual = fd | {"protocol": {"sample": {"temperature": 1.0, "options": {}}}}
+    bpd = make.measured("bpd", 2.0, "bits/dim", protocol=make.UNIFORM_BOUND)
+    found = board(
+        run("glow", 0, 2.0, measurements=(bpd, make.measured("fd", 3.0, "", **usual))),
+        run(
+            "glow", 0, 2.0, job={"protocol": {**make.job().protocol, "sample": sample}},
+            measurements=(bpd, make.measured("fd", 2.0, "", **fd)),
+        ),
+    )  # fmt: skip
+    plain, drawn = sorted(found.rows, key=lambda row: "sampled" in row.sub)
+    assert drawn.sub.startswith("sampled by solver=heun,steps=8")
+    assert "sampled" not in plain.sub
+    of_bpd, of_fd = drawn.cells[:2]
+    assert not of_bpd.unlike
+    assert of_fd.unlike
+    notes = [note for _, note in found.notes]
+    assert "Not ranked with the others: sample is solver=heun,steps=8, not as usual." in notes
+
+
 def test_the_code_of_a_row_can_be_found() -> None:
     git = {"commit": "0123456789abcdef", "dirty": True}
     found = board(run("glow", 0, 2.0, provenance={"git": git}))

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import io
 import re
+import xml.etree.ElementTree as ET
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from PIL import Image
 
 from flowbench.api.specs import Direction, Scale
+from flowbench.leaderboard import boards
 from flowbench.leaderboard.board.table import Board, Cell, Group, Published
 from flowbench.leaderboard.build.fill import row_keys
 from flowbench.leaderboard.render import html, index
@@ -18,7 +21,11 @@ from flowbench.leaderboard.render.html.columns import below, decimals, split, st
 from flowbench.leaderboard.render.html.plots import plots
 from flowbench.leaderboard.render.html.rows import cell_views, statuses
 from flowbench.leaderboard.render.html.shell import _around_number
+from flowbench.store.attempt_files import attempt_dirs
+from flowbench.store.ingest import ingest
+from flowbench.store.records import MeasurementRow
 from tests.browser.boards import hostile, mirrored
+from tests.store import attempts as make
 
 
 @pytest.fixture(scope="module")
@@ -275,3 +282,64 @@ def test_samples_of_one_method_stand_in_its_details(board: Board) -> None:
     page = html.render(replace(board, groups=(replace(group, rows=group.rows[:1]),)))
     assert 'class="gallery"' not in page
     assert page.count('src="data:image') == 1
+
+
+def test_steps_of_samples_are_a_line_beside_what_takes_one_pass(tmp_path: Path) -> None:
+    quality: dict[str, Any] = {"label": "FD", "short": "FD", "role": "quality", "split": None}
+    cost: dict[str, Any] = {"label": "Latency", "short": "Latency", "role": "cost", "split": None}
+    passes: dict[str, Any] = {
+        "label": "passes",
+        "short": "passes",
+        "role": "witness",
+        "split": None,
+    }
+    for seed in range(2):
+        rows = [
+            row
+            for rung, fd, ms in (
+                ("", 2.0 + seed, 40.0),
+                ("steps=1", 9.0 + seed, 1.0),
+                ("steps=2", 5.0, 2.0),
+            )
+            for row in (
+                on_rung(make.measured("fd", fd, "", **quality), rung),
+                on_rung(make.measured("ms", ms, "ms", **cost), rung),
+                on_rung(make.measured("passes", ms, "", **passes), rung),
+            )
+        ]
+        one_pass = (
+            make.measured("fd", 4.0, "", **quality),
+            make.measured("ms", 3.0, "ms", **cost),
+            make.measured("passes", 1.0, "", **passes),
+        )
+        make.write(tmp_path, make.attempt(make.job("steps", seed), measurements=tuple(rows)))
+        make.write(tmp_path, make.attempt(make.job("glow", seed), measurements=one_pass))
+    ingest(tmp_path, attempt_dirs(tmp_path))
+    (board,) = boards(tmp_path, with_details=True)
+    assert [ladder.axis for ladder in board.ladders] == ["latency in ms", "passes"]
+    found = {key: rungs for key, rungs in board.ladders[0].rungs.items()}
+    steps = next(rungs for key, rungs in found.items() if "steps" in key)
+    assert [(r.sample, r.cost, r.quality) for r in steps] == [
+        ("steps=1", 1.0, 9.5),
+        ("steps=2", 2.0, 5.0),
+        ("", 40.0, 2.5),
+    ]
+    assert [len(rungs) for key, rungs in found.items() if "glow" in key] == [1]
+    assert {column.metric for column in board.columns} >= {"fd", "ms"}
+    assert not any("[" in column.metric for column in board.columns)
+    drawn = [plot for plot in plots(board) if "joined" in plot.marks]
+    assert [plot.heading for plot in drawn] == ["FD against latency in ms", "FD against passes"]
+    texts = [e.text or "" for e in ET.fromstring(drawn[0].svg).iter() if e.tag.endswith("}text")]
+    assert sum("steps" in text for text in texts) == 1  # a line is named once
+    assert "steps (steps=1)" in drawn[0].svg  # and told point by point to who cannot see it
+    page = html.render(board)
+    assert "Lines join settings of one method" in page
+    assert "--ladder" in page  # in the command that runs the row again
+
+
+def on_rung(row: MeasurementRow, rung: str) -> MeasurementRow:
+    """A value under one setting of a ladder, as a worker keeps it."""
+    if not rung:
+        return row
+    changes = {"name": f"{row.name} [{rung}]", "role": "witness", "protocol": {"rung": rung}}
+    return row.model_copy(update=changes)

@@ -43,6 +43,7 @@ def leave(job: Job, tmp_path: Path) -> Leave:
         metrics: tuple[str, ...] = ("fake_nll",),
         value: float | None = 1.0,
         metric_code: str | None = None,
+        protocol: dict[str, Any] | None = None,
         **fields: Any,
     ) -> AttemptDir:
         attempt = ResultsDir(tmp_path).new_attempt(job.row.job_id)
@@ -57,6 +58,7 @@ def leave(job: Job, tmp_path: Path) -> Leave:
                 direction="lower",
                 status="ok" if value is not None else "unavailable",
                 code=metric_code or job.code.metrics[m],
+                protocol=protocol or {},
             )
             for m in metrics
         )
@@ -185,6 +187,20 @@ def test_a_metric_that_lacked_weights_is_measured_once_they_are_here(
     assert decided(job=here).action == "evaluate"
     leave("ok", MODEL)
     assert decided(job=here).action == "reuse"
+
+
+def test_a_ladder_that_was_not_climbed_is_climbed_with_the_weights_there_are(
+    leave: Leave, decided: Decided, job: Job
+) -> None:
+    climbing = replace(job, ladder=frozenset({"fake_nll"}))
+    leave("ok", MODEL)
+    assert decided().action == "reuse"
+    decision = decided(job=climbing)
+    assert (decision.action, decision.why) == ("evaluate", "to measure fake_nll")
+    leave("ok", MODEL, protocol={"rung": "temperature=0.5"})
+    assert decided(job=climbing).action == "reuse"
+    leave("ok", MODEL, value=None)  # what cannot be had has no rungs either
+    assert decided(job=climbing).action == "reuse"
 
 
 @pytest.mark.parametrize("status", ["timeout", "oom", "diverged", "crashed"])

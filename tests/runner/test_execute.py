@@ -68,6 +68,7 @@ def begin(fake_registry: Registry, tmp_path: Path) -> Iterator[Begin]:
             job=job.row,
             number=directory.number,
             metrics=job.metrics,
+            ladder=bool(job.ladder),
             resume=None if resume is None else str(resume.path),
             device="cpu",
             num_threads=1,
@@ -164,6 +165,32 @@ def test_trained_weights_are_measured_again_with_what_they_cost(begin: Begin) ->
     assert again.known["steps"] == 2
     spent = first.clock.ledger()["train"]
     assert again.clock.ledger()["train"] >= spent > 0
+
+
+@pytest.mark.parametrize("ladder", [False, True])
+def test_samples_are_measured_along_the_ladder_where_that_is_asked(
+    begin: Begin, ladder: bool
+) -> None:
+    attempt = begin(metrics=("fake_spread", "fake_heat"), ladder=ladder)
+    execute(attempt)
+    found = {m.name: m for m in attempt.known["measurements"] if not m.name.startswith("info/")}
+    usual = {"fake_spread", "fake_spread_largest", "fake_heat"}
+    if not ladder:
+        assert found.keys() == usual
+        return
+    rungs = ["temperature=0.25", "temperature=0.5"]
+    beside = {f"{name} [{rung}]" for name in ("fake_spread", "fake_heat") for rung in rungs}
+    assert found.keys() == usual | beside
+    spreads = [
+        found[f"fake_spread{rung}"].value for rung in (f" [{rungs[0]}]", f" [{rungs[1]}]", "")
+    ]
+    assert spreads == sorted(spreads)
+    assert len(set(spreads)) == 3
+    assert [found[f"fake_heat [{rung}]"].value for rung in rungs] == [250.0, 500.0]
+    assert [found[f"fake_heat [{rung}]"].protocol["rung"] for rung in rungs] == rungs
+    assert found["fake_heat [temperature=0.5]"].role == "witness"  # no column of its own
+    again = begin(resume=attempt.directory, metrics=("fake_spread",))
+    assert again.job.job_id == attempt.job.job_id
 
 
 @pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="no such statistics here")

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowbench.api import ModelConfig, Training
+from flowbench.api import ModelConfig, SampleSettings, Training
 from flowbench.errors import DataError, SuiteError, UnknownNameError
 from flowbench.registry import Registry
 from flowbench.runner.attempt import canonical_json
@@ -70,6 +71,7 @@ def test_whatever_is_asked_differently_is_another_job(
         {"metrics": ("fake_nll",)},
         {"overrides": {"fake-gaussian.width": 4}},
         {"name": "other", "title": "T"},
+        {"ladder": True},
     ],
 )
 def test_the_same_request_in_other_words_is_the_same_job(
@@ -170,3 +172,23 @@ def test_a_setting_that_came_later_changes_no_id_at_its_default() -> None:
     assert "accumulate" not in asked_config(ModelConfig())["training"]
     in_parts = ModelConfig(training=Training(accumulate=2))
     assert asked_config(in_parts)["training"]["accumulate"] == 2
+
+
+def test_a_ladder_is_climbed_by_the_metrics_that_have_one(fake_registry: Registry) -> None:
+    def climbing(**changes: Any) -> list[frozenset[str]]:
+        models = ("fake-gaussian", "fake-latent")
+        metrics = ("fake_nll", "fake_spread")
+        jobs, _ = plan(suite(models=models, metrics=metrics, **changes), fake_registry, HERE)
+        return [job.ladder for job in jobs]
+
+    assert climbing() == [frozenset(), frozenset()]
+    assert climbing(ladder=True) == [{"fake_spread"}, frozenset()]
+
+
+def test_a_rung_that_a_model_cannot_take_is_told_before_anything_trains(
+    fake_registry: Registry, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = (SampleSettings(options={"stepps": 2}),)
+    monkeypatch.setattr(fakes.GaussianConfig, "sampling_ladder", lambda *_: wrong)
+    (job,), _ = plan(suite(), fake_registry, HERE)
+    assert job.unsupported == "unknown sampling option 'stepps'; this model knows: temperature"

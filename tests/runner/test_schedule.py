@@ -35,12 +35,14 @@ from flowbench.runner.ownership import Claim, Owner, claim, owner_of
 from flowbench.runner.plan import Job
 from flowbench.runner.run import ReadyRun, RunRequest, get_ready
 from flowbench.runner.survey import cancel
+from flowbench.runner.watchdog import KILL_AFTER_S
 from flowbench.store.attempt_files import read_attempt
 from flowbench.store.checks import latest_checks
 from flowbench.store.queries import list_attempts
 from flowbench.store.reconcile import readable
 from flowbench.store.records import AttemptRow
 from flowbench.suite.schema import Suite
+from tests.store import attempts as make
 
 FAKES = Path(__file__).parent.parent / "fakes.py"
 
@@ -52,6 +54,8 @@ class Quiet:
         self.warnings: list[str] = []
         self.beats: list[tuple[str, int]] = []
         self.stopped: list[int] = []
+
+    def added(self, job: Job) -> None: ...
 
     def started(self, job: Job, attempt: AttemptDir, slot: Slot) -> None: ...
 
@@ -309,7 +313,7 @@ def test_a_second_interrupt_does_not_wait_for_a_worker(
     begun = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         scheduler.run(ready.decisions)
-    assert time.monotonic() - begun < schedule.KILL_AFTER_S
+    assert time.monotonic() - begun < KILL_AFTER_S
     (attempt,) = list_attempts(tmp_path)
     assert (attempt["status"], attempt["reason"]) == ("killed", "the run was interrupted twice")
 
@@ -453,7 +457,7 @@ def test_a_job_that_is_running_elsewhere_is_named_and_left(
     scheduler = ready.scheduler(Quiet())
     scheduler._options = replace(ready.options, wait=False)
     assert scheduler.run(ready.decisions) == {}
-    assert scheduler.decided[job.row.job_id] == decision
+    assert scheduler.decided[job.row.job_id] == (job, decision)
     assert len(ready.results.attempts(job.row.job_id)) == 1
     taken.release()
     assert owner_of(ready.results.runs / job.row.job_id) is None
@@ -488,6 +492,33 @@ def test_a_long_evaluation_is_told_once_of_each_model_and_dataset(
         scheduler._foresee(active, heartbeat)
     told = [line.partition(":images on fake-images: to evaluate ")[0] for line in watcher.warnings]
     assert told == list(names)
+
+
+def test_what_was_measured_before_is_measured_again_and_nothing_else(
+    fake_registry: Registry, fake_plugins: PluginSelection, tmp_path: Path
+) -> None:
+    ready = ready_run(
+        tmp_path, fake_registry, fake_plugins, models=("fake-gaussian",), metrics=("fake_nll",)
+    )
+    ((job, _),) = ready.decisions
+    before, attempt = (ResultsDir(tmp_path).new_attempt(job.row.job_id) for _ in range(2))
+    rung = {"rung": "temperature=0.5"}
+    rows = (
+        make.measured("fake_spread", 1.0, ""),
+        make.measured(
+            "fake_spread [temperature=0.5]", 1.0, "", metric="fake_spread", protocol=rung
+        ),
+        make.measured(
+            "info/sample/sweeps", 3.0, ""
+        ),  # of the model itself: no metric has that name
+        make.measured("fake_nan", None, "", status="failed"),
+    )
+    before.write_record(make.attempt(job.row, measurements=rows))
+    again = Decision(action="evaluate", why="", source=before)
+    slot = Slot(index=0, num_threads=1)
+    order = ready.scheduler(Quiet())._order(job, again, attempt, slot)
+    assert order.metrics == ("fake_nll", "fake_spread")
+    assert order.ladder
 
 
 def test_what_cannot_run_is_stored_with_its_reason(

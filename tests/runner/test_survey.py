@@ -13,7 +13,8 @@ from flowbench.errors import StoreError
 from flowbench.runner import attempt as attempts
 from flowbench.runner.attempt import HEARTBEAT, ORDER, AttemptDir, Heartbeat, ResultsDir, WorkOrder
 from flowbench.runner.executors.base import LOG
-from flowbench.runner.survey import cancel, find_attempt_dir, log_lines, survey
+from flowbench.runner.survey import UnderWay, cancel, find_attempt_dir, log_lines, survey
+from flowbench.store.reconcile import scan
 from flowbench.store.records import AttemptRow
 from tests.store import attempts as make
 
@@ -69,6 +70,18 @@ def test_what_has_no_record_is_under_way_and_the_rest_is_counted(tmp_path: Path)
     assert found.ended == {"ok": 1, "crashed": 1, "unreadable": 1}
 
 
+@pytest.mark.parametrize("name", ["9" * 20, "²", "01", "notes"])
+def test_what_is_no_number_of_an_attempt_is_none(tmp_path: Path, name: str) -> None:
+    one = begin(tmp_path, step=1)
+    (one.path.parent / name).mkdir()
+    (one.path.parent / "7").write_text("a file")
+    results = ResultsDir(tmp_path)
+    assert [a.number for a in results.attempts(one.path.parent.name)] == [1]
+    assert [found.order.number for found in survey(tmp_path).under_way] == [1]
+    assert results.new_attempt(one.path.parent.name).number == 2
+    assert set(scan(tmp_path)) == set()
+
+
 def test_silence_is_told_by_the_clock_of_the_files(tmp_path: Path) -> None:
     silent = begin(tmp_path, seed=0, step=1)
     age(silent, 300.0)
@@ -95,10 +108,12 @@ def test_to_cancel_leaves_word_with_those_that_are_meant(tmp_path: Path) -> None
     one, two = begin(tmp_path, seed=0, step=1), begin(tmp_path, seed=1, step=1)
     name = two.path.parent.name
     (asked,) = cancel(tmp_path, [name[:10]])
+    assert isinstance(asked, UnderWay)
     assert asked.attempt.path == two.path
     assert not one.is_asked_to_stop()
     assert two.stopped_by() == ("preempted", "cancelled by flowbench cancel")
     (asked,) = cancel(tmp_path, [f"{one.path.parent.name}-1"])
+    assert isinstance(asked, UnderWay)
     assert asked.attempt.path == one.path
 
 

@@ -39,8 +39,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_list_has_the_documented_keys(results: Path) -> None:
     listed = list_attempts(results)
     expected = (
-        "name job_id attempt model preset dataset seed status reason stale contended refuted "
-        "device budget steps charged_s started likelihood"
+        "name job_id attempt model preset overrides dataset seed status reason stale contended "
+        "refuted device budget steps charged_s started likelihood"
     )
     assert all(list(row) == expected.split() for row in listed)
     assert json.loads(json.dumps(listed, allow_nan=False)) == listed

@@ -13,7 +13,13 @@ def test_a_board_with_rows_names_what_runs() -> None:
     assert suite.models_on("cifar10") == (
         "realnvp:cifar10",
         "glow:512ch",
+        "residual-flow:cifar10",
+        "idensenet:cifar10",
         "flowpp:cifar10",
+        "anf:cifar10",
+        "vflow:cifar10",
+        "mar-scf:c256",
+        "macow:cifar10-vdq",
         "survae:no-pool",
         "denseflow:74-10",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import ClassVar
 
 import pytest
@@ -14,7 +15,8 @@ from flowbench.errors import ConfigError
 from flowbench.registry import Registry
 from flowbench.registry.build import load_dataset
 from flowbench.training.accumulate import parts_of, whole_batch
-from tests.fakes import Gan, Gaussian, GaussianConfig
+from flowbench.training.clock import CHARGED
+from tests.fakes import CoupledConfig, Gan, Gaussian
 from tests.training.test_loop import Watcher, configuration, train_of, weights
 
 
@@ -77,6 +79,27 @@ def test_parts_of_a_gan_give_the_gradients_of_the_whole(
     torch.testing.assert_close(gradient, whole)
 
 
+class Sleepy(Gaussian):
+    def loss(self, batch: Batch, step: Step) -> Tensor:
+        time.sleep(0.01 * len(batch.x) / 16)
+        return super().loss(batch, step)
+
+
+def test_a_step_in_parts_is_charged_as_one_for_all_of_them(
+    fake_registry: Registry, data: LoadedData
+) -> None:
+    config = configuration(fake_registry, data, "fake-gaussian", {"accumulate": 4})
+    trainer = train_of(Sleepy(config, data.info), data, "5steps")
+    trainer.run()
+    ledger, charged = trainer._clock.ledger(), trainer._clock.charged_s
+    assert (trainer.num_steps, trainer.num_examples) == (5, 5 * 16)
+    assert ledger["train"] >= 5 * 0.01
+    assert charged == pytest.approx(sum(ledger[part] for part in CHARGED))
+    examples = train_of(Sleepy(config, data.info), data, "64examples")
+    examples.run()
+    assert examples.num_steps == 4  # each of 16 examples, however many parts
+
+
 def test_context_is_cut_with_its_examples() -> None:
     context: Context = {"label": torch.arange(6), "mel": torch.arange(12).view(6, 2)}
     parts = parts_of(Batch(x=torch.arange(6).float().view(6, 1), context=context), 3)
@@ -90,10 +113,6 @@ def test_parts_must_be_equal(fake_registry: Registry, data: LoadedData) -> None:
         configuration(fake_registry, data, "fake-gaussian", {"accumulate": 3})
 
 
-class Coupled(GaussianConfig):
-    whole_batch: ClassVar = "its loss pairs the examples of a batch"
-
-
 class Normed(Gaussian):
     def __init__(self, config: ModelConfig, data: DatasetInfo) -> None:
         super().__init__(config, data)
@@ -105,7 +124,7 @@ def test_what_needs_its_batch_whole_is_refused(fake_registry: Registry, data: Lo
     assert whole_batch(Gaussian(config, data.info)) is None
     with pytest.raises(ConfigError, match=r"BatchNorm2d \(net\.1\) normalises by the statistics"):
         train_of(Normed(config, data.info), data)
-    coupled = Coupled.model_validate(config.model_dump())
+    coupled = CoupledConfig.model_validate(config.model_dump())
     with pytest.raises(ConfigError, match=r"accumulate is 2, .* pairs the examples of a batch"):
         train_of(Gaussian(coupled, data.info), data)
     whole = configuration(fake_registry, data, "fake-gaussian", {})

@@ -195,8 +195,31 @@ def test_a_training_without_one_finite_gradient_diverges_however_short(
 ) -> None:
     config = configuration(fake_registry, data, "fake-gan", {})
     trainer = train_of(LostCritic(config, data.info), data, budget=budget)
-    with pytest.raises(NonFiniteLossError, match=r"no finite gradient in .* of group 'critic'"):
+    with pytest.raises(NonFiniteLossError, match=r"no finite loss .* of group 'critic'"):
         trainer.run()
+
+
+class LostLoss(Gaussian):
+    """Its gradients stay finite."""
+
+    lost = math.nan
+
+    def loss(self, batch: Batch, step: Step) -> Tensor:
+        return super().loss(batch, step) + self.lost
+
+
+@pytest.mark.parametrize("lost", [math.nan, math.inf])
+@pytest.mark.parametrize("optimizer", ["adam", "adamax"])
+def test_a_loss_that_is_not_finite_diverges_whatever_its_gradients(
+    fake_registry: Registry, data: LoadedData, lost: float, optimizer: str
+) -> None:
+    config = configuration(fake_registry, data, "fake-gaussian", {"optimizer": optimizer})
+    model = LostLoss(config, data.info)
+    model.lost = lost
+    before = weights(model)
+    with pytest.raises(NonFiniteLossError, match="no finite loss and gradient in 3 steps in a row"):
+        train_of(model, data, budget="3steps").run()
+    assert torch.equal(weights(model), before)
 
 
 def test_one_good_step_is_enough_not_to_diverge(fake_registry: Registry, data: LoadedData) -> None:

@@ -141,8 +141,8 @@ def test_the_norm_of_a_gradient_is_that_before_clipping_and_0_for_a_bad_one() ->
         ModelConfig.model_validate({"training": {"clip_norm": 1.0}}).training, [parameter]
     )
     parameter.grad = torch.tensor([3.0, 4.0])
-    guarded(0.1)
+    guarded(0.1, torch.zeros(()))
     assert guarded.norm.item() == pytest.approx(5.0)
     parameter.grad = torch.tensor([math.nan, 4.0])
-    guarded(0.1)
+    guarded(0.1, torch.zeros(()))
     assert guarded.norm.item() == 0.0

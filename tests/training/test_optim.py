@@ -28,7 +28,7 @@ def stepped(name: str, **settings: object) -> tuple[nn.Linear, GuardedStep]:
     training = Training.model_validate({"optimizer": name, **settings})
     guarded = GuardedStep(training, list(model.parameters()))
     model(torch.ones(4, 3)).sum().backward()
-    assert guarded(1e-2).item() == 0
+    assert guarded(1e-2, torch.zeros(())).item() == 0
     return model, guarded
 
 
@@ -36,7 +36,7 @@ def stepped(name: str, **settings: object) -> tuple[nn.Linear, GuardedStep]:
 def test_a_bad_gradient_leaves_weights_finite_and_is_counted(name: str) -> None:
     model, guarded = stepped(name)
     model.weight.grad = torch.tensor([[math.nan, 1.0, 1.0], [1.0, 1.0, 1.0]])
-    assert guarded(1e-2).item() == 1
+    assert guarded(1e-2, torch.zeros(())).item() == 1
     assert all(p.isfinite().all() for p in model.parameters())
     model(torch.ones(4, 3)).sum().backward()
 
@@ -46,7 +46,7 @@ def test_fused_optimizers_skip_the_step_entirely(name: str) -> None:
     model, guarded = stepped(name)
     before = model.weight.clone()
     model.weight.grad = torch.full((2, 3), math.inf)
-    guarded(1e-2)
+    guarded(1e-2, torch.zeros(()))
     assert torch.equal(model.weight, before)
 
 
@@ -70,7 +70,7 @@ def test_clipping_is_by_the_global_norm() -> None:
     before = [p.detach().clone() for p in model.parameters()]
     guarded.zero_grad()
     (100 * model(torch.ones(4, 3))).sum().backward()
-    guarded(1.0)
+    guarded(1.0, torch.zeros(()))
     steps = [(p - old).flatten() for p, old in zip(model.parameters(), before, strict=True)]
     assert math.isclose(torch.cat(steps).norm().item(), 0.5, rel_tol=1e-4)
 
@@ -100,7 +100,7 @@ def test_agrees_with_the_plain_optimizer(
     for _ in range(3):
         guarded.zero_grad()
         ours(torch.ones(4, 3)).sum().backward()
-        guarded(1e-2)
+        guarded(1e-2, torch.zeros(()))
         optimizer.zero_grad()
         theirs(torch.ones(4, 3)).sum().backward()
         optimizer.step()
@@ -115,7 +115,7 @@ def test_a_parameter_without_gradient_does_not_move(name: str) -> None:
     for _ in range(5):
         guarded.zero_grad()
         model.weight.square().sum().backward()
-        guarded(1e-2)
+        guarded(1e-2, torch.zeros(()))
     assert torch.equal(model.bias, unused)
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from flowbench.api.data import Manifold
+
 CHANCE = 1e-8  # of a false alarm, for each comparison
 NUM_CENTRES, FREEDOM = 64, 3  # of a mixture; so heavy a tail keeps weights bounded
 WIDER, SHARE_WIDER = 5.0, 0.2
@@ -81,6 +83,21 @@ def largest_z(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """
     spread = np.sqrt(a.var(axis=0) / len(a) + b.var(axis=0) / len(b))
     return float((np.abs(a.mean(axis=0) - b.mean(axis=0)) / np.maximum(spread, 1e-9)).max())
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """The uniform distribution on a manifold."""
+
+    manifold: Manifold
+
+    def draw(self, num: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Points, shape (num, D)."""
+        return np.asarray(self.manifold.sample_uniform(num, rng), dtype=np.float64)
+
+    def log_prob(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Log-densities with respect to the volume, shape (N,)."""
+        return np.full(len(x), -math.log(self.manifold.volume))
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from flowbench.contract.checking.checks import Finding, check, failed, passed
 from flowbench.contract.datasets.subject import DatasetSubject
 
-# Of one example: (C, H, W), (D,), (C, T). No data on a manifold can be registered yet.
-AXES = {"image": 3, "vector": 1, "audio": 2, "sequence": 2}
+# Of one example: (C, H, W), (D,), (C, T).
+AXES = {"image": 3, "vector": 1, "audio": 2, "sequence": 2, "manifold": 1}
 
 
 @check(

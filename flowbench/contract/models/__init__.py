@@ -11,6 +11,7 @@ from flowbench.contract.models.finite import finite, training
 from flowbench.contract.models.fresh_points import fresh_points
 from flowbench.contract.models.gradients import accumulation, gradients
 from flowbench.contract.models.interface import interface
+from flowbench.contract.models.interruption import interruption
 from flowbench.contract.models.jacobian import jacobian, log_prob
 from flowbench.contract.models.likelihood_kind import likelihood_kind
 from flowbench.contract.models.mass import mass, sampling
@@ -47,6 +48,7 @@ CHECKS = (
     accumulation,
     refit,
     state,
+    interruption,
     samples,
     temperature,
     sampling_options,

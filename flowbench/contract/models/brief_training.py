@@ -12,7 +12,7 @@ from flowbench.data.preprocess import Preprocessor
 from flowbench.training.clock import Clock
 from flowbench.training.device import Device
 from flowbench.training.loop import Trainer
-from flowbench.training.observer import ValidationPoint
+from flowbench.training.observer import Observer, ValidationPoint
 
 BATCH_SIZE = 64  # whatever the preset says: a paper's batch would take minutes on a CPU
 
@@ -22,7 +22,10 @@ def train(
     preprocessor: Preprocessor,
     split: Split,
     num_steps: int,
-    limit_s: float,
+    limit_s: float | None = None,
+    *,
+    observer: Observer | None = None,
+    state: dict[str, Any] | None = None,
 ) -> None:
     """Trains a model in place.
 
@@ -32,6 +35,8 @@ def train(
         split: What it is trained on.
         num_steps: Optimizer steps.
         limit_s: Charged seconds after which training ends all the same.
+        observer: Stops it, or keeps something of it.
+        state: Where it goes on from.
     """
     device = Device("cpu", "contract", None)
     augment = model.config.training.augment
@@ -39,7 +44,7 @@ def train(
     def stream(seed: int) -> TrainBatches:
         return TrainBatches(split, BATCH_SIZE, seed, device.torch_device, augment)
 
-    Trainer(
+    trainer = Trainer(
         model,
         preprocessor,
         stream,
@@ -49,22 +54,29 @@ def train(
         device=device,
         seed=0,
         validate=None,
-        observer=_Nobody(),
-    ).run()
+        observer=observer or Nobody(),
+    )
+    if state is not None:
+        trainer.load_state_dict(state)
+    trainer.run()
 
 
-class _Nobody:
+class Nobody:
     """An observer that neither stops training nor keeps anything of it."""
 
     def tick(self, step: int, progress: float) -> bool:
+        """Asks it to go on."""
         del step, progress
         return False
 
     def validated(self, point: ValidationPoint) -> None:
+        """Keeps nothing of a look."""
         del point
 
     def checkpoint_due(self) -> bool:
+        """Wants no checkpoint."""
         return False
 
     def save(self, state: dict[str, Any]) -> None:
+        """Keeps nothing of a state."""
         del state

@@ -7,9 +7,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from flowbench.api.manifolds import manifold_of, mass_on
 from flowbench.api.mass import density_mass
 from flowbench.contract.checking.checks import Finding, check, failed, skipped, within
-from flowbench.contract.checking.statistics import Mixture, chi_square_excess, largest_z
+from flowbench.contract.checking.statistics import Mixture, Uniform, chi_square_excess, largest_z
 from flowbench.contract.models.small_space import SmallSpace
 from flowbench.contract.models.subject import ModelSubject
 from flowbench.contract.models.tolerances import STANDARD_ERRORS, same
@@ -23,6 +24,7 @@ INTEGER_DRAWS = 4_000, 200_000  # samples of integers, whose temperature shows l
 WEIGHTED = 2  # points a sample: their weights vary
 DIRECTIONS = 4
 SEED = 17
+MANIFOLD_POINTS = 1_000, 10_000  # fewest and most uniform points
 
 
 @check(
@@ -39,6 +41,12 @@ def mass(subject: ModelSubject) -> Finding:
     if subject.is_discrete:
         total, slack = float(np.exp(space.log_probs(space.states())).sum()), ROUNDING
         words = f"over all {len(space.states())} states"
+    elif subject.info.manifold is not None:
+        manifold = manifold_of(subject.info.manifold)
+        num = space.affordable(*MANIFOLD_POINTS)
+        found = mass_on(manifold, space.log_probs, np.random.default_rng(SEED), num)
+        total, slack = found.value, max(MASS, STANDARD_ERRORS * found.stderr)
+        words = f"from {found.num_points:,} points, standard error {found.stderr:.1g}"
     else:
         cells = space.affordable(*CELLS, POINTS_A_CELL)
         found = density_mass(space.log_probs, space.points(), np.random.default_rng(SEED), cells)
@@ -117,7 +125,12 @@ def _among_points(space: SmallSpace, x: NDArray[np.float64]) -> float:
     and by the root of the density, which a temperature changes most.
     """
     rng = np.random.default_rng(SEED)
-    wider = Mixture.around(space.points(), rng)
+    reference = space.subject.info.manifold
+    wider: Mixture | Uniform = (
+        Mixture.around(space.points(), rng)
+        if reference is None
+        else Uniform(manifold_of(reference))
+    )
     points = wider.draw(WEIGHTED * len(x), rng)
     log_prob = space.log_probs(points)
     weights = np.exp(log_prob - wider.log_prob(points))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowbench.api.data import Split
+from flowbench.api.manifolds import manifold_of
 from flowbench.api.specs import DatasetSpec, SplitName
 from flowbench.errors import DataError
 
@@ -35,6 +36,7 @@ def check_split(spec: DatasetSpec, name: SplitName, split: Split, *, num_lost: i
         )
     if spec.levels is None:
         _check_floats(where, split.x)
+        _check_manifold(spec, where, split.x)
     else:
         _check_integers(f"{where}: values", split.x, spec.levels)
     _check_context(spec, where, split)
@@ -48,6 +50,15 @@ def _check_floats(where: str, x: NDArray[Any]) -> None:
     # Chunk by chunk: a whole mask of a memory-mapped set would not fit into memory.
     if not all(np.isfinite(chunk).all() for chunk in _chunks(x)):
         raise DataError(f"{where}: values that are not finite, expected finite numbers")
+
+
+def _check_manifold(spec: DatasetSpec, where: str, x: NDArray[Any]) -> None:
+    if spec.manifold is None:
+        return
+    manifold = manifold_of(spec.manifold)
+    off = sum(int((~manifold.contains(chunk)).sum()) for chunk in _chunks(x))
+    if off:
+        raise DataError(f"{where}: {off} of {len(x)} examples do not lie on the {manifold.name}")
 
 
 def _check_integers(what: str, values: NDArray[Any], limit: int) -> None:

@@ -298,6 +298,40 @@ class Cost:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rung:
+    """What samples cost and are worth, drawn under one setting; means over runs.
+
+    Attributes:
+        sample: The setting, as ``--sample`` takes it; empty for the protocol's own.
+        cost: In the ladder's unit.
+        quality: In its own unit.
+    """
+
+    sample: str
+    cost: float
+    quality: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ladder:
+    """Quality against cost of samples, of models that can be sampled in more ways than one.
+
+    Attributes:
+        metric: Name of the quality's values.
+        dataset: The data set.
+        axis: What an axis calls the cost, with its unit.
+        scale: How an axis shows it.
+        rungs: By the rows' keys; of a model that is sampled in one way alone a single one.
+    """
+
+    metric: str
+    dataset: str
+    axis: str
+    scale: Scale
+    rungs: Mapping[str, tuple[Rung, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """A row.
 
@@ -386,6 +420,8 @@ class Board:
         caveats: What to keep in mind when comparing, a sentence each.
         suite: The suite that it shows; empty for a board of whatever is in the store.
         cost: What using its models costs, lower being better; None if that is not known.
+        ladders: How the quality of samples grows with what is spent on them, where that was
+            measured.
     """
 
     slug: str
@@ -404,6 +440,7 @@ class Board:
     caveats: tuple[str, ...] = ()
     suite: str = ""
     cost: Cost | None = None
+    ladders: tuple[Ladder, ...] = ()
 
     @property
     def rows(self) -> Iterator[Row]:

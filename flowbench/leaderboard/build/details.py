@@ -20,7 +20,7 @@ from flowbench.leaderboard.build.evidence import Method, hardware, values
 from flowbench.leaderboard.build.monitoring import monitored
 from flowbench.store.attempt_files import AttemptContents
 from flowbench.store.kept import thinned
-from flowbench.store.records import AttemptRow, MeasurementRow
+from flowbench.store.records import RUNG, AttemptRow, MeasurementRow
 from flowbench.suite.load import flatten
 
 _HASH_CHARS = 12
@@ -30,7 +30,7 @@ _HEAT_MAPS = {
     3: ": test data, samples, density",
 }
 _REMEDIES = {
-    "oom": "A smaller preset or batch needs less memory.",
+    "oom": "A smaller preset needs less memory, as does --on-oom half-batch.",
     "timeout": "A longer --timeout, or fewer evaluation draws, lets it end.",
     "diverged": "A lower learning rate or stronger clipping; --rerun failed tries again.",
     "killed": "The machine ended it; --rerun failed tries again.",
@@ -155,6 +155,8 @@ def command(method: Method, metrics: Sequence[str] | None = None) -> str:
     given = _given(method.first.provenance, "--metrics")
     asked = ",".join(metrics or ()) or (given[-1] if given else "")
     parts += ["--metrics", asked] if asked else []
+    climbed = any(RUNG in m.protocol for m in method.first.measurements)
+    parts += ["--ladder"] if climbed else []
     for file in _given(method.first.provenance, "--plugin-file"):
         # The name alone: folders of another machine help nobody.
         parts += ["--plugin-file", PurePath(file).name]

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from flowbench.api.protocol import SampleSettings
 from flowbench.api.specs import MetricSpec, Role
 from flowbench.api.units import bits_per_dim
 from flowbench.budget import Budget
@@ -20,7 +21,7 @@ from flowbench.leaderboard.board import numbers, words
 from flowbench.leaderboard.board.ranking import Contender, Like, Outcome
 from flowbench.store.attempt_files import AttemptContents
 from flowbench.store.checks import CheckRow
-from flowbench.store.records import AttemptRow, MeasurementRow
+from flowbench.store.records import PARTS, AttemptRow, MeasurementRow
 
 # Parts of a protocol that two values need not share: a bound may only understate its model, so
 # exact values and bounds are ranked together, with their signs; raw or averaged weights are each
@@ -265,6 +266,11 @@ def _settle_homeless(rows: dict[tuple[str, str], list[AttemptRow]]) -> None:
             rows[homes[0]] += rows.pop((asked, speed))
 
 
+def without_parts(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Overrides but for the parts that batches are taken in: it is the same training."""
+    return {key: value for key, value in overrides.items() if key != PARTS}
+
+
 def _asked(record: AttemptRow) -> str:
     """What was asked for, seed apart."""
     job = record.job
@@ -348,17 +354,27 @@ def like(record: AttemptRow, measured: MeasurementRow | None) -> Like:
         record: The run.
         measured: The value; None for a run that failed.
     """
-    job = record.job
+    job, protocol = record.job, dict(record.job.protocol)
+    sample = protocol.pop("sample", {})
     facts: dict[str, Any] = {
         "data": f"{job.dataset} ({job.dataset_sha256[:8]})",
         "budget": words.budget(job.budget),
-        "evaluation": f"v{job.protocol_version} {json.dumps(job.protocol, sort_keys=True)}",
+        "evaluation": f"v{job.protocol_version} {json.dumps(protocol, sort_keys=True)}",
         "hardware": _speed(record) or None,
     }
     if measured is not None:
         facts |= {k: _text(v) for k, v in measured.protocol.items() if k not in _MAY_DIFFER}
         facts |= {"unit": measured.unit, "split": measured.split}
+    # No likelihood depends on how samples are drawn; of other values nobody knows.
+    if measured is None or "measure" not in measured.protocol:
+        facts["sample"] = sampled(sample) or "as usual"
     return Like.of(**facts)
+
+
+def sampled(settings: Mapping[str, Any]) -> str:
+    """How samples were drawn, as ``--sample`` takes it; nothing for what is usual."""
+    # As it was kept, and not as settings may be today.
+    return str(SampleSettings.model_construct(**settings))
 
 
 def _text(value: Any) -> str | None:
@@ -383,7 +399,7 @@ def per_example(
     if log_prob is None or measured.value is None or measured.split != "test":
         return None
     dims = int(np.prod(record.data.get("event_shape", (0,))))
-    if measured.unit == "bits/dim" and dims:
+    if measured.unit in ("bits/dim", "bits/char") and dims:
         examples = bits_per_dim(log_prob, dims)
     elif measured.unit == "nats":
         examples = -log_prob

@@ -17,6 +17,7 @@ from flowbench.leaderboard.build.cells import budget_share, compared, our_cell, 
 from flowbench.leaderboard.build.details import details
 from flowbench.leaderboard.build.evidence import Method, Source, hardware, usual_hardware, values
 from flowbench.leaderboard.build.frame import Frame, FrameCell, FrameRow, common_budget
+from flowbench.leaderboard.build.ladders import ladders
 from flowbench.leaderboard.build.notes import Notes
 from flowbench.leaderboard.build.printed import placed, rank_published
 
@@ -66,6 +67,9 @@ class _Builder:
             notes=self._notes.letters(),
             budget=common_budget(self._frame.records),
             cost=_cost({row.key: m for n, row in rows.items() for m in asked[n].methods.values()}),
+            ladders=tuple(
+                ladders([(r.key, m) for n, r in rows.items() for m in asked[n].methods.values()])
+            ),
         )
 
     def _why_empty(self) -> str:
@@ -152,6 +156,7 @@ class _Builder:
     def _about(self, asked: FrameRow) -> Iterator[str]:
         """What sets a row apart: its likelihood too, and precision and hardware of few others."""
         parts = [asked.row.sub]
+        parts += dict.fromkeys(method.first.job.in_parts for method in asked.methods.values())
         for method in list(asked.methods.values())[:1]:
             machine = hardware(method.first)
             parts.append(words.likelihood(method.first.likelihood))

@@ -18,8 +18,10 @@ from flowbench.leaderboard.build.evidence import (
     Source,
     hardware,
     methods,
+    sampled,
     usual_hardware,
     values,
+    without_parts,
 )
 from flowbench.leaderboard.build.frame import Frame, FrameCell, FrameRow, quantity
 from flowbench.store.records import AttemptRow, MeasurementRow
@@ -54,11 +56,13 @@ def _frame(records: Sequence[AttemptRow], source: Source) -> Frame:
 
 
 def _row(method: Method, columns: Sequence[Column]) -> FrameRow:
-    overrides = sorted(method.first.job.overrides.items())
-    about = "; ".join(f"{key}={value}" for key, value in overrides)
+    job = method.first.job
+    about = [f"{key}={value}" for key, value in sorted(without_parts(job.overrides).items())]
+    drawn = sampled(job.protocol.get("sample", {}))
+    about += [f"sampled by {drawn}"] if drawn else []
     runs = {"model": method.name, "method": method}
     cells = (FrameCell.of(c, ours=OurValue(name=c.metric), **runs) for c in columns)
-    return FrameRow(row=Row(name=method.name, sub=about), cells=tuple(cells))
+    return FrameRow(row=Row(name=method.name, sub="; ".join(about)), cells=tuple(cells))
 
 
 def _shown(records: Sequence[AttemptRow]) -> Iterator[list[MeasurementRow]]:

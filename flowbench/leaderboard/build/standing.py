@@ -6,7 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from flowbench.leaderboard.build.evidence import Method, Source, device_hours, methods
+from flowbench.leaderboard.build.evidence import (
+    Method,
+    Source,
+    device_hours,
+    methods,
+    without_parts,
+)
 from flowbench.store.records import AttemptRow
 from flowbench.suite.schema import Suite
 
@@ -58,7 +64,8 @@ def matching(suite: Suite, source: Source, pair: Pair) -> list[AttemptRow]:
     return [
         record
         for record in source.by_model.get((dataset, model), ())
-        if record.job.overrides == wanted and (not preset or record.job.preset == preset)
+        if without_parts(record.job.overrides) == without_parts(wanted)
+        and (not preset or record.job.preset == preset)
     ]
 
 

@@ -52,6 +52,7 @@ class Point:
         half_width: Half the 95 % interval of y; None without one.
         group: The group's place on the board, which gives the shape.
         lead: It is labelled however many there are.
+        about: What tells it from other points of its row, which a line joins.
     """
 
     row: str
@@ -62,6 +63,12 @@ class Point:
     half_width: float | None = None
     group: int = 3
     lead: bool = False
+    about: str = ""
+
+    @property
+    def name(self) -> str:
+        """Its label, and what it is one of several points by."""
+        return f"{self.label} ({self.about})" if self.about else self.label
 
 
 def scatter(
@@ -98,7 +105,7 @@ def scatter(
         title_x(axes, x_title)
         title_y(axes, y_title)
         _draw_labels(axes, points, best)
-        names = ", ".join(p.label for p in best)
+        names = ", ".join(p.name for p in best)
         front_in_words = f"Nothing reproduced beats these in both, cheapest first: {names}."
         return svg.finish(figure, prefix, title, front_in_words if best else "")
 
@@ -121,10 +128,26 @@ def _draw_lines(axes: Axes, points: Sequence[Point], best: Sequence[Point]) -> N
         axes.step(xs, ys, where="post", color=svg.ACCENT, linewidth=0.75, zorder=2)
     published = {p.row: p for p in points if p.kind == "published"}
     pairs = [(p, published[p.row]) for p in points if p.kind != "published" and p.row in published]
-    # One line for all leaders, broken by NaN: a line each would be an element each.
-    xs = [x for ours, theirs in pairs for x in (ours.x, theirs.x, math.nan)]
-    ys = [y for ours, theirs in pairs for y in (ours.y, theirs.y, math.nan)]
-    axes.plot(xs, ys, color=svg.LINE, linewidth=1, zorder=1, linestyle=(0, (1, 2.5)))
+    _draw_broken(axes, pairs, linestyle=(0, (1, 2.5)))
+    joined = [line for line in _of_rows(points) if len(line) > 1]
+    if joined:
+        _draw_broken(axes, joined, linestyle="solid")
+
+
+def _draw_broken(axes: Axes, lines: Sequence[Sequence[Point]], *, linestyle: Any) -> None:
+    """Draws thin lines as one, broken by NaN: a line each would be an element each."""
+    xs = [x for line in lines for x in (*(p.x for p in line), math.nan)]
+    ys = [y for line in lines for y in (*(p.y for p in line), math.nan)]
+    axes.plot(xs, ys, color=svg.LINE, linewidth=1, zorder=1, linestyle=linestyle)
+
+
+def _of_rows(points: Sequence[Point]) -> list[list[Point]]:
+    """What is ours of each row, by cost; of most figures a single point."""
+    found: dict[str, list[Point]] = {}
+    for p in sorted(points, key=lambda p: p.x):
+        if p.kind != "published":
+            found.setdefault(p.row, []).append(p)
+    return list(found.values())
 
 
 def _draw_points(axes: Axes, points: Sequence[Point]) -> None:
@@ -147,6 +170,10 @@ def _draw_labels(axes: Axes, points: Sequence[Point], best: Sequence[Point]) -> 
     layout.block(places)
     layout.block(_along([at[id(p)] for p in best], axes.bbox.x1))
     first = {id(p) for p in best} | {id(p) for p in points if p.lead}
+    points = [
+        *(line[0] for line in _of_rows(points)),
+        *(p for p in points if p.kind == "published"),
+    ]
     shown = points if len(points) <= _MAX_LABELS else [p for p in points if id(p) in first]
     for p in sorted(shown, key=lambda p: (id(p) not in first, p.y, p.x, p.label, p.kind)):
         label = f"{p.label}, unranked" if p.kind == "unranked" else p.label

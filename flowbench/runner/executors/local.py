@@ -11,6 +11,7 @@ from pathlib import Path
 
 from flowbench.provenance import available_cores
 from flowbench.runner.executors.base import LOG, Executor, Lifeline, Slot
+from flowbench.runner.executors.left_over import TAG
 from flowbench.runner.executors.memory import held_bytes
 
 DEFAULT_CPU_JOBS = 2
@@ -46,6 +47,7 @@ class LocalExecutor(Executor):
         environment = {
             **os.environ,
             "OMP_NUM_THREADS": str(slot.num_threads),
+            TAG: str(folder),
             "PYTHONIOENCODING": "utf-8:backslashreplace",  # of the log, whatever the locale
             **slot.environment,
         }

@@ -368,6 +368,12 @@ class SigmoidAffine(ElementwiseMap):
     The offset of 2 starts a zero-initialised coupling near the identity, and the sigmoid keeps the
     scale below 1, so that densities cannot blow up.
 
+    Args:
+        shift_last: Whether the shift comes after the scale, :math:`z = x\,\sigma(s + 2) + t`, as in
+            the released code of MaCow.
+        offset: In place of 2.
+        factor: Of the scale, which is then between 0 and this.
+
     Example:
         >>> law = SigmoidAffine()
         >>> z, log_derivative = law(torch.ones(1, 2), torch.zeros(1, 4))
@@ -382,22 +388,28 @@ class SigmoidAffine(ElementwiseMap):
     """
 
     num_parameters = 2
-    offset = 2.0
+
+    def __init__(
+        self, *, shift_last: bool = False, offset: float = 2.0, factor: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.shift_last, self.offset, self.factor = shift_last, offset, factor
 
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Maps data to latent; see `ElementwiseMap.forward`."""
         shift, scale = self._shift_and_scale(parameters)
-        return (x + shift) * scale, scale.log()
+        z = torch.addcmul(shift, x, scale) if self.shift_last else (x + shift) * scale
+        return z, scale.log()
 
     def inverse(self, z: Tensor, parameters: Tensor) -> Tensor:
         """Maps latent to data."""
         shift, scale = self._shift_and_scale(parameters)
-        return z / scale - shift
+        return (z - shift) / scale if self.shift_last else z / scale - shift
 
     def _shift_and_scale(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
         # Halves, where the released code takes even and odd channels: the same up to the order.
         shift, raw = parameters.chunk(2, dim=1)
-        scale = (raw + self.offset).sigmoid()
+        scale = self.factor * (raw + self.offset).sigmoid()
         # Kept off 0, so that it has a log and an inverse. (logsigmoid would lose channels-last.)
         return shift, scale.clamp_min(torch.finfo(scale.dtype).tiny)
 
@@ -473,6 +485,7 @@ class HalfCoupling(ConditionalBijection):
             second.
         exchange: Whether the halves change places on the way, so that the next coupling of the same
             kind transforms what passed here.
+        num_transformed: How many elements are transformed; None for half of them.
 
     Example:
         >>> from flowbench_models.nets.mlp import MLP
@@ -492,12 +505,19 @@ class HalfCoupling(ConditionalBijection):
     """
 
     def __init__(
-        self, law: ElementwiseMap, conditioner: Conditioner, *, swap: bool, exchange: bool = False
+        self,
+        law: ElementwiseMap,
+        conditioner: Conditioner,
+        *,
+        swap: bool,
+        exchange: bool = False,
+        num_transformed: int | None = None,
     ) -> None:
         super().__init__()
         self.law = law
         self.conditioner = conditioner
         self.swap, self.exchange = swap, exchange
+        self.num_transformed = num_transformed
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Maps data of shape (B, C, ...) to latent; see `ConditionalBijection.forward`."""
@@ -560,7 +580,10 @@ class HalfCoupling(ConditionalBijection):
 
     def _split(self, x: Tensor, *, passing_first: bool) -> tuple[Tensor, Tensor]:
         """The half that passes, and the one that is transformed."""
-        num_passing, num_transformed = half_sizes(x.shape[1], swap=self.swap)
+        num_transformed = self.num_transformed
+        if num_transformed is None:
+            _, num_transformed = half_sizes(x.shape[1], swap=self.swap)
+        num_passing = x.shape[1] - num_transformed
         if passing_first:
             passing, transformed = x.split([num_passing, num_transformed], dim=1)
         else:

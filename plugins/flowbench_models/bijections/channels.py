@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple, Self, cast
 
 import torch
@@ -25,8 +26,12 @@ FACTOR = 2
 class Squeeze(Bijection):
     """Turns each 2x2 block into four channels, (C, H, W) to (4C, H/2, W/2); its ladj is 0.
 
-    The order is channel-wise: each channel becomes four neighbours, its block read row by row, as
-    in `torch.nn.PixelUnshuffle`. The result is laid out channels-last, which convolutions prefer.
+    Each channel becomes four neighbours, its block read row by row, as in
+    `torch.nn.PixelUnshuffle`. The result is laid out channels-last, which convolutions prefer.
+
+    Args:
+        by_position: Whether channels of one position are neighbours instead, as in TensorFlow's
+            ``space_to_depth``.
 
     Example:
         >>> x = torch.arange(4.0).view(1, 1, 2, 2)
@@ -39,17 +44,24 @@ class Squeeze(Bijection):
         https://arxiv.org/abs/1605.08803, section 3.6.
     """
 
+    def __init__(self, *, by_position: bool = False) -> None:
+        super().__init__()
+        self.by_position = by_position
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Maps data of shape (B, C, H, W) to latent; see `Bijection.forward`."""
         batch, channels, height, width = x.shape
         rows, columns = height // FACTOR, width // FACTOR
-        blocks = x.view(batch, channels, rows, FACTOR, columns, FACTOR).permute(0, 2, 4, 1, 3, 5)
+        order = (3, 5, 1) if self.by_position else (1, 3, 5)
+        blocks = x.view(batch, channels, rows, FACTOR, columns, FACTOR).permute(0, 2, 4, *order)
         # One copy moves blocks into channels and lays channels last.
         z = blocks.reshape(batch, rows, columns, -1).permute(0, 3, 1, 2)
         return z, x.new_zeros(batch)
 
     def inverse(self, z: Tensor) -> Tensor:
         """Maps latent to data."""
+        if self.by_position:
+            z = z.unflatten(1, (FACTOR**2, -1)).transpose(1, 2).flatten(1, 2)
         # torch's own kernel has this very order of channels.
         return F.pixel_shuffle(z, FACTOR)
 
@@ -547,12 +559,14 @@ class FlowSteps(Composition):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Maps data of shape (B, C, H, W) to latent; see `Bijection.forward`."""
-        del context  # networks of images see none
         steps = self.steps()
+        conditioners: Sequence[Callable[..., Tensor]] = self.conditioners()
+        if context is not None:
+            conditioners = [partial(net, context=context) for net in conditioners]
         # Of all steps before the first: a few large operations in place of many small ones.
         mixings = fold_mixings([step.norm for step in steps], [step.mixing for step in steps])
         log_derivatives = []
-        each = zip(steps, mixings.matrices, mixings.offsets, self.conditioners(), strict=True)
+        each = zip(steps, mixings.matrices, mixings.offsets, conditioners, strict=True)
         for step, matrix, offset, conditioner in each:
             # A product in bfloat16 would not be undone by the inverse, and ladj is that of the
             # exact map.

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowbench.api import (
+    Batch,
     Context,
     DatasetInfo,
     InvertibleModel,
@@ -404,3 +405,32 @@ class DequantizedModel(InvertibleModel):
                 f"{list(self.aux_shapes())}; draw it with sample_aux"
             )
         return noises
+
+
+class OneLatentModel(DequantizedModel):
+    """A flow that maps images to one latent by one bijection.
+
+    Attributes:
+        flow: The flow, set by the subclass.
+    """
+
+    flow: Bijection
+
+    def initialize(self, batch: Batch, *, generator: torch.Generator) -> None:
+        """Initialises layer by layer from a first batch."""
+        # Only statistics are wanted; a graph through all layers would be kept for nothing.
+        with torch.no_grad():
+            self.flow.initialize(self.initial_values(batch.x, generator)[0])
+
+    def latent_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """One latent; by default of the image's shape."""
+        return (self.data.event_shape,)
+
+    def encode(self, x: Tensor, noises: Latents) -> tuple[Latents, Tensor]:
+        """Maps images in the flow's space to the latent; see `DequantizedModel.encode`."""
+        z, ladj = self.flow(x)
+        return (z,), ladj
+
+    def decode(self, latents: Latents) -> Tensor:
+        """Maps the latent to the flow's own space; see `DequantizedModel.decode`."""
+        return self.flow.inverse(latents[0])

@@ -31,8 +31,8 @@ from flowbench_models.continuous.settings import Solver
 Field = Callable[[Tensor, Tensor], Tensor]
 """A vector field: velocities (B, ...) at a time of shape () and at points (B, ...)."""
 
-Span = tuple[float, float]
-"""The time at which a solution starts, and that at which it ends."""
+Span = tuple[float, float] | Tensor
+"""The time at which a solution starts, and that at which it ends; a tensor (2,) has a gradient."""
 
 MAX_STEPS = 10_000  # of one solve: a field that needs more is stiff beyond hope
 _NAMES = {"heun": "heun2"}  # of methods that torchdiffeq calls otherwise
@@ -111,7 +111,7 @@ def solve(
 
     start = (y,) if probes is None else (y, y.new_zeros(len(y)))
     # A copy to the device, once for a solve.
-    times = torch.tensor(span, dtype=y.dtype, device=y.device)
+    times = span if isinstance(span, Tensor) else torch.tensor(span, dtype=y.dtype, device=y.device)
     try:
         end = _odeint(dynamics, start, times, way, parameters)
     except AssertionError as exc:  # torchdiffeq's way to say that it gives up
@@ -134,7 +134,7 @@ def _odeint(
     options: dict[str, Any] = {}
     if solver.adaptive:
         # Ends on the end, in place of stepping beyond it, where the field was never trained.
-        options = {"max_num_steps": MAX_STEPS, "step_t": times[1:]}
+        options = {"max_num_steps": MAX_STEPS, "step_t": times[1:].detach()}
     else:
         options = {"grid_constructor": functools.partial(_grid, steps=solver.steps)}
     if way.each:

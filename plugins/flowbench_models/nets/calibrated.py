@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from flowbench_models.nets.convolution import convolve
+
+Apply = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""Convolves an input with a weight (C_out, C_in, height, width) and a bias."""
 
 INIT_STD = 0.05
 VARIANCE_FLOOR = 1e-8
@@ -19,10 +24,12 @@ class CalibratedConv2d(nn.Module):
     output channel, and calibrating changes g.
 
     Args:
-        kernel_size: Odd; the output has the input's height and width.
+        kernel_size: Odd, so that the output has the input's height and width; any, or height and
+            width, where ``apply`` takes it.
         bias: Whether a bias is added.
         weight_norm: Whether weights are normalised.
         scale: Standard deviation after calibration; 0 starts the outputs at zero.
+        apply: How it convolves; by default with zero padding and stride 1.
 
     References:
         Salimans and Kingma (2016), Weight Normalization, https://arxiv.org/abs/1602.07868,
@@ -33,17 +40,17 @@ class CalibratedConv2d(nn.Module):
         self,
         num_inputs: int,
         num_outputs: int,
-        kernel_size: int = 1,
+        kernel_size: int | tuple[int, int] = 1,
         *,
         bias: bool = True,
         weight_norm: bool = False,
         scale: float = 1.0,
+        apply: Apply = convolve,
     ) -> None:
         super().__init__()
-        self.scale = scale
-        self.weight = nn.Parameter(
-            INIT_STD * torch.randn(num_outputs, num_inputs, kernel_size, kernel_size)
-        )
+        self.scale, self.apply_kernel = scale, apply
+        size = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
+        self.weight = nn.Parameter(INIT_STD * torch.randn(num_outputs, num_inputs, *size))
         norm = self.weight.detach().flatten(1).norm(dim=1)
         self.magnitude = nn.Parameter(norm) if weight_norm else None
         self.bias = nn.Parameter(torch.zeros(num_outputs)) if bias else None
@@ -55,13 +62,13 @@ class CalibratedConv2d(nn.Module):
         return normalised(self.weight, self.magnitude)
 
     def forward(self, h: Tensor) -> Tensor:
-        """Maps (B, num_inputs, H, W) to (B, num_outputs, H, W)."""
-        return convolve(h, self.kernel(), self.bias)
+        """Maps (B, num_inputs, H, W) to (B, num_outputs, H, W), or as ``apply`` has it."""
+        return self.apply_kernel(h, self.kernel(), self.bias)
 
     @torch.no_grad()
     def initialize(self, h: Tensor) -> Tensor:
         """Calibrates weight and bias by a first batch; returns the output."""
-        out = convolve(h, self.kernel(), None)
+        out = self.apply_kernel(h, self.kernel(), None)
         variance, mean = torch.var_mean(out, dim=(0, 2, 3), correction=0)
         factor = self.scale * (variance + VARIANCE_FLOOR).rsqrt()
         if self.magnitude is None:
@@ -72,6 +79,12 @@ class CalibratedConv2d(nn.Module):
             self.bias.copy_(-mean * factor)
         calibrated: Tensor = self(h)
         return calibrated
+
+
+def run(layer: CalibratedConv2d, h: Tensor, calibrate: bool) -> Tensor:
+    """Runs a convolution, calibrating it first where asked."""
+    out: Tensor = layer.initialize(h) if calibrate else layer(h)
+    return out
 
 
 def normalised(direction: Tensor, magnitude: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flowbench_models.nets.calibrated import CalibratedConv2d
+from flowbench_models.nets.calibrated import CalibratedConv2d, run
 from flowbench_models.nets.convolution import ContextualConditioner
 
 Mixing = Literal["attention", "pointwise", "none"]
@@ -232,12 +232,6 @@ class GatedNet(ContextualConditioner):
                 magnitude.data.copy_(layer.weight.detach().flatten(1).norm(dim=1))
             if bias is not None:
                 nn.init.uniform_(bias, -bound, bound)
-
-
-def run(layer: CalibratedConv2d, h: Tensor, calibrate: bool) -> Tensor:
-    """Runs a convolution, calibrating it first where asked."""
-    out: Tensor = layer.initialize(h) if calibrate else layer(h)
-    return out
 
 
 def waves(width: int, height: int, image_width: int) -> Tensor:

@@ -196,7 +196,9 @@ class SpectralConv2d(SpectralLayer):
 
 
 @torch.no_grad()
-def normalize_layers(modules: Iterable[nn.Module], *, tolerance: float) -> None:
+def normalize_layers(
+    modules: Iterable[nn.Module], *, tolerance: float, most: int = MOST_ITERATIONS
+) -> None:
     """Turns the vectors of all spectral layers to the largest singular ones of their weights.
 
     They start where they were left, so that after a small step of the weights one or two iterations
@@ -206,9 +208,10 @@ def normalize_layers(modules: Iterable[nn.Module], *, tolerance: float) -> None:
     Args:
         modules: Those that are spectral layers are iterated.
         tolerance: Relative growth of a norm within an iteration at which its layer is done.
+        most: Iterations after which all are.
     """
     waiting = [module for module in modules if isinstance(module, SpectralLayer)]
-    for _ in range(MOST_ITERATIONS):
+    for _ in range(most):
         if not waiting:
             return
         growth = torch.stack([layer.iterate() for layer in waiting]).tolist()

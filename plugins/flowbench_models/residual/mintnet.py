@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple, Self
@@ -36,7 +37,7 @@ from flowbench_models.defaults import (
     small_training,
 )
 from flowbench_models.nets.convolution import convolve
-from flowbench_models.residual.block import inverse_tolerance
+from flowbench_models.residual.block import inverse_tolerance, iterate
 
 START_GAIN = 0.005  # of the weights; released code
 SMALLEST_SLOPE = 1e-12  # released code
@@ -294,22 +295,21 @@ class TriangularBlock(Bijection):
         tolerance = inverse_tolerance(z)
         layers, damping = self._layers(), self.damping
         for _ in range(MOST_ATTEMPTS):
-            x, change = z / layers.slope, z.new_tensor(torch.inf)
-            for _ in range(MOST_ITERATIONS):
-                value, slopes = self._evaluate(x, layers)
-                step = (value - z) / (damping * slopes)
-                x = x - step
-                change = (step.abs() / (1.0 + x.abs())).max()
-                if change <= tolerance:
-                    return x
-                if not change.isfinite():
-                    break
+            newton = functools.partial(self._newton, layers=layers, damping=damping)
+            x, change = iterate(newton, z / layers.slope, z, MOST_ITERATIONS)
+            if change <= tolerance:
+                return x
             damping *= 2
         raise NotInvertibleError(
-            f"the inverse of a MintNet block still moves by {float(change):.2g} of its values "
-            f"after {MOST_ITERATIONS} iterations with damping {damping / 2:g}, expected at most "
+            f"the inverse of a MintNet block still moves by {change:.2g} of its values after "
+            f"{MOST_ITERATIONS} iterations with damping {damping / 2:g}, expected at most "
             f"{tolerance:.1g}; set a larger damping"
         )
+
+    def _newton(self, x: Tensor, z: Tensor, *, layers: _Layers, damping: float) -> Tensor:
+        """One damped step towards f(x) = z."""
+        value, slopes = self._evaluate(x, layers)
+        return x - (value - z) / (damping * slopes)
 
     def _layers(self) -> _Layers:
         channels, many, mask = self.num_channels, self.multiplier, self.mask

@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from unittest import mock
 
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from flowbench.api import Batch, ContextInput, DatasetInfo, DensityModel, Step, split_info
+from flowbench.api.specs import Modality
 from flowbench.registry import PluginSelection, load_registry
 from flowbench.registry.build import build_model
 from flowbench.registry.configs import configure
@@ -28,11 +29,13 @@ NUM_STEPS = 20
 DRAWS = ("randn", "rand", "randint", "randn_like", "rand_like", "randperm")
 
 
-def _info(name: str, *event_shape: int, levels: int | None) -> DatasetInfo:
+def _info(
+    name: str, *event_shape: int, levels: int | None, modality: Modality = "vector"
+) -> DatasetInfo:
     image = len(event_shape) == 3
     return DatasetInfo(
         name=name,
-        modality="image" if image else "vector",
+        modality="image" if image else modality,
         event_shape=event_shape,
         levels=levels,
         context={"label": ContextInput(shape=(), num_classes=10)} if image else {},
@@ -45,6 +48,13 @@ def _info(name: str, *event_shape: int, levels: int | None) -> DatasetInfo:
 SMALL = _info("digits", 1, 8, 8, levels=17)
 LARGE = _info("natural-patches", 3, 32, 32, levels=256)
 PLANAR = _info("two-moons", 2, levels=None)
+
+TEXT = _info("python-topics", 1, 16, levels=27, modality="sequence")
+
+SPHERE = replace(
+    _info("sphere-mixture", 3, levels=None, modality="manifold"),
+    manifold="flowbench.api.manifolds:SPHERE",
+)
 
 
 @dataclass(frozen=True)
@@ -76,6 +86,11 @@ CASES = (
     Case("glow", SMALL, {"checkpointing": True, "learn_top": False}),
     Case("flowpp", SMALL, {"steps": [1, 1], "width": 8}),
     Case("flowpp", SMALL, {"steps": [1, 1], "width": 8, "law": "affine", "weight_norm": True}),
+    Case("macow", SMALL, {"context_width": 8}),
+    Case("vflow", SMALL, {"steps": [1, 1], "width": 8}),
+    Case("anf", SMALL, {"pairs": 1, "width": 8}),
+    Case("mar-scf", SMALL, {"steps": 1, "prior_width": 4}),
+    Case("wavelet-flow", SMALL, {"steps": [1, 1, 1, 1]}),
     Case("survae", SMALL),
     Case("survae", SMALL, {"pooling": "none", "dequantization": "uniform", "logit_alpha": None}),
     Case("nanoflow", SMALL),
@@ -87,6 +102,7 @@ CASES = (
     Case("denseflow", SMALL, {"noise": "none", "coupling": "convolutional"}),
     Case("denseflow", SMALL, {"cross_unit": "last", "attention": "none", "checkpointing": True}),
     Case("denseflow", SMALL, {"dequantization": "uniform", "logit_alpha": None}),
+    Case("jet", SMALL, {"couplings": 2}),
     Case("tarflow", SMALL),
     Case("tarflow", LARGE, {"width": 64, "blocks": 2}, batch_size=2),
     Case("tarflow:tiny-cond", SMALL),
@@ -113,6 +129,9 @@ CASES = (
     Case("flow-matching:tiny-unet", SMALL, {"class_conditional": True}),
     Case("ot-cfm", PLANAR, {"sigma": 0.1}, batch_size=64),
     Case("rectified-flow", SMALL, {"network": "ddpmpp", "width": 16, "times": "skewed"}),
+    Case("riemannian-flow-matching", SPHERE, batch_size=64),
+    Case("discrete-flow-matching", TEXT, batch_size=16),
+    Case("discrete-flow-matching", TEXT, {"source": "uniform", "dropout": 0.1}, batch_size=16),
     Case("meanflow", PLANAR, {"power": 0.5}, batch_size=64),
     Case("histogram", SMALL),
 )

@@ -12,7 +12,7 @@ from flowbench.api import Batch, DatasetInfo, GenerativeModel, Step
 from flowbench.registry import PluginSelection, load_registry
 from flowbench.registry.build import build_model
 from flowbench.registry.configs import configure
-from tests.plugins.flowbench_models.loss_curves import PLANAR, SMALL
+from tests.plugins.flowbench_models.loss_curves import PLANAR, SMALL, SPHERE, TEXT
 
 REGISTRY = load_registry(PluginSelection(only=("flowbench",)))
 
@@ -26,8 +26,15 @@ TARFLOW = {"blocks": 2, "layers": 1, "width": 8, "head_dim": 4}
 
 Variant = tuple[str, DatasetInfo, dict[str, Any]]
 
+FORMS = (SMALL, PLANAR, TEXT, SPHERE)
 DEFAULTS: dict[str, Variant] = {
-    f"{name} as it comes": (name, SMALL if "image" in entry.spec.modalities else PLANAR, {})
+    f"{name} as it comes": (
+        name,
+        next(
+            data for data in (SMALL, PLANAR, TEXT, SPHERE) if data.modality in entry.spec.modalities
+        ),
+        {},
+    )
     for name, entry in REGISTRY.models.items()
 }
 VARIANTS: dict[str, Variant] = {

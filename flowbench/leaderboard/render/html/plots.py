@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from flowbench.api.specs import Scale
 from flowbench.leaderboard.board import words
-from flowbench.leaderboard.board.table import Board, Cell, Column, Row
+from flowbench.leaderboard.board.table import Board, Cell, Column, Ladder, Row
 from flowbench.leaderboard.figures.curves import Series, curves
 from flowbench.leaderboard.figures.groups import strips
 from flowbench.leaderboard.figures.scatter import Kind, Point, scatter
@@ -51,6 +51,8 @@ def plots(board: Board) -> list[Plot]:
     )
     if about is None or board.layout == "list":
         return []
+    climbing = enumerate(_climbing(board, found))
+    climbs = [plot for n, (one, ladder) in climbing if (plot := _climb(one, ladder, n))]
     drawn = [_against(about, _HOURS), _curves(board), _groups(about), _against(about, _PARAMETERS)]
     if board.cost is not None:
         found_of = board.cost.values
@@ -61,7 +63,8 @@ def plots(board: Board) -> list[Plot]:
         )
         others = [one for one in found if one.column.metric != about.column.metric]
         drawn += [_against(one, price, n) for n, one in enumerate(others or [about])]
-    return [plot for plot in drawn if plot is not None]
+    told = {plot.heading for plot in climbs}  # with more than a mark for each row
+    return [*(plot for plot in drawn if plot and plot.heading not in told), *climbs]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,25 +170,56 @@ def _against(values: _Values, cost: _Cost, number: int = 0) -> Plot | None:
         for point, row, cell in values.points
         if (x := (cost.theirs if point.kind == "published" else cost.ours)(row, cell))
     ]
+    name = re.sub(r"[^a-z]+", "-", cost.name.split()[0].lower()) + (f"-{number}" if number else "")
+    return _drawn(values, points, cost.name, cost.scale, name)
+
+
+def _drawn(
+    values: _Values, points: Sequence[Point], cost: str, scale: Scale, name: str
+) -> Plot | None:
+    """Points of quality and cost; None where there is nothing to see in them."""
     xs = [p.x for p in points]
     if len(points) < 2 or max(xs) <= _SPREAD * min(xs):
         return None
-    axis = words.printable(cost.name)
+    axis = words.printable(cost)
     heading = f"{values.heading} against {axis}"
-    name = re.sub(r"[^a-z]+", "-", axis.split()[0].lower()) + (f"-{number}" if number else "")
     svg = scatter(
         points,
         prefix=f"plot-{name}",
         title=f"{heading}, {values.data}",
-        x_title=f"{axis}, log scale" if cost.scale == "log" else axis,
+        x_title=f"{axis}, log scale" if scale == "log" else axis,
         y_title=values.axis,
-        x_scale=cost.scale,
+        x_scale=scale,
         y_scale=values.column.scale if all(p.y > (p.half_width or 0) for p in points) else "linear",
         higher_is_better=values.column.direction == "higher",
     )
     marks = {*(p.kind for p in points), *("interval" for p in points if p.half_width)}
     name = f"{values.board.slug}-{name}"
     return Plot(name=name, heading=heading, about=values.data, marks=marks, svg=svg)
+
+
+# --- along sampling ladders -----------------------------------------------------------------------
+
+
+def _climbing(board: Board, found: Sequence[_Values]) -> Iterator[tuple[_Values, Ladder]]:
+    """The curves of qualities that have a column."""
+    for values in found:
+        for ladder in board.ladders:
+            if (ladder.metric, ladder.dataset) == (values.column.metric, values.column.dataset):
+                yield values, ladder
+
+
+def _climb(values: _Values, ladder: Ladder, number: int) -> Plot | None:
+    """Quality against the cost of samples: a line for each method that takes steps."""
+    ours = {row.key: point for point, row, _ in values.points if point.kind != "published"}
+    points = [
+        replace(ours[key], x=rung.cost, y=rung.quality, half_width=None, about=rung.sample)
+        for key, rungs in ladder.rungs.items()
+        if key in ours
+        for rung in rungs
+    ]
+    plot = _drawn(values, points, ladder.axis, ladder.scale, f"steps-{number}")
+    return plot and replace(plot, marks=plot.marks | {"joined"})
 
 
 # --- by group, and over time ----------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from flowbench.api import (
     ConfigError,
@@ -32,6 +32,12 @@ class TarFlowSampling(SamplingOptions):
             from; other than 1 it guides models without labels too.
         denoise: Whether the noise that the model was trained with is taken out of its samples.
         checkpoint: Whether denoising recomputes the layers in its backward pass, for memory.
+        sampler: ``cached`` makes one token after the other, with the keys and values of those
+            before; ``jacobi`` sweeps over all tokens at once until they stand still.
+        segments: Of the tokens, which ``jacobi`` sweeps one after the other (Gauss-Seidel-Jacobi).
+        sweep_tolerance: Largest change of a value at which ``jacobi`` stops; 0 sweeps until nothing
+            changes, or as often as makes all tokens exact.
+        most_sweeps: Of each segment, at most; None for as many as make it exact.
     """
 
     guidance: float = Field(default=0.0, ge=0)
@@ -39,6 +45,10 @@ class TarFlowSampling(SamplingOptions):
     attention_temperature: float = Field(default=1.0, gt=0)
     denoise: bool = False
     checkpoint: bool = False
+    sampler: Literal["cached", "jacobi"] = "cached"
+    segments: int = Field(default=1, ge=1)
+    sweep_tolerance: float = Field(default=1e-3, ge=0)
+    most_sweeps: int | None = Field(default=None, ge=1)
 
 
 class TarFlowConfig(ModelConfig):
@@ -48,12 +58,15 @@ class TarFlowConfig(ModelConfig):
         patch_size: Pixels along each side of a patch; a patch is one token.
         width: Channels of the transformers, a multiple of ``head_dim``.
         blocks: Flow blocks; they read the tokens in turn forwards and backwards.
-        layers: Transformer layers in each block.
+        layers: Transformer layers in each block: one number for all, or one for each.
         head_dim: Channels of an attention head.
         block: ``autoregressive``: a token is transformed given those before it. ``coupling``: one
             half of each token's channels given the other halves of all tokens (an ablation).
         volume_preserving: Whether blocks only shift (VP, an ablation), so that the scale is left to
             the prior's variances; otherwise they scale as well (NVP).
+        scale: Of blocks that scale: ``exp`` of a parameter, or ``softplus`` of it, moved so that 0
+            gives 1.
+        soft_clip: Bound c of all parameters p, as c tanh(p / c); None leaves them unbounded.
         class_conditional: Whether the transformers see the class label.
         label_dropout: Part of training labels that are withheld, which trains the density without
             a label too.
@@ -63,10 +76,12 @@ class TarFlowConfig(ModelConfig):
     patch_size: int = Field(default=2, ge=1)
     width: int = Field(default=128, ge=1)
     blocks: int = Field(default=4, ge=1)
-    layers: int = Field(default=2, ge=1)
+    layers: PositiveInt | tuple[PositiveInt, ...] = 2
     head_dim: int = Field(default=64, ge=1)
     block: Literal["autoregressive", "coupling"] = "autoregressive"
     volume_preserving: bool = False
+    scale: Literal["exp", "softplus"] = "exp"
+    soft_clip: float | None = Field(default=None, gt=0)
     class_conditional: bool = False
     label_dropout: float = Field(default=0.1, ge=0, lt=1)
     checkpointing: bool = False
@@ -82,6 +97,18 @@ class TarFlowConfig(ModelConfig):
                 f"width must be a multiple of head_dim, got {self.width} and {self.head_dim}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _every_block_has_layers(self) -> TarFlowConfig:
+        if isinstance(self.layers, tuple) and len(self.layers) != self.blocks:
+            raise ValueError(
+                f"layers {self.layers} are one number, or one for each of {self.blocks} blocks"
+            )
+        return self
+
+    def layers_of(self, block: int) -> int:
+        """Transformer layers of a block, counted from the data."""
+        return self.layers[block] if isinstance(self.layers, tuple) else self.layers
 
     @classmethod
     def default_preset(cls, data: DatasetInfo) -> str:
@@ -128,7 +155,23 @@ class TarFlowConfig(ModelConfig):
         del data
         if not isinstance(options, TarFlowSampling):
             return f"tarflow samples by TarFlowSampling, got {options!r}"
-        return self._idle_guidance(options) or self._idle_denoising(options)
+        return (
+            self._idle_guidance(options)
+            or self._idle_denoising(options)
+            or self._idle_sweeps(options)
+        )
+
+    def _idle_sweeps(self, options: TarFlowSampling) -> str | None:
+        if options.sampler == "cached":
+            default = TarFlowSampling()
+            names = ("segments", "sweep_tolerance", "most_sweeps")
+            idle = [name for name in names if getattr(options, name) != getattr(default, name)]
+            return f"{idle[0]} bears on sampler=jacobi alone; set it" if idle else None
+        if self.block == "coupling":
+            return "couplings are inverted in one pass; leave sampler=cached"
+        if options.attention_temperature != 1.0:
+            return "sampler=jacobi knows no attention_temperature; leave it at 1, or sampler=cached"
+        return None
 
     def _idle_guidance(self, options: TarFlowSampling) -> str | None:
         sharpened = options.attention_temperature != 1.0

@@ -28,7 +28,12 @@ from flowbench_models.autoregressive.tarflow.blocks import (
     Tick,
 )
 from flowbench_models.autoregressive.tarflow.config import TarFlowConfig, TarFlowSampling
-from flowbench_models.autoregressive.tarflow.sampling import Guidance, denoise, held_fixed
+from flowbench_models.autoregressive.tarflow.sampling import (
+    Guidance,
+    Sweeps,
+    denoise,
+    held_fixed,
+)
 
 PRIOR_RATE = 0.1  # at which the prior of a volume-preserving flow follows its latents, as released
 
@@ -69,10 +74,13 @@ class TarFlow(InvertibleModel):
             self.register_buffer("prior_variance", torch.ones(self._tokens))
 
     def _block(self, turn: int) -> FlowBlock:
+        layers = self.config.layers_of(turn)
         if self.config.block == "coupling":
             swap = turn % 2 == 1
-            return CouplingBlock(self.config, *self._tokens, self.num_classes, swap=swap)
-        return AutoregressiveBlock(self.config, *self._tokens, self.num_classes)
+            return CouplingBlock(
+                self.config, *self._tokens, self.num_classes, num_layers=layers, swap=swap
+            )
+        return AutoregressiveBlock(self.config, *self._tokens, self.num_classes, num_layers=layers)
 
     def latent_shapes(self) -> tuple[tuple[int, ...], ...]:
         """One latent of tokens."""
@@ -184,7 +192,7 @@ class TarFlow(InvertibleModel):
         (z,) = self.sample_base(
             num, temperature=options.temperature, generator=generator, device=generator.device
         )
-        x = self._decode(z, labels, guidance)
+        x = self._decode(z, labels, guidance, self._sweeps(options))
         if not options.denoise:
             return x
         # A score needs a backward pass, which may not fit where sampling did.
@@ -218,14 +226,34 @@ class TarFlow(InvertibleModel):
             withheld=self.num_classes,
         )
 
-    def _decode(self, z: Tensor, labels: Tensor | None, guidance: Guidance | None) -> Tensor:
+    def _sweeps(self, options: TarFlowSampling) -> Sweeps | None:
+        if options.sampler == "cached":
+            return None
+        return Sweeps(
+            tolerance=options.sweep_tolerance,
+            most=options.most_sweeps,
+            segments=options.segments,
+        )
+
+    @property
+    def sweeps(self) -> tuple[int, ...]:
+        """Sweeps that each block took when samples were last drawn by them, the data's first."""
+        return tuple(cast(FlowBlock, block).sweeps for block in self.blocks)
+
+    def _decode(
+        self,
+        z: Tensor,
+        labels: Tensor | None,
+        guidance: Guidance | None,
+        sweeps: Sweeps | None = None,
+    ) -> Tensor:
         if self.config.volume_preserving:
             z = z * self.prior_variance.sqrt()
         # Latents are kept in raster order, whatever the number of blocks.
         x = _reversed(z) if len(self.blocks) % 2 == 0 else z
         for done, module in enumerate(reversed(self.blocks)):
             block = cast(FlowBlock, module)
-            x = block.inverse(x, labels, guidance, self._progress(done))
+            x = block.inverse(x, labels, guidance, self._progress(done), sweeps)
             x = x if done == len(self.blocks) - 1 else _reversed(x)
         return self._image(x)
 

@@ -76,6 +76,28 @@ SMALL: Mapping[str, Any] = {
 }
 
 
+DEEP_SHALLOW = (2, 2, 2, 2, 2, 24)
+"""Layers of each block: the one nearest to the noise, which comes first in sampling, is deep."""
+
+
+def _deep_shallow(patch_size: int, width: int) -> dict[str, Any]:
+    return {
+        "patch_size": patch_size,
+        "width": width,
+        "blocks": len(DEEP_SHALLOW),
+        "layers": DEEP_SHALLOW,
+        "scale": "softplus",
+        "soft_clip": 4.0,
+    }
+
+
+OWN_SPACE = (
+    "the published models are of an autoencoder's latents, this one is of pixels, so that no count "
+    "is the paper's: width and training are those of TarFlow's model of the same data"
+)
+PLAIN_POSITIONS = "positions are learned, as in TarFlow, where the published models rotate them"
+
+
 def _paper(patch_size: int, width: int, blocks: int, layers: int) -> dict[str, int]:
     return {"patch_size": patch_size, "width": width, "blocks": blocks, "layers": layers}
 
@@ -175,6 +197,25 @@ PRESETS: Mapping[str, Preset] = {
             "training": _paper_training(epochs=4000),
         },
         assumptions=(WARM_UP,),
+    ),
+    "deep-shallow-imagenet64": Preset(
+        summary="a deep block behind five shallow ones, for likelihoods on ImageNet 64x64",
+        source="paper",
+        values={
+            **_deep_shallow(2, 768),
+            "training": _paper_training(epochs=100, precision="float32"),
+        },
+        assumptions=(WARM_UP, OWN_SPACE, PLAIN_POSITIONS),
+    ),
+    "deep-shallow-imagenet64-gen": Preset(
+        summary="a deep block behind five shallow ones, for samples of ImageNet 64x64",
+        source="paper",
+        values={
+            **_deep_shallow(2, 768),
+            "preprocessing": _noisy(0.05),
+            "training": _paper_training(epochs=200),
+        },
+        assumptions=(WARM_UP, OWN_SPACE, PLAIN_POSITIONS),
     ),
     "mnist": Preset(
         summary="3.23 M parameters, the released MNIST demonstration",

@@ -213,6 +213,11 @@ class FFJORDConfig(SolvedConfig):
             return "small" if is_large(data) else "tiny"
         return "vector"
 
+    @property
+    def whole_batch(self) -> str | None:
+        """An adaptive solve takes the same steps for a whole batch, by its mean error."""
+        return "a solve chooses its steps for the whole batch" if self.solver.adaptive else None
+
     def unsupported(self, data: DatasetInfo) -> str | None:
         """A solver must be there, and images of a size that can be halved for each scale."""
         reason = super().unsupported(data)

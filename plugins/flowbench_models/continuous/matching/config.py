@@ -16,6 +16,7 @@ from flowbench.api import (
     Phase,
     Preprocessing,
     Preset,
+    SampleSettings,
     SamplingOptions,
     Training,
 )
@@ -30,6 +31,9 @@ from flowbench_models.continuous.matching.presets import (
 )
 from flowbench_models.continuous.settings import SolvedConfig, missing_package
 from flowbench_models.defaults import halving_problem, is_large
+
+LADDER = (1, 2, 4, 8, 16, 32)
+"""Steps in which samples are drawn for a curve of quality against cost."""
 
 
 class VelocitySampling(SamplingOptions):
@@ -54,6 +58,11 @@ class VelocitySampling(SamplingOptions):
         if self.solver != "dopri5" and self.steps is None:
             raise ValueError(f"{self.solver} takes equal steps; say how many, e.g. steps=8")
         return self
+
+
+def ladder(**options: Any) -> tuple[SampleSettings, ...]:
+    """Settings of 1, 2, 4, ... equal steps."""
+    return tuple(SampleSettings(options={**options, "steps": steps}) for steps in LADDER)
 
 
 class NetworkConfig(ModelConfig):
@@ -151,6 +160,11 @@ class VelocityConfig(NetworkConfig, SolvedConfig):
             return "guidance needs class_conditional=true; this model sees no labels"
         return None
 
+    def sampling_ladder(self, data: DatasetInfo) -> tuple[SampleSettings, ...]:
+        """Euler's steps, from one to as many as the adaptive solver takes."""
+        del data
+        return ladder(solver="euler")
+
     def also_given(self, data: DatasetInfo) -> tuple[tuple[str, ...], ...]:
         """A class-conditional model has both densities: labels were dropped in training."""
         return (("label",),) if self.class_conditional else ()
@@ -168,6 +182,19 @@ SMALL_PRESETS: Mapping[str, Preset] = {
         summary="tiny, given the class label", values={**TINY, "class_conditional": True}
     ),
 }
+
+
+GUIDE_UNET: Mapping[str, Any] = {
+    "network": "unet",
+    "width": 128,
+    "multipliers": (2, 2, 2),
+    "blocks": 4,
+    "attention": (2,),
+    "dropout": 0.3,
+    "scale_shift": True,
+    "resample": "pool",
+}
+"""The network of the flow matching guide's released example on CIFAR-10."""
 
 
 def _guide_values(**network: Any) -> dict[str, Any]:
@@ -212,14 +239,7 @@ class FlowMatchingConfig(VelocityConfig):
         "cifar10": Preset(
             summary="55,676,419 parameters, the network of the flow matching guide on CIFAR-10",
             source="paper",
-            values=_guide_values(
-                width=128,
-                multipliers=(2, 2, 2),
-                blocks=4,
-                attention=(2,),
-                dropout=0.3,
-                resample="pool",
-            ),
+            values=_guide_values(**GUIDE_UNET),
             assumptions=GUIDE_ASSUMPTIONS,
         ),
         "imagenet64": Preset(
@@ -294,6 +314,12 @@ class OTCFMConfig(VelocityConfig):
         ),
     }
 
+    @property
+    def whole_batch(self) -> str | None:
+        """Optimal pairs are those of a batch."""
+        coupled = "noise and data are paired over the whole batch (pairing=optimal)"
+        return coupled if self.pairing == "optimal" else None
+
     def unsupported(self, data: DatasetInfo) -> str | None:
         """Optimal pairs need POT."""
         missing = missing_package("ot") if self.pairing == "optimal" else None
@@ -308,6 +334,23 @@ def _staged(values: Mapping[str, Any], *stages: tuple[Stage, float]) -> dict[str
     phases = tuple(Phase(share=share) for _, share in stages)
     training = values["training"].model_copy(update={"phases": phases})
     return {**values, "stages": tuple(stage for stage, _ in stages), "training": training}
+
+
+DDPMPP: Mapping[str, Any] = {
+    "network": "ddpmpp",
+    "width": 128,
+    "multipliers": (1, 2, 2, 2),
+    "blocks": 4,
+    "attention": (2,),
+    "dropout": 0.15,
+    "time_scale": 999.0,
+}
+"""The network of rectified flow's released code on CIFAR-10."""
+
+RECTIFIED_ASSUMPTIONS = (
+    *IMAGE_ASSUMPTIONS[:1],
+    "densities and samples both start at a time of 0.001 (released: densities at 0.00001)",
+)
 
 
 class RectifiedFlowConfig(VelocityConfig):
@@ -343,19 +386,29 @@ class RectifiedFlowConfig(VelocityConfig):
             summary="61,804,419 parameters, the released model on CIFAR-10; --budget 1300001steps",
             source="paper",
             values={
-                "network": "ddpmpp",
-                "width": 128,
-                "multipliers": (1, 2, 2, 2),
-                "blocks": 4,
-                "attention": (2,),
-                "dropout": 0.15,
-                "time_scale": 999.0,
+                **DDPMPP,
                 "training": image_training(steps=1_300_001, average=Ema(decay=0.999999)),
             },
+            assumptions=RECTIFIED_ASSUMPTIONS,
+        ),
+        "cifar10-reflow": Preset(
+            summary="cifar10, then one reflow on a million pairs, in one budget; "
+            "--budget 1600001steps; 24 GB of memory for the pairs",
+            source="paper",
+            values=_staged(
+                {
+                    **DDPMPP,
+                    "num_pairs": 1_000_000,
+                    "training": image_training(steps=1_300_001),
+                },
+                ("rectify", 0.8125),
+                ("reflow", 0.1875),
+            ),
             assumptions=(
-                *IMAGE_ASSUMPTIONS[:1],
-                "densities and samples both start at a time of 0.001 (released: densities at "
-                "0.00001)",
+                *RECTIFIED_ASSUMPTIONS,
+                "300,000 steps of the budget go to the reflow, at the same dropout of 0.15 "
+                "(released: 0.1 in the reflow) and averaged alike",
+                "both stages anneal the rate by a cosine",
             ),
         ),
     }
@@ -386,6 +439,10 @@ class RectifiedFlowConfig(VelocityConfig):
                 reason="distilled to one step: no velocity but the first is trained"
             )
         return super().likelihood(data)
+
+    def sampling_ladder(self, data: DatasetInfo) -> tuple[SampleSettings, ...]:
+        """As of any velocity; a distilled flow has its one step alone."""
+        return () if self.distilled else super().sampling_ladder(data)
 
     def unsupported_sampling(self, options: SamplingOptions, data: DatasetInfo) -> str | None:
         """A distilled flow takes one step."""

@@ -14,19 +14,24 @@ from flowbench.api import (
     Batch,
     Context,
     DatasetInfo,
+    Ema,
     GenerativeModel,
     Likelihood,
     NoLikelihood,
     Preset,
+    SampleSettings,
     SamplingOptions,
     Step,
     WithInfo,
 )
-from flowbench_models.continuous.matching.config import SMALL_PRESETS, NetworkConfig
+from flowbench_models.continuous.matching.config import (
+    GUIDE_UNET,
+    SMALL_PRESETS,
+    NetworkConfig,
+    ladder,
+)
 from flowbench_models.continuous.matching.model import beside, network_of, normal
-
-MEAN_LOG_ODDS, SPREAD = -0.4, 1.0
-"""Of the times of training, whose log-odds are normal; the paper's choice on images."""
+from flowbench_models.continuous.matching.presets import IMAGE_ASSUMPTIONS, image_training
 
 TINY_ERROR = 1e-3
 """Added to squared errors before they are weighted; the paper's."""
@@ -49,22 +54,55 @@ class MeanFlowConfig(NetworkConfig):
         instantaneous: Part of training examples whose stretch has no length, where the average
             velocity is that of flow matching.
         power: Errors are weighted by their squared norm to minus this power; 0 weights all alike.
+        mean_log_odds: Of the times of training, whose log-odds are normal.
+        spread: Their standard deviation.
     """
 
     instantaneous: float = Field(default=0.75, ge=0, le=1)
     power: float = Field(default=1.0, ge=0)
+    mean_log_odds: float = -0.4
+    spread: float = Field(default=1.0, gt=0)
 
     full_graph: ClassVar[bool] = False
     full_graph_reason: ClassVar[str] = "its loss differentiates forwards, in the middle of it"
     sampling: ClassVar[type[SamplingOptions]] = MeanFlowSampling
     presets: ClassVar[Mapping[str, Preset]] = {
-        name: SMALL_PRESETS[name] for name in ("tiny", "small", "vector")
+        **{name: SMALL_PRESETS[name] for name in ("tiny", "small", "vector")},
+        "cifar10": Preset(
+            summary="the paper's training on CIFAR-10; --budget 800000steps",
+            source="paper",
+            values={
+                **GUIDE_UNET,
+                "dropout": 0.2,
+                "power": 0.75,
+                "mean_log_odds": -2.0,
+                "spread": 2.0,
+                "training": image_training(
+                    steps=800_000,
+                    batch_size=1024,
+                    warmup_steps=10_000,
+                    lr=6e-4,
+                    average=Ema(decay=0.99995),
+                ),
+            },
+            assumptions=(
+                *IMAGE_ASSUMPTIONS[:1],
+                "the network of the flow matching guide, told two times (paper: another U-Net of "
+                "about as many parameters)",
+                "gradients are clipped at a norm of 1; images are flipped and not augmented more",
+            ),
+        ),
     }
 
     def likelihood(self, data: DatasetInfo) -> Likelihood | NoLikelihood:
         """None: there is no density of what a few average velocities lead to."""
         del data
         return NoLikelihood(reason="a step along an average velocity has no known determinant")
+
+    def sampling_ladder(self, data: DatasetInfo) -> tuple[SampleSettings, ...]:
+        """Few steps to many."""
+        del data
+        return ladder()
 
     def unsupported(self, data: DatasetInfo) -> str | None:
         """Its network is told two times."""
@@ -128,7 +166,7 @@ class MeanFlow(GenerativeModel):
         """Starts r and ends t of stretches of time, both (B,), some without a length."""
         count, dtype, device = len(like), like.dtype, like.device
         log_odds = torch.randn((2, count), generator=generator, dtype=dtype, device=device)
-        times = (MEAN_LOG_ODDS + SPREAD * log_odds).sigmoid()
+        times = (self.config.mean_log_odds + self.config.spread * log_odds).sigmoid()
         r, t = times.amin(dim=0), times.amax(dim=0)
         part = torch.rand((count,), generator=generator, dtype=dtype, device=device)
         return torch.where(part < self.config.instantaneous, t, r), t

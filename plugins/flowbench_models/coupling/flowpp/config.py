@@ -258,16 +258,25 @@ class FlowPPConfig(DequantizedConfig):
         return "natural-patches" if is_large(data) else "digits"
 
     def unsupported(self, data: DatasetInfo) -> str | None:
-        """Flow++ squeezes images of integer levels, and halves their columns or channels."""
+        """Images of integer levels are squeezed, and their columns or channels halved."""
         # Columns of the last stage's images are halved once more.
         times = sum(self.squeezes) + (self.splits[-1] == "columns")
+        name = type(self).__name__.removesuffix("Config").lower()
         remedy = "set fewer squeezes"
-        problem = halving_problem(data, max(times, 1), model="flowpp", remedy=remedy)
+        problem = halving_problem(data, max(times, 1), model=name, remedy=remedy)
         if problem is not None:
             return problem
-        if self.splits[0] == "channels" and not self.squeezes[0] and data.event_shape[0] % 2:
-            return (
-                f"flowpp halves channels in its first stage, {data.name} has "
-                f"{data.event_shape[0]}; set splits to begin with columns"
-            )
+        num_channels = self.num_channels(data)
+        for split, squeezes in zip(self.splits, self.squeezes, strict=True):
+            if squeezes:
+                break
+            if split == "channels" and num_channels % 2:
+                return (
+                    f"{name} halves channels before its first squeeze, of {data.name} there are "
+                    f"{num_channels}; set splits to begin with columns"
+                )
         return super().unsupported(data)
+
+    def num_channels(self, data: DatasetInfo) -> int:
+        """Channels that enter the flow: those of an image."""
+        return data.event_shape[0]

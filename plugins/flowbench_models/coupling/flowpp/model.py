@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from flowbench.api import Batch, DatasetInfo, Latents
+from flowbench.api import DatasetInfo
 from flowbench_models.bijections.base import (
     Bijection,
     BoundedAffine,
@@ -17,13 +17,13 @@ from flowbench_models.bijections.base import (
 )
 from flowbench_models.bijections.channels import STD_FLOOR, Squeeze, mix_channels
 from flowbench_models.bijections.dequantization import (
-    DequantizedModel,
     Dequantizer,
     LevelScaling,
+    OneLatentModel,
 )
 from flowbench_models.bijections.mixtures import MixtureOfLogistics
 from flowbench_models.coupling.flowpp.config import FlowPPConfig, Split
-from flowbench_models.nets.calibrated import CalibratedConv2d
+from flowbench_models.nets.calibrated import CalibratedConv2d, run
 from flowbench_models.nets.gated import (
     POSITION_STD,
     ChannelNorm,
@@ -31,11 +31,10 @@ from flowbench_models.nets.gated import (
     GatedMixing,
     GatedNet,
     Mixing,
-    run,
 )
 
 
-class FlowPP(DequantizedModel):
+class FlowPP(OneLatentModel):
     r"""Flow++.
 
     Stages of steps between two halves of an image, its even and odd columns or halves of its
@@ -61,36 +60,12 @@ class FlowPP(DequantizedModel):
         if config.dequantization == "variational":
             self.dequantizer = ColumnDequantizer(config, data)
             self.scaling = LevelScaling(data.levels or 0, config.logit_alpha)
-        parts: list[Bijection] = []
-        shape = data.event_shape
-        for split, steps, squeezes in zip(
-            config.splits, config.steps, config.squeezes, strict=True
-        ):
-            for _ in range(squeezes):
-                parts.append(Squeeze())
-                shape = (4 * shape[0], shape[1] // 2, shape[2] // 2)
-            parts += _stage(config, split, shape, steps)
-        self.flow = Composition(parts)
-        self._latent_shape = shape
+        self.flow, self._latent_shape = stages(config, data.event_shape)
         self.to(memory_format=torch.channels_last)
-
-    def initialize(self, batch: Batch, *, generator: torch.Generator) -> None:
-        """Calibrates norms and networks layer by layer from a first batch."""
-        with torch.no_grad():
-            self.flow.initialize(self.initial_values(batch.x, generator)[0])
 
     def latent_shapes(self) -> tuple[tuple[int, ...], ...]:
         """One latent, of the last stage's shape."""
         return (self._latent_shape,)
-
-    def encode(self, x: Tensor, noises: Latents) -> tuple[Latents, Tensor]:
-        """Maps images in the flow's space to the latent; see `DequantizedModel.encode`."""
-        z, ladj = self.flow(x)
-        return (z,), ladj
-
-    def decode(self, latents: Latents) -> Tensor:
-        """Maps the latent to the flow's own space; see `DequantizedModel.decode`."""
-        return self.flow.inverse(latents[0])
 
 
 class ColumnSplit(Bijection):
@@ -218,20 +193,18 @@ class HalvesConv1x1(Bijection):
 
 
 class ContextNet(nn.Module):
-    """What the dequantizer sees of an image: a convolution of its columns, gated convolutions.
+    """What a flow of noise sees of an image: a convolution of its columns, gated convolutions.
 
     Args:
         shape: Event shape (2C, H, W/2) of an image whose columns are split.
-        levels: Number K of levels.
     """
 
-    def __init__(self, config: FlowPPConfig, shape: tuple[int, ...], levels: int) -> None:
+    def __init__(self, config: FlowPPConfig, shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.levels = levels
-        width, options = config.context_width, {"weight_norm": config.weight_norm}
-        self.input = CalibratedConv2d(shape[0], width, 3, **options)
+        width, weight_norm = config.context_width, config.weight_norm
+        self.input = CalibratedConv2d(shape[0], width, 3, weight_norm=weight_norm)
         self.convolutions = nn.ModuleList(
-            GatedConv(width, dropout=config.dropout, gate_kernel=3, **options)
+            GatedConv(width, dropout=config.dropout, gate_kernel=3, weight_norm=weight_norm)
             for _ in range(config.context_blocks)
         )
         self.positions: Tensor | None = None
@@ -239,7 +212,11 @@ class ContextNet(nn.Module):
             self.positions = nn.Parameter(POSITION_STD * torch.randn(width, *shape[1:]))
         self.mixings = nn.ModuleList(
             GatedMixing(
-                width, heads=config.heads, mixing="attention", dropout=config.dropout, **options
+                width,
+                heads=config.heads,
+                mixing="attention",
+                dropout=config.dropout,
+                weight_norm=weight_norm,
             )
             for _ in range(config.context_blocks * config.context_attention)
         )
@@ -247,8 +224,8 @@ class ContextNet(nn.Module):
         self.norms = nn.ModuleList(ChannelNorm(width) for _ in range(num_norms))
 
     def forward(self, columns: Tensor, calibrate: bool) -> Tensor:
-        """Maps levels (B, 2C, H, W/2) to (B, context_width, H, W/2)."""
-        h = run(self.input, columns / self.levels - 0.5, calibrate)
+        """Maps an image's columns (B, 2C, H, W/2) to (B, context_width, H, W/2)."""
+        h = run(self.input, columns, calibrate)
         norms = iter(self.norms)
         for index, convolution in enumerate(self.convolutions):
             h = _normed(convolution(h, None, calibrate), norms)
@@ -257,40 +234,103 @@ class ContextNet(nn.Module):
         return h
 
 
+class ColumnNoise(nn.Module):
+    """Noise given an image, by Flow++'s steps between even and odd columns of normal noise.
+
+    Args:
+        shape: Event shape of the image.
+        num_channels: Channels of the noise.
+        steps: Steps of its flow.
+        width: Hidden channels of the steps' networks.
+        blocks: Blocks of each of them.
+        mixing: What follows each gated convolution in them.
+    """
+
+    def __init__(
+        self,
+        config: FlowPPConfig,
+        shape: tuple[int, ...],
+        num_channels: int,
+        *,
+        steps: int,
+        width: int,
+        blocks: int,
+        mixing: Mixing,
+    ) -> None:
+        super().__init__()
+        channels, height, image_width = shape
+        size = (height, image_width // 2)
+        self.context = ContextNet(config, (2 * channels, *size))
+        self.split = ColumnSplit()
+        parts: list[Bijection] = []
+        for _ in range(steps):
+            parts += _step(
+                config,
+                (2 * num_channels, *size),
+                width=width,
+                blocks=blocks,
+                mixing=mixing,
+                num_context=config.context_width,
+            )
+        self.flow = Composition(parts)
+
+    def forward(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps an image (B, C, H, W) and noise to noise, with ladj of shape (B,), in nats."""
+        context = self.context(self.split(x)[0], calibrate=False)
+        value, ladj = self.flow(self.split(noise)[0], context)
+        return self.split.inverse(value), ladj
+
+    def initialize(self, x: Tensor, noise: Tensor) -> None:
+        """Calibrates the context's network, then each step."""
+        context = self.context(self.split(x)[0], calibrate=True)
+        self.flow.initialize(self.split(noise)[0], context)
+
+
 class ColumnDequantizer(Dequantizer):
     """Dequantization noise by Flow++'s steps between even and odd columns of noise."""
 
     def __init__(self, config: FlowPPConfig, data: DatasetInfo) -> None:
         super().__init__()
         self.noise_shape = data.event_shape
-        channels, height, width = data.event_shape
-        shape = (2 * channels, height, width // 2)
-        self.context = ContextNet(config, shape, data.levels or 0)
-        self.split = ColumnSplit()
-        parts: list[Bijection] = []
-        for _ in range(config.dequantizer_steps):
-            parts += _step(
-                config,
-                shape,
-                width=config.dequantizer_width,
-                blocks=config.dequantizer_blocks,
-                mixing=config.dequantizer_mixing or config.mixing,
-                num_context=config.context_width,
-            )
-        self.flow = Composition(parts)
+        self.levels = data.levels or 0
+        self.noise = ColumnNoise(
+            config,
+            data.event_shape,
+            data.event_shape[0],
+            steps=config.dequantizer_steps,
+            width=config.dequantizer_width,
+            blocks=config.dequantizer_blocks,
+            mixing=config.dequantizer_mixing or config.mixing,
+        )
 
     def logits(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Maps noise to the logit of u; see `Dequantizer.logits`."""
-        context = self.context(self.split(x)[0], calibrate=False)
-        value, ladj = self.flow(self.split(noise)[0], context)
-        return self.split.inverse(value), ladj
+        logits, ladj = self.noise(x / self.levels - 0.5, noise)
+        return logits, ladj
 
     def initialize(self, x: Tensor, noise: Tensor) -> Tensor:
         """Calibrates the context's network, then each step; returns dequantized levels."""
-        context = self.context(self.split(x)[0], calibrate=True)
-        self.flow.initialize(self.split(noise)[0], context)
+        self.noise.initialize(x / self.levels - 0.5, noise)
         z: Tensor = self(x, noise)[0]
         return z
+
+
+def stages(config: FlowPPConfig, shape: tuple[int, ...]) -> tuple[Composition, tuple[int, ...]]:
+    """The flow of a configuration.
+
+    Args:
+        shape: Event shape of what it maps.
+
+    Returns:
+        All stages, and the event shape of their latent.
+    """
+    parts: list[Bijection] = []
+    for split, steps, squeezes in zip(config.splits, config.steps, config.squeezes, strict=True):
+        for _ in range(squeezes):
+            parts.append(Squeeze())
+            shape = (4 * shape[0], shape[1] // 2, shape[2] // 2)
+        parts += _stage(config, split, shape, steps)
+    return Composition(parts), shape
 
 
 def _normed(h: Tensor, norms: Iterator[nn.Module]) -> Tensor:

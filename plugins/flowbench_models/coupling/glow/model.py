@@ -125,10 +125,14 @@ class ActNormConv2d(nn.Module):
 
     Args:
         kernel_size: Odd; the output has the input's height and width.
+        rectify: Whether the ReLU is there.
     """
 
-    def __init__(self, num_inputs: int, num_outputs: int, kernel_size: int) -> None:
+    def __init__(
+        self, num_inputs: int, num_outputs: int, kernel_size: int, *, rectify: bool = True
+    ) -> None:
         super().__init__()
+        self.rectify = rectify
         self.weight = nn.Parameter(
             # No bias: the norm behind it has one.
             INIT_STD * torch.randn(num_outputs, num_inputs, kernel_size, kernel_size)
@@ -145,12 +149,15 @@ class ActNormConv2d(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         """Maps (B, num_inputs, H, W) to (B, num_outputs, H, W)."""
         ((weight, bias),) = self.fold([self])
-        return convolve(h, weight, bias).relu()
+        return self._rectified(convolve(h, weight, bias))
 
     def initialize(self, h: Tensor) -> Tensor:
-        """Sets the normalisation from a first batch; returns the rectified output."""
+        """Sets the normalisation from a first batch; returns the output."""
         # Unfolded, since what the norm is set from is the convolution without it.
-        return self.norm.initialize(convolve(h, self.weight, None)).relu()
+        return self._rectified(self.norm.initialize(convolve(h, self.weight, None)))
+
+    def _rectified(self, h: Tensor) -> Tensor:
+        return h.relu() if self.rectify else h
 
 
 class GlowConvNet(Conditioner):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from flowbench.errors import NotInvertibleError
-from flowbench_models.residual.block import ResidualBlock, random_series
+from flowbench_models.residual.block import ResidualBlock, iterate, random_series
 from flowbench_models.residual.lipschitz import (
     LipSwish,
     SpectralConv2d,
@@ -158,3 +158,36 @@ def test_an_inverse_is_as_exact_as_its_precision(assert_is_bijection: AssertIsBi
     for dtype, error in ((torch.float64, 1e-10), (torch.float32, 1e-4)):
         block, x = block.to(dtype), x.to(dtype)
         torch.testing.assert_close(block.inverse(block(x)[0]), x, rtol=0, atol=error)
+
+
+def test_examples_that_rest_are_iterated_no_longer() -> None:
+    """Of a thousand, all but one halve their distance; that one loses a hundredth of its own."""
+    rate = torch.full((1000, 1), 0.5, dtype=torch.float64)
+    rate[-1] = 0.99
+    shown = []
+
+    def update(x: Tensor, rates: Tensor) -> Tensor:
+        shown.append(len(x))
+        return rates * x
+
+    x, change = iterate(update, torch.ones(1000, 1, dtype=torch.float64), rate, 5000)
+    assert change <= 1e-12
+    assert x.abs().max() < 1e-9  # and each is where it belongs
+    assert len(shown) > 2000
+    assert sum(shown) < 100 * len(rate)
+
+
+@pytest.mark.parametrize("growth", [2.0, torch.nan])
+def test_what_comes_to_no_rest_is_told_by_its_last_change(growth: float) -> None:
+    rate = torch.tensor([[0.5], [growth]])
+    _, change = iterate(lambda x, rates: rates * x, torch.ones(2, 1), rate, 50)
+    assert not change <= 1e-6
+
+
+def test_an_estimate_is_the_same_whether_it_can_be_differentiated_or_not() -> None:
+    block = _block(images=True).eval()
+    x, probe = torch.randn(2, 3, 2, 3, 3, dtype=torch.float64)
+    coefficients = random_series(3, exact=4, rate=2.0)
+    with torch.no_grad():
+        plain = block.estimate(x, probe, coefficients)
+    torch.testing.assert_close(plain, block.estimate(x, probe, coefficients), rtol=1e-12, atol=0)

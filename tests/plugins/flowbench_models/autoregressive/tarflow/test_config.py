@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from flowbench.api import GaussianNoise, SampleSettings, UniformDequantization
 from flowbench.api.config import sampling_options, unsupported_sampling
@@ -140,6 +141,14 @@ REFUSED = [
     ("tiny", {"denoise": True}, "trained with gaussian_noise"),
     ("tiny-gen", {"checkpoint": True}, "bears on denoising alone"),
     ("tiny-gen", {"denoise": "perhaps"}, "sampling option denoise"),
+    ("tiny", {"segments": 4}, "segments bears on sampler=jacobi alone"),
+    ("tiny", {"most_sweeps": 2}, "most_sweeps bears on sampler=jacobi alone"),
+    ("tiny", {"sampler": "newton"}, "sampling option sampler"),
+    (
+        "tiny-cond",
+        {"sampler": "jacobi", "guidance": 1, "attention_temperature": 0.5},
+        "knows no attention_temperature",
+    ),
 ]
 
 
@@ -182,3 +191,18 @@ def test_only_a_model_trained_both_ways_has_a_density_given_the_label(registry: 
     info = spec.info(validation_size(spec))
     assert configured(registry, "tiny", "digits").also_given(info) == ()
     assert configured(registry, "tiny-cond", "digits").also_given(info) == (("label",),)
+
+
+def test_couplings_are_not_swept(registry: Registry) -> None:
+    spec = registry.dataset("digits").spec
+    info = spec.info(validation_size(spec))
+    config = configured(registry, "tiny", "digits", block="coupling")
+    settings = SampleSettings(options={"sampler": "jacobi"})
+    assert "inverted in one pass" in (unsupported_sampling(config, settings, info) or "")
+
+
+def test_layers_are_one_number_or_one_for_each_block() -> None:
+    assert TarFlowConfig(blocks=2, layers=3).layers_of(1) == 3
+    assert [TarFlowConfig(blocks=2, layers=(1, 4)).layers_of(block) for block in (0, 1)] == [1, 4]
+    with pytest.raises(ValidationError, match="one for each of 3 blocks"):
+        TarFlowConfig(blocks=3, layers=(1, 4))

@@ -349,3 +349,19 @@ def test_progress_is_told() -> None:
         draw(flow())
     assert parts == sorted(parts)
     assert parts[-1] == 1.0
+
+
+def test_samples_by_sweeps_are_those_made_token_by_token() -> None:
+    model = flow(blocks=2, layers=(1, 2), scale="softplus", soft_clip=4.0)
+
+    def drawn(**options: Any) -> Tensor:
+        generator = torch.Generator().manual_seed(0)
+        settings = TarFlowSampling(**options)
+        return tensor(model.sample(3, settings=settings, generator=generator))
+
+    cached = drawn()
+    assert model.sweeps == (0, 0)
+    swept = drawn(sampler="jacobi", sweep_tolerance=0.0, segments=2)
+    torch.testing.assert_close(swept, cached)
+    num_moved = 2 * 3 - 1  # of 4x6 images in patches of two
+    assert all(0 < sweeps <= num_moved for sweeps in model.sweeps)

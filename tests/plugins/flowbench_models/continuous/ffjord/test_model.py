@@ -11,6 +11,7 @@ from flowbench_models.continuous import settings
 from flowbench_models.continuous.ffjord.config import FFJORDConfig
 from flowbench_models.continuous.ffjord.model import FFJORD
 from flowbench_models.continuous.ffjord.networks import ConcatSquashLinear, TimeNetwork
+from flowbench_models.continuous.ode import Way, solve
 from tests.plugins.flowbench_models.fixtures import (
     JacobianLogAbsDet,
     MakeDataset,
@@ -166,6 +167,40 @@ def test_a_gradient_reaches_every_parameter_end_times_included(
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("adjoint", [False, True])
+def test_the_gradient_by_an_end_time_is_that_of_differences(
+    adjoint: bool, dataset: MakeDataset, perturb: Perturb
+) -> None:
+    values = {"solver": TIGHT, "adjoint": adjoint, "end_time": 0.5, "training_trace": "exact"}
+    model = _small((2,), dataset, perturb, **values).train()
+    root = next(p for name, p in model.named_parameters() if name.endswith("root_end_time"))
+    batch, losses = Batch(x=torch.randn(4, 2, dtype=torch.float64)), []
+    split_info(model.loss(batch, _step()))[0].backward()
+    assert root.grad is not None
+    for sign in (1, -1):
+        with torch.no_grad():
+            root.add_(sign * 1e-3)
+            losses.append(float(split_info(model.loss(batch, _step()))[0]))
+            root.sub_(sign * 1e-3)
+    expected = torch.tensor((losses[0] - losses[1]) / 2e-3, dtype=torch.float64)
+    assert expected.abs() > 1e-2
+    torch.testing.assert_close(root.grad, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_steps_are_those_of_the_field_in_its_own_time(dataset: MakeDataset) -> None:
+    """Not of one that the end time scales, whose first step is chosen by other sizes."""
+    torch.manual_seed(0)
+    config = FFJORDConfig.model_validate({**FFJORDConfig.presets["planar"].values})
+    model, x = FFJORD(config, dataset(2)).eval(), torch.randn(100, 2)
+    flow = model.scales[0][0]  # type: ignore[index]
+    way, zeros = Way(solver=config.solver, each=False), torch.zeros(0, 100, 2)
+    with torch.no_grad():
+        found = flow.solve(x, way, zeros, backwards=False)
+        plain = solve(flow.field, x, (0.0, 0.5), way, probes=zeros)
+    assert found.evaluations == plain.evaluations
+    torch.testing.assert_close(found.y, plain.y)
 
 
 def test_end_times_stay_where_they_are_if_they_are_not_trained(dataset: MakeDataset) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from flowbench_models.autoregressive.tarflow.transformer import (
+from flowbench_models.nets.transformer import (
     TokenDecoder,
     TokenTransformer,
     Transformer,

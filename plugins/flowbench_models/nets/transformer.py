@@ -1,4 +1,4 @@
-"""The transformer of a flow block, run over whole sequences or, for sampling, token by token."""
+"""Transformers of tokens, run over whole sequences or, for sampling, token by token."""
 
 from __future__ import annotations
 
@@ -105,6 +105,8 @@ class TokenTransformer(nn.Module):
         head_dim: Channels of an attention head.
         causal: Whether a token attends only to itself and to those before it.
         num_classes: Number of class labels; 0 without any.
+        last_norm: Whether a layer norm stands before the read-out, as in a vision transformer.
+        position_std: Of positions at the start.
 
     References:
         Zhai et al. (2024), Normalizing Flows are Capable Generative Models,
@@ -122,15 +124,18 @@ class TokenTransformer(nn.Module):
         head_dim: int,
         causal: bool,
         num_classes: int = 0,
+        last_norm: bool = False,
+        position_std: float = EMBEDDING_STD,
     ) -> None:
         super().__init__()
         self.num_tokens = num_tokens
         self.embed = nn.Linear(in_dims, width)
-        self.positions = nn.Parameter(EMBEDDING_STD * torch.randn(num_tokens, width))
+        self.positions = nn.Parameter(position_std * torch.randn(num_tokens, width))
         self.classes = (
             nn.Parameter(EMBEDDING_STD * torch.randn(num_classes, width)) if num_classes else None
         )
         self.transformer = Transformer(width, num_layers, head_dim=head_dim, causal=causal)
+        self.last_norm = nn.LayerNorm(width) if last_norm else nn.Identity()
         self.read_out = nn.Linear(width, out_dims)
         # So that a block starts nearly as the identity: only the bias moves tokens.
         nn.init.zeros_(self.read_out.weight)
@@ -151,7 +156,8 @@ class TokenTransformer(nn.Module):
         label = self.embed_labels(labels)
         if label is not None:
             h = h + label.unsqueeze(-2)
-        parameters: Tensor = self.read_out(self.transformer(h, checkpoint=checkpoint))
+        h = self.last_norm(self.transformer(h, checkpoint=checkpoint))
+        parameters: Tensor = self.read_out(h)
         return parameters
 
     def embed_labels(self, labels: Tensor | None) -> Tensor | None:

@@ -1,0 +1,106 @@
+r"""Manifolds that data may lie on: a dataset names one, ``"flowbench.api.manifolds:SPHERE"``.
+
+Points are written as an example holds them: unit vectors on the sphere, angles on a torus, and
+rotations as unit quaternions, of which q and -q are the same rotation. Volumes are those of these
+coordinates: rotations have half the volume :math:`2 \pi^2` of the sphere of quaternions.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowbench.api.data import Manifold
+from flowbench.api.mass import LogDensity, Mass
+from flowbench.errors import ConfigError
+
+OFF = 1e-5
+"""How far the norm of a unit vector may be off 1."""
+
+
+def _unit(num: int, num_dims: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    normal = rng.standard_normal((num, num_dims))
+    return np.asarray(normal / np.linalg.norm(normal, axis=1, keepdims=True))
+
+
+def _is_unit(x: NDArray[Any]) -> NDArray[np.bool_]:
+    return np.asarray(np.abs(np.linalg.norm(x.astype(np.float64), axis=-1) - 1.0) <= OFF)
+
+
+def _is_angle(x: NDArray[Any]) -> NDArray[np.bool_]:
+    # A float32 just below a full turn may be rounded up to it.
+    return np.asarray(((x >= 0) & (x <= 2 * np.pi + OFF)).all(axis=-1))
+
+
+SPHERE = Manifold(
+    name="sphere",
+    dim=2,
+    volume=4 * math.pi,
+    sample_uniform=lambda num, rng: _unit(num, 3, rng),
+    contains=_is_unit,
+)
+TORUS = Manifold(
+    name="torus",
+    dim=2,
+    volume=(2 * math.pi) ** 2,
+    sample_uniform=lambda num, rng: rng.uniform(0, 2 * np.pi, (num, 2)),
+    contains=_is_angle,
+)
+ROTATIONS = Manifold(
+    name="rotations",
+    dim=3,
+    volume=math.pi**2,
+    sample_uniform=lambda num, rng: _unit(num, 4, rng),
+    contains=_is_unit,
+)
+
+
+def manifold_of(reference: str) -> Manifold:
+    """The manifold that a dataset names.
+
+    Args:
+        reference: ``"module:name"``.
+
+    Raises:
+        ConfigError: There is no such manifold.
+
+    Example:
+        >>> manifold_of("flowbench.api.manifolds:SPHERE").dim
+        2
+    """
+    module, _, name = reference.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as exc:
+        raise ConfigError(f"there is no manifold {reference!r} ({exc}); name a Manifold") from exc
+    if not isinstance(found, Manifold):
+        raise ConfigError(f"{reference!r} is a {type(found).__name__}; expected a Manifold")
+    return found
+
+
+def mass_on(
+    manifold: Manifold, log_prob: LogDensity, generator: np.random.Generator, num_points: int
+) -> Mass:
+    """Integrates a density over a manifold: its volume times the mean density at uniform points.
+
+    Args:
+        log_prob: Log-densities in nats with respect to the manifold's volume, shape (N,), at points
+            of shape (N, D).
+        generator: Source of the points.
+
+    Returns:
+        The integral and its standard error.
+
+    Example:
+        >>> def uniform(x):
+        ...     return np.full(len(x), -math.log(SPHERE.volume))
+        >>> round(mass_on(SPHERE, uniform, np.random.default_rng(0), 100).value, 6)
+        1.0
+    """
+    points = np.asarray(manifold.sample_uniform(num_points, generator), dtype=np.float64)
+    density = manifold.volume * np.exp(np.asarray(log_prob(points), dtype=np.float64))
+    return Mass(float(density.mean()), float(density.std()) / math.sqrt(num_points), num_points)

@@ -1,0 +1,54 @@
+"""A worker that outlives its run holds itself to the limits of that run: nobody else does."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import functools
+import os
+import signal
+import threading
+import time
+
+from flowbench.budget import Budget
+from flowbench.runner.attempt import SILENCE_S, Limits
+from flowbench.runner.executors.memory import MemoryWatch, held_bytes
+from flowbench.runner.pulse import INTERVAL_S
+from flowbench.runner.under_way import Attempt
+from flowbench.runner.watchdog import KILL_AFTER_S, Verdict, judge
+
+
+def hold_to(limits: Limits, attempt: Attempt, stop: threading.Event) -> None:
+    """Has a thread stop this process where its run would have stopped it.
+
+    Args:
+        stop: Asks it to save and end; where that is not enough, it is ended with all that it
+            started.
+    """
+    threading.Thread(target=_watch, args=(limits, attempt, stop), daemon=True).start()
+
+
+def _watch(limits: Limits, attempt: Attempt, stop: threading.Event) -> None:
+    verdict: Verdict | None = None
+    memory = MemoryWatch(limits.max_rss)
+    limit_s = Budget.parse(attempt.job.budget).time_limit_s(1)
+    while verdict is None:
+        # Of no use to a process whose interpreter is held: no thread of Python's runs there. So an
+        # alarm beneath it is put off for as long as this one does.
+        faulthandler.dump_traceback_later(SILENCE_S, exit=True)
+        time.sleep(INTERVAL_S)
+        verdict = judge(
+            attempt.directory.heartbeat(),
+            now=time.monotonic(),
+            spawned=attempt.order.spawned,
+            limit_s=limit_s,
+            uncharged_limit_s=limits.timeout_s,
+        )
+        if too_much := memory.look(functools.partial(held_bytes, os.getpid())):
+            verdict = Verdict(status="oom", reason=too_much, gently=False)
+    with contextlib.suppress(OSError):  # without the word it is stopped all the same
+        attempt.directory.ask_to_stop(verdict.status, verdict.reason)
+    stop.set()
+    if verdict.gently:
+        time.sleep(KILL_AFTER_S)
+    os.killpg(0, signal.SIGKILL)

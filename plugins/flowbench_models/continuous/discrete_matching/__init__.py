@@ -1,0 +1,1 @@
+"""Flow matching of sequences of tokens, along a process that jumps."""

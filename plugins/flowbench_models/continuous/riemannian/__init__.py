@@ -1,0 +1,1 @@
+"""Flow matching on manifolds, along geodesics."""
