@@ -58,7 +58,9 @@ class ScatteredRows:
         self._num_left: float = len(values) if values.nbytes < _memory_bytes() / 2 else math.inf
         if (
             isinstance(values, np.memmap)
+            # A part of a map names the file of the whole, but lies elsewhere in it.
             and isinstance(values.base, mmap.mmap)
+            and values.flags.c_contiguous
             and values.filename is not None
             and hasattr(mmap, "MADV_RANDOM")
         ):
