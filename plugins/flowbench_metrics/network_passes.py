@@ -25,6 +25,7 @@ from flowbench.api import (
     MetricValue,
     TrainedModel,
 )
+from flowbench_metrics.sample_protocol import sample_protocol
 from flowbench_metrics.specs import NETWORK_PASSES
 
 _PRODUCTS = frozenset(
@@ -56,10 +57,11 @@ def compute(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -
         generator = torch.Generator(x.device).manual_seed(settings.seed)
         with torch.no_grad(), _Uses(model) as uses:
             model.log_prob(x, context or None, generator=generator)
-        values = [_value(NETWORK_PASSES.name, uses.most)]
+        values = [_value(NETWORK_PASSES.name, uses.most, {})]
     with _Uses(model) as uses:
         trained.draw(2, seed=settings.seed)
-    return [*values, _value("network_passes_sampling", uses.most)]
+    drawn = sample_protocol(trained, settings)
+    return [*values, _value("network_passes_sampling", uses.most, drawn)]
 
 
 class _Uses(TorchDispatchMode):
@@ -132,11 +134,11 @@ def _storage(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
-def _value(name: str, count: int) -> MetricValue:
+def _value(name: str, count: int, protocol: dict[str, Any]) -> MetricValue:
     return MetricValue(
         name=name,
         value=float(count),
         unit=NETWORK_PASSES.unit,
         direction=NETWORK_PASSES.direction,
-        protocol={"counted": "most uses of a weight in products with data"},
+        protocol={"counted": "most uses of a weight in products with data", **protocol},
     )

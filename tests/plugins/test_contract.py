@@ -69,6 +69,10 @@ def test_facts_of_datasets_keep_the_contract(registry: Registry, name: str) -> N
 )
 def test_metrics_keep_the_contract(registry: Registry, name: str) -> None:
     report = check_metric(registry, name)
+    if registry.metrics[name].spec.modalities == {"manifold"}:
+        # The model that metrics are held to knows no manifold; their own tests have closed forms.
+        assert report.status == "skipped"
+        return
     _assert_held(report)
     if name in WORKED_OUT:
         by_hand = {r.status for r in report.results if r.name == "closed_form"}

@@ -30,9 +30,7 @@ FORMS = (SMALL, PLANAR, TEXT, SPHERE)
 DEFAULTS: dict[str, Variant] = {
     f"{name} as it comes": (
         name,
-        next(
-            data for data in (SMALL, PLANAR, TEXT, SPHERE) if data.modality in entry.spec.modalities
-        ),
+        next(data for data in FORMS if data.modality in entry.spec.modalities),
         {},
     )
     for name, entry in REGISTRY.models.items()

@@ -265,6 +265,7 @@ DEFAULTS: dict[str, Variant] = {
         OF_SERIES.get(name, {}),
     )
     for name, entry in REGISTRY.models.items()
+    if entry.spec.modalities & {"image", "vector"}  # the transform of another is no matrix of these
 }
 VARIANTS: dict[str, Variant] = {
     "realnvp of vectors": ("realnvp", PLANAR, {"width": 8, "couplings": 2}),
