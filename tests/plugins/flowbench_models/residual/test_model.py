@@ -224,8 +224,8 @@ def test_lipschitz_constants_stay_below_their_bound_in_training(
     layers = [module for module in model.modules() if isinstance(module, SpectralLayer)]
     found = [_lipschitz(layer) / layer.coefficient for layer in layers]
     assert max(found) > 0.99  # some are at their bound
-    # A few iterations a step lag behind such steps: less than would make them no contractions.
-    assert max(found) < 1.02
+    # Twenty iterations lag behind steps ten times a paper's; before use they settle, as below.
+    assert max(found) < 1.03
     model.refit([], generator=torch.Generator())
     assert max(_lipschitz(layer) / layer.coefficient for layer in layers) < 1.01
     model.eval()
