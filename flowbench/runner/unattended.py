@@ -25,7 +25,17 @@ def hold_to(limits: Limits, attempt: Attempt, stop: threading.Event) -> None:
         stop: Asks it to save and end; where that is not enough, it is ended with all that it
             started.
     """
+    # Here already: what follows may hold the interpreter before the thread has it once.
+    _put_off_the_alarm()
     threading.Thread(target=_watch, args=(limits, attempt, stop), daemon=True).start()
+
+
+def _put_off_the_alarm() -> None:
+    """Sets an alarm anew that ends the process, beneath Python.
+
+    Where the interpreter is held no thread of Python's runs, and so none that puts it off.
+    """
+    faulthandler.dump_traceback_later(SILENCE_S, exit=True)
 
 
 def _watch(limits: Limits, attempt: Attempt, stop: threading.Event) -> None:
@@ -33,9 +43,7 @@ def _watch(limits: Limits, attempt: Attempt, stop: threading.Event) -> None:
     memory = MemoryWatch(limits.max_rss)
     limit_s = Budget.parse(attempt.job.budget).time_limit_s(1)
     while verdict is None:
-        # Of no use to a process whose interpreter is held: no thread of Python's runs there. So an
-        # alarm beneath it is put off for as long as this one does.
-        faulthandler.dump_traceback_later(SILENCE_S, exit=True)
+        _put_off_the_alarm()
         time.sleep(INTERVAL_S)
         verdict = judge(
             attempt.directory.heartbeat(),

@@ -14,6 +14,7 @@ import importlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -36,6 +37,9 @@ from tests.faults.lab import Fault
 
 LASTS_S = 2.5  # what an undisturbed run takes, about
 ENDS = {"fake-gaussian": "ok", "fake-slow": "ok", "fake-crash": "crashed"}
+
+
+SPEED = re.compile(r" +(?:Steps/s|[\d,.]+) *$", re.MULTILINE)  # the last column, which is a timing
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,8 @@ def left(results: Path, status: int) -> Left:
         curve = tuple((p.step, p.loss, p.bpd, p.bpd_ema, p.nll) for p in files.curves)
         log_prob = None if files.log_prob is None else files.log_prob.tobytes()
         found[job.job_id] = (counts, values, curve, log_prob)
-    return Left(status, results.with_name("out").read_text(encoding="utf-8"), found)
+    printed = results.with_name("out").read_text(encoding="utf-8")
+    return Left(status, SPEED.sub("", printed), found)
 
 
 def is_alive(pid: int) -> bool:
