@@ -71,6 +71,9 @@ def _named(parameters: Iterable[nn.Parameter], names: dict[int, str]) -> str:
     return ", ".join(found[:NAMED]) + more
 
 
+ROUNDED = 0.01  # of the largest gradient: of one that is zero, such as a norm's, rounding is left
+
+
 @check(
     "buffers that loss changes in place and that its graph holds, tensors that are kept from one "
     "call to the next",
@@ -92,13 +95,15 @@ def accumulation(subject: ModelSubject) -> Finding:
         torch.manual_seed(0)
         loss(apart, first, step(group)).backward()
         loss(apart, second, step(group)).backward()
-    pairs = zip(together.parameters(), apart.parameters(), strict=True)
-    error = max((_difference(a.grad, b.grad) for a, b in pairs), default=0.0)
+    pairs = [
+        (a.grad, b.grad) for a, b in zip(together.parameters(), apart.parameters(), strict=True)
+    ]
+    largest = max((float(b.abs().max()) for _, b in pairs if b is not None), default=0.0)
+    error = max((_difference(a, b, ROUNDED * largest) for a, b in pairs), default=0.0)
     return within(error, SAME_FLOAT32, "difference of gradients, relative to the largest of each")
 
 
-def _difference(a: Tensor | None, b: Tensor | None) -> float:
+def _difference(a: Tensor | None, b: Tensor | None, least: float) -> float:
     if a is None or b is None:
         return 0.0 if a is b else float("inf")
-    largest = b.abs().max().clamp_min(1e-6)  # of a zero gradient, rounding
-    return float((a - b).abs().max() / largest)
+    return float((a - b).abs().max() / b.abs().max().clamp_min(max(least, 1e-30)))
