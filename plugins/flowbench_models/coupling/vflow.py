@@ -13,12 +13,12 @@ from flowbench.api import Batch, DatasetInfo, Ema, Latents, Phase, Preset, Train
 from flowbench_models.bijections.base import sum_event_dims
 from flowbench_models.bijections.dequantization import LevelScaling, OneLatentModel
 from flowbench_models.coupling.flowpp.config import (
-    ALPHA,
     CIFAR10_STEPS_PER_EPOCH,
     EPOCHS,
     EPOCHS_UNKNOWN,
     PAPER_NETWORKS,
     SHIFT_FIRST,
+    SMALL_PRESETS,
     FlowPPConfig,
 )
 from flowbench_models.coupling.flowpp.model import ColumnDequantizer, ColumnNoise, stages
@@ -89,13 +89,7 @@ class VFlowConfig(FlowPPConfig):
     presets: ClassVar[Mapping[str, Preset]] = {
         "digits": Preset(
             summary="four couplings of two channels, for a minute on digits (8x8)",
-            values={
-                "steps": (2, 2),
-                "width": 32,
-                "dequantizer_steps": 1,
-                "logit_alpha": ALPHA,
-                "training": small_training(batch_size=64, lr=3e-3),
-            },
+            values=SMALL_PRESETS["digits"].values,
         ),
         "natural-patches": Preset(
             summary="nine couplings without attention, for minutes on 32x32 images",
