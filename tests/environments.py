@@ -11,32 +11,31 @@ from pathlib import Path
 
 # Build with the packages that are here: an isolated build would fetch its own.
 INSTALL = ("pip", "install", "--quiet", "--no-build-isolation")
+# The same in pip's words for whoever types its name.
+PIP = {"PIP_NO_BUILD_ISOLATION": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
 
-def make_environment(folder: Path) -> Path:
-    """Makes an environment.
+def make_environment(folder: Path, *tools: str) -> Path:
+    """Makes an environment that sees the packages of this one, its own first.
 
     Args:
         folder: Where; it is created.
+        *tools: Modules of those packages that are to be commands in it.
 
     Returns:
         Its Python.
     """
-    venv.create(folder, with_pip=False)
-    show_packages(folder)
-    return folder / "bin" / Path(sys.executable).name
-
-
-def show_packages(folder: Path) -> None:
-    """Lets an environment see the packages of this one, its own first.
-
-    Args:
-        folder: The environment.
-    """
+    venv.create(folder)
     ours = sysconfig.get_paths()["purelib"]
     theirs = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
     # Not just the path: an editable installation of flowbench is a .pth file of its own.
     (theirs / "outer.pth").write_text(f"import site; site.addsitedir({ours!r})\n")
+    python = folder / "bin" / Path(sys.executable).name
+    for tool in tools:
+        script = python.with_name(tool)
+        script.write_text(f'#!/bin/sh\nexec "{python}" -P -m {tool} "$@"\n')
+        script.chmod(0o755)
+    return python
 
 
 def run_in(folder: Path, python: Path, *arguments: str) -> str:

@@ -39,9 +39,10 @@ def test_every_phase_is_explained() -> None:
 def test_the_commands_run_in_their_order(tmp_path: Path) -> None:
     commands = "".join(text for kind, text in BLOCKS if kind == "sh")
     assert commands.count("--budget 20s") == 2
+    brief = commands.replace("--budget 20s", "--budget 20steps --metrics nll")
     program = f'flowbench() {{ "{sys.executable}" -m flowbench.cli.app "$@"; }}\n'
     done = subprocess.run(
-        ["bash", "-ec", program + commands.replace("--budget 20s", "--budget 20steps")],
+        ["bash", "-ec", program + brief],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -75,7 +75,10 @@ def test_wrapped_libraries_keep_the_contract_and_get_a_row(tmp_path: Path) -> No
         files += ["--plugin-file", name]
         models += MODEL.findall(FILES[name])
     flowbench = partial(run_in, tmp_path, python, "flowbench.cli.app")
-    report = flowbench("check", *models, *files, "--results", "results")
+    # Trained, one model of each of the others' libraries is checked by the tests of their package.
+    *others, last = models
+    report = flowbench("check", *others, *files, "--fast", "--results", "results")
+    report += flowbench("check", last, *files, "--results", "results")
     assert report.count("PASSED") == len(LIBRARIES)
     short = ("--budget", "5steps", "--metrics", "nll", "--eval-draws", "1")
     on = ("--models", ",".join(models), "--datasets", "two-moons", "--results", "results")

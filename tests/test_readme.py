@@ -6,12 +6,11 @@ import os
 import re
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
 import pytest
 
-from tests.environments import show_packages
+from tests.environments import PIP, make_environment
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -44,13 +43,11 @@ def test_the_commands_run_in_their_order_from_a_fresh_clone(tmp_path: Path) -> N
         commands = commands.replace(given, instead)
     clone, rest = commands.split("\n", 1)
     env = {k: v for k, v in os.environ.items() if not k.startswith(("FLOWBENCH_", "PYTHONPATH"))}
-    env |= {"DEMO_BUDGET": "5steps", "PYTHON": sys.executable, "COLUMNS": "100"}
-    env["PIP_NO_BUILD_ISOLATION"] = "0"  # pip's word for: build with the packages that are here
+    env |= {"DEMO_BUDGET": "5steps", "PYTHON": sys.executable, "COLUMNS": "100", **PIP}
     _run(clone, tmp_path, env)
     checkout = tmp_path / "flowbench"
     # The environment is made here, because it is to see the packages that this one has.
-    venv.create(checkout / ".venv", with_pip=True)
-    show_packages(checkout / ".venv")
+    make_environment(checkout / ".venv", "pip")
     contributing = (ROOT / "CONTRIBUTING.md").read_text()
     (flow,) = (text for kind, text in BLOCK.findall(contributing) if kind == "python")
     (checkout / "my_flow.py").write_text(flow)
