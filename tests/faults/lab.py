@@ -1,7 +1,7 @@
 """``flowbench run`` in a process that can be killed anywhere, fast enough to be killed often.
 
 The command is the real one; only its workers are forked from a process that has imported torch,
-where a user's start a new Python. ``python -m tests.faults.lab RESULTS ...`` is one such run.
+where a user's start a new Python.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import multiprocessing
 import os
 import signal
 import sys
@@ -21,9 +22,10 @@ from typing import Any
 
 import torch
 
-from flowbench.runner import schedule, train, worker
+from flowbench.runner import pulse, schedule, train, worker
 from flowbench.runner.executors.base import LOG, Lifeline, Slot
 from flowbench.runner.executors.local import LocalExecutor, _ProcessGroup
+from flowbench.store import reconcile
 
 FAKES = Path(__file__).parent.parent / "fakes.py"
 PLUGINS = ("--plugin-file", str(FAKES), "--no-plugin", "flowbench")
@@ -53,6 +55,10 @@ class Fault:
 
 # What a run and its workers import in time: forked from a process that has, they start at once.
 IMPORTED = ("flowbench.cli.app", "flowbench.runner.run", "torch._dynamo", "tests.faults.lab")
+
+# A server imports that once; a process that it starts has it all.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(list(IMPORTED))
 
 FILES_OF_RUN = ("job.json", "code.json", "owner.json", "record.json")
 FILES_OF_WORKER = (
@@ -142,8 +148,13 @@ def command(arguments: Sequence[str], fault: Fault | None = None) -> int:
     from flowbench.cli.app import main
     from flowbench.runner import run
 
+    torch.set_num_threads(1)  # threads of its own do not come along when a worker is forked
     vars(run)["LocalExecutor"] = ForkingExecutor
     schedule.POLL_S, train.CHECKPOINT_EVERY_S, schedule.LOOK_EVERY_S = 0.02, 0.05, 0.1
+    pulse.INTERVAL_S = 0.1
+    # How long they wait for the database before they do without.
+    schedule.INGEST_WAIT_S = reconcile.READER_WAIT_S = 0.3
+    vars(run)["reconcile"] = functools.partial(reconcile.reconcile, wait_s=1.0)
     if fault is not None and fault.where == "run":
         _install(fault)
     sys.argv = ["flowbench", *arguments]
@@ -166,7 +177,6 @@ def alone(results: Path, more: Sequence[str], printed: tuple[Path, Path] | None 
         print_to(*printed)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # tests may run where it is ignored
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    torch.set_num_threads(1)
     tempfile.tempdir = str(results.parent)  # the queue of this machine is its own
     sys.exit(command([*ASKED, "--results", str(results), *more]))
 
@@ -238,7 +248,3 @@ def own_machine(folder: Path) -> Iterator[None]:
         yield
     finally:
         tempfile.tempdir = before
-
-
-if __name__ == "__main__":
-    alone(Path(sys.argv[1]), sys.argv[2:])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -29,7 +28,7 @@ from tests.faults.campaign import is_alive
 
 pytestmark = pytest.mark.slow
 TOP = Path(__file__).parents[2]
-SLOW = ("--models", "fake-slow", "--budget", "60steps")  # about 3 s of training
+SLOW = ("--models", "fake-slow", "--budget", "40steps")  # about 2 s of training
 LONG = ("--models", "fake-slow", "--budget", "100steps", "--seeds", "0")  # a second run comes to it
 
 
@@ -38,9 +37,6 @@ def results(tmp_path: Path) -> Path:
     return tmp_path / "results"
 
 
-# A server imports what a run does, once, and every run is forked from it.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(list(lab.IMPORTED))
 NUMBERS = itertools.count()
 
 
@@ -76,7 +72,7 @@ def running(results: Path, *more: str) -> Iterator[Run]:
     """A run that is killed in the end at the latest."""
     number = next(NUMBERS)
     out, err = results.with_name(f"{number}.out"), results.with_name(f"{number}.err")
-    process = PROCESSES.Process(target=lab.alone, args=(results, more, (out, err)))
+    process = lab.PROCESSES.Process(target=lab.alone, args=(results, more, (out, err)))
     process.start()
     try:
         yield Run(process, out, err)
@@ -254,6 +250,15 @@ def test_what_couples_its_batch_is_not_done_in_parts(results: Path) -> None:
 
 
 NAMESPACE = ("unshare", "-p", "-f", "--mount-proc")
+SECOND = """
+import importlib, pathlib, sys
+from tests.faults import lab
+for name in lab.IMPORTED:
+    importlib.import_module(name)
+print("ready", flush=True)
+sys.stdin.readline()
+lab.alone(pathlib.Path(sys.argv[1]), sys.argv[2:])
+"""
 
 
 def can_make_a_namespace() -> bool:
@@ -266,16 +271,23 @@ def can_make_a_namespace() -> bool:
 @pytest.mark.skipif(not can_make_a_namespace(), reason="makes a namespace of process ids")
 def test_a_second_host_waits_for_what_the_first_is_doing(results: Path) -> None:
     """Numbers of processes mean nothing there: the case that was run twice."""
-    longer = (*LONG, "--budget", "400steps")  # the second imports all by itself first
-    command = [*NAMESPACE, sys.executable, "-m", "tests.faults.lab", str(results), *longer]
-    with running(results, *longer) as first:
-        wait_for(lambda: steps(results) > 3)
-        second = subprocess.run(
-            command, cwd=TOP, capture_output=True, check=False, text=True, timeout=90
-        )
-        assert second.returncode == 0, second.stderr
-        assert "running elsewhere (" in second.stderr
-        first.communicate(timeout=60)
+    second = subprocess.Popen(
+        [*NAMESPACE, sys.executable, "-c", SECOND, str(results), *LONG],
+        cwd=TOP,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with second:
+        assert second.stdout is not None
+        assert second.stdout.readline() == "ready\n"
+        with running(results, *LONG) as first:
+            wait_for(lambda: steps(results) > 3)
+            _, err = second.communicate("\n", timeout=90)
+            assert second.returncode == 0, err
+            assert "running elsewhere (" in err
+            first.communicate(timeout=60)
     assert first.returncode == 0
     assert statuses(results) == ["ok"]
 
