@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 DIGITS = Path(__file__).parents[2] / "leaderboards" / "digits" / "index.html"
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("large")]
 
 PAGES = ("board.html", "large.html", "hostile.html", "index.html")
 LOCAL = ("file:", "data:", "blob:", "about:")
