@@ -140,6 +140,7 @@ def test_exported_suites_make_the_same_page(
     assert "≤ 3.05".encode() in pages[0]
 
 
+@pytest.mark.slow
 def test_kept_results_are_read_without_a_database(
     flowbench: Command, results: Path, tmp_path: Path
 ) -> None:

@@ -89,6 +89,7 @@ def test_only_what_a_board_shows_is_kept(tmp_path: Path) -> None:
     assert all(a.log_prob is None for a in found)
 
 
+@pytest.mark.slow
 def test_places_on_the_machine_are_not_kept_and_pages_stay_the_same(tmp_path: Path) -> None:
     folder, kept = tmp_path / "results", tmp_path / "kept"
     ran = make.attempt(
@@ -120,6 +121,7 @@ def test_places_on_the_machine_are_not_kept_and_pages_stay_the_same(tmp_path: Pa
     assert b"site-packages/torch/x.py" in shown["digits/index.html"]
 
 
+@pytest.mark.slow
 def test_kept_results_can_be_kept_again_without_a_database(results: Path, tmp_path: Path) -> None:
     suites = [mirrored.suite(name) for name in SUITES]
     first = keep_suites(results, suites, tmp_path / "kept")

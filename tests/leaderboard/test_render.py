@@ -200,6 +200,7 @@ def test_headers_name_what_they_head(page: Page) -> None:
     assert ("html", "lang", "en") in page.attributes
 
 
+@pytest.mark.slow
 def test_the_same_store_gives_the_same_bytes(results: Path, tmp_path: Path) -> None:
     formats = ("html", "md", "csv")
     first = [p.read_bytes() for p in written(results, tmp_path / "a", *formats)]
@@ -249,8 +250,8 @@ def test_results_of_another_core_are_stale_where_they_were_made(tmp_path: Path) 
     ("budget", "waits", "contended"),
     [
         ("60s", (0.0, 30.0), True),  # one run of two
-        ("60s", (5.0, None), False),
-        ("5000steps", (30.0, 30.0), False),
+        pytest.param("60s", (5.0, None), False, marks=pytest.mark.slow),
+        pytest.param("5000steps", (30.0, 30.0), False, marks=pytest.mark.slow),
     ],
 )
 def test_contended_rows_are_marked_and_explained_in_every_rendering(

@@ -119,6 +119,7 @@ def test_a_reference_is_imported_as_carefully(
         entry.resolve("odd_exit:x")
 
 
+@pytest.mark.slow
 def test_a_plugin_that_prints_leaves_json_alone_on_standard_output(tmp_path: Path) -> None:
     path = tmp_path / "noisy.py"
     path.write_text("print('hello')\nimport warnings\nwarnings.warn('careful')" + HEAD)

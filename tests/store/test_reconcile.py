@@ -83,9 +83,16 @@ HARM = {
     "a newer schema": sql("INSERT INTO schema_version VALUES (999)"),
     "somebody else's": foreign,
 }
+QUICK = ("deleted", "truncated", "table dropped", "a newer schema")  # of each kind one
 
 
-@pytest.mark.parametrize("harm", HARM.values(), ids=HARM)
+@pytest.mark.parametrize(
+    "harm",
+    [
+        pytest.param(harm, id=name, marks=[] if name in QUICK else [pytest.mark.slow])
+        for name, harm in HARM.items()
+    ],
+)
 def test_whatever_becomes_of_the_database_readers_see_every_attempt(
     results: Path, harm: Callable[[Path], None]
 ) -> None:
@@ -118,7 +125,16 @@ def test_a_damaged_database_is_kept_and_named(results: Path) -> None:
     assert (results / "flowbench.duckdb.damaged-1").read_bytes() == b"junk" * 5000
 
 
-@pytest.mark.parametrize("version", range(1, migrations.SCHEMA_VERSION))
+@pytest.mark.parametrize(
+    "version",
+    [
+        1,  # which goes through every step
+        *(
+            pytest.param(version, marks=pytest.mark.slow)
+            for version in range(2, migrations.SCHEMA_VERSION)
+        ),
+    ],
+)
 def test_a_database_of_every_earlier_schema_is_brought_up(
     results: Path, version: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

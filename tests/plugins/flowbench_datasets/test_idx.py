@@ -78,6 +78,7 @@ def test_small_files_are_not_the_published_ones(tmp_path: Path) -> None:
         prepare(FASHION_MNIST, convert, tmp_path / "data", given=tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not DEBIAN.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
 def test_the_genuine_files_of_debian(tmp_path: Path) -> None:
     manifest = prepare(FASHION_MNIST, convert, tmp_path, given=DEBIAN, offline=True)

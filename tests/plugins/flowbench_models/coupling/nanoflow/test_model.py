@@ -57,13 +57,13 @@ def _steps(model: NanoFlow, level: int) -> NanoFlowSteps:
     ("preset", "count"),
     [  # NanoFlow (arXiv 2006.06280), tables 4 and 6
         ("naive", 9_263_064),
-        ("decomp", 9_934_896),
-        ("k32", 10_113_264),
-        ("k48", 10_718_544),
+        pytest.param("decomp", 9_934_896, marks=pytest.mark.slow),
+        pytest.param("k32", 10_113_264, marks=pytest.mark.slow),
+        pytest.param("k48", 10_718_544, marks=pytest.mark.slow),
         ("alt-naive", 778_200),
-        ("alt-decomp", 6_783_024),
+        pytest.param("alt-decomp", 6_783_024, marks=pytest.mark.slow),
         ("alt", 6_961_392),
-        ("alt-k48", 10_319_184),
+        pytest.param("alt-k48", 10_319_184, marks=pytest.mark.slow),
     ],
 )
 def test_paper_presets_have_the_papers_parameter_counts(
