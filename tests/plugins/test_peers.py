@@ -66,7 +66,7 @@ def test_a_wrapped_glow_differs_from_ours_by_its_layers_alone(
 
 
 def test_a_wrapped_glow_runs_beside_ours(run: Run) -> None:
-    models = ("--models", "glow:tiny,normflows-glow:tiny", "--datasets", "natural-patches")
+    models = ("--models", "glow:tiny,normflows-glow:tiny", "--datasets", "digits")
     protocol = ("--budget", "4steps", "--metrics", "bpd", "--eval-draws", "1")
     run("flowbench.cli.app", "run", *models, *protocol, "--results", "results")
     rows = run("flowbench.cli.app", "results", "list", "--json", "--results", "results")

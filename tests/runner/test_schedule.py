@@ -284,7 +284,7 @@ def test_loading_what_is_not_there(outcome: SimpleNamespace, fake_plugins: Plugi
 def test_an_interrupt_saves_and_the_next_run_goes_on(
     fake_registry: Registry, fake_plugins: PluginSelection, tmp_path: Path
 ) -> None:
-    suite = {"models": ("fake-slow",), "budget": "120steps", "metrics": ("fake_nll",)}
+    suite = {"models": ("fake-slow",), "budget": "60steps", "metrics": ("fake_nll",)}
     ready = ready_run(tmp_path, fake_registry, fake_plugins, **suite)
     observer = Quiet()
     scheduler = ready.scheduler(observer)
@@ -293,12 +293,12 @@ def test_an_interrupt_saves_and_the_next_run_goes_on(
         scheduler.run(ready.decisions)
     (first,) = list_attempts(tmp_path)
     assert first["status"] == "preempted"
-    assert 0 < first["steps"] < 120
+    assert 0 < first["steps"] < 60
     ready = ready_run(tmp_path, fake_registry, fake_plugins, **suite)
     assert [d.action for _, d in ready.decisions] == ["resume"]
     (record,) = ready.scheduler(Quiet()).run(ready.decisions).values()
-    assert (record.status, record.steps, record.number) == ("ok", 120, 2)
-    assert record.ledger["train"] >= 120 * 0.05
+    assert (record.status, record.steps, record.number) == ("ok", 60, 2)
+    assert record.ledger["train"] >= 60 * 0.05
 
 
 @pytest.mark.slow
