@@ -64,7 +64,7 @@ class Harness:
         self,
         model: GenerativeModel,
         split: SplitName,
-        examples: Split | None = None,
+        examples: Split[Any] | None = None,
         *,
         given: tuple[str, ...] | None = None,
     ) -> LikelihoodResult:
@@ -116,7 +116,8 @@ class Harness:
             part: Part of what is looked at; see `looked_at`.
 
         Returns:
-            Nats per example; infinite if any example's likelihood is not finite.
+            Nats per example, or per segment of data of different lengths; infinite if any example's
+            likelihood is not finite.
 
         Raises:
             ContractError: The model cannot be fitted to a target.
@@ -126,7 +127,10 @@ class Harness:
                 raise ContractError(f"{type(model).__name__} has no inverse to fit a target with")
             mean = self._evidence(model, self.target, len(self.looked_at(part)))
         else:
-            mean = float(self.evaluate(model, "validation", self.looked_at(part)).log_prob.mean())
+            found = self.evaluate(model, "validation", self.looked_at(part))
+            mean = float(found.log_prob.mean())
+            if self.preprocessor.info.ragged:  # a segment's, or long examples would count for more
+                mean = float((found.log_prob / found.num_dims).mean()) * model.data.num_dims
         # Never chosen: weights with a single impossible example have no likelihood at all.
         return -mean if math.isfinite(mean) else math.inf
 
@@ -152,7 +156,7 @@ class Harness:
         passes = len(self.splits.test) * self.draws(model, "test")
         return passes / (len(self.looked_at()) * self.draws(model, "validation"))
 
-    def looked_at(self, part: float = 1.0) -> Split:
+    def looked_at(self, part: float = 1.0) -> Split[Any]:
         """The validation examples of a look: of a large split `LOOK_EXAMPLES`, always the same.
 
         Args:

@@ -44,7 +44,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 folder,
                 record,
                 curves=make.curve(value),
-                samples_png=make.png(seed),
+                artifacts=make.grid(seed),
                 values=make.log_prob(value),
             )
     failed = make.failed(make.job("maf"), "crashed").model_copy(

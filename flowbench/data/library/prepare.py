@@ -15,7 +15,12 @@ from numpy.typing import NDArray
 from flowbench.api.data import DataSplits, Split
 from flowbench.api.specs import DatasetSpec, SplitName
 from flowbench.data.library.array_writer import ArrayWriter, split_rows
-from flowbench.data.library.content import content_hash, example_hashes
+from flowbench.data.library.content import (
+    content_hash,
+    example_hashes,
+    lengths_of,
+    plain_arrays,
+)
 from flowbench.data.library.folder import FolderConverter
 from flowbench.data.library.manifest import (
     MANIFEST,
@@ -165,7 +170,7 @@ def _write_arrays(pieces: Pieces, folder: Path, tell: Advance) -> None:
     writers: dict[str, ArrayWriter] = {}
     try:
         for name, piece in pieces:
-            for key, values in {"x": piece.x, **piece.context}.items():
+            for key, values in plain_arrays(piece).items():
                 file = array_file(name, key)
                 if file not in writers:
                     writers[file] = ArrayWriter(folder / file, values.dtype, values.shape[1:])
@@ -221,9 +226,31 @@ def _separate(
         # A split that loses nothing keeps its files as they were written.
         if not keep.all():
             for key in ("x", *spec.context):
-                to = folder / array_file("validation", key)
-                split_rows(folder / array_file(name, key), keep, held_out, to)
+                _move(folder, name, key, keep, held_out)
     return removed
+
+
+def _move(
+    folder: Path,
+    name: SplitName,
+    key: str,
+    keep: NDArray[np.bool_],
+    held_out: NDArray[np.int64],
+) -> None:
+    """Leaves examples out of an array of a split, and moves those held out to validation."""
+    lengths = folder / array_file(name, lengths_of(key))
+    if lengths.exists():
+        found = np.load(lengths)
+        to = folder / array_file("validation", lengths_of(key))
+        split_rows(lengths, keep, held_out, to)
+        ends = np.cumsum(found)
+        # An example is as many rows as it is long.
+        held_out = np.concatenate(
+            [np.arange(ends[i] - found[i], ends[i]) for i in held_out] or [held_out]
+        )
+        keep = np.repeat(keep, found)
+    to = folder / array_file("validation", key)
+    split_rows(folder / array_file(name, key), keep, held_out, to)
 
 
 def _sign(
