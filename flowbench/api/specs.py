@@ -314,8 +314,6 @@ class DatasetSpec:
         value = 4 if self.levels is None else 1 if self.levels <= 256 else 2
         context = 8 * sum(math.prod(value.shape) for value in self.context.values())
         num = sum(count or 0 for count in self.counts.values())
-        if self.ragged:  # how long examples are is not known; waveforms come in 16 bits a value
-            return 2 * sum(file.size_bytes or 0 for file in self.files)
         return num * (value * math.prod(self.event_shape) + context)
 
     def info(self, num_validation: int) -> DatasetInfo:
