@@ -37,7 +37,7 @@ SMALL = DatasetSpec(
 
 def wave(seed: int) -> np.ndarray:
     length = 600 + 37 * seed
-    return 0.3 * np.sin(np.arange(length) * (0.05 + 0.01 * seed)).astype(np.float32)
+    return np.asarray(0.3 * np.sin(np.arange(length) * (0.05 + 0.01 * seed)), dtype=np.float32)
 
 
 @pytest.fixture
