@@ -17,8 +17,8 @@ from tests.benchmarks import record
 
 STAND_INS = Path(__file__).with_name("stand_ins")
 OF_RELEASED_CODE = (
-    *("model", "denseflow", "transformer_flow", "resflows", "lib", "macow", "marscf_main"),
-    "overrides",  # which some of it needs
+    *("model", "denseflow", "transformer_flow", "resflows", "lib", "torchcfm"),
+    *("macow", "marscf_main", "overrides"),
 )
 
 SIZES = {
@@ -30,6 +30,8 @@ SIZES = {
     "gpu": "--device cpu --kinds eager --presets realnvp:small@digits --batch-size 2 --steps 1",
     "glow_step": "--batch-size 2 --levels 1 --steps 1 --width 4",
     "loop": "--steps 2 --model glow",
+    "matching": f"{STAND_INS / 'torchcfm'} --batch-size 2 --side 4 --width 64 --multipliers 1 1"
+    " --profile 1",
     "multi_scale": f"survae {STAND_INS / 'survae'} --batch-size 2 --steps 1 --width 4 --depth 1"
     " --profile 1",
     "peers": "--cases maf/zuko-maf",

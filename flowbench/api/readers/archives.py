@@ -211,4 +211,6 @@ def _too_many(path: Path) -> DataError:
 
 
 def _damaged(path: Path, exc: Exception) -> DataError:
-    return DataError(f"{path} is not a complete archive ({exc}); remove it and fetch it again")
+    # Of a file that is no archive, tarfile lists each packing that it tried, a line each.
+    reason = str(exc).partition(":\n")[0]
+    return DataError(f"{path} is not a complete archive ({reason}); remove it and fetch it again")
