@@ -129,7 +129,7 @@ def mar_scf_pair(options: argparse.Namespace) -> Pair:
     changes = {"steps": options.steps, "width": options.width, "blocks": options.depth}
     preset = "c96" if options.coupling == "mixture" else "affine-c256"
     config = MARSCFConfig.model_validate({**MARSCFConfig.presets[preset].values, **changes})
-    main_module = import_module("marscf_main")
+    main_module: Any = import_module("marscf_main")
     mixture = main_module.MixLogCDFCoupling
 
     def resized(num_channels: int, width: int, **fixed: Any) -> Any:
