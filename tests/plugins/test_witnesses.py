@@ -81,7 +81,7 @@ def briefly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer samples and cells: of many models some are inverted, or integrated, step by step."""
     monkeypatch.setattr(sample_agreement, "NUM_VALUES", 2048)
     monkeypatch.setattr(density_mass, "NUM_POINTS", 1024)
-    monkeypatch.setattr(density_mass, "density_mass", partial(integral, num_cells=512))
+    monkeypatch.setattr(density_mass, "density_mass", partial(integral, num_cells=1024))
 
 
 @pytest.mark.slow
