@@ -90,7 +90,7 @@ def briefly(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_correct_model_is_refuted(dataset: str) -> None:
     choices = [name for name in models_for(dataset) if name not in SIBLINGS]
     assert {"nice", "realnvp"} <= set(choices)
-    found = {choice: refutations(trained(choice, dataset, 40), dataset) for choice in choices}
+    found = {choice: refutations(trained(choice, dataset, 20), dataset) for choice in choices}
     assert not any(found.values()), found
 
 
