@@ -129,10 +129,10 @@ class _Package:
         self._followed.add((module, name))
         is_package = path.name == "__init__.py"
         here = module if is_package else module.rpartition(".")[0]
-        imports = list(_imports(path, here))
+        imports = _imports(path.read_bytes(), here)
         # A package may lend a name from elsewhere; what it makes itself may use all its imports.
         if is_package and name in {bound for _, _, bound in imports}:
-            imports = [found for found in imports if found[2] == name]
+            imports = tuple(found for found in imports if found[2] == name)
         for target, original, _ in imports:
             submodule = f"{target}.{original}"
             # `from package import x` imports a module where there is one of that name, else what
@@ -163,22 +163,25 @@ def _place(root: str) -> tuple[Path, bool]:
     return (path.parent.parent if in_folder else path.parent), not in_folder
 
 
-def _imports(path: Path, package: str) -> Iterator[tuple[str, str, str]]:
+@lru_cache(maxsize=4096)
+def _imports(source: bytes, package: str) -> tuple[tuple[str, str, str], ...]:
     """What a file imports: the module, the name in it and the name that it gets; ``*`` for all."""
-    tree = _tree(path.read_bytes())
+    found = []
+    tree = _tree(source)
     # All of the tree: imports inside functions run as well, later.
     for node in ast.walk(tree) if tree is not None else ():
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield alias.name, ALL, alias.asname or alias.name.partition(".")[0]
+                name = alias.asname or alias.name.partition(".")[0]
+                found.append((alias.name, ALL, name))
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
                 parents = package.split(".")
                 kept = parents[: len(parents) - node.level + 1]
                 base = ".".join([*kept, *([node.module] if node.module else [])])
-            for alias in node.names:
-                yield base, alias.name, alias.asname or alias.name
+            found += [(base, alias.name, alias.asname or alias.name) for alias in node.names]
+    return tuple(found)
 
 
 @lru_cache(maxsize=4096)
