@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from flowbench.api.data import Artifact
 from flowbench.data.library.splits import LoadedData
+from flowbench.store.artifacts import grid_as_artifacts
 
 COLUMNS, ROWS = 8, 4
 DENSITY_BINS = 96
@@ -22,7 +24,9 @@ LogProb = Callable[[NDArray[Any]], NDArray[np.float64]]
 """Log-likelihoods of raw values, shape (N, *event_shape), in nats, shape (N,)."""
 
 
-def sample_grid(x: NDArray[Any], data: LoadedData, log_prob: LogProb | None = None) -> bytes | None:
+def sample_grid(
+    x: NDArray[Any], data: LoadedData, log_prob: LogProb | None = None
+) -> tuple[Artifact, ...]:
     """Draws a grid of image samples; in 2-D test data, samples and the density side by side.
 
     Args:
@@ -31,14 +35,14 @@ def sample_grid(x: NDArray[Any], data: LoadedData, log_prob: LogProb | None = No
         log_prob: The model's density, if it has one; only asked in 2-D.
 
     Returns:
-        A PNG; None where samples have no picture.
+        A PNG; nothing where samples have no picture.
     """
     info = data.info
     if info.modality == "image" and info.levels is not None and info.event_shape[0] in (1, 3):
-        return _png(_tile(x[: ROWS * COLUMNS], info.levels))
+        return grid_as_artifacts(_png(_tile(x[: ROWS * COLUMNS], info.levels)))
     if info.modality == "vector" and info.event_shape == (2,):
-        return _png(_heat_maps(x, data.splits.test.x, log_prob))
-    return None
+        return grid_as_artifacts(_png(_heat_maps(x, data.splits.test.x, log_prob)))
+    return ()
 
 
 def over_contexts(

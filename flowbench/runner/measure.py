@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
+from flowbench.api.data import Artifact
+from flowbench.api.metrics import Samples
 from flowbench.api.protocol import MetricSettings
 from flowbench.api.specs import MetricSpec, MetricValue, is_main_value
 from flowbench.data.library.splits import LoadedData
@@ -27,7 +29,8 @@ from flowbench.runner.grid import LogProb, over_contexts, sample_grid
 from flowbench.runner.kept_model import Trained, take_model
 from flowbench.runner.setup import Built, Ground, note_preprocessing
 from flowbench.runner.under_way import Attempt
-from flowbench.store.attempt_files import GRID, LIKELIHOODS, first_line
+from flowbench.store.artifacts import checked_artifacts, write_artifacts
+from flowbench.store.attempt_files import LIKELIHOODS, first_line
 from flowbench.store.records import INFO, RUNG, MeasurementRow, on_rung
 from flowbench.training.observer import Preempted
 
@@ -47,7 +50,7 @@ def measure(attempt: Attempt, ground: Ground, built: Built, trained: Trained) ->
     _compute_metrics(attempt, ground, built, model)
     # After the metrics, which have evaluated them already: here they are only taken up.
     _keep_likelihoods(attempt, model)
-    _keep_samples(attempt, model, ground.data)
+    _keep_samples(attempt, ground, model)
 
 
 def _compute_metrics(attempt: Attempt, ground: Ground, built: Built, model: EvaluatedModel) -> None:
@@ -95,7 +98,7 @@ def _values(
         model: EvaluatedModel, settings: MetricSettings
     ) -> tuple[list[MetricValue], str | None]:
         load = partial(entry.resolve, spec.compute)
-        splits, alone = built.harness.splits, attempt.alone
+        splits, alone = built.harness.shown, attempt.alone
         return compute_metric(spec, load, model, splits, settings, alone, stop=Preempted)
 
     values, failure = compute(model, settings)
@@ -150,8 +153,8 @@ def _keep_likelihoods(attempt: Attempt, model: EvaluatedModel) -> None:
     _keep_info(attempt, INFO, result.info, **given)
 
 
-def _keep_samples(attempt: Attempt, model: EvaluatedModel, data: LoadedData) -> None:
-    """Keeps samples and a grid of them; a sampler that fails costs these alone.
+def _keep_samples(attempt: Attempt, ground: Ground, model: EvaluatedModel) -> None:
+    """Keeps samples, and what shows them; a sampler that fails costs these alone.
 
     Raises:
         Preempted: It was asked to stop.
@@ -159,8 +162,9 @@ def _keep_samples(attempt: Attempt, model: EvaluatedModel, data: LoadedData) -> 
     attempt.now("measuring", "samples")
     try:
         samples = model.samples()
-        attempt.write_arrays(SAMPLES, x=samples.x, **samples.context)
-        grid = sample_grid(samples.x, data, _density(model, data))
+        sources = {} if samples.sources is None else {"test_rows": samples.sources}
+        attempt.write_arrays(SAMPLES, x=samples.x, **samples.context, **sources)
+        artifacts = _artifacts(ground, model, samples)
     except Preempted:
         raise
     except BaseException as exc:  # a border: what was measured is kept
@@ -171,8 +175,17 @@ def _keep_samples(attempt: Attempt, model: EvaluatedModel, data: LoadedData) -> 
         print(f"samples failed:\n{traceback.format_exc()}", file=sys.stderr)
         return
     _keep_info(attempt, f"{INFO}sample/", samples.info, num_examples=len(samples.x))
-    if grid is not None:
-        attempt.directory.write(GRID, grid)
+    if artifacts:
+        write_artifacts(attempt.directory.path, artifacts)
+
+
+def _artifacts(ground: Ground, model: EvaluatedModel, samples: Samples) -> tuple[Artifact, ...]:
+    """Samples as people look at or listen to them: as the dataset shows them, or on a grid."""
+    data = ground.data
+    entry = ground.registry.dataset(data.info.name)
+    if entry.spec.render is None:
+        return sample_grid(samples.x, data, _density(model, data))
+    return checked_artifacts(entry.resolve(entry.spec.render)(samples, data.info))
 
 
 def _density(model: EvaluatedModel, data: LoadedData) -> LogProb | None:

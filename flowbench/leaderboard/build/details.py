@@ -23,6 +23,7 @@ from flowbench.store.kept import thinned
 from flowbench.store.records import RUNG, AttemptRow, MeasurementRow
 from flowbench.suite.load import flatten
 
+PICTURE = "image/png"
 _HASH_CHARS = 12
 _LOG_CHARS = 4000  # the end of a log that a page can carry for each failure
 _HEAT_MAPS = {
@@ -54,12 +55,14 @@ def details(
     found = [contents[r.attempt_id] for r in method.records if r.attempt_id in contents]
     seconds = sum((Counter(r.ledger) for r in method.records), Counter[str]())  # those above 0
     job = method.first.job
+    drawn = next((c for c in found if c.artifacts), None)
     return Details(
         values=tuple(_values(method)),
         failures=tuple(_failures(method)),
         curves=tuple(curve for c in found if (curve := _curve(c)) is not None),
         ledger=tuple(sorted(seconds.items(), key=lambda item: (-item[1], item[0]))),
-        samples=_samples(found),
+        samples=_samples(drawn),
+        artifacts=tuple(a for a in drawn.artifacts if a.media_type != PICTURE) if drawn else (),
         command=command(method, metrics),
         facts=(*_facts(method), *(("Monitoring", text) for text in monitored(found))),
         config=tuple((k, _json(v), k in job.overrides) for k, v in flatten(job.config)),
@@ -120,16 +123,15 @@ def _curve(contents: AttemptContents) -> Curve | None:
     if not units:
         return None
     points = ((seconds, score[0]) for seconds, score in scores if score and score[1] == units[0])
-    return Curve(
-        seed=record.job.seed, unit=units[0], points=tuple(points), devices=record.num_devices
-    )
+    unit = "nats/dim" if record.data.get("ragged") else units[0]
+    return Curve(seed=record.job.seed, unit=unit, points=tuple(points), devices=record.num_devices)
 
 
-def _samples(found: list[AttemptContents]) -> SampleGrid | None:
-    drawn = next((c for c in found if c.samples_png is not None), None)
-    if drawn is None or drawn.samples_png is None:
+def _samples(drawn: AttemptContents | None) -> SampleGrid | None:
+    pictures = [a for a in drawn.artifacts if a.media_type == PICTURE] if drawn else []
+    if drawn is None or not pictures:
         return None
-    job, png = drawn.record.job, drawn.samples_png
+    job, png = drawn.record.job, pictures[0].content
     temperature = job.protocol.get("sample", {}).get("temperature")
     at = f", temperature {temperature:g}" if isinstance(temperature, int | float) else ""
     # Of 2-D data it holds as many heat maps as it is wide: older ones show samples alone.
@@ -213,7 +215,7 @@ def _facts(method: Method) -> Iterator[tuple[str, str]]:
         "Likelihood": words.likelihood(record.likelihood),
         **words.likelihood_facts(record.likelihood),
         "Parameters": _parameters(record),
-        "Weights": _weights(record.weights, record.best_step),
+        "Weights": _weights(record),
         "Hardware": "; ".join(machines),
         "Waited for a core": _waited(method.ended_well),
         "Data": f"{record.job.dataset}, sha256 {record.job.dataset_sha256[:_HASH_CHARS]}",
@@ -247,10 +249,15 @@ def _code(record: AttemptRow) -> str:
     return ", ".join(part for part in (sha256, f"commit {commit}{changed}" * bool(commit)) if part)
 
 
-def _weights(weights: str | None, step: int | None) -> str:
+def _weights(record: AttemptRow) -> str:
+    weights, step = record.weights, record.best_step
     if weights is None:
         return ""
-    named = {"ema": "averaged (EMA)", "raw": "as trained"}.get(weights, weights)
+    average = record.job.config.get("training", {}).get("average") or {}
+    averaged = "averaged (EMA)"
+    if "count" in average:
+        averaged = f"mean of the last {average['count']}, {average['every']:,} steps apart"
+    named = {"ema": averaged, "raw": "as trained"}.get(weights, weights)
     return named if step is None else f"{named}, of step {step:,}, best on validation"
 
 
