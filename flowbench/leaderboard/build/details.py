@@ -120,9 +120,10 @@ def _curve(contents: AttemptContents) -> Curve | None:
     if not units:
         return None
     points = ((seconds, score[0]) for seconds, score in scores if score and score[1] == units[0])
-    return Curve(
-        seed=record.job.seed, unit=units[0], points=tuple(points), devices=record.num_devices
-    )
+    # A dimension of text is a character.
+    of_text = units[0] == "bits/dim" and record.data["modality"] == "sequence"
+    unit = "bits/char" if of_text else units[0]
+    return Curve(seed=record.job.seed, unit=unit, points=tuple(points), devices=record.num_devices)
 
 
 def _samples(found: list[AttemptContents]) -> SampleGrid | None:
@@ -132,9 +133,10 @@ def _samples(found: list[AttemptContents]) -> SampleGrid | None:
     job, png = drawn.record.job, drawn.samples_png
     temperature = job.protocol.get("sample", {}).get("temperature")
     at = f", temperature {temperature:g}" if isinstance(temperature, int | float) else ""
-    # Of 2-D data it holds as many heat maps as it is wide: older ones show samples alone.
+    # In a plane it holds as many heat maps as it is wide: older ones show samples alone.
     width, height = struct.unpack(">II", png[16:24])
-    maps = _HEAT_MAPS.get(width // height, "") if drawn.record.data["modality"] == "vector" else ""
+    in_plane = drawn.record.data["modality"] in ("vector", "manifold")
+    maps = _HEAT_MAPS.get(width // height, "") if in_plane else ""
     return SampleGrid(caption=f"seed {job.seed}{at}{maps}", png=png)
 
 
