@@ -179,7 +179,7 @@ class Manifold:
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """One sample as people look at or listen to it. Not yet: images are shown as a grid.
+    """Samples as people look at, read or listen to them.
 
     Attributes:
         name: Its name, e.g. ``clip-3``.

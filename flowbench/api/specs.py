@@ -232,8 +232,9 @@ class DatasetSpec:
         target: A density that is known up to a factor, which models are fitted to in place of
             examples. Test examples are then drawn from it; those of training and validation are
             points to start from, which tell nothing of it.
-        render: Reference to ``render(samples: Samples) -> list[Artifact]``: how samples are shown.
-            Not yet.
+        render: Reference to ``render(samples: Samples) -> list[Artifact]``: how samples are shown
+            that are no images. Boards show the first of them, text as text and others by their
+            thumbnail; all lie beside the record.
         manifold: Reference to the `Manifold` that data of that modality lie on, such as
             ``"flowbench.api.manifolds:SPHERE"``; densities are with respect to its volume.
         sha256: Content hash that the loaded splits must have; None where the content is generated
@@ -274,8 +275,6 @@ class DatasetSpec:
     paper: Paper | None = None
 
     def __post_init__(self) -> None:
-        if self.render is not None:
-            raise ConfigError("render: not yet; images are shown as a grid, leave it out")
         if (self.manifold is not None) != (self.modality == "manifold"):
             raise ConfigError(
                 f"manifold is {self.manifold!r} of {self.modality} data; data of the modality "

@@ -8,16 +8,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
-from flowbench.api.data import Chart
+from flowbench.api.data import Artifact, Chart
 from flowbench.api.manifolds import manifold_of
 from flowbench.data.library.splits import LoadedData
+from flowbench.store.attempt_files import DESCRIPTION
 
 COLUMNS, ROWS = 8, 4
 DENSITY_BINS = 96
 MOST_CONTEXTS = 16  # that a density is averaged over
 RULE = 170  # the shade of the lines between heat maps
+LINE = 64  # characters
 
 
 LogProb = Callable[[NDArray[Any]], NDArray[np.float64]]
@@ -50,6 +53,29 @@ def sample_grid(x: NDArray[Any], data: LoadedData, log_prob: LogProb | None = No
     if info.manifold is not None and (chart := manifold_of(info.manifold).chart) is not None:
         return _png(_heat_maps(x, reference, chart, log_prob))
     return None
+
+
+def picture_of(artifact: Artifact) -> bytes | None:
+    """What stands for an artifact: text as a picture that carries it along, else its thumbnail.
+
+    Returns:
+        A PNG; None where there is none.
+    """
+    if artifact.media_type != "text/plain":
+        return artifact.thumbnail
+    text = artifact.content.decode()
+    lines = [line[at : at + LINE] for line in text.splitlines() for at in range(0, len(line), LINE)]
+    font = ImageFont.load_default()
+    drawn = "\n".join(lines).encode("latin-1", "replace").decode("latin-1")
+    left, top, right, bottom = ImageDraw.Draw(Image.new("L", (1, 1))).textbbox(
+        (0, 0), drawn, font=font
+    )
+    image = Image.new("L", (int(right - left) + 1, int(bottom - top) + 1), 255)
+    ImageDraw.Draw(image).text((-left, -top), drawn, fill=0, font=font)
+    said, buffer = PngInfo(), io.BytesIO()
+    said.add_itxt(DESCRIPTION, text)
+    image.save(buffer, format="PNG", optimize=True, pnginfo=said)
+    return buffer.getvalue()
 
 
 def over_contexts(

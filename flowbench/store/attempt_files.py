@@ -26,6 +26,7 @@ from flowbench.store.records import RECORD_VERSION, AttemptRow, CurvePoint
 RECORD = "record.json"
 CURVES = "curves.jsonl"
 GRID = "samples.png"
+DESCRIPTION = "Description"  # the part of a PNG that holds the text it shows
 LIKELIHOODS = "likelihoods.npz"
 MOST_BYTES = 64 << 20  # of a record; a large one has some hundred kilobytes
 

@@ -43,7 +43,6 @@ REFUSED: list[tuple[str, Callable[[], object]]] = [
     ("preprocessing.context: not yet", lambda: Preprocessing(context={"mel": Standardise()})),
     ("context.stride: not yet", lambda: ContextInput(shape=(80, 4), stride=256)),
     ("Ragged: not yet", lambda: Split(x=RAGGED)),
-    ("render: not yet", lambda: spec(render="m:render")),
 ]
 
 

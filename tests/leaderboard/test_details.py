@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from flowbench.api import Artifact
 from flowbench.leaderboard.build.details import _curve, _samples
+from flowbench.runner.grid import picture_of
 from flowbench.store.attempt_files import AttemptContents
 from tests.store import attempts as make
 
@@ -23,6 +25,26 @@ def test_a_dimension_of_text_is_a_character(modality: str, unit: str) -> None:
     curve = _curve(contents(modality))
     assert curve is not None
     assert curve.unit == unit
+
+
+def test_text_that_a_picture_carries_is_shown_as_text() -> None:
+    text = "the first\n\nthe \x1b[31msecond"
+    artifact = Artifact(name="samples", media_type="text/plain", content=text.encode())
+    png = picture_of(artifact)
+    assert png is not None
+    grid = _samples([contents("sequence", png)])
+    assert grid is not None
+    assert grid.text.splitlines() == ["the first", "", "the second"]
+    with Image.open(io.BytesIO(png)) as image:
+        assert np.asarray(image).min() < 128  # and is there to see
+
+
+@pytest.mark.parametrize("png", [make.png(), make.png()[:60], b"\x89PNG"], ids=len)
+def test_other_pictures_carry_none(png: bytes) -> None:
+    found = contents("sequence", png.ljust(24, b"\0"))
+    grid = _samples([found])
+    assert grid is not None
+    assert grid.text == ""
 
 
 @pytest.mark.parametrize(

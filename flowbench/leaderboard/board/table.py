@@ -249,10 +249,12 @@ class SampleGrid:
     Attributes:
         caption: Seed and temperature.
         png: The image.
+        text: What it shows, printable, if that is text.
     """
 
     caption: str
     png: bytes
+    text: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shlex
 import struct
@@ -12,18 +13,21 @@ from pathlib import PurePath
 from statistics import fmean
 from typing import Any
 
+from PIL import Image
+
 from flowbench.api.protocol import MetricSettings
 from flowbench.leaderboard.board import numbers, words
 from flowbench.leaderboard.board.ranking import half_width
 from flowbench.leaderboard.board.table import Curve, Details, Failure, SampleGrid
 from flowbench.leaderboard.build.evidence import Method, hardware, values
 from flowbench.leaderboard.build.monitoring import monitored
-from flowbench.store.attempt_files import AttemptContents
+from flowbench.store.attempt_files import DESCRIPTION, AttemptContents
 from flowbench.store.kept import thinned
 from flowbench.store.records import RUNG, AttemptRow, MeasurementRow
 from flowbench.suite.load import flatten
 
 _HASH_CHARS = 12
+_TEXT_CHARS = 4000  # of samples that are text
 _LOG_CHARS = 4000  # the end of a log that a page can carry for each failure
 _HEAT_MAPS = {
     2: ": test data, samples",
@@ -135,9 +139,20 @@ def _samples(found: list[AttemptContents]) -> SampleGrid | None:
     at = f", temperature {temperature:g}" if isinstance(temperature, int | float) else ""
     # In a plane it holds as many heat maps as it is wide: older ones show samples alone.
     width, height = struct.unpack(">II", png[16:24])
-    in_plane = drawn.record.data["modality"] in ("vector", "manifold")
-    maps = _HEAT_MAPS.get(width // height, "") if in_plane else ""
-    return SampleGrid(caption=f"seed {job.seed}{at}{maps}", png=png)
+    modality = drawn.record.data["modality"]
+    maps = _HEAT_MAPS.get(width // height, "") if modality in ("vector", "manifold") else ""
+    text = _text_of(png) if modality == "sequence" else ""
+    return SampleGrid(caption=f"seed {job.seed}{at}{maps}", png=png, text=text)
+
+
+def _text_of(png: bytes) -> str:
+    """The text that a picture carries along; empty for none."""
+    try:
+        with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
+            text = str(image.info.get(DESCRIPTION, ""))
+    except (OSError, SyntaxError, ValueError):  # a results folder may come from somebody else
+        return ""
+    return "\n".join(map(words.printable, text[:_TEXT_CHARS].splitlines()))
 
 
 def command(method: Method, metrics: Sequence[str] | None = None) -> str:
