@@ -294,7 +294,7 @@ def test_samples_that_are_text_are_text_on_the_page(board: Board) -> None:
     group = next(group for group in board.groups if group.rows[0].details)
     rows = tuple(map(told, [row for row in group.rows if row.details][:1]))
     page = html.render(replace(board, groups=(replace(group, rows=rows),)))
-    assert '<pre class="said">&lt;b&gt;one&lt;/b&gt;\n\ntwo</pre>' in page
+    assert '<pre class="words">&lt;b&gt;one&lt;/b&gt;\n\ntwo</pre>' in page
     assert 'src="data:image' not in page
 
 
