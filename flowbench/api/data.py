@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Generic
 
 import numpy as np
@@ -16,24 +17,80 @@ from flowbench.errors import DataError
 
 @dataclass(frozen=True, kw_only=True)
 class Ragged:
-    """Examples of different lengths, one after the other. Not yet: no split takes them.
+    """Examples of different lengths, one after the other.
 
     Attributes:
         values: Raw values of all examples, shape (C, T_1 + ... + T_N).
         lengths: Length T_i of each example, shape (N,).
 
+    Raises:
+        DataError: The lengths are not those of the values.
+
     Example:
-        >>> clips = Ragged(values=np.zeros((1, 5), np.float32), lengths=np.array([3, 2]))
-        >>> len(clips)
-        2
+        >>> clips = Ragged(values=np.arange(5.0).reshape(1, 5), lengths=np.array([3, 2]))
+        >>> len(clips), clips.example(1)
+        (2, array([[3., 4.]]))
+        >>> clips.take(np.array([1, 0])).values
+        array([[3., 4., 0., 1., 2.]])
     """
 
     # One after the other, so that examples can be mapped from the disk as one array.
     values: NDArray[Any]
     lengths: NDArray[np.int64]
 
+    def __post_init__(self) -> None:
+        total = int(self.lengths.sum())
+        if self.values.ndim != 2 or self.values.shape[1] != total or (self.lengths < 1).any():
+            raise DataError(
+                f"Ragged: values of shape {self.values.shape} with lengths that sum to {total}; "
+                "expected (C, that sum), and each length 1 or more"
+            )
+
     def __len__(self) -> int:
         return len(self.lengths)
+
+    @cached_property
+    def starts(self) -> NDArray[np.int64]:
+        """Where each example begins, shape (N,)."""
+        return np.cumsum(self.lengths) - self.lengths
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        return self.values.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the values."""
+        return self.values.nbytes
+
+    def example(self, index: int, start: int = 0, length: int | None = None) -> NDArray[Any]:
+        """One example, or a stretch of it.
+
+        Args:
+            index: Which example.
+            start: First of its values.
+            length: How many; None takes all from there on.
+
+        Returns:
+            Its values, shape (C, length); a view.
+        """
+        first = int(self.starts[index])
+        end = first + int(self.lengths[index])
+        return self.values[:, first + start : end if length is None else first + start + length]
+
+    def take(self, indices: NDArray[np.int64]) -> Ragged:
+        """Copies examples, in the order given.
+
+        Args:
+            indices: Positions, shape (M,).
+        """
+        lengths = self.lengths[indices]
+        values = np.empty((len(self.values), int(lengths.sum())), dtype=self.dtype)
+        taken = Ragged(values=values, lengths=lengths)
+        for place, index in enumerate(indices):
+            taken.example(place)[...] = self.example(int(index))
+        return taken
 
 
 # `Split` alone means examples of one shape, in one array: nobody who reads such has to tell apart.
@@ -46,9 +103,9 @@ class Split(Generic[ExamplesT]):
 
     Attributes:
         x: Raw values, shape (N, *event_shape): an integer dtype with values ``0..K-1``, or floats.
-            May be memory-mapped. `Ragged` examples are refused until they can be trained on.
+            May be memory-mapped. `Ragged` for examples of different lengths.
         context: Conditioning inputs by name, each of shape (N, *context_shape); ``label`` holds
-            int64 class indices.
+            int64 class indices. An input with a stride is `Ragged` where the examples are.
 
     Example:
         >>> images = Split(x=np.zeros((4, 1, 8, 8), np.uint8), context={"label": np.arange(4)})
@@ -57,12 +114,7 @@ class Split(Generic[ExamplesT]):
     """
 
     x: ExamplesT
-    context: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        # At once, and not when a batch is cut out of it, hours into a conversion.
-        if isinstance(self.x, Ragged):
-            raise DataError("Ragged: not yet; cut the examples to one length")
+    context: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -76,9 +128,12 @@ class Split(Generic[ExamplesT]):
         Returns:
             The split of those examples, in that order.
         """
-        x: Any = self.x  # an array: others were refused
-        context = {name: values[indices] for name, values in self.context.items()}
-        return Split(x=x[indices], context=context)
+        context = {name: _taken(values, indices) for name, values in self.context.items()}
+        return Split(x=_taken(self.x, indices), context=context)
+
+
+def _taken(values: Any, indices: NDArray[np.int64]) -> Any:
+    return values.take(indices) if isinstance(values, Ragged) else values[indices]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,21 +154,21 @@ class DataSplits:
         3
     """
 
-    train: Split
-    test: Split
-    validation: Split | None = None
+    train: Split[Any]
+    test: Split[Any]
+    validation: Split[Any] | None = None
     # FID statistics of a published training set are over all of it, so a metric must know.
     validation_of_train: bool = False
 
-    def __getitem__(self, name: SplitName) -> Split:
+    def __getitem__(self, name: SplitName) -> Split[Any]:
         splits = self.named()
         if name == "validation" and name not in splits:
             raise KeyError("validation: this dataset has none; the harness makes it on loading")
         return splits[name]
 
-    def named(self) -> dict[SplitName, Split]:
+    def named(self) -> dict[SplitName, Split[Any]]:
         """The splits that there are, by name: train, validation if there is one, test."""
-        named: dict[SplitName, Split | None] = {
+        named: dict[SplitName, Split[Any] | None] = {
             "train": self.train,
             "validation": self.validation,
             "test": self.test,
@@ -179,7 +234,7 @@ class Manifold:
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """Samples as people look at, read or listen to them.
+    """Samples as people look at or listen to them: one, or several on one picture.
 
     Attributes:
         name: Its name, e.g. ``clip-3``.

@@ -29,7 +29,8 @@ class LikelihoodResult:
         draw_stderr: Standard error of the mean over draws, averaged over examples as independent
             errors: of the split's mean log-likelihood, in nats; None with one draw.
         likelihood: What the values are, with the number of draws that was used.
-        num_dims: Number D of raw values in one example.
+        num_dims: Number D of raw values in one example; where they have different lengths, that of
+            each, shape (N,).
         info: Means of the model's diagnostics.
 
     Example:
@@ -47,7 +48,7 @@ class LikelihoodResult:
     elbo: NDArray[np.float64]
     draw_stderr: float | None
     likelihood: Likelihood
-    num_dims: int
+    num_dims: int | NDArray[np.int64]
     split: SplitName
     info: Mapping[str, float] = field(default_factory=dict)
 
@@ -64,6 +65,8 @@ class Samples:
         temperature: Scale of the base noise.
         seed: Seed that they were drawn from.
         info: Means of the model's diagnostics.
+        sources: Test examples whose context they were given, shape (N,); None where context is a
+            label, or there is none.
 
     Example:
         >>> drawn = Samples(
@@ -81,10 +84,14 @@ class Samples:
     temperature: float
     seed: int
     info: Mapping[str, float] = field(default_factory=dict)
+    sources: NDArray[np.int64] | None = None
 
 
 class TrainedModel(Protocol):
     """A trained model in its harness.
+
+    A metric's ``data`` beside it are arrays: of examples of different lengths it has the first
+    segment of each. Likelihoods are those of whole examples all the same.
 
     Example:
         >>> def mean_of_samples(trained: TrainedModel, data, settings):  # a metric's `compute`

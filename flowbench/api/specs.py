@@ -52,10 +52,12 @@ class ContextInput:
         shape: Shape of one value, ``()`` for a label.
         num_classes: Number of classes of an integer input; None for a real-valued one.
         stride: Raw values along the last axis of an example that one value along the last axis of
-            the input stands for (a spectrogram's hop). Not yet.
+            the input stands for (a spectrogram's hop). An example of T values has T / stride of
+            them, rounded up; ``shape`` is that for the event shape. None for what does not go along
+            with the examples.
 
     Raises:
-        ConfigError: ``stride`` is set.
+        ConfigError: ``stride`` is not positive, or set for an input without axes.
 
     Example:
         >>> ContextInput(shape=(), num_classes=10)
@@ -67,8 +69,11 @@ class ContextInput:
     stride: int | None = None
 
     def __post_init__(self) -> None:
-        if self.stride is not None:
-            raise ConfigError("context.stride: not yet; examples are used whole, leave it out")
+        if self.stride is not None and (self.stride < 1 or not self.shape):
+            raise ConfigError(
+                f"context.stride is {self.stride} of an input of shape {self.shape}; expected 1 or "
+                "more, and an axis that goes along the example"
+            )
 
 
 LABEL = "label"
@@ -104,7 +109,8 @@ class DatasetInfo:
     Attributes:
         name: The dataset's id.
         modality: Form of an example, such as ``image``; models name those that they can take.
-        event_shape: Shape of one raw example: ``(C, H, W)``, ``(D,)`` or ``(C, T)``.
+        event_shape: Shape of one raw example: ``(C, H, W)``, ``(D,)`` or ``(C, T)``; of data of
+            different lengths, that of a segment.
         levels: Number K of integer levels ``0..K-1``; None for real-valued data.
         num_train: Training examples, the harness's validation split already taken off.
         num_validation: Validation examples, the dataset's own or the harness's.
@@ -112,6 +118,9 @@ class DatasetInfo:
         context: Conditioning inputs by name; ``label`` holds the class.
         target: The density that models are fitted to in place of examples; None for data.
         manifold: Reference to the `Manifold` that examples lie on; None for all other data.
+        ragged: Whether examples have different lengths along their last axis. A model is trained on
+            segments of them, evaluated on them whole, and asked for samples of any length.
+        rate: Raw values a second, of a waveform; None for all other data.
 
     Example:
         >>> digits = DatasetInfo(
@@ -133,6 +142,8 @@ class DatasetInfo:
     context: Mapping[str, ContextInput] = field(default_factory=dict)
     target: Target | None = None
     manifold: str | None = None
+    ragged: bool = False
+    rate: int | None = None
 
     @property
     def num_classes(self) -> int | None:
@@ -141,7 +152,7 @@ class DatasetInfo:
 
     @property
     def num_dims(self) -> int:
-        """Number D of raw values in one example."""
+        """Number D of raw values in one example, or in a segment of one."""
         return math.prod(self.event_shape)
 
 
@@ -210,7 +221,8 @@ class DatasetSpec:
     Attributes:
         name: Id; different data (another crop, another down-sampling) are different ids.
         modality: Form of an example, such as ``image``; models name those that they can take.
-        event_shape: Shape of one raw example.
+        event_shape: Shape of one raw example; of data of different lengths, that of the segments
+            which models train on and draw unless ``training.window`` says otherwise.
         levels: Number of integer levels, None for real-valued data.
         num_train: Training examples as published, a validation part of them included unless
             ``num_validation`` is given.
@@ -232,11 +244,15 @@ class DatasetSpec:
         target: A density that is known up to a factor, which models are fitted to in place of
             examples. Test examples are then drawn from it; those of training and validation are
             points to start from, which tell nothing of it.
-        render: Reference to ``render(samples: Samples) -> list[Artifact]``: how samples are shown
-            that are no images. Boards show the first of them, text as text and others by their
-            thumbnail; all lie beside the record.
+        render: Reference to ``render(samples: Samples, info: DatasetInfo) -> list[Artifact]``: how
+            samples are shown; None shows images, and points in the plane, as a grid.
         manifold: Reference to the `Manifold` that data of that modality lie on, such as
             ``"flowbench.api.manifolds:SPHERE"``; densities are with respect to its volume.
+        ragged: Whether examples have different lengths along their last axis; splits then hold
+            `Ragged`.
+        rate: Raw values a second, of a waveform.
+        total_length: About how many values along their last axis all examples have together, where
+            they have different lengths: for the room that they take.
         sha256: Content hash that the loaded splits must have; None where the content is generated
             or decoded on the user's machine, and so pinned by recipe rather than by bytes.
         licence: Licence or terms of the data.
@@ -269,6 +285,9 @@ class DatasetSpec:
     target: Target | None = None
     render: str | None = None
     manifold: str | None = None
+    ragged: bool = False
+    rate: int | None = None
+    total_length: int | None = None
     sha256: str | None = None
     licence: str = ""
     notes: str = ""
@@ -293,12 +312,17 @@ class DatasetSpec:
 
     @property
     def prepared_bytes(self) -> int:
-        """Size of the prepared store on disk: a byte or a float a value, 8 bytes for a label."""
+        """Size of the prepared store on disk: a byte or a float a value, 8 bytes for a class."""
         # An estimate from the facts: asked before anything is there.
         value = 4 if self.levels is None else 1 if self.levels <= 256 else 2
-        context = 8 * sum(math.prod(value.shape) for value in self.context.values())
-        num = sum(count or 0 for count in self.counts.values())
-        return num * (value * math.prod(self.event_shape) + context)
+        context = sum(
+            (4 if given.num_classes is None else 8) * math.prod(given.shape)
+            for given in self.context.values()
+        )
+        num = float(sum(count or 0 for count in self.counts.values()))
+        if self.total_length is not None:
+            num = self.total_length / self.event_shape[-1]  # as many examples as long as a segment
+        return int(num * (value * math.prod(self.event_shape) + context))
 
     def info(self, num_validation: int) -> DatasetInfo:
         """The facts that a model may know.
@@ -322,6 +346,8 @@ class DatasetSpec:
             context=self.context,
             target=self.target,
             manifold=self.manifold,
+            ragged=self.ragged,
+            rate=self.rate,
         )
 
 

@@ -154,7 +154,8 @@ class Training(Frozen):
             ``shift`` by up to 4 % of their size and ``shift_tenth`` by up to 10 %, edges repeated,
             ``shift_tenth_zeros`` by up to 10 %, with zeros in the place of what is not known.
         init_examples: Training examples given to ``initialize``; None gives the whole train split.
-        window: Length of the segments that longer training examples are cut to. Not yet.
+        window: Length of the segments that training examples of different lengths are cut to; None
+            takes the dataset's. Samples have this length too.
         anneal: Where models are fitted to a target: part of the training over which its log-density
             comes in, linearly, so that no mode is settled on before the others are found.
         max_nonfinite: Steps in a row without a finite loss and gradient before the run counts as
@@ -207,10 +208,7 @@ class Training(Frozen):
     @model_validator(mode="after")
     def _is_served(self) -> Training:
         refuse_not_yet("training.groups", bool(self.groups), "all groups are trained alike")
-        last_k = isinstance(self.average, LastK)
-        refuse_not_yet("training.average as LastK", last_k, "set training.average.decay")
         refuse_not_yet("training.select=loss", self.select == "loss", "set likelihood or last")
-        refuse_not_yet("training.window", self.window is not None, "examples are trained on whole")
         return self
 
 

@@ -6,23 +6,27 @@ The functions use plain arithmetic, so they take floats, NumPy arrays and tensor
 from __future__ import annotations
 
 import math
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:  # arithmetic needs no NumPy
+    import numpy as np
+    from numpy.typing import NDArray
 
 # The one place: a second `ln 2` somewhere is how published bits come to differ.
 LN2 = math.log(2.0)
 
-LIKELIHOOD_UNITS = ("bits/dim", "bits/char", "nats")
+LIKELIHOOD_UNITS = ("bits/dim", "bits/char", "nats", "nats/dim")
 """Units of a likelihood, as values are stored in them."""
 
 Number = TypeVar("Number")  # float, numpy.ndarray or torch.Tensor: all carry `/`, `-` and `*`
 
 
-def bits_per_dim(log_prob_nats: Number, num_dims: int) -> Number:
+def bits_per_dim(log_prob_nats: Number, num_dims: int | NDArray[np.int64]) -> Number:
     r"""Bits per dimension, :math:`-\log p(x) / (D \ln 2)`.
 
     Args:
         log_prob_nats: Log-likelihood summed over event dims, in nats, any shape.
-        num_dims: Number D of raw values in one example.
+        num_dims: Number D of raw values in one example, or in each of them.
 
     Returns:
         Bits per dimension, of the same shape and type.

@@ -2,7 +2,8 @@
 
 The stream is a function of its seed: epoch after epoch has its own permutation, and a batch may
 cross from one epoch into the next, so that every batch has the same size and its place in the
-stream is two integers.
+stream is two integers. Of examples of different lengths a stream has segments, and a pass has them
+whole, together with others of just their length: nothing is padded.
 """
 
 from __future__ import annotations
@@ -11,17 +12,18 @@ import copy
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flowbench.api.data import Split
+from flowbench.api.data import Ragged, Split
 from flowbench.api.training import Augmentation
 from flowbench.data.augment import augmented, num_draws
 from flowbench.data.rows import ScatteredRows, take_rows, tensor_dtype
+from flowbench.data.segments import Segments
 from flowbench.errors import ConfigError, DataError
 
 RESIDENT_BYTES = 1 << 30  # splits below 1 GiB are kept in memory as a whole
@@ -42,35 +44,49 @@ class TrainBatches:
         prefetch: Gather the batches of a split that is too large to be kept on the device in
             background threads; by default for a GPU, which computes meanwhile.
         room: Bytes of examples that may be kept on the device.
+        segments: How examples of different lengths are cut; None for those of one length. Each
+            comes once in an epoch, by a segment at random; those shorter than it never do.
+
+    Attributes:
+        num_too_short: Examples that are shorter than a segment.
 
     Raises:
-        DataError: The split is empty.
+        DataError: The split is empty, or has no example that is long enough.
         ConfigError: The batch size or an augmentation does not fit the data.
     """
 
     def __init__(
         self,
-        split: Split,
+        split: Split[Any],
         batch_size: int,
         seed: int,
         device: torch.device | str,
         augment: Sequence[Augmentation] = (),
         prefetch: bool | None = None,
         room: int | None = None,
+        segments: Segments | None = None,
     ) -> None:
         if not len(split):
             # Here and not in the stream, which would go through epochs of nothing for ever.
             raise DataError("the training split is empty; nothing can be learned from it")
         _check_batch(split, batch_size, augment)
-        self._num_examples = len(split)
         self._batch_size = batch_size
         self._device = torch.device(device)
         num_bytes = split.x.nbytes + sum(values.nbytes for values in split.context.values())
         # A gather on the device wants its indices there; one from a memory map wants them here.
         resident = num_bytes < (RESIDENT_BYTES if room is None else room)
-        self._gathered_on = self._device if resident else torch.device("cpu")
         self._augment = tuple(augment)
-        self._rows = _Resident(split, self._device) if resident else _Mapped(split, self._device)
+        self._rows: _Rows
+        if segments is not None:
+            resident = False  # a slice a clip: the host's memory, or the disk's, is fast enough
+            self._rows = _Cut(split, segments, self._device)
+        elif resident:
+            self._rows = _Resident(split, self._device)
+        else:
+            self._rows = _Mapped(split, self._device)
+        self._gathered_on = self._device if resident else torch.device("cpu")
+        self._num_examples = self._rows.num
+        self.num_too_short = len(split) - self._num_examples
         wanted = self._device.type == "cuda" if prefetch is None else prefetch
         self._readers = ThreadPoolExecutor(NUM_READERS) if wanted and not resident else None
         self._begin(seed)
@@ -82,7 +98,7 @@ class TrainBatches:
         return other
 
     def _begin(self, seed: int) -> None:
-        draws = num_draws(self._augment)
+        draws = num_draws(self._augment) + self._rows.num_draws
         self._order = _Order(self._num_examples, seed, self._gathered_on, draws)
         self._given = self._order.cursor
         # Handed out in the order in which they were asked for, whichever reader is done first.
@@ -108,14 +124,14 @@ class TrainBatches:
         if self._readers is None:
             rows, draws = self._order.take(self._batch_size)
             self._given = self._order.cursor
-            x, context = self._rows.gather(rows)
+            x, context = self._rows.gather(rows, draws)
         else:
             (x, context), draws = self._next_prefetched(self._readers)
         # Page-locked memory, see `_Mapped`, lets this copy run beside the computation.
         if x.device != self._device:
             x = x.to(self._device, non_blocking=True)
             context = {k: v.to(self._device, non_blocking=True) for k, v in context.items()}
-        if draws is not None:
+        if draws is not None and self._augment:
             # After the copy, so that the device that computes faster does it.
             x = augmented(x, draws.to(x.device, non_blocking=True), self._augment)
         return x, context
@@ -124,7 +140,7 @@ class TrainBatches:
         # Filled before one is taken, or the readers would rest while the batch is waited for.
         while len(self._ahead) <= NUM_AHEAD:
             rows, draws = self._order.take(self._batch_size)
-            batch = readers.submit(self._rows.gather, rows)
+            batch = readers.submit(self._rows.gather, rows, draws)
             self._ahead.append(_Ahead(batch, draws, self._order.cursor))
         ready = self._ahead.popleft()
         self._given = ready.cursor  # a checkpoint knows what was handed out, not what lies ready
@@ -158,36 +174,71 @@ class TrainBatches:
         self._given = self._order.cursor
 
 
-def eval_batches(split: Split, batch_size: int, device: torch.device | str) -> Iterator[RawBatch]:
+def eval_batches(
+    split: Split[Any], batch_size: int, device: torch.device | str
+) -> Iterator[tuple[NDArray[np.int64], RawBatch]]:
     """Every example exactly once, in order; the last batch may be short.
+
+    Of examples of different lengths a batch holds some of one length, the shortest first.
 
     Args:
         batch_size: Examples in every batch but the last.
         device: Where batches are needed.
 
     Yields:
-        x, shape (B, *event_shape), and the context tensors by name, as `TrainBatches.next` does.
+        Positions in the split, shape (B,); then x, shape (B, *event_shape), and the context tensors
+        by name, as `TrainBatches.next` does.
 
     Raises:
         ConfigError: The batch size is not positive.
     """
     # Evaluation sees examples as they are: no augmentation, whatever the training has.
     _check_batch(split, batch_size, ())
-    for start in range(0, len(split), batch_size):
-        stop = start + batch_size
-        context = {k: _to_tensor(v[start:stop], device) for k, v in split.context.items()}
-        yield _to_tensor(split.x[start:stop], device), context
+    everything = np.arange(len(split))
+    groups = [everything]
+    if isinstance(split.x, Ragged):
+        order = np.argsort(split.x.lengths, kind="stable")
+        groups = np.split(order, np.flatnonzero(np.diff(split.x.lengths[order])) + 1)
+    for group in groups:
+        for start in range(0, len(group), batch_size):
+            rows = group[start : start + batch_size]
+            context = {k: _to_tensor(_whole(v, rows), device) for k, v in split.context.items()}
+            yield rows, (_to_tensor(_whole(split.x, rows), device), context)
+
+
+def _whole(values: Any, rows: NDArray[np.int64]) -> NDArray[Any]:
+    """Examples of one length, shape (B, ...)."""
+    if isinstance(values, Ragged):
+        return np.stack([values.example(row) for row in rows.tolist()])
+    # In order, so that a slice does: of a memory map it copies once.
+    found: NDArray[Any] = values[rows[0] : rows[-1] + 1]
+    return found
+
+
+class _Rows(Protocol):
+    """Where the examples of a stream are."""
+
+    num: int
+    num_draws: int
+
+    def gather(self, rows: Tensor, draws: Any) -> RawBatch:
+        """The examples at some positions, for each of which there are some draws."""
+        ...
 
 
 class _Resident:
     """A split that is on the device as a whole."""
 
+    num_draws = 0
+
     def __init__(self, split: Split, device: torch.device) -> None:
+        self.num = len(split)
         self._x = _to_tensor(split.x, device)
         self._context = {k: _to_tensor(v, device) for k, v in split.context.items()}
 
-    def gather(self, rows: Tensor) -> RawBatch:
+    def gather(self, rows: Tensor, draws: Any) -> RawBatch:
         """The examples at some positions."""
+        del draws
         context = {k: v.index_select(0, rows) for k, v in self._context.items()}
         return self._x.index_select(0, rows), context
 
@@ -198,16 +249,51 @@ class _Mapped:
     For CUDA it is pinned memory, from which the copy to the device runs beside the computation.
     """
 
+    num_draws = 0
+
     def __init__(self, split: Split, device: torch.device) -> None:
+        self.num = len(split)
         self._x, self._context = ScatteredRows(split.x), split.context
         self._pin = device.type == "cuda"
 
-    def gather(self, rows: Tensor) -> RawBatch:
+    def gather(self, rows: Tensor, draws: Any) -> RawBatch:
         """The examples at some positions."""
+        del draws
         at = rows.numpy()
         self._x.ask_for(at)
         context = {k: take_rows(v, at, self._pin) for k, v in self._context.items()}
         return take_rows(self._x.values, at, self._pin), context
+
+
+class _Cut:
+    """Segments of examples of different lengths, each at random."""
+
+    num_draws = 1
+
+    def __init__(self, split: Split[Any], segments: Segments, device: torch.device) -> None:
+        starts = segments.num_starts(split.x.lengths)
+        self._long_enough = np.flatnonzero(starts)
+        if not len(self._long_enough):
+            raise DataError(
+                f"no training example has the {segments.length:,} values of a segment, the longest "
+                f"has {split.x.lengths.max():,}; set training.window"
+            )
+        self.num = len(self._long_enough)
+        self._split, self._segments, self._starts = split, segments, starts
+        self._pin = device.type == "cuda"
+
+    def gather(self, rows: Tensor, draws: Any) -> RawBatch:
+        """Segments of the examples at some positions."""
+        at = self._long_enough[rows.numpy()]
+        # In float64: of a number in float32, times a million, the last places would be left out.
+        places = (draws[:, 0].double().numpy() * self._starts[at]).astype(np.int64)
+        cut = self._segments.cut(self._split, at, places * self._segments.grid)
+        context = {k: self._tensor(v) for k, v in cut.context.items()}
+        return self._tensor(cut.x), context
+
+    def _tensor(self, values: NDArray[Any]) -> Tensor:
+        found = torch.from_numpy(values.astype(tensor_dtype(values.dtype), copy=False))
+        return found.pin_memory() if self._pin else found
 
 
 class _Cursor(NamedTuple):
@@ -295,11 +381,12 @@ def _epoch_seed(seed: int, epoch: int) -> int:
     )
 
 
-def _check_batch(split: Split, batch_size: int, augment: Sequence[str]) -> None:
+def _check_batch(split: Split[Any], batch_size: int, augment: Sequence[str]) -> None:
     if batch_size < 1:
         raise ConfigError(f"batch size is {batch_size}, expected 1 or more; set batch_size")
-    if augment and split.x.ndim != 4:
+    shape = None if isinstance(split.x, Ragged) else split.x.shape[1:]
+    if augment and (shape is None or len(shape) != 3):
         raise ConfigError(
-            f"{augment[0]} needs images of shape (C, H, W), examples here have shape "
-            f"{split.x.shape[1:]}; leave augment empty"
+            f"{augment[0]} needs images of shape (C, H, W), examples here have "
+            f"{'different lengths' if shape is None else f'shape {shape}'}; leave augment empty"
         )

@@ -7,6 +7,7 @@ from flowbench.api.preprocessing import (
     Logit,
     Preprocessing,
     Scale,
+    Standardise,
     UniformDequantization,
 )
 from flowbench.api.specs import DatasetInfo
@@ -50,6 +51,12 @@ def check_steps(config: Preprocessing, info: DatasetInfo) -> None:
             f"{config.noise.kind} is added to examples, {info.name!r} is a density without any; "
             "leave the noise out"
         )
+    for position, step in enumerate(config.bijections):
+        if info.ragged and isinstance(step, Standardise) and step.per == "dim":
+            raise ConfigError(
+                f"bijections[{position}]: standardise per dim needs examples of one length, those "
+                f'of {info.name!r} have different ones; set per = "channel" or "all"'
+            )
     bounds = _raw_range(config, info)
     for position, step in enumerate(config.bijections):
         if isinstance(step, Scale):

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from flowbench.api.data import Split
+from flowbench.api.data import Ragged, Split
 from flowbench.api.preprocessing import (
     GaussianNoise,
     Logit,
@@ -61,6 +63,9 @@ class Preprocessor:
         device: Where tensors are worked on.
         dtype: What the model computes in: float32, or float64 for tests and reference values.
 
+    Attributes:
+        info: Facts of the dataset.
+
     Raises:
         ConfigError: The steps do not fit one another or the dataset.
     """
@@ -75,7 +80,7 @@ class Preprocessor:
         # First, so that every later line may rely on steps that fit one another.
         check_steps(config, info)
         self._config = config
-        self._info = info
+        self.info = info
         self._device = torch.device(device)
         self._dtype = dtype
         self._place, self._precision = self._device, dtype  # where, and in what, steps are computed
@@ -90,7 +95,7 @@ class Preprocessor:
         self._fitted: dict[int, Moments] = {}  # by the position of a `Standardise` step
         self._bijections = self._build(self._place, self._precision)
 
-    def fit(self, train: Split) -> None:
+    def fit(self, train: Split[Any]) -> None:
         """Fits the statistics of every `Standardise` step, in float64 on the CPU.
 
         They are those of the values as they stand at that step, noise included (drawn from a
@@ -145,19 +150,24 @@ class Preprocessor:
         Raises:
             ShapeError: ``raw`` is not of shape (B, *event_shape).
         """
-        if raw.shape[1:] != self._info.event_shape:
+        expected = self.info.event_shape
+        if raw.shape[1:] != expected and not (
+            self.info.ragged and raw.ndim == len(expected) + 1 and raw.shape[1:-1] == expected[:-1]
+        ):
             raise ShapeError(
                 f"raw values have shape {tuple(raw.shape)}, "
-                f"{self._info.name!r} needs (B, {', '.join(map(str, self._info.event_shape))})"
+                f"{self.info.name!r} needs (B, {', '.join(map(str, self.info.event_shape))})"
             )
         raw = raw.to(self._place)
         # Discrete models index tables with them, for which torch wants int64.
         if self._config.support == "discrete":
             return raw.long(), torch.zeros(len(raw), dtype=self._dtype, device=self._device)
         y, ladj = self._add_noise(raw.to(self._precision), generator), self._zero
+        # A constant ladj is that of the event shape; an example of another length has its share.
+        longer = raw[0].numel() / self.info.num_dims if self.info.ragged and len(raw) else 1.0
         for bijection in self._require_fitted():
             y, step_ladj = bijection.forward(y)
-            ladj = ladj + step_ladj
+            ladj = ladj + (step_ladj * longer if step_ladj.ndim == 0 else step_ladj)
         # Rounded before it moves, as in `Affine`: MPS holds no float64.
         y, ladj = (value.to(self._dtype).to(self._device) for value in (y, ladj))
         # Constant where every step is affine; expanded, not repeated, it takes no memory.
@@ -183,13 +193,13 @@ class Preprocessor:
         # Both: a bijection can turn an infinite value into a finite one (the inverse of a logit).
         finite = y.isfinite() & raw.isfinite()
         num_nonfinite = int((~finite).sum())
-        if self._info.levels is None:
+        if self.info.levels is None:
             return Restored(raw=raw, num_clipped=0, num_nonfinite=num_nonfinite)
         # A NaN cannot be an integer, and what it would become depends on the processor.
         levels = self._quantize(torch.where(finite, raw, 0))
-        clipped = levels.clamp(0, self._info.levels - 1)
+        clipped = levels.clamp(0, self.info.levels - 1)
         return Restored(
-            raw=clipped.to(torch.uint8 if self._info.levels <= 256 else torch.int32),
+            raw=clipped.to(torch.uint8 if self.info.levels <= 256 else torch.int32),
             num_clipped=int((clipped != levels).sum()),
             num_nonfinite=num_nonfinite,
         )
@@ -253,7 +263,7 @@ class Preprocessor:
     def _build(self, device: torch.device, dtype: torch.dtype) -> list[Elementwise]:
         """All steps up to the first that is not fitted yet."""
         self._zero = torch.zeros((), device=device, dtype=dtype)
-        like = torch.empty(self._info.event_shape, device=device, dtype=dtype)
+        like = torch.empty(self.info.event_shape, device=device, dtype=dtype)
         built: list[Elementwise] = []
         for position, step in enumerate(self._config.bijections):
             bijection = self._build_step(position, step, like)
@@ -276,7 +286,7 @@ class Preprocessor:
             return None
         fitted = self._fitted[position]
         mean, std = fitted.mean.double(), fitted.std.double()
-        if self._info.levels is None:
+        if self.info.levels is None:
             return Centred(mean, std, like)
         # Levels have no mean that is large beside their spread: one product and one sum will do.
         return Affine(1.0 / std, -mean / std, like)
@@ -295,7 +305,7 @@ class Preprocessor:
             return _uniform_noise(x, self._levels, generator).add_(x)
         if isinstance(noise, GaussianNoise):
             # Papers give sigma for levels that span [-1, 1]; one unit there is (K - 1) / 2 levels.
-            unit = 1.0 if self._info.levels is None else (self._info.levels - 1) / 2
+            unit = 1.0 if self.info.levels is None else (self.info.levels - 1) / 2
             # Drawn where the generator is: one of the CPU cannot draw on a GPU.
             where = self._device if generator is None else generator.device
             dtype = torch.float32 if where.type == "mps" else x.dtype
@@ -309,18 +319,25 @@ class Preprocessor:
         # Dequantized, level k is spread over [k, k + 1); else it lies at k itself.
         return raw.floor() if self._dequantizes else raw.round()
 
-    def _values_before(self, position: int, train: Split) -> Iterator[Tensor]:
+    def _values_before(self, position: int, train: Split[Any]) -> Iterator[Tensor]:
         """The training values as they stand before a step, chunk by chunk."""
         cpu = torch.device("cpu")
         # On the CPU on every machine: statistics would differ with the device's own generator.
         generator = torch.Generator(cpu).manual_seed(FIT_SEED)
         bijections = self._build(cpu, torch.float64)[:position]
-        for start in range(0, len(train), FIT_CHUNK):
-            raw = torch.from_numpy(train.x[start : start + FIT_CHUNK].astype("float64"))
-            values = self._add_noise(raw, generator)
+        for chunk in _chunks(train.x):
+            values = self._add_noise(torch.from_numpy(chunk.astype("float64")), generator)
             for bijection in bijections:
                 values, _ = bijection.forward(values)
             yield values
+
+
+def _chunks(x: NDArray[Any] | Ragged) -> Iterator[NDArray[Any]]:
+    """Examples in pieces, each of shape (B, *event_shape); of different lengths one at a time."""
+    if isinstance(x, Ragged):
+        yield from (x.example(index)[None] for index in range(len(x)))
+    else:
+        yield from (x[start : start + FIT_CHUNK] for start in range(0, len(x), FIT_CHUNK))
 
 
 def _uniform_noise(x: Tensor, levels: int, generator: torch.Generator | None) -> Tensor:

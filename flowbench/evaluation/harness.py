@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from flowbench.api.models import DensityModel, GenerativeModel, InvertibleModel
 from flowbench.api.protocol import MetricSettings
 from flowbench.api.specs import SplitName
 from flowbench.data.preprocess import Preprocessor
+from flowbench.data.segments import first_segments, segments_of
 from flowbench.data.target import TargetDensity
 from flowbench.errors import ContractError
 from flowbench.evaluation.likelihood import evaluate_likelihood
@@ -40,6 +41,7 @@ class Harness:
     Attributes:
         preprocessor: The harness's preprocessing, fitted.
         target: The density that models are fitted to; None for data.
+        window: Length of segments, as ``training.window`` gives it.
         data_sha256: Content hash of the data; empty for data that no later run can recognise.
         tick: Called between pieces of work; may raise to stop.
         progress: Told how far the evaluation of the test split, or the drawing of samples, is.
@@ -52,6 +54,7 @@ class Harness:
     splits: DataSplits
     settings: MetricSettings
     target: TargetDensity | None = None
+    window: int | None = None
     data_sha256: str = ""
     data_dir: Path = Path()
     synchronize: Callable[[], None] = lambda: None
@@ -64,7 +67,7 @@ class Harness:
         self,
         model: GenerativeModel,
         split: SplitName,
-        examples: Split | None = None,
+        examples: Split[Any] | None = None,
         *,
         given: tuple[str, ...] | None = None,
     ) -> LikelihoodResult:
@@ -116,7 +119,8 @@ class Harness:
             part: Part of what is looked at; see `looked_at`.
 
         Returns:
-            Nats per example; infinite if any example's likelihood is not finite.
+            Nats per example, or per segment of data of different lengths; infinite if any example's
+            likelihood is not finite.
 
         Raises:
             ContractError: The model cannot be fitted to a target.
@@ -126,7 +130,10 @@ class Harness:
                 raise ContractError(f"{type(model).__name__} has no inverse to fit a target with")
             mean = self._evidence(model, self.target, len(self.looked_at(part)))
         else:
-            mean = float(self.evaluate(model, "validation", self.looked_at(part)).log_prob.mean())
+            found = self.evaluate(model, "validation", self.looked_at(part))
+            mean = float(found.log_prob.mean())
+            if self.preprocessor.info.ragged:  # a segment's, or long examples would count for more
+                mean = float((found.log_prob / found.num_dims).mean()) * model.data.num_dims
         # Never chosen: weights with a single impossible example have no likelihood at all.
         return -mean if math.isfinite(mean) else math.inf
 
@@ -140,6 +147,12 @@ class Harness:
             log_q = model.base_log_prob(latents) + ladj
             return float((target(x) - log_q).double().mean())
 
+    @cached_property
+    def shown(self) -> DataSplits:
+        """The splits as metrics see them: arrays, whatever the lengths of examples."""
+        segments = segments_of(self.preprocessor.info, self.window)
+        return first_segments(self.splits, segments)
+
     def draws(self, model: GenerativeModel, split: SplitName) -> int:
         """Noise draws for each example of a split; a deterministic likelihood takes one."""
         kind, settings = likelihood_kind(model), self.settings
@@ -152,7 +165,7 @@ class Harness:
         passes = len(self.splits.test) * self.draws(model, "test")
         return passes / (len(self.looked_at()) * self.draws(model, "validation"))
 
-    def looked_at(self, part: float = 1.0) -> Split:
+    def looked_at(self, part: float = 1.0) -> Split[Any]:
         """The validation examples of a look: of a large split `LOOK_EXAMPLES`, always the same.
 
         Args:

@@ -11,6 +11,7 @@ References:
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flowbench.api.data import Split
+from flowbench.api.data import Ragged, Split
 from flowbench.api.likelihood import Likelihood
 from flowbench.api.metrics import LikelihoodResult
 from flowbench.api.models import DensityModel, split_info
@@ -36,7 +37,7 @@ ResultT = TypeVar("ResultT")
 def evaluate_likelihood(
     model: DensityModel,
     preprocessor: Preprocessor,
-    split: Split,
+    split: Split[Any],
     *,
     name: SplitName,
     likelihood: Likelihood,
@@ -77,10 +78,17 @@ def evaluate_likelihood(
         elbo=elbo,
         draw_stderr=draw_stderr(log_weights, likelihood.importance_weighted),
         likelihood=likelihood.model_copy(update={"draws": num_draws}),
-        num_dims=model.data.num_dims,
+        num_dims=_num_dims(split),
         split=name,
         info=info,
     )
+
+
+def _num_dims(split: Split[Any]) -> int | NDArray[np.int64]:
+    """Raw values in an example, or in each of those that have different lengths."""
+    if isinstance(split.x, Ragged):
+        return np.asarray(len(split.x.values) * split.x.lengths, dtype=np.int64)
+    return int(math.prod(split.x.shape[1:]))
 
 
 def _within_memory(
@@ -122,7 +130,7 @@ class _Passes:
     tick: Callable[[float], None]
 
     def log_weights(
-        self, split: Split, num_draws: int, rows: int
+        self, split: Split[Any], num_draws: int, rows: int
     ) -> tuple[NDArray[np.float64], dict[str, float]]:
         """Log-weights (N, num_draws) of a split, and the means of what the model says of them.
 
@@ -130,19 +138,19 @@ class _Passes:
         """
         log_weights = np.empty((len(split), num_draws))
         info: dict[str, list[tuple[float, int]]] = {}
-        start = 0
-        for raw, context in eval_batches(split, rows, self.generator.device):
+        done = 0
+        for positions, (raw, context) in eval_batches(split, rows, self.generator.device):
             given = {key: context[key] for key in self.given}
             # The last batch may be short, and then takes more draws at a time.
             together = max(1, rows // len(raw))
             for first in range(0, num_draws, together):
-                self.tick((start * num_draws + len(raw) * first) / log_weights.size)
+                self.tick((done * num_draws + len(raw) * first) / log_weights.size)
                 count = min(together, num_draws - first)
                 values, extra = self._draws(raw, given, count)
-                log_weights[start : start + len(raw), first : first + count] = values
+                log_weights[positions, first : first + count] = values
                 for key, value in extra.items():
                     info.setdefault(key, []).append((value, len(raw) * count))
-            start += len(raw)
+            done += len(raw)
         self.tick(1.0)
         return log_weights, {key: _mean_over_rows(noted) for key, noted in info.items()}
 

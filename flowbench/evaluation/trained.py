@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from flowbench.api.config import ModelConfig
-from flowbench.api.data import Split
+from flowbench.api.data import Ragged, Split
 from flowbench.api.likelihood import Likelihood
 from flowbench.api.metrics import LikelihoodResult, Samples
 from flowbench.api.models import GenerativeModel
@@ -219,7 +219,7 @@ class EvaluatedModel:
         """
         picks, noise = np.random.default_rng(seed), noise_of(self.model, "draw", seed)
         settings = self._harness.settings.sample
-        y = draw(self.model, self._harness, num, settings, noise, picks)[0]
+        y = draw(self.model, self._harness, num, settings, noise, picks).y
         self.synchronize()
         return y
 
@@ -238,6 +238,7 @@ class EvaluatedModel:
             self._harness.announce(doing)
 
 
-def _set_read_only(*arrays: NDArray[Any]) -> None:
-    for array in arrays:
+def _set_read_only(*arrays: NDArray[Any] | Ragged) -> None:
+    for values in arrays:
+        array = values.values if isinstance(values, Ragged) else values
         array.flags.writeable = False

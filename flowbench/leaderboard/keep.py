@@ -57,7 +57,7 @@ def keep_suites(results: Path, suites: Sequence[Suite], out: Path) -> list[Path]
 
 
 def _trimmed(results: Path, method: Method) -> Iterator[AttemptContents]:
-    """A row's attempts with what its board shows: one grid, and the examples of a single run."""
+    """A row's attempts with what its board shows: one run's samples, a single run's examples."""
     found = queries.attempt_contents(results, [record.attempt_id for record in method.records])
     by_id = {contents.record.attempt_id: contents for contents in found}
     drawn = False
@@ -66,8 +66,8 @@ def _trimmed(results: Path, method: Method) -> Iterator[AttemptContents]:
         yield replace(
             contents,
             record=record,
-            samples_png=None if drawn else contents.samples_png,
+            artifacts=() if drawn else contents.artifacts,
             log_prob=contents.log_prob if method.is_single else None,
         )
-        # A page shows one grid a row, and grids are most of what a file holds.
-        drawn = drawn or contents.samples_png is not None
+        # A page shows those of one run a row, and they are most of what a file holds.
+        drawn = drawn or bool(contents.artifacts)

@@ -12,7 +12,8 @@ Every file is written under a temporary name and renamed, so that a reader sees 
 ``checkpoint.1.pt``    worker    the one before, should the last be damaged
 ``model.pt``           worker    trained weights, and what training spent
 ``likelihoods.npz``    worker    log-likelihood of each test example, in nats
-``samples.npz/.png``   worker    samples on the raw scale, and a grid of them
+``samples.npz``        worker    samples on the raw scale
+``artifacts/``         worker    samples as people look at or listen to them
 ``measured.json``      worker    what was measured so far (`Measured`); gone with the record
 ``log.txt``            worker    everything that it printed
 ``record.json``        either    the attempt's row, last of all

@@ -8,26 +8,26 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
-from PIL.PngImagePlugin import PngInfo
+from PIL import Image
 
 from flowbench.api.data import Artifact, Chart
 from flowbench.api.manifolds import manifold_of
 from flowbench.data.library.splits import LoadedData
-from flowbench.store.attempt_files import DESCRIPTION
+from flowbench.store.artifacts import grid_as_artifacts
 
 COLUMNS, ROWS = 8, 4
 DENSITY_BINS = 96
 MOST_CONTEXTS = 16  # that a density is averaged over
 RULE = 170  # the shade of the lines between heat maps
-LINE = 64  # characters
 
 
 LogProb = Callable[[NDArray[Any]], NDArray[np.float64]]
 """Log-likelihoods of raw values, shape (N, *event_shape), in nats, shape (N,)."""
 
 
-def sample_grid(x: NDArray[Any], data: LoadedData, log_prob: LogProb | None = None) -> bytes | None:
+def sample_grid(
+    x: NDArray[Any], data: LoadedData, log_prob: LogProb | None = None
+) -> tuple[Artifact, ...]:
     """Draws a grid of image samples; of what has a plane, test data, samples and the density.
 
     These are heat maps side by side: of 2-D data, and of points on a manifold that has a chart.
@@ -38,44 +38,21 @@ def sample_grid(x: NDArray[Any], data: LoadedData, log_prob: LogProb | None = No
         log_prob: The model's density, if it has one; only asked where it is drawn.
 
     Returns:
-        A PNG; None where samples have no picture.
+        A PNG; nothing where samples have no picture.
     """
     info = data.info
     if info.modality == "image" and info.levels is not None and info.event_shape[0] in (1, 3):
-        return _png(_tile(x[: ROWS * COLUMNS], info.levels))
+        return grid_as_artifacts(_png(_tile(x[: ROWS * COLUMNS], info.levels)))
     reference = data.splits.test.x
     if info.modality == "vector" and info.event_shape == (2,):
         # Over the data's range: a model that misses it shows as an empty or a crowded picture.
         low, high = reference.min(axis=0), reference.max(axis=0)
         ends = ((low[0], high[0]), (low[1], high[1]))
         plane = Chart(ends=ends, to_plane=lambda x: x, from_plane=lambda x: x)
-        return _png(_heat_maps(x, reference, plane, log_prob))
+        return grid_as_artifacts(_png(_heat_maps(x, reference, plane, log_prob)))
     if info.manifold is not None and (chart := manifold_of(info.manifold).chart) is not None:
-        return _png(_heat_maps(x, reference, chart, log_prob))
-    return None
-
-
-def picture_of(artifact: Artifact) -> bytes | None:
-    """What stands for an artifact: text as a picture that carries it along, else its thumbnail.
-
-    Returns:
-        A PNG; None where there is none.
-    """
-    if artifact.media_type != "text/plain":
-        return artifact.thumbnail
-    text = artifact.content.decode()
-    lines = [line[at : at + LINE] for line in text.splitlines() for at in range(0, len(line), LINE)]
-    font = ImageFont.load_default()
-    drawn = "\n".join(lines).encode("latin-1", "replace").decode("latin-1")
-    left, top, right, bottom = ImageDraw.Draw(Image.new("L", (1, 1))).textbbox(
-        (0, 0), drawn, font=font
-    )
-    image = Image.new("L", (int(right - left) + 1, int(bottom - top) + 1), 255)
-    ImageDraw.Draw(image).text((-left, -top), drawn, fill=0, font=font)
-    said, buffer = PngInfo(), io.BytesIO()
-    said.add_itxt(DESCRIPTION, text)
-    image.save(buffer, format="PNG", optimize=True, pnginfo=said)
-    return buffer.getvalue()
+        return grid_as_artifacts(_png(_heat_maps(x, reference, chart, log_prob)))
+    return ()
 
 
 def over_contexts(

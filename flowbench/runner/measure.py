@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import mimetypes
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -19,18 +18,19 @@ from flowbench.api.metrics import Samples
 from flowbench.api.protocol import MetricSettings
 from flowbench.api.specs import MetricSpec, MetricValue, is_main_value
 from flowbench.data.library.splits import LoadedData
-from flowbench.errors import ContractError, printable, reason_of
+from flowbench.errors import printable, reason_of
 from flowbench.evaluation.evaluate import compute_metric
 from flowbench.evaluation.trained import EvaluatedModel
 from flowbench.evaluation.values import checked_values, failed_value
 from flowbench.registry.containment import undisturbed
 from flowbench.registry.registry import Entry
 from flowbench.runner.attempt import MEASURED, MODEL, SAMPLES, Measured
-from flowbench.runner.grid import LogProb, over_contexts, picture_of, sample_grid
+from flowbench.runner.grid import LogProb, over_contexts, sample_grid
 from flowbench.runner.kept_model import Trained, take_model
 from flowbench.runner.setup import Built, Ground, note_preprocessing
 from flowbench.runner.under_way import Attempt
-from flowbench.store.attempt_files import GRID, LIKELIHOODS, first_line
+from flowbench.store.artifacts import checked_artifacts, write_artifacts
+from flowbench.store.attempt_files import LIKELIHOODS, first_line
 from flowbench.store.records import INFO, RUNG, MeasurementRow, on_rung
 from flowbench.training.observer import Preempted
 
@@ -50,7 +50,7 @@ def measure(attempt: Attempt, ground: Ground, built: Built, trained: Trained) ->
     _compute_metrics(attempt, ground, built, model)
     # After the metrics, which have evaluated them already: here they are only taken up.
     _keep_likelihoods(attempt, model)
-    _keep_samples(attempt, model, ground)
+    _keep_samples(attempt, ground, model)
 
 
 def _compute_metrics(attempt: Attempt, ground: Ground, built: Built, model: EvaluatedModel) -> None:
@@ -98,7 +98,7 @@ def _values(
         model: EvaluatedModel, settings: MetricSettings
     ) -> tuple[list[MetricValue], str | None]:
         load = partial(entry.resolve, spec.compute)
-        splits, alone = built.harness.splits, attempt.alone
+        splits, alone = built.harness.shown, attempt.alone
         return compute_metric(spec, load, model, splits, settings, alone, stop=Preempted)
 
     values, failure = compute(model, settings)
@@ -153,8 +153,8 @@ def _keep_likelihoods(attempt: Attempt, model: EvaluatedModel) -> None:
     _keep_info(attempt, INFO, result.info, **given)
 
 
-def _keep_samples(attempt: Attempt, model: EvaluatedModel, ground: Ground) -> None:
-    """Keeps samples and a picture of them; a sampler that fails costs these alone.
+def _keep_samples(attempt: Attempt, ground: Ground, model: EvaluatedModel) -> None:
+    """Keeps samples, and what shows them; a sampler that fails costs these alone.
 
     Raises:
         Preempted: It was asked to stop.
@@ -162,12 +162,9 @@ def _keep_samples(attempt: Attempt, model: EvaluatedModel, ground: Ground) -> No
     attempt.now("measuring", "samples")
     try:
         samples = model.samples()
-        attempt.write_arrays(SAMPLES, x=samples.x, **samples.context)
-        artifacts = _rendered(ground, samples)
-        if artifacts:
-            grid = picture_of(artifacts[0])
-        else:
-            grid = sample_grid(samples.x, ground.data, _density(model, ground.data))
+        sources = {} if samples.sources is None else {"test_rows": samples.sources}
+        attempt.write_arrays(SAMPLES, x=samples.x, **samples.context, **sources)
+        artifacts = _artifacts(ground, model, samples)
     except Preempted:
         raise
     except BaseException as exc:  # a border: what was measured is kept
@@ -178,30 +175,17 @@ def _keep_samples(attempt: Attempt, model: EvaluatedModel, ground: Ground) -> No
         print(f"samples failed:\n{traceback.format_exc()}", file=sys.stderr)
         return
     _keep_info(attempt, f"{INFO}sample/", samples.info, num_examples=len(samples.x))
-    if grid is not None:
-        attempt.directory.write(GRID, grid)
-    for artifact in artifacts:
-        ending = mimetypes.guess_extension(artifact.media_type) or ""
-        attempt.directory.write(f"rendered-{artifact.name}{ending}", artifact.content)
+    if artifacts:
+        write_artifacts(attempt.directory.path, artifacts)
 
 
-def _rendered(ground: Ground, samples: Samples) -> list[Artifact]:
-    """How the dataset shows samples; nothing where it leaves that to the harness.
-
-    Raises:
-        ContractError: It returned something else than artifacts.
-    """
-    entry = ground.registry.dataset(ground.data.info.name)
+def _artifacts(ground: Ground, model: EvaluatedModel, samples: Samples) -> tuple[Artifact, ...]:
+    """Samples as people look at or listen to them: as the dataset shows them, or on a grid."""
+    data = ground.data
+    entry = ground.registry.dataset(data.info.name)
     if entry.spec.render is None:
-        return []
-    found = entry.resolve(entry.spec.render)(samples)
-    named = {a.name for a in found if isinstance(a, Artifact) and a.name.isidentifier()}
-    if len(named) != len(found):
-        raise ContractError(
-            f"{entry.spec.render} returned {printable(repr(found))[:80]}; expected a list of "
-            "Artifact, each of a name of its own in letters and digits"
-        )
-    return list(found)
+        return sample_grid(samples.x, data, _density(model, data))
+    return checked_artifacts(entry.resolve(entry.spec.render)(samples, data.info))
 
 
 def _density(model: EvaluatedModel, data: LoadedData) -> LogProb | None:

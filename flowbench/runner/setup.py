@@ -15,6 +15,7 @@ from flowbench.api.specs import DatasetInfo
 from flowbench.data.batches import TrainBatches
 from flowbench.data.library.splits import LoadedData
 from flowbench.data.preprocess import Preprocessor
+from flowbench.data.segments import segments_of
 from flowbench.data.target import TargetDensity
 from flowbench.errors import DataError
 from flowbench.evaluation.harness import Harness, likelihood_kind
@@ -118,6 +119,7 @@ def build(attempt: Attempt, ground: Ground) -> Built:
         splits=data.splits,
         target=target_density(ground.registry, data.info, preprocessor),
         settings=evaluation_settings(job),
+        window=model.config.training.window,
         data_sha256=data.sha256,
         data_dir=Path(attempt.order.data_dir),
         synchronize=device.synchronize,
@@ -146,7 +148,9 @@ def _initialize(
     wanted = model.config.training.init_examples
     # A batch that is larger than the split would hold examples twice.
     size = len(train) if wanted is None else min(wanted, len(train))
-    raw, context = TrainBatches(train, size, seed, device.torch_device, prefetch=False).next()
+    segments = segments_of(model.data, model.config.training.window)
+    stream = TrainBatches(train, size, seed, device.torch_device, prefetch=False, segments=segments)
+    raw, context = stream.next()
     generator = device.generator(seed)
     x, _ = preprocessor.forward(raw, generator)
     with torch.no_grad():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import sys
 import time
 from typing import Any
 
@@ -13,6 +14,7 @@ from flowbench.api.models import GenerativeModel
 from flowbench.api.units import bits_per_dim
 from flowbench.budget import Budget
 from flowbench.data.batches import TrainBatches
+from flowbench.data.segments import segments_of
 from flowbench.errors import StoreError, printable
 from flowbench.evaluation.harness import likelihood_kind
 from flowbench.evaluation.trained import TrainingCost
@@ -78,7 +80,15 @@ def _trainer(attempt: Attempt, ground: Ground, built: Built) -> Trainer:
         device.torch_device,
         training.augment,
         room=device.room(),
+        segments=segments_of(ground.data.info, training.window),
     )
+    if batches.num_too_short:
+        attempt.note(data={**attempt.known["data"], "too_short": batches.num_too_short})
+        print(
+            f"{batches.num_too_short:,} of {len(ground.data.splits.train):,} training examples are "
+            "shorter than a segment and left out",
+            file=sys.stderr,
+        )
     return Trainer(
         built.model,
         built.harness.preprocessor,
@@ -209,7 +219,7 @@ class Watch:
 
     def __init__(self, attempt: Attempt, built: Built) -> None:
         self._attempt = attempt
-        self._num_dims = built.model.data.num_dims
+        self._num_dims, self._ragged = built.model.data.num_dims, built.model.data.ragged
         kind = likelihood_kind(built.model)
         # The density of real-valued or of noisy data has no bits per dimension.
         self._unit = "bpd" if kind is not None and kind.measure == "discrete" else "nll"
@@ -262,4 +272,6 @@ class Watch:
     def _score(self, nats: float | None) -> float | None:
         if nats is None or not np.isfinite(nats):
             return None
-        return nats if self._unit == "nll" else bits_per_dim(-nats, self._num_dims)
+        if self._unit == "bpd":
+            return bits_per_dim(-nats, self._num_dims)
+        return nats / self._num_dims if self._ragged else nats

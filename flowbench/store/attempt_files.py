@@ -19,20 +19,19 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
+from flowbench.api.data import Artifact
 from flowbench.errors import StoreError, first_problem
 from flowbench.files import write_whole
+from flowbench.store.artifacts import ARTIFACTS, read_artifacts
 from flowbench.store.records import RECORD_VERSION, AttemptRow, CurvePoint
 
 RECORD = "record.json"
 CURVES = "curves.jsonl"
-GRID = "samples.png"
-DESCRIPTION = "Description"  # the part of a PNG that holds the text it shows
 LIKELIHOODS = "likelihoods.npz"
 MOST_BYTES = 64 << 20  # of a record; a large one has some hundred kilobytes
 
 _SUM = b',\n "sha256": "%s"\n}\n'
 _SUM_OF = re.compile(rb',\s*"sha256": "(\w{64})"\s*}\s*$')
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CURVES = TypeAdapter(tuple[CurvePoint, ...])
 
 
@@ -42,14 +41,14 @@ class AttemptContents:
 
     Attributes:
         curves: Validations during training, in order.
-        samples_png: A grid of samples, if the model can draw any.
+        artifacts: Samples as people look at or listen to them, if the model can draw any.
         log_prob: Log-likelihood of each test example in nats, shape (N,), if it has one.
         problems: Parts that could not be read, one line each.
     """
 
     record: AttemptRow
     curves: tuple[CurvePoint, ...] = ()
-    samples_png: bytes | None = None
+    artifacts: tuple[Artifact, ...] = ()
     log_prob: NDArray[np.float64] | None = None
     problems: tuple[str, ...] = ()
 
@@ -92,7 +91,7 @@ def read_attempt(directory: Path) -> AttemptContents:
     problems = []
     for key, name, read in (
         ("curves", CURVES, read_curves),
-        ("samples_png", GRID, _read_png),
+        ("artifacts", ARTIFACTS, read_artifacts),
         ("log_prob", LIKELIHOODS, _read_log_prob),
     ):
         path = directory / name
@@ -161,13 +160,6 @@ def read_curves(path: Path) -> tuple[CurvePoint, ...]:
     # As one array: pydantic is called once, and not for each line.
     lines = [line for line in path.read_bytes().splitlines() if line.strip()]
     return _CURVES.validate_json(b"[" + b",".join(lines) + b"]")
-
-
-def _read_png(path: Path) -> bytes:
-    content = path.read_bytes()
-    if not content.startswith(_PNG_SIGNATURE):
-        raise ValueError("not a PNG image")
-    return content
 
 
 def _read_log_prob(path: Path) -> NDArray[np.float64]:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from flowbench.api.data import Artifact
 from flowbench.errors import StoreError
 from flowbench.store import Connection
 from flowbench.store.attempt_files import AttemptContents, read_attempt
@@ -65,6 +66,11 @@ FROM (
 )
 """
 
+_INSERT_ARTIFACTS = """
+INSERT INTO artifacts
+SELECT unnest(?::VARCHAR[]), unnest(?::INTEGER[]), unnest(?::VARCHAR[]), unnest(?::VARCHAR[]),
+    unnest(?::BLOB[]), unnest(?::BLOB[])
+"""
 _INSERT_LIKELIHOODS = """
 INSERT INTO likelihoods
 SELECT (?::VARCHAR[])[owner + 1], list(value ORDER BY place) FROM flat GROUP BY owner ORDER BY owner
@@ -153,7 +159,7 @@ class _Staged:
     attempt_id: str
     record: str
     curves: str
-    samples_png: bytes | None
+    artifacts: tuple[Artifact, ...]
     log_prob: NDArray[np.float64] | None
 
     @classmethod
@@ -162,7 +168,7 @@ class _Staged:
             attempt_id=contents.record.attempt_id,
             record=contents.record.model_dump_json(),
             curves=_CURVES.dump_json(contents.curves).decode(),
-            samples_png=contents.samples_png,
+            artifacts=contents.artifacts,
             log_prob=contents.log_prob,
         )
 
@@ -206,7 +212,7 @@ def _replace(connection: Connection, batch: Sequence[_Staged]) -> None:
         structure = _structure(connection, table)
         connection.execute(sql, {"structure": f"[{structure}]" if many else structure})
     connection.execute("DROP TABLE staged")
-    _insert_samples(connection, batch)
+    _insert_artifacts(connection, batch)
     _insert_likelihoods(connection, batch)
 
 
@@ -220,12 +226,14 @@ def _structure(connection: Connection, table: str) -> str:
     return str(row[0]) if row else "{}"
 
 
-def _insert_samples(connection: Connection, batch: Sequence[_Staged]) -> None:
-    have = [staged for staged in batch if staged.samples_png is not None]
-    connection.execute(
-        "INSERT INTO samples SELECT unnest(?::VARCHAR[]), unnest(?::BLOB[])",
-        [[staged.attempt_id for staged in have], [staged.samples_png for staged in have]],
-    )
+def _insert_artifacts(connection: Connection, batch: Sequence[_Staged]) -> None:
+    rows = [
+        (staged.attempt_id, position, a.name, a.media_type, a.content, a.thumbnail)
+        for staged in batch
+        for position, a in enumerate(staged.artifacts)
+    ]
+    if rows:
+        connection.execute(_INSERT_ARTIFACTS, list(map(list, zip(*rows, strict=True))))
 
 
 def _insert_likelihoods(connection: Connection, batch: Sequence[_Staged]) -> None:

@@ -1,14 +1,13 @@
 """Attempts kept as text, small enough for git: ``<results>/kept/<name>.jsonl``, a line each.
 
-A line holds the whole record, the learning curve and, where they are kept, a grid of samples in
-base64 and the test log-likelihoods. What is only of use on the machine that ran (log, weights,
+A line holds the whole record, the learning curve and, where they are kept, samples in base64 and
+the test log-likelihoods. What is only of use on the machine that ran (log, weights,
 checkpoint) stays there.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -16,9 +15,11 @@ from typing import TypeVar
 import numpy as np
 from pydantic import ValidationError
 
+from flowbench.api.data import Artifact
 from flowbench.api.frozen import Frozen
 from flowbench.errors import StoreError
 from flowbench.files import write_whole
+from flowbench.store.artifacts import grid_as_artifacts
 from flowbench.store.attempt_files import AttemptContents, first_line
 from flowbench.store.records import AttemptRow, CurvePoint
 
@@ -29,12 +30,22 @@ CURVE_POINTS = 120  # what a curve of 360 px can show
 Point = TypeVar("Point")
 
 
+class _Artifact(Frozen):
+    """An artifact; its bytes in base64."""
+
+    name: str
+    media_type: str
+    content: str
+    thumbnail: str | None = None
+
+
 class _Line(Frozen):
     """An attempt on its line; a part that it has not, or that is not kept, is None."""
 
     record: AttemptRow
     curves: tuple[CurvePoint, ...] = ()
-    samples_png: str | None = None
+    artifacts: tuple[_Artifact, ...] = ()
+    samples_png: str | None = None  # of earlier versions, which knew no artifacts
     log_prob: tuple[float, ...] | None = None
 
 
@@ -98,7 +109,7 @@ def kept_attempts(
         for number, line in enumerate(path.read_bytes().splitlines(), start=1):
             try:
                 yield _contents(line)
-            except (ValidationError, binascii.Error) as exc:
+            except (ValidationError, ValueError) as exc:
                 report(f"{path}, line {number}: left out, not an attempt: {first_line(exc)}")
 
 
@@ -107,15 +118,38 @@ def _files(results: Path) -> list[Path]:
 
 
 def _text(contents: AttemptContents) -> str:
-    png, values = contents.samples_png, contents.log_prob
+    values = contents.log_prob
     line = _Line(
         record=contents.record,
         curves=tuple(map(_of_few_layers, thinned(contents.curves))),
-        samples_png=None if png is None else base64.b64encode(png).decode(),
+        artifacts=tuple(map(_as_text, contents.artifacts)),
         log_prob=None if values is None else tuple(values.tolist()),
     )
     # Through pydantic both ways: what could not be read back is not written.
     return line.model_dump_json()
+
+
+def _as_text(artifact: Artifact) -> _Artifact:
+    thumbnail = artifact.thumbnail
+    return _Artifact(
+        name=artifact.name,
+        media_type=artifact.media_type,
+        content=base64.b64encode(artifact.content).decode(),
+        thumbnail=None if thumbnail is None else base64.b64encode(thumbnail).decode(),
+    )
+
+
+def _from_text(kept: _Artifact) -> Artifact:
+    return Artifact(
+        name=kept.name,
+        media_type=kept.media_type,
+        content=_bytes(kept.content),
+        thumbnail=None if kept.thumbnail is None else _bytes(kept.thumbnail),
+    )
+
+
+def _bytes(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)
 
 
 def _of_few_layers(point: CurvePoint) -> CurvePoint:
@@ -128,10 +162,13 @@ def _of_few_layers(point: CurvePoint) -> CurvePoint:
 
 def _contents(text: bytes) -> AttemptContents:
     line = _Line.model_validate_json(text)
-    png, values = line.samples_png, line.log_prob
+    artifacts = tuple(map(_from_text, line.artifacts))
+    if line.samples_png is not None:
+        artifacts = grid_as_artifacts(_bytes(line.samples_png))
+    values = line.log_prob
     return AttemptContents(
         record=line.record,
         curves=line.curves,
-        samples_png=None if png is None else base64.b64decode(png, validate=True),
+        artifacts=artifacts,
         log_prob=None if values is None else np.asarray(values, dtype=np.float64),
     )

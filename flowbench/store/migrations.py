@@ -168,6 +168,19 @@ M012_SOURCES = """
 CREATE TABLE sources (path VARCHAR NOT NULL, stamp VARCHAR NOT NULL);
 """
 
+M013_ARTIFACTS = """
+CREATE TABLE artifacts (
+    attempt_id VARCHAR NOT NULL,
+    position INTEGER NOT NULL,
+    name VARCHAR NOT NULL,
+    media_type VARCHAR NOT NULL,
+    content BLOB NOT NULL,
+    thumbnail BLOB
+);
+INSERT INTO artifacts SELECT attempt_id, 0, 'samples', 'image/png', png, NULL FROM samples;
+DROP TABLE samples;
+"""
+
 STEPS = (
     M001_ATTEMPTS,
     M002_CHECKS,
@@ -181,9 +194,10 @@ STEPS = (
     M010_REFUTES,
     M011_INFO,
     M012_SOURCES,
+    M013_ARTIFACTS,
 )
 SCHEMA_VERSION = len(STEPS)
-TABLES_BY_ATTEMPT = ("attempts", "measurements", "curves", "samples", "likelihoods")
+TABLES_BY_ATTEMPT = ("attempts", "measurements", "curves", "artifacts", "likelihoods")
 
 
 def migrate(connection: Connection, path: Path) -> None:
@@ -258,7 +272,9 @@ def _version(connection: Connection, path: Path) -> int:
 
 
 def _check_whole(connection: Connection, path: Path) -> None:
-    made = set(re.findall(r"CREATE (?:TABLE|OR REPLACE VIEW) (\w+)", " ".join(STEPS)))
+    steps = " ".join(STEPS)
+    made = set(re.findall(r"CREATE (?:TABLE|OR REPLACE VIEW) (\w+)", steps))
+    made -= set(re.findall(r"DROP TABLE (\w+)", steps))
     if missing := sorted(made - _tables(connection)):
         raise StoreDamagedError(f"{path} is damaged (no {', '.join(missing)} in it)")
 

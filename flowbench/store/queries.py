@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
+from flowbench.api.data import Artifact
 from flowbench.api.frozen import Frozen
 from flowbench.api.likelihood import likelihood_as_version_2
 from flowbench.api.units import LIKELIHOOD_UNITS
@@ -108,9 +109,10 @@ QUALIFY row_number() OVER (
 ) = 1
 """
 
-_SAMPLES = (
-    "SELECT attempt_id, png FROM samples WHERE attempt_id IN (SELECT unnest($ids::VARCHAR[]))"
-)
+_ARTIFACTS = """
+SELECT attempt_id, name, media_type, content, thumbnail FROM artifacts
+WHERE attempt_id IN (SELECT unnest($ids::VARCHAR[])) ORDER BY position
+"""
 _LIKELIHOODS = """
 SELECT attempt_id, log_prob FROM likelihoods
 WHERE attempt_id IN (SELECT unnest($ids::VARCHAR[]))
@@ -299,13 +301,16 @@ def contents(connection: Connection, ids: Sequence[str]) -> list[AttemptContents
         attempt_id: _POINTS.validate_json(points)
         for attempt_id, points in connection.execute(_CURVES, parameters).fetchall()
     }
-    samples = dict(connection.execute(_SAMPLES, parameters).fetchall())
+    artifacts: dict[str, list[Artifact]] = {}
+    for attempt_id, *fields in connection.execute(_ARTIFACTS, parameters).fetchall():
+        known = dict(zip(("name", "media_type", "content", "thumbnail"), fields, strict=True))
+        artifacts.setdefault(attempt_id, []).append(Artifact(**known))
     log_prob = likelihoods(connection, ids)
     return [
         AttemptContents(
             record=record,
             curves=curves.get(record.attempt_id, ()),
-            samples_png=samples.get(record.attempt_id),
+            artifacts=tuple(artifacts.get(record.attempt_id, ())),
             log_prob=log_prob.get(record.attempt_id),
         )
         for record in records(connection, ids)

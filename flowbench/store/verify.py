@@ -86,7 +86,7 @@ def _compare_kept(kept: AttemptContents, stored: AttemptContents | None) -> list
             stored,
             record=portable_record(stored.record),
             curves=tuple(thinned(stored.curves)),
-            samples_png=None if kept.samples_png is None else stored.samples_png,
+            artifacts=stored.artifacts if kept.artifacts else (),
             log_prob=None if kept.log_prob is None else stored.log_prob,
         )
     return _compare(kept, stored)
@@ -103,7 +103,7 @@ def _compare(written: AttemptContents, stored: AttemptContents | None) -> list[s
     parts = {
         "record": written.record == stored.record,
         "curves": written.curves == stored.curves,
-        "samples": written.samples_png == stored.samples_png,
+        "samples": written.artifacts == stored.artifacts,
         "likelihoods": np.array_equal(_values(written), _values(stored)),
     }
     return [

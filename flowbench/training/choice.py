@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from flowbench.api.models import GenerativeModel
-from flowbench.api.training import Ema
+from flowbench.api.training import LastK
 from flowbench.training.device import Device
-from flowbench.training.optim import RampedAverage
+from flowbench.training.optim import LastMean, RampedAverage, WeightAverage
 from flowbench.training.refit import Refit
 
 Weights = Literal["raw", "ema"]
@@ -56,8 +56,10 @@ class Choice:
         self.best: Best | None = None
         self._model, self._refit, self._validate, self._device = model, refit, validate, device
         self._keeps_best = training.select != "last"
-        self._average: RampedAverage[GenerativeModel] | None = None
-        if isinstance(training.average, Ema) and training.average.decay is not None:
+        self._average: WeightAverage[GenerativeModel] | None = None
+        if isinstance(training.average, LastK):
+            self._average = LastMean(model, training.average.count, training.average.every)
+        elif training.average is not None and training.average.decay is not None:
             self._average = RampedAverage(model, training.average.decay)
 
     def step_taken(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections import deque
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -186,21 +187,17 @@ def zero_if(bad: Tensor, gradients: list[Tensor]) -> None:
     )
 
 
-class RampedAverage(Generic[ModelT]):
-    r"""Exponential moving average of weights, :math:`d_n = \min(d, (1 + n) / (10 + n))`.
+class WeightAverage(Generic[ModelT]):
+    """Averaged weights beside those of a training.
 
-    The ramp keeps short runs from being stuck at their initial weights. Parameters alone are
-    averaged; buffers are those of the model at the time of a look, and batch-norm statistics are
-    re-estimated by the loop. (torch's `AveragedModel` walks all modules at every update, which took
-    a tenth of a small flow's step.)
+    Parameters alone are averaged; buffers are those of the model at the time of a look, and
+    batch-norm statistics are re-estimated by the loop.
 
     Args:
         model: The model to average; it is initialised already.
-        decay: Largest decay d.
     """
 
-    def __init__(self, model: ModelT, decay: float) -> None:
-        self._decay = decay
+    def __init__(self, model: ModelT) -> None:
         self._updates = 0
         self._source = model
         self._model = copy.deepcopy(model)  # it names the same optimizer groups
@@ -218,10 +215,12 @@ class RampedAverage(Generic[ModelT]):
 
     @torch.no_grad()
     def update(self) -> None:
-        """Moves the average towards the model, which was just stepped."""
+        """Takes in the weights of the model, which was just stepped."""
         self._updates += 1
-        decay = min(self._decay, (1.0 + self._updates) / (10.0 + self._updates))
-        torch._foreach_lerp_(self._averaged, self._current, 1.0 - decay)
+        self._take_in()
+
+    def _take_in(self) -> None:
+        raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
         """All that `load_state_dict` needs."""
@@ -235,3 +234,58 @@ class RampedAverage(Generic[ModelT]):
         """
         self._model.load_state_dict(state["model"])
         self._updates = int(state["updates"])
+
+
+class LastMean(WeightAverage[ModelT]):
+    """Plain mean of the last weights that were taken at regular distances.
+
+    Until there are two of them it is the present weights themselves.
+
+    Args:
+        count: Number of weights that the mean is over.
+        every: Steps from one of them to the next.
+    """
+
+    def __init__(self, model: ModelT, count: int, every: int) -> None:
+        super().__init__(model)
+        self._every = every
+        # On the host: ten copies of a large model would take its room on the device.
+        self._taken: deque[list[Tensor]] = deque(maxlen=count)
+
+    def _take_in(self) -> None:
+        if self._updates % self._every:
+            if not self._taken:
+                torch._foreach_copy_(self._averaged, self._current)
+            return
+        self._taken.append([p.to("cpu", copy=True) for p in self._current])
+        for mean, *taken in zip(self._averaged, *self._taken, strict=True):
+            mean.copy_(torch.stack(taken).mean(dim=0))
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that `load_state_dict` needs."""
+        return {**super().state_dict(), "taken": list(self._taken)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes up a mean where it was left."""
+        super().load_state_dict(state)
+        self._taken.clear()
+        self._taken.extend([p.cpu() for p in taken] for taken in state["taken"])
+
+
+class RampedAverage(WeightAverage[ModelT]):
+    r"""Exponential moving average of weights, :math:`d_n = \min(d, (1 + n) / (10 + n))`.
+
+    The ramp keeps short runs from being stuck at their initial weights. (torch's `AveragedModel`
+    walks all modules at every update, which took a tenth of a small flow's step.)
+
+    Args:
+        decay: Largest decay d.
+    """
+
+    def __init__(self, model: ModelT, decay: float) -> None:
+        super().__init__(model)
+        self._decay = decay
+
+    def _take_in(self) -> None:
+        decay = min(self._decay, (1.0 + self._updates) / (10.0 + self._updates))
+        torch._foreach_lerp_(self._averaged, self._current, 1.0 - decay)

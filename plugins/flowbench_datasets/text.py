@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from flowbench.api import Artifact, DataError, DataSplits, Samples, Split
+from flowbench.api import Artifact, DataError, DatasetInfo, DataSplits, Samples, Split
 from flowbench.api.readers import open_archive
 from flowbench.api.specs import SplitName
 
@@ -96,12 +96,14 @@ def load_topics(data_dir: Path) -> DataSplits:
     return DataSplits(train=train, validation=validation, test=test)
 
 
-def render(samples: Samples) -> list[Artifact]:
+def render(samples: Samples, info: DatasetInfo) -> list[Artifact]:
     """Some samples as text, a line each.
 
     Args:
         samples: Tokens of 27 characters.
+        info: Not used.
     """
+    del info
     rows = samples.x[:NUM_SHOWN].reshape(-1, WINDOW)
     text = "\n\n".join("".join(CHARACTERS[token] for token in row) for row in rows)
     return [Artifact(name="samples", media_type="text/plain", content=text.encode())]

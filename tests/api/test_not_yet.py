@@ -11,16 +11,13 @@ from pydantic import ValidationError
 
 from flowbench.api import (
     ConfigError,
-    ContextInput,
     DataError,
     DatasetSpec,
     Ema,
     Group,
-    LastK,
     Phase,
     Preprocessing,
     Ragged,
-    Split,
     Standardise,
     Training,
 )
@@ -34,15 +31,11 @@ def spec(**fields: Any) -> DatasetSpec:
 RAGGED = Ragged(values=np.zeros((1, 5)), lengths=np.array([3, 2]))
 REFUSED: list[tuple[str, Callable[[], object]]] = [
     ("training.groups: not yet", lambda: Training(groups={"critic": Group(every=2)})),
-    ("training.average as LastK: not yet", lambda: Training(average=LastK(count=5, every=100))),
     ("training.average.half_life_examples: not yet", lambda: Ema(half_life_examples=1e5)),
     ("training.select=loss: not yet", lambda: Training(select="loss")),
-    ("training.window: not yet", lambda: Training(window=16_000)),
     ("training.phases.groups: not yet", lambda: Phase(groups=("critic",))),
     ("training.phases.restart: not yet", lambda: Phase(restart=True)),
     ("preprocessing.context: not yet", lambda: Preprocessing(context={"mel": Standardise()})),
-    ("context.stride: not yet", lambda: ContextInput(shape=(80, 4), stride=256)),
-    ("Ragged: not yet", lambda: Split(x=RAGGED)),
 ]
 
 

@@ -266,7 +266,7 @@ def test_batches_arrive_on_the_gpu_out_of_pinned_memory(
 )
 def test_types_become_ones_that_torch_can_work_with(given: str, expected: torch.dtype) -> None:
     values = np.array([[1], [200]]).astype(given)
-    ((x, _),) = eval_batches(Split(x=values), 2, CPU)
+    ((_, (x, _)),) = eval_batches(Split(x=values), 2, CPU)
     assert x.dtype == expected
     assert x.flatten().tolist() == [1, 200]
 
@@ -275,14 +275,16 @@ def test_types_become_ones_that_torch_can_work_with(given: str, expected: torch.
 def test_evaluation_takes_each_example_once_and_in_order(batch_size: int) -> None:
     split = numbered(10)
     passed = list(eval_batches(split, batch_size, CPU))
-    assert torch.equal(torch.cat([x for x, _ in passed]), torch.from_numpy(split.x))
-    assert torch.cat([context["label"] for _, context in passed]).tolist() == list(range(10))
-    assert [len(x) for x, _ in passed[:-1]] == [batch_size] * (len(passed) - 1)
+    assert np.concatenate([rows for rows, _ in passed]).tolist() == list(range(10))
+    assert torch.equal(torch.cat([x for _, (x, _) in passed]), torch.from_numpy(split.x))
+    labels = [context["label"] for _, (_, context) in passed]
+    assert torch.cat(labels).tolist() == list(range(10))
+    assert [len(rows) for rows, _ in passed[:-1]] == [batch_size] * (len(passed) - 1)
 
 
 def test_batches_do_not_share_memory_with_the_split() -> None:
     split = numbered(4)
-    ((x, _),) = eval_batches(split, 4, CPU)
+    ((_, (x, _)),) = eval_batches(split, 4, CPU)
     x.zero_()
     TrainBatches(split, 4, 0, CPU).next()[0].zero_()
     assert split.x.max() == 255

@@ -13,7 +13,7 @@ from PIL import Image
 
 from flowbench.api.specs import Direction, Scale
 from flowbench.leaderboard import boards
-from flowbench.leaderboard.board.table import Board, Cell, Group, Published, Row
+from flowbench.leaderboard.board.table import Board, Cell, Group, Published
 from flowbench.leaderboard.build.fill import row_keys
 from flowbench.leaderboard.render import html, index
 from flowbench.leaderboard.render.html import samples
@@ -282,20 +282,6 @@ def test_samples_of_one_method_stand_in_its_details(board: Board) -> None:
     page = html.render(replace(board, groups=(replace(group, rows=group.rows[:1]),)))
     assert 'class="gallery"' not in page
     assert page.count('src="data:image') == 1
-
-
-def test_samples_that_are_text_are_text_on_the_page(board: Board) -> None:
-    def told(row: Row) -> Row:
-        details = row.details[0]
-        assert details.samples is not None
-        said = replace(details.samples, text="<b>one</b>\n\ntwo")
-        return replace(row, details=(replace(details, samples=said),))
-
-    group = next(group for group in board.groups if group.rows[0].details)
-    rows = tuple(map(told, [row for row in group.rows if row.details][:1]))
-    page = html.render(replace(board, groups=(replace(group, rows=rows),)))
-    assert '<pre class="words">&lt;b&gt;one&lt;/b&gt;\n\ntwo</pre>' in page
-    assert 'src="data:image' not in page
 
 
 def test_long_names_in_plots_are_cut_where_one_sees_it() -> None:

@@ -36,7 +36,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
             folder,
             make.attempt(make.job(model), measurements=make.measurements(2.0)),
             curves=with_gaps(make.curve(2.0, points=700)),
-            samples_png=make.png(seed),
+            artifacts=make.grid(seed),
             values=make.log_prob(2.0, seed),
         )
     ingest(folder, attempt_dirs(folder))
@@ -79,13 +79,13 @@ def test_only_what_a_board_shows_is_kept(tmp_path: Path) -> None:
         make.write(
             folder,
             make.attempt(make.job("glow", seed)),
-            samples_png=make.png(seed),
+            artifacts=make.grid(seed),
             values=make.log_prob(2.0, seed),
         )
     ingest(folder, attempt_dirs(folder))
     keep_suites(folder, [mirrored.suite("digits")], tmp_path / "kept")
     found = list(kept_attempts(tmp_path / "kept", pytest.fail))
-    assert [a.samples_png is not None for a in found] == [True, False, False]
+    assert [bool(a.artifacts) for a in found] == [True, False, False]
     assert all(a.log_prob is None for a in found)
 
 

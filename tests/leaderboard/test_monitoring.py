@@ -31,7 +31,7 @@ def run(*errors: float, lost: float = 0.0) -> AttemptContents:
         for n, error in enumerate(errors)
     ]
     record = make.attempt(make.job("glow"))
-    return AttemptContents(record=record, curves=tuple(points), samples_png=None, log_prob=None)
+    return AttemptContents(record=record, curves=tuple(points), log_prob=None)
 
 
 def test_within_the_thresholds_nothing_is_said() -> None:

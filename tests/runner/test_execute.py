@@ -15,16 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from flowbench.api import (
-    Artifact,
-    DatasetInfo,
-    DataSplits,
-    Likelihood,
-    MetricValue,
-    ModelConfig,
-    Samples,
-    Split,
-)
+from flowbench.api import DatasetInfo, DataSplits, Likelihood, MetricValue, ModelConfig, Split
 from flowbench.api.protocol import MAX_SEED
 from flowbench.api.specs import Modality
 from flowbench.errors import StoreError
@@ -46,7 +37,7 @@ from flowbench.runner.train import Watch
 from flowbench.runner.turnstile import Turnstile
 from flowbench.runner.under_way import Attempt
 from flowbench.runner.worker import run_attempt
-from flowbench.store.attempt_files import CURVES, GRID, LIKELIHOODS, read_attempt
+from flowbench.store.attempt_files import CURVES, LIKELIHOODS, read_attempt
 from flowbench.store.ingest import ingest
 from flowbench.store.queries import attempt_contents, list_attempts
 from flowbench.store.records import AttemptRow, CurvePoint
@@ -584,45 +575,6 @@ def test_a_sampler_that_fails_costs_the_samples_alone(
     assert (samples.name, samples.status, samples.value) == ("samples", "failed", None)
     assert type(odd).__name__ in str(samples.reason)
     assert (attempt.directory.path / LIKELIHOODS).exists()
-
-
-@pytest.mark.parametrize(
-    ("content", "status"),
-    [(b"some text", "ok"), (b"\xff", "failed"), (None, "failed")],
-    ids=["text", "no text", "nothing"],
-)
-def test_a_dataset_says_how_its_samples_are_shown(
-    content: bytes | None,
-    status: str,
-    begin: Begin,
-    fakes: ModuleType,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def render(samples: Samples) -> list[Any]:
-        assert len(samples.x)
-        return [content and Artifact(name="read", media_type="text/plain", content=content)]
-
-    monkeypatch.setattr(fakes, "render", render, raising=False)
-    attempt = begin()
-    real = Registry.dataset
-
-    def shown(self: Registry, name: str) -> Any:
-        entry = real(self, name)
-        spec = replace(entry.spec, render=f"{fakes.__name__}:render")
-        return replace(entry, spec=spec)
-
-    monkeypatch.setattr(Registry, "dataset", shown)
-    record = run_attempt(attempt)
-    assert record.status == "ok"
-    assert [m.status for m in record.measurements if m.name == "samples"] == (
-        [] if status == "ok" else ["failed"]
-    )
-    kept = attempt.directory.path / "rendered-read.txt"
-    if status == "ok":
-        assert kept.read_bytes() == content
-        assert (attempt.directory.path / GRID).read_bytes().startswith(b"\x89PNG")
-    else:
-        assert not kept.exists()
 
 
 def test_a_model_that_ends_its_process_ends_its_attempt(

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from flowbench.api import Artifact
 from flowbench.api.manifolds import manifold_of
 from flowbench.runner.grid import DENSITY_BINS, MOST_CONTEXTS, over_contexts, sample_grid
 
@@ -35,10 +36,10 @@ def gaussian(x: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(-0.5 * (x**2).sum(axis=1) - np.log(2 * np.pi), dtype=np.float64)
 
 
-def maps(png: bytes | None) -> list[NDArray[np.float64]]:
+def maps(artifacts: tuple[Artifact, ...]) -> list[NDArray[np.float64]]:
     """The heat maps of a picture, dark as great."""
-    assert png is not None
-    with Image.open(io.BytesIO(png)) as image:
+    (picture,) = artifacts
+    with Image.open(io.BytesIO(picture.content)) as image:
         pixels = 255.0 - np.asarray(image, dtype=np.float64)
     assert pixels.shape[0] == DENSITY_BINS
     count = (pixels.shape[1] + 1) // (DENSITY_BINS + 1)

@@ -189,7 +189,7 @@ def test_the_store_has_every_attempt(request: pytest.FixtureRequest, fixture: st
 def test_a_finished_attempt_is_complete(outcome: SimpleNamespace) -> None:
     attempt = attempt_of(outcome, "fake-gaussian")
     names = {path.name for path in attempt.path.iterdir()}
-    assert {"record.json", "curves.jsonl", "likelihoods.npz", "samples.npz", "samples.png"} <= names
+    assert {"record.json", "curves.jsonl", "likelihoods.npz", "samples.npz", "artifacts"} <= names
     assert {"log.txt", MODEL, ORDER} <= names
     assert CHECKPOINT not in names
     assert not [name for name in names if name.endswith(".part")]

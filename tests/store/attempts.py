@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from flowbench.api import Artifact
 from flowbench.code_hash import core_sha256
+from flowbench.store.artifacts import grid_as_artifacts, write_artifacts
 from flowbench.store.records import AttemptRow, CurvePoint, JobRow, MeasurementRow
 
 NUM_DIMS = 64
@@ -139,6 +141,19 @@ def png(seed: int = 0) -> bytes:
     return stream.getvalue()
 
 
+def grid(seed: int = 0) -> tuple[Artifact, ...]:
+    """The same, as a record has it."""
+    return grid_as_artifacts(png(seed))
+
+
+def clips(num: int = 2) -> tuple[Artifact, ...]:
+    """Recordings; what is in them is not looked at."""
+    return tuple(
+        Artifact(name=f"clip {n}", media_type="audio/wav", content=b"RIFF" * n, thumbnail=png(n))
+        for n in range(1, num + 1)
+    )
+
+
 def log_prob(bpd: float, seed: int = 0, num: int = 360) -> np.ndarray[Any, Any]:
     """Per-example log-likelihoods whose mean is that of a bpd."""
     noise = np.random.default_rng(seed).normal(0.0, 8.0, size=num)
@@ -150,7 +165,7 @@ def write(
     record: AttemptRow,
     *,
     curves: tuple[CurvePoint, ...] = (),
-    samples_png: bytes | None = None,
+    artifacts: Sequence[Artifact] = (),
     values: np.ndarray[Any, Any] | None = None,
     extra: Mapping[str, bytes] | None = None,
 ) -> Path:
@@ -160,11 +175,12 @@ def write(
     if curves:
         lines = "".join(point.model_dump_json() + "\n" for point in curves)
         (directory / "curves.jsonl").write_text(lines, encoding="utf-8")
-    if samples_png is not None:
-        (directory / "samples.png").write_bytes(samples_png)
+    if artifacts:
+        write_artifacts(directory, artifacts)
     if values is not None:
         np.savez(directory / "likelihoods.npz", test=values)
     for name, content in (extra or {}).items():
+        (directory / name).parent.mkdir(exist_ok=True)
         (directory / name).write_bytes(content)
     (directory / "record.json").write_text(record.model_dump_json(), encoding="utf-8")
     return directory

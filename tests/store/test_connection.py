@@ -9,6 +9,7 @@ import duckdb
 import pytest
 
 from flowbench.errors import StoreError
+from flowbench.store import ingest as store_ingest
 from flowbench.store import migrations
 from flowbench.store.connection import database_path, migrate, reading, writing
 from flowbench.store.ingest import ingest
@@ -129,6 +130,7 @@ def test_records_from_before_the_hash_of_the_models_code_have_none(
     with monkeypatch.context() as old:
         old.setattr(migrations, "STEPS", migrations.STEPS[:2])
         old.setattr(migrations, "SCHEMA_VERSION", 2)
+        old.setattr(store_ingest, "TABLES_BY_ATTEMPT", ("attempts", "measurements", "curves"))
         ingest(tmp_path, [make.write(tmp_path, make.attempt())])
     assert migrate(tmp_path) == migrations.SCHEMA_VERSION
     assert [record.model_code_sha256 for record in standing_attempts(tmp_path)] == [None]
@@ -147,6 +149,7 @@ def test_measurements_from_before_their_presentation_was_kept_have_none(
     with monkeypatch.context() as old:
         old.setattr(migrations, "STEPS", migrations.STEPS[:3])
         old.setattr(migrations, "SCHEMA_VERSION", 3)
+        old.setattr(store_ingest, "TABLES_BY_ATTEMPT", ("attempts", "measurements", "curves"))
         ingest(tmp_path, [make.write(tmp_path, make.attempt(measurements=(older,)))])
     assert migrate(tmp_path) == migrations.SCHEMA_VERSION
     ingest(tmp_path, [make.write(tmp_path, make.attempt(make.job("glow"), measurements=(newer,)))])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def attempt(tmp_path: Path) -> AttemptContents:
         tmp_path / "ran",
         record,
         curves=make.curve(2.0, points=1000),
-        samples_png=make.png(),
+        artifacts=make.grid(),
         values=make.log_prob(2.0),
     )
     return read_attempt(directory)
@@ -41,11 +42,11 @@ def test_what_is_kept_comes_back_as_it_was(attempt: AttemptContents, tmp_path: P
     keep(tmp_path, "some", [attempt, bare])
     found, failure = kept_attempts(tmp_path, refuse)
     assert found.record == attempt.record
-    assert found.samples_png == attempt.samples_png
+    assert found.artifacts == attempt.artifacts
     assert np.array_equal(found.log_prob, attempt.log_prob)  # type: ignore[arg-type]
     assert found.curves == tuple(thinned(attempt.curves))
     assert (failure.record, failure.curves) == (bare.record, ())
-    assert failure.samples_png is None
+    assert failure.artifacts == ()
     assert failure.log_prob is None
 
 
@@ -148,9 +149,20 @@ def test_a_damaged_line_is_reported_and_the_others_come_in(
     assert "line 1" in problems[0]
 
 
+def test_a_grid_that_an_earlier_version_kept_is_read(
+    attempt: AttemptContents, tmp_path: Path
+) -> None:
+    path = keep(tmp_path, "some", [attempt])
+    line = json.loads(path.read_text("utf-8"))
+    line["samples_png"] = line.pop("artifacts")[0]["content"]
+    path.write_text(json.dumps(line), encoding="utf-8")
+    (found,) = kept_attempts(tmp_path, refuse)
+    assert found.artifacts == attempt.artifacts == make.grid()
+
+
 def test_damaged_samples_are_reported(attempt: AttemptContents, tmp_path: Path) -> None:
     path = keep(tmp_path, "some", [attempt])
-    text = path.read_text("utf-8").replace('"samples_png":"', '"samples_png":"*')
+    text = path.read_text("utf-8").replace('"content":"', '"content":"*')
     path.write_text(text, encoding="utf-8")
     problems: list[str] = []
     assert list(kept_attempts(tmp_path, problems.append)) == []

@@ -27,7 +27,7 @@ def results(tmp_path: Path) -> Path:
             tmp_path,
             make.attempt(make.job(model)),
             curves=make.curve(2.0),
-            samples_png=make.png(),
+            artifacts=make.grid(),
             values=make.log_prob(2.0),
         )
     return tmp_path
@@ -49,7 +49,7 @@ def test_rebuild_keeps_what_only_the_database_has(results: Path) -> None:
     assert (rebuilt.attempts, rebuilt.carried_over) == (1, 1)
     after = attempt_contents(results, [lost.attempt_id])[0]
     assert (after.record, after.curves) == (before.record, before.curves)
-    assert after.samples_png == before.samples_png
+    assert after.artifacts == before.artifacts
     assert verify(results).only_stored == (lost.attempt_id,)
 
 
@@ -59,11 +59,11 @@ def test_rebuild_prefers_what_the_database_has_to_what_is_kept_of_it(results: Pa
     shutil.rmtree(results / "runs" / lost.job.job_id)
     (before,) = attempt_contents(results, [lost.attempt_id])
     rest = AttemptContents(record=make.attempt(make.job("nice")))
-    keep(results, "some", [replace(before, samples_png=None, log_prob=None), rest])
+    keep(results, "some", [replace(before, artifacts=(), log_prob=None), rest])
     rebuilt = rebuild(results)
     assert (rebuilt.attempts, rebuilt.carried_over) == (2, 1)
     (after,) = attempt_contents(results, [lost.attempt_id])
-    assert after.samples_png == before.samples_png
+    assert after.artifacts == before.artifacts
     assert after.log_prob is not None
     assert len(attempt_contents(results, [rest.record.attempt_id])) == 1
     assert verify(results).differences == ()
@@ -78,7 +78,7 @@ def test_rebuild_takes_a_later_attempt_that_is_kept(results: Path) -> None:
     rebuilt = rebuild(results)
     assert (rebuilt.attempts, rebuilt.carried_over) == (2, 0)
     (after,) = attempt_contents(results, [lost.attempt_id])
-    assert (after.record, after.curves, after.samples_png) == (again, (), None)
+    assert (after.record, after.curves, after.artifacts) == (again, (), ())
     assert verify(results).differences == ()
 
 
@@ -87,7 +87,7 @@ def test_verify_names_what_is_kept_and_differs_from_what_is_stored(results: Path
     lost = make.attempt(make.job("glow"))
     shutil.rmtree(results / "runs" / lost.job.job_id)
     (stored,) = attempt_contents(results, [lost.attempt_id])
-    other = replace(stored, record=lost.model_copy(update={"steps": 99}), samples_png=make.png(1))
+    other = replace(stored, record=lost.model_copy(update={"steps": 99}), artifacts=make.grid(1))
     keep(results, "some", [other])
     differences = verify(results).differences
     assert list(differences) == [

@@ -13,6 +13,7 @@ from torch import nn
 from flowbench.api import Phase, Training
 from flowbench.training.optim import (
     GuardedStep,
+    LastMean,
     RampedAverage,
     Schedule,
     build_optimizer,
@@ -203,6 +204,23 @@ def test_the_average_ramps_up() -> None:
     decay = 2 / 11  # (1 + n) / (10 + n) at n = 1
     assert math.isclose(average.model.weight.item(), 1 - decay, rel_tol=1e-6)
     assert average.model.weight.requires_grad  # by which a model finds its optimizer groups
+
+
+def test_the_mean_of_the_last_is_over_as_many_as_there_are() -> None:
+    model = nn.Linear(1, 1, bias=False)
+    average = LastMean(model, count=2, every=3)
+    found = []
+    for step in range(1, 13):
+        model.weight.data.fill_(float(step))
+        average.update()
+        found.append(average.model.weight.item())
+        if step == 7:  # a checkpoint between two of them
+            other = LastMean(model, count=2, every=3)
+            other.load_state_dict(average.state_dict())
+            average = other
+    # The present weights until the third step; then the mean of steps 3, 3 and 6, 6 and 9, ...
+    assert found == [1, 2, 3, 3, 3, 4.5, 4.5, 4.5, 7.5, 7.5, 7.5, 10.5]
+    assert average.model.weight.requires_grad
 
 
 def test_the_average_has_the_present_buffers_and_can_be_saved() -> None:

@@ -23,7 +23,7 @@ from typing import IO
 
 from flowbench.errors import DataError
 
-ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2")
 
 MOST_MEMBERS = 10_000_000
 """Files of an archive; ImageNet's, of one image each, has 1.3 million."""

@@ -75,7 +75,7 @@ class Manifest(Frozen):
         flowbench: Version that prepared it.
         dtype: NumPy type of the values.
         splits: The splits; the values of each lie in ``<split>_x.npy``, a conditioning input in
-            ``<split>_<name>.npy``.
+            ``<split>_<name>.npy``, lengths where they differ in ``<split>_<name>.lengths.npy``.
         sha256: Content hash of all splits, see `flowbench.data.library.content`.
         sources: What it was made of.
         unused: How many files there were that are of no example, by why.

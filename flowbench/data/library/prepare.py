@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,12 @@ from numpy.typing import NDArray
 from flowbench.api.data import DataSplits, Split
 from flowbench.api.specs import DatasetSpec, SplitName
 from flowbench.data.library.array_writer import ArrayWriter, split_rows
-from flowbench.data.library.content import content_hash, example_hashes
+from flowbench.data.library.content import (
+    content_hash,
+    example_hashes,
+    lengths_of,
+    plain_arrays,
+)
 from flowbench.data.library.folder import FolderConverter
 from flowbench.data.library.manifest import (
     MANIFEST,
@@ -37,7 +43,7 @@ from flowbench.data.library.transfer import Advance, human_bytes, one_at_a_time,
 from flowbench.data.library.validity import check_split
 from flowbench.errors import DataError
 
-Pieces = Iterator[tuple[SplitName, Split]]
+Pieces = Iterator[tuple[SplitName, Split[Any]]]
 Converter = Callable[[Mapping[str, Path]], Pieces]
 KEPT_WHOLE_FIRST: tuple[SplitName, ...] = ("test", "validation", "train")
 
@@ -165,7 +171,7 @@ def _write_arrays(pieces: Pieces, folder: Path, tell: Advance) -> None:
     writers: dict[str, ArrayWriter] = {}
     try:
         for name, piece in pieces:
-            for key, values in {"x": piece.x, **piece.context}.items():
+            for key, values in plain_arrays(piece).items():
                 file = array_file(name, key)
                 if file not in writers:
                     writers[file] = ArrayWriter(folder / file, values.dtype, values.shape[1:])
@@ -182,8 +188,8 @@ def _split_names(spec: DatasetSpec, held_out: bool) -> tuple[SplitName, ...]:
     return ("train", "validation", "test") if own or held_out else ("train", "test")
 
 
-def _read(spec: DatasetSpec, folder: Path, held_out: bool = False) -> dict[SplitName, Split]:
-    splits: dict[SplitName, Split] = {}
+def _read(spec: DatasetSpec, folder: Path, held_out: bool = False) -> dict[SplitName, Split[Any]]:
+    splits: dict[SplitName, Split[Any]] = {}
     for name in _split_names(spec, held_out):
         try:
             splits[name] = mapped_split(folder, name, spec.context)
@@ -221,15 +227,37 @@ def _separate(
         # A split that loses nothing keeps its files as they were written.
         if not keep.all():
             for key in ("x", *spec.context):
-                to = folder / array_file("validation", key)
-                split_rows(folder / array_file(name, key), keep, held_out, to)
+                _move(folder, name, key, keep, held_out)
     return removed
+
+
+def _move(
+    folder: Path,
+    name: SplitName,
+    key: str,
+    keep: NDArray[np.bool_],
+    held_out: NDArray[np.int64],
+) -> None:
+    """Leaves examples out of an array of a split, and moves those held out to validation."""
+    lengths = folder / array_file(name, lengths_of(key))
+    if lengths.exists():
+        found = np.load(lengths)
+        to = folder / array_file("validation", lengths_of(key))
+        split_rows(lengths, keep, held_out, to)
+        ends = np.cumsum(found)
+        # An example is as many rows as it is long.
+        held_out = np.concatenate(
+            [np.arange(ends[i] - found[i], ends[i]) for i in held_out] or [held_out]
+        )
+        keep = np.repeat(keep, found)
+    to = folder / array_file("validation", key)
+    split_rows(folder / array_file(name, key), keep, held_out, to)
 
 
 def _sign(
     spec: DatasetSpec,
     folder: Path,
-    splits: dict[SplitName, Split],
+    splits: dict[SplitName, Split[Any]],
     described: dict[SplitName, PreparedSplit],
     sources: tuple[SourceFile, ...],
     unused: dict[str, int],

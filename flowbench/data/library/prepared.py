@@ -10,12 +10,13 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from flowbench.api.data import DataSplits, Split
 from flowbench.api.specs import DatasetSpec, SplitName
-from flowbench.data.library.content import content_hash
+from flowbench.data.library.content import content_hash, lengths_of, split_of
 from flowbench.data.library.manifest import Manifest, Stamp, array_file, read_manifest
 from flowbench.errors import DataError, DataMissingError
 
@@ -183,7 +184,7 @@ def _mapped(manifest: Manifest, folder: Path) -> DataSplits:
     return DataSplits(train=splits["train"], validation=splits["validation"], test=splits["test"])
 
 
-def mapped_split(folder: Path, split: SplitName, context: Iterable[str]) -> Split:
+def mapped_split(folder: Path, split: SplitName, context: Iterable[str]) -> Split[Any]:
     """Maps the arrays of one split into memory.
 
     Args:
@@ -194,4 +195,8 @@ def mapped_split(folder: Path, split: SplitName, context: Iterable[str]) -> Spli
         name: np.load(folder / array_file(split, name), mmap_mode="r", allow_pickle=False)
         for name in ("x", *context)
     }
-    return Split(x=arrays.pop("x"), context=arrays)
+    for name in tuple(arrays):
+        lengths = folder / array_file(split, lengths_of(name))
+        if lengths.exists():  # read, not mapped: every look needs them
+            arrays[lengths_of(name)] = np.load(lengths, allow_pickle=False)
+    return split_of(arrays)

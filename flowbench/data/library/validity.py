@@ -8,15 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flowbench.api.data import Split
+from flowbench.api.data import Ragged, Split
 from flowbench.api.manifolds import manifold_of
 from flowbench.api.specs import DatasetSpec, SplitName
+from flowbench.data.library.content import plain_arrays
 from flowbench.errors import DataError
 
 CHUNK = 8192  # examples read at a time
 
 
-def check_split(spec: DatasetSpec, name: SplitName, split: Split, *, num_lost: int = 0) -> None:
+def check_split(
+    spec: DatasetSpec, name: SplitName, split: Split[Any], *, num_lost: int = 0
+) -> None:
     """Refuses a split that is not what the spec says.
 
     Args:
@@ -30,16 +33,31 @@ def check_split(spec: DatasetSpec, name: SplitName, split: Split, *, num_lost: i
     where = f"dataset {spec.name!r}, {name} split"
     if spec.counts[name] not in (None, len(split) + num_lost):
         raise DataError(f"{where}: {len(split)} examples, expected {spec.counts[name]}")
-    if split.x.shape[1:] != tuple(spec.event_shape):
-        raise DataError(
-            f"{where}: examples of shape {split.x.shape[1:]}, expected {tuple(spec.event_shape)}"
-        )
+    _check_shape(spec, where, split)
+    values = plain_arrays(split)["x"]
     if spec.levels is None:
-        _check_floats(where, split.x)
-        _check_manifold(spec, where, split.x)
+        _check_floats(where, values)
+        _check_manifold(spec, where, values)
     else:
-        _check_integers(f"{where}: values", split.x, spec.levels)
+        _check_integers(f"{where}: values", values, spec.levels)
     _check_context(spec, where, split)
+
+
+def _check_shape(spec: DatasetSpec, where: str, split: Split[Any]) -> None:
+    event_shape = tuple(spec.event_shape)
+    if isinstance(split.x, Ragged) != spec.ragged:
+        given = "different lengths" if isinstance(split.x, Ragged) else "one length"
+        raise DataError(
+            f"{where}: examples of {given}, the spec says ragged = {spec.ragged}; make the two "
+            "agree"
+        )
+    if isinstance(split.x, Ragged):
+        if (len(split.x.values),) != event_shape[:-1]:
+            raise DataError(
+                f"{where}: examples of {len(split.x.values)} channels, expected {event_shape[0]}"
+            )
+    elif split.x.shape[1:] != event_shape:
+        raise DataError(f"{where}: examples of shape {split.x.shape[1:]}, expected {event_shape}")
 
 
 def _check_floats(where: str, x: NDArray[Any]) -> None:
@@ -73,12 +91,15 @@ def _check_integers(what: str, values: NDArray[Any], limit: int) -> None:
         raise DataError(f"{what} in {low}..{high}, expected integers 0..{limit - 1}")
 
 
-def _check_context(spec: DatasetSpec, where: str, split: Split) -> None:
+def _check_context(spec: DatasetSpec, where: str, split: Split[Any]) -> None:
     if set(split.context) != set(spec.context):
         raise DataError(
             f"{where}: context {sorted(split.context)}, expected {sorted(spec.context)}"
         )
     for key, given in spec.context.items():
+        if spec.ragged and given.stride is not None:
+            _check_along(where, key, split, given.shape[0], given.stride)
+            continue
         expected = (len(split), *given.shape)
         if split.context[key].shape != expected:
             raise DataError(
@@ -86,6 +107,23 @@ def _check_context(spec: DatasetSpec, where: str, split: Split) -> None:
             )
         if given.num_classes is not None:
             _check_integers(f"{where}: context {key!r}", split.context[key], given.num_classes)
+
+
+def _check_along(where: str, key: str, split: Split[Any], channels: int, stride: int) -> None:
+    """Holds context that goes along with examples to their lengths.
+
+    Raises:
+        DataError: It does not.
+    """
+    values = split.context[key]
+    if not isinstance(values, Ragged) or len(values.values) != channels:
+        raise DataError(f"{where}: context {key!r} is not Ragged values of {channels} channels")
+    expected = -(-split.x.lengths // stride)
+    if len(values) != len(split) or (values.lengths != expected).any():
+        raise DataError(
+            f"{where}: context {key!r} does not go along with the examples; one of T values needs "
+            f"T / {stride} of it, rounded up"
+        )
 
 
 def _chunks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:

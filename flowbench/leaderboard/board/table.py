@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from flowbench.api.data import Artifact
 from flowbench.api.specs import Direction, Role, Scale
 from flowbench.leaderboard.board.words import BADGES
 
@@ -249,12 +250,10 @@ class SampleGrid:
     Attributes:
         caption: Seed and temperature.
         png: The image.
-        text: What it shows, printable, if that is text.
     """
 
     caption: str
     png: bytes
-    text: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,7 +265,8 @@ class Details:
         failures: Runs that came to nothing.
         curves: Learning curves.
         ledger: Parts of the clock with their seconds, all runs together, largest first.
-        samples: Samples, if there are any.
+        samples: Samples on one picture, if there is one.
+        artifacts: Samples to be heard or read, each on its own.
         command: What reproduces the row.
         facts: Pairs of what and how: likelihood, hardware, versions.
         config: The configuration, flat; the flag tells what was set by hand.
@@ -278,6 +278,7 @@ class Details:
     curves: tuple[Curve, ...] = ()
     ledger: tuple[tuple[str, float], ...] = ()
     samples: SampleGrid | None = None
+    artifacts: tuple[Artifact, ...] = ()
     command: str = ""
     facts: tuple[tuple[str, str], ...] = ()
     config: tuple[tuple[str, str, bool], ...] = ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shlex
 import struct
@@ -13,21 +12,19 @@ from pathlib import PurePath
 from statistics import fmean
 from typing import Any
 
-from PIL import Image
-
 from flowbench.api.protocol import MetricSettings
 from flowbench.leaderboard.board import numbers, words
 from flowbench.leaderboard.board.ranking import half_width
 from flowbench.leaderboard.board.table import Curve, Details, Failure, SampleGrid
 from flowbench.leaderboard.build.evidence import Method, hardware, values
 from flowbench.leaderboard.build.monitoring import monitored
-from flowbench.store.attempt_files import DESCRIPTION, AttemptContents
+from flowbench.store.attempt_files import AttemptContents
 from flowbench.store.kept import thinned
 from flowbench.store.records import RUNG, AttemptRow, MeasurementRow
 from flowbench.suite.load import flatten
 
+PICTURE = "image/png"
 _HASH_CHARS = 12
-_TEXT_CHARS = 4000  # of samples that are text
 _LOG_CHARS = 4000  # the end of a log that a page can carry for each failure
 _HEAT_MAPS = {
     2: ": test data, samples",
@@ -58,12 +55,14 @@ def details(
     found = [contents[r.attempt_id] for r in method.records if r.attempt_id in contents]
     seconds = sum((Counter(r.ledger) for r in method.records), Counter[str]())  # those above 0
     job = method.first.job
+    drawn = next((c for c in found if c.artifacts), None)
     return Details(
         values=tuple(_values(method)),
         failures=tuple(_failures(method)),
         curves=tuple(curve for c in found if (curve := _curve(c)) is not None),
         ledger=tuple(sorted(seconds.items(), key=lambda item: (-item[1], item[0]))),
-        samples=_samples(found),
+        samples=_samples(drawn),
+        artifacts=tuple(a for a in drawn.artifacts if a.media_type != PICTURE) if drawn else (),
         command=command(method, metrics),
         facts=(*_facts(method), *(("Monitoring", text) for text in monitored(found))),
         config=tuple((k, _json(v), k in job.overrides) for k, v in flatten(job.config)),
@@ -124,35 +123,24 @@ def _curve(contents: AttemptContents) -> Curve | None:
     if not units:
         return None
     points = ((seconds, score[0]) for seconds, score in scores if score and score[1] == units[0])
-    # A dimension of text is a character.
-    of_text = units[0] == "bits/dim" and record.data["modality"] == "sequence"
-    unit = "bits/char" if of_text else units[0]
+    unit = "nats/dim" if record.data.get("ragged") else units[0]
+    if unit == "bits/dim" and record.data["modality"] == "sequence":
+        unit = "bits/char"  # a dimension of text is a character
     return Curve(seed=record.job.seed, unit=unit, points=tuple(points), devices=record.num_devices)
 
 
-def _samples(found: list[AttemptContents]) -> SampleGrid | None:
-    drawn = next((c for c in found if c.samples_png is not None), None)
-    if drawn is None or drawn.samples_png is None:
+def _samples(drawn: AttemptContents | None) -> SampleGrid | None:
+    pictures = [a for a in drawn.artifacts if a.media_type == PICTURE] if drawn else []
+    if drawn is None or not pictures:
         return None
-    job, png = drawn.record.job, drawn.samples_png
+    job, png = drawn.record.job, pictures[0].content
     temperature = job.protocol.get("sample", {}).get("temperature")
     at = f", temperature {temperature:g}" if isinstance(temperature, int | float) else ""
     # In a plane it holds as many heat maps as it is wide: older ones show samples alone.
     width, height = struct.unpack(">II", png[16:24])
-    modality = drawn.record.data["modality"]
-    maps = _HEAT_MAPS.get(width // height, "") if modality in ("vector", "manifold") else ""
-    text = _text_of(png) if modality == "sequence" else ""
-    return SampleGrid(caption=f"seed {job.seed}{at}{maps}", png=png, text=text)
-
-
-def _text_of(png: bytes) -> str:
-    """The text that a picture carries along; empty for none."""
-    try:
-        with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
-            text = str(image.info.get(DESCRIPTION, ""))
-    except (OSError, SyntaxError, ValueError):  # a results folder may come from somebody else
-        return ""
-    return "\n".join(map(words.printable, text[:_TEXT_CHARS].splitlines()))
+    in_plane = drawn.record.data["modality"] in ("vector", "manifold")
+    maps = _HEAT_MAPS.get(width // height, "") if in_plane else ""
+    return SampleGrid(caption=f"seed {job.seed}{at}{maps}", png=png)
 
 
 def command(method: Method, metrics: Sequence[str] | None = None) -> str:
@@ -230,7 +218,7 @@ def _facts(method: Method) -> Iterator[tuple[str, str]]:
         "Likelihood": words.likelihood(record.likelihood),
         **words.likelihood_facts(record.likelihood),
         "Parameters": _parameters(record),
-        "Weights": _weights(record.weights, record.best_step),
+        "Weights": _weights(record),
         "Hardware": "; ".join(machines),
         "Waited for a core": _waited(method.ended_well),
         "Data": f"{record.job.dataset}, sha256 {record.job.dataset_sha256[:_HASH_CHARS]}",
@@ -264,10 +252,15 @@ def _code(record: AttemptRow) -> str:
     return ", ".join(part for part in (sha256, f"commit {commit}{changed}" * bool(commit)) if part)
 
 
-def _weights(weights: str | None, step: int | None) -> str:
+def _weights(record: AttemptRow) -> str:
+    weights, step = record.weights, record.best_step
     if weights is None:
         return ""
-    named = {"ema": "averaged (EMA)", "raw": "as trained"}.get(weights, weights)
+    average = record.job.config.get("training", {}).get("average") or {}
+    averaged = "averaged (EMA)"
+    if "count" in average:
+        averaged = f"mean of the last {average['count']}, {average['every']:,} steps apart"
+    named = {"ema": averaged, "raw": "as trained"}.get(weights, weights)
     return named if step is None else f"{named}, of step {step:,}, best on validation"
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from flowbench.api import Samples
 from flowbench.errors import DataError
+from flowbench_datasets.specs import PYTHON_TOPICS
 from flowbench_datasets.text import WINDOW, convert_text8, load_topics, normalised, render
 from tests.plugins.flowbench_datasets.collect import collect
 
@@ -74,7 +75,7 @@ def test_no_paragraph_of_the_topics_is_in_two_splits() -> None:
 def test_samples_are_shown_as_text() -> None:
     x = load_topics(Path()).test.x[:3]
     samples = Samples(x=x, context={}, num_clipped=0, num_nonfinite=0, temperature=1.0, seed=0)
-    (artifact,) = render(samples)
+    (artifact,) = render(samples, PYTHON_TOPICS.info(num_validation=100))
     assert artifact.media_type == "text/plain"
     lines = artifact.content.decode().split("\n\n")
     assert [[ALPHABET.index(c) for c in line] for line in lines] == x[:, 0].tolist()

@@ -35,7 +35,7 @@ def corrupted(share: float) -> np.ndarray:
     rng = np.random.default_rng(0)
     x = DIGITS.train.x[:256].copy()
     noise = rng.integers(0, 17, x.shape).astype(np.uint8)
-    return np.where(rng.random(x.shape) < share, noise, x)
+    return np.asarray(np.where(rng.random(x.shape) < share, noise, x))
 
 
 def test_the_more_noise_the_larger_the_distance(trained: type[FakeTrained]) -> None:

@@ -11,6 +11,7 @@ from flowbench.leaderboard.render.html import panel
 from flowbench.leaderboard.render.html.columns import below, style
 from flowbench.leaderboard.render.html.plots import plots
 from flowbench.leaderboard.render.html.rows import cell_views, statuses, tally, there
+from flowbench.leaderboard.render.html.samples import MOST_HEARD, text_of
 from flowbench.leaderboard.render.html.shell import render_page, render_part
 from flowbench.leaderboard.render.index import Listed, content
 
@@ -51,6 +52,9 @@ def render(board: Board, *, home: str = "", downloads: Sequence[tuple[str, str]]
         "further": drawn[_IN_RAIL:],
         "drawings": panel.draw_curves(board),
         "samples": panel.address_of_samples(board),
+        "recording": panel.address_of_recordings(board),
+        "text_of": text_of,
+        "most_heard": MOST_HEARD,
         # All samples side by side, where there is something to compare.
         "gallery": sorted(drawings, key=lambda pair: pair[1].dataset) if len(drawings) > 1 else [],
         "worth_opening": panel.worth_opening,
@@ -78,7 +82,14 @@ def render(board: Board, *, home: str = "", downloads: Sequence[tuple[str, str]]
     scripts: tuple[str, ...] = ("board",)
     if len(details) > _MOST_DETAILS:
         details, scripts = panel.packed(details), ("packed", "board")
-    return render_page("board.html.j2", shown | {"details": details}, *scripts, style=style(board))
+    sounds = any(d.artifacts for row in rows for d in row.details)
+    return render_page(
+        "board.html.j2",
+        shown | {"details": details},
+        *scripts,
+        style=style(board),
+        sounds=sounds,
+    )
 
 
 def render_index(listed: Listed) -> str:

@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 from markupsafe import Markup
 
+from flowbench.api.data import Artifact
 from flowbench.leaderboard.board import words
 from flowbench.leaderboard.board.table import Board, Details, Row
 from flowbench.leaderboard.figures.curves import Panel, Series, panels
-from flowbench.leaderboard.render.html.samples import address, limit
+from flowbench.leaderboard.render.html.samples import address, limit, recording, room
 
 Drawings = dict[tuple[str, str], Markup]
 """Learning curves by the row's key and the data set."""
@@ -57,6 +58,14 @@ def address_of_samples(board: Board) -> Callable[[bytes], str]:
     found = [details for row in board.rows for details in row.details]
     most = limit(sum(details.samples is not None for details in found))
     return lambda png: address(png, most)
+
+
+def address_of_recordings(board: Board) -> Callable[[Artifact], str]:
+    """Writes recordings into addresses, each in its part of what a page has room for."""
+    found = [details for row in board.rows for details in row.details]
+    heard = (any(a.media_type.startswith("audio/") for a in d.artifacts) for d in found)
+    most = room(sum(heard))
+    return lambda artifact: recording(artifact, most)
 
 
 def packed(details: Markup) -> Markup:

@@ -8,12 +8,37 @@ from itertools import chain, repeat
 
 from PIL import Image
 
+from flowbench.api.data import Artifact
+
 MAX_BYTES = 12_000
 """A row's samples; 16 kB once they are text."""
 
 _MAX_ALL = 1_200_000  # of all rows, so that a page with 2,000 of them stays under 4 MB
 
 _QUALITIES = (85, 60, 35)
+
+
+_MAX_HEARD = 1_500_000  # bytes of all that can be heard on a page
+MOST_HEARD = 4  # of a row
+_MOST_TEXT = 2000  # characters
+
+
+def room(num_rows: int) -> int:
+    """How many bytes each recording of a page may have, by the number of rows with some."""
+    return _MAX_HEARD // (MOST_HEARD * max(1, num_rows))
+
+
+def recording(artifact: Artifact, max_bytes: int) -> str:
+    """Writes a recording into a ``data:`` address; empty where it exceeds the limit."""
+    if len(artifact.content) > max_bytes:
+        return ""
+    return f"data:{artifact.media_type};base64,{base64.b64encode(artifact.content).decode()}"
+
+
+def text_of(artifact: Artifact) -> str:
+    """What a text says, as far as a panel has room for it."""
+    text = artifact.content.decode("utf-8", errors="replace")
+    return text if len(text) <= _MOST_TEXT else text[:_MOST_TEXT] + "…"
 
 
 def limit(num_rows: int) -> int:

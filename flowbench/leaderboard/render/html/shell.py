@@ -21,7 +21,9 @@ _STATIC = files("flowbench.leaderboard.render") / "static"
 _NUMBER = re.compile(r"(\D*?)([0-9][0-9.,]*(?:\s?%)?)(.*)", re.DOTALL)
 
 
-def render_page(template: str, content: dict[str, Any], *scripts: str, style: str = "") -> str:
+def render_page(
+    template: str, content: dict[str, Any], *scripts: str, style: str = "", sounds: bool = False
+) -> str:
     """Fills in a template.
 
     Args:
@@ -29,6 +31,7 @@ def render_page(template: str, content: dict[str, Any], *scripts: str, style: st
         content: Its variables.
         *scripts: Folders of scripts that it has beside those of every page.
         style: Rules of this page alone.
+        sounds: Whether there is something to be heard on it.
     """
     joined = "".join(_joined(f"js/{folder}") for folder in ("page", *scripts))
     # All of it our own text; `early` runs before anything is painted.
@@ -39,7 +42,7 @@ def render_page(template: str, content: dict[str, Any], *scripts: str, style: st
         "script": f'"use strict";\n({"async " * ("packed" in scripts)}() => {{\n{joined}}})();\n',
     }
     shell: dict[str, str] = {name: Markup(text) for name, text in texts.items()}
-    shell["policy"] = _policy(**texts)
+    shell["policy"] = _policy(**texts, sounds=sounds)
     return _environment().get_template(template).render(content | {"shell": shell})
 
 
@@ -48,12 +51,12 @@ def render_part(template: str, content: dict[str, Any]) -> Markup:
     return Markup(_environment().get_template(template).render(content))
 
 
-def _policy(style: str, early: str, script: str) -> str:
+def _policy(style: str, early: str, script: str, *, sounds: bool) -> str:
     """Only these texts, by hash; images from the page itself; no network, no frame, no form."""
     return (
         f"default-src 'none'; style-src {_source(style)}; "
-        f"script-src {_source(early)} {_source(script)}; img-src data:; base-uri 'none'; "
-        "form-action 'none'"
+        f"script-src {_source(early)} {_source(script)}; img-src data:; "
+        f"{'media-src data:; ' * sounds}base-uri 'none'; form-action 'none'"
     )
 
 
