@@ -106,7 +106,7 @@ def render(samples: Samples, info: DatasetInfo) -> list[Artifact]:
     del info
     rows = samples.x[:NUM_SHOWN].reshape(-1, WINDOW)
     text = "\n\n".join("".join(CHARACTERS[token] for token in row) for row in rows)
-    return [Artifact(name="samples", media_type="text/plain", content=text.encode())]
+    return [Artifact(name=f"{len(rows)} of them", media_type="text/plain", content=text.encode())]
 
 
 def normalised(text: str) -> str:
