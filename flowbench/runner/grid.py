@@ -106,8 +106,8 @@ def _heat_maps(
     """Histograms of data and samples in a chart, and the density."""
     edges = [np.linspace(low, high, DENSITY_BINS + 1) for low, high in chart.ends]
     maps = [
-        np.histogram2d(*chart.to_plane(some).T, bins=(edges[0], edges[1]))[0]
-        for some in (reference, x)
+        np.histogram2d(some[:, 0], some[:, 1], bins=(edges[0], edges[1]))[0]
+        for some in map(chart.to_plane, (reference, x))
     ]
     if log_prob is not None and chart.from_plane is not None:
         centres = ((edge[:-1] + edge[1:]) / 2 for edge in edges)
