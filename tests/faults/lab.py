@@ -1,7 +1,7 @@
 """``flowbench run`` in a process that can be killed anywhere, fast enough to be killed often.
 
-The command is the real one; only its workers are forked from a process that has imported torch,
-where a user's start a new Python.
+The command is the real one; only its workers are forked from a process that has imported torch
+already, where a user's run starts such a process first.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ import torch
 
 from flowbench.runner import pulse, schedule, train, worker
 from flowbench.runner.executors.base import LOG, Lifeline, Slot
-from flowbench.runner.executors.local import LocalExecutor, _ProcessGroup
+from flowbench.runner.executors.local import LocalExecutor
+from flowbench.runner.executors.process_group import Child, ProcessGroup
 from flowbench.store import reconcile
 
 FAKES = Path(__file__).parent.parent / "fakes.py"
@@ -89,25 +90,11 @@ FUNCTIONS_OF_RUN = (
 class ForkingExecutor(LocalExecutor):
     """Workers forked from this process."""
 
-    def launch(self, folder: Path, slot: Slot, lifeline: Lifeline) -> _ProcessGroup:
+    def launch(self, folder: Path, slot: Slot, lifeline: Lifeline) -> ProcessGroup:
         pid = os.fork()
         if pid == 0:
             _be_a_worker(folder, lifeline)
-        return _ProcessGroup(_Forked(pid))  # type: ignore[arg-type]
-
-
-class _Forked:
-    """What a process group needs of a `Popen`."""
-
-    def __init__(self, pid: int) -> None:
-        self.pid, self.returncode = pid, None
-
-    def poll(self) -> int | None:
-        if self.returncode is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self.returncode = os.waitstatus_to_exitcode(status)  # type: ignore[assignment]
-        return self.returncode
+        return ProcessGroup(Child(pid))
 
 
 def _be_a_worker(folder: Path, lifeline: Lifeline) -> None:
@@ -137,7 +124,11 @@ def _be_a_worker(folder: Path, lifeline: Lifeline) -> None:
 _fault: Fault | None = None
 
 
-def command(arguments: Sequence[str], fault: Fault | None = None) -> int:
+def command(
+    arguments: Sequence[str],
+    fault: Fault | None = None,
+    executor: type[LocalExecutor] = ForkingExecutor,
+) -> int:
     """Runs a command in this process, which must not be of use for anything else.
 
     Returns:
@@ -149,7 +140,7 @@ def command(arguments: Sequence[str], fault: Fault | None = None) -> int:
     from flowbench.runner import run
 
     torch.set_num_threads(1)  # threads of its own do not come along when a worker is forked
-    vars(run)["LocalExecutor"] = ForkingExecutor
+    vars(run)["LocalExecutor"] = executor
     schedule.POLL_S, train.CHECKPOINT_EVERY_S, schedule.LOOK_EVERY_S = 0.02, 0.05, 0.1
     pulse.INTERVAL_S = 0.1
     # How long they wait for the database before they do without.
@@ -171,14 +162,19 @@ def print_to(out: Path, err: Path) -> None:
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
 
 
-def alone(results: Path, more: Sequence[str], printed: tuple[Path, Path] | None = None) -> None:
+def alone(
+    results: Path,
+    more: Sequence[str],
+    printed: tuple[Path, Path] | None = None,
+    executor: type[LocalExecutor] = ForkingExecutor,
+) -> None:
     """One run as all that a process does; what it prints goes to files, if they are given."""
     if printed is not None:
         print_to(*printed)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # tests may run where it is ignored
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     tempfile.tempdir = str(results.parent)  # the queue of this machine is its own
-    sys.exit(command([*ASKED, "--results", str(results), *more]))
+    sys.exit(command([*ASKED, "--results", str(results), *more], executor=executor))
 
 
 def _install(fault: Fault) -> None:
