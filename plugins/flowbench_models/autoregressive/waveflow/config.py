@@ -64,9 +64,7 @@ GATES = (
 COUNT_OF_TABLE_3 = "the paper prints 5.96 M parameters in its table 3, and 5.925 M in table 2"
 
 
-def _preset(
-    summary: str, *assumptions: str, training: Training = TABLE_2, **values: Any
-) -> Preset:
+def _preset(summary: str, *assumptions: str, training: Training = TABLE_2, **values: Any) -> Preset:
     steps = TABLE_2_STEPS if training is TABLE_2 else TABLE_3_STEPS
     return Preset(
         summary=f"{summary}; --budget {steps}steps",

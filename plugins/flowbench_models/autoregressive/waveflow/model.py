@@ -198,9 +198,7 @@ class WaveFlow(InvertibleModel):
         rows = features.transpose(1, 2).contiguous().unflatten(1, (-1, self.config.rows))
         return rows.permute(0, 3, 1, 2)
 
-    def _networks(
-        self, context: Context | None, length: int
-    ) -> list[tuple[Folded, Contexts]]:
+    def _networks(self, context: Context | None, length: int) -> list[tuple[Folded, Contexts]]:
         """The network of each flow, and what the context adds to its layers."""
         features = self._features(context, length)
         projections = self._projections()

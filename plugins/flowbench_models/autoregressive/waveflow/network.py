@@ -119,8 +119,8 @@ class Estimator(nn.Module):
 
     References:
         Ping et al. (2020), WaveFlow, https://arxiv.org/abs/1912.01219, section 3; Lee et al.
-        (2020), NanoFlow, https://arxiv.org/abs/2006.06280, section 3.3. Of gated networks, residuals
-        are not scaled down, and only they have gates, as in released code.
+        (2020), NanoFlow, https://arxiv.org/abs/2006.06280, section 3.3. As in released code, gates
+        are on residuals alone, which then are not scaled down.
     """
 
     def __init__(
@@ -130,9 +130,7 @@ class Estimator(nn.Module):
         self.front = NormalisedConvs(1, 1, channels)
         self.sights = NormalisedConvs(layers, channels, 2 * channels, (3, HEIGHT))
         self.outs = NormalisedConvs(layers, channels, 2 * channels)
-        self.context = (
-            NormalisedConvs(layers, num_context, 2 * channels) if num_context else None
-        )
+        self.context = NormalisedConvs(layers, num_context, 2 * channels) if num_context else None
         self.embedded = (
             NormalisedConvs(layers, num_embedding, 2 * channels) if num_embedding else None
         )
