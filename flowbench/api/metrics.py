@@ -90,6 +90,9 @@ class Samples:
 class TrainedModel(Protocol):
     """A trained model in its harness.
 
+    A metric's ``data`` beside it are arrays: of examples of different lengths it has the first
+    segment of each. Likelihoods are those of whole examples all the same.
+
     Example:
         >>> def mean_of_samples(trained: TrainedModel, data, settings):  # a metric's `compute`
         ...     value = float(trained.samples().x.mean())

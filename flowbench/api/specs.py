@@ -251,6 +251,8 @@ class DatasetSpec:
         ragged: Whether examples have different lengths along their last axis; splits then hold
             `Ragged`.
         rate: Raw values a second, of a waveform.
+        total_length: About how many values along their last axis all examples have together, where
+            they have different lengths: for the room that they take.
         sha256: Content hash that the loaded splits must have; None where the content is generated
             or decoded on the user's machine, and so pinned by recipe rather than by bytes.
         licence: Licence or terms of the data.
@@ -285,6 +287,7 @@ class DatasetSpec:
     manifold: str | None = None
     ragged: bool = False
     rate: int | None = None
+    total_length: int | None = None
     sha256: str | None = None
     licence: str = ""
     notes: str = ""
@@ -309,14 +312,17 @@ class DatasetSpec:
 
     @property
     def prepared_bytes(self) -> int:
-        """Size of the prepared store on disk: a byte or a float a value, 8 bytes for a label."""
+        """Size of the prepared store on disk: a byte or a float a value, 8 bytes for a class."""
         # An estimate from the facts: asked before anything is there.
         value = 4 if self.levels is None else 1 if self.levels <= 256 else 2
-        context = 8 * sum(math.prod(value.shape) for value in self.context.values())
-        num = sum(count or 0 for count in self.counts.values())
-        if self.ragged:  # how long examples are is not known; waveforms come in 16 bits a value
-            return 2 * sum(file.size_bytes or 0 for file in self.files)
-        return num * (value * math.prod(self.event_shape) + context)
+        context = sum(
+            (4 if given.num_classes is None else 8) * math.prod(given.shape)
+            for given in self.context.values()
+        )
+        num = float(sum(count or 0 for count in self.counts.values()))
+        if self.total_length is not None:
+            num = self.total_length / self.event_shape[-1]  # as many examples as long as a segment
+        return int(num * (value * math.prod(self.event_shape) + context))
 
     def info(self, num_validation: int) -> DatasetInfo:
         """The facts that a model may know.

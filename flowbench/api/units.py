@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # arithmetic needs no NumPy
 # The one place: a second `ln 2` somewhere is how published bits come to differ.
 LN2 = math.log(2.0)
 
-LIKELIHOOD_UNITS = ("bits/dim", "bits/char", "nats")
+LIKELIHOOD_UNITS = ("bits/dim", "bits/char", "nats", "nats/dim")
 """Units of a likelihood, as values are stored in them."""
 
 Number = TypeVar("Number")  # float, numpy.ndarray or torch.Tensor: all carry `/`, `-` and `*`

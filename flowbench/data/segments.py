@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flowbench.api.data import Ragged, Split
+from flowbench.api.data import DataSplits, Ragged, Split
 from flowbench.api.specs import DatasetInfo
 from flowbench.errors import ConfigError
 
@@ -67,9 +67,31 @@ class Segments:
         return Split(x=_cut(split.x, rows, starts, *self.along(None)), context=context)
 
 
+def first_segments(splits: DataSplits, segments: Segments | None) -> DataSplits:
+    """What metrics see of examples: of those of different lengths the first segment of each.
+
+    Args:
+        segments: How they are cut; None leaves them as they are.
+
+    Returns:
+        Splits of arrays; examples that are too short are left out.
+    """
+    if segments is None:
+        return splits
+
+    def cut(split: Split[Any]) -> Split:
+        rows = np.flatnonzero(segments.num_starts(split.x.lengths))
+        return segments.cut(split, rows, np.zeros_like(rows))
+
+    validation = None if splits.validation is None else cut(splits.validation)
+    return replace(splits, train=cut(splits.train), test=cut(splits.test), validation=validation)
+
+
 def _cut(
     values: Ragged, rows: NDArray[np.int64], starts: NDArray[np.int64], stride: int, num: int
 ) -> NDArray[Any]:
+    if not len(rows):
+        return np.empty((0, len(values.values), num), dtype=values.dtype)
     pairs = zip(rows.tolist(), (starts // stride).tolist(), strict=True)
     return np.stack([values.example(row, start, num) for row, start in pairs])
 

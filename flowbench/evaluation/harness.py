@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from flowbench.api.models import DensityModel, GenerativeModel, InvertibleModel
 from flowbench.api.protocol import MetricSettings
 from flowbench.api.specs import SplitName
 from flowbench.data.preprocess import Preprocessor
+from flowbench.data.segments import first_segments, segments_of
 from flowbench.data.target import TargetDensity
 from flowbench.errors import ContractError
 from flowbench.evaluation.likelihood import evaluate_likelihood
@@ -40,6 +41,7 @@ class Harness:
     Attributes:
         preprocessor: The harness's preprocessing, fitted.
         target: The density that models are fitted to; None for data.
+        window: Length of segments, as ``training.window`` gives it.
         data_sha256: Content hash of the data; empty for data that no later run can recognise.
         tick: Called between pieces of work; may raise to stop.
         progress: Told how far the evaluation of the test split, or the drawing of samples, is.
@@ -52,6 +54,7 @@ class Harness:
     splits: DataSplits
     settings: MetricSettings
     target: TargetDensity | None = None
+    window: int | None = None
     data_sha256: str = ""
     data_dir: Path = Path()
     synchronize: Callable[[], None] = lambda: None
@@ -143,6 +146,12 @@ class Harness:
             x, ladj = model.from_latent_with_ladj(latents)
             log_q = model.base_log_prob(latents) + ladj
             return float((target(x) - log_q).double().mean())
+
+    @cached_property
+    def shown(self) -> DataSplits:
+        """The splits as metrics see them: arrays, whatever the lengths of examples."""
+        segments = segments_of(self.preprocessor.info, self.window)
+        return first_segments(self.splits, segments)
 
     def draws(self, model: GenerativeModel, split: SplitName) -> int:
         """Noise draws for each example of a split; a deterministic likelihood takes one."""

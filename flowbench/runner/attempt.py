@@ -122,7 +122,7 @@ class Heartbeat(BaseModel):
         progress: Part of the budget used.
         steps_per_s: Recent step rate; None before training.
         score: Latest validation score.
-        score_unit: ``bpd`` or ``nats``.
+        score_unit: ``bpd``, of text ``bpc``, or ``nats``.
         whole_batch: Why batches go through the model whole; None where they need not, or before it
             is built.
         beat: Monotonic time of this heartbeat.

@@ -98,7 +98,7 @@ def _values(
         model: EvaluatedModel, settings: MetricSettings
     ) -> tuple[list[MetricValue], str | None]:
         load = partial(entry.resolve, spec.compute)
-        splits, alone = built.harness.splits, attempt.alone
+        splits, alone = built.harness.shown, attempt.alone
         return compute_metric(spec, load, model, splits, settings, alone, stop=Preempted)
 
     values, failure = compute(model, settings)

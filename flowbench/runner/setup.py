@@ -119,6 +119,7 @@ def build(attempt: Attempt, ground: Ground) -> Built:
         splits=data.splits,
         target=target_density(ground.registry, data.info, preprocessor),
         settings=evaluation_settings(job),
+        window=model.config.training.window,
         data_sha256=data.sha256,
         data_dir=Path(attempt.order.data_dir),
         synchronize=device.synchronize,

@@ -223,6 +223,8 @@ class Watch:
         kind = likelihood_kind(built.model)
         # The density of real-valued or of noisy data has no bits per dimension.
         self._unit = "bpd" if kind is not None and kind.measure == "discrete" else "nll"
+        # A dimension of text is a character.
+        self._said = "bpc" if built.model.data.modality == "sequence" else "bpd"
         self._next_save = time.monotonic() + CHECKPOINT_EVERY_S
 
     def tick(self, step: int, progress: float) -> bool:
@@ -237,7 +239,7 @@ class Watch:
         known = [score for score in scores.values() if score is not None]
         pulse = self._attempt.pulse
         pulse.score = min(known, default=None)
-        pulse.score_unit = "bpd" if known and self._unit == "bpd" else "nats"
+        pulse.score_unit = self._said if known and self._unit == "bpd" else "nats"
         loss = point.loss if point.loss is not None and np.isfinite(point.loss) else None
         row = CurvePoint(
             step=point.step,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from flowbench.api import DatasetSpec, hookimpl
 from flowbench_datasets.facts import DOWNLOADED
 from flowbench_datasets.specs import SHIPPED
+from flowbench_datasets.speech_specs import SPEECH
 from flowbench_datasets.tabular_specs import TABULAR
 
 FLOWBENCH_API_VERSION = 2
@@ -16,4 +17,4 @@ FLOWBENCH_API_VERSION = 2
 @hookimpl
 def register_datasets() -> list[DatasetSpec]:
     """The datasets that need no download, then those that are prepared once."""
-    return [*SHIPPED, *DOWNLOADED, *TABULAR]
+    return [*SHIPPED, *DOWNLOADED, *TABULAR, *SPEECH]

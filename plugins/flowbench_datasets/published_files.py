@@ -188,6 +188,29 @@ TEXT8 = (
     ),
 )
 
+
+def _earth(name: str, sha256: str, size_bytes: int) -> tuple[RemoteFile]:
+    """One of the lists of places that De Bortoli et al. keep with their code."""
+    commit = "b35b739464ca8264e418e400301f5f45cb7a16b3"
+    folder = f"https://raw.githubusercontent.com/oxcsml/riemannian-score-sde/{commit}/data"
+    return (RemoteFile(name=name, url=f"{folder}/{name}", sha256=sha256, size_bytes=size_bytes),)
+
+
+EARTH = {
+    "volcano": _earth(
+        "volerup.csv", "f7bbaf32a412f5fe82350f48e0c55100be260803969c16557343f687fd0593fc", 11_295
+    ),
+    "earthquake": _earth(
+        "quakes_all.csv", "3e5e1a10fb2faf1899106264289334037d039f00f5265d13dad388a93d8ff2f7", 96_092
+    ),
+    "flood": _earth(
+        "flood.csv", "ffb1e3182c3053afcdeceec4727c262a29da10255d20747c08144da5b0963486", 84_265
+    ),
+    "fire": _earth(
+        "fire.csv", "c5c6c9490b1d8c58ba9eb78d9e2f82d1c1e62694ca5cff917c54600d3d83f459", 178_949
+    ),
+}
+
 TABULAR = (
     RemoteFile(
         name="data.tar.gz",

@@ -55,6 +55,48 @@ BPD_GIVEN_LABEL = MetricSpec(
     data="discrete",
 )
 
+LL = MetricSpec(
+    name="ll",
+    compute="flowbench_metrics.speech:compute_ll",
+    unit="nats/dim",
+    direction="higher",
+    summary="Log-likelihood of test waveforms, in nats a value; clips count alike",
+    label="Log-likelihood of a value",
+    short="LL",
+    decimals=4,
+    needs=frozenset({"likelihood"}),
+    modalities=frozenset({"audio"}),
+    data="continuous",
+)
+
+MEL_DISTANCE = MetricSpec(
+    name="mel_distance",
+    compute="flowbench_metrics.speech:compute_mel_distance",
+    unit="dB",
+    direction="lower",
+    summary="Log-spectral distance of samples from the mel spectrograms that they were given",
+    label="Mel distance",
+    short="Mel dist.",
+    decimals=2,
+    needs=frozenset({"samples"}),
+    modalities=frozenset({"audio"}),
+)
+
+SYNTHESIS_KHZ = MetricSpec(
+    name="synthesis_khz",
+    compute="flowbench_metrics.speech:compute_synthesis_khz",
+    unit="kHz",
+    direction="higher",
+    summary="Thousand values of a waveform a second; on a GPU in half precision",
+    label="Synthesis speed",
+    short="Speed",
+    role="cost",
+    scale="log",
+    needs=frozenset({"samples"}),
+    modalities=frozenset({"audio"}),
+    exclusive=True,
+)
+
 NLL = MetricSpec(
     name="nll",
     compute="flowbench_metrics.nll:compute",
@@ -65,6 +107,7 @@ NLL = MetricSpec(
     short="NLL",
     decimals=3,
     needs=frozenset({"likelihood"}),
+    modalities=frozenset({"image", "vector", "sequence", "manifold"}),  # clips have lengths: see ll
     data="continuous",
     closed_forms="flowbench_metrics.closed_forms:NLL",
 )
@@ -442,8 +485,10 @@ ALL = (
     BPD,
     BPC,
     BPD_GIVEN_LABEL,
+    LL,
     NLL,
     LOG_LIKELIHOOD,
+    MEL_DISTANCE,
     C2ST,
     MMD,
     SLICED_WASSERSTEIN,
@@ -452,6 +497,7 @@ ALL = (
     DEVICE_HOURS,
     SAMPLING_LATENCY,
     SAMPLING_THROUGHPUT,
+    SYNTHESIS_KHZ,
     GPU_HOURS,
     PEAK_MEMORY,
     FLOPS,

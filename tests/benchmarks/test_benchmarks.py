@@ -16,7 +16,7 @@ import torch
 from tests.benchmarks import record
 
 STAND_INS = Path(__file__).with_name("stand_ins")
-OF_RELEASED_CODE = ("model", "denseflow", "transformer_flow", "resflows", "lib")
+OF_RELEASED_CODE = ("model", "denseflow", "transformer_flow", "resflows", "lib", "torchcfm")
 
 SIZES = {
     "batches": "--examples 64 --shape 1x2x2 --batch-size 8 --batches 2",
@@ -27,6 +27,8 @@ SIZES = {
     "gpu": "--device cpu --kinds eager --presets realnvp:small@digits --batch-size 2 --steps 1",
     "glow_step": "--batch-size 2 --levels 1 --steps 1 --width 4",
     "loop": "--steps 2 --model glow",
+    "matching": f"{STAND_INS / 'torchcfm'} --batch-size 2 --side 4 --width 64 --multipliers 1 1"
+    " --profile 1",
     "peers": "--cases maf/zuko-maf",
     "released": f"glow --released {STAND_INS / 'glow'} --batch-size 2 --side 8 --levels 2 --steps 1"
     " --width 4 --profile 1",

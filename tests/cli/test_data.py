@@ -89,7 +89,7 @@ def test_the_data_dir_flag_wins(flowbench: Command, tmp_path: Path) -> None:
 def test_what_is_missing_is_one_line(flowbench: Command) -> None:
     status, _, err = flowbench("data", "prepare", "tiny")
     assert status == 1
-    assert err.startswith("error: dataset 'tiny': rows.gz are needed by hand; ask at example.org")
+    assert err.startswith("error: dataset 'tiny': rows.gz is needed by hand; ask at example.org")
     assert err.count("\n") == 1
     status, _, err = flowbench("data", "verify", "tiny")
     assert (status, err.count("\n")) == (1, 1)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from flowbench.api import Artifact
 from flowbench.code_hash import core_sha256
 from flowbench.errors import LeaderboardError
 from flowbench.leaderboard import boards, terminal_table, write_boards
@@ -296,3 +297,27 @@ def test_errors_say_what_to_do(results: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(LeaderboardError, match="--out"):
         written(results, tmp_path / "file" / "out", "csv")
+
+
+def test_samples_can_be_heard_and_read_on_the_page_without_a_network(tmp_path: Path) -> None:
+    long = Artifact(name="long", media_type="audio/wav", content=bytes(2_000_000))
+    text = Artifact(name="words", media_type="text/plain", content=b"one <b>two</b> " * 500)
+    others = tuple(
+        Artifact(name=f"note {n}", media_type="text/plain", content=b"n") for n in range(3)
+    )
+    artifacts = (*make.clips(2), long, text, *others)
+    make.write(tmp_path, make.attempt(make.job("glow")), artifacts=artifacts)
+    ingest(tmp_path, attempt_dirs(tmp_path))
+    page = html.render(boards(tmp_path, with_details=True)[0])
+    heard = "data:audio/wav;base64," + base64.b64encode(b"RIFF").decode()
+    assert f'aria-label="clip 1" src="{heard}"' in page
+    assert page.count("<audio") == 2
+    assert "Too long for this page: 2,000 kB in the run's folder." in page
+    assert "one &lt;b&gt;two" in page
+    assert "3 more in the run" in page
+    assert "media-src data:;" in page
+    assert len(page) < 500_000
+
+
+def test_a_page_with_nothing_to_hear_allows_no_sounds(board: Board) -> None:
+    assert "media-src" not in html.render(board)

@@ -17,6 +17,7 @@ import torch
 
 from flowbench.api import DatasetInfo, DataSplits, Likelihood, MetricValue, ModelConfig, Split
 from flowbench.api.protocol import MAX_SEED
+from flowbench.api.specs import Modality
 from flowbench.errors import StoreError
 from flowbench.evaluation.harness import Harness
 from flowbench.registry import PluginSelection, Registry, load_registry
@@ -357,17 +358,20 @@ def test_what_goes_on_from_an_older_core_stays_as_old(begin: Begin) -> None:
 
 
 @pytest.mark.parametrize(
-    ("measure", "name", "value"),
+    ("measure", "modality", "name", "value", "unit"),
     [
-        ("discrete", "bpd", 2.0),
-        ("continuous", "nll", 8 * math.log(2)),
-        ("noisy", "nll", 8 * math.log(2)),
+        ("discrete", "vector", "bpd", 2.0, "bpd"),
+        ("discrete", "sequence", "bpd", 2.0, "bpc"),
+        ("continuous", "vector", "nll", 8 * math.log(2), "nats"),
+        ("noisy", "vector", "nll", 8 * math.log(2), "nats"),
     ],
 )
 def test_curves_hold_bits_only_of_a_discrete_likelihood(
     measure: Literal["discrete", "continuous", "noisy"],
+    modality: Modality,
     name: str,
     value: float,
+    unit: str,
     begin: Begin,
     fakes: ModuleType,
 ) -> None:
@@ -377,7 +381,7 @@ def test_curves_hold_bits_only_of_a_discrete_likelihood(
 
     info = DatasetInfo(
         name="four",
-        modality="vector",
+        modality=modality,
         event_shape=(4,),
         levels=8,
         num_train=1,
@@ -401,7 +405,7 @@ def test_curves_hold_bits_only_of_a_discrete_likelihood(
     assert (kept.bpd is not None) == (measure == "discrete")
     assert kept.loss is None
     assert attempt.pulse.score == getattr(kept, name)
-    assert attempt.pulse.score_unit == ("bpd" if measure == "discrete" else "nats")
+    assert attempt.pulse.score_unit == unit
 
 
 class Unsaid(BaseException):

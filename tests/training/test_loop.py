@@ -13,6 +13,7 @@ from flowbench.api import (
     Batch,
     DatasetInfo,
     GenerativeModel,
+    LastK,
     ModelConfig,
     Phase,
     PhaseStart,
@@ -160,6 +161,25 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(
     resumed.load_state_dict(watcher.states[-1])
     assert resumed.num_steps == 17
     resumed.run()
+    assert torch.equal(weights(whole.model), weights(resumed.model))
+
+
+def test_the_mean_of_the_last_weights_is_kept_and_resumed(
+    fake_registry: Registry, data: LoadedData
+) -> None:
+    given: dict[str, Any] = {
+        "average": LastK(count=3, every=5).model_dump(),
+        "select": "last",
+    }
+    watcher = Watcher(stop_at=17)
+    stopped = make(fake_registry, data, watcher=watcher, **given)
+    with pytest.raises(Preempted):
+        stopped.run()
+    whole, resumed = make(fake_registry, data, **given), make(fake_registry, data, **given)
+    resumed.load_state_dict(watcher.states[-1])
+    for trainer in (whole, resumed):
+        trainer.run()
+        assert trainer.load_best() == ("ema", 40)
     assert torch.equal(weights(whole.model), weights(resumed.model))
 
 

@@ -23,7 +23,7 @@ from typing import IO
 
 from flowbench.errors import DataError
 
-ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2")
 
 MOST_MEMBERS = 10_000_000
 """Files of an archive; ImageNet's, of one image each, has 1.3 million."""
@@ -211,4 +211,6 @@ def _too_many(path: Path) -> DataError:
 
 
 def _damaged(path: Path, exc: Exception) -> DataError:
-    return DataError(f"{path} is not a complete archive ({exc}); remove it and fetch it again")
+    # Of a file that is no archive, tarfile lists each packing that it tried, a line each.
+    reason = str(exc).partition(":\n")[0]
+    return DataError(f"{path} is not a complete archive ({reason}); remove it and fetch it again")

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +43,7 @@ from flowbench.data.library.transfer import Advance, human_bytes, one_at_a_time,
 from flowbench.data.library.validity import check_split
 from flowbench.errors import DataError
 
-Pieces = Iterator[tuple[SplitName, Split]]
+Pieces = Iterator[tuple[SplitName, Split[Any]]]
 Converter = Callable[[Mapping[str, Path]], Pieces]
 KEPT_WHOLE_FIRST: tuple[SplitName, ...] = ("test", "validation", "train")
 
@@ -187,8 +188,8 @@ def _split_names(spec: DatasetSpec, held_out: bool) -> tuple[SplitName, ...]:
     return ("train", "validation", "test") if own or held_out else ("train", "test")
 
 
-def _read(spec: DatasetSpec, folder: Path, held_out: bool = False) -> dict[SplitName, Split]:
-    splits: dict[SplitName, Split] = {}
+def _read(spec: DatasetSpec, folder: Path, held_out: bool = False) -> dict[SplitName, Split[Any]]:
+    splits: dict[SplitName, Split[Any]] = {}
     for name in _split_names(spec, held_out):
         try:
             splits[name] = mapped_split(folder, name, spec.context)
@@ -256,7 +257,7 @@ def _move(
 def _sign(
     spec: DatasetSpec,
     folder: Path,
-    splits: dict[SplitName, Split],
+    splits: dict[SplitName, Split[Any]],
     described: dict[SplitName, PreparedSplit],
     sources: tuple[SourceFile, ...],
     unused: dict[str, int],

@@ -85,7 +85,7 @@ def _candidate(file: RemoteFile, folder: Path) -> Path | None:
     elif file.name.endswith(".gz"):
         names.append(file.name.removesuffix(".gz"))
     for path in (folder / name for name in names):
-        if path.is_file() or (path.name == stem and path.is_dir()):
+        if path.is_dir() if path.name == stem else path.is_file():
             return path
     return None
 
@@ -117,10 +117,13 @@ def _repacked(file: RemoteFile, path: Path) -> RemoteFile:
 def _wanted(
     spec: DatasetSpec, data_dir: Path, given: Path | None, missing: list[RemoteFile]
 ) -> str:
-    where = "are needed by hand" if given is None else f"are not in {given}"
+    where = "needed by hand" if given is None else f"not in {given}"
+    are = "is" if len(missing) == 1 else "are"
     how_to = f"; {spec.how_to}" if spec.how_to else ""
+    if given is not None and all(file.url for file in missing):
+        how_to += "; leave --from out to download what is missing, or fetch it"
     return (
-        f"dataset {spec.name!r}: {_names(missing)} {where}{how_to}; then run: "
+        f"dataset {spec.name!r}: {_names(missing)} {are} {where}{how_to}; then run: "
         f"{prepare_command(spec, data_dir, by_hand=True)}"
     )
 

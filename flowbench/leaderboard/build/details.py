@@ -123,9 +123,8 @@ def _curve(contents: AttemptContents) -> Curve | None:
     if not units:
         return None
     points = ((seconds, score[0]) for seconds, score in scores if score and score[1] == units[0])
-    return Curve(
-        seed=record.job.seed, unit=units[0], points=tuple(points), devices=record.num_devices
-    )
+    unit = "nats/dim" if record.data.get("ragged") else units[0]
+    return Curve(seed=record.job.seed, unit=unit, points=tuple(points), devices=record.num_devices)
 
 
 def _samples(drawn: AttemptContents | None) -> SampleGrid | None:

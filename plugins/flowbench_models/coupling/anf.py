@@ -95,7 +95,8 @@ class ANFConfig(DequantizedConfig):
     presets: ClassVar[Mapping[str, Preset]] = {
         "digits": Preset(
             summary="four pairs of couplings, for a minute on digits (8x8)",
-            values={"logit_alpha": 0.05, "training": small_training(batch_size=64, lr=3e-3)},
+            tuning_trials=4,
+            values={"logit_alpha": 0.05, "training": small_training(batch_size=64, lr=6e-3)},
         ),
         "natural-patches": Preset(
             summary="four pairs of couplings at a quarter of the size, for minutes on 32x32 images",

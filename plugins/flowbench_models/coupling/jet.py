@@ -99,6 +99,7 @@ class JetConfig(ModelConfig):
     presets: ClassVar[Mapping[str, Preset]] = {
         "digits": Preset(
             summary="ten couplings of one layer with 64 channels, for a minute on digits (8x8)",
+            tuning_trials=4,
             values={"training": small_training(batch_size=64, lr=3e-3)},
         ),
         "natural-patches": Preset(

@@ -89,7 +89,11 @@ class VFlowConfig(FlowPPConfig):
     presets: ClassVar[Mapping[str, Preset]] = {
         "digits": Preset(
             summary="four couplings of two channels, for a minute on digits (8x8)",
-            values=SMALL_PRESETS["digits"].values,
+            tuning_trials=4,
+            values={
+                **SMALL_PRESETS["digits"].values,
+                "training": small_training(batch_size=64, lr=3e-3),
+            },
         ),
         "natural-patches": Preset(
             summary="nine couplings without attention, for minutes on 32x32 images",

@@ -95,7 +95,8 @@ class WaveletFlowConfig(ModelConfig):
     presets: ClassVar[Mapping[str, Preset]] = {
         "digits": Preset(
             summary="four levels of four steps, for a minute on digits (8x8)",
-            values={"training": small_training(batch_size=64, lr=3e-3)},
+            tuning_trials=4,
+            values={"training": small_training(batch_size=64, lr=6e-3)},
         ),
         "natural-patches": Preset(
             summary="six levels of two steps, for minutes on 32x32 images",

@@ -93,7 +93,12 @@ SMALL_IMAGES = small_training(batch_size=32, lr=2e-3, weight_decay=0.01)
 SMALL_PRESETS: Mapping[str, Preset] = {
     "tiny": Preset(
         summary="two scales of four blocks, for digits (8x8)",
-        values={"blocks": (4, 4), "squeeze_first": True, "training": SMALL_IMAGES},
+        tuning_trials=4,
+        values={
+            "blocks": (4, 4),
+            "squeeze_first": True,
+            "training": SMALL_IMAGES.model_copy(update={"lr": 4e-3}),
+        },
     ),
     "patches": Preset(
         summary="three scales of three blocks, for minutes on 32x32 images",

@@ -83,7 +83,8 @@ class MintNetConfig(ModelConfig):
     presets: ClassVar[Mapping[str, Preset]] = {
         "tiny": Preset(
             summary="six layers and one subsampling, for digits (8x8)",
-            values={"training": small_training(batch_size=32, weight_decay=0.01)},
+            tuning_trials=4,
+            values={"training": small_training(batch_size=32, lr=6e-3, weight_decay=0.01)},
         ),
         "patches": Preset(
             summary="six layers and two subsamplings, for minutes on 32x32 images",

@@ -272,7 +272,8 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
 def test_with_from_nothing_is_downloaded(web: Web, tmp_path: Path) -> None:
     web.files["a.zip"] = PACKED
     spec = dataclasses.replace(SPEC, files=(RemoteFile(name="a.zip", url=web.url("a.zip")),))
-    with pytest.raises(DataMissingError, match=r"a.zip .* not in"):
+    (tmp_path / "a").write_text("a file, and no folder of its content")
+    with pytest.raises(DataMissingError, match=r"a.zip .* is not in .*; leave --from out to"):
         prepare(spec, convert, tmp_path / "data", given=tmp_path)
     assert web.asked == []
 

@@ -48,17 +48,33 @@ def test_a_rotation_has_one_density() -> None:
     assert one == pytest.approx(other)
 
 
-def write(folder: Path, *lines: str) -> dict[str, Path]:
-    path = folder / "quakes_all.csv"
-    path.write_text("\n".join(lines) + "\n")
+HEADINGS = {
+    "fire.csv": ["# https://example.org/fires"],
+    "volerup.csv": ["# https://example.org/volcanoes?dataset=102557", "Latitude,Longitude"],
+    "flood.csv": ["# http://example.org/index.html\r", "lat,long\r"],
+    "quakes_all.csv": [
+        "# https://example.org/form?t=101650&s=1\r",
+        "# removed events with missing lat or lon\r",
+        "# more datasets https://example.org/lists\r",
+        "LATITUDE,LONGITUDE\r",
+    ],
+}
+"""Of the published files, which end without a new line; two of them are of another system."""
+
+
+def write(folder: Path, *lines: str, name: str = "quakes_all.csv") -> dict[str, Path]:
+    path = folder / name
+    path.write_bytes("\n".join(lines).encode())
     return {path.name: path}
 
 
-def test_places_are_unit_vectors_and_split_8_to_1_to_1(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", HEADINGS)
+def test_places_are_unit_vectors_and_split_8_to_1_to_1(name: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     places = np.column_stack([rng.uniform(-90, 90, 41), rng.uniform(-180, 180, 41)])
-    lines = [f"{latitude},{longitude}" for latitude, longitude in places]
-    splits = collect(convert_earth(write(tmp_path, "# earthquakes", "latitude,longitude", *lines)))
+    end = "\r" if HEADINGS[name][0].endswith("\r") else ""
+    lines = [f"{latitude},{longitude}{end}" for latitude, longitude in places]
+    splits = collect(convert_earth(write(tmp_path, *HEADINGS[name], *lines, name=name)))
     assert {name: len(split) for name, split in splits.items()} == {
         "train": 33,
         "validation": 4,

@@ -21,7 +21,12 @@ def test_names_are_unique_and_timed_metrics_exclusive() -> None:
     specs = register_metrics()
     assert len({spec.name for spec in specs}) == len(specs)
     exclusive = {spec.name for spec in specs if spec.exclusive}
-    assert exclusive == {"sampling_latency", "sampling_throughput", "density_throughput"}
+    assert exclusive == {
+        "sampling_latency",
+        "sampling_throughput",
+        "density_throughput",
+        "synthesis_khz",
+    }
     assert plugin.FLOWBENCH_API_VERSION == API_VERSION
 
 

@@ -143,7 +143,8 @@ SEVEN_LEVELS: Mapping[str, Any] = {
 PRESETS: Mapping[str, Preset] = {
     "digits": Preset(
         summary="three levels of one and two steps, for a minute on digits (8x8)",
-        values={"training": small_training(batch_size=64, lr=3e-3)},
+        tuning_trials=4,
+        values={"training": small_training(batch_size=64, lr=6e-3)},
     ),
     "natural-patches": Preset(
         summary="four levels of one step, for minutes on 32x32 images",

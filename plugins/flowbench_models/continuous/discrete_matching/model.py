@@ -84,8 +84,8 @@ class DiscreteFlowMatchingConfig(ModelConfig):
         heads: Attention heads, of an even number of channels each.
         time_width: Channels that the time is embedded in.
         dropout: Part of what a layer adds that is dropped in training.
-        last: Length of the last stretch of time, within which all tokens that are left jump at
-            once: jumps grow ever more frequent towards the end.
+        last: Length of the last stretch of time, of a ``uniform`` source: within it all tokens that
+            are left jump at once, since jumps grow ever more frequent towards the end.
     """
 
     source: Literal["mask", "uniform"] = "mask"
@@ -157,15 +157,19 @@ class DiscreteFlowMatching(DensityModel):
     r"""Tokens that jump from a source :math:`x_0` to data :math:`x_1`, by the time t with chance t.
 
     A network learns :math:`p(x_1^i \mid x_t)`. Tokens jump at the rate
-    :math:`\frac{1}{1 - t}\, p(y \mid x_t)`, and what is left at :math:`1 - \epsilon` jumps at once:
+    :math:`\frac{1}{1 - t}\, p(y \mid x_t)`. From a uniform source, what is left at
+    :math:`1 - \epsilon` jumps at once:
 
     .. math:: -\log p(x_1) \le \int_0^{1-\epsilon} \frac{dt}{1-t}\, \mathbb{E} \sum_i
         \left[ \delta_{x_t^i x_1^i} - p(x_t^i \mid x_t)
         - (1 - \delta_{x_t^i x_1^i}) \log p(x_1^i \mid x_t) \right]
         - \mathbb{E} \sum_i \log p(x_1^i \mid x_{1-\epsilon})
 
-    From a source of masks, what is no mask stays as it is, and no mask is predicted: the first two
-    terms go, and the last has masks alone.
+    From a source of masks, what is no mask stays as it is, and no mask is predicted. A token jumps
+    once: at the time t of any one of N jumps, drawn at random, a set M of tokens is left, each as
+    likely to be the one that jumps:
+
+    .. math:: -\log p(x_1) \le - \mathbb{E}\, \frac{N}{|M|} \sum_{i \in M} \log p(x_1^i \mid x_t)
 
     References:
         Gat et al. (2024), Discrete Flow Matching, https://arxiv.org/abs/2407.15595, eq. 10 and 22;
@@ -212,32 +216,44 @@ class DiscreteFlowMatching(DensityModel):
         """One estimate of the bound, for each example; see `DensityModel.log_prob`."""
         del context
         data = x.flatten(1).long()
-        end = 1.0 - self.config.last
         # Spread over the batch, one in each part of time: their mean has less noise.
         places = torch.arange(len(data), device=x.device)
         start = torch.rand((), generator=generator, device=x.device)
         order = torch.rand(len(data), generator=generator, device=x.device).argsort()
         spread = (places[order] + start) / len(data)
-        # Terms of masks are as large at all times, since fewer are left as the rate grows; from
-        # uniform tokens they grow with it, and so later times are drawn more often.
-        t = end * spread if self.mask is not None else 1.0 - self.config.last**spread
-        last = torch.full_like(t, end)
+        bound = self._from_uniform if self.mask is None else self._from_masks
+        return bound(data, spread, generator)
+
+    def _from_masks(
+        self, data: Tensor, spread: Tensor, generator: torch.Generator | None
+    ) -> Tensor:
+        """Estimates at one jump each, which is so far (B,) along all of them."""
+        num = data.shape[1]
+        times = torch.rand(data.shape, generator=generator, device=data.device)
+        jump = (num * spread).long().clamp_max(num - 1)
+        t = times.sort(dim=1).values.gather(1, jump[:, None])
+        left = times >= t
+        tokens = data.masked_fill(left, self.num_tokens)
+        log_p = self.log_posterior(tokens, t.squeeze(1)).gather(-1, data[..., None]).squeeze(-1)
+        return num * (log_p * left).sum(dim=1) / left.sum(dim=1)
+
+    def _from_uniform(
+        self, data: Tensor, spread: Tensor, generator: torch.Generator | None
+    ) -> Tensor:
+        """Estimates at one time each, which grows with a part of time (B,), and at the end."""
+        # Terms grow with the rate, and so later times are drawn more often.
+        t = 1.0 - self.config.last**spread
+        last = torch.full_like(t, 1.0 - self.config.last)
         # The last stretch rides along, one pass for both.
         both, times = torch.cat((data, data)), torch.cat((t, last))
         tokens = self._jumped(both, times, generator)
         log_p = self.log_posterior(tokens, times)
-        of_data = log_p.gather(-1, both[..., None]).squeeze(-1)
-        along, at_end = of_data.chunk(2)
-        here, there = tokens.chunk(2)
-        if self.mask is not None:
-            rate = -along * (here == self.mask) * (end / (1.0 - t))[:, None]
-            at_end = at_end * (there == self.mask)
-        else:
-            stays = here == data
-            of_here = log_p[: len(data)].gather(-1, here[..., None]).squeeze(-1)
-            rate = stays.to(along.dtype) - of_here.exp() - along * ~stays
-            rate = -math.log(self.config.last) * rate
-        return at_end.sum(dim=1) - rate.sum(dim=1)
+        along, at_end = log_p.gather(-1, both[..., None]).squeeze(-1).chunk(2)
+        here = tokens[: len(data)]
+        of_here = log_p[: len(data)].gather(-1, here[..., None]).squeeze(-1)
+        stays = here == data
+        rate = stays.to(along.dtype) - of_here.exp() - along * ~stays
+        return at_end.sum(dim=1) + math.log(self.config.last) * rate.sum(dim=1)
 
     def _jumped(self, data: Tensor, t: Tensor, generator: torch.Generator | None) -> Tensor:
         """Tokens at times (B,), of which each has jumped to the data's with that chance."""

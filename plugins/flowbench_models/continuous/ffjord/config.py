@@ -161,11 +161,12 @@ class FFJORDConfig(SolvedConfig):
         ),
         "tiny": Preset(
             summary="one solve over all pixels, for digits (8x8)",
+            tuning_trials=4,
             values={
                 "hidden": (256, 256),
                 "preprocessing": LOGIT,
                 "solver": {"rtol": 1e-3, "atol": 1e-3},
-                "training": small_training(),
+                "training": small_training(lr=6e-3),
             },
         ),
         "small": Preset(

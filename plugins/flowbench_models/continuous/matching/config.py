@@ -171,7 +171,9 @@ class VelocityConfig(NetworkConfig, SolvedConfig):
 
 
 SMALL_PRESETS: Mapping[str, Preset] = {
-    "tiny": Preset(summary="a perceptron over all pixels, for digits (8x8)", values=TINY),
+    "tiny": Preset(
+        summary="a perceptron over all pixels, for digits (8x8)", tuning_trials=4, values=TINY
+    ),
     "tiny-unet": Preset(
         summary="a U-Net of two resolutions, for digits (8x8)",
         values={**SMALL, "width": 32, "multipliers": (1, 2), "attention": (2,)},

@@ -74,6 +74,7 @@ class MeanFlowConfig(NetworkConfig):
             values={
                 **GUIDE_UNET,
                 "dropout": 0.2,
+                "instantaneous": 0.25,
                 "power": 0.75,
                 "mean_log_odds": -2.0,
                 "spread": 2.0,
@@ -82,14 +83,15 @@ class MeanFlowConfig(NetworkConfig):
                     batch_size=1024,
                     warmup_steps=10_000,
                     lr=6e-4,
+                    clip_norm=None,
                     average=Ema(decay=0.99995),
                 ),
             },
             assumptions=(
                 *IMAGE_ASSUMPTIONS[:1],
-                "the network of the flow matching guide, told two times (paper: another U-Net of "
-                "about as many parameters)",
-                "gradients are clipped at a norm of 1; images are flipped and not augmented more",
+                "the network of the flow matching guide, told two times (released: DDPM++, whose "
+                "resolutions change smoothly)",
+                "images are flipped and not augmented more (released: as in EDM, and told how)",
             ),
         ),
     }
@@ -157,7 +159,7 @@ class MeanFlow(GenerativeModel):
             )
         average, derivative = cast("tuple[Tensor, Tensor]", found)
         target = (velocity - beside(t - r, data) * derivative).detach()
-        error = (average - target).square().flatten(1).mean(1)
+        error = (average - target).square().flatten(1).sum(1)
         weight = (error.detach() + TINY_ERROR).pow(-self.config.power)
         out: Tensor = (weight * error).mean()
         return out

@@ -45,7 +45,7 @@ TINY: dict[str, Any] = {
     "blocks": 2,
     "dropout": 0.1,
     "time_scale": 10.0,
-    "training": small(),
+    "training": small(lr=4e-3),
 }
 SMALL: dict[str, Any] = {
     **TINY,

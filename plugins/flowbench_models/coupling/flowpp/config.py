@@ -158,12 +158,13 @@ PAPER_PRESETS: Mapping[str, Preset] = {
 SMALL_PRESETS: Mapping[str, Preset] = {
     "digits": Preset(
         summary="four couplings, for a minute on digits (8x8)",
+        tuning_trials=4,
         values={
             "steps": (2, 2),
             "width": 32,
             "dequantizer_steps": 1,
             "logit_alpha": ALPHA,
-            "training": small_training(batch_size=64, lr=3e-3),
+            "training": small_training(batch_size=32, lr=3e-3),
         },
     ),
     "natural-patches": Preset(

@@ -80,7 +80,8 @@ def _imagenet(size: int, levels: int) -> Preset:
 PRESETS: Mapping[str, Preset] = {
     "digits": Preset(
         summary="two levels of two steps, for a minute on digits (8x8)",
-        values={"training": small_training(batch_size=64, lr=3e-3)},
+        tuning_trials=4,
+        values={"training": small_training(batch_size=64, lr=6e-3)},
     ),
     "natural-patches": Preset(
         summary="three levels of two affine steps, for minutes on 32x32 images",

@@ -57,6 +57,25 @@ def test_another_velocity_has_a_loss(scale: float, dataset: MakeDataset) -> None
     assert float(tensor(model.loss(zeros, _step()))) > 1e-3
 
 
+def test_errors_are_weighted_by_their_squared_norm(dataset: MakeDataset) -> None:
+    class Beside(OfOnePoint):
+        def forward(self, told: Tensor, z: Tensor) -> Tensor:
+            return super().forward(told, z) + 0.1
+
+    model = _model(dataset, instantaneous=1.0, power=1.0, time_scale=1.0)
+    model.network = Beside()
+    zeros = Batch(x=torch.zeros(8, 2, dtype=torch.float64))
+    assert tensor(model.loss(zeros, _step())).item() == pytest.approx(0.02 / (0.02 + 1e-3))
+
+
+def test_cifar10_is_trained_as_released() -> None:
+    config = MeanFlowConfig.model_validate(MeanFlowConfig.presets["cifar10"].values)
+    assert (config.instantaneous, config.power, config.dropout) == (0.25, 0.75, 0.2)
+    assert (config.mean_log_odds, config.spread) == (-2.0, 2.0)
+    training = config.training
+    assert (training.batch_size, training.lr, training.clip_norm) == (1024, 6e-4, None)
+
+
 def test_stretches_are_ordered_and_some_have_no_length(dataset: MakeDataset) -> None:
     model = _model(dataset, instantaneous=0.75)
     r, t = model._stretches(torch.zeros(20_000, 2), torch.Generator().manual_seed(0))

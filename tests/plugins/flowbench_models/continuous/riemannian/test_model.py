@@ -15,6 +15,8 @@ from flowbench_models.continuous.riemannian.geometry import Geometry, Rotations,
 from flowbench_models.continuous.riemannian.model import (
     RiemannianFlowMatching,
     RiemannianFlowMatchingConfig,
+    TimedLinear,
+    TimedSwish,
 )
 from tests.plugins.flowbench_models.fixtures import Perturb, tensor
 
@@ -57,6 +59,33 @@ def test_parameters_are_those_of_the_released_networks(
     values = RiemannianFlowMatchingConfig.presets[preset].values
     config = RiemannianFlowMatchingConfig.model_validate(values)
     assert RiemannianFlowMatching(config, info(name)).num_parameters() == expected
+
+
+@pytest.mark.parametrize(
+    ("preset", "batch_size", "lr", "tolerance"),
+    [("earth", 8192, 1e-4, 1e-7), ("torus", 4096, 2e-4, 1e-5)],
+)
+def test_paper_presets_are_trained_as_released(
+    preset: str, batch_size: int, lr: float, tolerance: float
+) -> None:
+    values = RiemannianFlowMatchingConfig.presets[preset].values
+    config = RiemannianFlowMatchingConfig.model_validate(values)
+    training = config.training
+    assert (training.batch_size, training.lr, training.clip_norm) == (batch_size, lr, None)
+    assert (training.optimizer, training.weight_decay) == ("adamw", 1e-3)
+    assert config.evaluation.rtol == config.evaluation.atol == tolerance
+
+
+def test_the_time_sets_a_steepness_above_0_and_shifts_nothing_at_first() -> None:
+    network = RiemannianFlowMatching(RiemannianFlowMatchingConfig(), info("TORUS")).network
+    for activation in network.activations:
+        for parameter in activation.parameters():
+            parameter.data.fill_(-1.0)
+        assert isinstance(activation, TimedSwish)
+        assert activation.beta(torch.ones(1, 1)).gt(0).all()
+    for layer in network.layers:
+        assert isinstance(layer, TimedLinear)
+        assert not layer.shift.weight.any()
 
 
 @pytest.mark.parametrize("name", DIMS)
