@@ -180,7 +180,7 @@ def compare_with(options: argparse.Namespace) -> Ratio:
     """
     sys.path.insert(0, str(options.released))
     # Released code moves one tensor to a GPU, wherever the model is.
-    torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign,assignment]
+    torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
     for law in ("affine",) if options.model.endswith("naive") else ("rqs", "affine"):
         torch.manual_seed(0)
         model, released = ours_of(options, law), theirs_of(options, law)

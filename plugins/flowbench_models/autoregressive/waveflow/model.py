@@ -195,8 +195,8 @@ class WaveFlow(InvertibleModel):
             )
         features: Tensor = self.upsampler(mel, length)
         # Channels last, as all that is computed from them.
-        rows = features.transpose(1, 2).contiguous().unflatten(1, (-1, self.config.rows))
-        return rows.permute(0, 3, 1, 2)
+        values = features.transpose(1, 2).contiguous()
+        return values.view(len(mel), -1, self.config.rows, mel.shape[1]).permute(0, 3, 1, 2)
 
     def _networks(self, context: Context | None, length: int) -> list[tuple[Folded, Contexts]]:
         """The network of each flow, and what the context adds to its layers."""
@@ -208,13 +208,12 @@ class WaveFlow(InvertibleModel):
             contexts = estimators[0].contexts(features)
             folded = estimators[0].fold(indications, projections)
             return [(net, lambda: contexts) for net in folded]
-        return [
-            # Flow by flow, or those of all flows would be held at once.
-            (*estimator.fold([], [projection], first), partial(estimator.contexts, features))
-            for first, (estimator, projection) in enumerate(
-                zip(estimators, projections, strict=True)
-            )
-        ]
+        found: list[tuple[Folded, Contexts]] = []
+        for first, (estimator, projection) in enumerate(zip(estimators, projections, strict=True)):
+            (net,) = estimator.fold(indications, [projection], first)
+            # Computed flow by flow, or those of all flows would be held at once.
+            found.append((net, partial(estimator.contexts, features)))
+        return found
 
     def _projections(self) -> list[Kernel]:
         """One for each flow, the same one where it is shared."""

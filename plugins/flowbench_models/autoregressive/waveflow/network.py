@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -38,7 +38,7 @@ class NormalisedConvs(nn.Module):
         super().__init__()
         bound = (num_inputs * math.prod(size)) ** -0.5
         weight = torch.empty(num, num_outputs, num_inputs, *size).uniform_(-bound, bound)
-        self.magnitude = nn.Parameter(weight.flatten(2).norm(dim=2))
+        self.magnitude = nn.Parameter(weight.flatten(2).square().sum(dim=2).sqrt())
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.empty(num, num_outputs).uniform_(-bound, bound))
 
@@ -74,7 +74,8 @@ class Upsampler(nn.Module):
     def forward(self, mel: Tensor, length: int) -> Tensor:
         """Maps (B, bands, frames) to (B, bands, length)."""
         h = mel.unsqueeze(1)  # (B, 1, bands, frames)
-        for stride, layer in zip(self.strides, self.layers, strict=True):
+        layers = cast("list[NormalisedConvs]", list(self.layers))
+        for stride, layer in zip(self.strides, layers, strict=True):
             ((weight, bias),) = layer.fold()
             h = F.conv_transpose2d(h, weight, bias, stride=(1, stride), padding=(1, stride // 2))
             h = F.leaky_relu(h, SLOPE)
@@ -199,7 +200,7 @@ def run(net: Folded, h: Tensor, contexts: Sequence[Tensor] | None, sight: Sight)
         Parameters, shape (B, num_parameters, W, n).
     """
     h = convolve(h, *net.front)
-    skips: Tensor | None = None
+    skips = h.new_zeros(())
     for layer, ((weight, bias), out) in enumerate(zip(net.sights, net.outs, strict=True)):
         reach = 2**layer
         a = F.conv2d(sight(layer, h), weight, bias, padding=(reach, 0), dilation=(reach, 1))
@@ -210,7 +211,7 @@ def run(net: Folded, h: Tensor, contexts: Sequence[Tensor] | None, sight: Sight)
         if layer < len(net.outs) - 1:
             residual, a = a.chunk(2, dim=1)
             h = (h + residual) * net.decay if net.decay != 1.0 else h + residual
-        skips = a if skips is None else skips + a
+        skips = skips + a
     return convolve(skips, *net.projection)
 
 

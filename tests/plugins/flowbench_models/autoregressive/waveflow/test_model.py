@@ -6,7 +6,7 @@ from unittest import mock
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowbench.api import (
     ConfigError,
@@ -204,6 +204,7 @@ def test_flows_that_share_a_network_differ_by_their_indication(perturb: Perturb)
     first, _, third = parameters()  # both backwards
     assert not torch.allclose(first, third)
     for parts in (model.indications, model.projections):
+        assert isinstance(parts, nn.ModuleList)
         parts[2].load_state_dict(parts[0].state_dict())
     first, _, third = parameters()
     torch.testing.assert_close(third, first)
