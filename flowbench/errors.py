@@ -27,7 +27,7 @@ The command line prints any of these in one line and exits with 1. Every other e
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -198,8 +198,10 @@ def first_problem(
         return f"unknown key {key!r}"
     if not key:
         return message
-    # What lacks a key is not what was refused: pydantic gives the whole mapping there.
-    got = "" if problem["type"] == "missing" else f", got {shortened(problem['input'])}"
+    # What lacks a key is not what was refused, nor is all that a check of several keys looked at:
+    # pydantic gives the whole mapping there.
+    whole = problem["type"] == "value_error" and isinstance(problem["input"], Mapping)
+    got = "" if whole or problem["type"] == "missing" else f", got {shortened(problem['input'])}"
     return f"{key}: {message}{got}"
 
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import inspect
+from typing import Any, Self
 
 import pytest
+from pydantic import BaseModel, ValidationError, model_validator
 
 from flowbench import errors
 
@@ -28,6 +30,44 @@ def test_unknown_name_lists_no_more_than_a_line_holds() -> None:
 
 def test_unknown_name_lists_all_when_none_is_near() -> None:
     assert "known: glow, nice" in errors.unknown_name("model", "zzzz", ["nice", "glow"], "see")
+
+
+class Net(BaseModel):
+    layers: int = 6
+    subsamplings: int = 1
+
+    @model_validator(mode="after")
+    def _enough(self) -> Self:
+        if self.layers <= self.subsamplings:
+            raise ValueError(f"layers must be more than subsamplings, got {self.layers}")
+        return self
+
+
+class Whole(BaseModel):
+    net: Net = Net()
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"net": {"layers": 1}}, "net: layers must be more than subsamplings, got 1"),
+        (
+            {"net": {"layers": {"a": 1}}},
+            "net.layers: Input should be a valid integer, got {'a': 1}",
+        ),
+        (
+            {"net": {"subsamplings": [2]}},
+            "net.subsamplings: Input should be a valid integer, got [2]",
+        ),
+        ({"net": 3}, "net: Input should be a valid dictionary or instance of Net, got 3"),
+    ],
+)
+def test_a_problem_shows_what_was_refused_and_never_all_that_a_check_looked_at(
+    values: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Whole.model_validate(values)
+    assert errors.first_problem(caught.value) == problem
 
 
 class Unsaid(Exception):

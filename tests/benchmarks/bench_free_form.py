@@ -51,7 +51,7 @@ Pair = tuple[GenerativeModel, nn.Module, Callable[[], None]]
 
 def residual_flow_pair(options: argparse.Namespace) -> Pair:
     """Both Residual Flows, and what the released one does after a step."""
-    _without_removed_module()
+    without_removed_module()
     layers, base = import_module("resflows.layers"), import_module("resflows.layers.base")
     shape = options.channels, options.side, options.side
     released = import_module("resflows.resflow").ResidualFlow(
@@ -172,7 +172,7 @@ def _fields_of(released: nn.Module) -> list[Any]:
     return [module for module in released.modules() if hasattr(module, "_num_evals")]
 
 
-def _without_removed_module() -> None:
+def without_removed_module() -> None:
     """Gives the released code what torch no longer has."""
     removed: Any = ModuleType("torch._six")
     removed.container_abcs, removed.inf = collections.abc, float("inf")

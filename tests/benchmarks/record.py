@@ -31,7 +31,9 @@ COLUMNS = (
     "date", "commit", "processor", "cores", "threads", "torch",
     "benchmark", "variant", "median", "low", "high", "rounds",
 )  # fmt: skip
-NEED_RELEASED_CODE = frozenset({"free_form", "matching", "peers", "released", "tarflow_released"})
+NEED_RELEASED_CODE = frozenset(
+    {"free_form", "matching", "multi_scale", "peers", "released", "tarflow_released"}
+)
 
 
 def names() -> list[str]:

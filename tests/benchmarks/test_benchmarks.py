@@ -16,7 +16,10 @@ import torch
 from tests.benchmarks import record
 
 STAND_INS = Path(__file__).with_name("stand_ins")
-OF_RELEASED_CODE = ("model", "denseflow", "transformer_flow", "resflows", "lib", "torchcfm")
+OF_RELEASED_CODE = (
+    *("model", "denseflow", "transformer_flow", "resflows", "lib", "torchcfm"),
+    *("macow", "marscf_main", "overrides"),
+)
 
 SIZES = {
     "batches": "--examples 64 --shape 1x2x2 --batch-size 8 --batches 2",
@@ -28,6 +31,8 @@ SIZES = {
     "glow_step": "--batch-size 2 --levels 1 --steps 1 --width 4",
     "loop": "--steps 2 --model glow",
     "matching": f"{STAND_INS / 'torchcfm'} --batch-size 2 --side 4 --width 64 --multipliers 1 1"
+    " --profile 1",
+    "multi_scale": f"survae {STAND_INS / 'survae'} --batch-size 2 --steps 1 --width 4 --depth 1"
     " --profile 1",
     "peers": "--cases maf/zuko-maf",
     "released": f"glow --released {STAND_INS / 'glow'} --batch-size 2 --side 8 --levels 2 --steps 1"
@@ -45,6 +50,8 @@ DENSEFLOW = (
 )
 
 FFJORD = f"ffjord {STAND_INS / 'ffjord'} --batch-size 2"
+MACOW = f"macow {STAND_INS / 'macow'} --batch-size 2 --steps 1 --width 4"
+MAR_SCF = f"mar-scf {STAND_INS / 'marscf'} --batch-size 2 --steps 1 --width 4 --coupling affine"
 
 
 @pytest.fixture(autouse=True)
@@ -64,8 +71,14 @@ def _leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "sizes"),
-    [*SIZES.items(), ("released", DENSEFLOW), ("free_form", FFJORD)],
-    ids=[*SIZES, "released denseflow", "free_form ffjord"],
+    [
+        *SIZES.items(),
+        ("released", DENSEFLOW),
+        ("free_form", FFJORD),
+        ("multi_scale", MACOW),
+        ("multi_scale", MAR_SCF),
+    ],
+    ids=[*SIZES, "denseflow", "ffjord", "macow", "mar-scf"],
 )
 def test_a_benchmark_gives_its_ratios(name: str, sizes: str) -> None:
     if name == "peers":

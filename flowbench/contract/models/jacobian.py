@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
-from dataclasses import replace
+import math
 
 import torch
 
@@ -24,33 +23,36 @@ NUM_DRAWS = 64  # of an unbiased estimate
     "priors), mean where a sum over event dims belongs, spatial positions H*W",
     needs=("order",),
 )
+@torch.no_grad()
 def jacobian(subject: ModelSubject) -> Finding:
     """The ladj is log |det dz/dx| by autograd, in x and the augmentation noise (float64)."""
     model = subject.perturbed_flow(torch.float64)
     fewest, most = NUM_EXAMPLES
     num = max(fewest, min(most, ROWS // subject.info.num_dims))
     inputs = subject.inputs(num, torch.float64)
-    examples = [inputs.rows(slice(i, i + 1)) for i in range(num)]
     if not subject.is_discrete:
-        examples[::2] = [replace(example, x=OUTLYING * example.x) for example in examples[::2]]
-    maps = [JointMap.at(model, example) for example in examples]
-    not_square = _not_square(subject, maps[0])
+        inputs.x[::2] *= OUTLYING
+    joint = JointMap.at(model, inputs)
+    not_square = _not_square(subject, joint)
     if not_square is not None:
         return not_square
     kind = subject.kind
     # The bound of uniform dequantization is of the integers; at the values drawn it is none.
     if subject.is_estimated and kind and (not kind.bound or kind.dequantization == "uniform"):
-        return _averages(subject, maps)
-    errors = [(abs(m.ladj() - (true := m.log_abs_det())), abs(true)) for m in maps]
-    error, size = max(errors)
+        return _averages(subject, joint)
+    true = joint.log_abs_det()
+    errors, sizes = (joint.latents()[1] - true).abs(), true.abs()
+    worst = int(errors.nan_to_num(nan=math.inf).argmax())
+    size = float(sizes[worst])
     # Absolute and relative: the rounding of a sum grows with the sum.
     tolerance = max(same(kind, LADJ_NATS), same(kind, 1e-8) * size)
-    words = f"nats between ladj ({size:.3g} in size) and autograd's, {len(maps[0].point)} dims"
-    return within(error, tolerance, words)
+    num_dims = joint.points.shape[1]
+    words = f"nats between ladj ({size:.3g} in size) and autograd's, {num_dims} dims"
+    return within(float(errors[worst]), tolerance, words)
 
 
 def _not_square(subject: ModelSubject, joint: JointMap) -> Finding | None:
-    num_dims = len(joint.point)
+    num_dims = joint.points.shape[1]
     if num_dims > MAX_DIMS:
         return skipped(f"{num_dims} dims; at most {MAX_DIMS} are differentiated")
     if num_dims == joint.num_latent_dims:
@@ -61,24 +63,18 @@ def _not_square(subject: ModelSubject, joint: JointMap) -> Finding | None:
     return skipped(f"{words}: not a bijection, so there is no determinant")
 
 
-def _averages(subject: ModelSubject, maps: list[JointMap]) -> Finding:
+def _averages(subject: ModelSubject, joint: JointMap) -> Finding:
     """Hutchinson's estimates average to the determinant, within their own error bars."""
-    slack = same(subject.kind, LADJ_NATS)
-    worst, allowed = 0.0, slack
-    for joint in maps:
-        with torch.no_grad():
-            latents, _ = joint.model.to_latent(joint.inputs.x, joint.inputs.context, aux=joint.aux)
-            exact = float(joint.model.base_log_prob(latents)) + joint.log_abs_det()
-        # All draws in one pass: of a solver, passes cost more than rows do.
-        repeated = joint.inputs.rows(torch.zeros(NUM_DRAWS, dtype=torch.long))
-        draws = log_probs(joint.model, repeated).tolist()
-        error = abs(statistics.fmean(draws) - exact)
-        tolerance = slack + STANDARD_ERRORS * statistics.stdev(draws) / len(draws) ** 0.5
-        # The one that exceeds its own error bar most, not the largest error.
-        if error - tolerance > worst - allowed:
-            worst, allowed = error, tolerance
+    exact = joint.model.base_log_prob(joint.latents()[0]) + joint.log_abs_det()
+    # All draws in one pass: of a solver, passes cost more than rows do.
+    copies = joint.inputs.rows(torch.arange(len(exact)).repeat_interleave(NUM_DRAWS))
+    draws = log_probs(joint.model, copies).view(-1, NUM_DRAWS)
+    errors = (draws.mean(dim=1) - exact).abs()
+    allowed = same(subject.kind, LADJ_NATS) + STANDARD_ERRORS * draws.std(dim=1) / NUM_DRAWS**0.5
+    # The one that exceeds its own error bar most, not the largest error.
+    worst = int((errors - allowed).nan_to_num(nan=math.inf).argmax())
     words = f"nats between the mean of {NUM_DRAWS} estimates of log_prob and the Jacobian's"
-    return within(worst, allowed, words)
+    return within(float(errors[worst]), float(allowed[worst]), words)
 
 
 @check(

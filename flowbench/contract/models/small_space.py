@@ -21,10 +21,11 @@ from flowbench.contract.models.subject import Inputs, ModelSubject, draw, genera
 
 MAX_DIMS = 6
 MAX_STATES = 4096  # integer events that are all evaluated
-CHUNK = 4096  # points at a time: memory
+CHUNK = 256  # points at a time
 WEIGHTS, ESTIMATES, MANY = 4, 16, 64  # draws of a likelihood with noise, at every point
-LIMIT_S = 1.5  # for one sum: a slow model gets fewer points
-NUM_TIMED, NUM_SHOWN = 1024, 2048
+LIMIT_S = 1.0  # for one sum: a slow model gets fewer points
+NUM_TIMED = 512
+SHOWN = 512, 2048  # fewest and most samples that show where the density is
 PILOT_SEED, SAMPLE_SEED = 6, 7
 
 
@@ -103,8 +104,11 @@ class SmallSpace:
         Far out, where a density is not a number, it counts as 0.
         """
         x = torch.from_numpy(points).view(-1, *self.subject.info.event_shape)
-        parts = [self._combined(part) for part in torch.split(x, CHUNK)]
-        return torch.cat(parts).nan_to_num(nan=-math.inf, posinf=math.inf, neginf=-math.inf).numpy()
+        # From near to far: a solver takes the steps of a batch's hardest point for all of it.
+        order = x.flatten(1).double().norm(dim=1).argsort()
+        found = torch.cat([self._combined(part) for part in torch.split(x[order], CHUNK)])
+        values = torch.empty_like(found).index_copy_(0, order, found)
+        return values.nan_to_num(nan=-math.inf, posinf=math.inf, neginf=-math.inf).numpy()
 
     def _combined(self, x: Tensor) -> Tensor:
         inputs = Inputs(x=x, context=None)
@@ -142,7 +146,8 @@ class SmallSpace:
 
     def points(self) -> NDArray[np.float64]:
         """Where the density is expected, (N, D): the training data and the model's samples."""
-        drawn = draw(self.subject, self.model, NUM_SHOWN, PILOT_SEED).flatten(1).double().numpy()
+        num = self.affordable(*SHOWN)
+        drawn = draw(self.subject, self.model, num, PILOT_SEED).flatten(1).double().numpy()
         both: NDArray[np.float64] = np.concatenate([self._training_points(), drawn])
         return both[np.isfinite(both).all(axis=1)]
 
