@@ -140,8 +140,8 @@ def copy_weights(model: WaveFlow, released: Any) -> None:
 
 
 def copy_convs(ours: NormalisedConvs, theirs: Sequence[Any]) -> None:
-    """Gives convolutions the released weights, whose rows come before columns."""
-    ours.weight.copy_(torch.stack([conv.weight_v.transpose(2, 3) for conv in theirs]))
+    """Gives convolutions the released weights."""
+    ours.weight.copy_(torch.stack([conv.weight_v for conv in theirs]))
     ours.magnitude.copy_(torch.stack([conv.weight_g.flatten() for conv in theirs]))
     ours.bias.copy_(torch.stack([conv.bias for conv in theirs]))
 
@@ -224,13 +224,13 @@ def without_kept_rows(model: WaveFlow, z: Tensor, context: Context) -> Tensor:
         found = torch.zeros_like(values)
         for row in reversed(rows) if net.backwards else rows:
             known = slice(row, None) if net.backwards else slice(None, row + 1)
-            there = None if given is None else [each[..., known] for each in given]
-            parameters = of_all_rows(net, found[..., known], there)
+            there = None if given is None else [each[:, :, known] for each in given]
+            parameters = of_all_rows(net, found[:, :, known], there)
             last = slice(0, 1) if net.backwards else slice(-1, None)
             here = slice(row, row + 1)
-            found[..., here] = model.law.inverse(values[..., here], parameters[..., last])
+            found[:, :, here] = model.law.inverse(values[:, :, here], parameters[:, :, last])
         values = found
-    return values.reshape(z.shape)
+    return model._unfolded(values)
 
 
 def sampling_ratio(options: argparse.Namespace) -> Ratio:

@@ -129,14 +129,14 @@ class WaveFlow(InvertibleModel):
             parameters = of_all_rows(net, z, contexts()).to(x.dtype)
             z, log_derivative = self.law(z, parameters)
             ladj = ladj + sum_event_dims(log_derivative)
-        return (z.reshape(x.shape),), ladj
+        return (self._unfolded(z),), ladj
 
     def from_latent(self, latents: Latents, context: Context | None = None) -> Tensor:
         """Maps latents (B, 1, T) to waveforms of that shape, row by row in each flow."""
         z = self._folded(latents[0])
         for net, contexts in reversed(self._networks(context, latents[0].shape[-1])):
             z = self._inverse(net, contexts(), z)
-        return z.reshape(latents[0].shape)
+        return self._unfolded(z)
 
     def sample(
         self,
@@ -163,7 +163,7 @@ class WaveFlow(InvertibleModel):
         return length if -(-length // stride) == frames else frames * stride
 
     def _folded(self, x: Tensor) -> Tensor:
-        """A waveform as columns and rows (B, 1, W, G), without a copy.
+        """A waveform as rows and columns (B, 1, G, W).
 
         Raises:
             ShapeError: The rows do not divide its length.
@@ -171,10 +171,14 @@ class WaveFlow(InvertibleModel):
         problem = rows_problem(self.config.rows, x.shape[-1])
         if problem is not None:
             raise ShapeError(problem)
-        return x.reshape(len(x), 1, -1, self.config.rows)
+        return x.unflatten(2, (-1, self.config.rows)).transpose(2, 3)
+
+    def _unfolded(self, rows: Tensor) -> Tensor:
+        """Rows and columns as the waveform (B, 1, T) that they are."""
+        return rows.transpose(2, 3).flatten(2)
 
     def _features(self, context: Context | None, length: int) -> Tensor | None:
-        """What a waveform is given, brought to its columns and rows: (B, bands, W, G).
+        """What a waveform is given, brought to its rows and columns: (B, bands, G, W).
 
         Raises:
             ConfigError: There is no spectrogram, and the model is given one.
@@ -195,8 +199,8 @@ class WaveFlow(InvertibleModel):
             )
         features: Tensor = self.upsampler(mel, length)
         # Channels last, as all that is computed from them.
-        values = features.transpose(1, 2).contiguous()
-        return values.view(len(mel), -1, self.config.rows, mel.shape[1]).permute(0, 3, 1, 2)
+        folded = features.unflatten(2, (-1, self.config.rows)).transpose(2, 3)
+        return folded.contiguous(memory_format=torch.channels_last)
 
     def _networks(self, context: Context | None, length: int) -> list[tuple[Folded, Contexts]]:
         """The network of each flow, and what the context adds to its layers."""
@@ -225,14 +229,14 @@ class WaveFlow(InvertibleModel):
 
     def _inverse(self, net: Folded, contexts: list[Tensor] | None, z: Tensor) -> Tensor:
         """The inverse of one flow, row by row."""
-        rows = list(z.split(1, dim=3))
+        rows = list(z.split(1, dim=2))
         in_turn = RowByRow(net, contexts)
         order = range(len(rows))
         before = torch.zeros_like(rows[0])
         for row in reversed(order) if net.backwards else order:
             parameters = in_turn.parameters(before, row).to(z.dtype)
             before = rows[row] = self.law.inverse(rows[row], parameters)
-        return torch.cat(rows, dim=3)
+        return torch.cat(rows, dim=2)
 
 
 def _near_zero(layer: ZeroConv2d) -> ZeroConv2d:

@@ -103,7 +103,7 @@ class Folded(NamedTuple):
 
 
 Sight = Callable[[int, Tensor], Tensor]
-"""Gives the hidden channels (B, R, W, n) of a layer with those of the two rows before them."""
+"""Gives the hidden channels (B, R, n, W) of a layer with those of the two rows before them."""
 
 
 class Estimator(nn.Module):
@@ -111,8 +111,7 @@ class Estimator(nn.Module):
 
     Layer i computes :math:`\tanh(a) \odot \sigma(b)` of a convolution that sees this row and the
     two before it, in columns :math:`2^i` apart to both sides, plus what the context adds; of that a
-    residual and a skip. Axes are (B, C, W, G): columns, then rows, which is how the values of a
-    waveform lie in memory.
+    residual and a skip. Axes are (B, C, G, W), rows before columns, with channels last in memory.
 
     Args:
         num_context: Channels of the context; 0 for none.
@@ -129,7 +128,7 @@ class Estimator(nn.Module):
     ) -> None:
         super().__init__()
         self.front = NormalisedConvs(1, 1, channels)
-        self.sights = NormalisedConvs(layers, channels, 2 * channels, (3, HEIGHT))
+        self.sights = NormalisedConvs(layers, channels, 2 * channels, (HEIGHT, 3))
         self.outs = NormalisedConvs(layers, channels, 2 * channels)
         self.context = NormalisedConvs(layers, num_context, 2 * channels) if num_context else None
         self.embedded = (
@@ -137,7 +136,7 @@ class Estimator(nn.Module):
         )
 
     def contexts(self, features: Tensor | None) -> list[Tensor] | None:
-        """What the context adds to each layer, (B, 2R, W, G) each, in every flow."""
+        """What the context adds to each layer, (B, 2R, G, W) each, in every flow."""
         if self.context is None or features is None:
             return None
         # Their biases are in those of the sights.
@@ -159,7 +158,7 @@ class Estimator(nn.Module):
         num, width = len(projections), self.outs.bias.shape[1] // 2
         weights = self.sights.kernels()
         # Flow by flow rows go the other way: kernels turn round, and no value is moved.
-        turned = weights.flip(-1)
+        turned = weights.flip(-2)
         biases = self.sights.bias if self.context is None else self.sights.bias + self.context.bias
         biases = biases.expand(num, *biases.shape)  # (K, J, 2R)
         outs = self.outs.kernels()
@@ -192,18 +191,18 @@ def run(net: Folded, h: Tensor, contexts: Sequence[Tensor] | None, sight: Sight)
 
     Args:
         net: The network.
-        h: Values of the rows before, shape (B, 1, W, n).
-        contexts: What the context adds to each layer there, (B, 2R, W, n) each; None for nothing.
+        h: Values of the rows before, shape (B, 1, n, W).
+        contexts: What the context adds to each layer there, (B, 2R, n, W) each; None for nothing.
         sight: Gives each layer the rows that it sees.
 
     Returns:
-        Parameters, shape (B, num_parameters, W, n).
+        Parameters, shape (B, num_parameters, n, W).
     """
     h = convolve(h, *net.front)
     skips = h.new_zeros(())
     for layer, ((weight, bias), out) in enumerate(zip(net.sights, net.outs, strict=True)):
         reach = 2**layer
-        a = F.conv2d(sight(layer, h), weight, bias, padding=(reach, 0), dilation=(reach, 1))
+        a = F.conv2d(sight(layer, h), weight, bias, padding=(0, reach), dilation=(1, reach))
         if contexts is not None:
             a = a + contexts[layer]
         value, gate = a.chunk(2, dim=1)
@@ -220,15 +219,16 @@ def of_all_rows(net: Folded, x: Tensor, contexts: Sequence[Tensor] | None) -> Te
 
     Args:
         net: The network.
-        x: Values, shape (B, 1, W, G).
+        x: Values, shape (B, 1, G, W).
         contexts: As in `run`.
 
     Returns:
-        Parameters, shape (B, num_parameters, W, G).
+        Parameters, shape (B, num_parameters, G, W).
     """
-    before = (0, HEIGHT - 1) if net.backwards else (HEIGHT - 1, 0)
+    before = (0, 0, 0, HEIGHT - 1) if net.backwards else (0, 0, HEIGHT - 1, 0)
     # Each row is told of the rows before it alone.
-    shifted = F.pad(x[..., 1:], (0, 1)) if net.backwards else F.pad(x[..., :-1], (1, 0))
+    others = x[:, :, 1:] if net.backwards else x[:, :, :-1]
+    shifted = F.pad(others, (0, 0, 0, 1) if net.backwards else (0, 0, 1, 0))
     return run(net, shifted, contexts, lambda _, h: F.pad(h, before))
 
 
@@ -239,27 +239,27 @@ class RowByRow:
 
     Args:
         net: The network.
-        contexts: What the context adds to each layer, (B, 2R, W, G) each; None for nothing.
+        contexts: What the context adds to each layer, (B, 2R, G, W) each; None for nothing.
     """
 
     def __init__(self, net: Folded, contexts: Sequence[Tensor] | None) -> None:
         self.net = net
-        self.contexts = None if contexts is None else [each.unbind(dim=3) for each in contexts]
+        self.contexts = None if contexts is None else [each.unbind(dim=2) for each in contexts]
         self.kept: list[list[Tensor]] = [[] for _ in net.sights]
 
     def parameters(self, before: Tensor, row: int) -> Tensor:
         """The parameters of a row.
 
         Args:
-            before: Values of the row before it, shape (B, 1, W, 1); zeros for the first.
+            before: Values of the row before it, shape (B, 1, 1, W); zeros for the first.
             row: Which row.
 
         Returns:
-            Parameters, shape (B, num_parameters, W, 1).
+            Parameters, shape (B, num_parameters, 1, W).
         """
         here = None
         if self.contexts is not None:
-            here = [rows[row].unsqueeze(3) for rows in self.contexts]
+            here = [rows[row].unsqueeze(2) for rows in self.contexts]
         return run(self.net, before, here, self._sight)
 
     def _sight(self, layer: int, h: Tensor) -> Tensor:
@@ -269,4 +269,4 @@ class RowByRow:
         kept.append(h)
         window = kept[-1::-1] if self.net.backwards else list(kept)
         del kept[0]
-        return torch.cat(window, dim=3)
+        return torch.cat(window, dim=2)
