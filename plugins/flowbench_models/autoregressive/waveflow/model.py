@@ -171,7 +171,7 @@ class WaveFlow(InvertibleModel):
         problem = rows_problem(self.config.rows, x.shape[-1])
         if problem is not None:
             raise ShapeError(problem)
-        return x.unflatten(2, (-1, self.config.rows)).transpose(2, 3)
+        return x.reshape(len(x), 1, -1, self.config.rows).transpose(2, 3)
 
     def _unfolded(self, rows: Tensor) -> Tensor:
         """Rows and columns as the waveform (B, 1, T) that they are."""
@@ -199,7 +199,7 @@ class WaveFlow(InvertibleModel):
             )
         features: Tensor = self.upsampler(mel, length)
         # Channels last, as all that is computed from them.
-        folded = features.unflatten(2, (-1, self.config.rows)).transpose(2, 3)
+        folded = features.reshape(*mel.shape[:2], -1, self.config.rows).transpose(2, 3)
         return folded.contiguous(memory_format=torch.channels_last)
 
     def _networks(self, context: Context | None, length: int) -> list[tuple[Folded, Contexts]]:

@@ -38,7 +38,7 @@ class NormalisedConvs(nn.Module):
         super().__init__()
         bound = (num_inputs * math.prod(size)) ** -0.5
         weight = torch.empty(num, num_outputs, num_inputs, *size).uniform_(-bound, bound)
-        self.magnitude = nn.Parameter(weight.flatten(2).square().sum(dim=2).sqrt())
+        self.magnitude = nn.Parameter(weight.flatten(2).norm(dim=2))
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.empty(num, num_outputs).uniform_(-bound, bound))
 
