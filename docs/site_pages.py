@@ -77,9 +77,9 @@ RINGS = {
         "report_progress API_VERSION ConfigError NotInvertibleError ShapeError"
     ),
     "Data and metrics": (
-        "DatasetSpec Target ContextInput RemoteFile Split DataSplits Ragged Manifold Artifact "
-        "MetricSpec MetricValue Limits ClosedForm MetricSettings TrainedModel LikelihoodResult "
-        "Samples DataError DataMissingError density_mass Mass"
+        "DatasetSpec Target ContextInput RemoteFile Split DataSplits Ragged Manifold Chart "
+        "Artifact MetricSpec MetricValue Limits ClosedForm MetricSettings TrainedModel "
+        "LikelihoodResult Samples DataError DataMissingError density_mass Mass"
     ),
 }
 READERS = "Archive open_archive read_images center_square"

@@ -12,7 +12,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib import util
 from pathlib import Path
@@ -129,10 +129,10 @@ class _Package:
         self._followed.add((module, name))
         is_package = path.name == "__init__.py"
         here = module if is_package else module.rpartition(".")[0]
-        imports = list(_imports(path, here))
+        imports = _imports(path.read_bytes(), here)
         # A package may lend a name from elsewhere; what it makes itself may use all its imports.
         if is_package and name in {bound for _, _, bound in imports}:
-            imports = [found for found in imports if found[2] == name]
+            imports = tuple(found for found in imports if found[2] == name)
         for target, original, _ in imports:
             submodule = f"{target}.{original}"
             # `from package import x` imports a module where there is one of that name, else what
@@ -163,22 +163,25 @@ def _place(root: str) -> tuple[Path, bool]:
     return (path.parent.parent if in_folder else path.parent), not in_folder
 
 
-def _imports(path: Path, package: str) -> Iterator[tuple[str, str, str]]:
+@lru_cache(maxsize=4096)
+def _imports(source: bytes, package: str) -> tuple[tuple[str, str, str], ...]:
     """What a file imports: the module, the name in it and the name that it gets; ``*`` for all."""
-    tree = _tree(path.read_bytes())
+    found = []
+    tree = _tree(source)
     # All of the tree: imports inside functions run as well, later.
     for node in ast.walk(tree) if tree is not None else ():
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield alias.name, ALL, alias.asname or alias.name.partition(".")[0]
+                name = alias.asname or alias.name.partition(".")[0]
+                found.append((alias.name, ALL, name))
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
                 parents = package.split(".")
                 kept = parents[: len(parents) - node.level + 1]
                 base = ".".join([*kept, *([node.module] if node.module else [])])
-            for alias in node.names:
-                yield base, alias.name, alias.asname or alias.name
+            found += [(base, alias.name, alias.asname or alias.name) for alias in node.names]
+    return tuple(found)
 
 
 @lru_cache(maxsize=4096)
@@ -200,12 +203,11 @@ def _digest_of(source: bytes, is_package: bool) -> str:
     if tree is None:
         return hashlib.sha256(source).hexdigest()
     body = [node for node in tree.body if not (is_package and _only_lends(node))]
-    hasher = hashlib.sha256()
-    for text in _texts(body):
-        hasher.update(text.encode("utf-8", "surrogatepass"))
-        # Between texts, or `ab c` and `a bc` would be the same.
-        hasher.update(b"\0")
-    return hasher.hexdigest()
+    texts: list[str] = []
+    _add_texts(body, texts)
+    # Each ends, or `ab c` and `a bc` would be the same.
+    ended = "".join(f"{text}\0" for text in texts)
+    return hashlib.sha256(ended.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _only_lends(node: ast.stmt) -> bool:
@@ -216,28 +218,29 @@ def _only_lends(node: ast.stmt) -> bool:
     return isinstance(node, (ast.Import, ast.ImportFrom))
 
 
-def _texts(value: object) -> Iterator[str]:
-    """The syntax as a stream of texts that all versions of Python share.
+def _add_texts(value: object, texts: list[str]) -> None:
+    """Adds the syntax as a stream of texts that all versions of Python share.
 
     What is absent is left out: newer versions have fields that older ones lack.
     """
     if isinstance(value, ast.AST):
-        yield type(value).__name__
-        for name, inner in ast.iter_fields(value):
+        texts.append(type(value).__name__)
+        for name in value._fields:
+            inner = getattr(value, name, None)
             # `ctx` repeats what the position says; `kind` is the u of u"text"; a type comment does
             # nothing.
             if inner is None or inner == [] or name in ("ctx", "kind", "type_comment"):
                 continue
-            yield name
-            yield from _texts(inner)
+            texts.append(name)
+            _add_texts(inner, texts)
     elif isinstance(value, list):
-        yield "["
+        texts.append("[")
         for inner in value:
             if not _is_bare_text(inner):
-                yield from _texts(inner)
-        yield "]"
+                _add_texts(inner, texts)
+        texts.append("]")
     else:
-        yield f"{type(value).__name__} {value!r}"
+        texts.append(f"{type(value).__name__} {value!r}")
 
 
 def _is_bare_text(node: object) -> bool:

@@ -5,8 +5,10 @@ The module is itself a plugin file: workers load it with ``--plugin-file``.
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -165,6 +167,42 @@ class Linger(Gaussian):
 
     def initialize(self, batch: Batch, *, generator: torch.Generator) -> None:
         threading.Thread(target=time.sleep, args=(3600,), name="lingerer").start()
+
+
+class Facts(Gaussian):
+    """Says in its log what kind of process it is in."""
+
+    def initialize(self, batch: Batch, *, generator: torch.Generator) -> None:
+        super().initialize(batch, generator=generator)
+        status = Path("/proc/self/status").read_text().splitlines()
+        shown = (
+            "Threads",
+            "SigBlk",
+            "SigIgn",
+            "SigCgt",
+            "Umask",
+            "NoNewPrivs",
+            "Cpus_allowed_list",
+        )
+        files = [path for path in [*Path("/proc/self/fd").iterdir()] if path.exists()]
+        pids = os.getppid(), os.getpid(), os.getpgid(0), os.getsid(0)
+        facts = {
+            "status": [line for line in status if line.startswith(shown)],
+            "ids": ["run" if pid == pids[0] else "self" * (pid == pids[1]) for pid in pids],
+            "limits": {
+                name: resource.getrlimit(which)
+                for name, which in vars(resource).items()
+                if name.startswith("RLIMIT_")
+            },
+            "environment": dict(os.environ),
+            "seen from outside": sorted({*Path("/proc/self/environ").read_text().split("\0")}),
+            "files": sorted(path.readlink().name.partition(":")[0] for path in files),
+            "directory": str(Path.cwd()),
+            "python": [list(sys.flags), sys.path, sys.argv[0], sys.stdout.encoding],
+            "threads": [torch.get_num_threads(), torch.get_num_interop_threads()],
+            "drawn": [torch.initial_seed(), torch.get_default_dtype().itemsize],
+        }
+        print(json.dumps(facts), file=sys.stderr)
 
 
 class Slow(Gaussian):
@@ -352,6 +390,7 @@ def register_models() -> list[ModelSpec]:
         _model("fake-hungry", Hungry),
         _model("fake-greedy", Greedy),
         _model("fake-linger", Linger),
+        _model("fake-facts", Facts),
         _model("fake-slow", Slow),
         _model("fake-hang", Hang),
         _model("fake-gan", Gan),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flowbench.api.config import ModelConfig, Preset
-    from flowbench.api.data import Artifact, DataSplits, Manifold, Ragged, Split
+    from flowbench.api.data import Artifact, Chart, DataSplits, Manifold, Ragged, Split
     from flowbench.api.hooks import API_VERSION, hookimpl
     from flowbench.api.likelihood import Likelihood, NoLikelihood
     from flowbench.api.mass import Mass, density_mass
@@ -77,7 +77,7 @@ _HOMES = {
     ),
     "flowbench.api.protocol": "MetricSettings NoTemperature SampleSettings SamplingOptions",
     "flowbench.api.training": "Ema Group LastK Phase Training",
-    "flowbench.api.data": "Artifact DataSplits Manifold Ragged Split",
+    "flowbench.api.data": "Artifact Chart DataSplits Manifold Ragged Split",
     "flowbench.api.hooks": "API_VERSION hookimpl",
     "flowbench.api.mass": "Mass density_mass",
     "flowbench.api.metrics": "LikelihoodResult Samples TrainedModel",
@@ -99,6 +99,7 @@ __all__ = [
     "API_VERSION",
     "Artifact",
     "Batch",
+    "Chart",
     "ClosedForm",
     "ConfigError",
     "Context",

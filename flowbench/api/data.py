@@ -177,6 +177,27 @@ class DataSplits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Chart:
+    """A manifold in a rectangle, as pictures show it: equal areas for equal shares of its volume.
+
+    Attributes:
+        ends: Where each of its two axes begins and ends.
+        to_plane: Takes points (N, *event_shape) into it, (N, 2).
+        from_plane: Takes them back; None where several points lie in one place of it, of which a
+            picture then shows no density.
+
+    Example:
+        >>> square = Chart(ends=((0.0, 1.0), (0.0, 1.0)), to_plane=lambda x: x)
+        >>> square.from_plane is None
+        True
+    """
+
+    ends: tuple[tuple[float, float], tuple[float, float]]
+    to_plane: Callable[[NDArray[Any]], NDArray[Any]]
+    from_plane: Callable[[NDArray[Any]], NDArray[Any]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifold:
     """Where data lie that are no vectors; densities are with respect to its own volume.
 
@@ -186,6 +207,7 @@ class Manifold:
         volume: Its volume, in the d-dimensional measure.
         sample_uniform: Draws points, shape (N, *event_shape), given N and a source of randomness.
         contains: Whether points (N, *event_shape) lie on it, shape (N,).
+        chart: How pictures show it; None for no pictures.
 
     Example:
         >>> def on_circle(num: int, rng: np.random.Generator):
@@ -207,6 +229,7 @@ class Manifold:
     volume: float
     sample_uniform: Callable[[int, np.random.Generator], NDArray[Any]]
     contains: Callable[[NDArray[Any]], NDArray[np.bool_]]
+    chart: Chart | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flowbench.api.data import Manifold
+from flowbench.api.data import Chart, Manifold
 from flowbench.api.mass import LogDensity, Mass
 from flowbench.errors import ConfigError
 
@@ -36,12 +36,33 @@ def _is_angle(x: NDArray[Any]) -> NDArray[np.bool_]:
     return np.asarray(((x >= 0) & (x <= 2 * np.pi + OFF)).all(axis=-1))
 
 
+def _to_map(x: NDArray[Any]) -> NDArray[Any]:
+    """Longitude and height of points on the sphere: the map that keeps areas."""
+    return np.stack([np.arctan2(x[:, 1], x[:, 0]), x[:, 2]], axis=1)
+
+
+def _from_map(places: NDArray[Any]) -> NDArray[Any]:
+    longitude, height = places.T
+    radius = np.sqrt(np.clip(1.0 - height**2, 0.0, None))
+    return np.stack([radius * np.cos(longitude), radius * np.sin(longitude), height], axis=1)
+
+
+def _turned_pole(q: NDArray[Any]) -> NDArray[Any]:
+    """Where rotations take the north pole."""
+    w, x, y, z = q.T
+    return np.stack([2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x**2 + y**2)], axis=1)
+
+
+GLOBE = ((-math.pi, math.pi), (-1.0, 1.0))
+TURN = (0.0, 2 * math.pi)
+
 SPHERE = Manifold(
     name="sphere",
     dim=2,
     volume=4 * math.pi,
     sample_uniform=lambda num, rng: _unit(num, 3, rng),
     contains=_is_unit,
+    chart=Chart(ends=GLOBE, to_plane=_to_map, from_plane=_from_map),
 )
 TORUS = Manifold(
     name="torus",
@@ -49,6 +70,7 @@ TORUS = Manifold(
     volume=(2 * math.pi) ** 2,
     sample_uniform=lambda num, rng: rng.uniform(0, 2 * np.pi, (num, 2)),
     contains=_is_angle,
+    chart=Chart(ends=(TURN, TURN), to_plane=lambda x: x, from_plane=lambda x: x),
 )
 ROTATIONS = Manifold(
     name="rotations",
@@ -56,6 +78,7 @@ ROTATIONS = Manifold(
     volume=math.pi**2,
     sample_uniform=lambda num, rng: _unit(num, 4, rng),
     contains=_is_unit,
+    chart=Chart(ends=GLOBE, to_plane=lambda q: _to_map(_turned_pole(q))),
 )
 
 

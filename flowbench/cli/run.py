@@ -117,6 +117,14 @@ def run(
         ),
     ] = None,
     executor: Annotated[str, typer.Option(help="Where jobs run.")] = "local",
+    spawn: Annotated[
+        bool,
+        typer.Option(
+            "--spawn",
+            help="Start a new Python for each job, as on GPUs \\[default on CPUs under Linux: fork "
+            "a process that has done the imports].",
+        ),
+    ] = False,
     rerun: Annotated[
         str | None,
         typer.Option(
@@ -203,6 +211,7 @@ def run(
         device=device,
         num_jobs=jobs,
         executor=executor,
+        spawn=spawn,
         rerun=rerun_what,
         timeout_s=timeout_s,
         max_rss=None if max_rss is None else parse_size(max_rss, "--max-rss"),

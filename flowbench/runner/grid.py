@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from flowbench.api.data import Artifact
+from flowbench.api.data import Artifact, Chart
+from flowbench.api.manifolds import manifold_of
 from flowbench.data.library.splits import LoadedData
 from flowbench.store.artifacts import grid_as_artifacts
 
@@ -27,12 +28,14 @@ LogProb = Callable[[NDArray[Any]], NDArray[np.float64]]
 def sample_grid(
     x: NDArray[Any], data: LoadedData, log_prob: LogProb | None = None
 ) -> tuple[Artifact, ...]:
-    """Draws a grid of image samples; in 2-D test data, samples and the density side by side.
+    """Draws a grid of image samples; of what has a plane, test data, samples and the density.
+
+    These are heat maps side by side: of 2-D data, and of points on a manifold that has a chart.
 
     Args:
         x: Samples on the raw scale, shape (N, *event_shape).
         data: The data that they should look like; it sets the range of levels and of the axes.
-        log_prob: The model's density, if it has one; only asked in 2-D.
+        log_prob: The model's density, if it has one; only asked where it is drawn.
 
     Returns:
         A PNG; nothing where samples have no picture.
@@ -40,8 +43,15 @@ def sample_grid(
     info = data.info
     if info.modality == "image" and info.levels is not None and info.event_shape[0] in (1, 3):
         return grid_as_artifacts(_png(_tile(x[: ROWS * COLUMNS], info.levels)))
+    reference = data.splits.test.x
     if info.modality == "vector" and info.event_shape == (2,):
-        return grid_as_artifacts(_png(_heat_maps(x, data.splits.test.x, log_prob)))
+        # Over the data's range: a model that misses it shows as an empty or a crowded picture.
+        low, high = reference.min(axis=0), reference.max(axis=0)
+        ends = ((low[0], high[0]), (low[1], high[1]))
+        plane = Chart(ends=ends, to_plane=lambda x: x, from_plane=lambda x: x)
+        return grid_as_artifacts(_png(_heat_maps(x, reference, plane, log_prob)))
+    if info.manifold is not None and (chart := manifold_of(info.manifold).chart) is not None:
+        return grid_as_artifacts(_png(_heat_maps(x, reference, chart, log_prob)))
     return ()
 
 
@@ -91,20 +101,19 @@ def _tile(x: NDArray[Any], levels: int) -> NDArray[np.uint8]:
 
 
 def _heat_maps(
-    x: NDArray[Any], reference: NDArray[Any], log_prob: LogProb | None
+    x: NDArray[Any], reference: NDArray[Any], chart: Chart, log_prob: LogProb | None
 ) -> NDArray[np.uint8]:
-    """Histograms of 2-D data and samples, and the density, over the range of the data."""
-    # Over the data's range: a model that misses it shows as an empty or a crowded picture.
-    ends = zip(reference.min(axis=0), reference.max(axis=0), strict=True)
-    edges = [np.linspace(low, high, DENSITY_BINS + 1) for low, high in ends]
+    """Histograms of data and samples in a chart, and the density."""
+    edges = [np.linspace(low, high, DENSITY_BINS + 1) for low, high in chart.ends]
     maps = [
         np.histogram2d(some[:, 0], some[:, 1], bins=(edges[0], edges[1]))[0]
-        for some in (reference, x)
+        for some in map(chart.to_plane, (reference, x))
     ]
-    if log_prob is not None:
+    if log_prob is not None and chart.from_plane is not None:
         centres = ((edge[:-1] + edge[1:]) / 2 for edge in edges)
-        points = np.stack(np.meshgrid(*centres, indexing="ij"), axis=-1).astype(reference.dtype)
-        found = log_prob(points.reshape(-1, 2)).reshape(DENSITY_BINS, DENSITY_BINS)
+        places = np.stack(np.meshgrid(*centres, indexing="ij"), axis=-1).reshape(-1, 2)
+        points = chart.from_plane(places).astype(reference.dtype)
+        found = log_prob(points).reshape(DENSITY_BINS, DENSITY_BINS)
         maps.append(np.exp(np.nan_to_num(found - np.nanmax(found), nan=-np.inf)))
     rule = np.full((DENSITY_BINS, 1), RULE, np.uint8)
     parts = [part for one in maps for part in (rule, _shaded(one))]

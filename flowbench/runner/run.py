@@ -33,6 +33,7 @@ class RunRequest(RunOptions):
 
     Attributes:
         num_jobs: Jobs at a time; None takes the executor's default.
+        spawn: Start a new Python for each worker on a CPU, too.
         rerun: What to run anew.
     """
 
@@ -40,6 +41,7 @@ class RunRequest(RunOptions):
     results: Path
     num_jobs: int | None
     executor: str
+    spawn: bool = False
     rerun: Rerun | None
 
 
@@ -112,7 +114,7 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
     device = Device.select(request.device, processor_name())
     if not dry_run:  # elsewhere the plan may run: a cluster's is made on a laptop
         _check_budget(request.suite.budget, device)
-    executor = build_executor(request.executor, device, request.num_jobs)
+    executor = build_executor(request.executor, device, request.num_jobs, spawn=request.spawn)
     jobs, unprepared = plan(request.suite, registry, request.data_dir)
     if not jobs and not unprepared:
         raise SuiteError(
@@ -215,20 +217,24 @@ def _settled(options: RunOptions, device: Device, executor: Executor, num_jobs: 
     return replace(options, device=device.kind, max_rss=options.max_rss or share)
 
 
-def build_executor(name: str, device: Device, num_jobs: int | None) -> Executor:
+def build_executor(
+    name: str, device: Device, num_jobs: int | None, *, spawn: bool = False
+) -> Executor:
     """The executor of a name.
 
     Args:
         name: ``local``.
         device: The kind of device that jobs run on.
         num_jobs: Jobs at a time; None takes the executor's default.
+        spawn: Start a new Python for each worker on a CPU, too.
 
     Raises:
         SuiteError: There is no executor of that name.
     """
     if name != "local":
         raise SuiteError(f"unknown executor {name!r}; known: local")
-    return LocalExecutor(device.kind, visible_gpus() if device.kind == "cuda" else (), num_jobs)
+    gpus = visible_gpus() if device.kind == "cuda" else ()
+    return LocalExecutor(device.kind, gpus, num_jobs, spawn=spawn)
 
 
 def _check_budget(text: str, device: Device) -> None:

@@ -191,6 +191,7 @@ class Scheduler:
                     self._obey()
             self._write_what_is_left(last=True)
         finally:
+            self._executor.close()
             os.close(self._alive)
             os.close(writing_end)
             self._queue.close()

@@ -309,6 +309,7 @@ TEXT8 = DatasetSpec(
     num_validation=19_531,
     num_test=19_531,
     convert="flowbench_datasets.text:convert_text8",
+    render="flowbench_datasets.text:render",
     files=published.TEXT8,
     summary="100 million characters of Wikipedia in 27 letters, in windows of 256",
     licence="GFDL (Wikipedia, 2006)",

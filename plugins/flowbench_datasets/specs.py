@@ -212,6 +212,7 @@ PYTHON_TOPICS = DatasetSpec(
     num_validation=100,
     num_test=100,
     load="flowbench_datasets.text:load_topics",
+    render="flowbench_datasets.text:render",
     summary="Python's chapters on its own language in 27 letters, in windows of 256",
     licence="PSF License Version 2 (the documentation of Python)",
     notes=(

@@ -13,12 +13,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from flowbench.api import DataError, DataSplits, Split
+from flowbench.api import Artifact, DataError, DatasetInfo, DataSplits, Samples, Split
 from flowbench.api.readers import open_archive
 from flowbench.api.specs import SplitName
 
 WINDOW = 256
-NUM_CHARACTERS = 27
+CHARACTERS = " abcdefghijklmnopqrstuvwxyz"
+NUM_CHARACTERS = len(CHARACTERS)
+NUM_SHOWN = 4  # samples on a board
 ARCHIVE, MEMBER = "text8.zip", "text8"
 SHARE = 20  # of the characters, one part is validation and one test
 PIECE = 1 << 24  # characters of a piece of a split
@@ -92,6 +94,19 @@ def load_topics(data_dir: Path) -> DataSplits:
         for start, num in zip(starts, TOPICS.values(), strict=False)
     )
     return DataSplits(train=train, validation=validation, test=test)
+
+
+def render(samples: Samples, info: DatasetInfo) -> list[Artifact]:
+    """Some samples as text, a line each.
+
+    Args:
+        samples: Tokens of 27 characters.
+        info: Not used.
+    """
+    del info
+    rows = samples.x[:NUM_SHOWN].reshape(-1, WINDOW)
+    text = "\n\n".join("".join(CHARACTERS[token] for token in row) for row in rows)
+    return [Artifact(name=f"{len(rows)} of them", media_type="text/plain", content=text.encode())]
 
 
 def normalised(text: str) -> str:

@@ -34,7 +34,7 @@ def compute(trained: TrainedModel, data: DataSplits, settings: MetricSettings) -
         draws would remove, where there was more than one draw.
     """
     del data, settings
-    return _values(BPD, trained.likelihood("test"), "")
+    return _values(BPD, trained.likelihood("test"))
 
 
 def compute_bpc(
@@ -51,7 +51,7 @@ def compute_bpc(
         What `compute` returns, under names that begin with ``bpc``.
     """
     del data, settings
-    return _values(BPC, trained.likelihood("test"), "")
+    return _values(BPC, trained.likelihood("test"))
 
 
 def compute_given_label(
@@ -65,30 +65,30 @@ def compute_given_label(
         settings: Not used; the harness has applied them to the likelihood.
 
     Returns:
-        What `compute` returns, each name ending in ``_given_label``.
+        What `compute` returns, under names that begin with ``bpd_given_label``.
     """
     del data, settings
     if ("label",) not in trained.config.also_given(trained.data):
         reason = "the model sees no labels, or knows no density without them"
         return [MetricValue.unavailable(BPD_GIVEN_LABEL, reason)]
-    return _values(BPD_GIVEN_LABEL, trained.likelihood("test", given=("label",)), "_given_label")
+    return _values(BPD_GIVEN_LABEL, trained.likelihood("test", given=("label",)))
 
 
-def _values(spec: MetricSpec, result: LikelihoodResult, suffix: str) -> list[MetricValue]:
+def _values(spec: MetricSpec, result: LikelihoodResult) -> list[MetricValue]:
     if result.likelihood.measure == "noisy":
-        return noisy_values(spec, result, suffix)
+        return noisy_values(spec, result)
     if result.likelihood.measure == "continuous":
         reason = "the model states a density of continuous data, which has no bits per dimension"
         return [MetricValue.unavailable(spec, reason)]
-    stem, elbo = spec.name.removesuffix(suffix), bits_per_dim(result.elbo, result.num_dims)
+    elbo = bits_per_dim(result.elbo, result.num_dims)
     values = [
         mean_value(spec, result, bits_per_dim(result.log_prob, result.num_dims)),
-        mean_value(spec, result, elbo, name=f"{stem}_elbo{suffix}"),
+        mean_value(spec, result, elbo, name=f"{spec.name}_elbo"),
     ]
     if result.draw_stderr is not None:
         values.append(
             MetricValue(
-                name=f"{stem}_draw_stderr{suffix}",
+                name=f"{spec.name}_draw_stderr",
                 value=bits_per_dim(-result.draw_stderr, result.num_dims),
                 unit=spec.unit,
                 direction="none",

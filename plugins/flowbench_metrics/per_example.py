@@ -66,18 +66,19 @@ def mean_value(
     return MetricValue(value=value, stderr=stderr, **given)
 
 
-def noisy_values(spec: MetricSpec, result: LikelihoodResult, suffix: str = "") -> list[MetricValue]:
+def noisy_values(spec: MetricSpec, result: LikelihoodResult) -> list[MetricValue]:
     """What a model of noisy data has in place of a likelihood of the data.
 
     Args:
         spec: The metric that cannot be had.
         result: The likelihood of noisy data.
-        suffix: End of the other value's name.
 
     Returns:
-        The metric as unavailable, and ``nll_noisy`` in nats per example.
+        The metric as unavailable, and in nats per example ``nll_noisy``, after the metric's name
+        where that is another.
     """
+    name = "nll_noisy" if spec.name == "nll" else f"{spec.name}_nll_noisy"
     return [
         MetricValue.unavailable(spec, OF_NOISY_DATA),
-        mean_value(spec, result, -result.log_prob, name=f"nll_noisy{suffix}", unit="nats"),
+        mean_value(spec, result, -result.log_prob, name=name, unit="nats"),
     ]

@@ -1,7 +1,8 @@
 """``flowbench run`` in a process that can be killed anywhere, fast enough to be killed often.
 
-The command is the real one; only its workers are forked from a process that has imported torch,
-where a user's start a new Python. ``python -m tests.faults.lab RESULTS ...`` is one such run.
+The command is the real one; only its workers are forked from a process that has imported torch
+already, where a user's run starts such a process first.
+``python -m tests.faults.lab RESULTS ...`` is one such run.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ import torch
 
 from flowbench.runner import schedule, train, worker
 from flowbench.runner.executors.base import LOG, Lifeline, Slot
-from flowbench.runner.executors.local import LocalExecutor, _ProcessGroup
+from flowbench.runner.executors.local import LocalExecutor
+from flowbench.runner.executors.process_group import Child, ProcessGroup
 
 FAKES = Path(__file__).parent.parent / "fakes.py"
 PLUGINS = ("--plugin-file", str(FAKES), "--no-plugin", "flowbench")
@@ -83,25 +85,11 @@ FUNCTIONS_OF_RUN = (
 class ForkingExecutor(LocalExecutor):
     """Workers forked from this process."""
 
-    def launch(self, folder: Path, slot: Slot, lifeline: Lifeline) -> _ProcessGroup:
+    def launch(self, folder: Path, slot: Slot, lifeline: Lifeline) -> ProcessGroup:
         pid = os.fork()
         if pid == 0:
             _be_a_worker(folder, lifeline)
-        return _ProcessGroup(_Forked(pid))  # type: ignore[arg-type]
-
-
-class _Forked:
-    """What a process group needs of a `Popen`."""
-
-    def __init__(self, pid: int) -> None:
-        self.pid, self.returncode = pid, None
-
-    def poll(self) -> int | None:
-        if self.returncode is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self.returncode = os.waitstatus_to_exitcode(status)  # type: ignore[assignment]
-        return self.returncode
+        return ProcessGroup(Child(pid))
 
 
 def _be_a_worker(folder: Path, lifeline: Lifeline) -> None:
@@ -131,7 +119,11 @@ def _be_a_worker(folder: Path, lifeline: Lifeline) -> None:
 _fault: Fault | None = None
 
 
-def command(arguments: Sequence[str], fault: Fault | None = None) -> int:
+def command(
+    arguments: Sequence[str],
+    fault: Fault | None = None,
+    executor: type[LocalExecutor] = ForkingExecutor,
+) -> int:
     """Runs a command in this process, which must not be of use for anything else.
 
     Returns:
@@ -142,7 +134,7 @@ def command(arguments: Sequence[str], fault: Fault | None = None) -> int:
     from flowbench.cli.app import main
     from flowbench.runner import run
 
-    vars(run)["LocalExecutor"] = ForkingExecutor
+    vars(run)["LocalExecutor"] = executor
     schedule.POLL_S, train.CHECKPOINT_EVERY_S, schedule.LOOK_EVERY_S = 0.02, 0.05, 0.1
     if fault is not None and fault.where == "run":
         _install(fault)
@@ -160,7 +152,12 @@ def print_to(out: Path, err: Path) -> None:
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
 
 
-def alone(results: Path, more: Sequence[str], printed: tuple[Path, Path] | None = None) -> None:
+def alone(
+    results: Path,
+    more: Sequence[str],
+    printed: tuple[Path, Path] | None = None,
+    executor: type[LocalExecutor] = ForkingExecutor,
+) -> None:
     """One run as all that a process does; what it prints goes to files, if they are given."""
     if printed is not None:
         print_to(*printed)
@@ -168,7 +165,7 @@ def alone(results: Path, more: Sequence[str], printed: tuple[Path, Path] | None 
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     torch.set_num_threads(1)
     tempfile.tempdir = str(results.parent)  # the queue of this machine is its own
-    sys.exit(command([*ASKED, "--results", str(results), *more]))
+    sys.exit(command([*ASKED, "--results", str(results), *more], executor=executor))
 
 
 def _install(fault: Fault) -> None:

@@ -21,6 +21,7 @@ import duckdb
 import pytest
 
 from flowbench.runner.attempt import HEARTBEAT
+from flowbench.runner.executors.local import LocalExecutor
 from flowbench.runner.ownership import owner_of
 from flowbench.store.queries import list_attempts
 from flowbench.store.reconcile import readable
@@ -72,11 +73,13 @@ class Run:
 
 
 @contextlib.contextmanager
-def running(results: Path, *more: str) -> Iterator[Run]:
+def running(
+    results: Path, *more: str, executor: type[LocalExecutor] = lab.ForkingExecutor
+) -> Iterator[Run]:
     """A run that is killed in the end at the latest."""
     number = next(NUMBERS)
     out, err = results.with_name(f"{number}.out"), results.with_name(f"{number}.err")
-    process = PROCESSES.Process(target=lab.alone, args=(results, more, (out, err)))
+    process = PROCESSES.Process(target=lab.alone, args=(results, more, (out, err), executor))
     process.start()
     try:
         yield Run(process, out, err)
@@ -144,23 +147,29 @@ def test_a_second_signal_ends_it_now_and_is_recorded(results: Path) -> None:
     assert statuses(results) == ["killed"]
 
 
-def test_a_run_that_is_killed_leaves_no_worker_and_the_next_has_every_job(results: Path) -> None:
-    with running(results, *SLOW) as run:
+@pytest.mark.parametrize("executor", [lab.ForkingExecutor, LocalExecutor])
+def test_a_run_that_is_killed_leaves_no_worker_and_the_next_has_every_job(
+    results: Path, executor: type[LocalExecutor]
+) -> None:
+    with running(results, *SLOW, executor=executor) as run:
         wait_for(lambda: steps(results) > 3)
-        (results / "workers").write_text(json.dumps(workers(results)))
+        left = [*workers(results), *lab.workers_of(run.pid)]  # what forks them is among these
         run.send_signal(signal.SIGKILL)
         with running(results, *SLOW) as again:  # at once
             out, err = again.communicate(timeout=90)
     assert again.returncode == 0, err
     assert "n=2" in out, "the table holds both seeds"
-    assert not [pid for pid in json.loads((results / "workers").read_text()) if is_alive(pid)]
+    wait_for(lambda: not any(map(is_alive, left)))
     assert statuses(results).count("ok") == 2
     assert set(statuses(results)) <= {"ok", "preempted", "killed"}
     assert not [job for job in results.glob("runs/*") if owner_of(job)]
 
 
-def test_detached_workers_go_on_and_the_next_run_has_their_results(results: Path) -> None:
-    with running(results, *LONG, "--detach") as run:
+@pytest.mark.parametrize("executor", [lab.ForkingExecutor, LocalExecutor])
+def test_detached_workers_go_on_and_the_next_run_has_their_results(
+    results: Path, executor: type[LocalExecutor]
+) -> None:
+    with running(results, *LONG, "--detach", executor=executor) as run:
         wait_for(lambda: steps(results) > 3)
         run.send_signal(signal.SIGTERM)
         _, err = run.communicate(timeout=20)

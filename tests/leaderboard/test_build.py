@@ -16,6 +16,7 @@ from flowbench.leaderboard.board import words
 from flowbench.leaderboard.board.problems import problems
 from flowbench.leaderboard.board.table import Board, Row
 from flowbench.leaderboard.build.evidence import Source
+from flowbench.leaderboard.build.from_records import _description
 from flowbench.leaderboard.publish import boards_of_records
 from flowbench.leaderboard.render import csv, html, latex, markdown, parquet, terminal
 from flowbench.store.records import AttemptRow
@@ -481,3 +482,23 @@ def test_a_likelihood_says_each_of_its_facts(given: dict[str, Any], said: tuple[
     assert facts["Measure"] == "discrete, dequantization uniform"
     page = html.render(found)
     assert all(f"<dt>{name}</dt>" in page for name in ("Measure", "Noise", "Bound", "Tolerance"))
+
+
+@pytest.mark.parametrize(
+    ("facts", "said", "volume"),
+    [
+        (
+            {"modality": "manifold", "event_shape": [4], "manifold": "m:ROTATIONS"},
+            "rotations",
+            True,
+        ),
+        ({"modality": "vector", "event_shape": [4], "manifold": None}, "4-D", False),
+    ],
+    ids=lambda value: "",
+)
+def test_densities_on_a_manifold_are_said_to_be_of_its_volume(
+    facts: dict[str, Any], said: str, volume: bool
+) -> None:
+    text = _description([make.attempt(data={"num_test": 5, **facts})])
+    assert f"digits ({said})" in text
+    assert (f"with respect to the volume of the {said}." in text) == volume

@@ -18,7 +18,7 @@ from flowbench.leaderboard.build.fill import row_keys
 from flowbench.leaderboard.render import html, index
 from flowbench.leaderboard.render.html import samples
 from flowbench.leaderboard.render.html.columns import below, decimals, split, style
-from flowbench.leaderboard.render.html.plots import plots
+from flowbench.leaderboard.render.html.plots import _MAX_END, _cut, plots
 from flowbench.leaderboard.render.html.rows import cell_views, statuses
 from flowbench.leaderboard.render.html.shell import _around_number
 from flowbench.store.attempt_files import attempt_dirs
@@ -282,6 +282,11 @@ def test_samples_of_one_method_stand_in_its_details(board: Board) -> None:
     page = html.render(replace(board, groups=(replace(group, rows=group.rows[:1]),)))
     assert 'class="gallery"' not in page
     assert page.count('src="data:image') == 1
+
+
+def test_long_names_in_plots_are_cut_where_one_sees_it() -> None:
+    assert _cut("flow-matching", _MAX_END) == "flow-matching"
+    assert _cut("discrete-flow-matching", _MAX_END) == "discrete-flo…"
 
 
 def test_steps_of_samples_are_a_line_beside_what_takes_one_pass(tmp_path: Path) -> None:

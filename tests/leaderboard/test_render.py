@@ -5,6 +5,7 @@ import csv
 import hashlib
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -166,6 +167,18 @@ def test_no_control_or_direction_mark_reaches_any_rendering(board: Board) -> Non
         assert "\x1b" not in text
         assert "\u202e" not in text
         assert "evil" in text
+
+
+def test_a_long_line_below_a_name_leaves_values_their_room(board: Board) -> None:
+    asked = "sampled by guidance=3,solver=midpoint,steps=16; uniform evidence bound, 16 draws"
+    group = board.groups[0]
+    rows = tuple(replace(row, name="flow-matching:tiny-cond", sub=asked) for row in group.rows)
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(terminal.render([replace(board, groups=(replace(group, rows=rows),))]))
+    text = console.export_text()
+    assert "steps=16;\n" in "\n".join(line.rstrip() for line in text.splitlines())
+    values = [cell["value"] for cell in board.to_frame().to_dict("records") if cell["value"]]
+    assert values[0] in text
 
 
 def test_hostile_text_is_inert_in_markdown(board: Board) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from flowbench.api import Artifact
+from flowbench.api.manifolds import manifold_of
 from flowbench.runner.grid import DENSITY_BINS, MOST_CONTEXTS, over_contexts, sample_grid
 
 DATA = np.random.default_rng(0).normal(size=(4000, 2)).astype(np.float32)
@@ -18,8 +19,17 @@ DATA = np.random.default_rng(0).normal(size=(4000, 2)).astype(np.float32)
 
 def loaded(**facts: Any) -> Any:
     """As much of a dataset as a picture needs."""
-    info = SimpleNamespace(modality="vector", event_shape=(2,), levels=None, **facts)
+    plane = {"modality": "vector", "event_shape": (2,), "levels": None, "manifold": None}
+    info = SimpleNamespace(**{**plane, **facts})
     return SimpleNamespace(info=info, splits=SimpleNamespace(test=SimpleNamespace(x=DATA)))
+
+
+def on(name: str, x: NDArray[Any]) -> Any:
+    """As much of data on a manifold."""
+    manifold = f"flowbench.api.manifolds:{name}"
+    data = loaded(modality="manifold", event_shape=x.shape[1:], manifold=manifold)
+    data.splits.test.x = x
+    return data
 
 
 def gaussian(x: NDArray[Any]) -> NDArray[np.float64]:
@@ -47,6 +57,42 @@ def test_data_samples_and_density_stand_side_by_side() -> None:
     # The density looks like the data; samples that are off do not.
     assert np.corrcoef(data.ravel(), density.ravel())[0, 1] > 0.7
     assert abs(data - density).mean() < abs(samples - density).mean()
+
+
+@pytest.mark.parametrize(("name", "count"), [("SPHERE", 3), ("TORUS", 3), ("ROTATIONS", 2)])
+def test_uniform_points_of_a_manifold_fill_its_map_evenly(name: str, count: int) -> None:
+    manifold = manifold_of(f"flowbench.api.manifolds:{name}")
+    x = manifold.sample_uniform(200_000, np.random.default_rng(0))
+
+    def uniform(x: NDArray[Any]) -> NDArray[np.float64]:
+        assert manifold.contains(x).all()
+        return np.full(len(x), -np.log(manifold.volume))
+
+    data, samples, *density = maps(sample_grid(x, on(name, x), uniform))
+    assert (data == samples).all()
+    assert len(density) == count - 2
+    assert all((one == 255.0).all() for one in density)
+    # A shade is the root of a count: its square is even over the map, but for chance.
+    parts = (data**2).reshape(8, 12, 8, 12).mean(axis=(1, 3))
+    assert parts.std() / parts.mean() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("name", "point", "row", "column"),
+    [
+        ("SPHERE", [0.0, 1.0, 0.0], 1 / 2, 3 / 4),  # a quarter turn east, on the equator
+        ("SPHERE", [0.6, 0.0, -0.8], 0.9, 1 / 2),  # the south lies below
+        ("TORUS", [3.0, 1.0], 1 - 1.0 / (2 * np.pi), 3.0 / (2 * np.pi)),
+        ("ROTATIONS", [np.cos(0.5), np.sin(0.5), 0.0, 0.0], (1 - np.cos(1.0)) / 2, 1 / 4),
+    ],
+)
+def test_a_point_of_a_manifold_lies_where_a_map_has_it(
+    name: str, point: list[float], row: float, column: float
+) -> None:
+    x = np.array([point])
+    data = maps(sample_grid(x, on(name, x)))[0]
+    found = np.argwhere(data == data.max())[0]
+    assert found == pytest.approx(np.array([row, column]) * DENSITY_BINS, abs=1.0)
 
 
 def test_without_a_density_data_and_samples_stand_side_by_side() -> None:

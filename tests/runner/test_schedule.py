@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from flowbench.contract import CheckReport
 from flowbench.contract.by_name import keep
@@ -29,7 +31,7 @@ from flowbench.runner.attempt import (
     ResultsDir,
 )
 from flowbench.runner.decide import Decision
-from flowbench.runner.executors.base import Slot
+from flowbench.runner.executors.base import LOG, Slot
 from flowbench.runner.load import load_job
 from flowbench.runner.ownership import Claim, Owner, claim, owner_of
 from flowbench.runner.plan import Job
@@ -75,6 +77,7 @@ def ready_run(
     results: Path, registry: Registry, plugins: PluginSelection, **suite: Any
 ) -> ReadyRun:
     base = {"datasets": ("fake-images",), "budget": "20steps"}
+    spawn = suite.pop("spawn", False)
     request = RunRequest(
         suite=Suite(**{**base, **suite}),
         results=results,
@@ -83,6 +86,7 @@ def ready_run(
         device="cpu",
         num_jobs=2,
         executor="local",
+        spawn=spawn,
         rerun=None,
         timeout_s=600,
         command=("flowbench", "run"),
@@ -115,18 +119,22 @@ def outcome(
 def every_end(
     fake_registry: Registry, fake_plugins: PluginSelection, tmp_path_factory: pytest.TempPathFactory
 ) -> SimpleNamespace:
-    """One run of models that end in every way; a worker for each takes seconds to start."""
-    names = tuple(
-        f"fake-{name}" for name in ("gaussian", "gan", "crash", "diverge", "oom", "die", "linger")
-    )
+    """One run of models that end in every way."""
+    ends = ("gaussian", "facts", "gan", "crash", "diverge", "oom", "die", "linger")
+    names = tuple(f"fake-{name}" for name in ends)
     return outcome_of(names, tmp_path_factory.mktemp("all"), fake_registry, fake_plugins)
 
 
 def outcome_of(
-    names: tuple[str, ...], results: Path, registry: Registry, plugins: PluginSelection
+    names: tuple[str, ...],
+    results: Path,
+    registry: Registry,
+    plugins: PluginSelection,
+    *,
+    spawn: bool = False,
 ) -> SimpleNamespace:
     observer = Quiet()
-    records = run(results, registry, plugins, observer, models=names)
+    records = run(results, registry, plugins, observer, spawn=spawn, models=names)
     return SimpleNamespace(
         results=results,
         beats=observer.beats,
@@ -162,6 +170,53 @@ def test_every_end_has_its_status_and_reason(
         return
     assert record.status == status
     assert reason is None or reason in record.reason
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="forks under Linux alone")
+def test_spawned_workers_do_the_same_in_processes_of_the_same_kind(
+    every_end: SimpleNamespace,
+    fake_registry: Registry,
+    fake_plugins: PluginSelection,
+    tmp_path: Path,
+) -> None:
+    names = ("fake-gaussian", "fake-facts", "fake-crash", "fake-die")
+    spawned = outcome_of(names, tmp_path, fake_registry, fake_plugins, spawn=True)
+    for name in names:
+        ends = [ran.records[name] for ran in (every_end, spawned)]
+        assert ends[0].status == ends[1].status
+        assert (ends[0].reason or "")[:40] == (ends[1].reason or "")[:40]
+    forked_facts, spawned_facts = (facts_of(ran) for ran in (every_end, spawned))
+    assert forked_facts == spawned_facts
+    forked_left, spawned_left = (what_is_left(ran) for ran in (every_end, spawned))
+    assert forked_left == spawned_left
+
+
+def facts_of(outcome: SimpleNamespace) -> dict[str, Any]:
+    """What a worker said of its process; where its results are is no part of that."""
+    log = (attempt_of(outcome, "fake-facts").path / LOG).read_text()
+    (line,) = [one for one in log.splitlines() if one.startswith("{")]
+    facts: dict[str, Any] = json.loads(line.replace(str(outcome.results), "RESULTS"))
+    facts["environment"].pop("PYTEST_CURRENT_TEST", None)
+    facts["seen from outside"] = [
+        one for one in facts["seen from outside"] if not one.startswith("PYTEST_CURRENT_TEST")
+    ]
+    return facts
+
+
+def what_is_left(outcome: SimpleNamespace) -> tuple[Any, ...]:
+    """Weights, log-likelihoods, samples, curve and values of a finished job, bit for bit."""
+    attempt = attempt_of(outcome, "fake-gaussian")
+    files = read_attempt(attempt.path)
+    assert files.log_prob is not None
+    state = torch.load(attempt.path / MODEL, weights_only=True)["model"]
+    return (
+        {name: tensor.tolist() for name, tensor in state.items()},
+        files.log_prob.tolist(),
+        np.load(attempt.path / "samples.npz")["x"].tolist(),
+        [(point.step, point.loss, point.bpd) for point in files.curves],
+        {m.name: m.value for m in files.record.measurements},
+    )
 
 
 @pytest.mark.slow

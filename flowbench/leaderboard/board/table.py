@@ -232,7 +232,7 @@ class Curve:
 
     Attributes:
         seed: The run's seed.
-        unit: ``bits/dim`` or ``nats``.
+        unit: ``bits/dim``, of text ``bits/char``, or ``nats``.
         points: Charged seconds and the validation value, in order.
         devices: How many devices the run had.
     """

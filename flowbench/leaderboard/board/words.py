@@ -120,6 +120,11 @@ def shape(event_shape: Sequence[int]) -> str:
     return "×".join(str(size) for size in event_shape[-2:]) if len(event_shape) == 3 else ""
 
 
+def manifold(reference: str | None) -> str:
+    """The manifold that a dataset names, e.g. ``"sphere"``; empty without one."""
+    return (reference or "").rpartition(":")[2].lower()
+
+
 def budget(text: str) -> str:
     """The canonical text of a budget as people say it, e.g. ``"60 s or 5,000 steps"``."""
     parts = []

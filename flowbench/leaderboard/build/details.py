@@ -124,6 +124,8 @@ def _curve(contents: AttemptContents) -> Curve | None:
         return None
     points = ((seconds, score[0]) for seconds, score in scores if score and score[1] == units[0])
     unit = "nats/dim" if record.data.get("ragged") else units[0]
+    if unit == "bits/dim" and record.data["modality"] == "sequence":
+        unit = "bits/char"  # a dimension of text is a character
     return Curve(seed=record.job.seed, unit=unit, points=tuple(points), devices=record.num_devices)
 
 
@@ -134,9 +136,10 @@ def _samples(drawn: AttemptContents | None) -> SampleGrid | None:
     job, png = drawn.record.job, pictures[0].content
     temperature = job.protocol.get("sample", {}).get("temperature")
     at = f", temperature {temperature:g}" if isinstance(temperature, int | float) else ""
-    # Of 2-D data it holds as many heat maps as it is wide: older ones show samples alone.
+    # In a plane it holds as many heat maps as it is wide: older ones show samples alone.
     width, height = struct.unpack(">II", png[16:24])
-    maps = _HEAT_MAPS.get(width // height, "") if drawn.record.data["modality"] == "vector" else ""
+    in_plane = drawn.record.data["modality"] in ("vector", "manifold")
+    maps = _HEAT_MAPS.get(width // height, "") if in_plane else ""
     return SampleGrid(caption=f"seed {job.seed}{at}{maps}", png=png)
 
 

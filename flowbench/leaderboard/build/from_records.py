@@ -113,7 +113,8 @@ def _description(records: Sequence[AttemptRow]) -> str:
     """One paragraph on what is compared, and how."""
     job = records[0].job
     facts = next((r.data for r in records if r.data), {})
-    shape = words.shape(facts.get("event_shape", ()))
+    manifold = words.manifold(facts.get("manifold"))
+    shape = manifold or words.shape(facts.get("event_shape", ()))
     data = f"{job.dataset} ({shape})" if shape else job.dataset
     usual, tests = usual_hardware(records), facts.get("num_test")
     where = f" on {usual}" if usual else ""
@@ -122,6 +123,8 @@ def _description(records: Sequence[AttemptRow]) -> str:
         f"Every method was trained on {data} for {words.budget(job.budget)}{where}, then measured "
         f"on the same {on}, which nothing before had used."
     )
+    if manifold:
+        text += f" Densities are with respect to the volume of the {manifold}."
     several = len({name for r in records if (name := hardware(r))}) > 1
     if several and Budget.parse(job.budget).time_like:
         text += " Rows that ran on other hardware say so, and are not ranked with the rest."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from flowbench.leaderboard.board.ranking import TIE_RULE
 from flowbench.leaderboard.board.table import Board, Row
 from flowbench.leaderboard.board.words import printable
 
+_SUB = 48  # columns for what stands below a name, so that values keep theirs
 _UNBOUNDED = 10_000  # columns of text; for measuring
 
 
@@ -79,7 +81,8 @@ def _method(row: Row) -> Text:
     name = Text(printable(row.name + row.mark), "bold" if row.own and row.model else "")
     for badge in row.badges:
         name.append(f" [{printable(badge)}]", "not bold yellow")
-    return name.append(f"\n  {printable(row.sub)}" * bool(row.sub), "not bold dim")
+    told = textwrap.wrap(printable(row.sub), _SUB, break_long_words=False, break_on_hyphens=False)
+    return name.append("".join(f"\n  {line}" for line in told), "not bold dim")
 
 
 def _cell(cell: Mapping[str, Any], letters: Mapping[str, str]) -> Text:

@@ -78,3 +78,6 @@ class Executor(ABC):
             folder: Folder of the attempt, in which its work order is written.
             slot: A slot of this executor that is free.
         """
+
+    def close(self) -> None:  # noqa: B027  # most have nothing to end
+        """Ends what it needs to start workers; those that run go on."""

@@ -1,18 +1,19 @@
-"""Workers on this machine: a spawned process group for each job."""
+"""Workers on this machine: a process group for each job."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
+from flowbench.code_hash import core_sha256
 from flowbench.provenance import available_cores
-from flowbench.runner.executors.base import LOG, Executor, Lifeline, Slot
+from flowbench.runner.executors.base import LOG, Executor, Handle, Lifeline, Slot
+from flowbench.runner.executors.forks import ForkServer
 from flowbench.runner.executors.left_over import TAG
-from flowbench.runner.executors.memory import held_bytes
+from flowbench.runner.executors.process_group import ProcessGroup
 
 DEFAULT_CPU_JOBS = 2
 
@@ -24,11 +25,20 @@ class LocalExecutor(Executor):
         device_kind: ``cpu``, ``cuda`` or ``mps``.
         gpus: Ids of the GPUs, as CUDA_VISIBLE_DEVICES takes them.
         num_jobs: Jobs at a time; by default one for each GPU, or two on a CPU.
+        spawn: Start a new Python for each worker. Without it only those of a GPU begin so: on a
+            CPU, under Linux, they are forked from a process that has done their imports.
     """
 
     def __init__(
-        self, device_kind: str, gpus: tuple[str, ...] = (), num_jobs: int | None = None
+        self,
+        device_kind: str,
+        gpus: tuple[str, ...] = (),
+        num_jobs: int | None = None,
+        *,
+        spawn: bool = False,
     ) -> None:
+        self._forks = device_kind == "cpu" and sys.platform == "linux" and not spawn
+        self._servers: dict[int, ForkServer] = {}
         cores = available_cores()
         if device_kind == "cuda":
             self._slots = _gpu_slots(gpus, num_jobs or len(gpus), len(cores))
@@ -42,23 +52,23 @@ class LocalExecutor(Executor):
         """Room for jobs that run at the same time."""
         return self._slots
 
-    def launch(self, folder: Path, slot: Slot, lifeline: Lifeline) -> _ProcessGroup:
+    def launch(self, folder: Path, slot: Slot, lifeline: Lifeline) -> Handle:
         """Starts a worker in a process group of its own; see `Executor.launch`."""
         environment = {
             **os.environ,
             "OMP_NUM_THREADS": str(slot.num_threads),
-            TAG: str(folder),
             "PYTHONIOENCODING": "utf-8:backslashreplace",  # of the log, whatever the locale
             **slot.environment,
         }
         inherited = [n for n in (lifeline.lock, lifeline.alive) if n is not None]
-        # -P: a `statistics.py` in the folder where the user is must not stand in for Python's own.
-        worker = [sys.executable, "-P", "-m", "flowbench.runner.worker", str(folder)]
-        command = [*worker, *map(str, inherited)]
         with (folder / LOG).open("ab") as log:
+            if self._forks:
+                return self._server(slot, environment, log).fork(folder, log, inherited)
+            # -P: a `statistics.py` in the folder where the user is must not stand in for Python's.
+            worker = [sys.executable, "-P", "-m", "flowbench.runner.worker", str(folder)]
             process = subprocess.Popen(
-                command,
-                env=environment,
+                [*worker, *map(str, inherited)],
+                env={**environment, TAG: str(folder)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -67,40 +77,23 @@ class LocalExecutor(Executor):
                 start_new_session=True,
                 pass_fds=inherited,
             )
-        return _ProcessGroup(process)
+        return ProcessGroup(process)
 
+    def close(self) -> None:
+        """Ends the processes that fork workers; workers go on."""
+        while self._servers:
+            self._servers.popitem()[1].close()
 
-class _ProcessGroup:
-    """A worker and all that it started."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
-
-    def poll(self) -> int | None:
-        if self._process.returncode is None and _has_ended(self._process.pid):
-            self.kill()  # what it started ends with it
-        return self._process.poll()
-
-    def terminate(self) -> None:
-        self._signal(signal.SIGTERM)
-
-    def kill(self) -> None:
-        self._signal(signal.SIGKILL)
-
-    def held_bytes(self) -> int | None:
-        return held_bytes(self._process.pid)
-
-    def _signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):  # it ended on its own just now
-            os.killpg(self._process.pid, number)
-
-
-def _has_ended(pid: int) -> bool:
-    """Whether a child has ended, and nobody else can have its number yet."""
-    if not hasattr(os, "waitid"):  # on macOS before Python 3.13
-        return False
-    options = os.WEXITED | os.WNOHANG | os.WNOWAIT
-    return os.waitid(os.P_PID, pid, options) is not None
+    def _server(self, slot: Slot, environment: dict[str, str], log: BinaryIO) -> ForkServer:
+        """What forks the workers of a slot: with its cores and environment, as theirs would be."""
+        server, core = self._servers.get(slot.index), core_sha256()
+        # Code that was edited since would not be that which the record of a worker names.
+        if server is None or not server.serves(environment, core):
+            if server is not None:
+                server.close()
+            server = ForkServer(environment, core, slot.cores, log)
+            self._servers[slot.index] = server
+        return server
 
 
 def _cpu_slots(cores: tuple[int, ...], num_jobs: int) -> tuple[Slot, ...]:

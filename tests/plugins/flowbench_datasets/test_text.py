@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flowbench.api import Samples
 from flowbench.errors import DataError
-from flowbench_datasets.text import WINDOW, convert_text8, load_topics, normalised
+from flowbench_datasets.specs import PYTHON_TOPICS
+from flowbench_datasets.text import WINDOW, convert_text8, load_topics, normalised, render
 from tests.plugins.flowbench_datasets.collect import collect
 
 ALPHABET = " abcdefghijklmnopqrstuvwxyz"
@@ -68,6 +70,15 @@ def test_no_paragraph_of_the_topics_is_in_two_splits() -> None:
     assert words.split()[1] in read
     lines = [bytes(window) for split in (splits.train, splits.test) for window in split.x[:, 0]]
     assert len(set(lines)) == len(lines)
+
+
+def test_samples_are_shown_as_text() -> None:
+    x = load_topics(Path()).test.x[:3]
+    samples = Samples(x=x, context={}, num_clipped=0, num_nonfinite=0, temperature=1.0, seed=0)
+    (artifact,) = render(samples, PYTHON_TOPICS.info(num_validation=100))
+    assert artifact.media_type == "text/plain"
+    lines = artifact.content.decode().split("\n\n")
+    assert [[ALPHABET.index(c) for c in line] for line in lines] == x[:, 0].tolist()
 
 
 def test_an_interpreter_without_its_topics_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

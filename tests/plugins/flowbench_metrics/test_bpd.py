@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
 from flowbench.api import DatasetInfo, DataSplits, LikelihoodResult, MetricSettings, ModelConfig
 from flowbench.api.specs import SplitName
+from flowbench.evaluation.values import checked_values
 from flowbench_metrics.bpd import compute, compute_given_label
+from flowbench_metrics.specs import BPD, BPD_GIVEN_LABEL
 from tests.plugins.flowbench_metrics.fakes import BuildResult, FakeTrained
 
 
@@ -72,8 +74,8 @@ def test_noisy_data_have_no_bpd(
     values = by_name(compute(trained(result=given), splits, settings))
     assert (values["bpd"].status, values["bpd"].value) == ("unavailable", None)
     assert "gaussian_noise" in values["bpd"].reason
-    assert values["nll_noisy"].value == pytest.approx(3.0)
-    assert values["nll_noisy"].unit == "nats"
+    assert values["bpd_nll_noisy"].value == pytest.approx(3.0)
+    assert values["bpd_nll_noisy"].unit == "nats"
 
 
 def test_a_density_of_continuous_data_has_no_bpd(
@@ -132,8 +134,8 @@ def test_given_the_label_every_value_says_so(
     )
     unit = 3 * math.log(2)
     assert values["bpd_given_label"].value == pytest.approx(3.0 / unit)
-    assert values["bpd_elbo_given_label"].value == pytest.approx(4.0 / unit)
-    assert values["bpd_draw_stderr_given_label"].value == pytest.approx(0.3 / unit)
+    assert values["bpd_given_label_elbo"].value == pytest.approx(4.0 / unit)
+    assert values["bpd_given_label_draw_stderr"].value == pytest.approx(0.3 / unit)
     assert [value.protocol["given"] for value in values.values()] == [["label"]] * 3
 
 
@@ -145,7 +147,27 @@ def test_given_the_label_noisy_data_have_an_nll(
         compute_given_label(SeesLabels(config=ConfigWithLabels(), result=given), splits, settings)
     )
     assert values["bpd_given_label"].status == "unavailable"
-    assert values["nll_noisy_given_label"].value == pytest.approx(3.0)
+    assert values["bpd_given_label_nll_noisy"].value == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("measure", ["discrete", "noisy"])
+@pytest.mark.parametrize("given", [(), ("label",)], ids=str)
+def test_the_harness_keeps_every_value(
+    measure: Literal["discrete", "noisy"],
+    given: tuple[str, ...],
+    result: BuildResult,
+    splits: DataSplits,
+    settings: MetricSettings,
+) -> None:
+    found = result([-2.0, -4.0], elbo=[-3.0, -5.0], draw_stderr=0.3, measure=measure, given=given)
+    if given:
+        trained = SeesLabels(config=ConfigWithLabels(), result=found)
+        spec, values = BPD_GIVEN_LABEL, compute_given_label(trained, splits, settings)
+    else:
+        spec, values = BPD, compute(FakeTrained(result=found), splits, settings)
+    kept = checked_values(spec, values)
+    assert [value.name for value in kept] == [value.name for value in values]
+    assert "failed" not in {value.status for value in kept}
 
 
 def test_a_model_that_sees_no_labels_has_no_such_column(

@@ -20,6 +20,7 @@ from flowbench.leaderboard.figures.scatter import Kind, Point, scatter
 _SPREAD = 1.2  # a cost that varies less than this is no axis
 _MAX_LABELLED = 8  # curves that can be told apart by labels at their ends
 _MAX_LABEL = 24
+_MAX_END = 13  # of a label at the end of a curve, beside which there is less room
 _ROUND = 3  # the shape of a board without groups
 
 
@@ -135,8 +136,8 @@ def _labels(board: Board) -> dict[str, str]:
     return {key: _cut(stems[key] if counts[stems[key]] == 1 else full[key]) for key in full}
 
 
-def _cut(label: str) -> str:
-    return label if len(label) <= _MAX_LABEL else label[: _MAX_LABEL - 1] + "…"
+def _cut(label: str, most: int = _MAX_LABEL) -> str:
+    return label if len(label) <= most else label[: most - 1] + "…"
 
 
 # --- quality against a cost -----------------------------------------------------------------------
@@ -256,7 +257,7 @@ def _curves(board: Board) -> Plot | None:
     series = [
         Series(
             points=first[row.key].points,
-            label=labels[row.key][:12] if row.key in labelled else "",
+            label=_cut(labels[row.key], _MAX_END) if row.key in labelled else "",
             lead=row.key in best,
         )
         for row in sorted(rows, key=lambda row: row.key in best)
