@@ -358,8 +358,8 @@ class DensityModel(GenerativeModel):
         returned = self.log_prob(batch.x, batch.context or None, generator=step.generator)
         log_prob, _ = split_info(returned)
         # In bits per dimension, so that `clip_norm` means the same for data of few and of many
-        # dims.
-        return bits_per_dim(log_prob, self.data.num_dims).mean()
+        # dims; those of the batch, whose segments may have another length than the dataset's.
+        return bits_per_dim(log_prob, math.prod(batch.x.shape[1:])).mean()
 
 
 class InvertibleModel(DensityModel):

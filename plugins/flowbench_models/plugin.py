@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from flowbench.api import DatasetInfo, ModelSpec, Paper, hookimpl
+from flowbench.api import ContextInput, DatasetInfo, ModelSpec, Paper, hookimpl
 from flowbench.api.specs import Modality
 
 FLOWBENCH_API_VERSION = 2
+
+_MODALITIES: dict[int, Modality] = {1: "vector", 2: "audio", 3: "image"}
 
 
 def _form(*shape: int, levels: int | None = None, modality: Modality | None = None) -> DatasetInfo:
     return DatasetInfo(
         name="form-" + "x".join(map(str, shape)),
-        modality=modality or ("image" if len(shape) == 3 else "vector"),
+        modality=modality or _MODALITIES[len(shape)],
         event_shape=shape,
         levels=levels,
         num_train=512,
@@ -43,6 +45,12 @@ _SMALL_IMAGES = (_form(1, 4, 4, levels=17), _form(3, 4, 4, levels=256))
 # A pyramid of four levels. Of three channels, a contract's noise on every weight makes it so steep
 # that float32 holds no latents apart.
 _PYRAMID = (_form(1, 8, 8, levels=17),)
+
+# Segments of clips with spectrograms, and values so few that their density can be summed up.
+_WAVEFORMS = (
+    replace(_form(1, 64), ragged=True, context={"mel": ContextInput(shape=(8, 4), stride=16)}),
+    _form(1, 2),
+)
 
 NICE = ModelSpec(
     name="nice",
@@ -245,18 +253,12 @@ FLOWPP = ModelSpec(
     ),
 )
 
-NANOFLOW = ModelSpec(
-    name="nanoflow",
-    model="flowbench_models.coupling.nanoflow.model:NanoFlow",
-    config="flowbench_models.coupling.nanoflow.config:NanoFlowConfig",
-    modalities=frozenset({"image"}),
-    summary="Glow whose steps share one density estimator a scale, told apart by embeddings",
-    paper=Paper(
-        title="NanoFlow: Scalable Normalizing Flows with Sublinear Parameter Complexity",
-        authors="Sang-gil Lee, Sungwon Kim, Sungroh Yoon",
-        year=2020,
-        arxiv="2006.06280",
-        bibtex="""@inproceedings{lee2020nanoflow,
+_NANOFLOW_PAPER = Paper(
+    title="NanoFlow: Scalable Normalizing Flows with Sublinear Parameter Complexity",
+    authors="Sang-gil Lee, Sungwon Kim, Sungroh Yoon",
+    year=2020,
+    arxiv="2006.06280",
+    bibtex="""@inproceedings{lee2020nanoflow,
   title = {{NanoFlow}: Scalable Normalizing Flows with Sublinear Parameter Complexity},
   author = {Lee, Sang-gil and Kim, Sungwon and Yoon, Sungroh},
   booktitle = {Advances in Neural Information Processing Systems},
@@ -265,7 +267,48 @@ NANOFLOW = ModelSpec(
   eprint = {2006.06280},
   archivePrefix = {arXiv},
 }""",
+)
+
+NANOFLOW = ModelSpec(
+    name="nanoflow",
+    model="flowbench_models.coupling.nanoflow.model:NanoFlow",
+    config="flowbench_models.coupling.nanoflow.config:NanoFlowConfig",
+    modalities=frozenset({"image"}),
+    summary="Glow whose steps share one density estimator a scale, told apart by embeddings",
+    paper=_NANOFLOW_PAPER,
+)
+
+WAVEFLOW = ModelSpec(
+    name="waveflow",
+    model="flowbench_models.autoregressive.waveflow.model:WaveFlow",
+    config="flowbench_models.autoregressive.waveflow.config:WaveFlowConfig",
+    modalities=frozenset({"audio"}),
+    summary="waveforms folded into rows, transformed row by row given a mel spectrogram",
+    forms=_WAVEFORMS,
+    paper=Paper(
+        title="WaveFlow: A Compact Flow-based Model for Raw Audio",
+        authors="Wei Ping, Kainan Peng, Kexin Zhao, Zhao Song",
+        year=2020,
+        arxiv="1912.01219",
+        bibtex="""@inproceedings{ping2020waveflow,
+  title = {{WaveFlow}: A Compact Flow-based Model for Raw Audio},
+  author = {Ping, Wei and Peng, Kainan and Zhao, Kexin and Song, Zhao},
+  booktitle = {International Conference on Machine Learning},
+  year = {2020},
+  eprint = {1912.01219},
+  archivePrefix = {arXiv},
+}""",
     ),
+)
+
+NANOFLOW_AUDIO = ModelSpec(
+    name="nanoflow-audio",
+    model="flowbench_models.autoregressive.waveflow.model:NanoFlowAudio",
+    config="flowbench_models.autoregressive.waveflow.config:NanoFlowAudioConfig",
+    modalities=frozenset({"audio"}),
+    summary="WaveFlow whose flows share one density estimator, told apart by embeddings",
+    forms=_WAVEFORMS,
+    paper=_NANOFLOW_PAPER,
 )
 
 MACOW = ModelSpec(
@@ -777,7 +820,9 @@ def register_models() -> list[ModelSpec]:
         RQNSF,
         RESIDUAL_FLOW,
         MINTNET,
+        WAVEFLOW,
         NANOFLOW,
+        NANOFLOW_AUDIO,
         IDENSENET,
         VFLOW,
         ANF,

@@ -18,7 +18,7 @@ import argparse
 import itertools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -71,13 +71,16 @@ def data_info(channels: int, side: int) -> DatasetInfo:
     )
 
 
-def our_step(model: GenerativeModel, raw: Tensor) -> Run:
+def our_step(
+    model: GenerativeModel, raw: Tensor, context: Mapping[str, Tensor] | None = None
+) -> Run:
     """Our training step: preprocessing, loss, backward, guarded optimizer, what comes after."""
+    given = context or {}
     training = model.config.training
     preprocessor = Preprocessor(model.config.preprocessing, model.data)
     generator = torch.Generator()
     model.initialize(
-        Batch(x=preprocessor.forward(raw, generator)[0]),
+        Batch(x=preprocessor.forward(raw, generator)[0], context=given),
         generator=torch.Generator(),
     )
     guarded = GuardedStep(training, model.optimizer_groups()["all"])
@@ -87,7 +90,7 @@ def our_step(model: GenerativeModel, raw: Tensor) -> Run:
     def run() -> None:
         step = replace(first, seed=next(seeds))
         guarded.zero_grad()
-        batch = Batch(x=preprocessor.forward(raw, generator)[0])
+        batch = Batch(x=preprocessor.forward(raw, generator)[0], context=given)
         loss = split_info(model.loss(batch, step))[0]
         loss.backward()
         guarded(training.lr, loss.detach())

@@ -41,6 +41,7 @@ SIZES = {
     "tarflow_sweeps": "--steps 2 --patch-size 4 --num 1",
     "tarflow_released": f"{STAND_INS / 'tarflow'} --images 1 --batch-size 1 --side 4 --sides 4 8"
     " --width 64 --blocks 2 --layers 1",
+    "waveflow": "--channels 4 --layers 2 --flows 2 --rows 4 --frames 1",
 }
 DENSEFLOW = (
     f"denseflow --released {STAND_INS / 'denseflow'} --batch-size 2 --side 8 --width 4 --units 1 1"

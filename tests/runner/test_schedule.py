@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -172,6 +173,7 @@ def test_every_end_has_its_status_and_reason(
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="forks under Linux alone")
 def test_spawned_workers_do_the_same_in_processes_of_the_same_kind(
     every_end: SimpleNamespace,
     fake_registry: Registry,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -173,7 +174,8 @@ class ModelSubject:
     def sample_context(self, num: int) -> dict[str, Tensor] | None:
         """What samples are conditioned on, as the harness gives it."""
         split = self.case.splits.train
-        return {k: torch.from_numpy(v[:num]) for k, v in split.context.items()} or None
+        rows = np.arange(num) % len(split)  # more samples than examples begin anew
+        return {k: torch.from_numpy(v[rows]) for k, v in split.context.items()} or None
 
     def construct(self, seed: int = BUILD_SEED) -> GenerativeModel:
         """The model as its constructor leaves it."""

@@ -64,12 +64,13 @@ class ForkServer:
             inherited: Open files that become the worker's.
         """
         worker = ForkedWorker(self)
-        socket.send_fds(self._channel, [os.fsencode(folder)], [log.fileno(), *inherited])
+        with contextlib.suppress(ConnectionError):  # it has just ended, as the worker will say
+            socket.send_fds(self._channel, [os.fsencode(folder)], [log.fileno(), *inherited])
         return worker
 
     def answer(self) -> int | None:
         """The process id of the worker that was asked for; None while there is none."""
-        with contextlib.suppress(BlockingIOError, ConnectionResetError):
+        with contextlib.suppress(BlockingIOError, ConnectionError):
             return int(self._channel.recv(len(_ROOM)) or 0) or None
         return None
 

@@ -414,7 +414,36 @@ class SigmoidAffine(ElementwiseMap):
         return shift, scale.clamp_min(torch.finfo(scale.dtype).tiny)
 
 
-class BoundedAffine(ElementwiseMap):
+class Affine(ElementwiseMap):
+    r"""Affine law :math:`z = e^{s} x + t` without bounds.
+
+    Example:
+        >>> Affine()(torch.ones(1, 1), torch.tensor([[math.log(2.0), 3.0]]))
+        (tensor([[5.]]), tensor([[0.6931]]))
+
+    References:
+        Dinh et al. (2017), Density estimation using Real NVP, https://arxiv.org/abs/1605.08803,
+        eq. 4.
+    """
+
+    num_parameters = 2
+
+    def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps data to latent; see `ElementwiseMap.forward`."""
+        log_scale, shift = self._split(parameters)
+        return torch.addcmul(shift, log_scale.exp(), x), log_scale
+
+    def inverse(self, z: Tensor, parameters: Tensor) -> Tensor:
+        """Maps latent to data."""
+        log_scale, shift = self._split(parameters)
+        return (z - shift) * (-log_scale).exp()
+
+    def _split(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        log_scale, shift = parameters.chunk(2, dim=1)
+        return log_scale, shift
+
+
+class BoundedAffine(Affine):
     r"""Affine law :math:`z = e^{s} x + t` with :math:`s = c \tanh(\hat s / c)`, in (-c, c).
 
     Args:
@@ -432,21 +461,9 @@ class BoundedAffine(ElementwiseMap):
         to the order of a network's outputs.
     """
 
-    num_parameters = 2
-
     def __init__(self, bound: float = 2.0) -> None:
         super().__init__()
         self.bound = bound
-
-    def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps data to latent; see `ElementwiseMap.forward`."""
-        log_scale, shift = self._split(parameters)
-        return torch.addcmul(shift, log_scale.exp(), x), log_scale
-
-    def inverse(self, z: Tensor, parameters: Tensor) -> Tensor:
-        """Maps latent to data."""
-        log_scale, shift = self._split(parameters)
-        return (z - shift) * (-log_scale).exp()
 
     def _split(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
         raw, shift = parameters.chunk(2, dim=1)

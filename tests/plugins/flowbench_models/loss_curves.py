@@ -51,6 +51,11 @@ PLANAR = _info("two-moons", 2, levels=None)
 
 TEXT = _info("python-topics", 1, 16, levels=27, modality="sequence")
 
+SPEECH = replace(
+    _info("tones", 1, 64, levels=None, modality="audio"),
+    context={"mel": ContextInput(shape=(8, 4), stride=16)},
+)
+
 SPHERE = replace(
     _info("sphere-mixture", 3, levels=None, modality="manifold"),
     manifold="flowbench.api.manifolds:SPHERE",
@@ -132,6 +137,9 @@ CASES = (
     Case("riemannian-flow-matching", SPHERE, batch_size=64),
     Case("discrete-flow-matching", TEXT, batch_size=16),
     Case("discrete-flow-matching", TEXT, {"source": "uniform", "dropout": 0.1}, batch_size=16),
+    Case("waveflow", SPEECH),
+    Case("waveflow", SPEECH, {"law": "rqs", "bins": 4}),
+    Case("nanoflow-audio", SPEECH),
     Case("meanflow", PLANAR, {"power": 0.5}, batch_size=64),
     Case("histogram", SMALL),
 )
@@ -157,8 +165,14 @@ def _batch(case: Case, discrete: bool) -> Batch:
     rng = np.random.default_rng(0)
     size = (case.batch_size, *case.data.event_shape)
     values = rng.integers(case.data.levels or 2, size=size) if discrete else rng.normal(size=size)
-    labels = {"label": torch.from_numpy(rng.integers(10, size=case.batch_size))}
-    return Batch(x=torch.from_numpy(values), context=labels if case.data.context else {})
+    context = {}
+    for key, given in case.data.context.items():
+        size = (case.batch_size, *given.shape)
+        classes = given.num_classes
+        context[key] = torch.from_numpy(
+            rng.integers(classes, size=size) if classes else rng.normal(size=size)
+        )
+    return Batch(x=torch.from_numpy(values), context=context)
 
 
 def losses(case: Case) -> list[float]:

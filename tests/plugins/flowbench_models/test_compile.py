@@ -12,7 +12,7 @@ from flowbench.api import Batch, DatasetInfo, GenerativeModel, Step
 from flowbench.registry import PluginSelection, load_registry
 from flowbench.registry.build import build_model
 from flowbench.registry.configs import configure
-from tests.plugins.flowbench_models.loss_curves import PLANAR, SMALL, SPHERE, TEXT
+from tests.plugins.flowbench_models.loss_curves import PLANAR, SMALL, SPEECH, SPHERE, TEXT
 
 REGISTRY = load_registry(PluginSelection(only=("flowbench",)))
 
@@ -44,7 +44,7 @@ TARFLOW = {"blocks": 2, "layers": 1, "width": 8, "head_dim": 4}
 
 Variant = tuple[str, DatasetInfo, dict[str, Any]]
 
-FORMS = (SMALL, PLANAR, TEXT, SPHERE)
+FORMS = (SMALL, PLANAR, TEXT, SPHERE, SPEECH)
 DEFAULTS: dict[str, Variant] = {
     f"{name} as it comes": (
         name,
@@ -96,7 +96,10 @@ def _model(
     shape = (4, *data.event_shape)
     discrete = configured.config.preprocessing.support == "discrete"
     x = torch.randint(data.levels or 2, shape) if discrete else torch.randn(shape)
-    context = {"label": torch.arange(4)} if data.context else {}
+    context = {
+        key: torch.arange(4) if given.num_classes else torch.randn(4, *given.shape)
+        for key, given in data.context.items()
+    }
     batch = Batch(x=x, context=context)
     with torch.no_grad():
         model.initialize(batch, generator=torch.Generator().manual_seed(0))

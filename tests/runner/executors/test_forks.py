@@ -145,7 +145,7 @@ def test_what_a_forked_worker_starts_is_found(
 
 @pytest.mark.slow
 def test_a_worker_outlives_its_server_and_the_next_has_another(
-    executor: LocalExecutor, tmp_path: Path
+    executor: LocalExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handle = launch(executor, tmp_path / "1", WAITS)
     wait_for(lambda: handle.poll() is None and (tmp_path / "1" / "runs").exists())
@@ -155,7 +155,11 @@ def test_a_worker_outlives_its_server_and_the_next_has_another(
     assert handle.poll() is None
     handle.terminate()
     assert ended(handle) == -signal.SIGTERM
-    assert ended(launch(executor, tmp_path / "2", FACTS)) == 0
+    with monkeypatch.context() as patch:  # it ends after it was looked at
+        patch.setattr(forks.ForkServer, "serves", lambda *_: True)
+        assert ended(launch(executor, tmp_path / "2", FACTS)) == -signal.SIGKILL
+    assert not takes_in_orphans()
+    assert ended(launch(executor, tmp_path / "3", FACTS)) == 0
     assert server_of(executor) != first
 
 

@@ -23,6 +23,7 @@ from flowbench_models.bijections.multiscale import MultiScale, MultiScaleModel
 from flowbench_models.coupling.glow.model import ActNormConv2d, TopPrior
 from flowbench_models.coupling.nanoflow.config import NanoFlowConfig
 from flowbench_models.nets.convolution import Kernel, ZeroConv2d, convolve, full_precision
+from flowbench_models.nets.sharing import Indication
 
 
 class NanoFlow(MultiScaleModel):
@@ -192,11 +193,10 @@ def _with_embedding(passing: Tensor, embedding: Tensor | None) -> Tensor:
     return torch.cat((passing, expanded), dim=1)
 
 
-class FlowIndication(nn.Module):
-    r"""What tells a shared estimator which step it works for: an embedding and gates.
+class FlowIndication(Indication):
+    r"""An indication whose embedding is an image that joins the network's input.
 
-    The embedding is an image that joins the network's input, behind an actnorm of its own; the
-    gates multiply hidden channels by :math:`e^{\delta}`.
+    It does so behind an actnorm of its own; the gates multiply hidden channels.
 
     Args:
         shape: Shape (E, H, W) of the embedding.
@@ -209,11 +209,8 @@ class FlowIndication(nn.Module):
     """
 
     def __init__(self, shape: tuple[int, int, int], *, gate_rows: int, width: int) -> None:
-        super().__init__()
-        self.embedding = nn.Parameter(torch.randn(1, *shape))
+        super().__init__(torch.randn(1, *shape), gate_rows=gate_rows, width=width)
         self.norm = ActNorm(shape[0])
-        # As logarithms: at 0 every gate is 1, and none can turn negative.
-        self.gates = nn.Parameter(torch.zeros(gate_rows, width))
 
     @staticmethod
     def embeddings(indications: Sequence[FlowIndication]) -> Tensor:
@@ -277,7 +274,7 @@ class SharedEstimator(nn.Module):
         shared = [ActNormConv2d.fold([layer])[0] for layer in self.conv_layers()]
         if not indications:
             return [shared] * num_steps
-        gates = torch.stack([indication.gates for indication in indications]).exp()  # (K, J, W)
+        gates = Indication.factors(indications)  # (K, J, W)
         layers = []
         for index, (weight, bias) in enumerate(shared):
             gate = gates[:, index]

@@ -1,0 +1,1 @@
+"""WaveFlow, and NanoFlow on waveforms."""
