@@ -22,6 +22,7 @@ from flowbench.api import (
 )
 from flowbench_models.continuous.matching.presets import (
     ADM,
+    CLOSE,
     IMAGE_ASSUMPTIONS,
     SMALL,
     SYMMETRIC,
@@ -172,16 +173,18 @@ class VelocityConfig(NetworkConfig, SolvedConfig):
 
 SMALL_PRESETS: Mapping[str, Preset] = {
     "tiny": Preset(
-        summary="a perceptron over all pixels, for digits (8x8)", tuning_trials=4, values=TINY
+        summary="a perceptron over all pixels, for digits (8x8)",
+        tuning_trials=4,
+        values={**TINY, **CLOSE},
     ),
     "tiny-unet": Preset(
         summary="a U-Net of two resolutions, for digits (8x8)",
-        values={**SMALL, "width": 32, "multipliers": (1, 2), "attention": (2,)},
+        values={**SMALL, **CLOSE, "width": 32, "multipliers": (1, 2), "attention": (2,)},
     ),
     "small": Preset(summary="a U-Net of three resolutions, for 32x32 images", values=SMALL),
     "vector": Preset(summary="a perceptron of two residual blocks, for vectors", values=VECTOR),
     "tiny-cond": Preset(
-        summary="tiny, given the class label", values={**TINY, "class_conditional": True}
+        summary="tiny, given the class label", values={**TINY, **CLOSE, "class_conditional": True}
     ),
 }
 
@@ -378,11 +381,11 @@ class RectifiedFlowConfig(VelocityConfig):
         ),
         "tiny-reflow": Preset(
             summary="tiny, straightened by one reflow",
-            values=_staged(TINY, ("rectify", 0.6), ("reflow", 0.4)),
+            values=_staged({**TINY, **CLOSE}, ("rectify", 0.6), ("reflow", 0.4)),
         ),
         "tiny-distilled": Preset(
             summary="tiny, straightened and then distilled to one step; without a likelihood",
-            values=_staged(TINY, ("rectify", 0.5), ("reflow", 0.3), ("distil", 0.2)),
+            values=_staged({**TINY, **CLOSE}, ("rectify", 0.5), ("reflow", 0.3), ("distil", 0.2)),
         ),
         "cifar10": Preset(
             summary="61,804,419 parameters, the released model on CIFAR-10; --budget 1300001steps",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, cast
 
 import torch
@@ -47,6 +48,12 @@ class MeanFlowSampling(SamplingOptions):
     steps: int = Field(default=1, ge=1)
 
 
+def _without_likelihood(preset: Preset) -> Preset:
+    """A preset of flow matching for a model that solves nothing."""
+    values = {key: value for key, value in preset.values.items() if key != "evaluation"}
+    return replace(preset, values=values)
+
+
 class MeanFlowConfig(NetworkConfig):
     """Configuration of MeanFlow.
 
@@ -67,7 +74,7 @@ class MeanFlowConfig(NetworkConfig):
     full_graph_reason: ClassVar[str] = "its loss differentiates forwards, in the middle of it"
     sampling: ClassVar[type[SamplingOptions]] = MeanFlowSampling
     presets: ClassVar[Mapping[str, Preset]] = {
-        **{name: SMALL_PRESETS[name] for name in ("tiny", "small", "vector")},
+        **{name: _without_likelihood(SMALL_PRESETS[name]) for name in ("tiny", "small", "vector")},
         "cifar10": Preset(
             summary="the paper's training on CIFAR-10; --budget 800000steps",
             source="paper",
