@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flowbench.api import Artifact, DataSplits, Manifold, Ragged, Split
+from flowbench.api import Artifact, Chart, DataSplits, Manifold, Ragged, Split
+from flowbench.api.manifolds import ROTATIONS, SPHERE, TORUS
 
 POINTS = Split(x=np.arange(6.0).reshape(3, 2), context={"label": np.arange(3)})
 
@@ -36,6 +37,23 @@ def test_a_manifold_knows_its_points() -> None:
     points = square.sample_uniform(5, np.random.default_rng(0))
     assert square.contains(points).all()
     assert not square.contains(points + 1).any()
+
+
+@pytest.mark.parametrize("manifold", [SPHERE, TORUS, ROTATIONS], ids=lambda m: m.name)
+def test_a_chart_gives_equal_areas_to_equal_shares(manifold: Manifold) -> None:
+    chart = manifold.chart
+    assert isinstance(chart, Chart)
+    points = manifold.sample_uniform(4000, np.random.default_rng(0))
+    low, high = np.transpose(chart.ends)
+    share = (chart.to_plane(points) - low) / (high - low)
+    assert (share > -1e-6).all()
+    assert (share < 1 + 1e-6).all()
+    # Uniform over the rectangle: each cell of a grid has its part of the points.
+    counts = np.histogram2d(share[:, 0], share[:, 1], bins=4, range=[[0, 1], [0, 1]])[0]
+    assert np.abs(counts - 250).max() < 5 * np.sqrt(250)
+    if chart.from_plane is not None:
+        back = chart.to_plane(chart.from_plane(chart.to_plane(points)))
+        assert np.abs((back - low) / (high - low) - share).max() < 1e-5
 
 
 def test_an_artifact_may_have_a_thumbnail() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
-from flowbench.api.data import DataSplits, Split
+from flowbench.api.data import DataSplits, Ragged, Split
 from flowbench.contract.checking.checks import Finding, check, failed, passed, within
 from flowbench.contract.datasets.subject import DatasetSubject
 from flowbench.data.library.validity import check_split
@@ -52,5 +53,8 @@ def spread(subject: DatasetSubject) -> Finding:
     return within(factor, SPREAD_RATIO, "largest ratio of two splits' standard deviations")
 
 
-def _spread(split: Split) -> float:
-    return float(np.asarray(split.x[:LOOKED_AT], dtype=np.float64).std())
+def _spread(split: Split[Any]) -> float:
+    x = split.x
+    if isinstance(x, Ragged):
+        x = x.take(np.arange(min(len(x), LOOKED_AT))).values
+    return float(np.asarray(x[:LOOKED_AT], dtype=np.float64).std())
