@@ -22,6 +22,7 @@ from flowbench_models.augmented.denseflow.model import FlowUnit
 from flowbench_models.augmented.denseflow.networks import PlainConvNet
 from flowbench_models.bijections.autoregressive import Autoregressive, InverseAutoregressive
 from flowbench_models.bijections.base import (
+    Affine,
     Bijection,
     BoundedAffine,
     Composition,
@@ -118,6 +119,7 @@ OF_VECTORS: dict[type[Bijection], Callable[[], Bijection]] = {
     LinearSteps: lambda: LinearSteps([LULinear(4), _autoregressive(), LULinear(4)]),
 }
 LAWS: dict[type[ElementwiseMap], Callable[[], ElementwiseMap]] = {
+    Affine: Affine,
     BoundedAffine: BoundedAffine,
     MixtureOfLogistics: lambda: MixtureOfLogistics(2),
     RationalQuadraticSpline: lambda: RationalQuadraticSpline(4, 2.0),
