@@ -285,7 +285,7 @@ class _Cut:
     def gather(self, rows: Tensor, draws: Any) -> RawBatch:
         """Segments of the examples at some positions."""
         at = self._long_enough[rows.numpy()]
-        # In float64: of a number in float32, times a million, the last places would be left out.
+        # In float64: rounded to float32 a product could reach the number of places itself.
         places = (draws[:, 0].double().numpy() * self._starts[at]).astype(np.int64)
         cut = self._segments.cut(self._split, at, places * self._segments.grid)
         context = {k: self._tensor(v) for k, v in cut.context.items()}

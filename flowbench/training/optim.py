@@ -239,7 +239,7 @@ class WeightAverage(Generic[ModelT]):
 class LastMean(WeightAverage[ModelT]):
     """Plain mean of the last weights that were taken at regular distances.
 
-    Until there are two of them it is the present weights themselves.
+    Until the first of them it is the present weights themselves.
 
     Args:
         count: Number of weights that the mean is over.

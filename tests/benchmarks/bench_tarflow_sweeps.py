@@ -4,7 +4,7 @@
 
 A small TarFlow is trained on digits first: how many sweeps a tolerance takes depends on weights.
 Reported are sweeps, seconds over those of the cached sampler, and the largest difference of a pixel
-from its samples, of the range of all levels. It takes three minutes on one core.
+from its samples, of the range of all levels.
 """
 
 from __future__ import annotations
