@@ -19,6 +19,7 @@ check: .venv/.installed-dev  ## format, lint, spelling, types, imports
 	$(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	PYTHONPATH=plugins/flowbench-families/src $(BIN)/lint-imports --no-cache --config plugins/flowbench-families/pyproject.toml
 
 test-fast: .venv/.installed-dev  ## what a bare pytest runs
 	$(BIN)/pytest -m "not slow and $(ANYWHERE)"

@@ -1,0 +1,1 @@
+"""The generative models that flows are compared with, as flowbench plugins."""

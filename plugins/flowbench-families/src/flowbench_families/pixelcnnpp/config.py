@@ -1,0 +1,89 @@
+"""PixelCNN++'s configuration and its presets; imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from flowbench.api import DatasetInfo, Ema, ModelConfig, Phase, Preprocessing, Preset, Training
+from pydantic import Field
+
+LARGEST_TINY = 16
+"""Height or width up to which an image takes the smallest preset."""
+
+EPOCHS = 5000
+STEPS = EPOCHS * -(-50_000 // 128)
+DECAY = 0.999995
+"""Of the learning rate in a step; released code."""
+
+CIFAR10 = Training(
+    batch_size=128,
+    lr=1e-3,
+    betas=(0.95, 0.9995),
+    average=Ema(decay=0.9995),
+    phases=(Phase(schedule="exponential", warmup=0.0, final_lr_ratio=DECAY**STEPS),),
+    init_examples=16,
+)
+SMALL = Training(
+    batch_size=32, optimizer="adamw", lr=3e-3, weight_decay=0.1, clip_norm=10.0,
+    average=Ema(decay=0.99),
+)  # fmt: skip
+
+
+class PixelCNNPPConfig(ModelConfig):
+    """Configuration of PixelCNN++.
+
+    Attributes:
+        width: Channels of both streams.
+        blocks: Residual blocks of each stream at each resolution; on the way back one more.
+        resolutions: At most so many, each half as high and wide as that before; what is odd, or two
+            pixels high or wide, is not halved.
+        components: Logistics in a pixel's mixture.
+        dropout: Part of hidden values that are dropped in training.
+    """
+
+    width: int = Field(default=32, ge=1)
+    blocks: int = Field(default=1, ge=1)
+    resolutions: int = Field(default=3, ge=1)
+    components: int = Field(default=5, ge=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    preprocessing: Preprocessing = Preprocessing(support="discrete")
+    training: Training = SMALL
+
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "digits": Preset(summary="one block of 32 channels, for a minute on digits (8x8)"),
+        "natural-patches": Preset(
+            summary="one block of 32 channels, for minutes on 32x32 images",
+            values={"training": {"batch_size": 16}},
+        ),
+        "cifar10": Preset(
+            summary="53,659,080 parameters, 53,618,660 with weight norms folded in (CIFAR-10)",
+            source="paper",
+            values={
+                "width": 160,
+                "blocks": 5,
+                "components": 10,
+                "dropout": 0.5,
+                "training": CIFAR10,
+            },
+            assumptions=(
+                "trained for 5000 epochs, the default of the released command; the paper stops "
+                "earlier, by hand",
+            ),
+        ),
+    }
+
+    @classmethod
+    def default_preset(cls, data: DatasetInfo) -> str:
+        """``digits`` for images up to 16x16, else ``natural-patches``."""
+        large = max(data.event_shape[1:], default=1) > LARGEST_TINY
+        return "natural-patches" if large else "digits"
+
+    def unsupported(self, data: DatasetInfo) -> str | None:
+        """Images of integer levels."""
+        if len(data.event_shape) != 3:
+            shape = data.event_shape
+            return f"pixelcnnpp needs images (C, H, W), {data.name} has events of shape {shape}"
+        if data.levels is None:
+            return f"pixelcnnpp gives integer levels probabilities, {data.name} has real values"
+        return None

@@ -1,0 +1,56 @@
+"""What this plugin registers; a light module, every ``flowbench list`` imports it."""
+
+from __future__ import annotations
+
+from flowbench.api import DatasetInfo, ModelSpec, Paper, hookimpl
+
+FLOWBENCH_API_VERSION = 2
+
+
+def _form(*shape: int, levels: int) -> DatasetInfo:
+    return DatasetInfo(
+        name="form-" + "x".join(map(str, shape)),
+        modality="image",
+        event_shape=shape,
+        levels=levels,
+        num_train=512,
+        num_validation=64,
+        num_test=64,
+    )
+
+
+# The last is so small that probabilities are summed up: of three channels, each of two levels.
+_IMAGES = (_form(1, 4, 4, levels=17), _form(3, 4, 4, levels=256), _form(3, 1, 2, levels=3))
+
+PIXELCNNPP = ModelSpec(
+    name="pixelcnnpp",
+    model="flowbench_families.pixelcnnpp.model:PixelCNNPP",
+    config="flowbench_families.pixelcnnpp.config:PixelCNNPPConfig",
+    modalities=frozenset({"image"}),
+    summary="autoregressive over pixels, by mixtures of discretised logistics",
+    forms=_IMAGES,
+    paper=Paper(
+        title=(
+            "PixelCNN++: Improving the PixelCNN with Discretized Logistic Mixture Likelihood and "
+            "Other Modifications"
+        ),
+        authors="Tim Salimans, Andrej Karpathy, Xi Chen, Diederik P. Kingma",
+        year=2017,
+        arxiv="1701.05517",
+        bibtex="""@inproceedings{salimans2017pixelcnnpp,
+  title = {{PixelCNN++}: Improving the {PixelCNN} with Discretized Logistic Mixture Likelihood and
+           Other Modifications},
+  author = {Salimans, Tim and Karpathy, Andrej and Chen, Xi and Kingma, Diederik P.},
+  booktitle = {International Conference on Learning Representations},
+  year = {2017},
+  eprint = {1701.05517},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
+
+@hookimpl
+def register_models() -> list[ModelSpec]:
+    """The models, by family."""
+    return [PIXELCNNPP]

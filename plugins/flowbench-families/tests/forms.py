@@ -1,0 +1,18 @@
+"""Small data for the tests."""
+
+from __future__ import annotations
+
+from flowbench.api import DatasetInfo
+
+
+def images(channels: int, height: int, width: int, levels: int | None) -> DatasetInfo:
+    """Facts of images."""
+    return DatasetInfo(
+        name="some-images",
+        modality="image",
+        event_shape=(channels, height, width),
+        levels=levels,
+        num_train=64,
+        num_validation=8,
+        num_test=8,
+    )
