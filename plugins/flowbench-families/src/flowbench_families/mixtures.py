@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
 
 import torch
 import torch.nn.functional as F
 from flowbench_models.bijections.mixtures import LOWEST_LOG_SCALE
 from torch import Tensor
 
+from flowbench_families.laws import PixelLaw, draw_index, earlier_channels
 
-class DiscretisedLogistics:
+
+class DiscretisedLogistics(PixelLaw):
     r"""A mixture of K logistics over the levels of all channels of a pixel, cut into bins.
 
     Levels lie at :math:`x = -1 \ldots 1`; the first and the last bin reach on without end:
@@ -40,25 +41,14 @@ class DiscretisedLogistics:
     """
 
     def __init__(self, *, components: int, levels: int, channels: int) -> None:
-        self.components, self.levels, self.channels = components, levels, channels
-        # With which factor a channel moves the mean of a later one, in the released order.
-        self._pairs = sorted(combinations(range(channels), 2), key=lambda pair: pair[::-1])
-        self.num_parameters = components * (1 + 2 * channels + len(self._pairs))
-
-    def values(self, levels: Tensor, dtype: torch.dtype) -> Tensor:
-        """Levels as numbers from -1 to 1."""
-        return levels.to(dtype) * (2.0 / (self.levels - 1)) - 1.0
+        # For each pair a factor, with which the first channel moves the mean of the second.
+        self._pairs = earlier_channels(channels)
+        num = components * (1 + 2 * channels + len(self._pairs))
+        super().__init__(levels=levels, channels=channels, num_parameters=num)
+        self.components = components
 
     def log_prob(self, levels: Tensor, parameters: Tensor) -> Tensor:
-        """Log-probabilities of pixels.
-
-        Args:
-            levels: Integers, shape (B, C, H, W).
-            parameters: Shape (B, num_parameters, H, W).
-
-        Returns:
-            In nats, shape (B, H, W).
-        """
+        """Log-probabilities of pixels; see `PixelLaw.log_prob`."""
         weights, means, log_scales, factors = self._split(parameters)
         values = self.values(levels, parameters.dtype).unsqueeze(2).unbind(1)  # C of (B, 1, H, W)
         moved = [self._mean(c, means, factors, values) for c in range(self.channels)]
@@ -75,18 +65,12 @@ class DiscretisedLogistics:
         return torch.logsumexp(weights.log_softmax(dim=1) + log_p.sum(dim=1), dim=1)
 
     def sample(self, parameters: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-        """Draws pixels.
+        """Draws pixels; see `PixelLaw.sample`.
 
-        Args:
-            parameters: Shape (B, num_parameters, H, W).
-            temperature: Divides the logits of components and multiplies their scales.
-
-        Returns:
-            Levels, shape (B, C, H, W).
+        The temperature divides the logits of components and multiplies their scales.
         """
         weights, means, log_scales, factors = self._split(parameters)
-        race = torch.empty_like(weights).exponential_(generator=generator).log()
-        chosen = (weights / temperature - race).argmax(dim=1, keepdim=True)  # (B, 1, H, W)
+        chosen = draw_index(weights, temperature, generator)  # (B, 1, H, W)
 
         def of_chosen(stacked: Tensor) -> Tensor:
             """Of the chosen component, (B, C, 1, H, W)."""

@@ -49,8 +49,36 @@ PIXELCNNPP = ModelSpec(
     ),
 )
 
+PIXELCNN = ModelSpec(
+    name="pixelcnn",
+    model="flowbench_families.pixelcnn:PixelCNN",
+    config="flowbench_families.pixelcnn:PixelCNNConfig",
+    modalities=frozenset({"image"}),
+    summary="autoregressive over pixels, by gated convolutions and a softmax over levels; small",
+    forms=_IMAGES,
+    paper=Paper(
+        title="Conditional Image Generation with PixelCNN Decoders",
+        authors=(
+            "Aaron van den Oord, Nal Kalchbrenner, Oriol Vinyals, Lasse Espeholt, Alex Graves, "
+            "Koray Kavukcuoglu"
+        ),
+        year=2016,
+        arxiv="1606.05328",
+        bibtex="""@inproceedings{oord2016conditional,
+  title = {Conditional Image Generation with {PixelCNN} Decoders},
+  author = {van den Oord, Aaron and Kalchbrenner, Nal and Vinyals, Oriol and Espeholt, Lasse and
+            Graves, Alex and Kavukcuoglu, Koray},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume = {29},
+  year = {2016},
+  eprint = {1606.05328},
+  archivePrefix = {arXiv},
+}""",
+    ),
+)
+
 
 @hookimpl
 def register_models() -> list[ModelSpec]:
     """The models, by family."""
-    return [PIXELCNNPP]
+    return [PIXELCNN, PIXELCNNPP]

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from flowbench.api import DatasetInfo, Ema, ModelConfig, Phase, Preprocessing, Preset, Training
+from flowbench.api import Ema, Phase, Preset, Training
 from pydantic import Field
 
-LARGEST_TINY = 16
-"""Height or width up to which an image takes the smallest preset."""
+from flowbench_families.pixels import PixelConfig
 
 EPOCHS = 5000
 STEPS = EPOCHS * -(-50_000 // 128)
@@ -24,13 +23,9 @@ CIFAR10 = Training(
     phases=(Phase(schedule="exponential", warmup=0.0, final_lr_ratio=DECAY**STEPS),),
     init_examples=16,
 )
-SMALL = Training(
-    batch_size=32, optimizer="adamw", lr=3e-3, weight_decay=0.1, clip_norm=10.0,
-    average=Ema(decay=0.99),
-)  # fmt: skip
 
 
-class PixelCNNPPConfig(ModelConfig):
+class PixelCNNPPConfig(PixelConfig):
     """Configuration of PixelCNN++.
 
     Attributes:
@@ -47,8 +42,6 @@ class PixelCNNPPConfig(ModelConfig):
     resolutions: int = Field(default=3, ge=1)
     components: int = Field(default=5, ge=1)
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    preprocessing: Preprocessing = Preprocessing(support="discrete")
-    training: Training = SMALL
 
     presets: ClassVar[Mapping[str, Preset]] = {
         "digits": Preset(summary="one block of 32 channels, for a minute on digits (8x8)"),
@@ -72,18 +65,3 @@ class PixelCNNPPConfig(ModelConfig):
             ),
         ),
     }
-
-    @classmethod
-    def default_preset(cls, data: DatasetInfo) -> str:
-        """``digits`` for images up to 16x16, else ``natural-patches``."""
-        large = max(data.event_shape[1:], default=1) > LARGEST_TINY
-        return "natural-patches" if large else "digits"
-
-    def unsupported(self, data: DatasetInfo) -> str | None:
-        """Images of integer levels."""
-        if len(data.event_shape) != 3:
-            shape = data.event_shape
-            return f"pixelcnnpp needs images (C, H, W), {data.name} has events of shape {shape}"
-        if data.levels is None:
-            return f"pixelcnnpp gives integer levels probabilities, {data.name} has real values"
-        return None

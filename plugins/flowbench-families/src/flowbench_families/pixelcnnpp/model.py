@@ -2,59 +2,19 @@
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
-from flowbench.api import Batch, Context, DatasetInfo, DensityModel, SamplingOptions
-from flowbench_models.nets.calibrated import CalibratedConv2d
-from torch import Tensor, nn
+from functools import partial
 
+import torch
+from flowbench.api import DatasetInfo
+
+from flowbench_families.causal import CausalModel
 from flowbench_families.mixtures import DiscretisedLogistics
 from flowbench_families.pixelcnnpp.config import PixelCNNPPConfig
-from flowbench_families.pixelcnnpp.streams import (
-    CALIBRATING,
-    PIXELS,
-    PLAIN,
-    ROWS,
-    Kernels,
-    PixelInTurn,
-    RowInTurn,
-    Sight,
-    Stream,
-    Way,
-    convolution,
-)
-
-ROW_ABOVE = Sight(rows=1, left=1, right=1)
-BESIDE = Sight(rows=2, left=0, right=0)
+from flowbench_families.streams import PIXELS, ROWS, Sight, Stream
 
 
-class Front(nn.Module):
-    """From pixels to both streams, shifted so that none sees its own pixel.
-
-    Args:
-        num_inputs: Channels of the images, that of ones included.
-    """
-
-    def __init__(self, num_inputs: int, width: int) -> None:
-        super().__init__()
-        self.above = convolution(num_inputs, width, ROWS)
-        self.row_above = convolution(num_inputs, width, ROW_ABOVE)
-        self.beside = convolution(num_inputs, width, BESIDE)
-
-    def forward(self, x: Tensor, way: Way) -> tuple[Tensor, Tensor]:
-        """Maps (B, num_inputs, H, W) to what enters rows and pixels, (B, width, H, W) each."""
-        rows, row, left = (
-            way.convolve(layer, x) for layer in (self.above, self.row_above, self.beside)
-        )
-        down, right = (0, 0, 1, -1), (1, -1)
-        return F.pad(rows, down), F.pad(row, down) + F.pad(left, right)
-
-
-class PixelCNNPP(DensityModel):
+class PixelCNNPP(CausalModel):
     r"""PixelCNN++.
-
-    .. math:: p(x) = \prod_i p(x_i \mid x_1, \ldots, x_{i-1}), \qquad
-              i \text{ row by row, from the left}
 
     Two streams of causal convolutions go down through resolutions and back up, joined across; from
     the second come the parameters of a `DiscretisedLogistics` for each pixel.
@@ -69,12 +29,9 @@ class PixelCNNPP(DensityModel):
     config: PixelCNNPPConfig
 
     def __init__(self, config: PixelCNNPPConfig, data: DatasetInfo) -> None:
-        super().__init__(config, data)
-        channels, height, width = data.event_shape
-        self.law = DiscretisedLogistics(
-            components=config.components, levels=data.levels or 0, channels=channels
-        )
-        self.front = Front(channels + 1, config.width)  # ones tell the image from what is around it
+        law = partial(DiscretisedLogistics, components=config.components)
+        super().__init__(config, data, width=config.width, law=law)
+        _, height, width = data.event_shape
 
         def stream(sight: Sight, is_told: bool) -> Stream:
             return Stream(
@@ -87,99 +44,7 @@ class PixelCNNPP(DensityModel):
             )
 
         self.rows, self.pixels = stream(ROWS, False), stream(PIXELS, True)
-        self.head = CalibratedConv2d(config.width, self.law.num_parameters, weight_norm=True)
         self.to(memory_format=torch.channels_last)
-
-    def num_parameters(self) -> int:
-        """With the norms of weights folded in."""
-        layers = (layer for layer in self.modules() if isinstance(layer, CalibratedConv2d))
-        norms = (layer.magnitude for layer in layers if layer.magnitude is not None)
-        return self.num_parameters_training() - sum(norm.numel() for norm in norms)
-
-    def num_parameters_training(self) -> int:
-        """With the norms of weights, as the released code has them."""
-        return super().num_parameters()
-
-    def initialize(self, batch: Batch, *, generator: torch.Generator) -> None:
-        """Calibrates all convolutions by a first batch."""
-        del generator
-        self.parameters_of(batch.x, CALIBRATING)
-
-    def log_prob(
-        self, x: Tensor, context: Context | None = None, *, generator: torch.Generator | None = None
-    ) -> Tensor:
-        """Exact log-probability of integer images (B, C, H, W)."""
-        del context, generator
-        return self.law.log_prob(x, self.parameters_of(x)).sum(dim=(1, 2))
-
-    @torch.no_grad()
-    def sample(
-        self,
-        num: int,
-        context: Context | None = None,
-        *,
-        settings: SamplingOptions,
-        generator: torch.Generator,
-    ) -> Tensor:
-        """Draws pixel after pixel, each layer at each position once; see `GenerativeModel.sample`.
-
-        The temperature divides the logits of components and multiplies their scales.
-        """
-        del context
-        channels, height, width = self.data.event_shape
-        weight = self.head.weight
-        levels = torch.zeros(num, channels, height, width, dtype=torch.long, device=weight.device)
-        # Two rows and two columns around the image, the ones among its channels.
-        canvas = weight.new_zeros(num, channels + 1, height + 2, width + 2)
-        canvas[:, -1, 2:, 1:-1] = 1.0
-        kernels = Kernels()
-        rows, pixels = RowInTurn(kernels), PixelInTurn(kernels, width)
-        front = self.front
-
-        def enter(layer: CalibratedConv2d, seen: Tensor) -> Tensor:
-            return F.conv2d(seen, kernels.of(layer), layer.bias)
-
-        for row in range(height):
-            rows.row = pixels.row = row
-            above = canvas[:, :, row : row + 2]
-            # Of the first row nothing is above: what is shifted in is zero, without a bias.
-            entered = enter(front.above, above) * (row > 0)
-            below = enter(front.row_above, above[:, :, 1:]) * (row > 0)
-            nodes = self.rows(entered, (), rows)
-            for column in range(width):
-                pixels.column = column
-                h = below[..., column : column + 1]
-                if column:
-                    beside = canvas[:, :, row + 1 : row + 3, column : column + 1]
-                    h = h + enter(front.beside, beside)
-                told = [
-                    [node[..., column >> depth].unsqueeze(-1) for node in here]
-                    for depth, here in enumerate(nodes)
-                ]
-                h = self.pixels(h, told, pixels)[0][-1]
-                parameters = pixels.convolve(self.head, F.elu(h))
-                drawn = self.law.sample(parameters, settings.temperature, generator)
-                levels[:, :, row, column] = drawn[:, :, 0, 0]
-                canvas[:, :-1, row + 2, column + 1] = self.law.values(drawn, weight.dtype)[
-                    ..., 0, 0
-                ]
-        return levels
-
-    def parameters_of(self, levels: Tensor, way: Way = PLAIN) -> Tensor:
-        """The parameters of all pixels of images.
-
-        Args:
-            levels: Integers, shape (B, C, H, W).
-            way: How layers are run.
-
-        Returns:
-            Shape (B, num_parameters, H, W).
-        """
-        values = self.law.values(levels, self.head.weight.dtype)
-        ones = torch.ones_like(values[:, :1])
-        rows, pixels = self.front(torch.cat((values, ones), dim=1), way)
-        h = self.pixels(pixels, self.rows(rows, (), way), way)[0][-1]
-        return way.convolve(self.head, F.elu(h))
 
 
 def _resolutions(height: int, width: int, most: int) -> int:

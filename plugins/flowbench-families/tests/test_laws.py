@@ -1,38 +1,60 @@
+"""Laws of the levels of a pixel: probabilities sum to 1, and samples follow them."""
+
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 import torch
+from torch import nn
 
+from flowbench_families.laws import Categorical, PixelLaw
 from flowbench_families.mixtures import DiscretisedLogistics
 
 
-def _law(levels: int, channels: int) -> tuple[DiscretisedLogistics, torch.Tensor]:
-    law = DiscretisedLogistics(components=3, levels=levels, channels=channels)
-    torch.manual_seed(levels)
-    return law, 2.0 * torch.randn(1, law.num_parameters, 1, 1, dtype=torch.float64)
+def _mixture(levels: int, channels: int) -> PixelLaw:
+    return DiscretisedLogistics(components=3, levels=levels, channels=channels)
 
 
-def _probabilities(law: DiscretisedLogistics, parameters: torch.Tensor) -> torch.Tensor:
+def _categorical(levels: int, channels: int) -> PixelLaw:
+    law = Categorical(levels=levels, channels=channels)
+    torch.manual_seed(0)
+    for move in law.moves.children():
+        assert isinstance(move, nn.Embedding)
+        nn.init.normal_(move.weight)
+    return law.double()
+
+
+makes = pytest.mark.parametrize("make", [_mixture, _categorical])
+Make = Callable[[int, int], PixelLaw]
+
+
+def _parameters(law: PixelLaw) -> torch.Tensor:
+    torch.manual_seed(law.levels)
+    return 2.0 * torch.randn(1, law.num_parameters, 1, 1, dtype=torch.float64)
+
+
+def _probabilities(law: PixelLaw, parameters: torch.Tensor) -> torch.Tensor:
     """Of all pixels, in the order of their levels."""
     every = itertools.product(range(law.levels), repeat=law.channels)
     pixels = torch.tensor(list(every)).view(-1, law.channels, 1, 1)
     log_p = law.log_prob(pixels, parameters.expand(len(pixels), -1, -1, -1))
-    return log_p.exp().flatten()
+    return log_p.detach().exp().flatten()
 
 
-@pytest.mark.parametrize(
-    ("levels", "channels"), [(2, 1), (17, 1), (256, 1), (2, 4), (5, 2), (9, 3)]
-)
-def test_probabilities_sum_to_one(levels: int, channels: int) -> None:
-    total = _probabilities(*_law(levels, channels)).sum()
+@makes
+@pytest.mark.parametrize(("levels", "channels"), [(2, 1), (256, 1), (2, 4), (5, 2), (9, 3)])
+def test_probabilities_sum_to_one(make: Make, levels: int, channels: int) -> None:
+    law = make(levels, channels)
+    total = _probabilities(law, _parameters(law)).sum()
     torch.testing.assert_close(total, torch.ones_like(total), rtol=1e-12, atol=0)
 
 
-def test_samples_come_as_often_as_their_probabilities_say() -> None:
-    law, parameters = _law(3, 2)
-    num = 20_000
+@makes
+def test_samples_come_as_often_as_their_probabilities_say(make: Make) -> None:
+    law, num = make(3, 2), 20_000
+    parameters = _parameters(law)
     many = parameters.expand(num, -1, -1, -1)
     drawn = law.sample(many, 1.0, torch.Generator().manual_seed(1)).view(num, 2)
     found = torch.bincount(3 * drawn[:, 0] + drawn[:, 1], minlength=9) / num
@@ -41,9 +63,11 @@ def test_samples_come_as_often_as_their_probabilities_say() -> None:
     assert ((found - expected).abs() < 4 * errors + 1e-4).all()
 
 
-def test_a_low_temperature_draws_the_likeliest_component_alone() -> None:
-    law, parameters = _law(17, 1)
-    drawn = law.sample(parameters.expand(64, -1, -1, -1), 1e-6, torch.Generator().manual_seed(1))
+@makes
+def test_a_low_temperature_draws_the_likeliest_alone(make: Make) -> None:
+    law = make(17, 1)
+    many = _parameters(law).expand(64, -1, -1, -1)
+    drawn = law.sample(many, 1e-6, torch.Generator().manual_seed(1))
     assert drawn.unique().numel() == 1
 
 
@@ -62,7 +86,8 @@ def test_bins_far_from_every_mean_keep_their_probability_and_a_gradient() -> Non
 
 
 def test_a_channel_moves_the_means_of_those_after_it_alone() -> None:
-    law, parameters = _law(9, 3)
+    law = _mixture(9, 3)
+    parameters = _parameters(law)
     law_of_first = _probabilities(law, parameters).view(9, 9, 9)
     changed = parameters.clone()
     changed[:, -3 * 3 :] += 1.0  # all factors
