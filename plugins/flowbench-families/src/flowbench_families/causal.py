@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
-from flowbench.api import Batch, Context, DatasetInfo, DensityModel, ModelConfig, SamplingOptions
+from flowbench.api import (
+    Batch,
+    Context,
+    DatasetInfo,
+    DensityModel,
+    SamplingOptions,
+    report_progress,
+)
 from flowbench_models.nets.calibrated import CalibratedConv2d
 from torch import Tensor, nn
 
 from flowbench_families.laws import PixelLaw
+from flowbench_families.pixels import PixelConfig
 from flowbench_families.streams import (
     CALIBRATING,
     PLAIN,
@@ -54,28 +60,28 @@ class CausalModel(DensityModel):
 
     .. math:: p(x) = \prod_i p(x_i \mid x_1, \ldots, x_{i-1})
 
-    A subclass adds the streams; what the pixels stream ends with becomes the parameters of a law.
-
-    Args:
-        width: Channels of both streams.
-        law: Makes the law of a pixel, of so many ``levels`` and ``channels``.
+    A subclass names the law of a pixel, and adds the streams.
 
     Attributes:
+        law: Of the levels of a pixel; its parameters are made of what the pixels stream ends with.
         rows: The rows stream; it maps what enters, and how it is run, to `Nodes`.
         pixels: The pixels stream, which is told the nodes of the other.
     """
 
+    config: PixelConfig
     rows: nn.Module
     pixels: nn.Module
 
-    def __init__(
-        self, config: ModelConfig, data: DatasetInfo, *, width: int, law: Callable[..., PixelLaw]
-    ) -> None:
+    def __init__(self, config: PixelConfig, data: DatasetInfo) -> None:
         super().__init__(config, data)
-        self.law = law(levels=data.levels, channels=data.event_shape[0])
+        self.law = self.make_law(levels=data.levels or 0, channels=data.event_shape[0])
         # Ones tell the image from what is around it.
-        self.front = Front(self.law.channels + 1, width)
-        self.head = CalibratedConv2d(width, self.law.num_parameters, weight_norm=True)
+        self.front = Front(self.law.channels + 1, config.width)
+        self.head = CalibratedConv2d(config.width, self.law.num_parameters, weight_norm=True)
+
+    def make_law(self, *, levels: int, channels: int) -> PixelLaw:
+        """The law of a pixel of so many levels and channels."""
+        raise NotImplementedError
 
     def num_parameters(self) -> int:
         """With the norms of weights folded in."""
@@ -146,10 +152,10 @@ class CausalModel(DensityModel):
                 h = self.pixels(h, told, pixels)[0][-1]
                 parameters = pixels.convolve(self.head, F.elu(h))
                 drawn = self.law.sample(parameters, settings.temperature, generator)
-                levels[:, :, row, column] = drawn[:, :, 0, 0]
-                canvas[:, :-1, row + 2, column + 1] = self.law.values(drawn, weight.dtype)[
-                    ..., 0, 0
-                ]
+                levels[:, :, row, column] = drawn.flatten(1)
+                values = self.law.values(drawn, weight.dtype).flatten(1)
+                canvas[:, :-1, row + 2, column + 1] = values
+                report_progress((row * width + column + 1) / (height * width))
         return levels
 
     def parameters_of(self, levels: Tensor, way: Way = PLAIN) -> Tensor:

@@ -21,11 +21,9 @@ class PixelCNNConfig(PixelConfig):
     """Configuration of PixelCNN.
 
     Attributes:
-        width: Channels of both streams.
         layers: Gated convolutions of each stream.
     """
 
-    width: int = Field(default=32, ge=1)
     layers: int = Field(default=6, ge=1)
 
     presets: ClassVar[Mapping[str, Preset]] = {
@@ -92,7 +90,11 @@ class PixelCNN(CausalModel):
     config: PixelCNNConfig
 
     def __init__(self, config: PixelCNNConfig, data: DatasetInfo) -> None:
-        super().__init__(config, data, width=config.width, law=Categorical)
+        super().__init__(config, data)
         self.rows = GatedStream(config.width, config.layers, ROWS, is_told=False)
         self.pixels = GatedStream(config.width, config.layers, PIXELS, is_told=True)
         self.to(memory_format=torch.channels_last)
+
+    def make_law(self, *, levels: int, channels: int) -> Categorical:
+        """A softmax; see `CausalModel.make_law`."""
+        return Categorical(levels=levels, channels=channels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flowbench.api import DatasetInfo, Ema, ModelConfig, Preprocessing, Training
+from pydantic import Field
 
 LARGEST_TINY = 16
 """Height or width up to which an image takes the smallest preset."""
@@ -18,8 +19,13 @@ SMALL = Training(
 
 
 class PixelConfig(ModelConfig):
-    """Base of their configurations: integers come as they are, and presets go by the size."""
+    """Base of their configurations: integers come as they are, and presets go by the size.
 
+    Attributes:
+        width: Channels of both streams.
+    """
+
+    width: int = Field(default=32, ge=1)
     preprocessing: Preprocessing = Preprocessing(support="discrete")
     training: Training = SMALL
 

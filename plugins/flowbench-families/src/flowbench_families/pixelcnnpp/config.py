@@ -29,7 +29,6 @@ class PixelCNNPPConfig(PixelConfig):
     """Configuration of PixelCNN++.
 
     Attributes:
-        width: Channels of both streams.
         blocks: Residual blocks of each stream at each resolution; on the way back one more.
         resolutions: At most so many, each half as high and wide as that before; what is odd, or two
             pixels high or wide, is not halved.
@@ -37,7 +36,6 @@ class PixelCNNPPConfig(PixelConfig):
         dropout: Part of hidden values that are dropped in training.
     """
 
-    width: int = Field(default=32, ge=1)
     blocks: int = Field(default=1, ge=1)
     resolutions: int = Field(default=3, ge=1)
     components: int = Field(default=5, ge=1)

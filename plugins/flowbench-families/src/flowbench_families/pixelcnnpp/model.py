@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 from flowbench.api import DatasetInfo
 
@@ -29,8 +27,7 @@ class PixelCNNPP(CausalModel):
     config: PixelCNNPPConfig
 
     def __init__(self, config: PixelCNNPPConfig, data: DatasetInfo) -> None:
-        law = partial(DiscretisedLogistics, components=config.components)
-        super().__init__(config, data, width=config.width, law=law)
+        super().__init__(config, data)
         _, height, width = data.event_shape
 
         def stream(sight: Sight, is_told: bool) -> Stream:
@@ -45,6 +42,11 @@ class PixelCNNPP(CausalModel):
 
         self.rows, self.pixels = stream(ROWS, False), stream(PIXELS, True)
         self.to(memory_format=torch.channels_last)
+
+    def make_law(self, *, levels: int, channels: int) -> DiscretisedLogistics:
+        """A mixture; see `CausalModel.make_law`."""
+        components = self.config.components
+        return DiscretisedLogistics(components=components, levels=levels, channels=channels)
 
 
 def _resolutions(height: int, width: int, most: int) -> int:
