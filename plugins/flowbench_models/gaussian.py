@@ -98,6 +98,10 @@ class Gaussian(InvertibleModel):
         self.weights.copy_(weights.flip(0))
         self.log_std.copy_(0.5 * variance.log())
 
+    def latent_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """One latent, as long as a segment."""
+        return ((1, self.config.training.window or self.data.event_shape[-1]),)
+
     def optimizer_groups(self) -> dict[str, list[nn.Parameter]]:
         """None: the process is fitted, not trained."""
         return {}

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from flowbench.api import ContextInput, DatasetSpec, RemoteFile
-from flowbench.api.audio import MelForm, log_mel, read_wave, write_wave
+from flowbench.api.audio import WHOLE, MelForm, log_mel, read_wave, render, write_wave
 from flowbench.api.metrics import Samples
 from flowbench.data.library.prepare import prepare
 from flowbench.data.library.prepared import open_prepared
 from flowbench.data.library.splits import load_prepared
 from flowbench.errors import DataError
-from flowbench_datasets.speech import WHOLE, convert_prompts, load_tones, render
+from flowbench_datasets.speech import convert_prompts, load_tones
 from flowbench_datasets.speech_specs import LJSPEECH, PROMPTS, TONES
 
 RATE = 8000
