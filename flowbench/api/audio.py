@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from flowbench.api.data import Artifact, Ragged, Split
 from flowbench.api.readers.archives import DAMAGE
-from flowbench.errors import DataError
+from flowbench.errors import DataError, reason_of
 
 if TYPE_CHECKING:
     from flowbench.api.metrics import Samples
@@ -67,10 +67,11 @@ def read_wave(content: bytes, name: str, *, rate: int) -> NDArray[np.float32]:
             form = (file.getnchannels(), 8 * file.getsampwidth(), file.getframerate())
             promised, values = file.getnframes(), file.readframes(file.getnframes())
     except _DAMAGE as exc:
-        raise DataError(f"{name} is no complete WAV file of linear PCM ({exc})") from exc
+        raise DataError(f"{name} is no complete WAV file of linear PCM ({reason_of(exc)})") from exc
     if form != (1, 16, rate):
+        channels = f"{form[0]} channel" + "s" * (form[0] != 1)
         raise DataError(
-            f"{name} has {form[0]} channels of {form[1]} bits at {form[2]:,} Hz, expected one of "
+            f"{name} has {channels} of {form[1]} bits at {form[2]:,} Hz, expected one of "
             f"16 bits at {rate:,} Hz; convert it, e.g. by sox or ffmpeg"
         )
     if len(values) != 2 * promised:
@@ -82,7 +83,7 @@ def rate_of(path: Path) -> int | None:
     """Values a second of a WAV file; None if it is none."""
     try:
         with wave.open(str(path)) as file:
-            return file.getframerate()
+            return int(file.getframerate())
     except _DAMAGE:
         return None
 

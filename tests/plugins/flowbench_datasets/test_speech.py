@@ -95,7 +95,7 @@ def test_an_archive_gives_what_its_folder_does(folder: Path, tmp_path: Path) -> 
     ("content", "reason"),
     [
         (b"RIFF", "03.wav is no complete WAV file"),
-        (write_wave(wave(3), rate=16_000), r"03.wav has 1 channels of 16 bits at 16,000 Hz"),
+        (write_wave(wave(3), rate=16_000), r"03.wav has 1 channel of 16 bits at 16,000 Hz"),
         (write_wave(wave(3), rate=RATE)[:500], "03.wav is cut: "),
         (write_wave(wave(3)[:100], rate=RATE), "03.wav has 100 values, expected 256 or more"),
     ],
