@@ -36,7 +36,7 @@ def test_clips_of_a_folder_are_learned_heard_and_loaded_again(
     found = json.loads(flowbench("results", "list", "--json")[1])
     assert {row["model"]: row["status"] for row in found} == dict.fromkeys(models, "ok")
     for row in found:
-        attempt = Path("results") / "runs" / row["job_id"] / str(row["attempt"])
+        attempt = Path("results") / "runs" / row["job_id"] / "1"
         trained = load_job(row["job_id"], Path("results"), data_dir=Path("data"))
         with np.load(attempt / LIKELIHOODS) as kept:
             assert np.array_equal(kept["test"], trained.likelihood("test").log_prob)
