@@ -45,6 +45,6 @@ def test_clips_of_a_folder_are_learned_heard_and_loaded_again(
         heard = sorted((attempt / "artifacts").glob("*.wav"))
         assert len(heard) == 2
         assert read_wave(heard[0].read_bytes(), "it", rate=RATE).shape == (WINDOW,)
-    values = {row["model"]: row["metrics"]["ll"]["value"] for row in found}
+    likelihoods = {row["model"]: row["metrics"]["ll"]["value"] for row in found}
     # White noise of standard deviation 0.1, which the process is fitted to.
-    assert values["gaussian"] == pytest.approx(-0.5 * np.log(2 * np.pi * np.e * 0.01), abs=0.1)
+    assert likelihoods["gaussian"] == pytest.approx(-0.5 * np.log(2 * np.pi * np.e * 0.01), abs=0.1)
