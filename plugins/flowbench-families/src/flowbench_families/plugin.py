@@ -19,8 +19,8 @@ def _form(*shape: int, levels: int) -> DatasetInfo:
     )
 
 
-# The last is so small that probabilities are summed up: of three channels, each of two levels.
-_IMAGES = (_form(1, 4, 4, levels=17), _form(3, 4, 4, levels=256), _form(3, 1, 2, levels=3))
+# The last is so small that probabilities are summed up.
+_IMAGES = (_form(3, 4, 4, levels=17), _form(3, 1, 2, levels=3))
 
 PIXELCNNPP = ModelSpec(
     name="pixelcnnpp",
