@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import doctest
 import itertools
 from collections.abc import Callable
+from types import ModuleType
 
 import pytest
 import torch
 from torch import nn
 
+from flowbench_families import laws, mixtures
 from flowbench_families.laws import Categorical, PixelLaw
 from flowbench_families.mixtures import DiscretisedLogistics
 
@@ -94,3 +97,8 @@ def test_a_channel_moves_the_means_of_those_after_it_alone() -> None:
     after = _probabilities(law, changed).view(9, 9, 9)
     torch.testing.assert_close(after.sum((1, 2)), law_of_first.sum((1, 2)))
     assert not torch.allclose(after.sum((0, 2)), law_of_first.sum((0, 2)))
+
+
+@pytest.mark.parametrize("module", [laws, mixtures])
+def test_examples_give_what_they_show(module: ModuleType) -> None:
+    assert doctest.testmod(module).failed == 0

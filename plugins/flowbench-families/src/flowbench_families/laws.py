@@ -72,7 +72,7 @@ class Categorical(PixelLaw):
     Example:
         >>> law = Categorical(levels=4, channels=1)
         >>> law.log_prob(torch.zeros(1, 1, 1, 1, dtype=torch.long), torch.zeros(1, 4, 1, 1)).exp()
-        tensor([[[0.2500]]], grad_fn=<ExpBackward0>)
+        tensor([[[0.2500]]])
     """
 
     def __init__(self, *, levels: int, channels: int) -> None:

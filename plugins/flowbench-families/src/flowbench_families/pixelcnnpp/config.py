@@ -57,9 +57,6 @@ class PixelCNNPPConfig(PixelConfig):
                 "dropout": 0.5,
                 "training": CIFAR10,
             },
-            assumptions=(
-                "trained for 5000 epochs, the default of the released command; the paper stops "
-                "earlier, by hand",
-            ),
+            assumptions=("trained for 5000 epochs, the most that the released command runs",),
         ),
     }
