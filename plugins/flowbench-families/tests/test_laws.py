@@ -23,9 +23,8 @@ def _mixture(levels: int, channels: int) -> PixelLaw:
 def _categorical(levels: int, channels: int) -> PixelLaw:
     law = Categorical(levels=levels, channels=channels)
     torch.manual_seed(0)
-    for move in law.moves.children():
-        assert isinstance(move, nn.Embedding)
-        nn.init.normal_(move.weight)
+    for move in law.moves:
+        nn.init.normal_(move)
     return law.double()
 
 

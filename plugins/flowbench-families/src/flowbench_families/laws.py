@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -78,9 +79,9 @@ class Categorical(PixelLaw):
     def __init__(self, *, levels: int, channels: int) -> None:
         super().__init__(levels=levels, channels=channels, num_parameters=levels * channels)
         # For each pair, by the level of the first channel, what is added to logits of the second.
-        self.moves = nn.ModuleList(nn.Embedding(levels, levels) for _ in earlier_channels(channels))
-        for move in self.moves:
-            nn.init.zeros_(move.weight)
+        self.moves = nn.ParameterList(
+            nn.Parameter(torch.zeros(levels, levels)) for _ in earlier_channels(channels)
+        )
 
     def log_prob(self, levels: Tensor, parameters: Tensor) -> Tensor:
         """Log-probabilities of pixels; see `PixelLaw.log_prob`."""
@@ -103,8 +104,8 @@ class Categorical(PixelLaw):
 
     def _logits(self, c: int, parameters: Tensor, levels: Tensor) -> Tensor:
         """Of a channel, (B, L, H, W), given the levels of those before it."""
-        logits = parameters.unflatten(1, (self.channels, -1))[:, c]
+        logits: Tensor = parameters.unflatten(1, (self.channels, -1))[:, c]
         for move, (before, after) in zip(self.moves, earlier_channels(self.channels), strict=True):
             if after == c:
-                logits = logits + move(levels[:, before]).movedim(-1, 1)
+                logits = logits + F.embedding(levels[:, before], move).movedim(-1, 1)
         return logits

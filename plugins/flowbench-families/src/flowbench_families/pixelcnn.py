@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from flowbench.api import DatasetInfo, Preset
@@ -60,16 +60,21 @@ class GatedStream(nn.Module):
     def forward(self, h: Tensor, told: Nodes, way: Way) -> Nodes:
         """Runs all layers; the nodes are what is in the gates, or what the shortcuts lead to."""
         made = []
-        for place, layer in enumerate(self.convolutions):
+        hears, leaves = iter(_convolutions(self.told)), iter(_convolutions(self.leave))
+        for place, layer in enumerate(_convolutions(self.convolutions)):
             gates = way.convolve(layer, h)
             if self.told:
-                gates = gates + way.convolve(self.told[place], told[0][place])
-                h = h + way.convolve(self.leave[place], _gated(gates))
+                gates = gates + way.convolve(next(hears), told[0][place])
+                h = h + way.convolve(next(leaves), _gated(gates))
                 made.append(h)
             else:
                 h = _gated(gates)
                 made.append(gates)
         return [made]
+
+
+def _convolutions(layers: nn.ModuleList) -> list[CalibratedConv2d]:
+    return cast("list[CalibratedConv2d]", list(layers))
 
 
 def _gated(h: Tensor) -> Tensor:
