@@ -802,10 +802,19 @@ HISTOGRAM = ModelSpec(
     summary="an independent histogram for each pixel: the floor that every model must beat",
 )
 
+GAUSSIAN = ModelSpec(
+    name="gaussian",
+    model="flowbench_models.gaussian:Gaussian",
+    config="flowbench_models.gaussian:GaussianConfig",
+    modalities=frozenset({"audio"}),
+    summary="linear prediction in Gaussian noise: the floor that models of waveforms must beat",
+    forms=_WAVEFORMS,
+)
+
 
 @hookimpl
 def register_models() -> list[ModelSpec]:
-    """The models of this plugin, in the order of their papers, the baseline last."""
+    """The models of this plugin, in the order of their papers, baselines last."""
     return [
         NICE,
         MADE,
@@ -840,4 +849,5 @@ def register_models() -> list[ModelSpec]:
         JET,
         MEANFLOW,
         HISTOGRAM,
+        GAUSSIAN,
     ]
