@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from flowbench.api.executors import Slot
 from flowbench.cli.summary import failures, succeeded
 from flowbench.errors import ConfigError
 from flowbench.registry import PluginSelection, Registry
 from flowbench.runner.attempt import HEARTBEAT, AttemptDir, Heartbeat
-from flowbench.runner.executors.base import Slot
 from flowbench.runner.half_batch import half_batch
 from flowbench.runner.plan import Job, plan
 from flowbench.runner.run import ReadyRun, RunRequest, get_ready
