@@ -76,6 +76,7 @@ def _guards(tree: ast.AST, module: str) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_every_import_is_declared_or_says_what_to_install() -> None:
     required = {_name(requirement) for requirement in PROJECT["dependencies"]} | TESTERS
     extras_seen = set()

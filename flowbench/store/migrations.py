@@ -201,7 +201,7 @@ TABLES_BY_ATTEMPT = ("attempts", "measurements", "curves", "artifacts", "likelih
 
 
 def migrate(connection: Connection, path: Path) -> None:
-    """Brings a database to the current schema, each step in a transaction of its own.
+    """Brings a database to the current schema, wholly or not at all.
 
     Args:
         path: Where the database is, for messages.
@@ -212,13 +212,13 @@ def migrate(connection: Connection, path: Path) -> None:
     """
     import duckdb
 
+    # One transaction: a commit waits for the disk, and costs more than a step.
+    connection.execute("BEGIN")
     # Only in an empty file: a DuckDB of somebody else's must stay as it is.
     if not _tables(connection):
         connection.execute("CREATE TABLE schema_version (version INTEGER NOT NULL)")
     found = _version(connection, path)
     for number, step in enumerate(STEPS[found:], start=found + 1):
-        # Each on its own: a step that fails leaves the database at a version that is known.
-        connection.execute("BEGIN")
         try:
             connection.execute(step)
         except duckdb.CatalogException as exc:
@@ -226,7 +226,7 @@ def migrate(connection: Connection, path: Path) -> None:
                 f"{path} is damaged (its tables are not those of schema {number - 1})"
             ) from exc
         connection.execute("INSERT INTO schema_version VALUES (?)", [number])
-        connection.execute("COMMIT")
+    connection.execute("COMMIT")
     _check_whole(connection, path)
 
 

@@ -196,6 +196,7 @@ def test_what_is_close_is_equal(tmp_path: Path) -> None:
     assert value(only(tmp_path)).verdict == "equal"
 
 
+@pytest.mark.slow
 def test_what_is_open_says_how_many_seeds_would_settle_it(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     a, b = rng.normal(2.0, 0.2, 4), rng.normal(2.1, 0.2, 4)

@@ -135,6 +135,7 @@ def test_a_suite_without_results_cannot_be_kept(results: Path, tmp_path: Path) -
         keep_suites(results, [mirrored.suite("toy-2d")], tmp_path / "kept")
 
 
+@pytest.mark.slow
 def test_the_pages_in_the_repository_are_those_of_the_kept_results(tmp_path: Path) -> None:
     if not REFERENCE.is_dir():
         pytest.skip("results/reference is not here: a source distribution has no results")
@@ -147,6 +148,7 @@ def test_the_pages_in_the_repository_are_those_of_the_kept_results(tmp_path: Pat
         assert (PAGES / path).read_bytes() == content, f"{path} is not of these results"
 
 
+@pytest.mark.slow
 def test_only_files_that_change_are_written(results: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     first = pages(results, out, formats=("html",))

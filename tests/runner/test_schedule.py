@@ -229,22 +229,26 @@ def test_a_thread_that_a_model_leaves_at_work_holds_nothing_up(every_end: Simple
     assert "threads still at work: lingerer" in attempt_of(every_end, "fake-linger").log_tail()
 
 
+@pytest.mark.slow
 def test_the_observer_hears_where_a_worker_ended(outcome: SimpleNamespace) -> None:
     assert ("fake-gaussian", 20) in outcome.beats
 
 
+@pytest.mark.slow
 def test_the_traceback_of_a_crash_is_kept(outcome: SimpleNamespace) -> None:
     assert "this model breaks in its loss" in outcome.records["fake-crash"].log_tail
     assert "Traceback" in attempt_of(outcome, "fake-crash").log_tail()
 
 
-@pytest.mark.parametrize("fixture", ["outcome", pytest.param("every_end", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("fixture", ["outcome", "every_end"])
+@pytest.mark.slow
 def test_the_store_has_every_attempt(request: pytest.FixtureRequest, fixture: str) -> None:
     ran: SimpleNamespace = request.getfixturevalue(fixture)
     stored = {row["model"]: row["status"] for row in list_attempts(ran.results)}
     assert stored == {name: record.status for name, record in ran.records.items()}
 
 
+@pytest.mark.slow
 def test_a_finished_attempt_is_complete(outcome: SimpleNamespace) -> None:
     attempt = attempt_of(outcome, "fake-gaussian")
     names = {path.name for path in attempt.path.iterdir()}
@@ -256,6 +260,7 @@ def test_a_finished_attempt_is_complete(outcome: SimpleNamespace) -> None:
     assert len(read_attempt(attempt.path).curves) > 2
 
 
+@pytest.mark.slow
 def test_the_record_says_what_ran_and_on_what(outcome: SimpleNamespace) -> None:
     record = outcome.records["fake-gaussian"]
     assert record.steps == 20
@@ -267,6 +272,7 @@ def test_the_record_says_what_ran_and_on_what(outcome: SimpleNamespace) -> None:
     assert record.likelihood["draws"] == 16
 
 
+@pytest.mark.slow
 def test_a_check_of_the_same_code_has_the_hash_of_the_record(
     outcome: SimpleNamespace, tmp_path: Path
 ) -> None:
@@ -281,6 +287,7 @@ def test_a_check_of_the_same_code_has_the_hash_of_the_record(
     assert outcome.records["fake-gaussian"].model_code_sha256 == check.code_sha256
 
 
+@pytest.mark.slow
 def test_the_ledger_covers_the_wall_time(outcome: SimpleNamespace) -> None:
     record = outcome.records["fake-gaussian"]
     assert sum(record.ledger.values()) == pytest.approx(record.wall_s)
@@ -289,6 +296,7 @@ def test_the_ledger_covers_the_wall_time(outcome: SimpleNamespace) -> None:
     assert record.charged_s == pytest.approx(charged)
 
 
+@pytest.mark.slow
 def test_a_failed_metric_costs_the_others_nothing(outcome: SimpleNamespace) -> None:
     values = {m.name: m for m in outcome.records["fake-gaussian"].measurements}
     assert values["fake_nll"].status == "ok"
@@ -305,6 +313,7 @@ def test_a_model_without_a_likelihood_says_so(every_end: SimpleNamespace) -> Non
     assert "no likelihood" in values["fake_nll"].reason
 
 
+@pytest.mark.slow
 def test_a_second_run_reuses_what_is_done(
     outcome: SimpleNamespace, fake_registry: Registry, fake_plugins: PluginSelection
 ) -> None:
@@ -318,6 +327,7 @@ def test_a_second_run_reuses_what_is_done(
     assert len(list_attempts(outcome.results)) == before
 
 
+@pytest.mark.slow
 def test_a_trained_model_comes_back(
     outcome: SimpleNamespace, fake_plugins: PluginSelection
 ) -> None:
@@ -329,6 +339,7 @@ def test_a_trained_model_comes_back(
     assert not trained.model.training
 
 
+@pytest.mark.slow
 def test_loading_what_is_not_there(outcome: SimpleNamespace, fake_plugins: PluginSelection) -> None:
     outside = f"../runs/{outcome.records['fake-gaussian'].job.job_id}"
     for name in ("x", outside):

@@ -53,6 +53,7 @@ def test_rebuild_keeps_what_only_the_database_has(results: Path) -> None:
     assert verify(results).only_stored == (lost.attempt_id,)
 
 
+@pytest.mark.slow
 def test_rebuild_prefers_what_the_database_has_to_what_is_kept_of_it(results: Path) -> None:
     rebuild(results)
     lost = make.attempt(make.job("glow"))
@@ -69,6 +70,7 @@ def test_rebuild_prefers_what_the_database_has_to_what_is_kept_of_it(results: Pa
     assert verify(results).differences == ()
 
 
+@pytest.mark.slow
 def test_rebuild_takes_a_later_attempt_that_is_kept(results: Path) -> None:
     rebuild(results)
     lost = make.attempt(make.job("glow"))
@@ -129,10 +131,20 @@ def test_rebuild_needs_a_results_folder(tmp_path: Path) -> None:
     ("sql", "problem"),
     [
         ("INSERT INTO schema_version VALUES (999)", "upgrade flowbench"),
-        ("UPDATE schema_version SET version = -3", "does not say its version"),
-        ("UPDATE schema_version SET version = 5", "its tables are not those of schema 5"),
+        pytest.param(
+            "UPDATE schema_version SET version = -3",
+            "does not say its version",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "UPDATE schema_version SET version = 5",
+            "its tables are not those of schema 5",
+            marks=pytest.mark.slow,
+        ),
         ("DROP TABLE measurements", "no measurements"),
-        ("DELETE FROM schema_version", "does not say its version"),
+        pytest.param(
+            "DELETE FROM schema_version", "does not say its version", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_a_rebuild_always_ends_and_keeps_what_it_cannot_read(
