@@ -1,6 +1,6 @@
 """``flowbench worker``: a start of a work order, which goes on from what was done of it before.
 
-Whatever starts processes on other machines may start an order again: after a pre-emption, at the
+Whatever starts processes on other machines may start an order again: after a preemption, at the
 end of its time, since a node died. Each start is an attempt of its own, with its own record.
 """
 

@@ -32,7 +32,7 @@ LOG_BYTES = 4000
 MOST_REQUEUES = 1_000_000  # flowbench itself tells starts that lead nowhere
 # What flowbench or submitit set themselves.
 OURS = {"array", "error", "job-name", "nodes", "ntasks", "ntasks-per-node", "output", "signal"}
-# How a job ends that does not come back; one that is pre-empted may.
+# How a job ends that does not come back; one that is preempted may.
 ENDS = {
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY"),
     "TIMEOUT",

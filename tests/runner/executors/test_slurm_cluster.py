@@ -1,4 +1,4 @@
-"""Jobs on a real SLURM: pre-empted, cancelled, left by their run and their node's daemon."""
+"""Jobs on a real SLURM: preempted, cancelled, left by their run and their node's daemon."""
 
 from __future__ import annotations
 
