@@ -21,6 +21,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(bool(MISSING), reason=f"without {', '.join(MISSING)} (Debian's slurm-wlm)"),
 ]
+LONG_S = 400.0  # far more than it takes
 FAKES = Path(__file__).parents[2] / "fakes.py"
 ASKED = ("run", "--models", "fake-slow", "--datasets", "fake-images", "--budget", "150steps")
 
@@ -46,7 +47,7 @@ def flowbench(slurm: Slurm, results: Path, *arguments: str) -> subprocess.Popen[
 
 
 def said(process: subprocess.Popen[str]) -> str:
-    text, _ = process.communicate(timeout=240)
+    text, _ = process.communicate(timeout=LONG_S)
     return text
 
 
@@ -75,7 +76,7 @@ def test_jobs_outlive_preemption_their_run_and_the_daemon_of_their_node(
     asked = (*ASKED, "--seeds", "0-1")
     on_slurm = ("--executor", "slurm", "--slurm", "partition=low,time=10,gres=gpu:1")
     run = flowbench(slurm, results, *asked, *on_slurm)
-    wait_for(lambda: (results / "runs").exists() and all_at(results, 1, 20), 120.0)
+    wait_for(lambda: (results / "runs").exists() and all_at(results, 1, 20), LONG_S)
     first = attempts(results)
     assert len(first) == 2
     shown = json.loads(said(flowbench(slurm, results, "status", "--json")))
@@ -90,10 +91,10 @@ def test_jobs_outlive_preemption_their_run_and_the_daemon_of_their_node(
     run.kill()
     run.communicate()
     slurm.ask("sbatch", "-p", "high", "-n", "2", "-o", "/dev/null", "--wrap", "sleep 1")
-    wait_for(lambda: all(a.ended for a in first), 60.0)
+    wait_for(lambda: all(a.ended for a in first), LONG_S)
     again = flowbench(slurm, results, *asked, *on_slurm)
     pair = [a.path.parent for a in first]
-    wait_for(lambda: all((job / "2" / "heartbeat.json").exists() for job in pair), 120.0)
+    wait_for(lambda: all((job / "2" / "heartbeat.json").exists() for job in pair), LONG_S)
     slurm.kill("slurmd")
     slurm.start("slurmd")
     text = said(again)
@@ -112,13 +113,11 @@ def test_jobs_outlive_preemption_their_run_and_the_daemon_of_their_node(
     assert "2 reused" in said(reused)
     assert len(list((results / "executors" / "slurm").glob("*_submission.sh"))) == 2
     # The same as without all that, to the last bit.
-    assert flowbench(slurm, alone, *asked).wait(timeout=240) == 0
+    assert flowbench(slurm, alone, *asked).wait(timeout=LONG_S) == 0
     for interrupted, straight in zip(pair, attempts(alone), strict=True):
         weights = [_weights(path) for path in (interrupted / "2", straight.path)]
         assert weights[0].keys() == weights[1].keys()
         assert all(torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
-    (refused,) = [r for a in attempts(results) if (r := a.record()) and r.job.seed == 2] or [None]
-    assert refused is None or refused.status == "preempted"
 
 
 def _weights(attempt: Path) -> dict[str, Any]:
