@@ -88,13 +88,13 @@ class Tally:
         return self.counts()["done"] > 0
 
     def placed(self, job: Job, where: str) -> bool:
-        """A queue has a job, anew or again.
+        """A queue has a job, which waits there.
 
         Returns:
-            Whether that was known.
+            Whether it was known to wait there, perhaps for something else.
         """
         state = self.states[job.row.job_id]
-        known = state.queued == where
+        known = state.queued != ""
         state.queued, state.attempt, state.heartbeat = where, None, None
         return known
 
