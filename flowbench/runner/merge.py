@@ -49,7 +49,7 @@ def merge(results: ResultsDir, source: Path) -> Merged:
         raise StoreError(f"{str(source)!r} is the folder that results are brought to")
     results.ensure_writable()
     counts = {"brought": 0, "known": 0, "open": 0}
-    problems = []
+    problems: list[str] = []
     for job in sorted(path.name for path in (source / "runs").iterdir() if path.is_dir()):
         here = [record for _, record in _recorded(results, job, [])]
         there = list(_recorded(ResultsDir(source), job, problems))

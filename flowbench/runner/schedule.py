@@ -728,7 +728,7 @@ def _end_of(attempt: AttemptDir, seen: str) -> tuple[AttemptStatus, str]:
     if not attempt.is_asked_to_stop():
         return "killed", seen
     status, reason = attempt.stopped_by()
-    if attempt.heartbeat() is None:  # it never began, and has no state to save
+    if attempt.placement() and attempt.heartbeat() is None:  # taken from a queue: nothing began
         return status, reason
     # It was to save its state, which is not known to have come to an end.
     return ("killed", f"{reason}; {seen}") if status == "preempted" else (status, reason)

@@ -55,7 +55,7 @@ def registry(plugins: PluginSelection) -> Registry:
 def queue(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> type[FakeQueue]:
     """The executor as the plugin door imported it, with nothing in its queue."""
     registry.executor("fake-queue").resolve("queues:FakeQueue")
-    found = sys.modules["queues"].FakeQueue
+    found: type[FakeQueue] = sys.modules["queues"].FakeQueue
     for name, value in (("given", []), ("states", {}), ("cancelled", []), ("refusal", "")):
         monkeypatch.setattr(found, name, value)
     monkeypatch.setattr(found, "goes_on", lambda job: None)
@@ -97,6 +97,16 @@ def end(attempt: AttemptDir, status: Any = "ok", **fields: Any) -> None:
     attempt.write_record(record.model_copy(update=columns))
 
 
+def given(queue: type[FakeQueue]) -> list[AttemptDir]:
+    return [AttemptDir(path) for folders in queue.given for path in folders]
+
+
+def end_all(queue: type[FakeQueue], **fields: Any) -> None:
+    for attempt in given(queue):
+        if not attempt.ended:
+            end(attempt, **fields)
+
+
 def begin(attempt: AttemptDir) -> None:
     attempt.write(HEARTBEAT, Heartbeat(pid=1, phase="training").model_dump_json())
 
@@ -123,7 +133,7 @@ def test_all_jobs_are_given_at_once_with_what_they_need(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("FLOWBENCH_WEIGHTS", "/weights")
-    queue.goes_on = lambda _: [end(a) for a in given(queue) if not a.ended]  # type: ignore[assignment]
+    queue.goes_on = lambda _: end_all(queue)
     watcher = Watcher()
     records = run(ready(tmp_path, registry, plugins, models=("fake-gaussian", "fake-gan")), watcher)
     assert [record.status for record in records] == ["ok", "ok"]
@@ -138,15 +148,11 @@ def test_all_jobs_are_given_at_once_with_what_they_need(
     assert watcher.told[:2] == ["fake-queue job 1_0: waiting", "fake-queue job 1_1: waiting"]
 
 
-def given(queue: type[FakeQueue]) -> list[AttemptDir]:
-    return [AttemptDir(path) for folders in queue.given for path in folders]
-
-
 def test_what_is_done_is_not_given_again(
     tmp_path: Path, registry: Registry, plugins: PluginSelection, queue: type[FakeQueue]
 ) -> None:
     told = {"provenance": {"executor": "fake-queue room=3"}}
-    queue.goes_on = lambda _: [end(a, **told) for a in given(queue) if not a.ended]  # type: ignore[assignment]
+    queue.goes_on = lambda _: end_all(queue, **told)
     budget = Suite(models=("fake-gaussian",), datasets=("fake-images",), budget="9s")
     for _ in range(2):
         assert run(ready(tmp_path, registry, plugins, suite=budget))[0].status == "ok"
@@ -163,15 +169,15 @@ def test_an_interrupted_run_leaves_jobs_there_and_the_next_follows_them(
 ) -> None:
     left = ready(tmp_path, registry, plugins)
     scheduler = left.scheduler(Watcher())
-    queue.goes_on = lambda _: scheduler.interrupt()  # type: ignore[assignment]
+    queue.goes_on = lambda _: scheduler.interrupt()
     with pytest.raises(KeyboardInterrupt):
         scheduler.run(left.decisions)
-    queue.goes_on = lambda _: None  # type: ignore[assignment]
+    queue.goes_on = lambda _: None
     again = ready(tmp_path, registry, plugins, executor="local", executor_options={})
     watcher = Watcher()
     ((_, decision),) = again.decisions
     assert (decision.action, decision.why) == ("wait", "in the queue as fake-queue job 1_0")
-    queue.goes_on = lambda _: [end(a) for a in given(queue) if not a.ended]  # type: ignore[assignment]
+    queue.goes_on = lambda _: end_all(queue)
     assert run(again, watcher)[0].status == "ok"
     assert len(queue.given) == 1
 
@@ -198,7 +204,7 @@ def test_a_job_that_is_begun_again_is_followed_to_its_end(
             case 12:
                 end(AttemptDir(first.path.parent / "2"))
 
-    queue.goes_on = goes_on  # type: ignore[assignment]
+    queue.goes_on = goes_on
     watcher = Watcher()
     (record,) = run(ready(tmp_path, registry, plugins), watcher)
     assert (record.status, record.number, len(queue.given)) == ("ok", 2, 1)
@@ -221,7 +227,7 @@ def test_a_job_that_leaves_the_queue_without_a_record_gets_one(
         if begun:
             begin(given(queue)[0])
 
-    queue.goes_on = goes_on  # type: ignore[assignment]
+    queue.goes_on = goes_on
     (record,) = run(ready(tmp_path, registry, plugins))
     assert record.status == "killed"
     assert record.reason == (
@@ -240,7 +246,7 @@ def test_a_queue_that_does_not_answer_is_waited_for(
         if next(steps) == 20:
             end(given(queue)[0])
 
-    queue.goes_on = goes_on  # type: ignore[assignment]
+    queue.goes_on = goes_on
     watcher = Watcher()
     assert run(ready(tmp_path, registry, plugins), watcher)[0].status == "ok"
     assert "fake-queue job 1_0: no answer" in watcher.told
@@ -256,7 +262,7 @@ def test_what_is_refused_leaves_nothing_behind(
     (job, _) = refused.decisions[0]
     assert refused.results.attempts(job.row.job_id) == []
     queue.refusal = ""
-    queue.goes_on = lambda _: [end(a) for a in given(queue) if not a.ended]  # type: ignore[assignment]
+    queue.goes_on = lambda _: end_all(queue)
     assert run(ready(tmp_path, registry, plugins))[0].status == "ok"
 
 
@@ -283,11 +289,11 @@ def test_a_waiting_job_is_cancelled_whether_or_not_a_run_follows_it(
     job_id = first.decisions[0][0].row.job_id
 
     def take_back(job: str) -> None:
-        queue.goes_on = lambda _: None  # type: ignore[assignment]
+        queue.goes_on = lambda _: None
         cancel(tmp_path, [job_id], first.placed)
 
     if followed:
-        queue.goes_on = take_back  # type: ignore[assignment]
+        queue.goes_on = take_back
         (record,) = run(first)
     else:
         first.scheduler(Watcher()).run(first.decisions)

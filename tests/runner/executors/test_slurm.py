@@ -15,6 +15,7 @@ from flowbench.api import JobState, Submission
 from flowbench.api.executors import ExecutorSettings
 from flowbench.errors import ConfigError, ExecutorError
 from flowbench.runner.executors import slurm
+from flowbench.runner.executors.process_group import has_ended
 from flowbench.runner.executors.slurm import SlurmExecutor, StartWorker
 
 ASKED = {"partition": "gpu", "time": "4:00:00", "cpus_per_task": "8"}
@@ -106,8 +107,8 @@ def test_a_refusal_is_one_line(tmp_path: Path, bin_folder: Path) -> None:
 def test_what_is_not_in_the_queue_has_ended_once_it_was_asked(
     tmp_path: Path, bin_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = ("7_0|PENDING|Resources", "7_1|RUNNING|None", "7_2|FAILED|NonZeroExitCode")
-    lines += ("7_3|PREEMPTED|None", "7_4|PENDING|None")
+    lines = ["7_0|PENDING|Resources", "7_1|RUNNING|None", "7_2|FAILED|NonZeroExitCode"]
+    lines += ["7_3|PREEMPTED|None", "7_4|PENDING|None"]
     command(bin_folder, "squeue", f"printf '%s\\n' {' '.join(f'{line!r}' for line in lines)}")
     executor = made(tmp_path)
     assert executor.status([f"7_{n}" for n in range(6)]) == {
@@ -196,7 +197,7 @@ def test_a_checkpoint_waits_until_the_worker_has_saved(
 
     again: list[Any] = []
     before = signal.signal(signal.SIGALRM, asked)
-    waits = slurm.has_ended
+    waits = has_ended
 
     def soon(pid: int) -> bool:
         if (tmp_path / "began").exists():
