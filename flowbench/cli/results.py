@@ -264,7 +264,7 @@ def query(
 @app.command("merge")
 def merge(
     folders: Annotated[
-        list[Path], typer.Argument(help="Results folders to bring attempts from.", metavar="DIR...")
+        list[Path], typer.Argument(help="Results folders to bring attempts from.", metavar="DIR")
     ],
     results: Results = None,
 ) -> None:

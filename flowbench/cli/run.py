@@ -128,7 +128,7 @@ def run(
         typer.Option(
             "--on",
             "--slurm",
-            help="What is asked for there: partition=gpu,gres=gpu:1,time=4:00:00; can be repeated.",
+            help="What is asked for there, e.g. partition=gpu,time=4:00:00; can be repeated.",
         ),
     ] = None,
     spawn: Annotated[
