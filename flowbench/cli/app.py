@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import codecs
 import errno
+import gc
 import inspect
 import io
 import os
@@ -33,6 +35,7 @@ from flowbench.cli.columns import visible
 from flowbench.errors import FlowbenchError, abridged
 
 MAX_ERROR = 1500  # characters
+OBJECTS_A_COLLECTION = 100_000
 
 app = typer.Typer(
     name="flowbench",
@@ -138,6 +141,10 @@ for _group in (app, data.app, results.app, store.app):
 def main() -> None:
     """Runs the command line; a user's error is one line and exit status 1."""
     _speak_utf8()
+    # Imports are a million objects that stay: to look through them again and again, and once more
+    # at the end, takes up to two seconds.
+    gc.set_threshold(OBJECTS_A_COLLECTION)
+    atexit.register(gc.freeze)
     try:
         app()
     except FlowbenchError as exc:

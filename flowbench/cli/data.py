@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Prepare datasets, and see where they are.", no_args_is_help=True)
 
 _MOST_NAMED = 10  # files that cannot be read
-ANY_NAME = "A dataset, folder:PATH?size=64, or weights such as inception-weights"
+ANY_NAME = "A dataset, folder:PATH?size=64, folder-audio:PATH, or weights such as inception-weights"
 Name = Annotated[str, typer.Argument(help=f"{ANY_NAME}.", autocompletion=complete.prepared)]
 
 

@@ -24,7 +24,7 @@ from flowbench.api.models import DensityModel, GenerativeModel, InvertibleModel
 from flowbench.api.protocol import MetricSettings
 from flowbench.api.specs import SplitName
 from flowbench.data.preprocess import Preprocessor
-from flowbench.data.segments import first_segments, segments_of
+from flowbench.data.segments import Segments, first_segments, segments_of
 from flowbench.data.target import TargetDensity
 from flowbench.errors import ContractError
 from flowbench.evaluation.likelihood import evaluate_likelihood
@@ -148,10 +148,14 @@ class Harness:
             return float((target(x) - log_q).double().mean())
 
     @cached_property
+    def segments(self) -> Segments | None:
+        """The segments that models train on and draw; None for examples of one length."""
+        return segments_of(self.preprocessor.info, self.window)
+
+    @cached_property
     def shown(self) -> DataSplits:
         """The splits as metrics see them: arrays, whatever the lengths of examples."""
-        segments = segments_of(self.preprocessor.info, self.window)
-        return first_segments(self.splits, segments)
+        return first_segments(self.splits, self.segments)
 
     def draws(self, model: GenerativeModel, split: SplitName) -> int:
         """Noise draws for each example of a split; a deterministic likelihood takes one."""

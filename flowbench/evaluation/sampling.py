@@ -20,7 +20,6 @@ from flowbench.api.models import GenerativeModel, split_info
 from flowbench.api.progress import progress_to
 from flowbench.api.protocol import SampleSettings
 from flowbench.api.specs import LABEL
-from flowbench.data.segments import segments_of
 from flowbench.errors import ContractError, DataError
 from flowbench.evaluation.harness import Harness, noise_of
 
@@ -117,7 +116,7 @@ def draw(
         returned = model.sample(num, tensors or None, settings=options, generator=generator)
     y, info = split_info(returned)
     # A shape that broadcasts would go through the preprocessing without a word.
-    segments = segments_of(model.data, model.config.training.window)
+    segments = harness.segments
     shape = model.data.event_shape if segments is None else (*_axes(model), segments.length)
     expected = (num, *shape)
     if tuple(y.shape) != expected:
@@ -145,7 +144,7 @@ def _contexts(
     # Labels follow the training frequencies. Other context of training would ask for what the model
     # was trained on.
     split = harness.splits.train if of_labels else harness.splits.test
-    segments = segments_of(model.data, model.config.training.window)
+    segments = harness.segments
     if segments is None:
         rows = picks.integers(len(split), size=num)
         context = {name: values[rows] for name, values in split.context.items()}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from flowbench.api.config import ModelConfig
 from flowbench.api.specs import DatasetInfo
 from flowbench.api.training import training_as_version_2
-from flowbench.data.library.folder import FolderConverter, is_folder
+from flowbench.data.library.folder import folder_converter, is_folder
 from flowbench.data.library.manifest import Manifest
 from flowbench.data.library.prepare import prepare
 from flowbench.data.library.splits import LoadedData, load_prepared, load_splits, not_readable_yet
@@ -24,7 +24,7 @@ def load_dataset(registry: Registry, dataset: str, data_dir: str | Path) -> Load
     """Loads and checks a dataset.
 
     Args:
-        dataset: Its name, or ``folder:PATH?size=64`` for a folder of images; such a folder is
+        dataset: Its name, or ``folder:PATH?size=64`` or ``folder-audio:PATH``; such a folder is
             converted when it is first used, since all that it needs is there.
         data_dir: Where prepared datasets are.
 
@@ -73,7 +73,7 @@ def prepare_dataset(
             raise DataError(str(not_readable_yet(entry.spec)))
         return None
     named = is_folder(entry.spec.name)
-    convert = FolderConverter(dataset) if named else entry.resolve(entry.spec.convert)
+    convert = folder_converter(dataset) if named else entry.resolve(entry.spec.convert)
     return prepare(entry.spec, convert, data_dir, given=given, offline=offline)
 
 

@@ -113,7 +113,7 @@ class Registry:
         return self._get("model", self.models, name)
 
     def dataset(self, name: str) -> Entry[DatasetSpec]:
-        """The dataset of a name or ``folder:PATH``; `UnknownNameError` if there is none."""
+        """The dataset of a name or of a folder; `UnknownNameError` if there is none."""
         if is_folder(name):
             return Entry(folder_spec(name), FOLDERS)
         return self._get("dataset", self.datasets, name)

@@ -62,6 +62,7 @@ def load_job(
         splits=data.splits,
         target=target_density(registry, data.info, preprocessor),
         settings=evaluation_settings(job),
+        window=model.config.training.window,
         data_sha256=data.sha256,
         data_dir=data_dir,
         synchronize=chosen.synchronize,

@@ -14,7 +14,6 @@ from flowbench.api.models import GenerativeModel
 from flowbench.api.units import bits_per_dim
 from flowbench.budget import Budget
 from flowbench.data.batches import TrainBatches
-from flowbench.data.segments import segments_of
 from flowbench.errors import StoreError, printable
 from flowbench.evaluation.harness import likelihood_kind
 from flowbench.evaluation.trained import TrainingCost
@@ -80,7 +79,7 @@ def _trainer(attempt: Attempt, ground: Ground, built: Built) -> Trainer:
         device.torch_device,
         training.augment,
         room=device.room(),
-        segments=segments_of(ground.data.info, training.window),
+        segments=built.harness.segments,
     )
     if batches.num_too_short:
         attempt.note(data={**attempt.known["data"], "too_short": batches.num_too_short})

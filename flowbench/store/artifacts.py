@@ -96,7 +96,9 @@ def write_artifacts(attempt: Path, artifacts: Iterable[Artifact]) -> None:
     folder.mkdir(exist_ok=True)
     entries = []
     for position, artifact in enumerate(artifacts):
-        suffix = mimetypes.guess_extension(artifact.media_type) or ".bin"
+        kind = artifact.media_type
+        # Python has no ending for audio/wav and others, which are called as their type is.
+        suffix = mimetypes.guess_extension(kind) or f".{kind.rpartition('/')[2]}"
         # Numbered: of a name, only what every file system takes can be in that of a file.
         stem = f"{position:02d}-{re.sub('[^a-zA-Z0-9]+', '-', artifact.name).strip('-')[:40]}"
         file, thumbnail = f"{stem}{suffix}", f"{stem}.thumbnail.png"

@@ -64,8 +64,15 @@ def run_by_rows(suite: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     # Not validated, since `flowbench list` shows suites that pydantic would have to be imported
     # for.
     named = rows.values() if isinstance(rows, Mapping) else ()
-    pairs = [pair for row in named if isinstance(row, Mapping) for pair in row.items()]
-    return list(dict.fromkeys(m for _, m in pairs)), list(dict.fromkeys(d for d, _ in pairs))
+    pairs = [(d, row) for row in named if isinstance(row, Mapping) for d in row]
+    models = (model for dataset, row in pairs for model in models_of_row(row, dataset))
+    return list(dict.fromkeys(models)), list(dict.fromkeys(dataset for dataset, _ in pairs))
+
+
+def models_of_row(row: Mapping[str, Any], dataset: str) -> list[str]:
+    """What runs a row of a board on a data set: one model, or one for each column."""
+    choice = row.get(dataset, {})
+    return list(choice.values()) if isinstance(choice, Mapping) else [choice]
 
 
 def models_of(suite: Mapping[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -10,6 +11,7 @@ from pydantic import Field, model_validator
 from flowbench.api.frozen import Frozen
 from flowbench.api.protocol import MetricSettings, Seed
 from flowbench.api.specs import Direction
+from flowbench.suite.find import models_of_row
 
 PROTOCOL_VERSION = 2
 """Raised whenever the evaluation protocol changes a number; part of every job id."""
@@ -79,7 +81,9 @@ class BoardLayout(Frozen):
 
     Attributes:
         published: Id of the published table that it mirrors; empty for a board of our own.
-        rows: Which model runs a row, by the row's printed label and the data set.
+        rows: Which model runs a row, by the row's printed label and the data set; one for each
+            column, by its key, where the columns of a data set differ. Of namesakes the label with
+            the row's variant names one: ``label, variant``.
         values: Which of our values stands in a column, by the name of the published one.
         unlike: Published values that must not be compared with others of their column.
         caveats: What to keep in mind when comparing.
@@ -88,7 +92,7 @@ class BoardLayout(Frozen):
     """
 
     published: str = ""
-    rows: Mapping[str, Mapping[str, str]] = Field(default_factory=dict)
+    rows: Mapping[str, Mapping[str, str | Mapping[str, str]]] = Field(default_factory=dict)
     values: Mapping[str, OurValue] = Field(default_factory=dict)
     unlike: tuple[Unlike, ...] = ()
     caveats: tuple[str, ...] = ()
@@ -168,8 +172,9 @@ class Suite(Frozen):
         """
         if self.board is None or not self.board.rows:
             return self.models
-        chosen = (row.get(dataset) for row in self.board.rows.values())
-        return tuple(dict.fromkeys(choice for choice in chosen if choice))
+        rows = self.board.rows.values()
+        chosen = chain.from_iterable(models_of_row(row, dataset) for row in rows)
+        return tuple(dict.fromkeys(chosen))
 
     def protocol_on(self, dataset: str) -> MetricSettings:
         """How rows are evaluated on a data set of the suite."""

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flowbench.api import Artifact, DataError, DatasetInfo, DataSplits, Ragged, Samples, Split
-from flowbench.api.audio import MEL, SMALLEST, MelForm, log_mel, read_wave, write_wave
+from flowbench.api import DataSplits, Ragged, Split
+from flowbench.api.audio import WHOLE, MelForm, read_clip, with_mel
 from flowbench.api.readers import open_archive
 from flowbench.api.specs import SplitName
 
 LJSPEECH_RATE, LJSPEECH_TEST = 22_050, 1_310
 PROMPTS_RATE, PROMPTS_TEST_EVERY = 8_000, 10
-WHOLE = 256
-"""Lengths are cut to a multiple of it: any number of rows that papers fold waveforms into, and any
-hop of a spectrogram, then divides them."""
-
 PIECE = 100  # clips that are converted at a time
 TONES_RATE, TONES_SEED = 8_000, 20_210
 NUM_TONES = {"train": 200, "validation": 20, "test": 20}
 HELD = 64  # values for which the colour of a tone stays as it is
-SHOWN = 8  # samples that are kept to be heard
-GAP = 2  # rows between the given and the generated spectrogram
 
 
 def convert_ljspeech(files: Mapping[str, Path]) -> Iterator[tuple[SplitName, Split[Ragged]]]:
@@ -85,26 +78,8 @@ def clips(contents: Iterable[bytes], names: Iterable[str], form: MelForm) -> Spl
     Raises:
         DataError: One is damaged, of another form, or shorter than any segment.
     """
-    waves = []
-    for content, name in zip(contents, names, strict=True):
-        x = read_wave(content, name, rate=form.rate)
-        if len(x) < WHOLE:
-            raise DataError(f"{name} has {len(x)} values, expected {WHOLE} or more")
-        waves.append(x[: len(x) // WHOLE * WHOLE])
-    return with_mel(waves, form)
-
-
-def with_mel(waves: list[NDArray[np.float32]], form: MelForm) -> Split[Ragged]:
-    """Waveforms, each of a multiple of the hop, with their spectrograms."""
-    mels = [log_mel(x, form) for x in waves]
-    return Split(
-        x=Ragged(values=np.concatenate(waves)[None], lengths=np.array([len(x) for x in waves])),
-        context={
-            MEL: Ragged(
-                values=np.concatenate(mels, axis=1), lengths=np.array([m.shape[1] for m in mels])
-            )
-        },
-    )
+    pairs = zip(contents, names, strict=True)
+    return with_mel([read_clip(content, name, form) for content, name in pairs], form)
 
 
 def load_tones(data_dir: Path) -> DataSplits:
@@ -139,48 +114,3 @@ def _tone(rng: np.random.Generator) -> NDArray[np.float32]:
     rise = np.minimum(1, np.minimum(time, time[::-1]) / 0.05)
     loud = rng.uniform(0.1, 0.5) * rise / max(np.abs(x).max(), 1e-9)
     return np.asarray(loud * x + 2e-3 * rng.standard_normal(length), dtype=np.float32)
-
-
-def render(samples: Samples, info: DatasetInfo) -> list[Artifact]:
-    """Samples to be listened to, each with its spectrogram below the one that it was given.
-
-    Args:
-        samples: Waveforms, shape (N, 1, T).
-        info: Facts of the dataset.
-
-    Returns:
-        The first few as WAV files.
-    """
-    rate = info.rate or 1
-    form = MelForm.of(rate)
-    shown = []
-    for index, x in enumerate(samples.x[:SHOWN, 0].astype(np.float32)):
-        pictures = [samples.context[MEL][index]] if MEL in samples.context else []
-        whole = len(x) // form.hop * form.hop
-        pictures.append(log_mel(x[:whole], form))
-        of = "" if samples.sources is None else f", given test clip {samples.sources[index]}"
-        shown.append(
-            Artifact(
-                name=f"Sample {index + 1}{of}",
-                media_type="audio/wav",
-                content=write_wave(x, rate=rate),
-                thumbnail=_picture(pictures),
-            )
-        )
-    return shown
-
-
-def _picture(spectrograms: list[NDArray[np.float32]]) -> bytes:
-    """Spectrograms below one another, loud bands dark, low ones at the bottom."""
-    from PIL import Image
-
-    width = min(s.shape[1] for s in spectrograms)
-    low, high = np.log(SMALLEST), max(float(s.max()) for s in spectrograms)
-    rows = []
-    for spectrogram in spectrograms:
-        share = (spectrogram[::-1, :width] - low) / max(high - low, 1e-9)
-        rows += [np.full((GAP, width), 255, np.uint8), (255 * (1 - share)).astype(np.uint8)]
-    stream = io.BytesIO()
-    picture = Image.fromarray(np.concatenate(rows[1:]))
-    picture.resize((4 * picture.width, picture.height)).save(stream, format="PNG", optimize=True)
-    return stream.getvalue()

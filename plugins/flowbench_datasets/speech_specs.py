@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flowbench.api import ContextInput, DatasetSpec, Paper, RemoteFile
 
-_RENDER = "flowbench_datasets.speech:render"
+_RENDER = "flowbench.api.audio:render"
 
 LJSPEECH = DatasetSpec(
     name="ljspeech",

@@ -37,6 +37,9 @@ STANDARDISED = Preprocessing(bijections=(Standardise(per="dim"),))
 LARGEST_TINY = 16
 """Height or width up to which an image takes a model's smallest preset."""
 
+SMALLEST_TINY = 8
+"""Height or width below which an image takes a toy of a preset, where a model has one."""
+
 
 def small_training(
     *, batch_size: int = 64, lr: float = 3e-3, weight_decay: float = 0.1
@@ -227,6 +230,15 @@ def is_large(data: DatasetInfo) -> bool:
     height, width = data.event_shape[-2:] if len(data.event_shape) == 3 else (0, 0)
     # Eight, so that three squeezes leave whole pixels.
     return min(height, width) > LARGEST_TINY and height % 8 == width % 8 == 0
+
+
+def is_toy(data: DatasetInfo) -> bool:
+    """Whether events are images of fewer than 8x8 pixels, which no task has but the contract's.
+
+    Returns:
+        True for those that a model's smallest preset fits: each of its parts, few times.
+    """
+    return len(data.event_shape) == 3 and max(data.event_shape[1:]) < SMALLEST_TINY
 
 
 def halving_problem(data: DatasetInfo, times: int, *, model: str, remedy: str) -> str | None:

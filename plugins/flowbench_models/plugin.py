@@ -33,8 +33,9 @@ def _on(manifold: str, num_dims: int) -> DatasetInfo:
 # Going element by element, their samples of the contract's own 8x8 images would take a minute.
 _ELEMENT_BY_ELEMENT = (_form(2), _form(5), _form(1, 4, 4, levels=17))
 
-# A solve costs a hundred passes: sums of densities are those of points in the plane.
-_SOLVED = (_form(1, 8, 8, levels=17), _form(2), _form(5))
+# A solve costs a hundred passes: sums of densities are those of points in the plane, traces of
+# images are estimates.
+_SOLVED = (_form(1, 6, 6, levels=17), _form(2), _form(3))
 
 # Series of log-determinants cost many passes: small forms, of every kind of likelihood.
 _SMALL = (_form(2), _form(1, 4, 4, levels=17), _form(3, 4, 4, levels=256))
@@ -801,10 +802,19 @@ HISTOGRAM = ModelSpec(
     summary="an independent histogram for each pixel: the floor that every model must beat",
 )
 
+GAUSSIAN = ModelSpec(
+    name="gaussian",
+    model="flowbench_models.gaussian:Gaussian",
+    config="flowbench_models.gaussian:GaussianConfig",
+    modalities=frozenset({"audio"}),
+    summary="linear prediction in Gaussian noise: the floor that models of waveforms must beat",
+    forms=_WAVEFORMS,
+)
+
 
 @hookimpl
 def register_models() -> list[ModelSpec]:
-    """The models of this plugin, in the order of their papers, the baseline last."""
+    """The models of this plugin, in the order of their papers, baselines last."""
     return [
         NICE,
         MADE,
@@ -839,4 +849,5 @@ def register_models() -> list[ModelSpec]:
         JET,
         MEANFLOW,
         HISTOGRAM,
+        GAUSSIAN,
     ]

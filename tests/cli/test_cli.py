@@ -389,6 +389,16 @@ def test_an_error_quotes_no_more_than_a_terminal_shows(flowbench: Command, given
     assert err.rstrip("\n").isprintable()
 
 
+def test_what_is_loaded_is_not_looked_through_at_the_end() -> None:
+    # What is registered first is called last.
+    told = "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count() > 1000))"
+    code = f"{told}; from flowbench.cli.app import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "True"
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no /dev/full")
 def test_output_for_which_there_is_no_room_is_told_in_one_line() -> None:
     command = [sys.executable, "-m", "flowbench.cli.app", "list", "--json"]

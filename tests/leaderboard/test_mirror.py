@@ -10,10 +10,11 @@ from rich.console import Console
 
 from flowbench.errors import SuiteError
 from flowbench.leaderboard import problems, suite_boards
-from flowbench.leaderboard.board.table import Board, Cell, Row
+from flowbench.leaderboard.board.table import Board, Cell, Curve, Row
 from flowbench.leaderboard.build.evidence import Source, newest_code
 from flowbench.leaderboard.publish import board_of_suite
 from flowbench.leaderboard.render import csv, html, latex, markdown, terminal
+from flowbench.leaderboard.render.html.panel import draw_curves
 from flowbench.store.checks import CheckRow
 from flowbench.store.records import AttemptRow, MeasurementRow
 from flowbench.suite.published import published_table
@@ -262,6 +263,43 @@ def test_rows_of_a_column_with_another_metric_are_apart() -> None:
     assert [one.published_best for one in row(found, "WaveFlow (5.96 M)").cells] == [True] * 5
 
 
+def spoken(model: str, ll: float) -> AttemptRow:
+    """A run of a vocoder."""
+    measured = (make.measured("ll", ll, "nats/dim", "higher", n=1310),)
+    return mirrored.run(model, "ljspeech", 0, 0.0, measurements=measured)
+
+
+def test_columns_of_one_data_set_have_models_of_their_own() -> None:
+    runs = (spoken(f"waveflow:64ch-g{rows}", 4.0 + rows / 100) for rows in (4, 64))
+    found = row(board(*runs, name="nanoflow-3"), "WaveFlow (5.96 M)")
+    assert [one.text for one in found.cells] == ["4.0400 n=1", "", "", "", "4.6400 n=1"]
+    assert [details.heading for details in found.details] == [
+        "ljspeech, waveflow:64ch-g4",
+        "ljspeech, waveflow:64ch-g64",
+    ]
+    assert "waveflow:64ch-g64" in found.details[1].command
+
+
+def test_the_papers_likelihood_is_drawn_where_a_curve_of_losses_can_reach_it() -> None:
+    found = board(
+        spoken("waveflow:64ch-g4", 4.9), spoken("waveflow:64ch-g64", 5.1), name="nanoflow-3"
+    )
+    curve = Curve(seed=0, unit="nats/dim", points=((0.0, -4.6), (1.0, -5.0)), devices=1)
+    first = row(found, "WaveFlow (5.96 M)")
+    curved = replace(first, details=tuple(replace(d, curves=(curve,)) for d in first.details))
+    groups = (replace(found.groups[0], rows=(curved,)),)
+    drawn = draw_curves(replace(found, groups=groups))
+    # 4.9785 with four groups; with 64 it is 5.1586, which no curve came to.
+    assert {key[1][-3:]: "3,3" in svg for key, svg in drawn.items()} == {"-g4": True, "g64": False}
+
+
+def test_of_namesakes_each_has_its_own_run() -> None:
+    found = board(spoken("waveflow:64ch", 5.0), name="nanoflow-2")
+    wide, narrow, *_ = found.rows
+    assert wide.name == narrow.name
+    assert [wide.cells[2].text, narrow.cells[2].text] == ["", "5.0000 n=1"]
+
+
 def test_a_listing_has_a_row_for_each_value() -> None:
     found = board(mirrored.run("glow:256ch", "cifar10", 0, 3.45), name="nanoflow-fig3")
     first = next(found.rows)
@@ -324,6 +362,10 @@ def test_a_suite_that_names_a_row_wrongly_is_an_error() -> None:
     unlike = suite.board.unlike[0].model_copy(update={"columns": ("cifar",)})
     layout = suite.board.model_copy(update={"unlike": (unlike,)})
     with pytest.raises(SuiteError, match="column 'cifar'"):
+        board_of_suite(suite.model_copy(update={"board": layout}), Source())
+    rows = {"GLOW": {"imagenet32": {"imagenet": "glow:imagenet32"}}}
+    layout = suite.board.model_copy(update={"rows": rows})
+    with pytest.raises(SuiteError, match="column 'imagenet'"):
         board_of_suite(suite.model_copy(update={"board": layout}), Source())
 
 

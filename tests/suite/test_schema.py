@@ -30,6 +30,14 @@ def test_a_board_with_rows_names_what_runs() -> None:
     assert suite.models_on("digits") == ()
 
 
+def test_a_row_may_name_a_model_for_each_column() -> None:
+    suite = load_suite(find_suite("nanoflow-3"))
+    assert suite.datasets == ("ljspeech",)
+    assert suite.models == suite.models_on("ljspeech")
+    assert suite.models[:3] == ("waveflow:64ch-g4", "waveflow:64ch-g8", "waveflow:64ch-g16")
+    assert len(suite.models) == 10
+
+
 def test_a_board_may_have_its_own_protocol_on_a_data_set() -> None:
     suite = load_suite(find_suite("denseflow-1"))
     assert suite.protocol_on("cifar10").eval_draws == 1000

@@ -16,7 +16,7 @@ from flowbench.contract.models.subject import Inputs, ModelSubject, generator, l
 from flowbench.contract.models.tolerances import SAME_FLOAT32, STANDARD_ERRORS, relative_error, same
 
 NUM = 6
-NUM_DRAWS = 16  # of a likelihood whose noise cannot be told to go with its row
+NUM_DRAWS = 12  # of a likelihood whose noise cannot be told to go with its row
 LIMIT_S = 10.0  # for a batch of the harness's size
 ROUNDING = 1e-9  # in nats; of a mean whose draws happen not to vary
 

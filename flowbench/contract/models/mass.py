@@ -17,9 +17,10 @@ from flowbench.contract.models.tolerances import STANDARD_ERRORS, same
 
 MASS = 0.003  # a constant that is wrong by 1 % is seen, and rounding and a peak in a cell are not
 ROUNDING = 1e-3  # of float32 weights over all states
-CELLS = 256, 4096  # fewest and most cells of a partition
+CELLS = 128, 4096  # fewest and most cells of a partition
 POINTS_A_CELL = 9  # that it takes to make one and to integrate over it
-DRAWS = 2_000, 40_000  # fewest and most samples, and points of a sum over real values
+FAR_OUT = 3  # times the steps that a solver takes near the data, for a point of a cell
+DRAWS = 1_000, 40_000  # fewest and most samples, and points of a sum over real values
 INTEGER_DRAWS = 4_000, 200_000  # samples of integers, whose temperature shows less
 WEIGHTED = 2  # points a sample: their weights vary
 DIRECTIONS = 4
@@ -50,7 +51,8 @@ def mass(subject: ModelSubject) -> Finding:
         total, slack = found.value, max(MASS, STANDARD_ERRORS * found.stderr)
         words = f"from {found.num_points:,} points, standard error {found.stderr:.1g}"
     else:
-        cells = space.affordable(*CELLS, POINTS_A_CELL)
+        points_a_cell = POINTS_A_CELL * (FAR_OUT if space.kind.tolerance else 1)
+        cells = space.affordable(*CELLS, points_a_cell)
         found = density_mass(space.log_probs, space.points(), np.random.default_rng(SEED), cells)
         total, slack = found.value, max(MASS, STANDARD_ERRORS * found.stderr)
         words = f"from {found.num_points:,} points, standard error {found.stderr:.1g}"

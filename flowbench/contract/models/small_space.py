@@ -24,7 +24,7 @@ MAX_STATES = 4096  # integer events that are all evaluated
 CHUNK = 256  # points at a time
 WEIGHTS, ESTIMATES, MANY = 4, 16, 64  # draws of a likelihood with noise, at every point
 LIMIT_S = 1.0  # for one sum: a slow model gets fewer points
-NUM_TIMED = 512
+NUM_TIMED = CHUNK
 SHOWN = 512, 2048  # fewest and most samples that show where the density is
 PILOT_SEED, SAMPLE_SEED = 6, 7
 

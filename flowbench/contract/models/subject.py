@@ -38,7 +38,7 @@ MadeT = TypeVar("MadeT")
 # the identity any more, and so little that a deep flow stays well conditioned.
 PERTURBATION = 0.2
 PERTURBATION_SEED, BUILD_SEED, INPUT_SEED, INIT_SEED = 11, 12, 13, 14
-NUM_STEPS, TRAINING_LIMIT_S = 200, 2.0  # so that little is left as it was at the start
+NUM_STEPS, TRAINING_LIMIT_S = 200, 1.0  # so that little is left as it was at the start
 INIT_EXAMPLES = 64  # few, and enough for the spread of each channel
 
 

@@ -22,7 +22,7 @@ from flowbench.data.library.content import (
     lengths_of,
     plain_arrays,
 )
-from flowbench.data.library.folder import FolderConverter
+from flowbench.data.library.folder_files import FolderConverter
 from flowbench.data.library.manifest import (
     MANIFEST,
     Manifest,

@@ -17,6 +17,7 @@ import numpy as np
 from flowbench.api.data import DataSplits, Split
 from flowbench.api.specs import DatasetSpec, SplitName
 from flowbench.data.library.content import content_hash, lengths_of, split_of
+from flowbench.data.library.folder import is_folder
 from flowbench.data.library.manifest import Manifest, Stamp, array_file, read_manifest
 from flowbench.errors import DataError, DataMissingError
 
@@ -29,8 +30,8 @@ def prepared_folder(spec: DatasetSpec, data_dir: Path) -> Path:
     Returns:
         The folder, which may not exist.
     """
-    # That of a folder of images changes with the images, so that old and new lie side by side.
-    return data_dir / (spec.collection if spec.name.startswith("folder:") else spec.name)
+    # That of a user's folder changes with its files, so that old and new lie side by side.
+    return data_dir / (spec.collection if is_folder(spec.name) else spec.name)
 
 
 def is_ready(spec: DatasetSpec, data_dir: Path) -> bool:

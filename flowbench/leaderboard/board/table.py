@@ -271,6 +271,7 @@ class Details:
         facts: Pairs of what and how: likelihood, hardware, versions.
         config: The configuration, flat; the flag tells what was set by hand.
         dataset: The data set.
+        model: What ran on it, where other columns of the row ran others.
     """
 
     values: tuple[tuple[str, str, str], ...] = ()
@@ -283,6 +284,12 @@ class Details:
     facts: tuple[tuple[str, str], ...] = ()
     config: tuple[tuple[str, str, bool], ...] = ()
     dataset: str = ""
+    model: str = ""
+
+    @property
+    def heading(self) -> str:
+        """What sets it apart from others of its row."""
+        return f"{self.dataset}, {self.model}" if self.model else self.dataset
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -144,10 +144,15 @@ class _Builder:
         if not methods:
             return row
         first = next(iter(methods.values()))
+        several = Counter(dataset for dataset, _ in methods)
         return replace(
             row,
             details=tuple(
-                details(m, source.contents, self._frame.metrics) for m in methods.values()
+                replace(
+                    details(m, source.contents, self._frame.metrics),
+                    model=model if several[dataset] > 1 else "",
+                )
+                for (dataset, model), m in methods.items()
             ),
             contract=source.contract_of(first),
             num_parameters=first.first.num_parameters,

@@ -15,7 +15,7 @@ from flowbench.leaderboard.board import numbers, words
 from flowbench.leaderboard.board.ranking import Like
 from flowbench.leaderboard.board.table import Board, Column, Published, Row
 from flowbench.leaderboard.build.evidence import Method, hardware
-from flowbench.leaderboard.build.standing import Chosen
+from flowbench.leaderboard.build.standing import Chosen, Pair
 from flowbench.store.records import AttemptRow, MeasurementRow
 from flowbench.suite.schema import OurValue
 
@@ -77,9 +77,9 @@ class FrameRow:
     group: str = ""
 
     @property
-    def methods(self) -> dict[str, Method]:
-        """The runs behind it, by data set."""
-        return {cell.dataset: cell.method for cell in self.cells if cell.method is not None}
+    def methods(self) -> dict[Pair, Method]:
+        """The runs behind it, by data set and what ran."""
+        return {(c.dataset, c.model): c.method for c in self.cells if c.method is not None}
 
 
 @dataclass(frozen=True, kw_only=True)

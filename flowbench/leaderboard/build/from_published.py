@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -82,7 +83,7 @@ def _capital(text: str) -> str:
 
 
 def _check(table: PublishedTable, layout: BoardLayout) -> None:
-    labels = {row.label for row in table.rows}
+    labels = {name for row in table.rows for name in _names(row)}
     keys = {column.key for column in table.columns} or {value.metric for value in table.values}
     named = set(layout.rows) | {label for unlike in layout.unlike for label in unlike.rows}
     for unknown in sorted(named - labels):
@@ -90,7 +91,10 @@ def _check(table: PublishedTable, layout: BoardLayout) -> None:
             f"the board of {table.id!r} names a row {unknown!r}; "
             f"{did_you_mean(unknown, labels)}rows are those of the published table"
         )
-    for unknown in sorted({key for unlike in layout.unlike for key in unlike.columns} - keys):
+    columns = {key for unlike in layout.unlike for key in unlike.columns}
+    by_column = (runs for row in layout.rows.values() for runs in row.values())
+    columns |= {key for runs in by_column if not isinstance(runs, str) for key in runs}
+    for unknown in sorted(columns - keys):
         raise SuiteError(
             f"the board of {table.id!r} names a column {unknown!r}; expected one of "
             f"{', '.join(sorted(keys))}"
@@ -172,7 +176,7 @@ class _Rows:
             # Beside words stands the hardware, or a number of ours if the suite says which.
             is_text=column.type == "text" and (ours is None or ours.name == "device"),
             ours=ours,
-            model=self._layout.rows.get(row.label, {}).get(dataset, "") if ours else "",
+            model=self._model(row, column, dataset) if ours else "",
             published=self._published(row, column, value),
             theirs=Like.of(**{u.fact: _theirs(u, row.label) for u in unlike}),
             apart=tuple(pair for pair in pairs if pair[1] != pair[2]),
@@ -181,8 +185,18 @@ class _Rows:
     def _dataset(self, row: PublishedRow, column: PublishedColumn) -> str:
         """The data of a cell; where the paper names none, those that the suite runs the row on."""
         dataset = row.dataset if self._table.dataset_from_row else column.dataset
-        runs = self._layout.rows.get(row.label, {})
+        runs = self._runs(row)
         return next(iter(runs)) if not dataset and len(runs) == 1 else dataset
+
+    def _model(self, row: PublishedRow, column: PublishedColumn, dataset: str) -> str:
+        """What runs a cell; empty without one."""
+        runs = self._runs(row).get(dataset, "")
+        return runs if isinstance(runs, str) else runs.get(column.key, "")
+
+    def _runs(self, row: PublishedRow) -> Mapping[str, str | Mapping[str, str]]:
+        """What runs a row, by the data set."""
+        found = (self._layout.rows.get(name) for name in _names(row))
+        return next((runs for runs in found if runs), {})
 
     def _published(
         self, row: PublishedRow, column: PublishedColumn, value: PublishedValue | None
@@ -199,6 +213,11 @@ class _Rows:
             if of_row and metric.states == "parameters" and value.value:
                 return float(value.value) * metric.per
         return None
+
+
+def _names(row: PublishedRow) -> tuple[str, ...]:
+    """What a suite calls a row, the name that it alone has first."""
+    return (f"{row.label}, {row.variant}", row.label) if row.variant else (row.label,)
 
 
 def _row(row: PublishedRow, **fields: Any) -> Row:

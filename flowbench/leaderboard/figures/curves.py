@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from flowbench.leaderboard.board.numbers import MINUS
 from flowbench.leaderboard.figures import svg
 from flowbench.leaderboard.figures.axes import BOTTOM, new_axes, plain, robust, title_x, write
 from flowbench.leaderboard.figures.labels import spread
@@ -130,7 +131,7 @@ def _panel(panel: Panel, limits: tuple[float, tuple[float, float]], prefix: str)
         axes.plot(*zip(*s.points, strict=True), color=svg.ACCENT, linewidth=1.25)
     if panel.paper is not None and panel.paper < low:
         # At the top, where a curve that comes down leaves room.
-        said = f"paper: {panel.paper:g}, below ↓"
+        said = f"paper: {panel.paper:g}, below ↓".replace("-", MINUS)
         write(axes, said, (right, 1.0), (0, -10), ha="right", **below)
     elif panel.paper is not None and panel.paper <= high:
         axes.axhline(panel.paper, color=svg.INK, linewidth=1, linestyle=(0, (3, 3)))

@@ -27,6 +27,7 @@ from flowbench_models.defaults import (
     VECTOR_TRAINING,
     halving_problem,
     is_large,
+    is_toy,
     small_training,
 )
 
@@ -91,6 +92,15 @@ SMALL_IMAGES = small_training(batch_size=32, lr=2e-3, weight_decay=0.01)
 
 
 SMALL_PRESETS: Mapping[str, Preset] = {
+    "toy": Preset(
+        summary="two scales of one block, for images of a few pixels",
+        values={
+            "blocks": (1, 1),
+            "dense_blocks": 1,
+            "squeeze_first": True,
+            "training": SMALL_IMAGES,
+        },
+    ),
     "tiny": Preset(
         summary="two scales of four blocks, for digits (8x8)",
         tuning_trials=4,
@@ -221,7 +231,12 @@ class ResidualFlowConfig(ModelConfig):
 
     @classmethod
     def default_preset(cls, data: DatasetInfo) -> str:
-        """``tiny`` or ``patches`` for images, ``vector`` or, above three dims, ``table``."""
+        """``tiny`` or ``patches`` for images, ``vector`` or, above three dims, ``table``.
+
+        Images of fewer than 8x8 pixels take ``toy``.
+        """
+        if is_toy(data):
+            return "toy"
         if len(data.event_shape) == 3:
             return "patches" if is_large(data) else "tiny"
         return "vector" if data.num_dims <= 3 else "table"

@@ -34,6 +34,7 @@ from flowbench_models.defaults import (
     VECTOR_TRAINING,
     halving_problem,
     is_large,
+    is_toy,
     small_training,
 )
 from flowbench_models.nets.convolution import convolve
@@ -81,6 +82,13 @@ class MintNetConfig(ModelConfig):
     preprocessing: Preprocessing = LOGIT
 
     presets: ClassVar[Mapping[str, Preset]] = {
+        "toy": Preset(
+            summary="two layers and one subsampling, for images of a few pixels",
+            values={
+                "layers": 2,
+                "training": small_training(batch_size=32, weight_decay=0.01),
+            },
+        ),
         "tiny": Preset(
             summary="six layers and one subsampling, for digits (8x8)",
             tuning_trials=4,
@@ -144,7 +152,12 @@ class MintNetConfig(ModelConfig):
 
     @classmethod
     def default_preset(cls, data: DatasetInfo) -> str:
-        """``tiny`` or ``patches`` for images, ``vector`` or, above three dims, ``table``."""
+        """``tiny`` or ``patches`` for images, ``vector`` or, above three dims, ``table``.
+
+        Images of fewer than 8x8 pixels take ``toy``.
+        """
+        if is_toy(data):
+            return "toy"
         if len(data.event_shape) == 3:
             return "patches" if is_large(data) else "tiny"
         return "vector" if data.num_dims <= 3 else "table"

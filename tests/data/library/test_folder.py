@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flowbench.data.library.folder import FolderConverter, folder_spec
+from flowbench.data.library.folder import folder_converter, folder_spec
 from flowbench.data.library.prepare import prepare
 from flowbench.data.library.splits import LoadedData, load_prepared
 from flowbench.errors import ConfigError, DataError
@@ -30,7 +30,7 @@ def photos(tmp_path: Path) -> Path:
 
 def load(name: str, data_dir: Path) -> LoadedData:
     spec = folder_spec(name)
-    prepare(spec, FolderConverter(name), data_dir)
+    prepare(spec, folder_converter(name), data_dir)
     return load_prepared(spec, data_dir)
 
 
@@ -206,7 +206,7 @@ def test_damaged_images_are_left_out_and_named(photos: Path, tmp_path: Path) -> 
     damaged = _damaged(photos)
     name = f"folder:{photos}?size=8"
     spec = folder_spec(name)
-    manifest = prepare(spec, FolderConverter(name), tmp_path / "data")
+    manifest = prepare(spec, folder_converter(name), tmp_path / "data")
     unreadable = {k: v for split in manifest.splits.values() for k, v in split.unreadable.items()}
     assert unreadable.keys() == damaged.keys()
     assert all(why in unreadable[name] for name, why in damaged.items())

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from flowbench.api import ContextInput, DatasetSpec, RemoteFile
-from flowbench.api.audio import MelForm, log_mel, read_wave, write_wave
+from flowbench.api.audio import WHOLE, MelForm, log_mel, read_wave, render, write_wave
 from flowbench.api.metrics import Samples
 from flowbench.data.library.prepare import prepare
 from flowbench.data.library.prepared import open_prepared
 from flowbench.data.library.splits import load_prepared
 from flowbench.errors import DataError
-from flowbench_datasets.speech import WHOLE, convert_prompts, load_tones, render
+from flowbench_datasets.speech import convert_prompts, load_tones
 from flowbench_datasets.speech_specs import LJSPEECH, PROMPTS, TONES
 
 RATE = 8000
@@ -95,7 +95,7 @@ def test_an_archive_gives_what_its_folder_does(folder: Path, tmp_path: Path) -> 
     ("content", "reason"),
     [
         (b"RIFF", "03.wav is no complete WAV file"),
-        (write_wave(wave(3), rate=16_000), r"03.wav has 1 channels of 16 bits at 16,000 Hz"),
+        (write_wave(wave(3), rate=16_000), r"03.wav has 1 channel of 16 bits at 16,000 Hz"),
         (write_wave(wave(3), rate=RATE)[:500], "03.wav is cut: "),
         (write_wave(wave(3)[:100], rate=RATE), "03.wav has 100 values, expected 256 or more"),
     ],

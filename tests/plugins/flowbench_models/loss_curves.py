@@ -142,6 +142,7 @@ CASES = (
     Case("nanoflow-audio", SPEECH),
     Case("meanflow", PLANAR, {"power": 0.5}, batch_size=64),
     Case("histogram", SMALL),
+    Case("gaussian", SPEECH),
 )
 
 

@@ -15,7 +15,7 @@ from flowbench.leaderboard.figures.curves import Panel, Series, panels
 from flowbench.leaderboard.render.html.samples import address, limit, recording, room
 
 Drawings = dict[tuple[str, str], Markup]
-"""Learning curves by the row's key and the data set."""
+"""Learning curves by the row's key and the heading of its part."""
 
 
 def draw_curves(board: Board) -> Drawings:
@@ -26,7 +26,7 @@ def draw_curves(board: Board) -> Drawings:
             if details.curves:
                 unit = details.curves[0].unit
                 shared = found.setdefault((details.dataset, unit), {})
-                shared[row.key, details.dataset] = _panel(board, row, details, unit)
+                shared[row.key, details.heading] = _panel(board, row, details, unit)
     drawings: Drawings = {}
     for number, shared in enumerate(found.values()):
         # Drawn by us; the XML writer escapes their texts.
@@ -40,16 +40,18 @@ def _panel(board: Board, row: Row, details: Details, unit: str) -> Panel:
         series=[Series(points=curve.points) for curve in details.curves if curve.unit == unit],
         title=f"Learning curve of {words.printable(row.name)}",
         devices=details.curves[0].devices,
-        paper=_paper(board, row, details.dataset, unit),
+        paper=_paper(board, row, details, unit),
     )
 
 
-def _paper(board: Board, row: Row, dataset: str, unit: str) -> float | None:
-    """The paper's value of what a curve shows."""
+def _paper(board: Board, row: Row, details: Details, unit: str) -> float | None:
+    """The paper's value of what a curve shows, which falls."""
     for column, cell in zip(board.columns, row.cells, strict=True):
-        same = (cell.dataset or column.dataset) == dataset and column.unit == unit
+        same = (cell.dataset or column.dataset) == details.dataset and column.unit == unit
+        same = same and details.model in ("", cell.model)
         if same and cell.published is not None and not cell.published.unlike:
-            return cell.published.value
+            value = cell.published.value
+            return value if value is None or column.direction == "lower" else -value
     return None
 
 

@@ -13,6 +13,7 @@ from flowbench_models.defaults import (
     DequantizedConfig,
     halving_problem,
     is_large,
+    is_toy,
     small_training,
 )
 
@@ -141,6 +142,14 @@ SEVEN_LEVELS: Mapping[str, Any] = {
 }
 
 PRESETS: Mapping[str, Preset] = {
+    "toy": Preset(
+        summary="two levels of one step, for images of a few pixels",
+        values={
+            "levels": {"steps": ((0,), (1,), (1,)), "factors": (4,), "widths": (8, 16, 16)},
+            "dequantizer": {"steps": ((0,), (1,)), "widths": (8, 16)},
+            "training": small_training(),
+        },
+    ),
     "digits": Preset(
         summary="three levels of one and two steps, for a minute on digits (8x8)",
         tuning_trials=4,
@@ -221,7 +230,12 @@ class MaCowConfig(DequantizedConfig):
 
     @classmethod
     def default_preset(cls, data: DatasetInfo) -> str:
-        """``digits`` for images up to 16x16 or of odd sizes, else ``natural-patches``."""
+        """``digits`` for images up to 16x16 or of odd sizes, else ``natural-patches``.
+
+        Images of fewer than 8x8 pixels take ``toy``.
+        """
+        if is_toy(data):
+            return "toy"
         return "natural-patches" if is_large(data) else "digits"
 
     def unsupported(self, data: DatasetInfo) -> str | None:

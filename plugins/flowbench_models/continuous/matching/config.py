@@ -31,7 +31,7 @@ from flowbench_models.continuous.matching.presets import (
     image_training,
 )
 from flowbench_models.continuous.settings import SolvedConfig, missing_package
-from flowbench_models.defaults import halving_problem, is_large
+from flowbench_models.defaults import halving_problem, is_large, is_toy
 
 LADDER = (1, 2, 4, 8, 16, 32)
 """Steps in which samples are drawn for a curve of quality against cost."""
@@ -112,9 +112,14 @@ class NetworkConfig(ModelConfig):
 
     @classmethod
     def default_preset(cls, data: DatasetInfo) -> str:
-        """``vector`` for vectors; of images ``small`` for 32x32 and the like, else ``tiny``."""
+        """``vector`` for vectors; of images ``small`` for 32x32 and the like, else ``tiny``.
+
+        Images of fewer than 8x8 pixels take ``toy``.
+        """
         if len(data.event_shape) != 3:
             return "vector"
+        if is_toy(data):
+            return "toy"
         return "small" if is_large(data) else "tiny"
 
     def unsupported(self, data: DatasetInfo) -> str | None:
@@ -172,6 +177,10 @@ class VelocityConfig(NetworkConfig, SolvedConfig):
 
 
 SMALL_PRESETS: Mapping[str, Preset] = {
+    "toy": Preset(
+        summary="a perceptron of 64 units, for images of a few pixels",
+        values={**TINY, "width": 64},
+    ),
     "tiny": Preset(
         summary="a perceptron over all pixels, for digits (8x8)",
         tuning_trials=4,

@@ -74,7 +74,10 @@ class MeanFlowConfig(NetworkConfig):
     full_graph_reason: ClassVar[str] = "its loss differentiates forwards, in the middle of it"
     sampling: ClassVar[type[SamplingOptions]] = MeanFlowSampling
     presets: ClassVar[Mapping[str, Preset]] = {
-        **{name: _without_likelihood(SMALL_PRESETS[name]) for name in ("tiny", "small", "vector")},
+        **{
+            name: _without_likelihood(SMALL_PRESETS[name])
+            for name in ("toy", "tiny", "small", "vector")
+        },
         "cifar10": Preset(
             summary="the paper's training on CIFAR-10; --budget 800000steps",
             source="paper",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 from unittest import mock
@@ -221,6 +222,37 @@ def test_a_spectrogram_is_brought_to_the_values_that_it_stands_for(stride: int) 
     changed = (moved - out).abs().amax(dim=(0, 1)) > 0
     assert changed[-1]
     assert not changed[:stride].any()
+
+
+@pytest.mark.slow
+def test_the_likelihood_of_a_known_process_is_reached() -> None:
+    length, weight = 4, 0.9
+    rate = -0.5 * math.log(2 * math.pi * math.e * (1 - weight**2))
+    # Of variance 1 from the first value on, whose own entropy is that of a standard normal.
+    expected = ((length - 1) * rate - 0.5 * math.log(2 * math.pi * math.e)) / length
+    torch.manual_seed(0)
+
+    def drawn(num: int) -> Tensor:
+        x = torch.randn(num, 1, length)
+        for t in range(1, length):
+            x[..., t] = weight * x[..., t - 1] + (1 - weight**2) ** 0.5 * x[..., t]
+        return x
+
+    data = replace(SILENT, event_shape=(1, length), ragged=False)
+    # A row for each value: every one is given all before it.
+    sizes = {"flows": 1, "rows": length, "channels": 8, "layers": 1}
+    model = WaveFlow(WaveFlowConfig.model_validate(sizes), data)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 250)
+    for _ in range(250):
+        optimizer.zero_grad()
+        (-tensor(model.log_prob(drawn(128))).mean()).backward()
+        optimizer.step()
+        schedule.step()
+    with torch.no_grad():
+        found = tensor(model.log_prob(drawn(20_000))) / length
+    error = 4 * float(found.std()) / 20_000**0.5
+    assert expected - error - 0.01 < float(found.mean()) < expected + error
 
 
 def test_weights_start_as_they_are_without_normalisation() -> None:
