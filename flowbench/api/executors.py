@@ -22,6 +22,10 @@ class ExecutorSpec:
         name: Lower-case id, unique among all plugins.
         executor: Reference to what makes an `Executor` of `ExecutorSettings`.
         summary: What it is, in one line.
+
+    Example:
+        >>> ExecutorSpec(name="pods", executor="my_pods:Pods", summary="pods of our cluster").name
+        'pods'
     """
 
     name: str
@@ -39,6 +43,10 @@ class ExecutorSettings:
         device: The kind of device that jobs run on, as far as it is known: ``auto``, ``cpu``, ...
         spawn: Start a new Python for each job, where it would do otherwise.
         folder: For files of its own; seen by all machines, and made by whoever needs it.
+
+    Example:
+        >>> ExecutorSettings(options={"queue": "long"}, folder=Path("pods")).options["queue"]
+        'long'
     """
 
     options: Mapping[str, str] = field(default_factory=dict)
@@ -57,6 +65,10 @@ class Slot:
         num_threads: CPU threads of its worker.
         cores: Cores that it stays on; None leaves them to the system.
         environment: Variables that bind it to its devices.
+
+    Example:
+        >>> Slot(index=0, num_threads=2, cores=(0, 1)).environment
+        {}
     """
 
     index: int
@@ -73,6 +85,10 @@ class Lifeline:
         lock: Holds the job's lock for as long as it is open anywhere.
         alive: Reading end of a pipe, whose other end goes with the run; None for a worker that
             outlives it.
+
+    Example:
+        >>> Lifeline(lock=7, alive=None).lock
+        7
     """
 
     lock: int
@@ -87,6 +103,10 @@ class Submission:
         folder: Its folder, in which its work order is written.
         slot: Which of the executor's slots it takes; None where it has none.
         lifeline: What its worker inherits, where it has slots.
+
+    Example:
+        >>> Submission(folder=Path("results/runs/a-job/1")).slot is None
+        True
     """
 
     folder: Path
@@ -103,6 +123,10 @@ class JobState:
             back into a queue waits again.
         why: What more there is to say, such as for what it waits, in a few words.
         exit_status: Of a worker that has ended, negative for a signal; None where it is not known.
+
+    Example:
+        >>> JobState(phase="waiting", why="Resources").why
+        'Resources'
     """
 
     phase: Literal["waiting", "running", "ended"]
@@ -117,6 +141,19 @@ class Executor(ABC):
         slots: Room for jobs at a time, on this machine, whose workers end with the run. Empty where
             there is a queue that outlives the run: it is given all jobs at once, and its workers
             hold themselves to their limits.
+
+    Example:
+        >>> class Pods(Executor):
+        ...     def submit(self, submissions):
+        ...         return [submission.folder.parent.name for submission in submissions]
+        ...     def status(self, ids):
+        ...         return {job: JobState(phase="running") for job in ids}
+        ...     def cancel(self, job, *, gently):
+        ...         pass
+        ...     def log(self, job):
+        ...         return ""
+        >>> Pods().submit([Submission(folder=Path("results/runs/a-job/1"))])
+        ['a-job']
     """
 
     slots: tuple[Slot, ...] = ()
