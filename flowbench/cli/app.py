@@ -29,6 +29,7 @@ from flowbench.cli import (
     run,
     status,
     store,
+    worker,
 )
 from flowbench.cli.columns import visible
 from flowbench.errors import FlowbenchError, abridged
@@ -117,6 +118,7 @@ app.command("new")(new.new)
 app.command("doctor")(doctor.doctor)
 app.command("status")(status.status)
 app.command("cancel")(status.cancel)
+app.command("worker")(worker.worker)
 app.command("reproduce")(reproduce.reproduce)
 app.command("leaderboard")(board.leaderboard)
 app.command("compare")(compare.compare)
