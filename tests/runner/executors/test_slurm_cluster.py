@@ -123,6 +123,22 @@ def _weights(attempt: Path) -> dict[str, Any]:
     return dict(torch.load(attempt / MODEL, weights_only=False)["model"])
 
 
+def test_a_job_that_is_short_of_time_saves_and_goes_on(slurm: Slurm, tmp_path: Path) -> None:
+    on_slurm = ("--executor", "slurm", "--slurm", "partition=low,time=10")
+    run = flowbench(slurm, tmp_path, *ASKED, *on_slurm)
+    wait_for(lambda: (tmp_path / "runs").exists() and all_at(tmp_path, 1, 20), LONG_S)
+    (first,) = attempts(tmp_path)
+    # What SLURM sends at the end of its time, to all that the job has started.
+    slurm.ask("scancel", "--signal=USR2", slurm.ask("squeue", "-h", "-o", "%i").strip())
+    text = said(run)
+    assert run.returncode == 0, text
+    before, after = first.record(), attempts(tmp_path)[0].record()
+    assert before is not None
+    assert after is not None
+    assert (before.status, before.reason) == ("preempted", "asked to stop")
+    assert (after.status, after.number, after.steps) == ("ok", 2, 200)
+
+
 def test_a_job_is_taken_from_the_queue_by_whoever_sees_the_folder(
     slurm: Slurm, tmp_path: Path
 ) -> None:
