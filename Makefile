@@ -2,9 +2,9 @@
 PYTHON ?= python3
 DEMO_BUDGET ?= 60s
 BIN := .venv/bin
-ANYWHERE := not gpu and not network
+ANYWHERE := not gpu and not network and not cluster
 
-.PHONY: demo test check test-fast test-slow coverage docs site dist benchmarks clean
+.PHONY: demo test check test-fast test-slow test-cluster coverage docs site dist benchmarks clean
 
 demo: .venv/.installed  ## train RealNVP and Glow for 60 s each, print their table, write the board
 	$(BIN)/flowbench run --models realnvp,glow --budget $(DEMO_BUDGET)
@@ -25,6 +25,9 @@ test-fast: .venv/.installed-dev  ## what a bare pytest runs
 
 test-slow: .venv/.installed-dev  ## the rest of the tests
 	$(BIN)/pytest -m "slow and $(ANYWHERE)"
+
+test-cluster: .venv/.installed-dev  ## jobs on a SLURM that is started here; needs its Debian packages
+	$(BIN)/pytest -m cluster -n 0
 
 coverage: .venv/.installed-dev  ## branch coverage of all tests, workers included; build/coverage/index.html
 	$(BIN)/pytest -m "$(ANYWHERE)" --cov --cov-report=term:skip-covered --cov-report=html

@@ -12,6 +12,7 @@
     │       └── NotInvertibleError   an inverse that does not exist or did not converge
     ├── SuiteError                   a flag or a suite file that cannot be run
     │   └── ConfigError              a key or value that a configuration does not allow
+    ├── ExecutorError                jobs that cannot be run where they were asked to
     ├── DataError                    a dataset that is missing, corrupt or not what its spec says
     │   └── DataMissingError         data that are not on this machine
     ├── TrainingError
@@ -77,6 +78,10 @@ class SuiteError(FlowbenchError):
 
 class ConfigError(SuiteError):
     """A key or value that a configuration does not allow."""
+
+
+class ExecutorError(FlowbenchError):
+    """Jobs that cannot be run where they were asked to."""
 
 
 class DataError(FlowbenchError):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+WEIGHTS = "FLOWBENCH_WEIGHTS"
+"""The variable that names weights for metrics: a folder or a file."""
+
 
 def results_dir(flag: Path | None = None) -> Path:
     """The results folder.

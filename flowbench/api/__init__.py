@@ -12,6 +12,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flowbench.api.config import ModelConfig, Preset
     from flowbench.api.data import Artifact, Chart, DataSplits, Manifold, Ragged, Split
+    from flowbench.api.executors import (
+        Executor,
+        ExecutorSettings,
+        ExecutorSpec,
+        JobState,
+        Lifeline,
+        Slot,
+        Submission,
+    )
     from flowbench.api.hooks import API_VERSION, hookimpl
     from flowbench.api.likelihood import Likelihood, NoLikelihood
     from flowbench.api.mass import Mass, density_mass
@@ -64,6 +73,7 @@ if TYPE_CHECKING:
         ConfigError,
         DataError,
         DataMissingError,
+        ExecutorError,
         NotInvertibleError,
         ShapeError,
     )
@@ -78,6 +88,9 @@ _HOMES = {
     "flowbench.api.protocol": "MetricSettings NoTemperature SampleSettings SamplingOptions",
     "flowbench.api.training": "Ema Group LastK Phase Training",
     "flowbench.api.data": "Artifact Chart DataSplits Manifold Ragged Split",
+    "flowbench.api.executors": (
+        "Executor ExecutorSettings ExecutorSpec JobState Lifeline Slot Submission"
+    ),
     "flowbench.api.hooks": "API_VERSION hookimpl",
     "flowbench.api.mass": "Mass density_mass",
     "flowbench.api.metrics": "LikelihoodResult Samples TrainedModel",
@@ -91,7 +104,9 @@ _HOMES = {
         "ModelSpec Paper RemoteFile Target"
     ),
     "flowbench.api.units": "bits_per_dim nats_from_bits_per_dim",
-    "flowbench.errors": "ConfigError DataError DataMissingError NotInvertibleError ShapeError",
+    "flowbench.errors": (
+        "ConfigError DataError DataMissingError ExecutorError NotInvertibleError ShapeError"
+    ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
@@ -111,13 +126,19 @@ __all__ = [
     "DatasetSpec",
     "DensityModel",
     "Ema",
+    "Executor",
+    "ExecutorError",
+    "ExecutorSettings",
+    "ExecutorSpec",
     "GaussianNoise",
     "GenerativeModel",
     "Group",
     "Info",
     "InvertibleModel",
+    "JobState",
     "LastK",
     "Latents",
+    "Lifeline",
     "Likelihood",
     "LikelihoodResult",
     "Limits",
@@ -144,9 +165,11 @@ __all__ = [
     "SamplingOptions",
     "Scale",
     "ShapeError",
+    "Slot",
     "Split",
     "Standardise",
     "Step",
+    "Submission",
     "Target",
     "TrainedModel",
     "Training",

@@ -1,4 +1,4 @@
-"""The three hooks that a plugin can implement, on one page.
+"""The four hooks that a plugin can implement, on one page.
 
 A plugin is a light module (it must not import torch) that an entry point of the group ``flowbench``
 names. It says which API it was written for and implements any of the hooks::
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
+    from flowbench.api.executors import ExecutorSpec
     from flowbench.api.specs import DatasetSpec, MetricSpec, ModelSpec
 
 API_VERSION = 2
@@ -42,3 +43,8 @@ def register_datasets() -> list[DatasetSpec]:
 @hookspec
 def register_metrics() -> list[MetricSpec]:
     """Returns the metrics of this plugin."""
+
+
+@hookspec
+def register_executors() -> list[ExecutorSpec]:
+    """Returns the executors of this plugin."""

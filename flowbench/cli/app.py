@@ -29,6 +29,7 @@ from flowbench.cli import (
     run,
     status,
     store,
+    worker,
 )
 from flowbench.cli.columns import visible
 from flowbench.errors import FlowbenchError, abridged
@@ -117,6 +118,7 @@ app.command("new")(new.new)
 app.command("doctor")(doctor.doctor)
 app.command("status")(status.status)
 app.command("cancel")(status.cancel)
+app.command("worker")(worker.worker)
 app.command("reproduce")(reproduce.reproduce)
 app.command("leaderboard")(board.leaderboard)
 app.command("compare")(compare.compare)
@@ -136,13 +138,19 @@ for _group in (app, data.app, results.app, store.app):
     _reflow(_group)
 
 
+def _leave_all() -> None:
+    """Spares what is loaded the last look; DuckDB's is counted then, and told if it is left."""
+    if "duckdb" not in sys.modules:
+        gc.freeze()
+
+
 def main() -> None:
     """Runs the command line; a user's error is one line and exit status 1."""
     _speak_utf8()
     # Imports are a million objects that stay: to look through them again and again, and once more
     # at the end, takes up to two seconds.
     gc.set_threshold(OBJECTS_A_COLLECTION)
-    atexit.register(gc.freeze)
+    atexit.register(_leave_all)
     try:
         app()
     except FlowbenchError as exc:

@@ -38,6 +38,11 @@ def metrics(ctx: typer.Context, incomplete: str) -> list[str]:
     return _beginning(_registered(lambda registry: registry.metrics), incomplete)
 
 
+def executors(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of executors."""
+    return _beginning(_registered(lambda registry: registry.executors), incomplete)
+
+
 def prepared(ctx: typer.Context, incomplete: str) -> list[str]:
     """Names of datasets and of weights."""
     from flowbench.registry.weights import weight_files

@@ -200,7 +200,7 @@ def _bar(state: JobState) -> RenderableType:
     if state.record is not None:
         return Text(f"in {clock_text(state.took_s)}", "dim")
     if state.heartbeat is None:
-        return ""
+        return Text(visible(state.queued), "dim")
     if state.heartbeat.done is None:
         return Text(visible(state.heartbeat.detail), "dim")
     return ProgressBar(total=1.0, completed=min(state.heartbeat.done, 1.0))

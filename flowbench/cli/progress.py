@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from flowbench.api import executors
 from flowbench.cli.columns import visible
 from flowbench.cli.live import LiveView, time_text
 from flowbench.cli.quantities import (
@@ -22,8 +23,7 @@ from flowbench.cli.quantities import (
 )
 from flowbench.cli.tally import JobState, Tally
 from flowbench.errors import BRIEF, printable
-from flowbench.runner.attempt import AttemptDir, Heartbeat
-from flowbench.runner.executors.base import Slot
+from flowbench.runner.attempt import AttemptDir, Heartbeat, Placement
 from flowbench.runner.plan import Job
 from flowbench.store.attempt_files import CURVES, read_curves
 from flowbench.store.records import AttemptRow, CurvePoint
@@ -69,12 +69,19 @@ class ProgressDisplay:
         if not self._quiet:
             self._print(f"{job.label}: in place of {job.instead_of}, which ran out of memory")
 
-    def started(self, job: Job, attempt: AttemptDir, slot: Slot) -> None:
+    def placed(self, job: Job, placement: Placement, state: executors.JobState | None) -> None:
+        """A queue has a job, which waits there."""
+        why = "no answer" if state is None else state.why if state.phase == "waiting" else ""
+        known = self._tally.placed(job, f"{placement.job} {why}".rstrip())
+        if self._plain and not known:
+            self._print(f"{job.label}: in the queue as {placement}{why and f' ({why})'}")
+
+    def started(self, job: Job, attempt: AttemptDir, num_threads: int) -> None:
         """A worker was started."""
         self._tally.started(job, attempt)
         self._printed[job.row.job_id] = ("", self._now())
         if self._verbose:
-            threads = count_text(slot.num_threads, "thread")
+            threads = count_text(num_threads, "thread")
             self._print(f"{job.label}: attempt {attempt.number}, {threads}, {attempt.path}")
 
     def beat(self, job: Job, heartbeat: Heartbeat) -> None:

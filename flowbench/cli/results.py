@@ -259,3 +259,28 @@ def query(
         print(json.dumps(rows, indent=1, default=str))
         return
     print_columns((dict(zip(found.columns, row, strict=True)) for row in found.rows), found.columns)
+
+
+@app.command("merge")
+def merge(
+    folders: Annotated[
+        list[Path], typer.Argument(help="Results folders to bring attempts from.", metavar="DIR")
+    ],
+    results: Results = None,
+) -> None:
+    """Bring the attempts of other results folders into this one; they stay as they are.
+
+    What is here already is left out, so that the same command again brings what is new.
+    """
+    from flowbench.cli.quantities import count_text
+    from flowbench.runner.attempt import ResultsDir
+    from flowbench.runner.merge import merge
+
+    into = ResultsDir(paths.results_dir(results))
+    for folder in folders:
+        found = merge(into, folder)
+        line = f"{folder}: {count_text(found.brought, 'attempt')} brought, {found.known} known"
+        line += f", {found.open} still under way" if found.open else ""
+        print(visible(line))
+        for problem in found.problems:
+            print(visible(f"  left out: {problem}"))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from flowbench.cli.progress import Verbosity
     from flowbench.runner.decide import Rerun
     from flowbench.runner.run import ReadyRun, RunRequest
-    from flowbench.suite.schema import Suite
+    from flowbench.suite.schema import ExecutorChoice, Suite
 
 DEFAULT_TIMEOUT = "2h"
 RERUN = ("failed", "stale", "contended", "all")
@@ -116,7 +116,21 @@ def run(
             help="Jobs to run at a time \\[default: one per GPU, two on a CPU].", min=1, max=1024
         ),
     ] = None,
-    executor: Annotated[str, typer.Option(help="Where jobs run.")] = "local",
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            help="Where jobs run (flowbench list executors) \\[default: the suite's, or local].",
+            autocompletion=complete.executors,
+        ),
+    ] = None,
+    on: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--on",
+            "--slurm",
+            help="What is asked for there, e.g. partition=gpu,time=4:00:00; can be repeated.",
+        ),
+    ] = None,
     spawn: Annotated[
         bool,
         typer.Option(
@@ -190,10 +204,11 @@ def run(
     lists = {"models": models, "datasets": datasets, "metrics": metrics}
     counts = {"eval_draws": eval_draws, "num_samples": num_samples}
     chosen = _suite(suite, lists, counts, budget, seeds, set_ or (), sample or ())
+    placed = _executor(chosen, executor, on or ())
     if ladder:
         chosen = chosen.model_copy(update={"ladder": True})
     if weights is not None:
-        os.environ["FLOWBENCH_WEIGHTS"] = str(_existing(weights).resolve())  # workers inherit it
+        os.environ[paths.WEIGHTS] = str(_existing(weights).resolve())  # a work order has it, too
     files = [path.resolve() for path in plugin_file or ()]  # workers run elsewhere
     plugins = selected_plugins(files, no_plugin)
     registry = load_registry(plugins)
@@ -210,7 +225,8 @@ def run(
         plugins=plugins,
         device=device,
         num_jobs=jobs,
-        executor=executor,
+        executor=placed.name,
+        executor_options=placed.options,
         spawn=spawn,
         rerun=rerun_what,
         timeout_s=timeout_s,
@@ -260,13 +276,13 @@ def _execute(
     # What is reused needs no line of its own: the table shows it.
     starting = [job for job, d in decided if d.starts or d.action == "wait"]
     try:
-        with progress_display(starting, len(ready.executor.slots), verbosity) as display:
+        at_once = len(ready.executor.slots) or len(starting)
+        with progress_display(starting, at_once, verbosity) as display:
             scheduler = ready.scheduler(display)
             with stopping.interrupted_by(signals, scheduler):
                 records = scheduler.run(decided)
     except KeyboardInterrupt:
-        left = "; workers go on by themselves" if request.detach else ""
-        _say([f"stopped{left}; run the same command again to go on from there"])
+        _say([summary.stopped(request, ready)])
         raise typer.Exit(130) from None  # 128 + SIGINT, as a shell reports it
     decided = list(scheduler.decided.values())
     # Else other runs have all jobs, and none has ended yet; or none could be started.
@@ -370,6 +386,23 @@ def _suite(
     if protocol != base.get("protocol", {}):
         changes["protocols"] = {}  # a flag is for all data sets
     return build_suite({**base, **changes, "protocol": protocol}, source="the command line")
+
+
+def _executor(suite: Suite, name: str | None, options: Sequence[str]) -> ExecutorChoice:
+    """Where jobs run: as the suite says, but for what flags change."""
+    from flowbench.errors import SuiteError
+    from flowbench.suite.schema import ExecutorChoice
+
+    base = suite.executor or ExecutorChoice(name="local")
+    if name is not None and name != base.name:
+        base = ExecutorChoice(name=name)
+    given = {}
+    for part in _each(options):
+        key, equals, value = part.partition("=")
+        if not (key.strip() and equals and value.strip()):
+            raise SuiteError(f"--on is {part!r}; expected KEY=VALUE, e.g. partition=gpu")
+        given[key.strip()] = value.strip()
+    return ExecutorChoice(name=base.name, **{**base.options, **given})
 
 
 def _each(flags: Iterable[str]) -> list[str]:

@@ -19,6 +19,8 @@ from flowbench.cli.options import AsJson, Results
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from flowbench.cli.tally import JobState
+    from flowbench.runner.placed import Placed
     from flowbench.runner.survey import Survey, UnderWay
 
 WATCH_EVERY_S = 2.0
@@ -33,17 +35,18 @@ def status(
 ) -> None:
     """Show the jobs that are under way in a results folder, whoever runs them and on which host.
 
-    It reads files alone: a run goes on undisturbed.
+    It reads files, and asks queues of what they have: a run goes on undisturbed.
     """
     from flowbench.runner.survey import survey
 
     folder = paths.results_dir(results)
-    found = survey(folder)
+    placed = _placed(folder)
+    found = survey(folder, placed)
     if as_json:
         print(json.dumps([_facts(one) for one in found.under_way], indent=1))
         return
     if watch:
-        _watch(folder, found)
+        _watch(folder, found, placed)
         return
     from rich.console import Console
 
@@ -67,15 +70,19 @@ def cancel(
     from flowbench.runner.queue import Waiting
     from flowbench.runner.survey import cancel
 
-    for one in cancel(paths.results_dir(results), jobs):
+    folder = paths.results_dir(results)
+    for one in cancel(folder, jobs, _placed(folder)):
         if isinstance(one, Waiting):
             print(visible(f"taken from the queue: {one.job_id}"))
+            continue
+        if one.placement and one.state and one.state.phase == "waiting":
+            print(visible(f"taken from the queue of {one.placement.executor}: {one.attempt_id}"))
             continue
         doing = one.heartbeat.doing if one.heartbeat else "starting"
         print(visible(f"asked to save and stop: {one.attempt_id} ({doing})"))
 
 
-def _watch(folder: Path, found: Survey) -> None:
+def _watch(folder: Path, found: Survey, placed: Placed) -> None:
     from rich.console import Console
     from rich.live import Live
 
@@ -85,7 +92,7 @@ def _watch(folder: Path, found: Survey) -> None:
         try:
             while any(not one.is_gone for one in found.under_way):
                 time.sleep(WATCH_EVERY_S)
-                found = survey(folder)
+                found = survey(folder, placed)
                 live.update(_view(found), refresh=True)
         except KeyboardInterrupt:  # it only looks: nothing is to be said of its end
             return
@@ -96,16 +103,33 @@ def _view(found: Survey) -> RenderableType:
     from rich.text import Text
 
     from flowbench.cli.live import JobsView
-    from flowbench.cli.tally import JobState
 
     alive = [one for one in found.under_way if not one.is_gone]
     parts: list[RenderableType] = [Text(_headline(found), "bold")]
     if alive:
-        states = [JobState(o.order.job, o.attempt, heartbeat=o.heartbeat) for o in alive]
+        states = [_state_of(one) for one in alive]
         parts.append(JobsView(states))
     for line in _remarks(found):
         parts += [Text(part, "dim") for part in wrapped(line, terminal_width())]
     return Group(*parts)
+
+
+def _placed(folder: Path) -> Placed:
+    """What asks of the jobs that a queue has."""
+    from flowbench.registry import PluginSelection, load_registry
+    from flowbench.runner.attempt import ResultsDir
+    from flowbench.runner.placed import Placed
+
+    return Placed(load_registry(PluginSelection.from_environment()), ResultsDir(folder))
+
+
+def _state_of(one: UnderWay) -> JobState:
+    from flowbench.cli.tally import JobState
+
+    if one.placement and one.heartbeat is None:
+        why = one.state.why if one.state else "no answer"
+        return JobState(one.order.job, queued=f"{one.placement.job} {why}".rstrip())
+    return JobState(one.order.job, one.attempt, heartbeat=one.heartbeat)
 
 
 def _headline(found: Survey) -> str:
@@ -138,6 +162,8 @@ def _remarks(found: Survey) -> Iterator[str]:
 def _run_of(one: UnderWay) -> str:
     """The command that a job is of, and where it runs."""
     command = " ".join(one.order.command)
+    if one.placement:
+        return f"{command} (in {one.placement.executor})"
     if one.owner is None:
         return f"{command} (not known where it runs)"
     left = ", detached" if one.owner.detached else ""
@@ -159,6 +185,7 @@ def _facts(one: UnderWay) -> dict[str, Any]:
         "command": list(one.order.command),
         "host": one.owner.host if one.owner else None,
         "run_pid": one.owner.pid if one.owner else None,
+        "placed": str(one.placement) if one.placement else None,
         "gone": one.is_gone,
         "silent_s": round(one.silent_s, 1),
         **({} if beat is None else beat.model_dump(exclude={"beat"})),

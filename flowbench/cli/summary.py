@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flowbench.budget import size_text
+from flowbench.cli.quantities import count_text
 from flowbench.errors import BRIEF, printable
 from flowbench.runner.decide import NOT_RUN
 from flowbench.store.records import CONTENDED_SHARE
@@ -67,14 +68,16 @@ def _same_said(jobs: Sequence[tuple[Job, str]]) -> str:
 
 def settings(request: RunRequest, ready: ReadyRun) -> Iterator[str]:
     """What flags, suite and machine come to."""
-    slots = ready.executor.slots
     yield f"results: {request.results}"
     yield f"data: {request.data_dir}"
-    threads = slots[0].num_threads
-    at_a_time = f"jobs at a time: {len(slots)}, of {threads} thread{'' if threads == 1 else 's'}"
-    yield f"device: {ready.options.device}, {at_a_time}"
+    if slots := ready.executor.slots:
+        threads = count_text(slots[0].num_threads, "thread")
+        yield f"device: {ready.options.device}, jobs at a time: {len(slots)}, of {threads}"
+    else:
+        yield f"device: {ready.options.device}, executor: {request.elsewhere}"
     yield f"timeout: {request.timeout_s:g} s outside the budget"
-    yield f"memory of a job: {size_text(ready.options.max_rss or 0)}"
+    if ready.options.max_rss:
+        yield f"memory of a job: {size_text(ready.options.max_rss)}"
     # Seeds of one job have the same settings.
     told: set[str] = set()
     for job, _ in ready.decisions:
@@ -96,6 +99,17 @@ def _assignments(values: Mapping[str, Any], prefix: str = "") -> str:
         else:
             said.append(f"{prefix}{key}={value if isinstance(value, str) else json.dumps(value)}")
     return " ".join(said)
+
+
+def stopped(request: RunRequest, ready: ReadyRun) -> str:
+    """What becomes of the jobs of a run that was interrupted."""
+    if not ready.executor.slots:
+        return (
+            f"no longer watching: jobs go on in {request.executor}; run the same command again to "
+            "follow them, flowbench cancel JOB ends one"
+        )
+    left = "; workers go on by themselves" if request.detach else ""
+    return f"stopped{left}; run the same command again to go on from there"
 
 
 def succeeded(decided: Decided, records: Mapping[str, AttemptRow]) -> bool:

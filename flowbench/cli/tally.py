@@ -28,6 +28,7 @@ class JobState:
         heartbeat: Its worker's latest.
         record: How it ended.
         took_s: Seconds from its start to its end.
+        queued: Which queue has it, and for what it waits there; empty for that of its run.
     """
 
     row: JobRow
@@ -36,6 +37,7 @@ class JobState:
     heartbeat: Heartbeat | None = None
     record: AttemptRow | None = None
     took_s: float = 0.0
+    queued: str = ""
 
     @property
     def state(self) -> State:
@@ -85,9 +87,21 @@ class Tally:
         """Whether a job has shown what measuring takes, of which training tells nothing."""
         return self.counts()["done"] > 0
 
+    def placed(self, job: Job, where: str) -> bool:
+        """A queue has a job, which waits there.
+
+        Returns:
+            Whether it was known to wait there, perhaps for something else.
+        """
+        state = self.states[job.row.job_id]
+        known = state.queued != ""
+        state.queued, state.attempt, state.heartbeat = where, None, None
+        return known
+
     def started(self, job: Job, attempt: AttemptDir) -> None:
         """A worker was started."""
         state = self.states[job.row.job_id]
+        state.queued = ""
         state.attempt, state.begun = attempt, self._now()
 
     def ended(self, job: Job, record: AttemptRow) -> JobState:

@@ -23,6 +23,7 @@ from types import ModuleType
 import pluggy
 
 from flowbench.api import hooks
+from flowbench.api.executors import ExecutorSpec
 from flowbench.api.specs import DatasetSpec, MetricSpec, ModelSpec
 from flowbench.errors import (
     PluginLoadError,
@@ -41,11 +42,12 @@ VERSION_NAME = "FLOWBENCH_API_VERSION"  # what a plugin's module declares
 LIMIT_ENVIRONMENT = "FLOWBENCH_IMPORT_LIMIT"
 LIMIT_S = 20.0  # for a plugin's module of specs, which takes milliseconds
 PLUGIN_ERRORS = (Exception, SystemExit)  # a user's Ctrl-C is no plugin's fault
-Spec = ModelSpec | DatasetSpec | MetricSpec
+Spec = ModelSpec | DatasetSpec | MetricSpec | ExecutorSpec
 HOOKS: dict[str, type[Spec]] = {
     "register_models": ModelSpec,
     "register_datasets": DatasetSpec,
     "register_metrics": MetricSpec,
+    "register_executors": ExecutorSpec,
 }
 
 

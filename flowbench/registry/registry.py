@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, Generic, TypeVar
 
+from flowbench.api.executors import ExecutorSpec
 from flowbench.api.specs import DatasetSpec, MetricSpec, ModelSpec
 from flowbench.data.library.folder import folder_spec, is_folder
 from flowbench.errors import (
@@ -19,23 +20,36 @@ from flowbench.errors import (
     reason_of,
     unknown_name,
 )
+from flowbench.registry import executors
 from flowbench.registry.containment import contained
 from flowbench.registry.entry_points import (
     PLUGIN_ERRORS,
     Plugin,
     PluginSelection,
     PluginSource,
+    collect_specs,
     load_plugins,
 )
 
+EXECUTORS = PluginSource(
+    distribution="flowbench",
+    version=metadata.version("flowbench"),
+    name="executors",
+    module="flowbench.registry.executors",
+)
 FOLDERS = PluginSource(
     distribution="flowbench",
     version=metadata.version("flowbench"),
     name="folder",
     module="flowbench.data.library.folder",
 )
-SpecT = TypeVar("SpecT", ModelSpec, DatasetSpec, MetricSpec)
-KINDS: Mapping[str, type] = {"model": ModelSpec, "dataset": DatasetSpec, "metric": MetricSpec}
+SpecT = TypeVar("SpecT", ModelSpec, DatasetSpec, MetricSpec, ExecutorSpec)
+KINDS: Mapping[str, type] = {
+    "model": ModelSpec,
+    "dataset": DatasetSpec,
+    "metric": MetricSpec,
+    "executor": ExecutorSpec,
+}
 
 
 @dataclass(frozen=True)
@@ -84,12 +98,14 @@ class Registry:
         models: Models by name.
         datasets: Datasets by name.
         metrics: Metrics by name, in order of registration.
+        executors: Executors by name, those of flowbench itself among them.
         plugins: The plugins, quarantined ones included.
     """
 
     models: Mapping[str, Entry[ModelSpec]]
     datasets: Mapping[str, Entry[DatasetSpec]]
     metrics: Mapping[str, Entry[MetricSpec]]
+    executors: Mapping[str, Entry[ExecutorSpec]]
     plugins: tuple[Plugin, ...]
 
     def model(self, name: str) -> Entry[ModelSpec]:
@@ -122,6 +138,10 @@ class Registry:
             )
         return self._get("metric", self.metrics, name)
 
+    def executor(self, name: str) -> Entry[ExecutorSpec]:
+        """The executor of a name; `UnknownNameError` if there is none."""
+        return self._get("executor", self.executors, name)
+
     def _get(self, kind: str, entries: Mapping[str, Entry[SpecT]], name: str) -> Entry[SpecT]:
         if name in entries:
             return entries[name]
@@ -146,7 +166,7 @@ def load_registry(selection: PluginSelection) -> Registry:
         DuplicateNameError: Two plugins register one name of a kind.
     """
     plugins = load_plugins(selection)
-    clashes = name_clashes(plugins)
+    clashes = name_clashes([own_executors(), *plugins])
     if clashes:
         # An error and no precedence: which of two models made a result must not depend on what else
         # is installed.
@@ -155,8 +175,15 @@ def load_registry(selection: PluginSelection) -> Registry:
         models=_entries(plugins, ModelSpec),
         datasets=_entries(plugins, DatasetSpec),
         metrics=_entries(plugins, MetricSpec),
+        executors=_entries([own_executors(), *plugins], ExecutorSpec),
         plugins=tuple(plugins),
     )
+
+
+def own_executors() -> Plugin:
+    """The executors of flowbench itself, as a plugin that nobody can leave out."""
+    specs = collect_specs(executors)
+    return Plugin(source=EXECUTORS, specs=specs, api_version=executors.FLOWBENCH_API_VERSION)
 
 
 def name_clashes(plugins: Iterable[Plugin]) -> dict[str, str]:

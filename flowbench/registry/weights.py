@@ -10,6 +10,7 @@ from pathlib import Path
 from flowbench.api.specs import WEIGHTS_FOLDER, MetricSpec, RemoteFile
 from flowbench.data.library.download import check_file, fetch_file
 from flowbench.errors import DataError
+from flowbench.paths import WEIGHTS
 from flowbench.registry.registry import Registry
 
 
@@ -39,7 +40,7 @@ def weights_here(spec: MetricSpec, data_dir: Path) -> bool:
     folder = data_dir / WEIGHTS_FOLDER
     prepared = all((folder / file.name).is_file() for file in spec.weights.values())
     # What a user names may hold only some of them; the metric itself says which is missing.
-    return bool(spec.weights) and (prepared or bool(os.environ.get("FLOWBENCH_WEIGHTS")))
+    return bool(spec.weights) and (prepared or bool(os.environ.get(WEIGHTS)))
 
 
 def prepare_weights(

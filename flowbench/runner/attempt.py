@@ -4,6 +4,7 @@ Every file is written under a temporary name and renamed, so that a reader sees 
 
 =====================  ========  ===================================================================
 ``job.json``           parent    what to do (`WorkOrder`)
+``placed.json``        parent    which executor has it, where that outlives the run (`Placement`)
 ``code.json``          either    hashes of its code: as planned, then as the worker finds it
 ``heartbeat.json``     worker    what it is doing (`Heartbeat`)
 ``stop``               any       why it is being stopped: the status to record, and the reason
@@ -25,6 +26,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -38,6 +40,7 @@ from flowbench.runner.executors.base import LOG
 from flowbench.store.attempt_files import RECORD, is_number, read_record, write_record
 from flowbench.store.records import AttemptRow, AttemptStatus, JobRow, MeasurementRow
 
+PLACED = "placed.json"
 HEARTBEAT, ORDER, STOP, CODE = "heartbeat.json", "job.json", "stop", "code.json"
 CHECKPOINT, MODEL, SAMPLES = "checkpoint.pt", "model.pt", "samples.npz"
 CHECKPOINTS = (CHECKPOINT, "checkpoint.1.pt")  # the last, and the one before in case it is damaged
@@ -86,6 +89,11 @@ class WorkOrder(Frozen):
         command: The command line that asked for the job.
         instead_of: The attempt that ran out of memory, in whose place this one stands.
         unattended: What it holds itself to, since it outlives its run; None where that watches it.
+        num_threads: CPU threads; 0 for all that its process may use, where that is not known yet.
+        weights: Where metrics find weights of their own: a folder or a file.
+        executor: Where it runs, and what was asked for there, in words; None for the run's machine.
+        start_of: Number of the attempt that an executor was given, of which this one is a further
+            start; None in that one itself.
     """
 
     job: JobRow
@@ -105,6 +113,26 @@ class WorkOrder(Frozen):
     command: tuple[str, ...] = ()
     instead_of: str | None = None
     unattended: Limits | None = None
+    weights: str | None = None
+    executor: str | None = None
+    start_of: int | None = None
+
+
+class Placement(Frozen):
+    """Which executor has an attempt, so that any run can ask it.
+
+    Attributes:
+        executor: Its name.
+        options: What it was asked for.
+        job: What it calls the job.
+    """
+
+    executor: str
+    options: Mapping[str, str]
+    job: str
+
+    def __str__(self) -> str:
+        return f"{self.executor} job {self.job}"
 
 
 class Heartbeat(BaseModel):
@@ -203,6 +231,10 @@ class AttemptDir:
             The heartbeat; None before the first.
         """
         return self._read(HEARTBEAT, Heartbeat)
+
+    def placement(self) -> Placement | None:
+        """Reads which executor has it; None for one that has none but its run."""
+        return self._read(PLACED, Placement)
 
     def code(self) -> CodeHashes | None:
         """Reads which code it runs.

@@ -16,7 +16,6 @@ NOT_RUN = "not run yet"
 
 Rerun = Literal["failed", "stale", "contended", "all"]
 FAILED = frozenset({"timeout", "oom", "diverged", "crashed"})
-INTERRUPTED = frozenset({"preempted", "killed"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,14 +25,19 @@ class Machine:
     Attributes:
         device_kind: ``cpu``, ``cuda`` or ``mps``.
         num_threads: CPU threads of a worker.
+        executor: What a queue elsewhere is asked for, in words, which is all that is known of where
+            a job will run; None for this machine.
     """
 
     device_kind: str
     device_name: str
     num_threads: int
+    executor: str | None = None
 
     def matches(self, record: AttemptRow) -> bool:
         """Whether an attempt ran on such a machine."""
+        if self.executor is not None:
+            return record.provenance.get("executor") == self.executor
         ran = (record.device_kind, record.device_name, record.num_threads)
         return ran == (self.device_kind, self.device_name, self.num_threads)
 
@@ -104,7 +108,7 @@ def decide(
         return Decision(action="run", why=f"{_edited(job, known[-1][1])}")
     # A later failure does not undo a result that is there.
     done = [(a, r) for a, r in mine if r.status == "ok"]
-    return _reuse(job, *done[-1], rerun) if done else _after_failure(mine, rerun)
+    return _reuse(job, *done[-1], rerun) if done else go_on(mine, rerun)
 
 
 def _edited(job: Job, record: AttemptRow) -> str | None:
@@ -151,7 +155,13 @@ def _reuse(job: Job, attempt: AttemptDir, record: AttemptRow, rerun: Rerun | Non
     return Decision(action="reuse", why=why, source=attempt, stale=stale)
 
 
-def _after_failure(known: Known, rerun: Rerun | None) -> Decision:
+def go_on(known: Known, rerun: Rerun | None) -> Decision:
+    """Chooses where to go on after attempts none of which has a result.
+
+    Args:
+        known: The attempts, oldest first.
+        rerun: What the user wants anew.
+    """
     attempt, record = known[-1]
     attempts = [a for a, _ in known]
     # Left alone, or each run of a suite would spend its time on what fails anyway.

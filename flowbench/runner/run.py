@@ -7,24 +7,24 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from flowbench.api.executors import Executor
 from flowbench.budget import Budget
 from flowbench.errors import ConfigError, StoreError, SuiteError
 from flowbench.provenance import available_cores, processor_name
-from flowbench.registry import Registry
+from flowbench.registry import Registry, load_registry
 from flowbench.runner.attempt import ResultsDir
 from flowbench.runner.decide import Decision, Machine, Rerun, decide
-from flowbench.runner.executors.base import Executor
-from flowbench.runner.executors.local import LocalExecutor
 from flowbench.runner.executors.memory import machine_memory
 from flowbench.runner.half_batch import half_batch
 from flowbench.runner.ownership import Claim, Owner, claim, owner_of
+from flowbench.runner.placed import Placed
 from flowbench.runner.plan import Job, Unprepared, plan
 from flowbench.runner.queue import clear_queues
 from flowbench.runner.schedule import RunObserver, RunOptions, Scheduler, bury
 from flowbench.runner.worker import utc_now
 from flowbench.store.reconcile import reconcile
 from flowbench.suite.schema import Suite
-from flowbench.training.device import Device, visible_gpus
+from flowbench.training.device import Device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,6 @@ class RunRequest(RunOptions):
     suite: Suite
     results: Path
     num_jobs: int | None
-    executor: str
     spawn: bool = False
     rerun: Rerun | None
 
@@ -54,6 +53,7 @@ class ReadyRun:
         machine: What results of this run are comparable on.
         rerun: What to run anew.
         unprepared: Datasets whose jobs are skipped, since they are not on this machine.
+        placed: Asks of jobs that a queue has.
         notes: What of the results folder cannot be read, a line each.
     """
 
@@ -64,6 +64,7 @@ class ReadyRun:
     machine: Machine
     rerun: Rerun | None
     unprepared: list[Unprepared]
+    placed: Placed
     notes: list[str] = field(default_factory=list)
 
     def scheduler(self, observer: RunObserver) -> Scheduler:
@@ -72,7 +73,9 @@ class ReadyRun:
         Returns:
             The scheduler; its ``run`` takes the decisions.
         """
-        return Scheduler(self.results, self.executor, self.options, observer, self.decide)
+        return Scheduler(
+            self.results, self.executor, self.options, observer, self.decide, self.placed
+        )
 
     def decide(self, job: Job, waited: bool = False) -> Decision:
         """What to do for a job, as things stand.
@@ -110,11 +113,20 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
         SuiteError: The suite has nothing to run on its datasets.
         DataMissingError: Its only dataset is not prepared.
     """
-    # In the parent as well: a device that is not here is told before any worker starts.
-    device = Device.select(request.device, processor_name())
-    if not dry_run:  # elsewhere the plan may run: a cluster's is made on a laptop
+    results = ResultsDir(request.results)
+    placed = Placed(registry, results)
+    executor = placed.make(
+        request.executor,
+        options=request.executor_options,
+        num_jobs=request.num_jobs,
+        device=request.device,
+        spawn=request.spawn,
+    )
+    # In the parent as well: a device that is not here is told before any worker starts. Elsewhere
+    # the plan may run: a cluster's is made on a laptop.
+    device = Device.select(request.device, processor_name()) if executor.slots else None
+    if not dry_run and device is not None:
         _check_budget(request.suite.budget, device)
-    executor = build_executor(request.executor, device, request.num_jobs, spawn=request.spawn)
     jobs, unprepared = plan(request.suite, registry, request.data_dir)
     if not jobs and not unprepared:
         raise SuiteError(
@@ -125,28 +137,24 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
     # Its own message, which says how to prepare it, where that is all that stands in the way.
     if not jobs and len(unprepared) == 1 and not dry_run:
         raise unprepared[0].error
-    results = ResultsDir(request.results)
-    busy = {j.row.job_id: owner for j in jobs if (owner := _owner_of(j, results))}
+    busy = {j.row.job_id: who for j in jobs if (who := _who_has(j, results, placed))}
     if not dry_run:
         results.ensure_writable()
         clear_queues(results.runs)
-        _record_the_dead(jobs, results, busy)
+        _record_the_dead(jobs, results, busy, placed)
     ready = ReadyRun(
         decisions=[],
         results=results,
         executor=executor,
         options=request,
-        machine=Machine(
-            device_kind=device.kind,
-            device_name=device.name,
-            num_threads=executor.slots[0].num_threads,
-        ),
+        machine=_machine(device, executor, request),
         rerun=request.rerun,
         unprepared=unprepared,
+        placed=placed,
     )
     for job in jobs:
         owner = busy.get(job.row.job_id)
-        decision = Decision(action="wait", why=str(owner)) if owner else ready.decide(job)
+        decision = Decision(action="wait", why=owner) if owner else ready.decide(job)
         ready.decisions.extend([(job, decision), *ready.in_place_of(job, decision)])
     # Where nothing starts, the table at the end is all that reads the database.
     if not dry_run and any(decision.starts for _, decision in ready.decisions):
@@ -158,14 +166,29 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
     return replace(ready, options=_settled(request, device, executor, num_starting))
 
 
-def _owner_of(job: Job, results: ResultsDir) -> Owner | None:
-    """Another run that is at work on a job."""
+def _machine(device: Device | None, executor: Executor, options: RunOptions) -> Machine:
+    """What results are comparable on: this machine, or whatever a queue gives for the same."""
+    if device is None:
+        return Machine(
+            device_kind=options.device, device_name="", num_threads=0, executor=options.elsewhere
+        )
+    threads = executor.slots[0].num_threads
+    return Machine(device_kind=device.kind, device_name=device.name, num_threads=threads)
+
+
+def _who_has(job: Job, results: ResultsDir, placed: Placed) -> str | None:
+    """The queue that has a job, or another run that is at work on it."""
+    if (found := placed.of_job(job.row.job_id)) is not None:
+        return f"in the queue as {found[1]}"
     if all(attempt.ended for attempt in results.attempts(job.row.job_id)):
         return None
-    return owner_of(results.runs / job.row.job_id)
+    owner = owner_of(results.runs / job.row.job_id)
+    return None if owner is None else str(owner)
 
 
-def _record_the_dead(jobs: list[Job], results: ResultsDir, busy: dict[str, Owner]) -> None:
+def _record_the_dead(
+    jobs: list[Job], results: ResultsDir, busy: dict[str, str], placed: Placed
+) -> None:
     """Records attempts whose process is gone, so that every reader knows of them."""
     for job in jobs:
         if job.row.job_id in busy or all(a.ended for a in results.attempts(job.row.job_id)):
@@ -176,11 +199,11 @@ def _record_the_dead(jobs: list[Job], results: ResultsDir, busy: dict[str, Owner
             taken = claim(folder, Owner.of_this_process(started=utc_now()))
             if isinstance(taken, Claim):
                 try:
-                    bury(results, job.row)
+                    bury(results, job.row, placed)
                 finally:
                     taken.release()
             elif taken is not None:
-                busy[job.row.job_id] = taken
+                busy[job.row.job_id] = str(taken)
 
 
 def run_again(
@@ -203,38 +226,25 @@ def run_again(
     _check_budget(job.row.budget, device)
     # As many jobs at a time as leave each that many threads: sums depend on how they are split.
     num_jobs = max(1, len(available_cores()) // num_threads) if num_threads else 1
-    executor = build_executor("local", device, num_jobs)
     folder = ResultsDir(results)
+    placed = Placed(load_registry(options.plugins), folder)
+    executor = placed.make("local", num_jobs=num_jobs, device=options.device)
     folder.ensure_writable()
     settled = _settled(options, device, executor, 1)
-    return lambda observer: Scheduler(folder, executor, settled, observer, lambda *_: decision)
+    return lambda observer: Scheduler(
+        folder, executor, settled, observer, lambda *_: decision, placed
+    )
 
 
-def _settled(options: RunOptions, device: Device, executor: Executor, num_jobs: int) -> RunOptions:
+def _settled(
+    options: RunOptions, device: Device | None, executor: Executor, num_jobs: int
+) -> RunOptions:
     """The options with what this machine makes of them."""
+    if device is None:
+        return options
     at_once = max(1, min(num_jobs, len(executor.slots)))
     share = machine_memory() // at_once
     return replace(options, device=device.kind, max_rss=options.max_rss or share)
-
-
-def build_executor(
-    name: str, device: Device, num_jobs: int | None, *, spawn: bool = False
-) -> Executor:
-    """The executor of a name.
-
-    Args:
-        name: ``local``.
-        device: The kind of device that jobs run on.
-        num_jobs: Jobs at a time; None takes the executor's default.
-        spawn: Start a new Python for each worker on a CPU, too.
-
-    Raises:
-        SuiteError: There is no executor of that name.
-    """
-    if name != "local":
-        raise SuiteError(f"unknown executor {name!r}; known: local")
-    gpus = visible_gpus() if device.kind == "cuda" else ()
-    return LocalExecutor(device.kind, gpus, num_jobs, spawn=spawn)
 
 
 def _check_budget(text: str, device: Device) -> None:

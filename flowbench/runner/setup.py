@@ -78,6 +78,8 @@ def open_ground(attempt: Attempt) -> Ground:
     made_by = {**provenance(list(order.command), used), "driver": device.driver()}
     if order.instead_of is not None:
         made_by["instead_of"] = order.instead_of
+    if order.executor is not None:
+        made_by["executor"] = order.executor
     attempt.note(
         device_kind=device.kind,
         device_name=device.name,

@@ -1,7 +1,7 @@
 """What is under way in a results folder, told by its files alone.
 
-Nothing is written and no process is asked, so that any terminal can look, on any host that shares
-the folder, whoever runs the jobs.
+Nothing is written and no process is asked but that of a queue which outlives runs, so that any
+terminal can look, on any host that shares the folder, whoever runs the jobs.
 """
 
 from __future__ import annotations
@@ -17,17 +17,21 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from flowbench.api.executors import JobState
 from flowbench.errors import StoreError
 from flowbench.runner.attempt import (
     HEARTBEAT,
     ORDER,
+    PLACED,
     SILENCE_S,
     AttemptDir,
     Heartbeat,
+    Placement,
     WorkOrder,
 )
 from flowbench.runner.executors.base import LOG
 from flowbench.runner.ownership import Owner, owner_of
+from flowbench.runner.placed import INTERRUPTED, Placed
 from flowbench.runner.queue import Waiting, waiting_jobs
 from flowbench.store.attempt_files import RECORD, is_number
 from flowbench.store.job_ids import whole_job_id
@@ -45,6 +49,9 @@ class UnderWay:
         heartbeat: The latest; None before the first.
         silent_s: Seconds since the last sign of life.
         owner: The run that has it; None where that is not known.
+        placement: The executor whose queue has it, and will begin it again if it was interrupted;
+            None of one that is in no queue.
+        state: Where it stands there; None where that cannot be learnt.
     """
 
     attempt: AttemptDir
@@ -52,6 +59,8 @@ class UnderWay:
     heartbeat: Heartbeat | None
     silent_s: float
     owner: Owner | None
+    placement: Placement | None = None
+    state: JobState | None = None
 
     @property
     def job_id(self) -> str:
@@ -66,6 +75,8 @@ class UnderWay:
     @property
     def is_gone(self) -> bool:
         """Whether its process has surely ended; the next run on the folder records it."""
+        if self.placement is not None and not self.attempt.is_asked_to_stop():
+            return self.state is not None and self.state.phase == "ended"
         return self.silent_s > (SILENT_S if self.owner is None else SILENCE_S)
 
 
@@ -83,8 +94,11 @@ class Survey:
     ended: Counter[str]
 
 
-def survey(results: Path) -> Survey:
+def survey(results: Path, placed: Placed | None = None) -> Survey:
     """Looks at all attempts of a results folder.
+
+    Args:
+        placed: Asks of those that a queue has; without it they count by their files alone.
 
     Returns:
         Those without a record, in the order in which they began, and how the latest others ended.
@@ -100,7 +114,11 @@ def survey(results: Path) -> Survey:
         try:
             # A record is replaced by none, so its age is when the attempt ended.
             if now - (attempt / RECORD).stat().st_mtime < DAY_S:
-                ended[_status(attempt / RECORD)] += 1
+                status = _status(attempt / RECORD)
+                if status in INTERRUPTED and placed and _is_queued(attempt, placed):
+                    open_attempts.append(attempt)  # it will be begun again
+                else:
+                    ended[status] += 1
         except FileNotFoundError:
             open_attempts.append(attempt)
         except OSError:
@@ -108,27 +126,31 @@ def survey(results: Path) -> Survey:
     signs = {attempt: sign for attempt in open_attempts if (sign := _last_sign(attempt))}
     # The clock of another host, which wrote what is newest, may be ahead of this one's.
     now = max([now, *signs.values()])
-    found = (_under_way(attempt, now - sign) for attempt, sign in signs.items())
+    found = (_under_way(attempt, now - sign, placed) for attempt, sign in signs.items())
     under_way = sorted((one for one in found if one), key=lambda one: one.order.spawned_utc)
     waiting = tuple(waiting_jobs(results / "runs", SILENT_S))
     return Survey(under_way=tuple(under_way), waiting=waiting, ended=ended)
 
 
-def cancel(results: Path, which: Sequence[str]) -> list[UnderWay | Waiting]:
+def cancel(
+    results: Path, which: Sequence[str], placed: Placed | None = None
+) -> list[UnderWay | Waiting]:
     """Asks the workers of jobs to save their state and stop, and runs not to start those that wait.
 
     The word is a file, which worker and parent look for: it reaches other hosts, too.
 
     Args:
         which: Ids of jobs or attempts that are under way or wait, or how they alone begin.
+        placed: Takes those that wait there from a queue.
 
     Returns:
         What was asked.
 
     Raises:
         StoreError: Nothing of that name is under way, or it cannot be written to.
+        FlowbenchError: A queue does not give back what waits in it.
     """
-    found = survey(results)
+    found = survey(results, placed)
     running = [one for one in found.under_way if not one.is_gone]
     chosen = [one for name in which for one in _called([*running, *found.waiting], name)]
     for one in chosen:
@@ -139,6 +161,8 @@ def cancel(results: Path, which: Sequence[str]) -> list[UnderWay | Waiting]:
             one.attempt.ask_to_stop("preempted", "cancelled by flowbench cancel")
         except OSError as exc:
             raise StoreError(f"cannot write to {one.attempt.path}: {exc.strerror}") from exc
+        if placed and one.placement and one.state and one.state.phase == "waiting":
+            placed.executor(one.placement).cancel(one.placement.job, gently=False)
     return chosen
 
 
@@ -245,7 +269,15 @@ def _last_sign(attempt: Path) -> float | None:
     return None
 
 
-def _under_way(path: Path, silent_s: float) -> UnderWay | None:
+def _is_queued(path: Path, placed: Placed) -> bool:
+    """Whether a queue has an attempt that was interrupted, to begin it again."""
+    if not (path / PLACED).exists():
+        return False
+    found = placed.of_job(path.parent.name)
+    return found is not None and found[0].path == path
+
+
+def _under_way(path: Path, silent_s: float, placed: Placed | None) -> UnderWay | None:
     attempt = AttemptDir(path)
     try:
         order = attempt.order()
@@ -254,10 +286,13 @@ def _under_way(path: Path, silent_s: float) -> UnderWay | None:
         ValidationError,
     ):  # it ended just now and was removed, or is of another version
         return None
+    placement = attempt.placement() if placed else None
     return UnderWay(
         attempt=attempt,
         order=order,
-        heartbeat=attempt.heartbeat(),
+        heartbeat=None if attempt.ended else attempt.heartbeat(),
         silent_s=max(0.0, silent_s),
         owner=owner_of(path.parent),
+        placement=placement,
+        state=placed.state(placement) if placed and placement else None,
     )

@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 from flowbench.budget import size_text
 from flowbench.errors import FlowbenchError, NonFiniteLossError, reason_of, text_of
+from flowbench.paths import WEIGHTS
 from flowbench.provenance import available_cores, cpu_quota, load_average
 from flowbench.runner.attempt import AttemptDir
 from flowbench.runner.pulse import Pulse
@@ -33,6 +34,8 @@ from flowbench.training.clock import Clock
 MAX_REASON = 1000  # characters
 SAVE_WITHIN_S = 30.0  # of the end of its run
 TRY_AGAIN_S = 5.0
+# 75 is "try again later" in sysexits.h: what restarts programs can be told of it.
+EXIT_STATUS: dict[AttemptStatus, int] = {"ok": 0, "preempted": 75}
 
 
 def main(path: str, *inherited: str) -> int:
@@ -43,7 +46,8 @@ def main(path: str, *inherited: str) -> int:
         inherited: Numbers of the open files of a `Lifeline`.
 
     Returns:
-        0 if the attempt is ok, 3 if it ended otherwise and says so in its record.
+        0 if the attempt is ok, 75 if it was asked to stop and can go on from there, 3 if it ended
+        otherwise; its record says how.
     """
     directory = AttemptDir(Path(path))
     order = directory.order()
@@ -56,12 +60,14 @@ def main(path: str, *inherited: str) -> int:
         os.sched_setaffinity(0, order.cores)
     # From the spawn on: what Python and the imports took belongs to the ledger, too.
     clock = Clock(begin=order.spawned)
+    if order.weights is not None:
+        os.environ[WEIGHTS] = order.weights  # where metrics look for them, in plugins
     pulse = Pulse(directory, clock)
     attempt = Attempt(order, directory, clock, Turnstile(), pulse, stop)
     if order.unattended is not None:
         hold_to(order.unattended, attempt, stop)
     record = run_attempt(attempt)
-    status = 0 if record.status == "ok" else 3
+    status = EXIT_STATUS.get(record.status, 3)
     if record.status == "preempted" and run.is_gone:
         record = record.model_copy(update={"reason": "the run that started it has ended"})
     _write(record, attempt, stop)

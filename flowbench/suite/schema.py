@@ -99,6 +99,21 @@ class BoardLayout(Frozen):
     columns: tuple[BoardColumn, ...] = ()
 
 
+class ExecutorChoice(Frozen, extra="allow"):
+    """Where jobs run: the table ``[executor]``.
+
+    Attributes:
+        name: Name of the executor; every other key is an option of its own.
+    """
+
+    name: str
+
+    @property
+    def options(self) -> dict[str, str]:
+        """What is asked for there."""
+        return {key: str(value) for key, value in (self.model_extra or {}).items()}
+
+
 class Suite(Frozen):
     """What to run.
 
@@ -114,6 +129,7 @@ class Suite(Frozen):
         protocol: How every row is evaluated.
         protocols: The same for single data sets, in place of ``protocol``.
         ladder: Measure samples under each setting of a model's sampling ladder too.
+        executor: Where its jobs run, unless a flag says otherwise; None for this machine.
         board: How its board looks; None for a suite of flags.
     """
 
@@ -128,6 +144,7 @@ class Suite(Frozen):
     protocol: MetricSettings = MetricSettings()
     protocols: Mapping[str, MetricSettings] = Field(default_factory=dict)
     ladder: bool = False
+    executor: ExecutorChoice | None = None
     board: BoardLayout | None = None
 
     @property

@@ -43,9 +43,9 @@ _SMALL = (_form(2), _form(1, 4, 4, levels=17), _form(3, 4, 4, levels=256))
 # Deep networks, mixtures and inverses that go line by line: what small images show is as much.
 _SMALL_IMAGES = (_form(1, 4, 4, levels=17), _form(3, 4, 4, levels=256))
 
-# A pyramid of four levels. Of three channels, a contract's noise on every weight makes it so steep
-# that float32 holds no latents apart.
-_PYRAMID = (_form(1, 8, 8, levels=17),)
+# A pyramid of four levels. Of three channels a contract's noise on every weight makes it so steep
+# that float32 holds no latents apart, and less so of three levels.
+_PYRAMID = (_form(1, 8, 8, levels=17), _form(3, 4, 4, levels=256))
 
 # Segments of clips with spectrograms, and values so few that their density can be summed up.
 _WAVEFORMS = (

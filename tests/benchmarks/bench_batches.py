@@ -91,8 +91,9 @@ def main(arguments: Sequence[str] | None = None) -> list[Ratio]:
             )
             in_rows = [several(run, options.batches) for run in runs]
             # The stream's own thread must count, so this is time on the wall.
-            taken = take_turns(*in_rows, rounds=options.rounds, clock=time.perf_counter)
-            ours, plain, selected = taken.T
+            ours, plain, selected = take_turns(
+                *in_rows, rounds=options.rounds, clock=time.perf_counter
+            )
             sizes = f"{name}, {options.batch_size} of {options.shape}"
             ratios.append(Ratio.of(f"{PLAIN} / stream ({sizes})", plain, ours))
             ratios.append(Ratio.of(f"index_select / stream ({sizes})", selected, ours))

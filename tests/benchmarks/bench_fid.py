@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Ratio]:
         clock = time.process_time  # all threads': what it costs, whatever else runs
         taken = take_turns(ours, theirs, rounds=options.rounds, warm_up=1, clock=clock)
     sizes = f"{options.num} + {options.num} images, layer {options.layer}"
-    ratio = Ratio.of(f"metric / torch-fidelity ({sizes})", *taken.T)
+    ratio = Ratio.of(f"metric / torch-fidelity ({sizes})", *taken)
     differs = abs(values["ours"] - values["theirs"]) / values["theirs"]
     print(f"{ratio}, relative difference of the values {differs:.1e}")
     holds = ratio.median <= MOST and (differs <= AGREEMENT or options.num < options.layer)

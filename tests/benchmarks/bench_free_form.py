@@ -207,7 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Ratio]:
     print(f"{options.model}: {counts[0]:,} parameters, released {counts[1]:,}")
     ours = our_step(model.train(), raw)
     theirs = released_step(model, released.train(), after, raw)
-    ours_s, theirs_s = take_turns(ours, theirs, rounds=options.rounds).T
+    ours_s, theirs_s = take_turns(ours, theirs, rounds=options.rounds)
     sizes = f"blocks {'-'.join(map(str, options.blocks))}, width {options.width}, "
     sizes = sizes if options.model == "residual-flow" else ""
     title = f"ours / released, {options.model} step ({sizes}batch {'x'.join(map(str, shape))})"

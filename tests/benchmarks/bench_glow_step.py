@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Ratio]:
     config = GlowConfig(levels=options.levels, steps=options.steps, width=options.width)
     step = glow_step(config, options.batch_size)
     convolutions = coupling_convolutions(config, options.batch_size)
-    step_s, convolutions_s = take_turns(step, convolutions, rounds=options.rounds).T
+    step_s, convolutions_s = take_turns(step, convolutions, rounds=options.rounds)
     sizes = f"{config.levels}x{config.steps} steps, width {config.width}"
     variant = f"step / its convolutions ({sizes}, batch {options.batch_size})"
     ratio = Ratio.of(variant, step_s, convolutions_s)

@@ -158,7 +158,7 @@ def measured(found: Subject, kinds: Sequence[str], steps: int, rounds: int) -> l
     if not isinstance(found.model, DensityModel):
         del used["likelihood"]
     taken = take_turns(*runs.values(), *used.values(), rounds=rounds)
-    by_name = dict(zip([*runs, *used], taken.T, strict=True))
+    by_name = dict(zip([*runs, *used], taken, strict=True))
     size = len(found.batch.x)
     for name, seconds in by_name.items():
         num, unit = (steps, "steps") if name in runs else (size, "examples")

@@ -132,13 +132,12 @@ def main(arguments: Sequence[str] | None = None) -> list[Ratio]:
     torch.set_num_threads(options.threads)
     ours = our_loop(*build(options.model, options.dataset))
     bare = bare_loop(*build(options.model, options.dataset))
-    taken = take_turns(
+    bare_s, ours_s = take_turns(
         lambda: bare(options.steps),
         lambda: ours(options.steps),
         rounds=options.rounds,
         clock=time.perf_counter,  # waiting for data must count
     )
-    bare_s, ours_s = taken.T
     variant = f"bare loop / ours ({options.model} on {options.dataset})"
     ratio = Ratio.of(variant, bare_s, ours_s)
     print(f"{ratio}, {options.steps / np.median(ours_s):.1f} steps/s")

@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Ratio]:
     if difference > TOLERANCE:
         raise SystemExit("the networks do not agree")
     ours, theirs = our_averaged_step(model, raw), released_step(model, released, raw)
-    ours_s, theirs_s = take_turns(ours, theirs, rounds=options.rounds).T
+    ours_s, theirs_s = take_turns(ours, theirs, rounds=options.rounds)
     sizes = f"width {options.width}, multipliers {'-'.join(map(str, options.multipliers))}, "
     title = f"ours / released, ot-cfm step ({sizes}batch {'x'.join(map(str, raw.shape))})"
     ratio = Ratio.of(title, ours_s, theirs_s)

@@ -215,7 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Ratio]:
     print(f"{options.model}: {counts[0]:,} parameters, released {counts[1]:,}")
     ours = our_step(model.train(), raw)
     theirs = released_step(released.train(), lambda: loss(raw))
-    ours_s, theirs_s = take_turns(ours, theirs, rounds=options.rounds).T
+    ours_s, theirs_s = take_turns(ours, theirs, rounds=options.rounds)
     sizes = f"steps {options.steps}, width {options.width}, batch {options.batch_size}"
     ratio = Ratio.of(f"ours / released, {options.model} step ({sizes})", ours_s, theirs_s)
     medians = 1e3 * np.median([ours_s, theirs_s], axis=1)

@@ -278,7 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Ratio]:
     counts = [sum(p.numel() for p in net.parameters()) for net in (model, released)]
     print(f"{options.model}: {counts[0]:,} parameters, released {counts[1]:,}")
     ours = our_step(model, raw)
-    ours_s, theirs_s = take_turns(ours, theirs, rounds=options.rounds).T
+    ours_s, theirs_s = take_turns(ours, theirs, rounds=options.rounds)
     sizes = f"{options.preset or 'own sizes'}, batch {'x'.join(map(str, shape))}"
     ratio = Ratio.of(f"released / ours, {options.model} step ({sizes})", theirs_s, ours_s)
     rates = 1 / np.median(ours_s), 1 / np.median(theirs_s)

@@ -64,10 +64,9 @@ def at_length(options: argparse.Namespace, num_tokens: int) -> Ratio:
     block = block_of(options.width, options.layers, num_tokens)
     z = torch.randn(options.batch_size, num_tokens, TOKEN_DIMS)
     difference = float((cached(block, z) - uncached(block, z)).abs().max())
-    taken = take_turns(
+    cached_s, uncached_s = take_turns(
         lambda: cached(block, z), lambda: uncached(block, z), rounds=options.rounds, warm_up=0
     )
-    cached_s, uncached_s = taken.T
     sizes = f"{options.layers} layers, width {options.width}, batch {options.batch_size}"
     ratio = Ratio.of(f"cached / uncached, {num_tokens} tokens ({sizes})", cached_s, uncached_s)
     each = 1e6 * np.median(cached_s) / num_tokens

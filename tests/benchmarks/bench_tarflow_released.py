@@ -116,7 +116,7 @@ def training(model: TarFlow, released: Any, raw: Tensor) -> tuple[Run, Run]:
 
 def compare(title: str, runs: tuple[Run, Run], options: argparse.Namespace) -> Ratio:
     """Times ours and theirs in turns, and prints medians and ratio."""
-    ours_s, theirs_s = take_turns(*runs, rounds=options.rounds, warm_up=1).T
+    ours_s, theirs_s = take_turns(*runs, rounds=options.rounds, warm_up=1)
     ratio = Ratio.of(f"ours / released, {title}", ours_s, theirs_s)
     load = f"load of the machine {os.getloadavg()[0]:.1f}"
     print(f"{ratio}, ours {np.median(ours_s):.3f} s, {load}")
@@ -131,7 +131,7 @@ def compare_lengths(options: argparse.Namespace) -> list[Ratio]:
         model, released = both(options, side, blocks=1)
         num_tokens, dims = model.latent_shapes()[0]
         runs = sampling(model, released, torch.randn(options.images, num_tokens, dims))
-        ours_s, theirs_s = take_turns(*runs, rounds=options.rounds, warm_up=1).T
+        ours_s, theirs_s = take_turns(*runs, rounds=options.rounds, warm_up=1)
         title = f"ours / released, {num_tokens} tokens of one block"
         ratios.append(Ratio.of(f"{title} ({sizes_of(options)})", ours_s, theirs_s))
         each_us = 1e6 * float(np.median(ours_s)) / num_tokens

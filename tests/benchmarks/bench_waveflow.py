@@ -207,7 +207,7 @@ def compare_with(options: argparse.Namespace) -> Ratio:
         nn.utils.clip_grad_norm_(released.parameters(), 5.0)
         optimizer.step()
 
-    ours_s, theirs_s = take_turns(step, theirs, rounds=options.rounds, warm_up=1).T
+    ours_s, theirs_s = take_turns(step, theirs, rounds=options.rounds, warm_up=1)
     title = f"ours / released, {options.model} step ({sizes_of(options)})"
     if options.profile:
         profile(step, options.profile)
@@ -248,7 +248,7 @@ def sampling_ratio(options: argparse.Namespace) -> Ratio:
         return without_kept_rows(model, z, context)
 
     torch.testing.assert_close(ours(), whole(), rtol=1e-3, atol=1e-3)
-    whole_s, ours_s = take_turns(whole, ours, rounds=options.rounds, warm_up=1).T
+    whole_s, ours_s = take_turns(whole, ours, rounds=options.rounds, warm_up=1)
     title = f"whole passes / kept rows, {options.model} sample ({sizes_of(options)})"
     return Ratio.of(title, whole_s, ours_s)
 

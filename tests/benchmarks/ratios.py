@@ -67,14 +67,14 @@ def take_turns(
             less, and those on the wall on several.
 
     Returns:
-        Seconds, of shape (rounds, number of runs).
+        Seconds, of shape (number of runs, rounds).
     """
     if clock is None:
         import torch  # bench_boards imports this module where torch must not be
 
         clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     taken = [[seconds(run, clock) for run in runs] for _ in range(warm_up + rounds)]
-    return np.array(taken[warm_up:])
+    return np.array(taken[warm_up:]).T
 
 
 def seconds(run: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:

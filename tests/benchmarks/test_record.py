@@ -22,12 +22,12 @@ def test_runs_take_turns_after_their_warm_up() -> None:
     taken = take_turns(
         lambda: calls.append("a"),
         lambda: calls.append("b"),
-        rounds=2,
+        rounds=3,
         warm_up=1,
         clock=lambda: next(ticks),
     )
-    assert "".join(calls) == "ababab"
-    np.testing.assert_array_equal(taken, np.ones((2, 2)))
+    assert "".join(calls) == "abababab"
+    np.testing.assert_array_equal(taken, np.ones((2, 3)))
 
 
 def test_a_history_grows_by_one_line_a_ratio(tmp_path: Path) -> None:

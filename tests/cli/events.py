@@ -14,7 +14,6 @@ from flowbench.cli.progress import ProgressDisplay, Verbosity
 from flowbench.cli.tally import Tally
 from flowbench.code_hash import CodeHashes
 from flowbench.runner.attempt import AttemptDir, Heartbeat
-from flowbench.runner.executors.base import Slot
 from flowbench.runner.plan import Job
 from flowbench.store.records import AttemptStatus
 from tests.store import attempts as make
@@ -49,7 +48,7 @@ class Events:
         """A worker starts on one of the jobs."""
         attempt = AttemptDir(self._folder / str(index) / "1")
         attempt.path.mkdir(parents=True)
-        self.display.started(self.jobs[index], attempt, Slot(index=0, num_threads=2))
+        self.display.started(self.jobs[index], attempt, 2)
         return attempt
 
     def beat(self, index: int, **fields: Any) -> None:

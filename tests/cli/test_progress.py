@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from flowbench.api import executors
 from flowbench.cli.progress import PLAIN_EVERY_S, Verbosity, progress_display
-from tests.cli.events import Events, job
+from flowbench.runner.attempt import Placement
+from tests.cli.events import Events, job, screen
 from tests.store import attempts as make
 
 JOBS = (job("glow"), job("realnvp"))
@@ -142,3 +144,18 @@ def test_nothing_but_lines_reaches_what_is_no_terminal(
     assert out == ""
     assert "\x1b" not in err
     assert err.count("\n") == (verbosity != "quiet")
+
+
+def test_a_job_in_a_queue_says_so_once_and_again_once_it_is_back_there(tmp_path: Path) -> None:
+    events = Events(JOBS, tmp_path)
+    placement = Placement(executor="slurm", options={}, job="12_0")
+    for why in ("Priority", "Resources"):
+        events.display.placed(JOBS[0], placement, executors.JobState(phase="waiting", why=why))
+    assert events.printed() == [f"{GLOW}: in the queue as slurm job 12_0 (Priority)"]
+    assert any("waiting" in line and "12_0 Resources" in line for line in screen(events.tally))
+    assert events.tally.counts() == {"waiting": 2}
+    events.start(0)
+    assert events.tally.counts() == {"running": 1, "waiting": 1}
+    events.display.placed(JOBS[0], placement, None)
+    assert events.printed() == [f"{GLOW}: in the queue as slurm job 12_0 (no answer)"]
+    assert events.tally.counts() == {"waiting": 2}

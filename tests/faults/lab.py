@@ -22,8 +22,9 @@ from typing import Any
 
 import torch
 
+from flowbench.api.executors import Lifeline, Slot
 from flowbench.runner import pulse, schedule, train, worker
-from flowbench.runner.executors.base import LOG, Lifeline, Slot
+from flowbench.runner.executors.base import LOG
 from flowbench.runner.executors.local import LocalExecutor
 from flowbench.runner.executors.process_group import Child, ProcessGroup
 from flowbench.store import reconcile
@@ -138,9 +139,10 @@ def command(
     _fault = fault
     from flowbench.cli.app import main
     from flowbench.runner import run
+    from flowbench.runner.executors import local
 
     torch.set_num_threads(1)  # threads of its own do not come along when a worker is forked
-    vars(run)["LocalExecutor"] = executor
+    vars(local)["LocalExecutor"] = executor
     schedule.POLL_S, train.CHECKPOINT_EVERY_S, schedule.LOOK_EVERY_S = 0.02, 0.05, 0.1
     pulse.INTERVAL_S = 0.1
     # How long they wait for the database before they do without.

@@ -31,7 +31,13 @@ def spec(url: str | None = None) -> MetricSpec:
 
 def registry(metric: MetricSpec) -> Registry:
     source = PluginSource(distribution="d", version="1", name="n", module="m")
-    return Registry(models={}, datasets={}, metrics={"distance": Entry(metric, source)}, plugins=())
+    return Registry(
+        models={},
+        datasets={},
+        metrics={"distance": Entry(metric, source)},
+        executors={},
+        plugins=(),
+    )
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from flowbench.runner.attempt import ResultsDir
 from flowbench.runner.decide import Decision, Machine
 from flowbench.runner.estimate import estimate
 from flowbench.runner.executors.local import LocalExecutor
+from flowbench.runner.placed import Placed
 from flowbench.runner.plan import Unprepared, plan
 from flowbench.runner.run import ReadyRun
 from flowbench.runner.schedule import RunOptions
@@ -48,6 +49,7 @@ def ready_run(
         machine=HERE,
         rerun=None,
         unprepared=[far] if missing else [],
+        placed=Placed(registry, ResultsDir(results)),
     )
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from flowbench.api.executors import JobState
 from flowbench.cli.summary import failures, succeeded
 from flowbench.errors import ConfigError
 from flowbench.registry import PluginSelection, Registry
-from flowbench.runner.attempt import HEARTBEAT, AttemptDir, Heartbeat
-from flowbench.runner.executors.base import Slot
+from flowbench.runner.attempt import HEARTBEAT, AttemptDir, Heartbeat, Placement
 from flowbench.runner.half_batch import half_batch
 from flowbench.runner.plan import Job, plan
 from flowbench.runner.run import ReadyRun, RunRequest, get_ready
@@ -116,7 +116,9 @@ class Watcher:
     def added(self, job: Job) -> None:
         self.added_jobs.append(job)
 
-    def started(self, job: Job, attempt: AttemptDir, slot: Slot) -> None: ...
+    def placed(self, job: Job, placement: Placement, state: JobState | None) -> None: ...
+
+    def started(self, job: Job, attempt: AttemptDir, num_threads: int) -> None: ...
 
     def beat(self, job: Job, heartbeat: Heartbeat) -> None: ...
 

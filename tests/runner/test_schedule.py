@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 
+from flowbench.api.executors import JobState, Slot
 from flowbench.contract import CheckReport
 from flowbench.contract.by_name import keep
 from flowbench.errors import StoreError
@@ -28,10 +29,11 @@ from flowbench.runner.attempt import (
     ORDER,
     AttemptDir,
     Heartbeat,
+    Placement,
     ResultsDir,
 )
 from flowbench.runner.decide import Decision
-from flowbench.runner.executors.base import LOG, Slot
+from flowbench.runner.executors.base import LOG
 from flowbench.runner.load import load_job
 from flowbench.runner.ownership import Claim, Owner, claim, owner_of
 from flowbench.runner.plan import Job
@@ -59,7 +61,9 @@ class Quiet:
 
     def added(self, job: Job) -> None: ...
 
-    def started(self, job: Job, attempt: AttemptDir, slot: Slot) -> None: ...
+    def placed(self, job: Job, placement: Placement, state: JobState | None) -> None: ...
+
+    def started(self, job: Job, attempt: AttemptDir, num_threads: int) -> None: ...
 
     def beat(self, job: Job, heartbeat: Heartbeat) -> None:
         self.beats.append((job.row.model, heartbeat.step))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -31,6 +32,7 @@ Kind = Literal["reproduced", "unranked", "published"]
 
 _HEIGHT, _TOP = 310, 20
 _MAX_LABELS = 15
+_NUMBER = re.compile(r"[-+.\d]+(e[-+]?\d+)?")
 _STRIDE = 8.0  # pixels between the places that keep labels off the front
 _LOOKS: Mapping[Kind, Mapping[str, Any]] = {
     "reproduced": {"color": svg.ACCENT, "markerfacecolor": svg.ACCENT, "zorder": 4},
@@ -142,11 +144,11 @@ def _draw_broken(axes: Axes, lines: Sequence[Sequence[Point]], *, linestyle: Any
 
 
 def _of_rows(points: Sequence[Point]) -> list[list[Point]]:
-    """What is ours of each row, by cost; of most figures a single point."""
-    found: dict[str, list[Point]] = {}
+    """What is ours of each row, by cost, apart where more than numbers differ; often one point."""
+    found: dict[tuple[str, str], list[Point]] = {}
     for p in sorted(points, key=lambda p: p.x):
         if p.kind != "published":
-            found.setdefault(p.row, []).append(p)
+            found.setdefault((p.row, _NUMBER.sub("", p.about)), []).append(p)
     return list(found.values())
 
 
@@ -169,9 +171,11 @@ def _draw_labels(axes: Axes, points: Sequence[Point], best: Sequence[Point]) -> 
     at = {id(p): place for p, place in zip(points, places, strict=True)}
     layout.block(places)
     layout.block(_along([at[id(p)] for p in best], axes.bbox.x1))
+    lines = _of_rows(points)
     first = {id(p) for p in best} | {id(p) for p in points if p.lead}
+    first |= {id(line[0]) for line in lines if len(line) > 1}  # a line stands out, and asks whose
     points = [
-        *(line[0] for line in _of_rows(points)),
+        *(line[0] for line in lines),
         *(p for p in points if p.kind == "published"),
     ]
     shown = points if len(points) <= _MAX_LABELS else [p for p in points if id(p) in first]

@@ -2,20 +2,46 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
+from flowbench.api.executors import (
+    Executor,
+    ExecutorSettings,
+    JobState,
+    Lifeline,
+    Slot,
+    Submission,
+)
 from flowbench.code_hash import core_sha256
-from flowbench.provenance import available_cores
-from flowbench.runner.executors.base import LOG, Executor, Handle, Lifeline, Slot
+from flowbench.errors import ConfigError, ExecutorError
+from flowbench.provenance import available_cores, processor_name
+from flowbench.runner.executors.base import LOG, Handle
 from flowbench.runner.executors.forks import ForkServer
 from flowbench.runner.executors.left_over import TAG
 from flowbench.runner.executors.process_group import ProcessGroup
+from flowbench.runner.executors.start import worker_command, worker_environment
 
 DEFAULT_CPU_JOBS = 2
+
+
+def local_executor(settings: ExecutorSettings) -> LocalExecutor:
+    """The executor of this machine.
+
+    Raises:
+        ConfigError: It was given options.
+    """
+    from flowbench.training.device import Device, visible_gpus  # imports torch
+
+    if settings.options:
+        given = ", ".join(sorted(settings.options))
+        raise ConfigError(f"the executor local takes no options, but was given {given}")
+    kind = Device.select(settings.device, processor_name()).kind
+    gpus = visible_gpus() if kind == "cuda" else ()
+    return LocalExecutor(kind, gpus, settings.num_jobs, spawn=settings.spawn)
 
 
 class LocalExecutor(Executor):
@@ -39,35 +65,71 @@ class LocalExecutor(Executor):
     ) -> None:
         self._forks = device_kind == "cpu" and sys.platform == "linux" and not spawn
         self._servers: dict[int, ForkServer] = {}
+        self._handles: dict[str, Handle] = {}
         cores = available_cores()
         if device_kind == "cuda":
-            self._slots = _gpu_slots(gpus, num_jobs or len(gpus), len(cores))
+            self.slots = _gpu_slots(gpus, num_jobs or len(gpus), len(cores))
         elif device_kind == "cpu":
-            self._slots = _cpu_slots(cores, num_jobs or min(DEFAULT_CPU_JOBS, len(cores)))
+            self.slots = _cpu_slots(cores, num_jobs or min(DEFAULT_CPU_JOBS, len(cores)))
         else:
-            self._slots = (Slot(index=0, num_threads=len(cores)),)
+            self.slots = (Slot(index=0, num_threads=len(cores)),)
 
-    @property
-    def slots(self) -> tuple[Slot, ...]:
-        """Room for jobs that run at the same time."""
-        return self._slots
+    def submit(self, submissions: Sequence[Submission]) -> Sequence[str]:
+        """Starts workers; see `Executor.submit`.
+
+        Raises:
+            ExecutorError: A submission has no slot.
+        """
+        return [self._start(submission) for submission in submissions]
+
+    def _start(self, submission: Submission) -> str:
+        folder, slot, lifeline = submission.folder, submission.slot, submission.lifeline
+        if slot is None or lifeline is None:
+            raise ExecutorError(f"{folder} was given to this machine without a slot of it")
+        self._handles[str(folder)] = self.launch(folder, slot, lifeline)
+        return str(folder)
+
+    def status(self, ids: Collection[str]) -> Mapping[str, JobState]:
+        """Whether workers run; see `Executor.status`."""
+        found = {}
+        for job in ids:
+            status = self._handles[job].poll()
+            phase: Literal["running", "ended"] = "running" if status is None else "ended"
+            found[job] = JobState(phase=phase, exit_status=status)
+        return found
+
+    def cancel(self, job: str, *, gently: bool) -> None:
+        """Stops a worker with all that it started."""
+        handle = self._handles[job]
+        if gently:
+            handle.terminate()
+        else:
+            handle.kill()
+
+    def log(self, job: str) -> str:
+        """Nothing: all that a worker prints is in its attempt's log."""
+        del job
+        return ""
+
+    def held_bytes(self, job: str) -> int | None:
+        """Memory that a worker and all that it started hold; None where that cannot be told."""
+        return self._handles[job].held_bytes()
 
     def launch(self, folder: Path, slot: Slot, lifeline: Lifeline) -> Handle:
-        """Starts a worker in a process group of its own; see `Executor.launch`."""
-        environment = {
-            **os.environ,
-            "OMP_NUM_THREADS": str(slot.num_threads),
-            "PYTHONIOENCODING": "utf-8:backslashreplace",  # of the log, whatever the locale
-            **slot.environment,
-        }
+        """Starts a worker in a process group of its own, whose output is appended to `LOG`.
+
+        Args:
+            lifeline: What it inherits; the numbers of the files are its further arguments.
+            folder: Folder of the attempt, in which its work order is written.
+            slot: A slot of this executor that is free.
+        """
+        environment = worker_environment(slot.num_threads) | slot.environment
         inherited = [n for n in (lifeline.lock, lifeline.alive) if n is not None]
         with (folder / LOG).open("ab") as log:
             if self._forks:
                 return self._server(slot, environment, log).fork(folder, log, inherited)
-            # -P: a `statistics.py` in the folder where the user is must not stand in for Python's.
-            worker = [sys.executable, "-P", "-m", "flowbench.runner.worker", str(folder)]
             process = subprocess.Popen(
-                [*worker, *map(str, inherited)],
+                worker_command(folder, inherited),
                 env={**environment, TAG: str(folder)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,

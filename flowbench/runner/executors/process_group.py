@@ -34,7 +34,7 @@ class ProcessGroup:
 
     def poll(self) -> int | None:
         """Exit status, negative for a signal; None while it runs."""
-        if self._process.returncode is None and _has_ended(self._process.pid):
+        if self._process.returncode is None and has_ended(self._process.pid):
             self.kill()  # what it started ends with it
         return self._process.poll()
 
@@ -55,7 +55,7 @@ class ProcessGroup:
             os.killpg(self._process.pid, number)
 
 
-def _has_ended(pid: int) -> bool:
+def has_ended(pid: int) -> bool:
     """Whether a child has ended, and nobody else can have its number yet."""
     if not hasattr(os, "waitid"):  # on macOS before Python 3.13
         return False

@@ -41,7 +41,7 @@ from flowbench_models.bijections.channels import (
     Squeeze,
 )
 from flowbench_models.coupling.glow.model import ActNormConv2d
-from flowbench_models.defaults import CENTRED, halving_problem, is_large, small_training
+from flowbench_models.defaults import CENTRED, halving_problem, is_large, is_toy, small_training
 from flowbench_models.nets.convolution import ContextualConditioner, ZeroConv2d
 
 PAPER_STEPS, WARMUP_STEPS = 5_000_000, 125_000
@@ -93,6 +93,14 @@ class WaveletFlowConfig(ModelConfig):
     preprocessing: Preprocessing = CENTRED
 
     presets: ClassVar[Mapping[str, Preset]] = {
+        "toy": Preset(
+            summary="three levels of two steps, for images of a few pixels",
+            values={
+                "steps": (2, 2, 2),
+                "widths": (16, 16, 16),
+                "training": small_training(batch_size=64),
+            },
+        ),
         "digits": Preset(
             summary="four levels of four steps, for a minute on digits (8x8)",
             tuning_trials=4,
@@ -126,7 +134,12 @@ class WaveletFlowConfig(ModelConfig):
 
     @classmethod
     def default_preset(cls, data: DatasetInfo) -> str:
-        """``digits`` for images up to 16x16 or of odd sizes, else ``natural-patches``."""
+        """``digits`` for images up to 16x16 or of odd sizes, else ``natural-patches``.
+
+        Images of fewer than 8x8 pixels take ``toy``.
+        """
+        if is_toy(data):
+            return "toy"
         return "natural-patches" if is_large(data) else "digits"
 
     def unsupported(self, data: DatasetInfo) -> str | None:

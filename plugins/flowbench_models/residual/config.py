@@ -111,13 +111,13 @@ SMALL_PRESETS: Mapping[str, Preset] = {
         },
     ),
     "patches": Preset(
-        summary="three scales of three blocks, for minutes on 32x32 images",
+        summary="two scales of three blocks, for minutes on 32x32 images",
         values={
-            "blocks": (3, 3, 3),
-            "width": 64,
-            "dense_blocks": 1,
-            "dense_width": 64,
-            "training": SMALL_IMAGES,
+            "blocks": (3, 3),
+            "squeeze_first": True,
+            "dense_blocks": 0,
+            "evaluation_terms": 6,
+            "training": SMALL_IMAGES.model_copy(update={"batch_size": 16}),
         },
     ),
     "vector": Preset(

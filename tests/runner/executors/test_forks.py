@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from flowbench.api.executors import Lifeline
 from flowbench.runner.executors import forks, local
-from flowbench.runner.executors.base import LOG, Handle, Lifeline
+from flowbench.runner.executors.base import LOG, Handle
 from flowbench.runner.executors.left_over import end_left_over
 from flowbench.runner.executors.local import LocalExecutor
 from tests.faults.campaign import is_alive

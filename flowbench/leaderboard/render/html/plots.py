@@ -18,6 +18,7 @@ from flowbench.leaderboard.figures.groups import strips
 from flowbench.leaderboard.figures.scatter import Kind, Point, scatter
 
 _SPREAD = 1.2  # a cost that varies less than this is no axis
+_FAR = 10.0  # qualities further apart than this need a log scale
 _MAX_LABELLED = 8  # curves that can be told apart by labels at their ends
 _MAX_LABEL = 24
 _MAX_END = 13  # of a label at the end of a curve, beside which there is less room
@@ -172,11 +173,11 @@ def _against(values: _Values, cost: _Cost, number: int = 0) -> Plot | None:
         if (x := (cost.theirs if point.kind == "published" else cost.ours)(row, cell))
     ]
     name = re.sub(r"[^a-z]+", "-", cost.name.split()[0].lower()) + (f"-{number}" if number else "")
-    return _drawn(values, points, cost.name, cost.scale, name)
+    return _drawn(values, points, cost.name, cost.scale, name, values.column.scale)
 
 
 def _drawn(
-    values: _Values, points: Sequence[Point], cost: str, scale: Scale, name: str
+    values: _Values, points: Sequence[Point], cost: str, scale: Scale, name: str, y_scale: Scale
 ) -> Plot | None:
     """Points of quality and cost; None where there is nothing to see in them."""
     xs = [p.x for p in points]
@@ -184,14 +185,15 @@ def _drawn(
         return None
     axis = words.printable(cost)
     heading = f"{values.heading} against {axis}"
+    y_scale = y_scale if all(p.y > (p.half_width or 0) for p in points) else "linear"
     svg = scatter(
         points,
         prefix=f"plot-{name}",
         title=f"{heading}, {values.data}",
         x_title=f"{axis}, log scale" if scale == "log" else axis,
-        y_title=values.axis,
+        y_title=f"{values.axis}, log scale" if y_scale == "log" else values.axis,
         x_scale=scale,
-        y_scale=values.column.scale if all(p.y > (p.half_width or 0) for p in points) else "linear",
+        y_scale=y_scale,
         higher_is_better=values.column.direction == "higher",
     )
     marks = {*(p.kind for p in points), *("interval" for p in points if p.half_width)}
@@ -213,13 +215,17 @@ def _climbing(board: Board, found: Sequence[_Values]) -> Iterator[tuple[_Values,
 def _climb(values: _Values, ladder: Ladder, number: int) -> Plot | None:
     """Quality against the cost of samples: a line for each method that takes steps."""
     ours = {row.key: point for point, row, _ in values.points if point.kind != "published"}
-    points = [
-        replace(ours[key], x=rung.cost, y=rung.quality, half_width=None, about=rung.sample)
-        for key, rungs in ladder.rungs.items()
-        if key in ours
-        for rung in rungs
-    ]
-    plot = _drawn(values, points, ladder.axis, ladder.scale, f"steps-{number}")
+    points = []
+    for key, rungs in ladder.rungs.items():
+        for rung in rungs if key in ours else ():
+            # Of a method that has a ladder, what has no setting is how it is sampled unasked.
+            label = ours[key].label + (", default" if not rung.sample and len(rungs) > 1 else "")
+            at = replace(ours[key], x=rung.cost, y=rung.quality, half_width=None)
+            points.append(replace(at, label=label, about=rung.sample))
+    # From one step to many is more than what tells good methods apart.
+    far = points and max(p.y for p in points) > _FAR * min(p.y for p in points)
+    y_scale: Scale = "log" if far else values.column.scale
+    plot = _drawn(values, points, ladder.axis, ladder.scale, f"steps-{number}", y_scale)
     return plot and replace(plot, marks=plot.marks | {"joined"})
 
 
