@@ -52,7 +52,8 @@ def main(path: str, *inherited: str) -> int:
     directory = AttemptDir(Path(path))
     order = directory.order()
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    # SLURM sends USR2, which ends a process that does not listen, to all that a job has started.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, lambda *_: stop.set())
     run = _Run(*map(int, inherited), stop=stop)
     # Before torch is imported: its threads inherit the cores of the thread that starts them.

@@ -293,6 +293,18 @@ def test_the_papers_likelihood_is_drawn_where_a_curve_of_losses_can_reach_it() -
     assert {key[1][-3:]: "3,3" in svg for key, svg in drawn.items()} == {"-g4": True, "g64": False}
 
 
+def test_what_a_likelihood_is_given_is_said_in_words() -> None:
+    runs = []
+    for model, given in (("waveflow:64ch-g4", ["mel"]), ("waveflow:64ch-g8", []),
+                         ("nanoflow-audio:64ch-g4", [])):  # fmt: skip
+        one = make.measured("ll", 4.0, "nats/dim", "higher", n=1310, protocol={"given": given})
+        runs.append(mirrored.run(model, "ljspeech", 0, 0.0, measurements=(one,)))
+    found = board(*runs, name="nanoflow-3")
+    ours = cell(found, "NanoFlow (0.75 M)", "G4")
+    assert "given is none, not mel" in str(found.notes)
+    assert ours.text.startswith("4.0000")
+
+
 def test_of_namesakes_each_has_its_own_run() -> None:
     found = board(spoken("waveflow:64ch", 5.0), name="nanoflow-2")
     wide, narrow, *_ = found.rows

@@ -380,6 +380,8 @@ def sampled(settings: Mapping[str, Any]) -> str:
 def _text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "none"
     return json.dumps(value, sort_keys=True)
 
 

@@ -80,9 +80,16 @@ SMALL: Mapping[str, Any] = {
     "channels": 32,
     "layers": 3,
     "preprocessing": Preprocessing(bijections=(Standardise(per="all"),)),
-    "training": small_training(batch_size=4, lr=3e-3, weight_decay=0.0),
+    "training": small_training(batch_size=2, weight_decay=0.0),
 }
-TOY: Mapping[str, Any] = {**SMALL, "flows": 2, "rows": 2, "channels": 8, "layers": 2}
+TOY: Mapping[str, Any] = {
+    **SMALL,
+    "flows": 2,
+    "rows": 2,
+    "channels": 8,
+    "layers": 2,
+    "training": small_training(batch_size=4, weight_decay=0.0),
+}
 TOY_SUMMARY = "two flows of two rows with 8 channels, for waveforms of a few values"
 
 
@@ -112,6 +119,7 @@ class WaveFlowConfig(ModelConfig):
         "tiny": Preset(
             summary="four flows of 8 rows with 32 channels, for minutes on speech at 8 kHz",
             values=SMALL,
+            tuning_trials=4,
         ),
         "toy": Preset(summary=TOY_SUMMARY, values=TOY),
         "128ch": _preset("22,335,714 parameters", channels=128),
@@ -184,6 +192,7 @@ class NanoFlowAudioConfig(WaveFlowConfig):
         "tiny": Preset(
             summary="four flows of 8 rows with 32 channels, for minutes on speech at 8 kHz",
             values={**SMALL, "embedding": 32},
+            tuning_trials=4,
         ),
         "toy": Preset(summary=TOY_SUMMARY, values={**TOY, "embedding": 4}),
         "default": _preset("2,818,530 parameters", GATES, channels=128),
