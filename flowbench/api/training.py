@@ -24,8 +24,8 @@ class Phase(Frozen):
         power: Exponent of ``polynomial``; 1 is ``linear``.
         drops: Parts of the phase, warm-up included, after which ``step`` falls once more.
         drop_ratio: Factor of each fall of ``step``.
-        groups: Optimizer groups that step in this phase; None takes all. Not yet.
-        restart: Whether moments, average and best weights start anew with this phase. Not yet.
+        groups: Optimizer groups that step in this phase; None takes all.
+        restart: Whether moments, average and best weights start anew with this phase.
 
     Example:
         >>> Training(phases=(Phase(share=0.9), Phase(share=0.1, lr=2e-5))).phases[1].lr
@@ -42,7 +42,7 @@ class Phase(Frozen):
     power: float = Field(default=2.0, gt=0)
     drops: tuple[float, ...] = (0.5, 0.75)
     drop_ratio: float = Field(default=0.1, gt=0, lt=1)
-    groups: tuple[str, ...] | None = None
+    groups: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     restart: bool = False
 
     @model_validator(mode="after")
@@ -55,18 +55,12 @@ class Phase(Frozen):
             raise ValueError(f"drops are parts of the phase between 0 and 1, got {self.drops}")
         return self
 
-    @model_validator(mode="after")
-    def _is_served(self) -> Phase:
-        refuse_not_yet("training.phases.groups", self.groups is not None, "all groups step")
-        refuse_not_yet("training.phases.restart", self.restart, "a phase goes on with all state")
-        return self
-
 
 class Group(Frozen):
     """How one optimizer group differs from the rest of the training.
 
     Attributes:
-        every: It steps once in so many steps, and does not move in between.
+        every: It steps at the last of so many steps, and does not move before.
         lr_scale: Factor on the learning rate.
         betas: In place of those of `Training`; None keeps them.
         weight_decay: In place of that of `Training`; None keeps it.
@@ -142,7 +136,7 @@ class Training(Frozen):
         betas: First- and second-moment decay (``sgd`` and ``rmsprop`` take the first as momentum).
         weight_decay: Decoupled for ``adamw``, an L2 term in the gradient for the others.
         clip_norm: Largest global gradient norm; None does not clip.
-        groups: What sets single optimizer groups apart, by their names. Not yet.
+        groups: What sets single optimizer groups apart, by their names.
         average: The averaged weights that are kept beside the raw ones; None keeps none.
         select: Which weights are kept: those of the best validation ``likelihood`` (the last, for
             a model without one), of the best validation ``loss`` (not yet), or the ``last``.
@@ -207,7 +201,6 @@ class Training(Frozen):
 
     @model_validator(mode="after")
     def _is_served(self) -> Training:
-        refuse_not_yet("training.groups", bool(self.groups), "all groups are trained alike")
         refuse_not_yet("training.select=loss", self.select == "loss", "set likelihood or last")
         return self
 

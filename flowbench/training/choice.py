@@ -67,6 +67,12 @@ class Choice:
         if self._average is not None:
             self._average.update()
 
+    def restart(self) -> None:
+        """Begins the average anew from the present weights, and forgets the best."""
+        self.best = None
+        if self._average is not None:
+            self._average.restart()
+
     @property
     def averaged(self) -> GenerativeModel | None:
         """The model with averaged weights, in eval mode; None where no average is kept."""

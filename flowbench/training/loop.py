@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from flowbench.api.models import Batch, GenerativeModel, Info, PhaseStart, Step, split_info
+from flowbench.api.training import Training
 from flowbench.budget import Budget, Spent
 from flowbench.data.batches import TrainBatches
 from flowbench.data.preprocess import Preprocessor
@@ -28,15 +29,24 @@ from flowbench.training.device import DelayedFlag, Device, InFlight
 from flowbench.training.looks import Looks
 from flowbench.training.monitor import EXAMPLES, Monitor
 from flowbench.training.observer import Observer, Preempted, ValidationPoint
-from flowbench.training.optim import GuardedStep, Schedule
+from flowbench.training.optim import ALIKE, GuardedStep, Schedule
 from flowbench.training.refit import Refit
 
-CHECKPOINT_FORMAT = 6
+CHECKPOINT_FORMAT = 7
 MONITOR_SEED = 7  # which examples are watched: the same in every job
 
 
 class _BudgetUsed(Exception):
     """The budget ended while a phase was begun."""
+
+
+def _refuse_other_groups(training: Training, groups: list[str]) -> None:
+    named = {*training.groups, *(g for phase in training.phases for g in phase.groups or ())}
+    if other := sorted(named - {*groups}):
+        raise ConfigError(
+            f"training names optimizer groups that the model does not have: {', '.join(other)}; "
+            f"expected some of: {', '.join(groups) or 'none'}"
+        )
 
 
 def _host_seed(seed: int, *at: int) -> int:
@@ -59,7 +69,8 @@ class Trainer:
         log_density: The target in the model's space; None for data.
 
     Raises:
-        ConfigError: Batches of the model cannot be taken in parts, as its training asks.
+        ConfigError: Batches of the model cannot be taken in parts, or it has no such optimizer
+            groups, as its training asks.
     """
 
     def __init__(
@@ -100,10 +111,13 @@ class Trainer:
         # Known beforehand under a budget that counts; under one of time it is 0.
         self._schedule = Schedule(training, self._progress_of_a_step())
         self._seed, self._generator = seed, device.generator(seed)
+        groups = model.optimizer_groups()
+        _refuse_other_groups(training, list(groups))
         self._steps = {
-            name: GuardedStep(training, parameters)
-            for name, parameters in model.optimizer_groups().items()
+            name: GuardedStep(training, parameters, training.groups.get(name, ALIKE))
+            for name, parameters in groups.items()
         }
+        self._group_steps = dict.fromkeys(groups, 0)
         # The loss alone: sampling and evaluation have other shapes, and would compile again for
         # each.
         self._loss = compiled_loss(model) if training.compile else model.loss
@@ -195,6 +209,10 @@ class Trainer:
                 self._begin_phase(self._phases_begun)
             except _BudgetUsed:
                 return False
+            if self._training.phases[self._phases_begun].restart:
+                self.choice.restart()
+                for guarded in self._steps.values():
+                    guarded.restart()
             self._phases_begun += 1
         return True
 
@@ -241,6 +259,8 @@ class Trainer:
         lr, phase = self._schedule.lr(progress), self._schedule.phase(progress)
         where, seed = self._device.torch_device, _host_seed(self._seed, self.num_steps)
         for index, group in enumerate(self._steps):
+            if not self._due(group, phase):
+                continue  # not even with a gradient of zero, on which moments move it
             step = Step(
                 progress=torch.full((), progress, device=where),  # a copy to it would be waited for
                 phase=phase,
@@ -251,6 +271,7 @@ class Trainer:
             )
             self._optimize(index, batch, step, lr)
             self.model.after_step(step)
+            self._group_steps[group] += 1
         self.choice.step_taken()
         self.num_steps += 1
         self._steps_since_look += 1
@@ -259,6 +280,11 @@ class Trainer:
             self._device.synchronize()
             self._clock.switch("train")
             self._compile_pending = False
+
+    def _due(self, group: str, phase: int) -> bool:
+        stepping = self._training.phases[phase].groups
+        every = self._training.groups.get(group, ALIKE).every
+        return (stepping is None or group in stepping) and (self.num_steps + 1) % every == 0
 
     def _optimize(self, index: int, batch: Batch, step: Step, lr: float) -> None:
         guarded = self._steps[step.group]
@@ -334,7 +360,7 @@ class Trainer:
                     loss=self._mean_loss(),
                     raw=raw,
                     ema=ema,
-                    info=self._mean_info() | self._watched(progress),
+                    info=self._mean_info() | self._counts() | self._watched(progress),
                 )
             )
         self.looks.taken(progress, seconds)
@@ -359,6 +385,11 @@ class Trainer:
         self._loss_sum.zero_()
         self._steps_since_look = 0
         return mean
+
+    def _counts(self) -> dict[str, float]:
+        """Steps of each group so far, where there are several."""
+        several = len(self._group_steps) > 1
+        return {f"steps/{g}": float(n) for g, n in self._group_steps.items() if several}
 
     def _mean_info(self) -> dict[str, float]:
         means = {name: float(total) / count for name, (total, count) in self._info.items()}
@@ -395,6 +426,7 @@ class Trainer:
             "rng": rng_state(self._device.kind),
             "format": CHECKPOINT_FORMAT,
             "num_steps": self.num_steps,
+            "group_steps": self._group_steps,
             "phases_begun": self._phases_begun,
             "training_state": self.model.training_state(),
             "looks": self.looks.state_dict(),
@@ -429,7 +461,7 @@ class Trainer:
         self._batches.load_state(state["batches"])
         self._generator.set_state(state["generator"])
         set_rng_state(state["rng"])
-        self.num_steps = state["num_steps"]
+        self.num_steps, self._group_steps = state["num_steps"], dict(state["group_steps"])
         self._phases_begun = state["phases_begun"]
         self.model.load_training_state(state["training_state"])
         self.looks.load_state_dict(state["looks"])

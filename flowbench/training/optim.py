@@ -10,18 +10,27 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from flowbench.api.training import Phase, Training
+from flowbench.api.training import Group, Phase, Training
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
+ALIKE = Group()
+"""An optimizer group that nothing sets apart."""
 
-def build_optimizer(training: Training, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+
+def build_optimizer(
+    training: Training, parameters: list[nn.Parameter], apart: Group = ALIKE
+) -> torch.optim.Optimizer:
     """Builds the optimizer of one parameter group.
+
+    Args:
+        apart: What sets it apart from the training's other groups.
 
     Returns:
         The optimizer, fused where torch has such a form.
     """
-    lr, decay, betas = training.lr, training.weight_decay, training.betas
+    lr, betas = apart.lr_scale * training.lr, apart.betas or training.betas
+    decay = training.weight_decay if apart.weight_decay is None else apart.weight_decay
     # Not fused: torch has no fused form of these two.
     if training.optimizer == "adamax":
         return torch.optim.Adamax(parameters, lr, betas, weight_decay=decay, foreach=True)
@@ -110,17 +119,24 @@ class GuardedStep:
 
     Args:
         training: The settings, among them the largest global gradient norm.
+        apart: What sets this group apart from others.
 
     Attributes:
         norm: Global norm of the last gradient, before clipping, shape (); 0 for a bad one.
     """
 
-    def __init__(self, training: Training, parameters: list[nn.Parameter]) -> None:
-        self._parameters = parameters
-        self._optimizer = build_optimizer(training, parameters)
+    def __init__(
+        self, training: Training, parameters: list[nn.Parameter], apart: Group = ALIKE
+    ) -> None:
+        self._training, self._parameters, self._apart = training, parameters, apart
         self._clip_norm = training.clip_norm
-        self._fused = bool(self._optimizer.defaults.get("fused"))
         self.norm = torch.zeros(())
+        self.restart()
+
+    def restart(self) -> None:
+        """Forgets all moments."""
+        self._optimizer = build_optimizer(self._training, self._parameters, self._apart)
+        self._fused = bool(self._optimizer.defaults.get("fused"))
 
     def zero_grad(self) -> None:
         """Forgets all gradients."""
@@ -138,7 +154,7 @@ class GuardedStep:
             1 if the loss or the gradient was not finite, else 0; shape (), on the device.
         """
         for group in self._optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = self._apart.lr_scale * lr
         present = [p.grad for p in self._parameters if p.grad is not None]
         # One norm serves both ends: it is not finite as soon as any gradient, or the loss, is not.
         norm = torch.nn.utils.get_total_norm(present) + 0.0 * loss
@@ -219,6 +235,12 @@ class WeightAverage(Generic[ModelT]):
         self._updates += 1
         self._take_in()
 
+    @torch.no_grad()
+    def restart(self) -> None:
+        """Begins anew from the present weights."""
+        self._updates = 0
+        torch._foreach_copy_(self._averaged, self._current)
+
     def _take_in(self) -> None:
         raise NotImplementedError
 
@@ -251,6 +273,11 @@ class LastMean(WeightAverage[ModelT]):
         self._every = every
         # On the host: ten copies of a large model would take its room on the device.
         self._taken: deque[list[Tensor]] = deque(maxlen=count)
+
+    def restart(self) -> None:
+        """Forgets the weights taken."""
+        super().restart()
+        self._taken.clear()
 
     def _take_in(self) -> None:
         if self._updates % self._every:

@@ -75,7 +75,7 @@ def batch_of(trained: TrainedModel, data: DataSplits, size: int, seed: int) -> B
 
 
 def count_step(trained: TrainedModel, batch: Batch, seed: int) -> int:
-    """Operations of one step of every optimizer group, forward and backward.
+    """Operations of a step of all optimizer groups, forward and backward, a mean over steps.
 
     Args:
         trained: The model; it is copied, since a step in training mode may change buffers.
@@ -86,11 +86,14 @@ def count_step(trained: TrainedModel, batch: Batch, seed: int) -> int:
         The count.
     """
     model = copy.deepcopy(trained.model).train()
-    last_phase = len(trained.config.training.phases) - 1
+    training = trained.config.training
+    last_phase = len(training.phases) - 1
     generator = torch.Generator(batch.x.device).manual_seed(seed)
     total = 0
     with torch.random.fork_rng(devices=_devices(batch.x)), torch.enable_grad():
         for group, parameters in model.optimizer_groups().items():
+            if group not in (training.phases[last_phase].groups or [group]):
+                continue
             step = Step(
                 progress=torch.ones((), device=batch.x.device),
                 phase=last_phase,
@@ -98,7 +101,8 @@ def count_step(trained: TrainedModel, batch: Batch, seed: int) -> int:
                 generator=generator,
                 seed=seed,
             )
-            total += _count(model, batch, step, parameters)
+            every = training.groups[group].every if group in training.groups else 1
+            total += round(_count(model, batch, step, parameters) / every)
     return total
 
 

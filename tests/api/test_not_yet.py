@@ -14,8 +14,6 @@ from flowbench.api import (
     DataError,
     DatasetSpec,
     Ema,
-    Group,
-    Phase,
     Preprocessing,
     Ragged,
     Standardise,
@@ -30,11 +28,8 @@ def spec(**fields: Any) -> DatasetSpec:
 
 RAGGED = Ragged(values=np.zeros((1, 5)), lengths=np.array([3, 2]))
 REFUSED: list[tuple[str, Callable[[], object]]] = [
-    ("training.groups: not yet", lambda: Training(groups={"critic": Group(every=2)})),
     ("training.average.half_life_examples: not yet", lambda: Ema(half_life_examples=1e5)),
     ("training.select=loss: not yet", lambda: Training(select="loss")),
-    ("training.phases.groups: not yet", lambda: Phase(groups=("critic",))),
-    ("training.phases.restart: not yet", lambda: Phase(restart=True)),
     ("preprocessing.context: not yet", lambda: Preprocessing(context={"mel": Standardise()})),
 ]
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import math
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -23,7 +24,7 @@ from flowbench.budget import Budget
 from flowbench.data.batches import TrainBatches
 from flowbench.data.library.splits import LoadedData
 from flowbench.data.preprocess import Preprocessor
-from flowbench.errors import NonFiniteLossError, StoreError
+from flowbench.errors import ConfigError, NonFiniteLossError, StoreError
 from flowbench.registry import Registry
 from flowbench.registry.build import build_model, load_dataset
 from flowbench.registry.configs import configure
@@ -320,6 +321,111 @@ def test_both_optimizer_groups_step(fake_registry: Registry, data: LoadedData) -
     for name, parameter in trainer.model.named_parameters():
         assert name == "critic.bias" or not torch.equal(parameter, before[name])
     assert trainer.load_best() == ("raw", 40)
+
+
+def test_a_group_steps_in_its_own_rhythm(fake_registry: Registry, data: LoadedData) -> None:
+    groups = {"generator": {"every": 3}}
+    watcher = Watcher()
+    trainer = make(
+        fake_registry, data, name="fake-gan", budget="7steps", watcher=watcher, groups=groups
+    )
+    shift = trainer.model.get_parameter("shift")
+    moved: list[bool] = []
+    before = shift.detach().clone()
+    step_taken = trainer.choice.step_taken
+
+    def watch() -> None:
+        nonlocal before
+        moved.append(not torch.equal(shift, before))
+        before = shift.detach().clone()
+        step_taken()
+
+    trainer.choice.step_taken = watch  # type: ignore[method-assign]
+    trainer.run()
+    # Moments of earlier steps do not move it in between.
+    assert moved == [False, False, True, False, False, True, False]
+    info = watcher.points[-1].info
+    assert (info["steps/critic"], info["steps/generator"]) == (7.0, 2.0)
+    resumed = make(fake_registry, data, name="fake-gan", budget="7steps", groups=groups)
+    resumed.load_state_dict(trainer.state_dict())
+    assert resumed.state_dict()["group_steps"] == {"critic": 7, "generator": 2}
+
+
+def test_a_group_has_a_rate_and_moments_of_its_own(
+    fake_registry: Registry, data: LoadedData
+) -> None:
+    def after_one_step(**apart: Any) -> torch.Tensor:
+        training: dict[str, Any] = {"lr": 1e-3, "groups": {"generator": apart}}
+        trainer = make(fake_registry, data, name="fake-gan", budget="1steps", **training)
+        trainer.run()
+        return trainer.model.get_parameter("shift").detach()
+
+    # The first step of Adam is the rate, wherever there is a gradient.
+    torch.testing.assert_close(after_one_step(lr_scale=0.5), 0.5 * after_one_step())
+    decayed = make(
+        fake_registry,
+        data,
+        name="fake-gan",
+        groups={"critic": {"betas": (0.0, 0.9), "weight_decay": 0.1}},
+    )
+    (critic,) = decayed.state_dict()["optimizers"]["critic"]["param_groups"]
+    (generator,) = decayed.state_dict()["optimizers"]["generator"]["param_groups"]
+    assert (critic["betas"], critic["weight_decay"]) == ((0.0, 0.9), 0.1)
+    assert (generator["betas"], generator["weight_decay"]) == ((0.9, 0.999), 0.0)
+
+
+def test_a_phase_trains_the_groups_that_it_names(fake_registry: Registry, data: LoadedData) -> None:
+    phases = ({"share": 0.5, "groups": ["critic"]}, {"share": 0.5, "groups": ["generator"]})
+    trainer = make(fake_registry, data, name="fake-gan", budget="10steps", phases=phases)
+    trainer.run()
+    assert trainer.state_dict()["group_steps"] == {"critic": 5, "generator": 5}
+
+
+@pytest.mark.parametrize(
+    "training",
+    [{"groups": {"critc": {"every": 2}}}, {"phases": ({"groups": ["critc"]},)}],
+    ids=["apart", "in a phase"],
+)
+def test_groups_that_a_model_lacks_are_refused(
+    fake_registry: Registry, data: LoadedData, training: dict[str, Any]
+) -> None:
+    with pytest.raises(ConfigError, match=r"critc; expected some of: critic, generator"):
+        make(fake_registry, data, name="fake-gan", **training)
+
+
+def test_a_restart_forgets_moments_average_and_best(
+    fake_registry: Registry, data: LoadedData
+) -> None:
+    def state_at(step: int, restart: bool) -> dict[str, Any]:
+        trainer = make(
+            fake_registry,
+            data,
+            budget="8steps",
+            average={"decay": 0.9},
+            phases=({"share": 0.5}, {"share": 0.5, "restart": restart}),
+            validate=lambda *_: 1.0,
+        )
+        states: list[dict[str, Any]] = []
+        step_taken = trainer.choice.step_taken
+
+        def watch() -> None:
+            step_taken()
+            if trainer.num_steps == step - 1:
+                states.append(copy.deepcopy(trainer.state_dict()))
+
+        trainer.choice.step_taken = watch  # type: ignore[method-assign]
+        trainer.run()
+        return states[0]
+
+    def moments(state: dict[str, Any]) -> float:
+        return float(state["optimizers"]["all"]["state"][0]["step"])
+
+    kept, anew = state_at(5, restart=False), state_at(5, restart=True)  # the second phase's first
+    assert (moments(kept), moments(anew)) == (5.0, 1.0)
+    averages = [state["choice"]["average"]["updates"] for state in (kept, anew)]
+    assert averages == [5, 1]
+    assert kept["choice"]["best"] is not None
+    assert anew["choice"]["best"] is None
 
 
 def test_the_best_on_validation_is_kept_and_named(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,15 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import flop_registry
 
-from flowbench.api import DataSplits, GenerativeModel, MetricSettings, ModelConfig
+from flowbench.api import (
+    DataSplits,
+    GenerativeModel,
+    Group,
+    MetricSettings,
+    ModelConfig,
+    Phase,
+    Training,
+)
 from flowbench_metrics.flops import _counter, compute
 from tests.plugins.flowbench_metrics.fakes import INFO, FakeTrained
 
@@ -54,6 +63,21 @@ def test_a_step_and_a_sample_by_hand(trained: type[FakeTrained], splits: DataSpl
     assert values["flops"].value == forward + backward + last
     assert values["flops"].protocol["batch_size"] == n
     assert values["flops_per_sample"].value == 2 * 7 * 11
+
+
+def test_a_group_counts_as_often_as_it_steps(
+    trained: type[FakeTrained], splits: DataSplits
+) -> None:
+    def counted(**training: Any) -> float | None:
+        config = ModelConfig(training=Training(**training))
+        draw = partial(torch.ones, 7)
+        given = trained(model=TwoLayers(), config=config, on_draw=draw)
+        return {v.name: v.value for v in compute(given, splits, MetricSettings())}["flops"]
+
+    every, alone = counted(), counted(phases=(Phase(groups=("last",)),))
+    assert every is not None
+    assert alone == 2 * NUM_TRAIN * 5 * 2
+    assert counted(groups={"last": Group(every=4)}) == every - 3 / 4 * alone
 
 
 class Attention(GenerativeModel):
