@@ -96,11 +96,11 @@ class DiscreteFlowMatchingConfig(ModelConfig):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     last: float = Field(default=1e-3, gt=0, lt=1)
     preprocessing: Preprocessing = Preprocessing(support="discrete")
-    training: Training = _training(64, lr=2e-3, betas=(0.9, 0.99))
+    training: Training = _training(8, lr=4e-3, betas=(0.9, 0.99))
 
     sampling: ClassVar[type[SamplingOptions]] = JumpSampling
     presets: ClassVar[Mapping[str, Preset]] = {
-        "tiny": Preset(summary="two layers of 64 channels, for runs of a minute"),
+        "tiny": Preset(summary="two layers of 64 channels, for runs of a minute", tuning_trials=4),
         "tiny-uniform": Preset(
             summary="tiny, from tokens drawn uniformly", values={"source": "uniform"}
         ),
