@@ -100,6 +100,7 @@ class ANFConfig(DequantizedConfig):
         ),
         "natural-patches": Preset(
             summary="four pairs of couplings at a quarter of the size, for minutes on 32x32 images",
+            tuning_trials=2,
             values={
                 "squeezes": 2,
                 "noise_channels": 24,

@@ -104,10 +104,11 @@ class JetConfig(ModelConfig):
         ),
         "natural-patches": Preset(
             summary="ten couplings of one layer with 128 channels, for minutes on 32x32 images",
+            tuning_trials=2,
             values={
                 "patch_size": 4,
                 "width": 128,
-                "training": small_training(batch_size=16, lr=1e-3),
+                "training": small_training(batch_size=16, lr=2e-3),
             },
         ),
         "32x2": _paper(

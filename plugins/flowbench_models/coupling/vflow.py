@@ -97,6 +97,7 @@ class VFlowConfig(FlowPPConfig):
         ),
         "natural-patches": Preset(
             summary="nine couplings without attention, for minutes on 32x32 images",
+            tuning_trials=2,
             values={
                 "splits": ("columns", "channels", "channels"),
                 "steps": (2, 4, 3),

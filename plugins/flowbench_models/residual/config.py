@@ -112,12 +112,13 @@ SMALL_PRESETS: Mapping[str, Preset] = {
     ),
     "patches": Preset(
         summary="two scales of three blocks, for minutes on 32x32 images",
+        tuning_trials=2,
         values={
             "blocks": (3, 3),
             "squeeze_first": True,
             "dense_blocks": 0,
             "evaluation_terms": 6,
-            "training": SMALL_IMAGES.model_copy(update={"batch_size": 16}),
+            "training": SMALL_IMAGES.model_copy(update={"batch_size": 16, "lr": 4e-3}),
         },
     ),
     "vector": Preset(

@@ -96,6 +96,7 @@ class MintNetConfig(ModelConfig):
         ),
         "patches": Preset(
             summary="six layers and two subsamplings, for minutes on 32x32 images",
+            tuning_trials=2,
             values={
                 "subsamplings": 2,
                 "multiplier": 16,

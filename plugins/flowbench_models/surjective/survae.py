@@ -94,10 +94,11 @@ class SurVAEConfig(DequantizedConfig):
         ),
         "natural-patches": Preset(
             summary="three scales of four steps, for minutes on 32x32 images",
+            tuning_trials=2,
             values={
                 "scales": 3,
                 "dequantization": "uniform",
-                "training": small_training(batch_size=16, lr=3e-3),
+                "training": small_training(batch_size=16, lr=6e-3),
             },
         ),
         "max-pool": _paper(

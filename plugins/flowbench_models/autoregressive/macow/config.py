@@ -157,6 +157,7 @@ PRESETS: Mapping[str, Preset] = {
     ),
     "natural-patches": Preset(
         summary="four levels of one step, for minutes on 32x32 images",
+        tuning_trials=2,
         values={
             "levels": {
                 "steps": ((0,), (1, 1), (1, 1), (2,)),
@@ -164,7 +165,7 @@ PRESETS: Mapping[str, Preset] = {
                 "widths": (8, 32, 32, 32),
             },
             "dequantization": "uniform",
-            "training": small_training(batch_size=16, lr=3e-3),
+            "training": small_training(batch_size=16, lr=6e-3),
         },
     ),
     "cifar10": _preset(

@@ -169,6 +169,7 @@ SMALL_PRESETS: Mapping[str, Preset] = {
     ),
     "natural-patches": Preset(
         summary="nine couplings without attention, for minutes on 32x32 images",
+        tuning_trials=2,
         values={
             "splits": ("columns", "channels", "channels"),
             "steps": (2, 4, 3),

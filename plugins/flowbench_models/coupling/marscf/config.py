@@ -85,6 +85,7 @@ PRESETS: Mapping[str, Preset] = {
     ),
     "natural-patches": Preset(
         summary="three levels of two affine steps, for minutes on 32x32 images",
+        tuning_trials=2,
         values={
             "levels": 3,
             "coupling": "affine",
