@@ -66,7 +66,8 @@ def metrics_page(registry: Registry) -> str:
     return "# Metrics\n\n" + _table(("metric", "what it is", "unit", "better"), rows)
 
 
-# The API in three rings, each for whom the one before is not enough; together they are all of it.
+# The API in three rings, each for whom the one before is not enough, and what clusters need beside
+# them; together they are all of it.
 RINGS = {
     "A flow": ("ModelSpec hookimpl ModelConfig Preset InvertibleModel DatasetInfo Context Latents"),
     "Its training and its likelihood": (
@@ -80,6 +81,9 @@ RINGS = {
         "DatasetSpec Target ContextInput RemoteFile Split DataSplits Ragged Manifold Chart "
         "Artifact MetricSpec MetricValue Limits ClosedForm MetricSettings TrainedModel "
         "LikelihoodResult Samples DataError DataMissingError density_mass Mass"
+    ),
+    "Where jobs run": (
+        "Executor ExecutorSpec ExecutorSettings Submission JobState Slot Lifeline ExecutorError"
     ),
 }
 READERS = "Archive open_archive read_images center_square"

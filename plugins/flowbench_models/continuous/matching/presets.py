@@ -53,11 +53,11 @@ CLOSE = {"evaluation": {"rtol": 1e-6, "atol": 1e-6}}
 SMALL: dict[str, Any] = {
     **TINY,
     "network": "unet",
-    "width": 48,
+    "width": 16,
     "blocks": 1,
     "multipliers": (1, 2, 2),
-    "attention": (4,),
-    "training": small(batch_size=32, lr=1e-3, augment=("horizontal_flip",)),
+    "attention": (),
+    "training": small(batch_size=16, augment=("horizontal_flip",)),
 }
 """Times are told by slow sinusoids: a solver would follow each turn of fast ones."""
 
