@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-import importlib
 import io
 import math
 import os
@@ -197,19 +196,24 @@ def _submitit() -> Any:
         ExecutorError: It is not installed.
     """
     try:
-        importlib.import_module("submitit.helpers")
-        return importlib.import_module("submitit")
+        import submitit.helpers
     except ImportError as exc:
         raise ExecutorError(
             "executor slurm needs submitit; pip install 'flowbench[slurm]'"
         ) from exc
+    return submitit
 
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:
     """Runs a command of SLURM; one that does not answer has failed."""
     try:
         return subprocess.run(
-            command, capture_output=True, text=True, timeout=ANSWER_WITHIN_S, check=False
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=ANSWER_WITHIN_S,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as exc:
         return subprocess.CompletedProcess(command, 1, "", str(exc))
