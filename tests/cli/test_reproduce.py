@@ -69,6 +69,8 @@ def test_signals_interrupt_it_as_they_do_a_run(
     flowbench: Command, ends: Ends, tmp_path: Path, name: str
 ) -> None:
     number = signal.Signals[name]
+    # A shell has what it runs behind it ignore SIGINT, and what is ignored stays so.
+    outer = signal.signal(number, signal.default_int_handler)
     handler = signal.getsignal(number)
 
     def run(scheduler: Any) -> AttemptRow:
@@ -77,9 +79,12 @@ def test_signals_interrupt_it_as_they_do_a_run(
         raise KeyboardInterrupt
 
     ends(run)
-    status, out, err = flowbench("reproduce", BEFORE.job.job_id, "--results", str(tmp_path))
-    assert (status, out, err) == (130, "stopped; there is nothing to compare\n", "")
-    assert signal.getsignal(number) == handler
+    try:
+        status, out, err = flowbench("reproduce", BEFORE.job.job_id, "--results", str(tmp_path))
+        assert (status, out, err) == (130, "stopped; there is nothing to compare\n", "")
+        assert signal.getsignal(number) == handler
+    finally:
+        signal.signal(number, outer)
 
 
 def test_a_job_that_could_not_be_started_says_why(
