@@ -171,6 +171,7 @@ class FFJORDConfig(SolvedConfig):
         ),
         "small": Preset(
             summary="two scales of convolutions, for 32x32 images",
+            tuning_trials=4,
             values={
                 "network": "convolution",
                 "hidden": (32, 32),
@@ -178,7 +179,7 @@ class FFJORDConfig(SolvedConfig):
                 "activation": "softplus",
                 "preprocessing": LOGIT,
                 "solver": {"rtol": 1e-3, "atol": 1e-3},
-                "training": small_training(),
+                "training": small_training(batch_size=8, lr=6e-3),
             },
         ),
         "planar": Preset(
