@@ -166,7 +166,8 @@ def _nest(key: str, value: Any) -> dict[str, Any]:
 def _check_key(name: str, cls: type[BaseModel], key: str) -> None:
     path = name
     models: tuple[type[BaseModel], ...] = (cls,)
-    for part in key.split("."):
+    parts = iter(key.split("."))
+    for part in parts:
         if not models:
             raise ConfigError(
                 f"{path!r} is a value, it has no key {part!r} (flowbench show {name})"
@@ -176,10 +177,13 @@ def _check_key(name: str, cls: type[BaseModel], key: str) -> None:
             hint = did_you_mean(part, fields)
             raise ConfigError(f"unknown key {part!r} of {path!r}; {hint}(flowbench show {name})")
         annotation: Any = fields[part].annotation
-        if get_origin(annotation) is Mapping:
-            return  # its keys are the user's; the values are validated with the rest
-        models = _models(annotation)
         path = f"{path}.{part}"
+        if get_origin(annotation) is Mapping:
+            annotation = get_args(annotation)[1]
+            if (own := next(parts, None)) is None or not _models(annotation):
+                return  # keys of a mapping are the user's; values are validated with the rest
+            path = f"{path}.{own}"
+        models = _models(annotation)
 
 
 def _models(annotation: Any) -> tuple[type[BaseModel], ...]:

@@ -48,6 +48,10 @@ def test_what_comes_later_is_refused_by_its_name(fake_registry: Registry) -> Non
     ("key", "message"),
     [
         ("training.average.rate", "unknown key 'rate' of 'fake-gaussian.training.average'"),
+        (
+            "training.groups.critic.lr",
+            "unknown key 'lr' of 'fake-gaussian.training.groups.critic'",
+        ),
         ("widht", "unknown key 'widht' of 'fake-gaussian'; did you mean 'width'?"),
         ("training.rate", "unknown key 'rate' of 'fake-gaussian.training'"),
         ("width.x", "is a value, it has no key 'x'"),
