@@ -7,7 +7,12 @@ import subprocess
 import sys
 import sysconfig
 import venv
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+
+Run = Callable[..., str]
+ROOT = Path(__file__).parents[1]
 
 # Build with the packages that are here: an isolated build would fetch its own.
 INSTALL = ("pip", "install", "--quiet", "--no-build-isolation")
@@ -59,3 +64,18 @@ def run_in(folder: Path, python: Path, *arguments: str) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def with_package(folder: Path, package: Path) -> Run:
+    """Makes an environment with a package of this repository, installed as its users would.
+
+    Args:
+        folder: Where modules are run; the environment lies in it.
+        package: The package's folder.
+
+    Returns:
+        Runs a module with its arguments; fails with what it printed.
+    """
+    run: Run = partial(run_in, folder, make_environment(folder / "env"))
+    run(*INSTALL, "-c", str(ROOT / "constraints.txt"), str(package))
+    return run

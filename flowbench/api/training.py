@@ -45,6 +45,10 @@ class Phase(Frozen):
     groups: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     restart: bool = False
 
+    def trains(self, group: str) -> bool:
+        """Whether an optimizer group steps in this phase."""
+        return self.groups is None or group in self.groups
+
     @model_validator(mode="after")
     def _has_an_end(self) -> Phase:
         if self.schedule == "exponential" and self.final_lr_ratio == 0:
@@ -74,6 +78,10 @@ class Group(Frozen):
     lr_scale: float = Field(default=1.0, gt=0)
     betas: tuple[float, float] | None = None
     weight_decay: float | None = Field(default=None, ge=0)
+
+
+ALIKE = Group()
+"""An optimizer group that nothing sets apart."""
 
 
 class Ema(Frozen):
@@ -180,6 +188,10 @@ class Training(Frozen):
     # In a row: single bad steps are skipped, and happen in trainings that end well.
     max_nonfinite: int = Field(default=50, ge=1)
     compile: bool = False
+
+    def apart(self, group: str) -> Group:
+        """What sets an optimizer group apart; by default nothing."""
+        return self.groups.get(group, ALIKE)
 
     @model_validator(mode="after")
     def _parts_are_equal(self) -> Training:

@@ -29,7 +29,7 @@ from flowbench.training.device import DelayedFlag, Device, InFlight
 from flowbench.training.looks import Looks
 from flowbench.training.monitor import EXAMPLES, Monitor
 from flowbench.training.observer import Observer, Preempted, ValidationPoint
-from flowbench.training.optim import ALIKE, GuardedStep, Schedule
+from flowbench.training.optim import GuardedStep, Schedule
 from flowbench.training.refit import Refit
 
 CHECKPOINT_FORMAT = 7
@@ -105,7 +105,6 @@ class Trainer:
         self._log_density = log_density
         # Where nothing is scored, nobody looks at curves either.
         self._monitor = Monitor(model if validate is not None else None)
-        self._stream = stream
         self._watched_batch: Batch | None = None
         self._training = training
         # Known beforehand under a budget that counts; under one of time it is 0.
@@ -114,7 +113,7 @@ class Trainer:
         groups = model.optimizer_groups()
         _refuse_other_groups(training, list(groups))
         self._steps = {
-            name: GuardedStep(training, parameters, training.groups.get(name, ALIKE))
+            name: GuardedStep(training, parameters, training.apart(name))
             for name, parameters in groups.items()
         }
         self._group_steps = dict.fromkeys(groups, 0)
@@ -282,9 +281,8 @@ class Trainer:
             self._compile_pending = False
 
     def _due(self, group: str, phase: int) -> bool:
-        stepping = self._training.phases[phase].groups
-        every = self._training.groups.get(group, ALIKE).every
-        return (stepping is None or group in stepping) and (self.num_steps + 1) % every == 0
+        every = self._training.apart(group).every
+        return self._training.phases[phase].trains(group) and (self.num_steps + 1) % every == 0
 
     def _optimize(self, index: int, batch: Batch, step: Step, lr: float) -> None:
         guarded = self._steps[step.group]

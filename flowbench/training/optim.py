@@ -10,12 +10,9 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from flowbench.api.training import Group, Phase, Training
+from flowbench.api.training import ALIKE, Group, Phase, Training
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
-
-ALIKE = Group()
-"""An optimizer group that nothing sets apart."""
 
 
 def build_optimizer(

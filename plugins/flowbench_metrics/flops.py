@@ -92,7 +92,7 @@ def count_step(trained: TrainedModel, batch: Batch, seed: int) -> int:
     total = 0
     with torch.random.fork_rng(devices=_devices(batch.x)), torch.enable_grad():
         for group, parameters in model.optimizer_groups().items():
-            if group not in (training.phases[last_phase].groups or [group]):
+            if not training.phases[last_phase].trains(group):
                 continue
             step = Step(
                 progress=torch.ones((), device=batch.x.device),
@@ -101,8 +101,7 @@ def count_step(trained: TrainedModel, batch: Batch, seed: int) -> int:
                 generator=generator,
                 seed=seed,
             )
-            every = training.groups[group].every if group in training.groups else 1
-            total += round(_count(model, batch, step, parameters) / every)
+            total += round(_count(model, batch, step, parameters) / training.apart(group).every)
     return total
 
 

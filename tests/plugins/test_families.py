@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
 
 import pytest
 
-from tests.environments import INSTALL, make_environment, run_in
+from tests.environments import ROOT, Run, with_package
 
-ROOT = Path(__file__).parents[2]
 FAMILIES = ROOT / "plugins" / "flowbench-families"
 CONFIGURATION = str(FAMILIES / "pyproject.toml")
 
 pytestmark = pytest.mark.slow
 
-Run = Callable[..., str]
-
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Runs a module in an environment with the package; fails with what it printed."""
-    folder = tmp_path_factory.mktemp("families")
-    run_module: Run = partial(run_in, folder, make_environment(folder / "env"))
-    run_module(*INSTALL, "-c", str(ROOT / "constraints.txt"), str(FAMILIES))
-    return run_module
+    return with_package(tmp_path_factory.mktemp("families"), FAMILIES)
 
 
 def test_it_is_a_plugin_like_any_other(run: Run) -> None:

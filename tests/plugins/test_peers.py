@@ -7,21 +7,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.environments import INSTALL, make_environment, run_in
+from tests.environments import ROOT, Run, with_package
 
-ROOT = Path(__file__).parents[2]
 PEERS = ROOT / "plugins" / "flowbench-peers"
 CONFIGURATION = str(PEERS / "pyproject.toml")
 
 pytestmark = pytest.mark.slow
-
-Run = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(folder: Path) -> Run:
-    """Runs a module in an environment with the peers; fails with what it printed."""
-    run_module: Run = partial(run_in, folder, make_environment(folder / "env"))
-    run_module(*INSTALL, "-c", str(ROOT / "constraints.txt"), str(PEERS))
-    return run_module
+    return with_package(folder, PEERS)
 
 
 def test_it_is_a_plugin_like_any_other(run: Run) -> None:
