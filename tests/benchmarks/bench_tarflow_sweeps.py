@@ -129,7 +129,7 @@ def draw(points: Sequence[Point], path: Path) -> None:
     mpl.rcParams["svg.hashsalt"] = "flowbench"  # same numbers, same bytes
     figure = Figure(figsize=(6, 3.5), layout="constrained")
     axes = figure.subplots()
-    floor = 1e-4
+    floor = 1e-7  # no error has a place on a log scale
     for segments in SEGMENTS:
         of = [point for point in points if point.segments == segments]
         label = "Jacobi" if segments == 1 else f"Gauss-Seidel-Jacobi, {segments} segments"
