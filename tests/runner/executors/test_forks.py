@@ -133,8 +133,9 @@ def test_what_a_forked_worker_starts_is_found(
 ) -> None:
     folder = tmp_path / "a name with spaces"
     handle = launch(executor, folder, STARTS_ANOTHER.format(leaves=leaves))
-    wait_for((folder / "other").exists)
-    other = int((folder / "other").read_text() or 0)
+    told = folder / "other"
+    wait_for(lambda: told.exists() and bool(told.read_text()))  # it is there before its content
+    other = int(told.read_text())
     assert ended(handle) == 0
     if leaves:  # its own session: killing the group does not reach it
         assert is_alive(other)
