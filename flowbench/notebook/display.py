@@ -62,16 +62,17 @@ def as_html(shown: RenderableType, width: int = WIDTH) -> str:
 
 
 @contextmanager
-def _live(view: LiveView) -> Iterator[None]:
+def _live(view: RenderableType) -> Iterator[None]:
     """Shows a view in the cell, and again every `REFRESH_S`."""
-    from IPython.display import HTML, display
+    from IPython import display
 
-    shown: Any = display(HTML(as_html(view)), display_id=True)
+    cell: Any = display  # its functions have no annotations
+    shown = cell.display(cell.HTML(as_html(view)), display_id=True)
     ended = threading.Event()
 
     def refresh() -> None:
         while not ended.wait(REFRESH_S):
-            shown.update(HTML(as_html(view)))
+            shown.update(cell.HTML(as_html(view)))
 
     thread = threading.Thread(target=refresh, name="flowbench-display", daemon=True)
     thread.start()
@@ -80,4 +81,4 @@ def _live(view: LiveView) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-        shown.update(HTML(as_html(view)))
+        shown.update(cell.HTML(as_html(view)))

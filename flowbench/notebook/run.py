@@ -25,8 +25,6 @@ from flowbench.suite.load import asked_suite
 if TYPE_CHECKING:
     from flowbench.api.models import GenerativeModel
 
-Model = "str | type[GenerativeModel]"
-
 
 def run(
     suite: str | Path | None = None,
@@ -89,9 +87,12 @@ def run(
     """
     folder = paths.results_dir(Path(results) if results else None).resolve()
     files = [Path(file).resolve() for file in plugins]
-    named = None if models is None else [_named(model, folder, files) for model in models]
-    lists = {"models": named, "datasets": datasets, "metrics": metrics, "seeds": seeds}
-    changes = {key: _listed(key, value) for key, value in lists.items() if value is not None}
+    lists = {"models": models, "datasets": datasets, "metrics": metrics, "seeds": seeds}
+    changes: dict[str, Any] = {
+        key: _listed(key, value) for key, value in lists.items() if value is not None
+    }
+    if "models" in changes:
+        changes["models"] = [_named(model, folder, files) for model in changes["models"]]
     if budget is not None:
         changes["budget"] = budget
     asked = asked_suite(
