@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from flowbench.api import DatasetInfo, ModelSpec, Paper, hookimpl
 
+from flowbench_families.diffusion.specs import DIFFUSION
+
 FLOWBENCH_API_VERSION = 2
 
 
@@ -81,4 +83,4 @@ PIXELCNN = ModelSpec(
 @hookimpl
 def register_models() -> list[ModelSpec]:
     """The models, by family."""
-    return [PIXELCNN, PIXELCNNPP]
+    return [PIXELCNN, PIXELCNNPP, *DIFFUSION]
