@@ -49,7 +49,8 @@ def binned_normal_log_prob(
     above = torch.special.log_ndtr(high).masked_fill(open_above, 0.0)
     # At least as far apart as rounding: bins that are much narrower than the density.
     gap = (torch.special.log_ndtr(low) - above).masked_fill(open_below, -torch.inf)
-    return above + (-torch.expm1(gap.clamp_max(-torch.finfo(gap.dtype).eps))).log()
+    log_p: Tensor = above + (-torch.expm1(gap.clamp_max(-torch.finfo(gap.dtype).eps))).log()
+    return log_p
 
 
 def nearby_log_prob(levels: Tensor, y: Tensor, values: Tensor, spread: Tensor) -> Tensor:
