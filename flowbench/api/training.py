@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from flowbench.api.frozen import Frozen, refuse_not_yet
+from flowbench.api.frozen import Frozen
 
 
 class Phase(Frozen):
@@ -90,23 +90,33 @@ class Ema(Frozen):
     Attributes:
         decay: Largest decay of a step, in (0, 1); the first steps have a smaller one.
         half_life_examples: Training examples after which a step counts half, in place of
-            ``decay``. Not yet.
+            ``decay``: the same average whatever the batch size.
 
     Example:
         >>> Training(average=Ema(decay=0.999)).average
         Ema(decay=0.999, half_life_examples=None)
+        >>> Ema(half_life_examples=640).decay_of(batch_size=64)  # half after ten steps
+        0.9330329915368074
     """
 
     decay: float | None = Field(default=None, gt=0, lt=1)
     half_life_examples: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
-    def _is_served(self) -> Ema:
-        given = self.half_life_examples is not None
-        refuse_not_yet("training.average.half_life_examples", given, "set training.average.decay")
-        if self.decay is None:
-            raise ValueError("an average needs its decay, e.g. 0.999")
+    def _says_how_fast(self) -> Ema:
+        if (self.decay is None) == (self.half_life_examples is None):
+            raise ValueError("an average needs its decay, e.g. 0.999, or its half_life_examples")
         return self
+
+    def decay_of(self, batch_size: int) -> float:
+        """The largest decay of a step.
+
+        Args:
+            batch_size: Examples in an optimizer step.
+        """
+        if self.decay is not None:
+            return self.decay
+        return float(0.5 ** (batch_size / (self.half_life_examples or batch_size)))
 
 
 class LastK(Frozen):
@@ -147,7 +157,8 @@ class Training(Frozen):
         groups: What sets single optimizer groups apart, by their names.
         average: The averaged weights that are kept beside the raw ones; None keeps none.
         select: Which weights are kept: those of the best validation ``likelihood`` (the last, for
-            a model without one), of the best validation ``loss`` (not yet), or the ``last``.
+            a model without one), of the best validation ``loss``, which is that of the end of
+            training with the same noise at each look, or the ``last``.
         precision: Of the forward pass in training: ``float32``; ``tf32``, which is faster on CUDA
             and the same elsewhere; or ``bfloat16`` (also ``bf16``) where autocast holds it safe.
             Likelihoods are always evaluated in float32.
@@ -209,11 +220,6 @@ class Training(Frozen):
         # Shares such as 0.95 and 0.05 do not add up to 1 exactly in floating point.
         if abs(total - 1.0) > 1e-6:
             raise ValueError(f"the shares of the phases sum to {total:g}, they must sum to 1")
-        return self
-
-    @model_validator(mode="after")
-    def _is_served(self) -> Training:
-        refuse_not_yet("training.select=loss", self.select == "loss", "set likelihood or last")
         return self
 
 

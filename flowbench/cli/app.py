@@ -10,12 +10,12 @@ import inspect
 import io
 import os
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flowbench import __version__
 from flowbench.cli import (
     board,
     check,
@@ -49,7 +49,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"flowbench {__version__}")
+        print(f"flowbench {metadata.version('flowbench')}")
         raise typer.Exit
 
 

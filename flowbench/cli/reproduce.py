@@ -55,9 +55,9 @@ def reproduce(
     from flowbench.cli.progress import progress_display
     from flowbench.errors import StoreError
     from flowbench.registry import load_registry
+    from flowbench.runner.options import RunOptions
     from flowbench.runner.reproduce import agreement, job_again
     from flowbench.runner.run import run_again
-    from flowbench.runner.schedule import RunOptions
     from flowbench.store.attempt_files import AttemptContents
     from flowbench.store.queries import find_attempt
     from flowbench.store.reconcile import readable

@@ -390,15 +390,8 @@ def _suite(
     sample: Sequence[str],
 ) -> Suite:
     """A suite, made from flags or changed by them."""
-    from flowbench.errors import SuiteError
-    from flowbench.suite.find import find_suite
-    from flowbench.suite.load import build_suite, load_suite, parse_seeds, parse_settings
+    from flowbench.suite.load import asked_suite, parse_seeds, parse_settings
 
-    if name is None and lists["models"] is None:
-        raise SuiteError("nothing to run; give a suite or --models (flowbench list)")
-    base: dict[str, Any] = load_suite(find_suite(name)).model_dump() if name else {}
-    if lists["models"] is not None and (base.get("board") or {}).get("published"):
-        base["board"] = None  # other models than those of the paper's rows
     changes: dict[str, Any] = {
         key: [part.strip() for part in text.split(",") if part.strip()]
         for key, text in lists.items()
@@ -408,15 +401,16 @@ def _suite(
         changes["budget"] = budget
     if seeds is not None:
         changes["seeds"] = parse_seeds(seeds)
-    changes["overrides"] = {**base.get("overrides", {}), **parse_settings(overrides, "--set")}
-    # Of the suite, so that a flag changes what it names and nothing else.
-    protocol = dict(base.get("protocol", {}))
-    protocol |= {key: count for key, count in counts.items() if count is not None}
+    protocol: dict[str, Any] = {key: count for key, count in counts.items() if count is not None}
     if sample:
         protocol["sample"] = _sample_settings(parse_settings(_each(sample), "--sample"))
-    if protocol != base.get("protocol", {}):
-        changes["protocols"] = {}  # a flag is for all data sets
-    return build_suite({**base, **changes, "protocol": protocol}, source="the command line")
+    return asked_suite(
+        name,
+        changes,
+        overrides=parse_settings(overrides, "--set"),
+        protocol=protocol,
+        source="the command line",
+    )
 
 
 def _executor(suite: Suite, name: str | None, options: Sequence[str]) -> ExecutorChoice:

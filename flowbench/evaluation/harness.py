@@ -28,6 +28,7 @@ from flowbench.data.segments import Segments, first_segments, segments_of
 from flowbench.data.target import TargetDensity
 from flowbench.errors import ContractError
 from flowbench.evaluation.likelihood import evaluate_likelihood
+from flowbench.evaluation.loss import mean_loss
 
 LOOK_EXAMPLES = 1000  # of validation, at most: they choose among weights and are no result
 # Each use of noise has its own stream, so that one metric's draws do not move another's.
@@ -136,6 +137,23 @@ class Harness:
                 mean = float((found.log_prob / found.num_dims).mean()) * model.data.num_dims
         # Never chosen: weights with a single impossible example have no likelihood at all.
         return -mean if math.isfinite(mean) else math.inf
+
+    def loss(self, model: GenerativeModel, part: float = 1.0) -> float:
+        """Mean training loss on validation, always with the same noise; see `mean_loss`.
+
+        Args:
+            model: The model with the weights to score, in eval mode.
+            part: Part of what is looked at; see `looked_at`.
+        """
+        examples, segments = self.looked_at(part), self.segments
+        if segments is not None:  # the first of each, as metrics see them
+            rows = np.flatnonzero(segments.num_starts(examples.x.lengths))
+            examples = segments.cut(examples, rows, np.zeros_like(rows))
+        noise = noise_of(model, "validation", self.settings.seed)
+        with self.numerics():
+            return mean_loss(
+                model, self.preprocessor, examples, target=self.target, generator=noise
+            )
 
     @torch.no_grad()
     def _evidence(self, model: InvertibleModel, target: TargetDensity, num: int) -> float:

@@ -256,7 +256,7 @@ def _import_file(path: Path) -> ModuleType:
     # Under its stem, so that a spec may say "my_flow:MyFlow".
     path = path.resolve()
     present = sys.modules.get(path.stem)
-    if present is not None and getattr(present, "__file__", None) == str(path):
+    if present is not None and _is_copy(getattr(present, "__file__", None), path):
         return present
     # The file's own folder may be on the path: then what is found is the file itself.
     found = None if present is not None else importlib.util.find_spec(path.stem)
@@ -274,6 +274,14 @@ def _import_file(path: Path) -> ModuleType:
         del sys.modules[path.stem]
         raise
     return module
+
+
+def _is_copy(file: str | None, path: Path) -> bool:
+    """Whether a module's file is this one, or holds the same: a class kept in two folders."""
+    if file is None:
+        return False
+    there = Path(file)
+    return there == path or (there.is_file() and there.read_bytes() == path.read_bytes())
 
 
 def collect_specs(module: ModuleType) -> tuple[Spec, ...]:

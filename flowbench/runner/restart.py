@@ -26,9 +26,9 @@ from flowbench.runner.decide import go_on
 from flowbench.runner.executors.base import LOG
 from flowbench.runner.executors.left_over import TAG
 from flowbench.runner.executors.start import worker_command, worker_environment
+from flowbench.runner.obituary import WITHOUT_A_RECORD, obituary
 from flowbench.runner.ownership import Claim, Owner, claim
 from flowbench.runner.placed import is_over
-from flowbench.runner.schedule import WITHOUT_A_RECORD, obituary
 from flowbench.runner.worker import EXIT_STATUS, utc_now
 from flowbench.store.records import AttemptRow
 

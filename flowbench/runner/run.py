@@ -16,11 +16,14 @@ from flowbench.runner.attempt import ResultsDir
 from flowbench.runner.decide import Decision, Machine, Rerun, decide
 from flowbench.runner.executors.memory import machine_memory
 from flowbench.runner.half_batch import half_batch
+from flowbench.runner.obituary import bury
+from flowbench.runner.observer import RunObserver
+from flowbench.runner.options import RunOptions
 from flowbench.runner.ownership import Claim, Owner, claim, owner_of
 from flowbench.runner.placed import Placed
 from flowbench.runner.plan import Job, Unprepared, plan_all
 from flowbench.runner.queue import clear_queues
-from flowbench.runner.schedule import RunObserver, RunOptions, Scheduler, bury
+from flowbench.runner.schedule import Scheduler
 from flowbench.runner.worker import utc_now
 from flowbench.store.reconcile import reconcile
 from flowbench.suite.schema import Suite

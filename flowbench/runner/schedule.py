@@ -1,163 +1,51 @@
-"""Jobs -> attempts: gives them to an executor, watches them, keeps their records.
+"""Jobs -> attempts: gives each to an executor once it is this run's alone, and notes how it ended.
 
-Workers in the slots of this machine are this run's: it holds their jobs, stops what overruns, and
-they end with it. What is in a queue that outlives the run belongs to no run: any can follow it, by
-what the executor says and the attempt's own files, and it goes on without.
+An executor with slots has workers of this run (`slots`), one without a queue that any run can
+follow (`followed`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
 import os
-import shutil
-import signal
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from flowbench.api.executors import Executor, JobState, Lifeline, Slot, Submission
-from flowbench.budget import Budget, size_text
-from flowbench.errors import ConfigError, ExecutorError, FlowbenchError, StoreError, text_of
+from flowbench.api.executors import Executor, JobState, Slot
+from flowbench.errors import ConfigError, FlowbenchError, StoreError, text_of
 from flowbench.paths import WEIGHTS
-from flowbench.registry import PluginSelection
 from flowbench.runner.attempt import (
     CHECKPOINTS,
     ORDER,
-    PLACED,
     AttemptDir,
-    Heartbeat,
     Limits,
     Placement,
     ResultsDir,
     WorkOrder,
 )
 from flowbench.runner.decide import Decision
-from flowbench.runner.executors.left_over import end_left_over
-from flowbench.runner.executors.memory import MemoryWatch
+from flowbench.runner.followed import Followed, hand_over
 from flowbench.runner.half_batch import half_batch
+from flowbench.runner.obituary import bare_record, bury
+from flowbench.runner.observer import RunObserver
+from flowbench.runner.options import RunOptions
+from flowbench.runner.outcomes import Outcomes
 from flowbench.runner.ownership import Claim, Owner, claim
-from flowbench.runner.placed import Placed, in_words, is_over
+from flowbench.runner.placed import Placed
 from flowbench.runner.plan import Job
 from flowbench.runner.queue import Queue
-from flowbench.runner.under_way import code_columns
-from flowbench.runner.watchdog import KILL_AFTER_S, Verdict, foresee, judge
+from flowbench.runner.slots import Slots
 from flowbench.runner.worker import utc_now
-from flowbench.store.attempt_files import RECORD
-from flowbench.store.reconcile import reconcile, stamp
-from flowbench.store.records import INFO, RUNG, AttemptRow, AttemptStatus, JobRow
+from flowbench.store.records import INFO, RUNG, AttemptRow, AttemptStatus
 
 POLL_S = 0.1
-# By which a process ends of its own doing, and would again.
-OWN_SIGNALS = frozenset(
-    {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
-)
-LOOK_EVERY_S = 1.0  # for jobs that other runs are at work on, or that a queue has
+LOOK_EVERY_S = 1.0  # for jobs that other runs are at work on
 HANDED_AT_ONCE = 500  # as many files are open meanwhile; clusters take arrays of 1,000
-WITHOUT_A_RECORD = "its process ended without a record"
-SETTLE_S = 10.0  # until a record is seen that was written on another machine
-INGEST_WAIT_S = 1.0  # nobody looks after the workers meanwhile
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """What all jobs of a run share.
-
-    Attributes:
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        timeout_s: Seconds that an attempt may spend outside its budget.
-        max_rss: Bytes of memory that a worker may hold, with all that it started; None for its
-            share of the machine's.
-        wait: Wait for jobs that other runs are at work on.
-        detach: Leave workers at work when this run ends before them.
-        executor: Name of where jobs run.
-        executor_options: What is asked for there.
-        half_batch: Try what runs out of memory again with half of a batch at a time.
-    """
-
-    device: str
-    data_dir: Path
-    plugins: PluginSelection
-    timeout_s: float
-    command: tuple[str, ...]
-    max_rss: int | None = None
-    wait: bool = True
-    detach: bool = False
-    half_batch: bool = False
-    executor: str = "local"
-    executor_options: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def elsewhere(self) -> str | None:
-        """The executor and what is asked of it, in words; None for this machine alone."""
-        return None if self.executor == "local" else in_words(self.executor, self.executor_options)
-
-
-class RunObserver(Protocol):
-    """Who watches a run: the terminal, or a test."""
-
-    def added(self, job: Job) -> None:
-        """A job is to run in the place of one that ran out of memory."""
-        ...
-
-    def placed(self, job: Job, placement: Placement, state: JobState | None) -> None:
-        """A queue has a job, which waits there to be begun; told again as long as it does."""
-        ...
-
-    def started(self, job: Job, attempt: AttemptDir, num_threads: int) -> None:
-        """A worker was started."""
-        ...
-
-    def beat(self, job: Job, heartbeat: Heartbeat) -> None:
-        """A worker says what it is doing."""
-        ...
-
-    def ended(self, job: Job, record: AttemptRow) -> None:
-        """An attempt has ended, and its record is written; perhaps by another run."""
-        ...
-
-    def stopping(self, num_jobs: int) -> None:
-        """The user has interrupted the run, and jobs that run save their state."""
-        ...
-
-    def warn(self, message: str) -> None:
-        """Something went wrong that does not end the run."""
-        ...
-
 
 Decide = Callable[[Job, bool], Decision]
 """What to do for a job now; and whether it was another run's until now."""
-
-
-@dataclass
-class _Active:
-    """A worker in a slot of this machine."""
-
-    job: Job
-    attempt: AttemptDir
-    order: WorkOrder
-    slot: Slot
-    claim: Claim
-    name: str
-    memory: MemoryWatch
-    verdict: Verdict | None = None
-    kill_at: float | None = None
-
-
-@dataclass
-class _Followed:
-    """A job that a queue has, which outlives this run."""
-
-    job: Job
-    attempt: AttemptDir
-    placement: Placement
-    executor: Executor
-    begun: int = 0
-    end_at: float = math.inf
 
 
 class Scheduler:
@@ -183,18 +71,15 @@ class Scheduler:
     ) -> None:
         self._results, self._executor, self._placed = results, executor, placed
         self._options, self._observer, self._decide = options, observer, decide
-        self._free = list(executor.slots)
+        self._outcomes = Outcomes(results, observer.warn)
+        self._slots = Slots(executor, options, observer, self._outcomes, self._ended)
+        self._followed = Followed(results.attempts, placed, observer, self._outcomes, self._ended)
         self._waiting: deque[Job] = deque()
         self._queue = Queue(results.runs)
         self._elsewhere: list[Job] = []
-        self._look_at = self._follow_at = 0.0
-        self._active: list[_Active] = []
+        self._look_at = 0.0
         self._handed: list[tuple[Job, AttemptDir, Claim]] = []
-        self._followed: list[_Followed] = []
-        self._unwritten: list[tuple[AttemptDir, AttemptRow]] = []
         self._records: dict[str, AttemptRow] = {}
-        self._is_behind = False
-        self._foreseen: list[tuple[str, dict[str, Any], str]] = []
         self._interrupts = self._obeyed = 0
         self.decided: dict[str, tuple[Job, Decision]] = {}
 
@@ -224,20 +109,19 @@ class Scheduler:
             else:
                 self._settle(job, decision)
         self._queue.close()  # of one that had this number before, and was killed
-        # Workers hold its reading end: they see that this process is gone, however it ended.
-        self._alive, writing_end = os.pipe()
         try:
             while self._goes_on():
                 self._fill()
-                self._watch()
+                self._outcomes.write_what_is_left()
+                self._followed.watch()
+                self._slots.watch()
                 time.sleep(POLL_S)
                 if self._interrupts > self._obeyed:
                     self._obey()
-            self._write_what_is_left(last=True)
+            self._outcomes.write_what_is_left(last=True)
         finally:
             self._executor.close()
-            os.close(self._alive)
-            os.close(writing_end)
+            self._slots.close()
             self._queue.close()
         if self._interrupts:
             raise KeyboardInterrupt
@@ -245,7 +129,7 @@ class Scheduler:
 
     def _goes_on(self) -> bool:
         waits = (self._elsewhere or self._followed) and self._options.wait
-        return bool(self._active or self._waiting or waits)
+        return bool(self._slots or self._waiting or waits)
 
     # --- starting ---------------------------------------------------------------------------------
 
@@ -293,9 +177,9 @@ class Scheduler:
         if earlier and earlier[-1].status == "skipped" and earlier[-1].reason == why:
             return earlier[-1]
         attempt = self._results.new_attempt(job.row.job_id)
-        record = _bare_record(job.row, attempt.number, "skipped", why)
+        record = bare_record(job.row, attempt.number, "skipped", why)
         attempt.write_record(record)
-        self._ingest(attempt)
+        self._outcomes.show(attempt)
         return record
 
     def _fill(self) -> None:
@@ -318,7 +202,9 @@ class Scheduler:
         self._hand_over()
 
     def _has_room(self) -> bool:
-        return bool(self._free) if self._executor.slots else len(self._handed) < HANDED_AT_ONCE
+        return (
+            bool(self._slots.free) if self._executor.slots else len(self._handed) < HANDED_AT_ONCE
+        )
 
     def _start(self, job: Job, *, waited: bool) -> None:
         try:
@@ -329,7 +215,7 @@ class Scheduler:
 
     def _do_without(self, job: Job, status: AttemptStatus, reason: str) -> None:
         """Notes a job of which there is no attempt."""
-        record = self._records[job.row.job_id] = _bare_record(job.row, 0, status, reason)
+        record = self._records[job.row.job_id] = bare_record(job.row, 0, status, reason)
         self._observer.ended(job, record)
 
     def _start_if_ours(self, job: Job, waited: bool) -> None:
@@ -369,7 +255,7 @@ class Scheduler:
 
     def _launch(self, job: Job, decision: Decision, taken: Claim) -> None:
         attempt = self._results.new_attempt(job.row.job_id)
-        slot = self._free[0] if self._executor.slots else None
+        slot = self._slots.free[0] if self._executor.slots else None
         order = self._order(job, decision, attempt, slot)
         # Before the worker starts: one that dies while it imports has still said what it ran.
         attempt.write_code(job.code)
@@ -377,39 +263,16 @@ class Scheduler:
         taken.begins(attempt.number)
         if slot is None:
             self._handed.append((job, attempt, taken))
-            return
-        alive = None if self._options.detach else self._alive
-        lifeline = Lifeline(taken.lock, alive)
-        submission = Submission(folder=attempt.path, slot=slot, lifeline=lifeline)
-        (name,) = self._executor.submit([submission])
-        del self._free[0]
-        memory = MemoryWatch(self._options.max_rss)
-        self._active.append(_Active(job, attempt, order, slot, taken, name, memory))
-        self._observer.started(job, attempt, slot.num_threads)
+        else:
+            self._slots.launch(job, attempt, order, taken)
 
     def _hand_over(self) -> None:
-        """Gives a queue that outlives this run all that there is for it, at once."""
         handed, self._handed = self._handed, []
-        if not handed:
-            return
-        options, name = self._options.executor_options, self._options.executor
-        try:
-            names = self._executor.submit([Submission(folder=a.path) for _, a, _ in handed])
-        except BaseException:
-            for _, attempt, _ in handed:  # of which nothing has begun
-                shutil.rmtree(attempt.path, ignore_errors=True)
-            raise
-        else:
-            for (job, attempt, _), known_as in zip(handed, names, strict=True):
-                placement = Placement(executor=name, options=options, job=known_as)
-                # Before it is let go: nobody may take it for one that died.
-                attempt.write(PLACED, placement.model_dump_json())
-                waits = JobState(phase="waiting")
-                self._follow(job, attempt, placement, waits, waited=True)
-        finally:
-            for _, _, taken in handed:
-                with contextlib.suppress(OSError):  # the folder is gone
-                    taken.release()
+        if handed:
+            given = [(attempt, taken) for _, attempt, taken in handed]
+            placements = hand_over(self._executor, given, self._options)
+            for (job, attempt, _), placement in zip(handed, placements, strict=True):
+                self._follow(job, attempt, placement, JobState(phase="waiting"), waited=True)
 
     def _order(
         self, job: Job, decision: Decision, attempt: AttemptDir, slot: Slot | None
@@ -445,75 +308,6 @@ class Scheduler:
             executor=self._options.elsewhere,
         )
 
-    # --- watching ---------------------------------------------------------------------------------
-
-    def _watch(self) -> None:
-        self._write_what_is_left()
-        if time.monotonic() >= self._follow_at:
-            # A look is several questions to a file system that many share.
-            self._follow_at = time.monotonic() + LOOK_EVERY_S * max(1, len(self._followed) / 100)
-            for followed in list(self._followed):
-                self._look_after(followed)
-        states = self._executor.status([active.name for active in self._active])
-        for active in list(self._active):
-            active.attempt.trim_log()
-            state = states[active.name]
-            heartbeat = active.attempt.heartbeat()
-            if heartbeat is not None:
-                self._observer.beat(active.job, heartbeat)
-            if state.phase == "ended":
-                # A process that has ended is asked no more: its last heartbeat may look like a
-                # hang.
-                self._finish(active, state.exit_status or 0)
-                continue
-            if heartbeat is not None:
-                self._foresee(active, heartbeat)
-            self._enforce(active, heartbeat)
-
-    def _foresee(self, active: _Active, heartbeat: Heartbeat) -> None:
-        """Tells of a long wait to come, once of each model and dataset."""
-        row = active.job.row
-        line = foresee(
-            heartbeat,
-            num_test=active.job.info.num_test,
-            limit_s=_limit_s(active),
-            uncharged_limit_s=self._options.timeout_s,
-        )
-        if line is not None and (row.model, row.config, row.dataset) not in self._foreseen:
-            self._foreseen.append((row.model, row.config, row.dataset))
-            self._observer.warn(f"{row.model}:{row.preset} on {row.dataset}: {line}")
-
-    def _enforce(self, active: _Active, heartbeat: Heartbeat | None) -> None:
-        now = time.monotonic()
-        if active.kill_at is not None:
-            if now > active.kill_at:
-                self._executor.cancel(active.name, gently=False)
-            return
-        if active.attempt.is_asked_to_stop():  # by `flowbench cancel`, in whatever terminal
-            status, reason = active.attempt.stopped_by()
-            self._stop(active, Verdict(status=status, reason=reason, gently=True))
-            return
-        too_much = active.memory.look(partial(self._executor.held_bytes, active.name))
-        if too_much is not None:
-            self._stop(active, Verdict(status="oom", reason=too_much, gently=False))
-            return
-        verdict = judge(
-            heartbeat,
-            now=now,
-            spawned=active.order.spawned,
-            limit_s=_limit_s(active),
-            uncharged_limit_s=self._options.timeout_s,
-        )
-        if verdict is not None:
-            self._stop(active, verdict)
-
-    def _stop(self, active: _Active, verdict: Verdict) -> None:
-        active.verdict = verdict
-        with contextlib.suppress(OSError):  # without the word it is stopped all the same
-            active.attempt.ask_to_stop(verdict.status, verdict.reason)
-        active.kill_at = time.monotonic() + (KILL_AFTER_S if verdict.gently else 0.0)
-        self._executor.cancel(active.name, gently=True)
-
     def _follow(
         self,
         job: Job,
@@ -524,76 +318,20 @@ class Scheduler:
     ) -> None:
         """Follows a job that a queue has; one that cannot be asked of is left to itself."""
         try:
-            executor = self._placed.executor(placement)
+            self._followed.add(job, attempt, placement, state)
         except FlowbenchError as exc:
             self._leave_to(job, f"{placement}, which cannot be asked here: {exc}", waited)
-            return
-        self._decided_for(job, Decision(action="wait", why=f"in the queue as {placement}"))
-        self._followed.append(_Followed(job, attempt, placement, executor))
-        self._observer.placed(job, placement, state)
-
-    def _look_after(self, followed: _Followed) -> None:
-        """Tells how a job stands that a queue has, and ends it where somebody asks for that."""
-        # It may have been begun again, as another attempt; or somebody has removed its folder.
-        *_, attempt = [followed.attempt, *self._results.attempts(followed.job.row.job_id)]
-        followed.attempt = attempt
-        attempt.trim_log()
-        state = followed.executor.status([followed.placement.job]).get(followed.placement.job)
-        heartbeat, now = attempt.heartbeat(), time.monotonic()
-        gone = state is not None and state.phase == "ended"
-        if is_over(attempt) or (gone and attempt.ended):
-            self._close_off(followed)
-            return
-        if heartbeat is None or attempt.ended:
-            self._observer.placed(followed.job, followed.placement, state)
         else:
-            if followed.begun != attempt.number:
-                followed.begun = attempt.number
-                self._observer.started(followed.job, attempt, attempt.order().num_threads)
-            self._observer.beat(followed.job, heartbeat)
-        if gone:
-            followed.end_at = min(followed.end_at, now + SETTLE_S)
-            if now >= followed.end_at:
-                self._close_off(followed)
-        elif attempt.is_asked_to_stop():
-            # One that has begun sees that itself, and saves its state.
-            followed.end_at = min(followed.end_at, now + (KILL_AFTER_S if heartbeat else 0.0))
-            if now >= followed.end_at:
-                with contextlib.suppress(ExecutorError):  # it has ended just now, or is asked again
-                    followed.executor.cancel(followed.placement.job, gently=False)
-        else:
-            followed.end_at = math.inf  # it was between two starts
+            self._decided_for(job, Decision(action="wait", why=f"in the queue as {placement}"))
 
-    def _close_off(self, followed: _Followed) -> None:
-        self._followed.remove(followed)
-        attempt, job = followed.attempt, followed.job
-        try:
-            record = attempt.record()
-        except StoreError as exc:
-            record = _bare_record(job.row, attempt.number, "crashed", str(exc))
-        if record is None:
-            seen = self._placed.how_it_ended(followed.placement)
-            record = obituary(job.row, attempt, *_end_of(attempt, seen))
-            self._unwritten.append((attempt, record))
-            self._write_what_is_left()
-        self._ended(job, attempt, record)
-
-    def _finish(self, active: _Active, exit_status: int) -> None:
-        record = self._record_of(active, exit_status)
-        self._active.remove(active)
-        self._free.append(active.slot)
-        # The lowest first, so that jobs that never overlap run on the same cores or GPU.
-        self._free.sort(key=lambda slot: slot.index)
-        with contextlib.suppress(OSError):  # the folder is gone, and was told of
-            active.claim.release()
-        self._ended(active.job, active.attempt, record)
+    # --- ending -----------------------------------------------------------------------------------
 
     def _ended(self, job: Job, attempt: AttemptDir, record: AttemptRow) -> None:
         """Takes up the record of an attempt that has ended."""
         if record.status == "ok":
             self._remove_checkpoints(job.row.job_id)
         if attempt.ended:
-            self._ingest(attempt)
+            self._outcomes.show(attempt)
         for line in record.provenance.get("damage", ()):
             self._observer.warn(f"{job.label}: {line}")
         self._observer.ended(job, record)
@@ -606,65 +344,6 @@ class Scheduler:
                 with contextlib.suppress(OSError):
                     (attempt.path / name).unlink(missing_ok=True)
 
-    def _record_of(self, active: _Active, exit_status: int) -> AttemptRow:
-        """The record of an attempt that has ended; every one leaves one, if need be by its parent.
-
-        One that cannot be read stays as it is, and is a failure to this run.
-        """
-        try:
-            record = active.attempt.record()
-        except StoreError as exc:
-            return _bare_record(active.job.row, active.attempt.number, "crashed", str(exc))
-        if record is None:
-            record = self._obituary(active, exit_status)
-            self._unwritten.append((active.attempt, record))
-            self._write_what_is_left()
-        return record
-
-    def _write_what_is_left(self, *, last: bool = False) -> None:
-        """Writes records that could not be written before, e.g. since the disk was full."""
-        for attempt, record in list(self._unwritten):
-            try:
-                attempt.write_record(record)
-            except OSError as exc:
-                # What happened to a folder that is gone, or for good, is at least told.
-                if last or not attempt.path.exists():
-                    self._unwritten.remove((attempt, record))
-                    why = text_of(exc)
-                    self._observer.warn(f"{record.attempt_id}: its record is not kept: {why}")
-            else:
-                self._unwritten.remove((attempt, record))
-                self._ingest(attempt)
-
-    def _obituary(self, active: _Active, exit_status: int) -> AttemptRow:
-        """The record of a worker that died without writing one."""
-        heartbeat, measured = active.attempt.heartbeat(), active.attempt.measured()
-        last_heard = f", last heard of while {heartbeat.doing}" if heartbeat else ""
-        if measured is not None:  # a heartbeat may be a second old
-            last_heard = f" while measuring {measured.at}"
-        if active.verdict is not None:
-            status, reason = active.verdict.status, active.verdict.reason
-        elif -exit_status in OWN_SIGNALS:
-            status = "crashed"
-            reason = f"the worker ended by {signal.Signals(-exit_status).name}{last_heard}"
-        elif exit_status < 0:
-            status = "killed"
-            reason = f"the worker was killed by signal {-exit_status}{last_heard}"
-            if exit_status == -9 and active.memory.ended_by_system():
-                status = "oom"
-                reason = f"the system ended the worker for want of memory{last_heard}"
-            elif exit_status == -9:
-                reason += " (did the machine run out of memory?)"
-        else:
-            status = "crashed"
-            reason = f"the worker ended with exit status {exit_status} without a record{last_heard}"
-        peak = active.memory.peak
-        if status == "oom" and peak is not None:
-            reason += f"; at its peak it held {size_text(peak)}"
-        record = obituary(active.job.row, active.attempt, status, reason)
-        load = None if peak is None else {"peak_resident_bytes": float(peak)}
-        return record.model_copy(update={"load": load})
-
     def _obey(self) -> None:
         """Starts nothing more, and asks workers to save their state; or ends them at once.
 
@@ -673,87 +352,12 @@ class Scheduler:
         self._obeyed = self._interrupts
         self._waiting.clear()
         self._elsewhere.clear()
-        self._followed.clear()  # a queue keeps what it has
+        self._followed.clear()
         if self._options.detach:
-            for active in self._active:
-                active.claim.leave()
-            self._active.clear()
-            return
-        asked = Verdict(status="preempted", reason="the run was interrupted", gently=True)
-        twice = Verdict(status="killed", reason="the run was interrupted twice", gently=False)
-        if self._obeyed == 1 and self._active:
-            self._observer.stopping(len(self._active))
-        for active in self._active:
-            if self._obeyed > 1:
-                active.verdict = twice
-                self._executor.cancel(active.name, gently=False)
-            elif active.kill_at is None:
-                self._stop(active, asked)
-
-    def _ingest(self, attempt: AttemptDir) -> None:
-        """Shows an attempt in the database as soon as it has ended."""
-        results = self._results.path
-        path = str((attempt.path / RECORD).relative_to(results))
-        try:
-            only = {path: stamp(results / path)}
-            reconcile(results, report=self._observer.warn, wait_s=INGEST_WAIT_S, only=only)
-        except (StoreError, OSError) as exc:
-            # Whoever reads next brings it in: nothing is lost by a database that is in use.
-            if not self._is_behind:
-                self._observer.warn(f"{exc}; the attempts themselves are safe")
-            self._is_behind = True
-
-
-def _limit_s(active: _Active) -> float | None:
-    return Budget.parse(active.job.row.budget).time_limit_s(1)
-
-
-def bury(results: ResultsDir, job: JobRow, placed: Placed | None = None) -> None:
-    """Records attempts whose process is gone without a word, e.g. after a power cut.
-
-    Args:
-        job: A job that nobody else is at work on.
-        placed: Asks how those ended that a queue had.
-    """
-    for attempt in results.attempts(job.job_id):
-        if not attempt.ended:
-            end_left_over(attempt.path)
-            placement = attempt.placement()
-            seen = placed.how_it_ended(placement) if placed and placement else WITHOUT_A_RECORD
-            attempt.write_record(obituary(job, attempt, *_end_of(attempt, seen)))
-
-
-def _end_of(attempt: AttemptDir, seen: str) -> tuple[AttemptStatus, str]:
-    """How an attempt ended of which nobody saw the end but what is left of it."""
-    if not attempt.is_asked_to_stop():
-        return "killed", seen
-    status, reason = attempt.stopped_by()
-    if attempt.placement() and attempt.heartbeat() is None:  # taken from a queue: nothing began
-        return status, reason
-    # It was to save its state, which is not known to have come to an end.
-    return ("killed", f"{reason}; {seen}") if status == "preempted" else (status, reason)
-
-
-def obituary(job: JobRow, attempt: AttemptDir, status: AttemptStatus, reason: str) -> AttemptRow:
-    """The record of an attempt that wrote none, from its last heartbeat."""
-    bare = _bare_record(job, attempt.number, status, reason)
-    heartbeat = attempt.heartbeat()
-    known = {"log_tail": attempt.log_tail(), **code_columns(attempt.code())}
-    if (measured := attempt.measured()) is not None:
-        known["measurements"] = measured.with_the_last_failed()
-    if heartbeat is None:
-        return bare.model_copy(update=known)
-    spent = {"steps": heartbeat.step, "charged_s": heartbeat.charged_s}
-    return bare.model_copy(update={**known, **spent})
-
-
-def _bare_record(job: JobRow, number: int, status: AttemptStatus, reason: str) -> AttemptRow:
-    return AttemptRow(
-        attempt_id=f"{job.job_id}-{number}",
-        number=number,
-        job=job,
-        status=status,
-        reason=reason,
-        started=utc_now(),
-        ended=utc_now(),
-    )
+            self._slots.leave()
+        elif self._obeyed > 1:
+            self._slots.kill()
+        else:
+            if self._slots:
+                self._observer.stopping(len(self._slots))
+            self._slots.save()

@@ -97,6 +97,7 @@ def _trainer(attempt: Attempt, ground: Ground, built: Built) -> Trainer:
         device=device,
         seed=seed,
         validate=_foreseeing(attempt, ground, built) if likelihood_kind(built.model) else None,
+        validation_loss=built.harness.loss if training.select == "loss" else None,
         observer=Watch(attempt, built),
         num_devices=NUM_DEVICES,
         log_density=built.harness.target,
@@ -203,6 +204,7 @@ def _looks(built: Built, trainer: Trainer) -> dict[str, Any]:
         "num": trainer.looks.num,
         "seconds": round(trainer.looks.spent_s, 3),
         "averaged_alone": trainer.looks.averaged_alone,
+        "selected_by": trainer.choice.selected_by,
     }
 
 

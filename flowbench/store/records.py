@@ -213,7 +213,8 @@ class AttemptRow(Frozen):
         best_step: The step they were taken at.
         looks: How validation was looked at while it trained: at last in ``examples`` of how many
             (``of``), the number of looks ``num``, their ``seconds``, and whether averaged weights
-            were scored alone. None where it is not known.
+            were scored alone; ``selected_by`` says what the weights that are kept were chosen by:
+            ``likelihood`` or ``loss``, or for being the ``last``. None where it is not known.
         data: Facts of the data: ``modality``, ``event_shape``, ``levels`` and the sizes of the
             splits, by their names in `DatasetInfo`; ``without_spread`` names dims that were
             centred and left unscaled.

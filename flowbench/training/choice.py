@@ -25,7 +25,7 @@ class Best:
     """The weights that scored best on validation so far.
 
     Attributes:
-        score: Their score, lower is better.
+        score: What they were chosen by, lower is better.
         step: Optimizer steps done when they were scored.
         weights: Whether they are averaged.
         state: Parameters and buffers on the CPU, the buffers refitted.
@@ -47,20 +47,32 @@ class Choice:
         refit: Makes what is estimated from data fit the weights, before each score.
         validate: Scores a model on the validation split; None where it has no likelihood.
         device: Where the model is.
+        loss: The validation loss, where weights are chosen by that in place of the score.
+
+    Attributes:
+        losses: Validation losses that the last look saw, by what a curve calls them.
     """
 
     def __init__(
-        self, model: GenerativeModel, refit: Refit, validate: Validate | None, device: Device
+        self,
+        model: GenerativeModel,
+        refit: Refit,
+        validate: Validate | None,
+        device: Device,
+        loss: Validate | None = None,
     ) -> None:
         training = model.config.training
         self.best: Best | None = None
+        self.losses: dict[str, float] = {}
         self._model, self._refit, self._validate, self._device = model, refit, validate, device
+        self._loss = loss
         self._keeps_best = training.select != "last"
         self._average: WeightAverage[GenerativeModel] | None = None
         if isinstance(training.average, LastK):
             self._average = LastMean(model, training.average.count, training.average.every)
-        elif training.average is not None and training.average.decay is not None:
-            self._average = RampedAverage(model, training.average.decay)
+        elif training.average is not None:
+            decay = training.average.decay_of(training.batch_size)
+            self._average = RampedAverage(model, decay)
 
     def step_taken(self) -> None:
         """Moves the average towards the weights, which were just stepped."""
@@ -77,6 +89,13 @@ class Choice:
     def averaged(self) -> GenerativeModel | None:
         """The model with averaged weights, in eval mode; None where no average is kept."""
         return None if self._average is None else self._average.model.eval()
+
+    @property
+    def selected_by(self) -> Literal["likelihood", "loss", "last"]:
+        """What the weights to be kept are chosen by; they are the last where nothing was scored."""
+        if self.best is None:
+            return "last"
+        return "likelihood" if self._loss is None else "loss"
 
     @property
     def num_scores(self) -> int:
@@ -98,6 +117,7 @@ class Choice:
         Returns:
             Scores of the raw and the averaged weights, None for what cannot be scored.
         """
+        self.losses.clear()
         # Before the first step the average is a copy of the weights: to score it is to pay twice.
         if self._average is None or not step:
             return self._score(self._model, "raw", step, part), None
@@ -107,19 +127,24 @@ class Choice:
     def _score(
         self, model: GenerativeModel, weights: Weights, step: int, part: float
     ) -> float | None:
-        if self._validate is None:
+        if self._validate is None and self._loss is None:
             return None
         model.eval()
         with self._refit.while_scored(model, part):
             with torch.no_grad(), self._device.numerics("float32"):
-                score = self._validate(model, part)
+                score = self._validate(model, part) if self._validate is not None else None
+                chosen_by = score
+                if self._loss is not None:
+                    chosen_by = self._loss(model, part)
+                    self.losses[f"validation_loss/{weights}"] = chosen_by
             # Strictly better: of equal scores the earlier weights stay, so that ties are no matter
             # of chance.
             best = self.best if self.best is not None and self.best.part == part else None
-            if self._keeps_best and score < (best.score if best else float("inf")):
+            better = chosen_by is not None and chosen_by < (best.score if best else float("inf"))
+            if chosen_by is not None and better and self._keeps_best:
                 # On the host: on the device it would take the model's memory once more.
                 state = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
-                self.best = Best(score, step, weights, state, part)
+                self.best = Best(chosen_by, step, weights, state, part)
         model.train()
         return score
 

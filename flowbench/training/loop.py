@@ -65,6 +65,7 @@ class Trainer:
         seed: Seed of batches and noise.
         validate: Scores a model on the validation split, lower is better; None where the model has
             no likelihood.
+        validation_loss: The loss on validation, where weights are selected by that.
         num_devices: Devices that the job holds.
         log_density: The target in the model's space; None for data.
 
@@ -85,6 +86,7 @@ class Trainer:
         seed: int,
         validate: Validate | None,
         observer: Observer,
+        validation_loss: Validate | None = None,
         num_devices: int = 1,
         log_density: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
@@ -95,7 +97,8 @@ class Trainer:
                 f"the model whole: {reason}; leave it at 1"
             )
         self.model = model
-        self.choice = Choice(model, Refit(preprocessor, stream, device), validate, device)
+        refit = Refit(preprocessor, stream, device)
+        self.choice = Choice(model, refit, validate, device, validation_loss)
         self.num_steps = 0
         self._preprocessor = preprocessor
         self._stream, self._batches = stream, stream(seed)
@@ -112,6 +115,11 @@ class Trainer:
         self._seed, self._generator = seed, device.generator(seed)
         groups = model.optimizer_groups()
         _refuse_other_groups(training, list(groups))
+        if training.select == "loss" and len(groups) > 1:
+            raise ConfigError(
+                f"training.select is loss, but there are several: of {', '.join(groups)}; "
+                "set it to last"
+            )
         self._steps = {
             name: GuardedStep(training, parameters, training.apart(name))
             for name, parameters in groups.items()
@@ -358,7 +366,10 @@ class Trainer:
                     loss=self._mean_loss(),
                     raw=raw,
                     ema=ema,
-                    info=self._mean_info() | self._counts() | self._watched(progress),
+                    info=self._mean_info()
+                    | self._counts()
+                    | self.choice.losses
+                    | self._watched(progress),
                 )
             )
         self.looks.taken(progress, seconds)

@@ -13,11 +13,9 @@ from flowbench.api import (
     ConfigError,
     DataError,
     DatasetSpec,
-    Ema,
     Preprocessing,
     Ragged,
     Standardise,
-    Training,
 )
 
 
@@ -28,8 +26,6 @@ def spec(**fields: Any) -> DatasetSpec:
 
 RAGGED = Ragged(values=np.zeros((1, 5)), lengths=np.array([3, 2]))
 REFUSED: list[tuple[str, Callable[[], object]]] = [
-    ("training.average.half_life_examples: not yet", lambda: Ema(half_life_examples=1e5)),
-    ("training.select=loss: not yet", lambda: Training(select="loss")),
     ("preprocessing.context: not yet", lambda: Preprocessing(context={"mel": Standardise()})),
 ]
 
@@ -45,8 +41,3 @@ def test_a_field_is_refused_by_its_name(message: str, make: Callable[[], object]
     assert text.startswith(message)
     assert "\n" not in text
     assert ";" in text  # what to do, or what holds, until then
-
-
-def test_an_average_names_its_decay() -> None:
-    with pytest.raises(ValidationError, match=r"needs its decay, e\.g\. 0\.999"):
-        Ema()

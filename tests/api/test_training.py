@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from flowbench.api import Phase, Training
+from flowbench.api import Ema, Phase, Training
 from flowbench.api.training import training_as_version_2
 
 
@@ -25,3 +25,9 @@ def test_a_decay_of_version_1_is_an_average(
     expected = {"width": 4, "training": {"lr": 0.1, "average": average}}
     assert training_as_version_2(stored) == expected
     assert training_as_version_2(expected) == expected
+
+
+@pytest.mark.parametrize("values", [{}, {"decay": 0.9, "half_life_examples": 1e5}])
+def test_an_average_says_once_how_fast_it_forgets(values: dict[str, float]) -> None:
+    with pytest.raises(ValidationError, match=r"needs its decay, e\.g\. 0\.999, or its half_life"):
+        Ema(**values)

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from flowbench.api.executors import Lifeline, Slot
-from flowbench.runner import pulse, schedule, train, worker
+from flowbench.runner import outcomes, pulse, schedule, train, worker
 from flowbench.runner.executors.base import LOG
 from flowbench.runner.executors.local import LocalExecutor
 from flowbench.runner.executors.process_group import Child, ProcessGroup
@@ -146,7 +146,7 @@ def command(
     schedule.POLL_S, train.CHECKPOINT_EVERY_S, schedule.LOOK_EVERY_S = 0.02, 0.05, 0.1
     pulse.INTERVAL_S = 0.1
     # How long they wait for the database before they do without.
-    schedule.INGEST_WAIT_S = reconcile.READER_WAIT_S = 0.3
+    outcomes.INGEST_WAIT_S = reconcile.READER_WAIT_S = 0.3
     vars(run)["reconcile"] = functools.partial(reconcile.reconcile, wait_s=1.0)
     if fault is not None and fault.where == "run":
         _install(fault)

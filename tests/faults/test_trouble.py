@@ -98,17 +98,17 @@ def test_a_record_is_kept_until_there_is_room_for_it(
     record = make.attempt(job.row)
     watcher = Watcher()
     scheduler = run.scheduler(watcher)
-    scheduler._unwritten.append((attempt, record))
+    scheduler._outcomes._unwritten.append((attempt, record))
     with monkeypatch.context() as full:
 
         def refuse(*_: object) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
         full.setattr(AttemptDir, "write_record", refuse)
-        scheduler._write_what_is_left()
-        assert (scheduler._unwritten, watcher.warnings) == ([(attempt, record)], [])
-    scheduler._write_what_is_left()
-    assert scheduler._unwritten == []
+        scheduler._outcomes.write_what_is_left()
+        assert (scheduler._outcomes._unwritten, watcher.warnings) == ([(attempt, record)], [])
+    scheduler._outcomes.write_what_is_left()
+    assert scheduler._outcomes._unwritten == []
     assert attempt.record() == record
 
 
@@ -118,10 +118,10 @@ def test_a_record_whose_folder_is_gone_is_told(ready: Any) -> None:
     attempt = run.results.new_attempt(job.row.job_id)
     watcher = Watcher()
     scheduler = run.scheduler(watcher)
-    scheduler._unwritten.append((attempt, make.attempt(job.row)))
+    scheduler._outcomes._unwritten.append((attempt, make.attempt(job.row)))
     shutil.rmtree(attempt.path)
-    scheduler._write_what_is_left()
-    assert scheduler._unwritten == []
+    scheduler._outcomes.write_what_is_left()
+    assert scheduler._outcomes._unwritten == []
     assert "its record is not kept" in watcher.warnings[0]
 
 

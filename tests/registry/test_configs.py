@@ -40,8 +40,9 @@ def test_an_average_is_set_by_its_decay(fake_registry: Registry, preset: str) ->
 
 def test_what_comes_later_is_refused_by_its_name(fake_registry: Registry) -> None:
     data = info(fake_registry, "fake-images")
-    with pytest.raises(ConfigError, match=r"training\.select=loss: not yet; set likelihood"):
-        configure(fake_registry, "fake-gaussian", data, {"training.select": "loss"})
+    key = "preprocessing.context"
+    with pytest.raises(ConfigError, match=r"preprocessing\.context: not yet; context arrives"):
+        configure(fake_registry, "fake-gaussian", data, {key: {"label": {"kind": "standardise"}}})
 
 
 @pytest.mark.parametrize(

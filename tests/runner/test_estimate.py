@@ -11,10 +11,10 @@ from flowbench.runner.attempt import ResultsDir
 from flowbench.runner.decide import Decision, Machine
 from flowbench.runner.estimate import estimate
 from flowbench.runner.executors.local import LocalExecutor
+from flowbench.runner.options import RunOptions
 from flowbench.runner.placed import Placed
 from flowbench.runner.plan import Unprepared, plan
 from flowbench.runner.run import ReadyRun
-from flowbench.runner.schedule import RunOptions
 from flowbench.store.records import AttemptRow
 from flowbench.suite.schema import Suite
 

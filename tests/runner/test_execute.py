@@ -224,6 +224,18 @@ def test_what_the_test_split_takes_is_foreseen_from_looks(
     assert attempt.pulse.evaluation_draws == 8
 
 
+def test_the_validation_loss_chooses_weights_if_it_is_asked_to(begin: Begin) -> None:
+    attempt = begin(overrides={"fake-gaussian.training.select": "loss"}, budget="40steps")
+    record = run_attempt(attempt)
+    assert record.looks is not None
+    assert record.looks["selected_by"] == "loss"
+    lines = (attempt.directory.path / CURVES).read_text(encoding="utf-8").splitlines()
+    points = [CurvePoint.model_validate_json(line) for line in lines]
+    losses = [(p.info or {})["validation_loss/raw"] for p in points]
+    assert record.best_step == points[losses.index(min(losses))].step
+    assert record.best_step > 0
+
+
 @pytest.mark.parametrize("average", [0.75, None])
 def test_the_record_holds_the_load_of_the_machine(
     begin: Begin, monkeypatch: pytest.MonkeyPatch, average: float | None

@@ -12,7 +12,7 @@ import pytest
 from flowbench.api import JobState
 from flowbench.errors import ConfigError, ExecutorError, UnknownNameError
 from flowbench.registry import PluginSelection, Registry, load_registry
-from flowbench.runner import schedule
+from flowbench.runner import followed, schedule
 from flowbench.runner.attempt import HEARTBEAT, AttemptDir, Heartbeat, Placement, ResultsDir
 from flowbench.runner.plan import Job
 from flowbench.runner.run import ReadyRun, RunRequest, get_ready
@@ -59,8 +59,13 @@ def queue(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> type[FakeQueue
     for name, value in (("given", []), ("states", {}), ("cancelled", []), ("refusal", "")):
         monkeypatch.setattr(found, name, value)
     monkeypatch.setattr(found, "goes_on", lambda job: None)
-    for name in ("POLL_S", "LOOK_EVERY_S", "SETTLE_S"):
-        monkeypatch.setattr(schedule, name, 0.001)
+    for module, name in (
+        (schedule, "POLL_S"),
+        (schedule, "LOOK_EVERY_S"),
+        (followed, "LOOK_EVERY_S"),
+        (followed, "SETTLE_S"),
+    ):
+        monkeypatch.setattr(module, name, 0.001)
     return found
 
 

@@ -22,7 +22,7 @@ from flowbench.contract import CheckReport
 from flowbench.contract.by_name import keep
 from flowbench.errors import StoreError
 from flowbench.registry import PluginSelection, Registry, load_registry
-from flowbench.runner import schedule
+from flowbench.runner import slots
 from flowbench.runner.attempt import (
     CHECKPOINT,
     MODEL,
@@ -486,7 +486,7 @@ def test_a_worker_past_its_budget_is_stopped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("flowbench.runner.watchdog.GRACE_S", 0.5)
-    monkeypatch.setattr(schedule, "KILL_AFTER_S", 0.5)
+    monkeypatch.setattr(slots, "KILL_AFTER_S", 0.5)
     (record,) = run(tmp_path, fake_registry, fake_plugins, models=("fake-hang",), budget="0.5s")
     assert record.status == "timeout"
     assert record.reason is not None
@@ -558,8 +558,8 @@ def test_a_long_evaluation_is_told_once_of_each_model_and_dataset(
     heartbeat = Heartbeat(pid=1, evaluation_s=300.0, evaluation_draws=16)
     for job, _ in ready.decisions:
         active: Any = SimpleNamespace(job=job)
-        scheduler._foresee(active, heartbeat.model_copy(update={"evaluation_s": None}))
-        scheduler._foresee(active, heartbeat)
+        scheduler._slots._foresee(active, heartbeat.model_copy(update={"evaluation_s": None}))
+        scheduler._slots._foresee(active, heartbeat)
     told = [line.partition(":images on fake-images: to evaluate ")[0] for line in watcher.warnings]
     assert told == list(names)
 

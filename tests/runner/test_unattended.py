@@ -13,7 +13,7 @@ import pytest
 
 from flowbench.runner.attempt import HEARTBEAT, Heartbeat
 from flowbench.runner.executors.left_over import TAG, end_left_over
-from flowbench.runner.schedule import bury
+from flowbench.runner.obituary import bury
 from tests.runner.test_survey import begin
 
 SCRIPT = """

@@ -78,13 +78,14 @@ def make(
     budget: str = "40steps",
     watcher: Watcher | None = None,
     validate: Validate | None = None,
+    validation_loss: Validate | None = None,
     **training: Any,
 ) -> Trainer:
     """A trainer of one of the fakes."""
     torch.manual_seed(0)
     config = configuration(registry, data, name, training)
     model = build_model(registry, name.partition(":")[0], config.model_dump(), data.info)
-    return train_of(model, data, budget, watcher, validate)
+    return train_of(model, data, budget, watcher, validate, validation_loss=validation_loss)
 
 
 def train_of(
@@ -94,6 +95,7 @@ def train_of(
     watcher: Watcher | None = None,
     validate: Validate | None = None,
     seed: int = 1,
+    validation_loss: Validate | None = None,
 ) -> Trainer:
     """A trainer of a model."""
     split, size = data.splits.train, model.config.training.batch_size
@@ -106,6 +108,7 @@ def train_of(
         device=Device("cpu", "a CPU", None),
         seed=seed,
         validate=validate,
+        validation_loss=validation_loss,
         observer=watcher or Watcher(),
     )
 
@@ -469,6 +472,66 @@ def test_the_last_weights_are_kept_if_they_are_selected(
     trainer.run()
     assert trainer.choice.best is None
     assert trainer.load_best() == (weights, 40)
+
+
+def test_weights_are_chosen_by_the_validation_loss_where_that_is_asked(
+    fake_registry: Registry, data: LoadedData
+) -> None:
+    """The likelihood is best at the last look, the loss at the third; curves have both."""
+    scores, losses = (iter(numbers) for numbers in (range(1000, 0, -1), [5, 4, 1, *range(6, 99)]))
+    watcher = Watcher()
+    trainer = make(
+        fake_registry,
+        data,
+        watcher=watcher,
+        validate=lambda *_: float(next(scores)),
+        validation_loss=lambda *_: float(next(losses)),
+        select="loss",
+    )
+    trainer.run()
+    assert trainer.load_best() == ("raw", watcher.points[2].step)
+    assert trainer.choice.selected_by == "loss"
+    assert [p.info["validation_loss/raw"] for p in watcher.points[:4]] == [5, 4, 1, 6]
+
+
+def test_a_model_without_a_likelihood_is_chosen_by_its_validation_loss(
+    fake_registry: Registry, data: LoadedData
+) -> None:
+    losses = iter([3.0, 1.0, *[2.0] * 99])
+    watcher = Watcher()
+    trainer = make(
+        fake_registry,
+        data,
+        watcher=watcher,
+        validation_loss=lambda *_: next(losses),
+        select="loss",
+    )
+    trainer.run()
+    assert trainer.load_best() == ("raw", watcher.points[1].step)
+
+
+def test_losses_of_several_groups_choose_no_weights(
+    fake_registry: Registry, data: LoadedData
+) -> None:
+    with pytest.raises(ConfigError, match="select is loss, but there are several: of critic, gene"):
+        make(fake_registry, data, "fake-gan", select="loss")
+
+
+@pytest.mark.parametrize("batch_size", [8, 32])
+def test_an_average_by_examples_is_one_by_steps_of_any_size(
+    fake_registry: Registry, data: LoadedData, batch_size: int
+) -> None:
+    by_steps, by_examples = (
+        make(fake_registry, data, "fake-gaussian", average=average, batch_size=batch_size)
+        for average in ({"decay": 0.5 ** (batch_size / 64)}, {"half_life_examples": 64})
+    )
+    averages = []
+    for trainer in (by_steps, by_examples):
+        trainer.run()
+        assert trainer.choice.averaged is not None
+        averages.append(weights(trainer.choice.averaged))
+    assert torch.equal(*averages)
+    assert not torch.equal(averages[0], weights(by_steps.model))
 
 
 def test_validation_is_not_charged(fake_registry: Registry, data: LoadedData) -> None:
