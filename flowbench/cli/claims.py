@@ -68,6 +68,15 @@ def claims(
             help="Jobs to run at a time \\[default: one per GPU, two on a CPU].", min=1, max=1024
         ),
     ] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            help="Also write the board of claims: html, md, latex, csv, parquet; can be repeated.",
+            autocompletion=complete.one_of("html", "md", "latex", "csv", "parquet"),
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder to write it to.")] = Path("boards"),
     as_json: AsJson = False,
     results: Results = None,
     data_dir: DataDir = None,
@@ -80,9 +89,11 @@ def claims(
     inside what is claimed, outside, or across. Runs are shared between claims, and with
     flowbench run; what is done is not run again.
     """
+    from flowbench.leaderboard import check_formats, write_boards
     from flowbench.suite.claims import load_claims
     from flowbench.suite.load import parse_seeds
 
+    check_formats(formats or ())  # before anything runs
     chosen = load_claims(file).changed(
         dataset=dataset,
         budget=budget,
@@ -101,8 +112,16 @@ def claims(
             no_plugin=no_plugin,
             dry_run=dry_run,
         )
-    if not dry_run:
-        _print(chosen, named, paths.results_dir(results), as_json=as_json)
+    if dry_run:
+        return
+    folder = paths.results_dir(results)
+    _print(chosen, named, folder, as_json=as_json)
+    if formats:
+        from flowbench.leaderboard.claims import claims_board
+
+        board = claims_board(folder, chosen, with_details="html" in formats)
+        for path in write_boards([board], out, formats):
+            print(path)
 
 
 def _run(

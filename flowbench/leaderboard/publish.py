@@ -55,7 +55,7 @@ def boards(
     with reading(results, job_ids) as (folder, source):
         if not source.records:
             raise LeaderboardError(f"no attempts to show in {results}; start with `flowbench run`")
-        source = _completed(folder, source, source.records, with_details=with_details)
+        source = completed(folder, source, source.records, with_details=with_details)
         return boards_of_records(source)
 
 
@@ -97,7 +97,7 @@ def suite_boards(
     with reading(results) as (folder, source):
         runs = {suite.name: chosen_runs(suite, source) for suite in suites}
         shown = {r.attempt_id: r for records in runs.values() for r in records}
-        source = _completed(folder, source, list(shown.values()), with_details=with_details)
+        source = completed(folder, source, list(shown.values()), with_details=with_details)
         missing = [s.name for s in suites if not ((s.board and s.board.published) or runs[s.name])]
         if missing and not skip_empty:
             raise LeaderboardError(
@@ -162,7 +162,7 @@ def _installed_metrics() -> dict[str, MetricSpec]:
     return {spec.name: spec for spec in specs if isinstance(spec, MetricSpec)}
 
 
-def _completed(
+def completed(
     results: Path, source: Source, shown: Sequence[AttemptRow], *, with_details: bool
 ) -> Source:
     """Adds what the shown runs need beside their records."""

@@ -77,10 +77,10 @@ def test_claims_are_run_and_judged_and_jobs_are_those_of_run(
     # Asked for again, by itself or through run, nothing is left to do.
     status, _, err = flowbench(*given, "wider-is-better")
     assert "4 reused" in err
-    asked = ("--models", "realnvp:vector", "--datasets", "two-moons", "--metrics", "nll,params")
-    asked += ("--set", "realnvp.width=8", "--set", "realnvp.couplings=2")
-    asked += ("--budget", "5steps", "--seeds", "0-1", "--results", str(tmp_path / "r"))
-    status, out, _ = flowbench("run", *asked, "--dry-run")
+    models = ("--models", "realnvp:vector", "--datasets", "two-moons", "--metrics", "nll,params")
+    values = ("--set", "realnvp.width=8", "--set", "realnvp.couplings=2", "--budget", "5steps")
+    where = ("--seeds", "0-1", "--results", str(tmp_path / "r"))
+    status, out, _ = flowbench("run", *models, *values, *where, "--dry-run")
     assert "2 cached" in out
     status, out, _ = flowbench(*given, "--judge", "--json", "wider-is-larger")
     (found,) = json.loads(out)

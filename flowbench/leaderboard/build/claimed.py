@@ -36,6 +36,7 @@ class JudgedTest:
         factor: What effects are divided by for that.
         decimals: Decimals of effects as they are written.
         methods: The runs behind it by name, as far as there are any.
+        labels: What each is called.
         remarks: What to know of the verdict, a sentence each.
     """
 
@@ -49,7 +50,13 @@ class JudgedTest:
     factor: float = 1.0
     decimals: int = 3
     methods: Mapping[str, Method]
+    labels: Mapping[str, str]
     remarks: tuple[str, ...] = ()
+
+    @property
+    def labelled(self) -> list[tuple[str, Method]]:
+        """The runs behind it with what each is called."""
+        return [(self.labels[name], method) for name, method in self.methods.items()]
 
     @property
     def survives(self) -> bool:
@@ -75,15 +82,18 @@ class JudgedTest:
         return numbers.signed(effect / self.factor, self.decimals)
 
     @property
+    def interval(self) -> str:
+        """The 95 % interval; empty where nothing is known of the spread, or there is none."""
+        one = self.judgement
+        if one.low is None or one.low == one.high:
+            return ""
+        return f"[{self.effect_text(one.low)}, {self.effect_text(one.high)}]"
+
+    @property
     def measured(self) -> str:
         """The effect with its unit and interval."""
-        one = self.judgement
-        if one.effect is None:
-            return ""
-        text = " ".join(filter(None, (self.effect_text(one.effect), self.unit)))
-        if one.low is None or one.low == one.high:
-            return text
-        return f"{text} [{self.effect_text(one.low)}, {self.effect_text(one.high)}]"
+        parts = (self.effect_text(self.judgement.effect), self.unit, self.interval)
+        return " ".join(filter(None, parts)) if parts[0] else ""
 
     @property
     def claimed(self) -> str:
@@ -173,6 +183,7 @@ def _judged(
             list(map(math.exp, shown)) if test.form == "ratio" else shown, unit
         ),
         methods=there,
+        labels={name: file.runs[name].label for name in there},
         remarks=(*unfit, *_lost(file, test, runs)),
     )
 
