@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
+from typing import Any
 
 from flowbench.leaderboard.board import words
 from flowbench.leaderboard.board.table import (
@@ -87,7 +88,7 @@ def _datasets(claim: Claim) -> tuple[str, ...]:
 
 
 def _column(key: str, label: str) -> Column:
-    about = {"dataset": "", "metric": "", "unit": "", "decimals": 0}
+    about: dict[str, Any] = {"dataset": "", "metric": "", "unit": "", "decimals": 0}
     return Column(key=key, label=label, direction="none", role="count", kind="text", **about)
 
 
