@@ -75,7 +75,6 @@ class DiffusionConfig(PixelConfig):
     """Base of configurations of diffusion models, by a U-Net.
 
     Attributes:
-        called: The model's name.
         width: Channels of the first stage, which are even.
         blocks: Residual blocks of each resolution; one more on the way back.
         multipliers: Channels of each resolution, as multiples of ``width``.
@@ -83,8 +82,6 @@ class DiffusionConfig(PixelConfig):
             the middle does.
         dropout: Part of hidden values that are dropped in training.
     """
-
-    called: ClassVar[str]
 
     width: int = Field(default=32, ge=2)
     blocks: int = Field(default=1, ge=1)
