@@ -107,7 +107,7 @@ def run(
     )
     selection = PluginSelection.from_environment(files=files)
     request = RunRequest(
-        suite=asked,
+        suites=(asked,),
         results=folder,
         data_dir=paths.data_dir(Path(data_dir) if data_dir else None).resolve(),
         plugins=selection,
@@ -144,7 +144,7 @@ def _listed(key: str, value: Sequence[Any]) -> list[Any]:
 
 
 def _carried_out(ready: ReadyRun, request: RunRequest, quiet: bool) -> Results:
-    decided = ready.decisions
+    decided, (suite,) = ready.decisions, request.suites
     with (
         run_display(ready, quiet=quiet) as display,
         ready.tracked(display) as observer,
@@ -157,14 +157,14 @@ def _carried_out(ready: ReadyRun, request: RunRequest, quiet: bool) -> Results:
     problems = [
         *missing,
         *summary.failures(decided, records),
-        *summary.unavailable(records.values(), request.suite.metrics or ()),
+        *summary.unavailable(records.values(), suite.metrics or ()),
     ]
     return Results(
         folder=request.results,
         jobs=tuple(job.row.job_id for job, _ in decided),
         ok=summary.succeeded(decided, records),
         problems=tuple(problems),
-        suite=request.suite,
+        suite=suite,
     )
 
 

@@ -24,7 +24,7 @@ from flowbench.runner.observer import RunObserver
 from flowbench.runner.options import RunOptions
 from flowbench.runner.ownership import Claim, Owner, claim, owner_of
 from flowbench.runner.placed import Placed
-from flowbench.runner.plan import Job, Unprepared, plan
+from flowbench.runner.plan import Job, Unprepared, plan_all
 from flowbench.runner.queue import clear_queues
 from flowbench.runner.schedule import Scheduler
 from flowbench.runner.tracking import make_trackers, tracked
@@ -39,13 +39,14 @@ class RunRequest(RunOptions):
     """What ``flowbench run`` was asked.
 
     Attributes:
+        suites: What to run; a job of several is run once.
         num_jobs: Jobs at a time; None takes the executor's default.
         spawn: Start a new Python for each worker on a CPU, too.
         rerun: What to run anew.
         trackers: Names of whom the run is told to.
     """
 
-    suite: Suite
+    suites: tuple[Suite, ...]
     results: Path
     num_jobs: int | None
     spawn: bool = False
@@ -130,7 +131,7 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
         The run, ready to be scheduled.
 
     Raises:
-        SuiteError: The suite has nothing to run on its datasets.
+        SuiteError: The suites have nothing to run on their datasets.
         DataMissingError: Its only dataset is not prepared.
     """
     results = ResultsDir(request.results)
@@ -146,12 +147,14 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
     # the plan may run: a cluster's is made on a laptop.
     device = Device.select(request.device, processor_name()) if executor.slots else None
     if not dry_run and device is not None:
-        _check_budget(request.suite.budget, device)
-    jobs, unprepared = plan(request.suite, registry, request.data_dir)
+        for suite in request.suites:
+            _check_budget(suite.budget, device)
+    jobs, unprepared = plan_all(request.suites, registry, request.data_dir)
     if not jobs and not unprepared:
+        datasets = sorted({name for suite in request.suites for name in suite.datasets})
         raise SuiteError(
-            f"suite {request.suite.name!r} has nothing to run on "
-            f"{', '.join(request.suite.datasets) or 'any dataset'}: none of its rows has a model "
+            f"suite {request.suites[0].name!r} has nothing to run on "
+            f"{', '.join(datasets) or 'any dataset'}: none of its rows has a model "
             "there; choose with --models and --datasets"
         )
     # Its own message, which says how to prepare it, where that is all that stands in the way.
