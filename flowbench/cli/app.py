@@ -19,6 +19,7 @@ import typer
 from flowbench.cli import (
     board,
     check,
+    claims,
     compare,
     data,
     doctor,
@@ -122,6 +123,7 @@ app.command("worker")(worker.worker)
 app.command("reproduce")(reproduce.reproduce)
 app.command("leaderboard")(board.leaderboard)
 app.command("compare")(compare.compare)
+app.command("claims")(claims.claims)
 app.add_typer(data.app, name="data")
 app.add_typer(results.app, name="results")
 app.add_typer(store.app, name="store")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,7 +58,7 @@ def boards(
         # One after another: the records of all take many times what boards show of them.
         for ids in queries.jobs_by_board(folder, job_ids) if _has_results(folder) else ():
             source = _with_records(evidence, folder, ids)
-            source = _completed(folder, source, source.records, with_details=with_details)
+            source = completed(folder, source, source.records, with_details=with_details)
             found += boards_of_records(source)
     if not found:
         raise LeaderboardError(f"no attempts to show in {results}; start with `flowbench run`")
@@ -99,12 +100,10 @@ def suite_boards(
     Raises:
         LeaderboardError: A suite has nothing to show.
     """
-    with readable(results) as folder:
-        source = read_source(folder) if _has_results(folder) else Source()
-        source = replace(source, core_code=core_of(results))
+    with reading(results) as (folder, source):
         runs = {suite.name: chosen_runs(suite, source) for suite in suites}
         shown = {r.attempt_id: r for records in runs.values() for r in records}
-        source = _completed(folder, source, list(shown.values()), with_details=with_details)
+        source = completed(folder, source, list(shown.values()), with_details=with_details)
         missing = [s.name for s in suites if not ((s.board and s.board.published) or runs[s.name])]
         if missing and not skip_empty:
             raise LeaderboardError(
@@ -118,6 +117,14 @@ def suite_boards(
 def _has_results(folder: Path) -> bool:
     """Whether there is anything to read; attempts without a database are to be rebuilt."""
     return database_path(folder).is_file() or (folder / _RUNS).is_dir()
+
+
+@contextmanager
+def reading(results: Path, job_ids: Sequence[str] | None = None) -> Iterator[tuple[Path, Source]]:
+    """A folder with a database, and what it holds; nothing if there are no results."""
+    with readable(results) as folder:
+        source = read_source(folder, job_ids) if _has_results(folder) else Source()
+        yield folder, replace(source, core_code=core_of(results))
 
 
 def core_of(results: Path) -> str | None:
@@ -175,7 +182,7 @@ def _installed_metrics() -> dict[str, MetricSpec]:
     return {spec.name: spec for spec in specs if isinstance(spec, MetricSpec)}
 
 
-def _completed(
+def completed(
     results: Path, source: Source, shown: Sequence[AttemptRow], *, with_details: bool
 ) -> Source:
     """Adds what the shown runs need beside their records."""

@@ -83,7 +83,7 @@ def ready_run(
     base = {"datasets": ("fake-images",), "budget": "20steps"}
     spawn = suite.pop("spawn", False)
     request = RunRequest(
-        suite=Suite(**{**base, **suite}),
+        suites=(Suite(**{**base, **suite}),),
         results=results,
         data_dir=results,
         plugins=plugins,
