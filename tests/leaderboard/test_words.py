@@ -42,6 +42,7 @@ def test_a_bound_points_to_the_worse_side() -> None:
 
 def test_budgets_in_words() -> None:
     assert words.budget("60s,5000steps").replace("\u00a0", " ") == "60 s or 5,000 steps"
+    assert words.budget("1steps,1epochs").replace("\u00a0", " ") == "1 step or 1 epoch"
     assert words.budget("2gpuh").replace("\u00a0", " ") == "2 GPU-h"
 
 

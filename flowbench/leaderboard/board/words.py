@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flowbench.api.specs import Direction
+from flowbench.budget import COUNTS
 from flowbench.leaderboard.board.numbers import NO_BREAK
 from flowbench.store.checks import CheckRow
 from flowbench.store.records import CONTENDED_SHARE
@@ -134,6 +135,8 @@ def budget(text: str) -> str:
             parts.append(part)
             continue
         unit = _UNITS.get(match[2], match[2])
+        if float(match[1]) == 1 and unit in COUNTS.values():
+            unit = unit.removesuffix("s")
         parts.append(f"{float(match[1]):,.12g}{NO_BREAK}{unit}")
     return " or ".join(parts)
 
