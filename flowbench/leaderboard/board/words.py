@@ -130,7 +130,7 @@ def budget(text: str) -> str:
     """The canonical text of a budget as people say it, e.g. ``"60 s or 5,000 steps"``."""
     parts = []
     for part in text.split(","):
-        match = re.fullmatch(r"([0-9.e+]+)([a-z]+)", part)
+        match = re.fullmatch(r"([0-9.]+(?:e[+-]?\d+)?)([a-z]+)", part)  # 2 epochs are no 2e
         if match is None:
             parts.append(part)
             continue
