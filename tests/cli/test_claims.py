@@ -93,7 +93,7 @@ def test_what_cannot_be_judged_is_said_without_running(flowbench: Command, tmp_p
     status, out, _ = flowbench(*given, "--judge")
     assert status == 0
     assert "two-moons: not run" in out
-    assert "None of 2 tests has run (flowbench claims)." in out
+    assert "None of 2 tests has run with two seeds (flowbench claims)." in out
     status, out, _ = flowbench(*given, "flying")
     assert (status, "untestable here: wings" in out) == (0, True)
     status, _, err = flowbench(*given, "wider")

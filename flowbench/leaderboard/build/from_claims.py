@@ -21,7 +21,7 @@ from flowbench.leaderboard.board.table import (
     Row,
 )
 from flowbench.leaderboard.board.verdicts import LEVEL
-from flowbench.leaderboard.build.claimed import JudgedTest, expected_false
+from flowbench.leaderboard.build.claimed import CLAIMS_BOARD, JudgedTest, expected_false
 from flowbench.leaderboard.build.details import details
 from flowbench.leaderboard.build.evidence import Source
 from flowbench.leaderboard.build.fill import row_keys
@@ -29,7 +29,6 @@ from flowbench.leaderboard.build.notes import Notes
 from flowbench.suite.claims import Bound, Claim, ClaimsFile
 from flowbench.suite.published import paper_name
 
-NAME = "claims"
 DESCRIPTION = (
     "What papers claim, tested on data that everybody has, at a small size and budget: the effect "
     "that the paper’s values show, and below it the one measured here, of runs that differ in the "
@@ -61,8 +60,8 @@ def board_of_claims(file: ClaimsFile, judged: Sequence[JudgedTest], source: Sour
     ]
     rows = [(paper, replace(row, key=key)) for (paper, row), key in zip(rows, keys, strict=True)]
     return Board(
-        slug=NAME,
-        suite=NAME,
+        slug=CLAIMS_BOARD,
+        suite=CLAIMS_BOARD,
         title=file.title,
         description=DESCRIPTION,
         facts=tuple(_facts(file, judged)),
