@@ -141,6 +141,14 @@ def run(
             "a process that has done the imports].",
         ),
     ] = False,
+    track: Annotated[
+        str | None,
+        typer.Option(
+            help="Also tell these of the run: tensorboard,wandb (flowbench list trackers) "
+            "\\[default: none].",
+            autocompletion=complete.listed(complete.trackers),
+        ),
+    ] = None,
     rerun: Annotated[
         str | None,
         typer.Option(
@@ -237,6 +245,7 @@ def run(
         wait=not no_wait,
         detach=detach,
         half_batch=half_batch,
+        trackers=tuple(dict.fromkeys(_each([track]))) if track else (),
     )
     signals = stopping.stop_signals(stop_signal)
     ready = get_ready(request, registry, dry_run=dry_run)
@@ -302,11 +311,14 @@ def carry_out(
         _say(summary.settings(request, ready))
 
     # What is reused needs no line of its own: the table shows it.
-    starting = [job for job, d in decided if d.starts or d.action == "wait"]
+    starting = ready.starting
     try:
         at_once = len(ready.executor.slots) or len(starting)
-        with progress_display(starting, at_once, verbosity) as display:
-            scheduler = ready.scheduler(display)
+        with (
+            progress_display(starting, at_once, verbosity) as display,
+            ready.tracked(display) as observer,
+        ):
+            scheduler = ready.scheduler(observer)
             with stopping.interrupted_by(signals, scheduler):
                 records = scheduler.run(decided)
     except KeyboardInterrupt:
