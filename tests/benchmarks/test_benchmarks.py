@@ -37,6 +37,7 @@ SIZES = {
     "peers": "--cases maf/zuko-maf",
     "released": f"glow --released {STAND_INS / 'glow'} --batch-size 2 --side 8 --levels 2 --steps 1"
     " --width 4 --profile 1",
+    "scale": "--attempts 2 --jobs 2",
     "tarflow": "--width 64 --layers 1 --batch-size 1 --tokens 4 8",
     "tarflow_sweeps": "--steps 2 --patch-size 4 --num 1",
     "tarflow_released": f"{STAND_INS / 'tarflow'} --images 1 --batch-size 1 --side 4 --sides 4 8"
@@ -84,7 +85,7 @@ def test_a_benchmark_gives_its_ratios(name: str, sizes: str) -> None:
     if name == "peers":
         pytest.importorskip("zuko")
     benchmark = import_module(f"tests.benchmarks.bench_{name}")
-    rounds = 1 if name == "boards" else 2  # a round of it starts six processes
+    rounds = 1 if name in ("boards", "scale") else 2  # a round of these starts six processes
     ratios = benchmark.main([*sizes.split(), "--rounds", str(rounds)])
     assert ratios
     for ratio in ratios:
