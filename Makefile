@@ -27,7 +27,8 @@ test-fast: .venv/.installed-dev  ## what a bare pytest runs
 test-slow: .venv/.installed-dev  ## the rest of the tests
 	$(BIN)/pytest -m "slow and $(ANYWHERE)"
 
-test-cluster: .venv/.installed-dev  ## jobs on a SLURM that is started here; needs its Debian packages
+test-cluster: .venv/.installed-dev  ## jobs on a SLURM and a Ray that are started here; the first needs Debian's packages
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[ray]'
 	$(BIN)/pytest -m cluster -n 0
 
 coverage: .venv/.installed-dev  ## branch coverage of all tests, workers included; build/coverage/index.html

@@ -22,4 +22,9 @@ def register_executors() -> list[ExecutorSpec]:
             executor="flowbench.runner.executors.slurm:SlurmExecutor",
             summary="a SLURM cluster, by job arrays (extra slurm)",
         ),
+        ExecutorSpec(
+            name="ray",
+            executor="flowbench.runner.executors.ray:RayExecutor",
+            summary="a Ray cluster, by detached actors (extra ray)",
+        ),
     ]
