@@ -40,7 +40,7 @@ def estimate(run: ReadyRun) -> str:
         lines.append(_evaluation(run, starting))
     waiting = sum(len(missing.models) * missing.num_seeds for missing in run.unprepared)
     if waiting:
-        lines.append(f"{waiting} more wait for their data")
+        lines.append(f"{waiting} more wait for data or a package")
         lines.append(_training([run.unprepared[0].budget] * waiting, run.options.device))
     return "\n".join(lines)
 
