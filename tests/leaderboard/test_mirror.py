@@ -364,6 +364,17 @@ def test_strictness_names_what_is_wrong(reproduced: Board) -> None:
     assert not [line for line in said if line.startswith("VDM")]
 
 
+def test_why_no_model_runs_a_row_is_told_where_it_opens() -> None:
+    found = board()
+    assert row(found, DENSEFLOW).remark == ""
+    doubted = row(found, "CR-NVAE").remark
+    assert doubted.startswith("Published alone and doubted: ")
+    page = " ".join(html.render(found).split())
+    opened = page[page.index(">CR-NVAE</h2>") :]
+    assert f"<p>{doubted}</p>" in opened[: opened.index("</template>")]
+    assert f"- CR-NVAE: {doubted}" in markdown.render(found).replace("\\", "")
+
+
 def test_a_suite_that_names_a_row_wrongly_is_an_error() -> None:
     suite = mirrored.suite()
     assert suite.board is not None
