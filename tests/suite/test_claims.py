@@ -57,7 +57,7 @@ def any_test(**fields: Any) -> AnyTest:
 def test_each_run_is_a_suite_of_its_own_whoever_needs_it(tmp_path: Path) -> None:
     again = MINIMAL.split("[[claim]]")[1].replace("a-beats-b", "again").replace("fake_nll", "other")
     file = file_of(f"{MINIMAL}[[claim]]{again}", tmp_path)
-    suites = file.suites(file.claim)
+    suites = [suite for _, suite in file.suites(file.claim)]
     assert [(s.datasets, s.models) for s in suites] == [
         (("fake-images",), ("fake-gaussian:default",)),
         (("fake-images",), ("fake-gaussian:averaged",)),

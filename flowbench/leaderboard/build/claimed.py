@@ -22,6 +22,9 @@ from flowbench.leaderboard.build.standing import matching, weight
 from flowbench.store.records import AttemptRow, MeasurementRow
 from flowbench.suite.claims import AnyTest, Bound, Claim, ClaimsFile
 
+CLAIMS_BOARD = "claims"
+"""Name of the board of the papers' claims, and of what is kept for it."""
+
 _BOTH = frozenset({"supported", "contradicted"})
 
 
@@ -148,6 +151,11 @@ def judge_claims(file: ClaimsFile, source: Source) -> list[JudgedTest]:
     by_chance = {index: p for index, p in p_values.items() if p is not None}
     adjusted = dict(zip(by_chance, holm(list(by_chance.values())), strict=True))
     return [replace(one, p_adjusted=adjusted.get(index)) for index, one in enumerate(found)]
+
+
+def behind(judged: Sequence[JudgedTest]) -> list[Method]:
+    """The rows of runs behind tests, each once."""
+    return list({m.key: m for one in judged for m in one.methods.values()}.values())
 
 
 def expected_false(found: Sequence[JudgedTest]) -> float:
