@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
-from flowbench.api import Batch, SamplingOptions, Step
+from flowbench.api import Batch, DatasetInfo, SamplingOptions, Step
 from forms import images
 from torch import Tensor
 
 from flowbench_families.diffusion import ddpmpp
 from flowbench_families.diffusion.augmentation import NUM_CHANGES, SHIFT_STD, SIZE_STD, changed
+from flowbench_families.diffusion.config import DiffusionConfig
 from flowbench_families.diffusion.continuous import ContinuousModel
 from flowbench_families.diffusion.ddpmpp import DDPMPP, DDPMPPConfig, spread_at, time_at
 from flowbench_families.diffusion.edm import EDM, EDMConfig
@@ -40,7 +41,7 @@ def _known(y: Tensor, place: Tensor) -> tuple[Tensor, None]:
     return y * STD**2 / (STD**2 + variance), None
 
 
-MAKES = {
+MAKES: dict[str, Callable[[], ContinuousModel]] = {
     "vdm": lambda: VDM(VDMConfig(**ONE), POINT),
     "ddpmpp": lambda: DDPMPP(DDPMPPConfig(**ONE), POINT),
     "edm": lambda: EDM(EDMConfig(**ONE), POINT),
@@ -53,7 +54,7 @@ every = pytest.mark.parametrize("name", MAKES)
 def test_the_bound_is_the_likelihood_if_the_denoiser_is_right(
     name: str, level: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model: ContinuousModel = MAKES[name]()
+    model = MAKES[name]()
     monkeypatch.setattr(model, "denoise", _known)
     levels = torch.full((4000, 1, 1, 1), level)
     with torch.no_grad():
@@ -68,7 +69,7 @@ def test_the_bound_is_the_likelihood_if_the_denoiser_is_right(
 
 @every
 def test_samples_follow_the_law_of_the_images(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    model: ContinuousModel = MAKES[name]()
+    model = MAKES[name]()
     monkeypatch.setattr(model, "denoise", _known)
     for solver in ("ancestral", "ddim", "heun"):
         settings = model.config.sampling.model_validate({"solver": solver, "steps": 100})
@@ -80,20 +81,20 @@ def test_samples_follow_the_law_of_the_images(name: str, monkeypatch: pytest.Mon
 def test_training_learns_the_noise(name: str) -> None:
     """Of one image all noise can be told."""
     torch.manual_seed(0)
-    model: ContinuousModel = MAKES[name]()
+    model = MAKES[name]()
     batch = Batch(x=torch.full((256, 1, 1, 1), 3000))
     generator = torch.Generator().manual_seed(3)
     step = Step(progress=torch.tensor(0.5), phase=0, group="all", generator=generator, seed=0)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     losses = []
     for _ in range(30):
         loss = model.loss(batch, step)
         assert isinstance(loss, Tensor)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        with torch.no_grad():
+            for p, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+                p.sub_(5e-3 * gradient.sign())
         losses.append(float(loss.detach()))
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] < 0.9 * losses[0]
 
 
 def test_vdm_learns_where_noise_begins_and_ends() -> None:
@@ -107,10 +108,11 @@ def test_vdm_learns_where_noise_begins_and_ends() -> None:
 
 
 def test_vdm_sees_values_as_waves() -> None:
-    """Half a period apart, of the finest wave, the network sees another image."""
+    """A sine and a cosine of each frequency beside the values themselves."""
     model = VDM(VDMConfig(**ONE, features=(2,)), POINT)
-    assert model.network.enter.weight.shape[1] == 3
-    assert VDM(VDMConfig(**ONE, features=()), POINT).network.enter.weight.shape[1] == 1
+    assert model.get_parameter("network.enter.weight").shape[1] == 3
+    plain = VDM(VDMConfig(**ONE, features=()), POINT)
+    assert plain.get_parameter("network.enter.weight").shape[1] == 1
 
 
 def test_times_go_with_spreads() -> None:
@@ -142,23 +144,25 @@ def test_edm_takes_35_evaluations_for_18_steps() -> None:
     _, info = model.sample(2, settings=options, generator=torch.Generator())
     assert int(info["num_function_evaluations"]) == 35
     path = model.path(None)
-    assert (path[0], path[-2], path[-1]) == (pytest.approx(80.0), pytest.approx(0.002), 0.0)
+    assert [path[0], *path[-2:]] == pytest.approx([80.0, 0.002, 0.0])
 
 
 @pytest.mark.parametrize(
-    ("make", "preset", "num_parameters"),
+    ("make", "config", "preset", "num_parameters"),
     [
-        (VDM, "cifar10", 30_578_181),
-        (VDM, "imagenet32", 122_137_605),
-        (DDPMPP, "cifar10", 61_804_419),
-        (DDPMPP, "cifar10-deep", 106_632_579),
-        (EDM, "cifar10", 55_733_891),
+        (VDM, VDMConfig, "cifar10", 30_578_181),
+        (VDM, VDMConfig, "imagenet32", 122_137_605),
+        (DDPMPP, DDPMPPConfig, "cifar10", 61_804_419),
+        (DDPMPP, DDPMPPConfig, "cifar10-deep", 106_632_579),
+        (EDM, EDMConfig, "cifar10", 55_733_891),
     ],
 )
 def test_counts_are_those_of_released_code(
-    make: type[ContinuousModel], preset: str, num_parameters: int
+    make: Callable[[DiffusionConfig, DatasetInfo], ContinuousModel],
+    config: type[DiffusionConfig],
+    preset: str,
+    num_parameters: int,
 ) -> None:
-    config = {VDM: VDMConfig, DDPMPP: DDPMPPConfig, EDM: EDMConfig}[make]  # type: ignore[index]
     with torch.device("meta"):
         made = config.model_validate(config.presets[preset].values)
         model = make(made, images(3, 32, 32, 256))
@@ -185,7 +189,7 @@ def test_images_without_changes_are_mirrored_at_most() -> None:
 
 
 def test_what_is_told_of_shifts_and_sizes_is_what_was_done() -> None:
-    num = 4000
+    num = 2000
     out, told = changed(_blobs(num), 0.15, torch.Generator().manual_seed(0))
     at = torch.arange(41) - 20.0
     mass = out.sum(dim=(1, 2, 3))
@@ -195,7 +199,7 @@ def test_what_is_told_of_shifts_and_sizes_is_what_was_done() -> None:
     is_changed = told[:, 2:] != 0
     only_shift = (is_changed[:, 5:].any(1)) & ~is_changed[:, :5].any(1)
     only_shift &= told[:, 7:].abs().amax(1) < 1.2
-    assert int(only_shift.sum()) > 100
+    assert int(only_shift.sum()) > 50
     expected = told[only_shift][:, 7:] * SHIFT_STD * 41
     torch.testing.assert_close(middle[only_shift], expected, rtol=0.02, atol=0.1)
     only_size = is_changed[:, 0] & ~is_changed[:, 1:].any(1) & (told[:, 2].abs() < 2)

@@ -78,7 +78,8 @@ def changed(x: Tensor, chance: float, generator: torch.Generator | None) -> tupl
 
 def _rotation(angle: Tensor) -> Tensor:
     cos, sin = angle.cos(), angle.sin()
-    return torch.stack((cos, -sin, sin, cos), dim=-1).unflatten(-1, (2, 2))
+    rotation: Tensor = torch.stack((cos, -sin, sin, cos), dim=-1).unflatten(-1, (2, 2))
+    return rotation
 
 
 def _diagonal(first: Tensor, second: Tensor) -> Tensor:
