@@ -158,7 +158,7 @@ def test_the_published_effect_comes_of_the_published_values() -> None:
     assert effects["denseflow-noise"] == pytest.approx(0.01)
     assert effects["nanoflow-gap"] == pytest.approx(0.0444 - 0.0272)
     assert effects["overview-1x1"] == 0.5
-    assert effects["denseflow-attention"] is None
+    assert effects["denseflow-one-pass"] is None
 
 
 def test_a_published_value_that_is_not_there_is_told(tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ def _judged(
     file: ClaimsFile, source: Source, claim: Claim, test: AnyTest, dataset: str
 ) -> JudgedTest:
     names = dict.fromkeys(asked.run for asked in test.asked)
-    runs = {name: _runs(file, source, name, dataset) for name in names}
+    runs = {name: runs_of(file, source, name, dataset) for name in names}
     there = {name: method for name, method in runs.items() if method is not None}
     effects, measured = _effects(file, test, there)
     against: frozenset[str] = frozenset()
@@ -196,8 +196,12 @@ def _judged(
     )
 
 
-def _runs(file: ClaimsFile, source: Source, name: str, dataset: str) -> Method | None:
-    """The runs of a name, of the file's seeds; of several hardwares or data, the fullest row."""
+def runs_of(file: ClaimsFile, source: Source, name: str, dataset: str) -> Method | None:
+    """The runs of a name, of the file's seeds; of several hardwares or data, the fullest row.
+
+    Returns:
+        The row; None if nothing was run.
+    """
     run = file.runs[name]
     budget, protocol = str(Budget.parse(run.budget)), run.protocol.model_dump(mode="json")
     suite = run.suite(dataset, file.seeds, ())
