@@ -67,6 +67,13 @@ if TYPE_CHECKING:
         RemoteFile,
         Target,
     )
+    from flowbench.api.trackers import (
+        JobOutcome,
+        TrackedJob,
+        TrackerSettings,
+        TrackerSpec,
+        Validation,
+    )
     from flowbench.api.training import Ema, Group, LastK, Phase, Training
     from flowbench.api.units import bits_per_dim, nats_from_bits_per_dim
     from flowbench.errors import (
@@ -103,6 +110,7 @@ _HOMES = {
         "ClosedForm ContextInput DatasetInfo DatasetSpec Limits MetricSpec MetricValue "
         "ModelSpec Paper RemoteFile Target"
     ),
+    "flowbench.api.trackers": "JobOutcome TrackedJob TrackerSettings TrackerSpec Validation",
     "flowbench.api.units": "bits_per_dim nats_from_bits_per_dim",
     "flowbench.errors": (
         "ConfigError DataError DataMissingError ExecutorError NotInvertibleError ShapeError"
@@ -135,6 +143,7 @@ __all__ = [
     "Group",
     "Info",
     "InvertibleModel",
+    "JobOutcome",
     "JobState",
     "LastK",
     "Latents",
@@ -171,9 +180,13 @@ __all__ = [
     "Step",
     "Submission",
     "Target",
+    "TrackedJob",
+    "TrackerSettings",
+    "TrackerSpec",
     "TrainedModel",
     "Training",
     "UniformDequantization",
+    "Validation",
     "WithInfo",
     "bits_per_dim",
     "density_mass",

@@ -141,6 +141,14 @@ def run(
             "a process that has done the imports].",
         ),
     ] = False,
+    track: Annotated[
+        str | None,
+        typer.Option(
+            help="Also tell these of the run: tensorboard,wandb (flowbench list trackers) "
+            "\\[default: none].",
+            autocompletion=complete.listed(complete.trackers),
+        ),
+    ] = None,
     rerun: Annotated[
         str | None,
         typer.Option(
@@ -237,6 +245,7 @@ def run(
         wait=not no_wait,
         detach=detach,
         half_batch=half_batch,
+        trackers=tuple(dict.fromkeys(_each([track]))) if track else (),
     )
     signals = stopping.stop_signals(stop_signal)
     ready = get_ready(request, registry, dry_run=dry_run)
@@ -292,25 +301,28 @@ def carry_out(
     from flowbench.cli.progress import progress_display
 
     decided = ready.decisions
-    _say(ready.notes)
-    _say(f"skipped: {', '.join(m.models)}: {m.error}" for m in ready.unprepared)
+    say(ready.notes)
+    say(f"skipped: {', '.join(m.models)}: {m.error}" for m in ready.unprepared)
     if not decided:
         raise typer.Exit(1)
     if verbosity != "quiet":
-        _say(summary.opening(decided))
+        say(summary.opening(decided))
     if verbosity == "verbose":
-        _say(summary.settings(request, ready))
+        say(summary.settings(request, ready))
 
     # What is reused needs no line of its own: the table shows it.
-    starting = [job for job, d in decided if d.starts or d.action == "wait"]
+    starting = ready.starting
     try:
         at_once = len(ready.executor.slots) or len(starting)
-        with progress_display(starting, at_once, verbosity) as display:
-            scheduler = ready.scheduler(display)
+        with (
+            progress_display(starting, at_once, verbosity) as display,
+            ready.tracked(display) as observer,
+        ):
+            scheduler = ready.scheduler(observer)
             with stopping.interrupted_by(signals, scheduler):
                 records = scheduler.run(decided)
     except KeyboardInterrupt:
-        _say([summary.stopped(request, ready)])
+        say([summary.stopped(request, ready)])
         raise typer.Exit(130) from None  # 128 + SIGINT, as a shell reports it
     return list(scheduler.decided.values()), records
 
@@ -323,18 +335,19 @@ def say_troubles(
     """Says of each job without a good result, and of each value that is missing, why."""
     from flowbench.cli import summary
 
-    _say(summary.failures(decided, records))
-    _say(summary.unavailable(records.values(), metrics))
+    say(summary.failures(decided, records))
+    say(summary.unavailable(records.values(), metrics))
 
 
-def _say(lines: Iterable[str]) -> None:
+def say(lines: Iterable[str]) -> None:
+    """Prints lines beside the progress display, on standard error."""
     from rich.console import Console
 
-    from flowbench.cli.progress import say
+    from flowbench.cli import progress
 
     console = Console(stderr=True)
     for line in lines:
-        say(console, line)
+        progress.say(console, line)
 
 
 def _table_console() -> Console:

@@ -32,7 +32,7 @@ def run_display(ready: ReadyRun, *, quiet: bool) -> Iterator[ProgressDisplay]:
     Yields:
         The display, to be told of everything by the scheduler.
     """
-    starting = [job for job, d in ready.decisions if d.starts or d.action == "wait"]
+    starting = ready.starting
     at_once = len(ready.executor.slots) or len(starting)
     kernel = in_notebook()
     if not kernel or quiet or not starting:

@@ -20,6 +20,7 @@ from flowbench.notebook.results import Results
 from flowbench.registry import PluginSelection, load_registry
 from flowbench.runner.decide import Rerun
 from flowbench.runner.run import ReadyRun, RunRequest, get_ready
+from flowbench.runner.schedule import Scheduler
 from flowbench.suite.load import asked_suite
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def run(
     jobs: int | None = None,
     executor: str = "local",
     executor_options: Mapping[str, str] | None = None,
+    trackers: Sequence[str] = (),
     rerun: Rerun | None = None,
     timeout: str = "2h",
     max_rss: str | None = None,
@@ -70,6 +72,7 @@ def run(
         jobs: How many at a time; by default one per GPU, two on a CPU.
         executor: Where jobs run.
         executor_options: What is asked for there.
+        trackers: Whom the run is told to besides: ``tensorboard``, ``wandb``.
         rerun: ``failed``, ``stale``, ``contended`` or ``all``: what to run anew.
         timeout: How long an attempt may take outside its budget.
         max_rss: Memory that a job may hold, as ``"8GB"``.
@@ -116,6 +119,7 @@ def run(
         timeout_s=parse_duration(timeout, "timeout"),
         max_rss=None if max_rss is None else parse_size(max_rss, "max_rss"),
         command=("python", *sys.argv[:1]),
+        trackers=tuple(_listed("trackers", trackers)),
     )
     return _carried_out(get_ready(request, load_registry(selection)), request, quiet)
 
@@ -141,8 +145,11 @@ def _listed(key: str, value: Sequence[Any]) -> list[Any]:
 
 def _carried_out(ready: ReadyRun, request: RunRequest, quiet: bool) -> Results:
     decided, (suite,) = ready.decisions, request.suites
-    with run_display(ready, quiet=quiet) as display:
-        scheduler = ready.scheduler(display)
+    with (
+        run_display(ready, quiet=quiet) as display,
+        ready.tracked(display) as observer,
+    ):
+        scheduler = ready.scheduler(observer)
         with _interruptible(scheduler):
             records = scheduler.run(decided)
     decided = list(scheduler.decided.values())
@@ -162,7 +169,7 @@ def _carried_out(ready: ReadyRun, request: RunRequest, quiet: bool) -> Results:
 
 
 @contextlib.contextmanager
-def _interruptible(scheduler: Any) -> Iterator[None]:
+def _interruptible(scheduler: Scheduler) -> Iterator[None]:
     """Ctrl-C, or a notebook's interrupt, lets jobs save; elsewhere than in the main thread none."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -25,6 +25,7 @@ import pluggy
 from flowbench.api import hooks
 from flowbench.api.executors import ExecutorSpec
 from flowbench.api.specs import DatasetSpec, MetricSpec, ModelSpec
+from flowbench.api.trackers import TrackerSpec
 from flowbench.errors import (
     PluginLoadError,
     SuiteError,
@@ -42,12 +43,13 @@ VERSION_NAME = "FLOWBENCH_API_VERSION"  # what a plugin's module declares
 LIMIT_ENVIRONMENT = "FLOWBENCH_IMPORT_LIMIT"
 LIMIT_S = 20.0  # for a plugin's module of specs, which takes milliseconds
 PLUGIN_ERRORS = (Exception, SystemExit)  # a user's Ctrl-C is no plugin's fault
-Spec = ModelSpec | DatasetSpec | MetricSpec | ExecutorSpec
+Spec = ModelSpec | DatasetSpec | MetricSpec | ExecutorSpec | TrackerSpec
 HOOKS: dict[str, type[Spec]] = {
     "register_models": ModelSpec,
     "register_datasets": DatasetSpec,
     "register_metrics": MetricSpec,
     "register_executors": ExecutorSpec,
+    "register_trackers": TrackerSpec,
 }
 
 

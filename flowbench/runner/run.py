@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import pluggy
 
 from flowbench.api.executors import Executor
 from flowbench.budget import Budget
@@ -20,10 +23,11 @@ from flowbench.runner.obituary import bury
 from flowbench.runner.observer import RunObserver
 from flowbench.runner.options import RunOptions
 from flowbench.runner.ownership import Claim, Owner, claim, owner_of
-from flowbench.runner.placed import Placed
+from flowbench.runner.placed import IN_QUEUE, Placed
 from flowbench.runner.plan import Job, Unprepared, plan_all
 from flowbench.runner.queue import clear_queues
 from flowbench.runner.schedule import Scheduler
+from flowbench.runner.tracking import make_trackers, tracked
 from flowbench.runner.worker import utc_now
 from flowbench.store.reconcile import reconcile
 from flowbench.suite.schema import Suite
@@ -39,6 +43,7 @@ class RunRequest(RunOptions):
         num_jobs: Jobs at a time; None takes the executor's default.
         spawn: Start a new Python for each worker on a CPU, too.
         rerun: What to run anew.
+        trackers: Names of whom the run is told to.
     """
 
     suites: tuple[Suite, ...]
@@ -46,6 +51,7 @@ class RunRequest(RunOptions):
     num_jobs: int | None
     spawn: bool = False
     rerun: Rerun | None
+    trackers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +64,7 @@ class ReadyRun:
         rerun: What to run anew.
         unprepared: Datasets whose jobs are skipped, since they are not on this machine.
         placed: Asks of jobs that a queue has.
+        trackers: Whom the run is told to, by name.
         notes: What of the results folder cannot be read, a line each.
     """
 
@@ -69,7 +76,13 @@ class ReadyRun:
     rerun: Rerun | None
     unprepared: list[Unprepared]
     placed: Placed
+    trackers: dict[str, pluggy.PluginManager] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def starting(self) -> list[Job]:
+        """Jobs that this run is to do, or waits for."""
+        return [job for job, d in self.decisions if d.starts or d.action == "wait"]
 
     def scheduler(self, observer: RunObserver) -> Scheduler:
         """The scheduler of this run.
@@ -80,6 +93,10 @@ class ReadyRun:
         return Scheduler(
             self.results, self.executor, self.options, observer, self.decide, self.placed
         )
+
+    def tracked(self, observer: RunObserver) -> AbstractContextManager[RunObserver]:
+        """An observer that tells the run's trackers too, for as long as the block lasts."""
+        return tracked(observer, self.trackers, self.starting)
 
     def decide(self, job: Job, waited: bool = False) -> Decision:
         """What to do for a job, as things stand.
@@ -157,6 +174,8 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
         rerun=request.rerun,
         unprepared=unprepared,
         placed=placed,
+        # Before anything starts: one that is not installed is told at once.
+        trackers={} if dry_run else make_trackers(registry, request.trackers, request.results),
     )
     for job in jobs:
         owner = busy.get(job.row.job_id)
@@ -185,7 +204,7 @@ def _machine(device: Device | None, executor: Executor, options: RunOptions) -> 
 def _who_has(job: Job, results: ResultsDir, placed: Placed) -> str | None:
     """The queue that has a job, or another run that is at work on it."""
     if (found := placed.of_job(job.row.job_id)) is not None:
-        return f"in the queue as {found[1]}"
+        return f"{IN_QUEUE} {found[1]}"
     if all(attempt.ended for attempt in results.attempts(job.row.job_id)):
         return None
     owner = owner_of(results.runs / job.row.job_id)

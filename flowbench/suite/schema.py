@@ -76,6 +76,22 @@ class BoardColumn(Frozen):
     decimals: int = Field(default=3, ge=0)
 
 
+class SmallScale(Frozen):
+    """Small counterparts of a published table's rows.
+
+    Attributes:
+        column: Key of the published column that their order is compared with.
+        dataset: Id of the data set that they ran on.
+        metric: Name of the value.
+        runs: Names of runs of the claims that ship with flowbench, by the rows' printed labels.
+    """
+
+    column: str
+    dataset: str
+    metric: str
+    runs: Mapping[str, str]
+
+
 class BoardLayout(Frozen):
     """How a suite's board looks.
 
@@ -85,6 +101,7 @@ class BoardLayout(Frozen):
             column, by its key, where the columns of a data set differ. Of namesakes the label with
             the row's variant names one: ``label, variant``.
         values: Which of our values stands in a column, by the name of the published one.
+        small: Small counterparts of rows, shown in a column of their own.
         unlike: Published values that must not be compared with others of their column.
         remarks: What a reader must know of a row, in one sentence by the row's label: why no model
             runs it, or how far the one that does is the paper's.
@@ -96,6 +113,7 @@ class BoardLayout(Frozen):
     published: str = ""
     rows: Mapping[str, Mapping[str, str | Mapping[str, str]]] = Field(default_factory=dict)
     values: Mapping[str, OurValue] = Field(default_factory=dict)
+    small: SmallScale | None = None
     unlike: tuple[Unlike, ...] = ()
     remarks: Mapping[str, str] = Field(default_factory=dict)
     caveats: tuple[str, ...] = ()

@@ -12,6 +12,9 @@ def test_a_board_with_rows_names_what_runs() -> None:
     assert suite.datasets == ("cifar10", "imagenet32", "celeba64-crop148-8bit", "imagenet64")
     assert suite.models_on("cifar10") == (
         "vae:iaf",
+        "ddpm:cifar10",
+        "vdm:cifar10",
+        "iddpm:cifar10",
         "pixelcnnpp:cifar10",
         "realnvp:cifar10",
         "glow:512ch",

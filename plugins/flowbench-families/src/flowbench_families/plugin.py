@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from flowbench.api import DatasetInfo, ModelSpec, Paper, hookimpl
 
+from flowbench_families.diffusion.specs import DIFFUSION
+
 FLOWBENCH_API_VERSION = 2
 
 
@@ -190,4 +192,4 @@ WGAN_GP = ModelSpec(
 @hookimpl
 def register_models() -> list[ModelSpec]:
     """The models, by family."""
-    return [VAE, PIXELCNN, PIXELCNNPP, PIXEL_TRANSFORMER, DCGAN, WGAN_GP]
+    return [VAE, PIXELCNN, PIXELCNNPP, PIXEL_TRANSFORMER, *DIFFUSION, DCGAN, WGAN_GP]
