@@ -8,6 +8,7 @@ from statistics import median
 from flowbench.budget import Budget, duration_text
 from flowbench.errors import StoreError
 from flowbench.runner.attempt import ResultsDir
+from flowbench.runner.options import RunOptions
 from flowbench.runner.plan import Job
 from flowbench.runner.run import ReadyRun
 from flowbench.store.records import AttemptRow
@@ -35,24 +36,24 @@ def estimate(run: ReadyRun) -> str:
     }
     lines = [", ".join(f"{count} {what}" for what, count in counts.items() if count) or "no jobs"]
     if training:
-        lines.append(_training([job.row.budget for job in training], run.options.device))
+        lines.append(_training([job.row.budget for job in training], run.options))
     if starting:
         lines.append(_evaluation(run, starting))
     waiting = sum(len(missing.models) * missing.num_seeds for missing in run.unprepared)
     if waiting:
         lines.append(f"{waiting} more wait for their data")
-        lines.append(_training([run.unprepared[0].budget] * waiting, run.options.device))
+        lines.append(_training([run.unprepared[0].budget] * waiting, run.options))
     return "\n".join(lines)
 
 
-def _training(budgets: Sequence[str], device: str) -> str:
+def _training(budgets: Sequence[str], options: RunOptions) -> str:
     parsed = [Budget.parse(text) for text in budgets]
-    limits = [budget.time_limit_s(num_devices=1) for budget in parsed]
+    limits = [budget.time_limit_s(options.num_devices) for budget in parsed]
     known = [limit for limit in limits if limit is not None]
     if len(known) < len(limits):
         return f"training: time unknown, since the budget {budgets[0]} does not limit it"
-    hours = sum(known) / _SECONDS_AN_HOUR
-    on_gpus = device == "cuda" or any(budget.gpu_hours is not None for budget in parsed)
+    hours = options.num_devices * sum(known) / _SECONDS_AN_HOUR
+    on_gpus = options.device == "cuda" or any(budget.gpu_hours is not None for budget in parsed)
     unit = "GPU-hours" if on_gpus else "device-hours"
     return f"training: at most {hours:.3g} {unit}; looks at validation add about a tenth"
 
