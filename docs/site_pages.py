@@ -66,8 +66,8 @@ def metrics_page(registry: Registry) -> str:
     return "# Metrics\n\n" + _table(("metric", "what it is", "unit", "better"), rows)
 
 
-# The API in three rings, each for whom the one before is not enough, and what clusters need beside
-# them; together they are all of it.
+# The API in three rings, each for whom the one before is not enough, and what clusters and
+# trackers need beside them; together they are all of it.
 RINGS = {
     "A flow": ("ModelSpec hookimpl ModelConfig Preset InvertibleModel DatasetInfo Context Latents"),
     "Its training and its likelihood": (
@@ -85,6 +85,7 @@ RINGS = {
     "Where jobs run": (
         "Executor ExecutorSpec ExecutorSettings Submission JobState Slot Lifeline ExecutorError"
     ),
+    "Whom a run is told to": "TrackerSpec TrackerSettings TrackedJob Validation JobOutcome",
 }
 READERS = "Archive open_archive read_images center_square"
 

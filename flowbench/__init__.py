@@ -1,69 +1,48 @@
-"""flowbench: the benchmark harness for normalizing flows."""
+"""flowbench: the benchmark harness for normalizing flows.
+
+Names load on first use, so that ``import flowbench`` is instant.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+import importlib
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from flowbench.evaluation.trained import EvaluatedModel
+    from flowbench.notebook.board import Boards, board
+    from flowbench.notebook.load import compare, load
+    from flowbench.notebook.results import Results, curves, results
+    from flowbench.notebook.run import run
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "compare", "load"]
+__all__ = [
+    "Boards",
+    "Results",
+    "__version__",
+    "board",
+    "compare",
+    "curves",
+    "load",
+    "results",
+    "run",
+]
+
+_HOMES = {
+    "board": "Boards board",
+    "load": "compare load",
+    "results": "Results curves results",
+    "run": "run",
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 
-def compare(
-    a: str, b: str, *, dataset: str | None = None, results: str | Path | None = None
-) -> pd.DataFrame:
-    """Compares two rows: A less B for each value, paired by seed.
-
-    Args:
-        a: A row as boards name it, ``model`` or ``model:preset``; or how the id of one of its jobs
-            begins.
-        b: The other.
-        dataset: Only on this dataset; by default all that both ran on alike.
-        results: The results folder; by default FLOWBENCH_RESULTS or ``results``.
-
-    Returns:
-        A line for each value of each comparison: means, difference (a ratio on a log scale) with
-        its interval, p-values, verdict, seeds needed.
-    """
-    import pandas as pd
-
-    from flowbench import paths
-    from flowbench.leaderboard.compare import compare_rows
-
-    folder = paths.results_dir(Path(results) if results else None)
-    found = compare_rows(folder, a, b, dataset)
-    return pd.DataFrame([record for one in found for record in one.records()])
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'flowbench' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"flowbench.notebook.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
 
 
-def load(
-    job_id: str,
-    *,
-    results: str | Path | None = None,
-    data_dir: str | Path | None = None,
-    device: str = "cpu",
-) -> EvaluatedModel:
-    """Loads a trained model back.
-
-    Args:
-        job_id: The job, as ``flowbench results list`` shows it, or how its id alone begins.
-        results: The results folder; by default FLOWBENCH_RESULTS or ``results``.
-        data_dir: Where prepared datasets are; by default FLOWBENCH_DATA or the user's cache.
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-
-    Returns:
-        The model in eval mode, in its harness: ``.model``, ``.samples()``, ``.likelihood("test")``.
-    """
-    from flowbench import paths
-    from flowbench.runner.load import load_job
-
-    return load_job(
-        job_id,
-        paths.results_dir(Path(results) if results else None),
-        device=device,
-        data_dir=paths.data_dir(Path(data_dir) if data_dir else None),
-    )
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

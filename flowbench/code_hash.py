@@ -10,6 +10,7 @@ model beside a model changes nothing. Code that is imported by a computed name i
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import sys
 from collections.abc import Iterable, Mapping
@@ -18,12 +19,15 @@ from importlib import util
 from pathlib import Path
 
 from flowbench.api.frozen import Frozen
+from flowbench.files import write_whole
+from flowbench.paths import cache_dir
 
 # What can change a number. Boards, the store and the command line cannot.
 RUNNER_CODE = ("execute", "setup", "train", "measure", "kept_model")
 CORE_CODE = ("api", "data", "training", "evaluation", *(f"runner/{m}.py" for m in RUNNER_CODE))
 CORE = "flowbench"
 ALL = "*"
+REMEMBERED = "core.sha256"
 
 
 class CodeHashes(Frozen):
@@ -56,13 +60,39 @@ def combined(*hashes: str) -> str:
 
 
 def core_sha256() -> str:
-    """Hash of the core's code that can change a number."""
+    """Hash of the core's code that can change a number.
+
+    Reading it all takes a quarter of a second, so that the user's cache folder remembers the hash
+    of the files as they are, byte for byte.
+    """
     core = Path(__file__).parent
     files: list[Path] = []
     for part in CORE_CODE:
         root = core / part
         files += sorted(root.rglob("*.py")) if root.is_dir() else [root]
-    return combined(*(f"{path.relative_to(core).as_posix()}:{_digest(path)}" for path in files))
+    names = [path.relative_to(core).as_posix() for path in files]
+    sources = [path.read_bytes() for path in (Path(__file__), *files)]
+    exact = combined(*names, *(hashlib.sha256(source).hexdigest() for source in sources))
+    return _remembered(exact) or _remember(
+        exact,
+        combined(*(f"{name}:{_digest(path)}" for name, path in zip(names, files, strict=True))),
+    )
+
+
+def _remembered(exact: str) -> str | None:
+    """The hash of code that was seen before, by that of its bytes."""
+    try:
+        known, _, found = (cache_dir() / REMEMBERED).read_text(encoding="ascii").partition(" ")
+    except (OSError, UnicodeDecodeError):
+        return None
+    return found if known == exact and len(found) == len(exact) else None
+
+
+def _remember(exact: str, found: str) -> str:
+    with contextlib.suppress(OSError):  # it takes longer next time
+        cache_dir().mkdir(parents=True, exist_ok=True)
+        write_whole(cache_dir() / REMEMBERED, f"{exact} {found}")
+    return found
 
 
 def part_sha256(references: Iterable[str | None]) -> str:

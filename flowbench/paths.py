@@ -30,5 +30,10 @@ def data_dir(flag: Path | None = None) -> Path:
     Returns:
         The flag, else FLOWBENCH_DATA, else the user's cache folder.
     """
+    return flag or Path(os.environ.get("FLOWBENCH_DATA") or cache_dir() / "data")
+
+
+def cache_dir() -> Path:
+    """The folder of what can be made anew, in that of the user's caches."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return flag or Path(os.environ.get("FLOWBENCH_DATA") or cache / "flowbench" / "data")
+    return cache / "flowbench"

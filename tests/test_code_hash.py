@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from flowbench import code_hash
 from flowbench.code_hash import CodeHashes, core_sha256, part_sha256
 
 FILES = {
@@ -126,3 +127,37 @@ def test_a_model_is_the_same_whatever_it_is_measured_by() -> None:
     assert code.of_all == CodeHashes(core="a", model="b", dataset="c").of_all
     assert code.of_model == CodeHashes(core="a", model="b", dataset="other").of_model
     assert code.of_model != CodeHashes(core="b", model="a", dataset="c").of_model
+
+
+def test_code_that_was_seen_before_is_not_parsed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    first, remembered = code_hash.core_sha256(), tmp_path / "flowbench" / code_hash.REMEMBERED
+    with monkeypatch.context() as patched:
+        patched.setattr(code_hash, "_digest", lambda path: pytest.fail(f"{path} was parsed"))
+        assert code_hash.core_sha256() == first
+    for damaged in (b"", b"\xff\xfe", remembered.read_bytes()[:-1], b"0" * 64 + b" " + b"0" * 64):
+        remembered.write_bytes(damaged)
+        assert code_hash.core_sha256() == first
+    remembered.unlink()
+    remembered.mkdir()  # which cannot be written over
+    assert code_hash.core_sha256() == first
+
+
+def test_an_edit_of_the_core_is_seen_by_what_remembers_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (core := tmp_path / "core").mkdir()
+    monkeypatch.setattr(code_hash, "__file__", str(core / "code_hash.py"))
+    monkeypatch.setattr(code_hash, "CORE_CODE", ("part.py",))
+    (core / "code_hash.py").touch()
+
+    def hash_of(source: str) -> str:
+        (core / "part.py").write_text(source, encoding="utf-8")
+        return code_hash.core_sha256()
+
+    first = hash_of("x = 1\n")
+    assert hash_of("x = 2\n") != first
+    assert hash_of("x = 1  # a comment\n") == first

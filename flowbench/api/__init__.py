@@ -68,6 +68,13 @@ if TYPE_CHECKING:
         RemoteFile,
         Target,
     )
+    from flowbench.api.trackers import (
+        JobOutcome,
+        TrackedJob,
+        TrackerSettings,
+        TrackerSpec,
+        Validation,
+    )
     from flowbench.api.training import Ema, Group, LastK, Phase, Training
     from flowbench.api.units import bits_per_dim, nats_from_bits_per_dim
     from flowbench.errors import (
@@ -105,6 +112,7 @@ _HOMES = {
         "ClosedForm ContextInput DatasetInfo DatasetSpec Limits MetricSpec MetricValue "
         "ModelSpec Paper RemoteFile Target"
     ),
+    "flowbench.api.trackers": "JobOutcome TrackedJob TrackerSettings TrackerSpec Validation",
     "flowbench.api.units": "bits_per_dim nats_from_bits_per_dim",
     "flowbench.errors": (
         "ConfigError DataError DataMissingError ExecutorError NotInvertibleError ShapeError"
@@ -137,6 +145,7 @@ __all__ = [
     "Group",
     "Info",
     "InvertibleModel",
+    "JobOutcome",
     "JobState",
     "LastK",
     "Latents",
@@ -173,9 +182,13 @@ __all__ = [
     "Step",
     "Submission",
     "Target",
+    "TrackedJob",
+    "TrackerSettings",
+    "TrackerSpec",
     "TrainedModel",
     "Training",
     "UniformDequantization",
+    "Validation",
     "WithInfo",
     "bits_per_dim",
     "density_mass",

@@ -1,4 +1,4 @@
-"""The four hooks that a plugin can implement, on one page.
+"""The five hooks that a plugin can implement, on one page.
 
 A plugin is a light module (it must not import torch) that an entry point of the group ``flowbench``
 names. It says which API it was written for and implements any of the hooks::
@@ -21,6 +21,7 @@ import pluggy
 if TYPE_CHECKING:
     from flowbench.api.executors import ExecutorSpec
     from flowbench.api.specs import DatasetSpec, MetricSpec, ModelSpec
+    from flowbench.api.trackers import TrackerSpec
 
 API_VERSION = 2
 """Version of everything in `flowbench.api`; a plugin written for another one is refused."""
@@ -48,3 +49,8 @@ def register_metrics() -> list[MetricSpec]:
 @hookspec
 def register_executors() -> list[ExecutorSpec]:
     """Returns the executors of this plugin."""
+
+
+@hookspec
+def register_trackers() -> list[TrackerSpec]:
+    """Returns the trackers of this plugin."""

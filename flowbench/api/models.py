@@ -561,11 +561,11 @@ class InvertibleModel(DensityModel):
         return self.from_latent(latents, context)
 
 
-def standard_normal_log_prob(tensors: Sequence[Tensor]) -> Tensor:
+def standard_normal_log_prob(tensors: Tensor | Sequence[Tensor]) -> Tensor:
     r"""Log-density :math:`\sum_i \log N(z_i; 0, 1)` over all event dims of all tensors.
 
     Args:
-        tensors: Tensors that share their batch axis.
+        tensors: Tensors that share their batch axis, or one.
 
     Returns:
         Log-density, shape (B,), in nats.
@@ -574,6 +574,8 @@ def standard_normal_log_prob(tensors: Sequence[Tensor]) -> Tensor:
         >>> standard_normal_log_prob((torch.zeros(2, 3), torch.zeros(2, 1)))  # -4 ln(2 pi) / 2
         tensor([-3.6758, -3.6758])
     """
+    if isinstance(tensors, Tensor):  # whose rows would pass for tensors
+        tensors = (tensors,)
     num_dims = sum(z[0].numel() for z in tensors)
     # Summed axis by axis: flattening a channels-last latent would copy it.
     squares = [z.square().sum(dim=tuple(range(1, z.ndim))) for z in tensors]

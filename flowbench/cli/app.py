@@ -10,15 +10,16 @@ import inspect
 import io
 import os
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flowbench import __version__
 from flowbench.cli import (
     board,
     check,
+    claims,
     compare,
     data,
     doctor,
@@ -48,7 +49,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"flowbench {__version__}")
+        print(f"flowbench {metadata.version('flowbench')}")
         raise typer.Exit
 
 
@@ -122,6 +123,7 @@ app.command("worker")(worker.worker)
 app.command("reproduce")(reproduce.reproduce)
 app.command("leaderboard")(board.leaderboard)
 app.command("compare")(compare.compare)
+app.command("claims")(claims.claims)
 app.add_typer(data.app, name="data")
 app.add_typer(results.app, name="results")
 app.add_typer(store.app, name="store")

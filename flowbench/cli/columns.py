@@ -25,6 +25,8 @@ def visible(foreign: str) -> str:
         >>> visible("\x1b[2Jgone\a")
         '\ufffd[2Jgone\ufffd'
     """
+    if foreign.isprintable():  # all but a few, and ten times as fast to see
+        return foreign
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", foreign)
 
 
@@ -145,6 +147,8 @@ def text(value: Any) -> str:
     Returns:
         Thousands grouped, yes and no for booleans, nothing for None.
     """
+    if isinstance(value, str):
+        return visible(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):

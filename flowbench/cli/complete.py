@@ -43,6 +43,11 @@ def executors(ctx: typer.Context, incomplete: str) -> list[str]:
     return _beginning(_registered(lambda registry: registry.executors), incomplete)
 
 
+def trackers(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of trackers."""
+    return _beginning(_registered(lambda registry: registry.trackers), incomplete)
+
+
 def prepared(ctx: typer.Context, incomplete: str) -> list[str]:
     """Names of datasets and of weights."""
     from flowbench.registry.weights import weight_files

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import typer
 
-from flowbench import __version__, paths
+from flowbench import paths
 from flowbench.cli.columns import visible
 from flowbench.cli.options import Results, load_plugins
 from flowbench.cli.quantities import count_text
@@ -17,7 +18,8 @@ from flowbench.errors import FlowbenchError
 
 def doctor(results: Results = None) -> None:
     """Check the installation, devices, plugins and the results folder."""
-    print(f"flowbench {__version__}, Python {platform.python_version()}, {platform.platform()}")
+    version = metadata.version("flowbench")
+    print(f"flowbench {version}, Python {platform.python_version()}, {platform.platform()}")
     folder = paths.results_dir(results)
     checks: list[tuple[str, Callable[[], str]]] = [
         ("torch", _torch),

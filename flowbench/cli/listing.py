@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from flowbench.registry import Registry
     from flowbench.registry.entry_points import Plugin
 
-KINDS = ("models", "datasets", "metrics", "suites", "executors")
+KINDS = ("models", "datasets", "metrics", "suites", "executors", "trackers")
 Described = list[dict[str, Any]]
 _CODE = {"load", "convert", "render", "compute", "manifold", "invariances", "closed_forms"}
 
@@ -33,7 +33,7 @@ def list_(
     kind: Annotated[
         str | None,
         typer.Argument(
-            help="models, datasets, metrics, suites or executors \\[default: all].",
+            help="models, datasets, metrics, suites, executors or trackers \\[default: all].",
             autocompletion=complete.one_of(*KINDS),
         ),
     ] = None,
@@ -42,7 +42,7 @@ def list_(
     plugin_file: PluginFiles = None,
     no_plugin: NoPlugins = None,
 ) -> None:
-    """List models, datasets, metrics, suites and executors."""
+    """List models, datasets, metrics, suites, executors and trackers."""
     from flowbench.errors import SuiteError
 
     if kind is not None and kind not in KINDS:
@@ -82,14 +82,14 @@ def _describe(registry: Registry, kind: str, data_dir: Path) -> Described:
             }
             for name, entry in registry.metrics.items()
         ]
-    if kind == "executors":
+    if kind in ("executors", "trackers"):
         return [
             {
                 "name": name,
                 "plugin": entry.source.distribution,
                 "summary": entry.spec.summary,
             }
-            for name, entry in registry.executors.items()
+            for name, entry in getattr(registry, kind).items()
         ]
     return _describe_suites()
 

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from flowbench.cli.progress import Verbosity
-    from flowbench.runner.decide import Rerun
+    from flowbench.runner.decide import Decision, Rerun
+    from flowbench.runner.plan import Job
     from flowbench.runner.run import ReadyRun, RunRequest
+    from flowbench.store.records import AttemptRow
     from flowbench.suite.schema import ExecutorChoice, Suite
 
 DEFAULT_TIMEOUT = "2h"
@@ -148,6 +150,14 @@ def run(
             "a process that has done the imports].",
         ),
     ] = False,
+    track: Annotated[
+        str | None,
+        typer.Option(
+            help="Also tell these of the run: tensorboard,wandb (flowbench list trackers) "
+            "\\[default: none].",
+            autocompletion=complete.listed(complete.trackers),
+        ),
+    ] = None,
     rerun: Annotated[
         str | None,
         typer.Option(
@@ -230,7 +240,7 @@ def run(
     from flowbench.runner.run import RunRequest, get_ready
 
     request = RunRequest(
-        suite=chosen,
+        suites=(chosen,),
         results=paths.results_dir(results).resolve(),
         data_dir=paths.data_dir(data_dir).resolve(),
         plugins=plugins,
@@ -247,12 +257,13 @@ def run(
         wait=not no_wait,
         detach=detach,
         half_batch=half_batch,
+        trackers=tuple(dict.fromkeys(_each([track]))) if track else (),
     )
     signals = stopping.stop_signals(stop_signal)
     ready = get_ready(request, registry, dry_run=dry_run)
     # Before anything is written: a dry run must leave the results folder as it is.
     if dry_run:
-        _print_plan(ready)
+        print_plan(ready)
         return
     _execute(ready, request, signals, "quiet" if quiet else "verbose" if verbose else "normal")
 
@@ -272,10 +283,36 @@ def _execute(
     verbosity: Verbosity,
 ) -> None:
     from flowbench.cli import summary
-    from flowbench.cli.progress import progress_display
     from flowbench.leaderboard import terminal_table
 
-    decided, suite = ready.decisions, request.suite
+    decided, records = carry_out(ready, request, signals, verbosity)
+    (suite,) = request.suites
+    # Else other runs have all jobs, and none has ended yet; or none could be started.
+    if any(record.number for record in records.values()):
+        _table_console().print(
+            terminal_table(request.results, [j.row.job_id for j, _ in decided], suite)
+        )
+    say_troubles(decided, records, suite.metrics or ())
+    # After all is printed: scripts look at the status, people at the table.
+    if not summary.succeeded(decided, records):
+        raise typer.Exit(1)
+
+
+def carry_out(
+    ready: ReadyRun,
+    request: RunRequest,
+    signals: Sequence[signal.Signals],
+    verbosity: Verbosity,
+) -> tuple[list[tuple[Job, Decision]], Mapping[str, AttemptRow]]:
+    """Runs what is to be run, telling of it.
+
+    Returns:
+        What became of the decisions, and the record of each job that has one.
+    """
+    from flowbench.cli import summary
+    from flowbench.cli.progress import progress_display
+
+    decided = ready.decisions
     _say(ready.notes)
     _say(f"skipped: {', '.join(m.models)}: {m.error}" for m in ready.unprepared)
     if not decided:
@@ -286,27 +323,32 @@ def _execute(
         _say(summary.settings(request, ready))
 
     # What is reused needs no line of its own: the table shows it.
-    starting = [job for job, d in decided if d.starts or d.action == "wait"]
+    starting = ready.starting
     try:
         at_once = len(ready.executor.slots) or len(starting)
-        with progress_display(starting, at_once, verbosity) as display:
-            scheduler = ready.scheduler(display)
+        with (
+            progress_display(starting, at_once, verbosity) as display,
+            ready.tracked(display) as observer,
+        ):
+            scheduler = ready.scheduler(observer)
             with stopping.interrupted_by(signals, scheduler):
                 records = scheduler.run(decided)
     except KeyboardInterrupt:
         _say([summary.stopped(request, ready)])
         raise typer.Exit(130) from None  # 128 + SIGINT, as a shell reports it
-    decided = list(scheduler.decided.values())
-    # Else other runs have all jobs, and none has ended yet; or none could be started.
-    if any(record.number for record in records.values()):
-        _table_console().print(
-            terminal_table(request.results, [j.row.job_id for j, _ in decided], suite)
-        )
+    return list(scheduler.decided.values()), records
+
+
+def say_troubles(
+    decided: Sequence[tuple[Job, Decision]],
+    records: Mapping[str, AttemptRow],
+    metrics: Sequence[str],
+) -> None:
+    """Says of each job without a good result, and of each value that is missing, why."""
+    from flowbench.cli import summary
+
     _say(summary.failures(decided, records))
-    _say(summary.unavailable(records.values(), suite.metrics or ()))
-    # After all is printed: scripts look at the status, people at the table.
-    if not summary.succeeded(decided, records):
-        raise typer.Exit(1)
+    _say(summary.unavailable(records.values(), metrics))
 
 
 def _say(lines: Iterable[str]) -> None:
@@ -326,7 +368,8 @@ def _table_console() -> Console:
     return console if console.is_terminal else Console(width=PLAIN_WIDTH)
 
 
-def _print_plan(ready: ReadyRun) -> None:
+def print_plan(ready: ReadyRun) -> None:
+    """Prints the jobs, what becomes of each, and what they cost."""
     from flowbench.runner.estimate import estimate
 
     rows = [
@@ -371,15 +414,8 @@ def _suite(
     sample: Sequence[str],
 ) -> Suite:
     """A suite, made from flags or changed by them."""
-    from flowbench.errors import SuiteError
-    from flowbench.suite.find import find_suite
-    from flowbench.suite.load import build_suite, load_suite, parse_seeds, parse_settings
+    from flowbench.suite.load import asked_suite, parse_seeds, parse_settings
 
-    if name is None and lists["models"] is None:
-        raise SuiteError("nothing to run; give a suite or --models (flowbench list)")
-    base: dict[str, Any] = load_suite(find_suite(name)).model_dump() if name else {}
-    if lists["models"] is not None and (base.get("board") or {}).get("published"):
-        base["board"] = None  # other models than those of the paper's rows
     changes: dict[str, Any] = {
         key: [part.strip() for part in text.split(",") if part.strip()]
         for key, text in lists.items()
@@ -389,15 +425,16 @@ def _suite(
         changes["budget"] = budget
     if seeds is not None:
         changes["seeds"] = parse_seeds(seeds)
-    changes["overrides"] = {**base.get("overrides", {}), **parse_settings(overrides, "--set")}
-    # Of the suite, so that a flag changes what it names and nothing else.
-    protocol = dict(base.get("protocol", {}))
-    protocol |= {key: count for key, count in counts.items() if count is not None}
+    protocol: dict[str, Any] = {key: count for key, count in counts.items() if count is not None}
     if sample:
         protocol["sample"] = _sample_settings(parse_settings(_each(sample), "--sample"))
-    if protocol != base.get("protocol", {}):
-        changes["protocols"] = {}  # a flag is for all data sets
-    return build_suite({**base, **changes, "protocol": protocol}, source="the command line")
+    return asked_suite(
+        name,
+        changes,
+        overrides=parse_settings(overrides, "--set"),
+        protocol=protocol,
+        source="the command line",
+    )
 
 
 def _executor(suite: Suite, name: str | None, options: Sequence[str]) -> ExecutorChoice:

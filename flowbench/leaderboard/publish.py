@@ -52,10 +52,10 @@ def boards(
     Raises:
         LeaderboardError: There are no such jobs in the store.
     """
-    with _reading(results, job_ids) as (folder, source):
+    with reading(results, job_ids) as (folder, source):
         if not source.records:
             raise LeaderboardError(f"no attempts to show in {results}; start with `flowbench run`")
-        source = _completed(folder, source, source.records, with_details=with_details)
+        source = completed(folder, source, source.records, with_details=with_details)
         return boards_of_records(source)
 
 
@@ -94,10 +94,10 @@ def suite_boards(
     Raises:
         LeaderboardError: A suite has nothing to show.
     """
-    with _reading(results) as (folder, source):
+    with reading(results) as (folder, source):
         runs = {suite.name: chosen_runs(suite, source) for suite in suites}
         shown = {r.attempt_id: r for records in runs.values() for r in records}
-        source = _completed(folder, source, list(shown.values()), with_details=with_details)
+        source = completed(folder, source, list(shown.values()), with_details=with_details)
         missing = [s.name for s in suites if not ((s.board and s.board.published) or runs[s.name])]
         if missing and not skip_empty:
             raise LeaderboardError(
@@ -109,7 +109,7 @@ def suite_boards(
 
 
 @contextmanager
-def _reading(results: Path, job_ids: Sequence[str] | None = None) -> Iterator[tuple[Path, Source]]:
+def reading(results: Path, job_ids: Sequence[str] | None = None) -> Iterator[tuple[Path, Source]]:
     """A folder with a database, and what it holds; nothing if there are no results."""
     with readable(results) as folder:
         there = database_path(folder).is_file() or (folder / _RUNS).is_dir()
@@ -162,7 +162,7 @@ def _installed_metrics() -> dict[str, MetricSpec]:
     return {spec.name: spec for spec in specs if isinstance(spec, MetricSpec)}
 
 
-def _completed(
+def completed(
     results: Path, source: Source, shown: Sequence[AttemptRow], *, with_details: bool
 ) -> Source:
     """Adds what the shown runs need beside their records."""

@@ -19,6 +19,7 @@ from flowbench.errors import (
     UnknownNameError,
     did_you_mean,
     first_problem,
+    shortened,
     unknown_name,
 )
 from flowbench.registry.registry import Entry, Registry
@@ -125,11 +126,23 @@ def config_class(entry: Entry[ModelSpec]) -> type[ModelConfig]:
         The class.
 
     Raises:
-        PluginLoadError: It is not a `ModelConfig`.
+        PluginLoadError: It is not a `ModelConfig`, or has no presets.
     """
     cls = entry.resolve(entry.spec.config)
     if not (isinstance(cls, type) and issubclass(cls, ModelConfig)):
         raise PluginLoadError(f"{entry.spec.config} of {entry.spec.name!r} is not a ModelConfig")
+    presets: object = cls.presets
+    right = (
+        isinstance(presets, Mapping)
+        and presets
+        and all(isinstance(preset, Preset) for preset in presets.values())
+    )
+    if not right:
+        raise PluginLoadError(
+            f"{entry.spec.config} of {entry.spec.name!r} has the presets {shortened(presets)}; "
+            'expected at least one, each a Preset: {"tiny": Preset(summary="small", '
+            'values={"width": 16})}'
+        )
     return cls
 
 

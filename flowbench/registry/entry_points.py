@@ -25,6 +25,7 @@ import pluggy
 from flowbench.api import hooks
 from flowbench.api.executors import ExecutorSpec
 from flowbench.api.specs import DatasetSpec, MetricSpec, ModelSpec
+from flowbench.api.trackers import TrackerSpec
 from flowbench.errors import (
     PluginLoadError,
     SuiteError,
@@ -42,12 +43,13 @@ VERSION_NAME = "FLOWBENCH_API_VERSION"  # what a plugin's module declares
 LIMIT_ENVIRONMENT = "FLOWBENCH_IMPORT_LIMIT"
 LIMIT_S = 20.0  # for a plugin's module of specs, which takes milliseconds
 PLUGIN_ERRORS = (Exception, SystemExit)  # a user's Ctrl-C is no plugin's fault
-Spec = ModelSpec | DatasetSpec | MetricSpec | ExecutorSpec
+Spec = ModelSpec | DatasetSpec | MetricSpec | ExecutorSpec | TrackerSpec
 HOOKS: dict[str, type[Spec]] = {
     "register_models": ModelSpec,
     "register_datasets": DatasetSpec,
     "register_metrics": MetricSpec,
     "register_executors": ExecutorSpec,
+    "register_trackers": TrackerSpec,
 }
 
 
@@ -256,7 +258,7 @@ def _import_file(path: Path) -> ModuleType:
     # Under its stem, so that a spec may say "my_flow:MyFlow".
     path = path.resolve()
     present = sys.modules.get(path.stem)
-    if present is not None and getattr(present, "__file__", None) == str(path):
+    if present is not None and _is_copy(getattr(present, "__file__", None), path):
         return present
     # The file's own folder may be on the path: then what is found is the file itself.
     found = None if present is not None else importlib.util.find_spec(path.stem)
@@ -274,6 +276,14 @@ def _import_file(path: Path) -> ModuleType:
         del sys.modules[path.stem]
         raise
     return module
+
+
+def _is_copy(file: str | None, path: Path) -> bool:
+    """Whether a module's file is this one, or holds the same: a class kept in two folders."""
+    if file is None:
+        return False
+    there = Path(file)
+    return there == path or (there.is_file() and there.read_bytes() == path.read_bytes())
 
 
 def collect_specs(module: ModuleType) -> tuple[Spec, ...]:

@@ -10,7 +10,9 @@ from importlib import metadata
 from typing import Any, Generic, TypeVar
 
 from flowbench.api.executors import ExecutorSpec
+from flowbench.api.hooks import API_VERSION
 from flowbench.api.specs import DatasetSpec, MetricSpec, ModelSpec
+from flowbench.api.trackers import TrackerSpec
 from flowbench.data.library.folder import folder_spec, is_folder
 from flowbench.errors import (
     DuplicateNameError,
@@ -20,7 +22,7 @@ from flowbench.errors import (
     reason_of,
     unknown_name,
 )
-from flowbench.registry import executors
+from flowbench.registry import executors, trackers
 from flowbench.registry.containment import contained
 from flowbench.registry.entry_points import (
     PLUGIN_ERRORS,
@@ -31,24 +33,20 @@ from flowbench.registry.entry_points import (
     load_plugins,
 )
 
-EXECUTORS = PluginSource(
-    distribution="flowbench",
-    version=metadata.version("flowbench"),
-    name="executors",
-    module="flowbench.registry.executors",
-)
 FOLDERS = PluginSource(
     distribution="flowbench",
     version=metadata.version("flowbench"),
     name="folder",
     module="flowbench.data.library.folder",
 )
-SpecT = TypeVar("SpecT", ModelSpec, DatasetSpec, MetricSpec, ExecutorSpec)
+OWN = (executors, trackers)
+SpecT = TypeVar("SpecT", ModelSpec, DatasetSpec, MetricSpec, ExecutorSpec, TrackerSpec)
 KINDS: Mapping[str, type] = {
     "model": ModelSpec,
     "dataset": DatasetSpec,
     "metric": MetricSpec,
     "executor": ExecutorSpec,
+    "tracker": TrackerSpec,
 }
 
 
@@ -99,6 +97,7 @@ class Registry:
         datasets: Datasets by name.
         metrics: Metrics by name, in order of registration.
         executors: Executors by name, those of flowbench itself among them.
+        trackers: Trackers, likewise.
         plugins: The plugins, quarantined ones included.
     """
 
@@ -106,6 +105,7 @@ class Registry:
     datasets: Mapping[str, Entry[DatasetSpec]]
     metrics: Mapping[str, Entry[MetricSpec]]
     executors: Mapping[str, Entry[ExecutorSpec]]
+    trackers: Mapping[str, Entry[TrackerSpec]]
     plugins: tuple[Plugin, ...]
 
     def model(self, name: str) -> Entry[ModelSpec]:
@@ -142,6 +142,10 @@ class Registry:
         """The executor of a name; `UnknownNameError` if there is none."""
         return self._get("executor", self.executors, name)
 
+    def tracker(self, name: str) -> Entry[TrackerSpec]:
+        """The tracker of a name; `UnknownNameError` if there is none."""
+        return self._get("tracker", self.trackers, name)
+
     def _get(self, kind: str, entries: Mapping[str, Entry[SpecT]], name: str) -> Entry[SpecT]:
         if name in entries:
             return entries[name]
@@ -166,24 +170,37 @@ def load_registry(selection: PluginSelection) -> Registry:
         DuplicateNameError: Two plugins register one name of a kind.
     """
     plugins = load_plugins(selection)
-    clashes = name_clashes([own_executors(), *plugins])
+    every = [*own_plugins(), *plugins]
+    clashes = name_clashes(every)
     if clashes:
         # An error and no precedence: which of two models made a result must not depend on what else
         # is installed.
         raise DuplicateNameError(next(iter(clashes.values())))
     return Registry(
-        models=_entries(plugins, ModelSpec),
-        datasets=_entries(plugins, DatasetSpec),
-        metrics=_entries(plugins, MetricSpec),
-        executors=_entries([own_executors(), *plugins], ExecutorSpec),
+        models=_entries(every, ModelSpec),
+        datasets=_entries(every, DatasetSpec),
+        metrics=_entries(every, MetricSpec),
+        executors=_entries(every, ExecutorSpec),
+        trackers=_entries(every, TrackerSpec),
         plugins=tuple(plugins),
     )
 
 
-def own_executors() -> Plugin:
-    """The executors of flowbench itself, as a plugin that nobody can leave out."""
-    specs = collect_specs(executors)
-    return Plugin(source=EXECUTORS, specs=specs, api_version=executors.FLOWBENCH_API_VERSION)
+def own_plugins() -> list[Plugin]:
+    """What flowbench itself brings, as plugins that nobody can leave out."""
+    return [
+        Plugin(
+            source=PluginSource(
+                distribution="flowbench",
+                version=metadata.version("flowbench"),
+                name=module.__name__.rpartition(".")[2],
+                module=module.__name__,
+            ),
+            specs=collect_specs(module),
+            api_version=API_VERSION,
+        )
+        for module in OWN
+    ]
 
 
 def name_clashes(plugins: Iterable[Plugin]) -> dict[str, str]:

@@ -6,6 +6,7 @@ Every file is written under a temporary name and renamed, so that a reader sees 
 ``job.json``           parent    what to do (`WorkOrder`)
 ``placed.json``        parent    which executor has it, where that outlives the run (`Placement`)
 ``code.json``          either    hashes of its code: as planned, then as the worker finds it
+``plugins/``           worker    plugin files that it loaded, as they were
 ``heartbeat.json``     worker    what it is doing (`Heartbeat`)
 ``stop``               any       why it is being stopped: the status to record, and the reason
 ``curves.jsonl``       worker    validation during training
@@ -26,7 +27,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -41,6 +42,7 @@ from flowbench.store.attempt_files import RECORD, is_number, read_record, write_
 from flowbench.store.records import AttemptRow, AttemptStatus, JobRow, MeasurementRow
 
 PLACED = "placed.json"
+PLUGINS = "plugins"
 HEARTBEAT, ORDER, STOP, CODE = "heartbeat.json", "job.json", "stop", "code.json"
 CHECKPOINT, MODEL, SAMPLES = "checkpoint.pt", "model.pt", "samples.npz"
 CHECKPOINTS = (CHECKPOINT, "checkpoint.1.pt")  # the last, and the one before in case it is damaged
@@ -258,6 +260,29 @@ class AttemptDir:
     def write_code(self, code: CodeHashes) -> None:
         """Says which code it runs, so that this is known even of an attempt without a record."""
         self.write(CODE, code.model_dump_json())
+
+    def keep_plugin_files(self, files: Iterable[str]) -> None:
+        """Keeps the source of plugin files, which people edit and delete.
+
+        Args:
+            files: Their paths; those of one name must be one file.
+        """
+        for file in map(Path, files):
+            (self.path / PLUGINS).mkdir(exist_ok=True)
+            self.write(f"{PLUGINS}/{file.name}", file.read_bytes())
+
+    def plugin_files(self) -> tuple[Path, ...]:
+        """The plugin files that it loaded: where they were if they are as then, else those kept."""
+
+        def found(name: str) -> Path:
+            there, kept = Path(name), self.path / PLUGINS / Path(name).name
+            try:
+                same = not kept.exists() or there.read_bytes() == kept.read_bytes()
+            except OSError:
+                same = False
+            return there if same else kept
+
+        return tuple(map(found, self.order().plugin_files))
 
     @property
     def ended(self) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from flowbench.api.models import DensityModel, GenerativeModel
 from flowbench.api.specs import DatasetInfo
@@ -15,11 +18,48 @@ from flowbench.errors import ConfigError
 from flowbench.registry import Registry
 from flowbench.registry.configs import ConfiguredModel, config_class, configure, undequantized
 
+# Made in a third of a second; what is larger is made without values, for which torch imports its
+# compiler first: a second and more.
+REAL_NUMBERS = 40_000_000
+_MAKERS = {torch.empty, torch.full, torch.ones, torch.rand, torch.randn, torch.zeros}
+
+
+class _TooLargeError(Exception):
+    """A model has more numbers than were to be made."""
+
+
+class _AtMost(TorchFunctionMode):
+    """Lets torch make so many numbers, and none more."""
+
+    def __init__(self, num: int) -> None:
+        super().__init__()
+        self._left = num
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Counts before anything is made.
+
+        Raises:
+            _TooLargeError: It would be more.
+        """
+        kwargs = kwargs or {}
+        if func in _MAKERS:
+            size = args[0] if args and isinstance(args[0], list | tuple) else args
+            self._left -= math.prod(kwargs.get("size", size))
+            if self._left < 0:
+                raise _TooLargeError
+        return func(*args, **kwargs)
+
 
 def describe_model(
     registry: Registry, choice: str, dataset: str | None, overrides: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Describes a configured model; its parameters are counted on the meta device where it can be.
+    """Describes a configured model; a large one is made on the meta device where it can be.
 
     Args:
         choice: ``name`` or ``name:preset``.
@@ -88,6 +128,8 @@ def _configured(
 
 def _built(configured: ConfiguredModel, info: DatasetInfo) -> GenerativeModel:
     cls: type[GenerativeModel] = configured.entry.resolve(configured.entry.spec.model)
+    with contextlib.suppress(_TooLargeError), _AtMost(REAL_NUMBERS):
+        return cls(configured.config, info)
     try:
         with torch.device("meta"):  # paper configurations need more memory than this machine has
             return cls(configured.config, info)

@@ -95,7 +95,9 @@ class Followers:
             RankLostError: One of them has ended.
         """
         try:
-            yield self._join(device_kind)
+            ranks = self._join(device_kind)
+            yield ranks
+            ranks.part()
         except Exception as exc:
             # What the others see of an end is a connection that breaks, a moment before or after.
             if _is_of_all(exc) and self._is_lost.wait(HEARD_WITHIN_S) and self._lost:

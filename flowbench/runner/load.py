@@ -31,7 +31,8 @@ def load_job(
     Args:
         job_id: The job, as ``flowbench results list`` shows it, or how it alone begins.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        plugins: Which plugins to load; by default all, as the command line does.
+        plugins: Which plugins to load; by default all, as the command line does, and the plugin
+            files that the job had.
 
     Returns:
         The model in eval mode, in its harness: ``.model``, ``.samples()``, ``.likelihood("test")``.
@@ -51,7 +52,8 @@ def load_job(
     attempt = trained[-1]
     job = attempt.order().job
     # The plugins of now: weights hold no code, and a class that changed since may refuse them.
-    registry = load_registry(plugins or PluginSelection.from_environment())
+    files = attempt.plugin_files()
+    registry = load_registry(plugins or PluginSelection.from_environment(files=files))
     data = load_dataset(registry, job.dataset, data_dir)
     chosen = Device.select(device, processor_name())
     model = build_model(registry, job.model, job.config, data.info).to(chosen.torch_device)

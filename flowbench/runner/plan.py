@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -75,41 +75,64 @@ class Unprepared:
 
 
 def plan(suite: Suite, registry: Registry, data_dir: Path) -> tuple[list[Job], list[Unprepared]]:
+    """`plan_all` of one suite."""
+    return plan_all([suite], registry, data_dir)
+
+
+def plan_all(
+    suites: Sequence[Suite], registry: Registry, data_dir: Path
+) -> tuple[list[Job], list[Unprepared]]:
     """Resolves every job whose data are here; nothing has started when anything is wrong.
 
     Returns:
-        The jobs: datasets outermost, then seeds, then models, so that early results compare models;
-        and the datasets that are not prepared.
+        The jobs, each once, suite by suite: datasets outermost, then seeds, then models, so that
+        early results compare models; and the datasets that are not prepared.
     """
-    budget = Budget.parse(suite.budget)
-    # Every name of the suite before any data are read: a misspelt metric must not cost an hour.
-    for name in suite.metrics or ():
+    # All that is named before any data are read: a misspelt metric must not cost an hour.
+    parsed = [(suite, Budget.parse(suite.budget), _by_model(suite)) for suite in suites]
+    for name in (name for suite in suites for name in suite.metrics or ()):
         registry.metric(name)
-    overrides = _by_model(suite)
-    datasets: dict[str, LoadedData] = {}
-    missing: list[Unprepared] = []
-    for name in suite.datasets:
+    datasets: dict[str, LoadedData | DataMissingError] = {}
+    for name in dict.fromkeys(name for suite in suites for name in suite.datasets):
         try:
             datasets[name] = load_dataset(registry, name, data_dir)
         except DataMissingError as exc:
-            missing.append(
-                Unprepared(
-                    dataset=name,
-                    models=suite.models_on(name),
-                    num_seeds=len(suite.seeds),
-                    budget=str(budget),
-                    error=exc,
-                )
-            )
+            datasets[name] = exc
     jobs: dict[str, Job] = {}
-    for name, data in datasets.items():
-        models = [_configured(registry, c, data.info, overrides) for c in suite.models_on(name)]
-        for seed in suite.seeds:
-            for model in models:
-                job = _job(suite, registry, data, model, seed, budget, data_dir)
-                # `glow,glow:small` may be one configuration twice: one job, one id.
+    missing: list[Unprepared] = []
+    for suite, budget, overrides in parsed:
+        for job in _plan_one(suite, budget, overrides, registry, datasets, data_dir):
+            if isinstance(job, Unprepared):
+                missing.append(job)
+            # `glow,glow:small` may be one configuration twice: one job, one id.
+            else:
                 jobs.setdefault(job.row.job_id, job)
     return list(jobs.values()), missing
+
+
+def _plan_one(
+    suite: Suite,
+    budget: Budget,
+    overrides: Mapping[str, Mapping[str, Any]],
+    registry: Registry,
+    datasets: Mapping[str, LoadedData | DataMissingError],
+    data_dir: Path,
+) -> Iterator[Job | Unprepared]:
+    for name in suite.datasets:
+        data, choices = datasets[name], suite.models_on(name)
+        if isinstance(data, DataMissingError):
+            yield Unprepared(
+                dataset=name,
+                models=choices,
+                num_seeds=len(suite.seeds),
+                budget=str(budget),
+                error=data,
+            )
+            continue
+        models = [_configured(registry, c, data.info, overrides) for c in choices]
+        for seed in suite.seeds:
+            for model in models:
+                yield _job(suite, registry, data, model, seed, budget, data_dir)
 
 
 def _by_model(suite: Suite) -> dict[str, dict[str, Any]]:

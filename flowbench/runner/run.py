@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import pluggy
 
 from flowbench.api.executors import Executor
 from flowbench.budget import Budget
@@ -21,9 +24,10 @@ from flowbench.runner.observer import RunObserver
 from flowbench.runner.options import RunOptions
 from flowbench.runner.ownership import Claim, Owner, claim, owner_of
 from flowbench.runner.placed import Placed
-from flowbench.runner.plan import Job, Unprepared, plan
+from flowbench.runner.plan import Job, Unprepared, plan_all
 from flowbench.runner.queue import clear_queues
 from flowbench.runner.schedule import Scheduler
+from flowbench.runner.tracking import make_trackers, tracked
 from flowbench.runner.worker import utc_now
 from flowbench.store.reconcile import reconcile
 from flowbench.suite.schema import Suite
@@ -35,16 +39,19 @@ class RunRequest(RunOptions):
     """What ``flowbench run`` was asked.
 
     Attributes:
+        suites: What to run; a job of several is run once.
         num_jobs: Jobs at a time; None takes the executor's default.
         spawn: Start a new Python for each worker on a CPU, too.
         rerun: What to run anew.
+        trackers: Names of whom the run is told to.
     """
 
-    suite: Suite
+    suites: tuple[Suite, ...]
     results: Path
     num_jobs: int | None
     spawn: bool = False
     rerun: Rerun | None
+    trackers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +64,7 @@ class ReadyRun:
         rerun: What to run anew.
         unprepared: Datasets whose jobs are skipped, since they are not on this machine.
         placed: Asks of jobs that a queue has.
+        trackers: Whom the run is told to, by name.
         notes: What of the results folder cannot be read, a line each.
     """
 
@@ -68,7 +76,13 @@ class ReadyRun:
     rerun: Rerun | None
     unprepared: list[Unprepared]
     placed: Placed
+    trackers: dict[str, pluggy.PluginManager] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def starting(self) -> list[Job]:
+        """Jobs that this run is to do, or waits for."""
+        return [job for job, d in self.decisions if d.starts or d.action == "wait"]
 
     def scheduler(self, observer: RunObserver) -> Scheduler:
         """The scheduler of this run.
@@ -79,6 +93,10 @@ class ReadyRun:
         return Scheduler(
             self.results, self.executor, self.options, observer, self.decide, self.placed
         )
+
+    def tracked(self, observer: RunObserver) -> AbstractContextManager[RunObserver]:
+        """An observer that tells the run's trackers too, for as long as the block lasts."""
+        return tracked(observer, self.trackers, self.starting)
 
     def decide(self, job: Job, waited: bool = False) -> Decision:
         """What to do for a job, as things stand.
@@ -113,7 +131,7 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
         The run, ready to be scheduled.
 
     Raises:
-        SuiteError: The suite has nothing to run on its datasets.
+        SuiteError: The suites have nothing to run on their datasets.
         DataMissingError: Its only dataset is not prepared.
     """
     results = ResultsDir(request.results)
@@ -130,12 +148,14 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
     # the plan may run: a cluster's is made on a laptop.
     device = Device.select(request.device, processor_name()) if executor.slots else None
     if not dry_run and device is not None:
-        _check_budget(request.suite.budget, device)
-    jobs, unprepared = plan(request.suite, registry, request.data_dir)
+        for suite in request.suites:
+            _check_budget(suite.budget, device)
+    jobs, unprepared = plan_all(request.suites, registry, request.data_dir)
     if not jobs and not unprepared:
+        datasets = sorted({name for suite in request.suites for name in suite.datasets})
         raise SuiteError(
-            f"suite {request.suite.name!r} has nothing to run on "
-            f"{', '.join(request.suite.datasets) or 'any dataset'}: none of its rows has a model "
+            f"suite {request.suites[0].name!r} has nothing to run on "
+            f"{', '.join(datasets) or 'any dataset'}: none of its rows has a model "
             "there; choose with --models and --datasets"
         )
     # Its own message, which says how to prepare it, where that is all that stands in the way.
@@ -155,6 +175,8 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
         rerun=request.rerun,
         unprepared=unprepared,
         placed=placed,
+        # Before anything starts: one that is not installed is told at once.
+        trackers={} if dry_run else make_trackers(registry, request.trackers, request.results),
     )
     for job in jobs:
         owner = busy.get(job.row.job_id)

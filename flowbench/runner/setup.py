@@ -65,6 +65,7 @@ def open_ground(attempt: Attempt) -> Ground:
     order, job = attempt.order, attempt.job
     # What the parent had loaded, not what is installed: a plugin that was left out stays out.
     registry = load_registry(plugin_selection(order))
+    attempt.directory.keep_plugin_files(order.plugin_files)
     attempt.runs(job_code(registry, job.model, job.dataset, order.metrics))
     data = load_dataset(registry, job.dataset, order.data_dir)
     # The id of the job holds this hash: on other data it would be the result of another job.

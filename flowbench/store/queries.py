@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,9 @@ from flowbench.store.records import (
     JobRow,
     MeasurementRow,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _POINTS = TypeAdapter(tuple[CurvePoint, ...])
 
@@ -332,6 +335,28 @@ def likelihoods(connection: Connection, ids: Sequence[str]) -> dict[str, NDArray
         str(attempt_id): np.asarray(values, dtype=np.float64)
         for attempt_id, values in zip(columns["attempt_id"], columns["log_prob"], strict=True)
     }
+
+
+def measured_values(
+    results: Path, job_ids: Sequence[str] | None = None, *, standing: bool = False
+) -> pd.DataFrame:
+    """Every measured value with its job and attempt, a row each, as pandas has it.
+
+    Args:
+        job_ids: Only these jobs; None takes all.
+        standing: Only the attempt that stands for each job.
+
+    Returns:
+        The columns of the view ``results``; an attempt without values has one row without any.
+    """
+    chosen = f"attempt_id IN ({_STANDING})" if standing else "$ids IS NULL OR job_id IN (FROM ids)"
+    sql = (
+        "WITH ids AS (SELECT unnest($ids::VARCHAR[]) AS job_id) "
+        f"SELECT * FROM results WHERE {chosen}"
+    )
+    ids = None if job_ids is None else list(job_ids)
+    with reading(results) as connection:
+        return connection.execute(sql, {"ids": ids}).df()
 
 
 def query(results: Path, sql: str) -> QueryResult:

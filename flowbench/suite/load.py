@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from flowbench.api.protocol import MAX_SEED
 from flowbench.errors import SuiteError, did_you_mean, first_problem, shortened
-from flowbench.suite.find import read_suite, run_by_rows
+from flowbench.suite.find import find_suite, read_suite, run_by_rows
 from flowbench.suite.schema import MAX_SEEDS, Suite
 
 
@@ -47,6 +47,39 @@ def load_suite(path: Path) -> Suite:
         models, datasets = run_by_rows(data)
         data = {"models": models, "datasets": datasets, **data}
     return build_suite(data, source=f"suite file {str(path)!r}")
+
+
+def asked_suite(
+    name: str | None,
+    changes: Mapping[str, Any],
+    *,
+    overrides: Mapping[str, Any],
+    protocol: Mapping[str, Any],
+    source: str,
+) -> Suite:
+    """A suite changed by what somebody asks for, or made of that alone.
+
+    Args:
+        name: Its name or TOML file; None makes one of the changes.
+        changes: Values in the place of the suite's, by the keys of `Suite`.
+        overrides: Values of configs beside the suite's, by their dotted keys.
+        protocol: Values of the protocol in the place of the suite's.
+        source: Where changes come from, for errors.
+
+    Raises:
+        SuiteError: It cannot be read, a key or value is not valid, or nothing is to run.
+    """
+    if name is None and "models" not in changes:
+        raise SuiteError("nothing to run; give a suite or --models (flowbench list)")
+    base: dict[str, Any] = load_suite(find_suite(name)).model_dump() if name else {}
+    if "models" in changes and (base.get("board") or {}).get("published"):
+        base["board"] = None  # other models than those of the paper's rows
+    changed = {**base, **changes, "overrides": {**base.get("overrides", {}), **overrides}}
+    if any(base.get("protocol", {}).get(key) != value for key, value in protocol.items()):
+        # Of the suite, so that a request changes what it names and nothing else.
+        changed["protocol"] = {**base.get("protocol", {}), **protocol}
+        changed["protocols"] = {}  # it is for all data sets
+    return build_suite(changed, source)
 
 
 def build_suite(data: Mapping[str, Any], source: str) -> Suite:

@@ -259,6 +259,14 @@ def published_tables() -> dict[str, PublishedTable]:
     return dict(_load(published_folder()))
 
 
+def paper_name(paper: str) -> str:
+    """What boards call a published paper of an id; any other name stays as it is."""
+    tables = published_tables().values()
+    return next(
+        (one.paper.short or one.paper.title for one in tables if one.paper.id == paper), paper
+    )
+
+
 def published_folder() -> Path:
     """Where the published values are: in a checkout, or in an installed wheel.
 

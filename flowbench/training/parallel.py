@@ -125,6 +125,10 @@ class SeveralRanks(Ranks):
         with nullcontext() if last or self._parallel is None else self._parallel.no_sync():
             yield
 
+    def part(self) -> None:
+        """Leaves the group; see `Ranks.part`."""
+        dist.destroy_process_group()
+
     def mean_loss(self, own: Tensor) -> Tensor:
         """The loss of the whole batch, which came with the gradients; see `Ranks.mean_loss`."""
         if self._loss is None or self._loss.carrier.grad is None:

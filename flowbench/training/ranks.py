@@ -59,6 +59,9 @@ class Ranks:
         del last
         return nullcontext()
 
+    def part(self) -> None:
+        """Ends what is held for being several."""
+
     def mean_loss(self, own: Tensor) -> Tensor:
         """The loss of a whole batch, after its last part went back through the model."""
         return own

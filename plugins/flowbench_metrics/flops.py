@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from torch.utils.flop_counter import (
     flop_registry,
     sdpa_flop_count,
 )
+from torch.utils.module_tracker import ModuleTracker
 
 from flowbench.api import (
     Batch,
@@ -124,6 +125,19 @@ _ATTENTION = tuple(
 )
 
 
+class _NoModules(ModuleTracker):
+    """Does not follow the counter through modules: only the total is wanted.
+
+    Torch's hooks into backward passes refuse a gradient within a loss, such as a penalty of it.
+    """
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
 def _counter() -> FlopCounterMode:
     """Torch's counter, told of what it has no formulas for, or other ones than for products."""
     aten = torch.ops.aten
@@ -134,7 +148,9 @@ def _counter() -> FlopCounterMode:
     for kernel in _ATTENTION:
         formulas[getattr(aten, kernel)] = _attention
         formulas[getattr(aten, f"{kernel}_backward")] = _attention_backward
-    return FlopCounterMode(display=False, custom_mapping=formulas)
+    counter = FlopCounterMode(display=False, custom_mapping=formulas)
+    counter.mod_tracker = _NoModules()
+    return counter
 
 
 def _in_place(product: Any) -> Callable[..., int]:

@@ -220,3 +220,10 @@ def test_by_default_the_way_back_goes_forward_again_for_its_ladj() -> None:
     x, ladj = model.from_latent_with_ladj((z,))
     torch.testing.assert_close(x, z / 2)
     torch.testing.assert_close(ladj, torch.full((4,), 3 * math.log(2.0)))
+
+
+def test_the_standard_normal_takes_one_tensor_or_several() -> None:
+    x = torch.randn(5, 3, 2)
+    whole = standard_normal_log_prob(x)
+    assert whole.shape == (5,)
+    torch.testing.assert_close(whole, standard_normal_log_prob((x[:, :1], x[:, 1:])))

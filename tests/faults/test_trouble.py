@@ -54,7 +54,7 @@ def ready(fake_registry: Registry, fake_plugins: PluginSelection, tmp_path: Path
             models=models, datasets=("fake-images",), budget=budget, metrics=("fake_nll",)
         )
         request = RunRequest(
-            suite=suite,
+            suites=(suite,),
             results=tmp_path,
             data_dir=tmp_path,
             plugins=fake_plugins,

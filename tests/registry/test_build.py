@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from flowbench.errors import ConfigError
 from flowbench.registry import Registry
 from flowbench.registry.build import build_model
 from flowbench.registry.configs import configure, undequantized
+from flowbench.runner import describe
 from flowbench.runner.describe import describe_model
 
 
@@ -55,8 +57,52 @@ def test_a_constructor_that_reads_values_is_built_for_real(
         self.gain = self.mean.max().item() + float(torch.ones(()))
 
     monkeypatch.setattr(cls, "__init__", reads)
+    monkeypatch.setattr(describe, "REAL_NUMBERS", 0)
     facts = describe_model(fake_registry, "fake-gaussian", "fake-images", {})
     assert facts["num_parameters"] > 0
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.empty(10**6, 10**6),
+        lambda: torch.zeros((10**6, 10**6)),
+        lambda: torch.randn(size=[10**6, 10**6]),
+        lambda: torch.full(torch.Size([10**6, 10**6]), 0.5),
+        lambda: torch.nn.Linear(10**6, 10**6).weight,
+    ],
+)
+def test_a_model_larger_than_memory_is_counted(
+    fake_registry: Registry, monkeypatch: pytest.MonkeyPatch, make: Callable[[], torch.Tensor]
+) -> None:
+    cls = fake_registry.model("fake-gaussian").resolve("fakes:Gaussian")
+    build = cls.__init__
+
+    def large(self: Any, config: ModelConfig, data: DatasetInfo) -> None:
+        build(self, config, data)
+        self.large = torch.nn.Parameter(make())
+
+    small = describe_model(fake_registry, "fake-gaussian", "fake-images", {})
+    monkeypatch.setattr(cls, "__init__", large)
+    facts = describe_model(fake_registry, "fake-gaussian", "fake-images", {})
+    assert facts["num_parameters"] == small["num_parameters"] + 10**12
+
+
+def test_a_small_model_is_made_without_the_compiler(
+    fake_registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cls = fake_registry.model("fake-gaussian").resolve("fakes:Gaussian")
+    build, devices = cls.__init__, []
+
+    def noted(self: Any, config: ModelConfig, data: DatasetInfo) -> None:
+        build(self, config, data)
+        devices.append(self.mean.device.type)
+
+    monkeypatch.setattr(cls, "__init__", noted)
+    describe_model(fake_registry, "fake-gaussian", "fake-images", {})
+    monkeypatch.setattr(describe, "REAL_NUMBERS", 10)
+    describe_model(fake_registry, "fake-gaussian", "fake-images", {})
+    assert devices == ["cpu", "meta"]
 
 
 def test_parameters_that_training_alone_needs_are_counted_apart(

@@ -36,6 +36,7 @@ def registry(metric: MetricSpec) -> Registry:
         datasets={},
         metrics={"distance": Entry(metric, source)},
         executors={},
+        trackers={},
         plugins=(),
     )
 

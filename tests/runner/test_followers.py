@@ -188,7 +188,7 @@ def test_two_train_as_one_and_go_on_where_another_number_stopped(
 def test_the_end_of_either_is_the_end_of_both(
     tmp_path: Path, begin: Callable[[Path], subprocess.Popen[bytes]]
 ) -> None:
-    long: dict[str, Any] = {"budget": "100000steps", "overrides": {"fake-together.step_s": 0.05}}
+    long: dict[str, Any] = {"budget": "3600s", "overrides": {"fake-together.step_s": 0.05}}
     folders = [place(tmp_path / name, 2, **long) for name in "ab"]
     workers = [begin(folder) for folder in folders]
     others = []

@@ -137,7 +137,7 @@ Ready = Callable[..., ReadyRun]
 def ready(fake_registry: Registry, fake_plugins: PluginSelection, tmp_path: Path) -> Ready:
     def make_ready(*, half: bool = True, rerun: Any = None) -> ReadyRun:
         request = RunRequest(
-            suite=Suite(**SUITE),
+            suites=(Suite(**SUITE),),
             results=tmp_path,
             data_dir=tmp_path,
             plugins=fake_plugins,

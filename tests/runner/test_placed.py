@@ -72,7 +72,7 @@ def queue(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> type[FakeQueue
 def ready(results: Path, registry: Registry, plugins: PluginSelection, **more: Any) -> ReadyRun:
     models = more.pop("models", ("fake-gaussian",))
     asked: dict[str, Any] = {
-        "suite": Suite(models=models, datasets=("fake-images",), budget="20steps"),
+        "suites": (Suite(models=models, datasets=("fake-images",), budget="20steps"),),
         "results": results,
         "data_dir": results,
         "plugins": plugins,
@@ -160,11 +160,11 @@ def test_what_is_done_is_not_given_again(
     queue.goes_on = lambda _: end_all(queue, **told)
     budget = Suite(models=("fake-gaussian",), datasets=("fake-images",), budget="9s")
     for _ in range(2):
-        assert run(ready(tmp_path, registry, plugins, suite=budget))[0].status == "ok"
+        assert run(ready(tmp_path, registry, plugins, suites=(budget,)))[0].status == "ok"
     assert len(queue.given) == 1
     # Seconds buy other steps where something else is asked for.
     ((_, elsewhere),) = ready(
-        tmp_path, registry, plugins, suite=budget, executor_options={}
+        tmp_path, registry, plugins, suites=(budget,), executor_options={}
     ).decisions
     assert elsewhere.action == "run"
 

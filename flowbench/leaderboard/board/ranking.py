@@ -32,6 +32,7 @@ import math
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from statistics import fmean, variance
 from typing import Literal
 
@@ -42,6 +43,8 @@ from flowbench.api.specs import Direction
 from flowbench.api.units import LIKELIHOOD_UNITS
 
 CONFIDENCE = 0.95
+POWER = 0.8
+MOST_SEEDS = 1000  # more is no plan
 Ruler = Literal["linear", "log", "exact"]
 """What differences are taken on; with ``exact`` two values are equal or not."""
 
@@ -434,3 +437,31 @@ def t_quantile(freedom: float) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, 0.5 + CONFIDENCE / 2))
+
+
+def seeds_that_tell(
+    spread: float, distance: float, level: float, power: float = POWER
+) -> int | None:
+    """Seeds after which a mean is told from a value that lies that far off.
+
+    Args:
+        spread: Standard deviation of what one seed gives.
+        distance: Of the mean from the value, if both stay as they are.
+        level: Of the two-sided t-test.
+        power: How often the test is to see it.
+
+    Returns:
+        The number; None for more than `MOST_SEEDS`.
+    """
+    seeds = np.arange(2, MOST_SEEDS + 1)
+    enough = seeds[_reach(level, power) * spread / np.sqrt(seeds) <= distance]
+    return int(enough[0]) if enough.size else None
+
+
+@cache
+def _reach(level: float, power: float) -> NDArray[np.float64]:
+    """How many standard errors a test of 2, 3, ... seeds reaches."""
+    from scipy.special import stdtrit
+
+    freedom = np.arange(1, MOST_SEEDS)
+    return np.asarray(stdtrit(freedom, 1 - level / 2) + stdtrit(freedom, power))

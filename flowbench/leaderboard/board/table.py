@@ -342,6 +342,25 @@ class Ladder:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Effect:
+    """What a paper's values and ours say of one claim.
+
+    Attributes:
+        row: Key of the row.
+        label: What a plot calls it.
+        unit: Of all numbers; ``doublings`` of ratios.
+        half_width: Half the 95 % interval of the measured one over seeds.
+    """
+
+    row: str
+    label: str
+    unit: str
+    published: float
+    measured: float
+    half_width: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """A row.
 
@@ -422,6 +441,7 @@ class Board:
         notes: Letters and what they stand for.
         budget: Canonical text of the budget that all reproduced rows share; empty if none.
         row_header: Heading of the methods.
+        row_noun: What rows are, in the singular, where they are no methods.
         group_header: Heading of the groups, where the paper prints them as a column of their own;
             empty where a group's name stands above its rows.
         shared_unit: Unit and direction, where all columns share them; empty otherwise.
@@ -432,6 +452,7 @@ class Board:
         cost: What using its models costs, lower being better; None if that is not known.
         ladders: How the quality of samples grows with what is spent on them, where that was
             measured.
+        effects: Of a board of claims, those that the paper and we have both measured.
     """
 
     slug: str
@@ -443,6 +464,7 @@ class Board:
     notes: tuple[tuple[str, str], ...] = ()
     budget: str = ""
     row_header: str = "Method"
+    row_noun: str = "method"
     group_header: str = ""
     shared_unit: str = ""
     layout: Literal["grid", "list"] = "grid"
@@ -451,6 +473,7 @@ class Board:
     suite: str = ""
     cost: Cost | None = None
     ladders: tuple[Ladder, ...] = ()
+    effects: tuple[Effect, ...] = ()
 
     @property
     def rows(self) -> Iterator[Row]:
@@ -481,7 +504,7 @@ class Board:
     @property
     def noun(self) -> str:
         """What its rows are, in the singular."""
-        return "value" if self.layout == "list" else "method"
+        return "value" if self.layout == "list" else self.row_noun
 
     def to_frame(self) -> pd.DataFrame:
         """All cells as a table of pandas: a line a cell, as shown and in full precision.

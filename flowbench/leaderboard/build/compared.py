@@ -24,8 +24,6 @@ from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Any, Literal
 
-import numpy as np
-
 from flowbench.api.specs import Direction, is_main_value
 from flowbench.leaderboard.board import words
 from flowbench.leaderboard.board.ranking import (
@@ -38,6 +36,7 @@ from flowbench.leaderboard.board.ranking import (
     fitting,
     gaps_of_examples,
     paired_difference,
+    seeds_that_tell,
     widest_tie,
 )
 from flowbench.leaderboard.build.evidence import Method, Source, values
@@ -45,9 +44,7 @@ from flowbench.store.records import AttemptRow, MeasurementRow
 
 Verdict = Literal["A", "B", "equal", "open", "one seed", "struck", "not alike", ""]
 
-MOST_SEEDS = 1000  # more is no plan
 _LEVEL = 1.0 - CONFIDENCE
-_POWER = 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -307,14 +304,11 @@ def _verdict(shown: ComparedValue, gap: Difference, widest: float) -> Verdict:
 
 def _seeds_needed(gap: Difference, widest: float, level: float) -> int | None:
     """Seeds each after which it would be settled, if mean and spread stayed as they are."""
-    from scipy.special import stdtrit
-
     if gap.spread is None:
         return None
-    seeds = np.arange(2, MOST_SEEDS + 1)
-    stderr, freedom = gap.spread / np.sqrt(seeds), seeds - 1
-    reach = stdtrit(freedom, 1 - level / 2) + stdtrit(freedom, _POWER)
-    is_seen = reach * stderr <= abs(gap.mean)
-    is_tie = stdtrit(freedom, 1 - _LEVEL / 2) * stderr <= widest
-    enough = seeds[is_seen | is_tie]
-    return int(enough[0]) if enough.size else None
+    # An interval as narrow as a tie needs no power: its width is all that is asked for.
+    found = (
+        seeds_that_tell(gap.spread, abs(gap.mean), level),
+        seeds_that_tell(gap.spread, widest, _LEVEL, power=0.5),
+    )
+    return min((seeds for seeds in found if seeds is not None), default=None)

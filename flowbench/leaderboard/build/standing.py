@@ -110,7 +110,7 @@ def choose(suite: Suite, source: Source, pairs: Iterable[Pair]) -> Chosen:
         # The board's own budget where the pair has it, else the next best.
         first = min({r.job.budget for r in records}, key=order.index)
         rows = methods([r for r in records if r.job.budget == first], source.log_prob)
-        chosen[pair] = max(rows, key=_weight)
+        chosen[pair] = max(rows, key=weight)
         left_out += len(records) - len(chosen[pair].records)
     begun = {choice for _, choice in chosen}
     lacking = {choice for dataset, choice in found if (dataset, choice) not in chosen}
@@ -133,5 +133,6 @@ def _budgets(found: Mapping[Pair, Sequence[AttemptRow]]) -> list[str]:
     return sorted(covered, key=lambda budget: (-covered[budget], -cost[budget], budget))
 
 
-def _weight(method: Method) -> tuple[int, str, str]:
+def weight(method: Method) -> tuple[int, str, str]:
+    """By which of several rows one is shown: most seeds, then the newest."""
     return (len(method.ended_well), max(r.started for r in method.records), method.key)

@@ -17,8 +17,9 @@ from rich.text import Text
 
 from flowbench.api.units import LIKELIHOOD_UNITS
 from flowbench.leaderboard.board import numbers, words
+from flowbench.leaderboard.board.ranking import MOST_SEEDS
 from flowbench.leaderboard.board.words import printable
-from flowbench.leaderboard.build.compared import MOST_SEEDS, ComparedRow, ComparedValue, Comparison
+from flowbench.leaderboard.build.compared import ComparedRow, ComparedValue, Comparison
 
 _SMALLEST_P = 0.001
 _DECIMALS = 3  # of likelihoods

@@ -16,3 +16,16 @@ def images(channels: int, height: int, width: int, levels: int | None) -> Datase
         num_validation=8,
         num_test=8,
     )
+
+
+def vectors(num_dims: int) -> DatasetInfo:
+    """Facts of real vectors."""
+    return DatasetInfo(
+        name="some-vectors",
+        modality="vector",
+        event_shape=(num_dims,),
+        levels=None,
+        num_train=64,
+        num_validation=8,
+        num_test=8,
+    )

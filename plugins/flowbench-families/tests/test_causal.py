@@ -1,38 +1,46 @@
-"""What holds of all models that go pixel by pixel."""
+"""What holds of all models that go pixel by pixel, by streams or by attention."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
 import torch
-from flowbench.api import Batch, DatasetInfo, SamplingOptions
+from flowbench.api import Batch, DatasetInfo, SamplingOptions, split_info
 from flowbench.api.progress import progress_to
 from forms import images
 from torch import Tensor
 
-from flowbench_families.causal import CausalModel
+from flowbench_families.pixel_model import PixelModel
+from flowbench_families.pixel_transformer import PixelTransformer, PixelTransformerConfig
 from flowbench_families.pixelcnn import PixelCNN, PixelCNNConfig
 from flowbench_families.pixelcnnpp.config import PixelCNNPPConfig
 from flowbench_families.pixelcnnpp.model import PixelCNNPP
+from flowbench_families.pixels import PixelConfig
 
-Make = Callable[[DatasetInfo], CausalModel]
+Make = Callable[[DatasetInfo], PixelModel]
 LEVELS = 4
 
 
-def _pixelcnnpp(data: DatasetInfo) -> CausalModel:
+def _pixelcnnpp(data: DatasetInfo) -> PixelModel:
     return PixelCNNPP(PixelCNNPPConfig(width=4, blocks=2, components=2), data)
 
 
-def _pixelcnn(data: DatasetInfo) -> CausalModel:
+def _pixelcnn(data: DatasetInfo) -> PixelModel:
     return PixelCNN(PixelCNNConfig(width=4, layers=3), data)
 
 
-makes = pytest.mark.parametrize("make", [_pixelcnnpp, _pixelcnn])
+def _pixel_transformer(data: DatasetInfo) -> PixelModel:
+    return PixelTransformer(PixelTransformerConfig(width=8, head_dim=4, layers=2), data)
+
+
+makes = pytest.mark.parametrize("make", [_pixelcnnpp, _pixelcnn, _pixel_transformer])
+of_streams = pytest.mark.parametrize("make", [_pixelcnnpp, _pixelcnn])
 shapes = pytest.mark.parametrize("shape", [(3, 8, 8), (1, 6, 6), (2, 5, 3), (1, 1, 4), (1, 4, 1)])
 
 
-def _model(make: Make, shape: tuple[int, int, int]) -> CausalModel:
+def _model(make: Make, shape: tuple[int, int, int]) -> PixelModel:
     """A calibrated model with weights of float64 that are all at work."""
     torch.manual_seed(0)
     model = make(images(*shape, levels=LEVELS))
@@ -51,7 +59,7 @@ def test_no_pixel_sees_itself_or_what_comes_later(make: Make, shape: tuple[int, 
     num = shape[1] * shape[2]
     x = torch.randint(LEVELS, (1, *shape))
     # Of each copy another pixel is changed, in all its channels.
-    changed = x.flatten(2) + torch.eye(num, dtype=torch.long).unsqueeze(1)
+    changed = (x.flatten(2) + torch.eye(num, dtype=torch.long).unsqueeze(1)) % LEVELS
     both = torch.cat((x, changed.view(num, *shape)))
     before, *after = model.parameters_of(both).flatten(2).unbind()
     for place, parameters in enumerate(after):
@@ -78,8 +86,8 @@ def test_pixel_by_pixel_layers_compute_what_they_compute_at_once(
         return draw(parameters, temperature, generator)
 
     monkeypatch.setattr(model.law, "sample", watched)
-    x = model.sample(3, settings=SamplingOptions(), generator=torch.Generator().manual_seed(1))
-    at_once = model.parameters_of(x)
+    drawn = model.sample(3, settings=SamplingOptions(), generator=torch.Generator().manual_seed(1))
+    at_once = model.parameters_of(split_info(drawn)[0])
     torch.testing.assert_close(torch.stack(seen, dim=-1).view_as(at_once), at_once)
 
 
@@ -93,7 +101,7 @@ def test_sampling_says_how_far_it_is(make: Make) -> None:
     assert parts == [(place + 1) / 6 for place in range(6)]
 
 
-@makes
+@of_streams
 def test_norms_of_weights_count_in_training_alone(make: Make) -> None:
     model = make(images(1, 4, 4, LEVELS))
     norms = [p.numel() for name, p in model.named_parameters() if name.endswith("magnitude")]
@@ -103,12 +111,20 @@ def test_norms_of_weights_count_in_training_alone(make: Make) -> None:
 @makes
 def test_what_is_no_image_of_integers_is_refused(make: Make) -> None:
     config = make(images(1, 4, 4, LEVELS)).config
-    name = type(config).__name__.removesuffix("Config").lower()
-    reason = f"{name} gives integer levels probabilities, some-images has real values"
+    reason = f"{config.called} gives integer levels probabilities, some-images has real values"
     assert config.unsupported(images(1, 8, 8, None)) == reason
 
 
-@pytest.mark.parametrize("config", [PixelCNNPPConfig, PixelCNNConfig])
-def test_presets_go_by_size(config: type[PixelCNNPPConfig | PixelCNNConfig]) -> None:
+@makes
+def test_probabilities_of_all_images_sum_to_one(make: Make) -> None:
+    model = _model(make, (2, 1, 2))
+    levels = torch.tensor(list(itertools.product(range(LEVELS), repeat=4))).view(-1, 2, 1, 2)
+    with torch.no_grad():
+        total = model.log_prob(levels).exp().sum()
+    torch.testing.assert_close(total, torch.ones_like(total), rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("config", [PixelCNNPPConfig, PixelCNNConfig, PixelTransformerConfig])
+def test_presets_go_by_size(config: type[PixelConfig]) -> None:
     assert config.default_preset(images(1, 8, 8, 17)) == "digits"
     assert config.default_preset(images(3, 32, 32, 256)) == "natural-patches"

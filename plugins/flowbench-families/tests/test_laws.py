@@ -12,8 +12,11 @@ import torch
 from torch import nn
 
 from flowbench_families import laws, mixtures
+from flowbench_families.gan import model as gan
+from flowbench_families.gan import nets
 from flowbench_families.laws import Categorical, PixelLaw
 from flowbench_families.mixtures import DiscretisedLogistics
+from flowbench_families.vae import layers
 
 
 def _mixture(levels: int, channels: int) -> PixelLaw:
@@ -98,6 +101,6 @@ def test_a_channel_moves_the_means_of_those_after_it_alone() -> None:
     assert not torch.allclose(after.sum((0, 2)), law_of_first.sum((0, 2)))
 
 
-@pytest.mark.parametrize("module", [laws, mixtures])
+@pytest.mark.parametrize("module", [laws, mixtures, gan, nets, layers])
 def test_examples_give_what_they_show(module: ModuleType) -> None:
     assert doctest.testmod(module).failed == 0

@@ -199,6 +199,7 @@ class TokenDecoder:
         temperature: Tensor | None = None,
     ) -> None:
         self._embed = PackedLinear(net.embed, num_rows)
+        self._last_norm = net.last_norm
         self._read_out = PackedLinear(net.read_out, num_rows)
         self._label = net.embed_labels(labels)
         self._positions = net.positions.detach()
@@ -222,7 +223,7 @@ class TokenDecoder:
             h = h + self._label
         for layer in self._layers:
             h = layer.step(h, position)
-        return self._read_out(h)
+        return self._read_out(self._last_norm(h))
 
 
 class _LayerDecoder:

@@ -133,6 +133,40 @@ def test_products_that_are_added_in_place_count(
     assert values["flops_per_sample"] == 2 * (2 + 1) * 3 * 4 * 5
 
 
+class Penalised(TwoLayers):
+    """The loss is of the gradient of a layer by what it is given."""
+
+    def loss(self, batch: Any, step: Any) -> torch.Tensor:
+        slopes = torch.func.grad(lambda at: self.first(at).sum())(batch.x.float())
+        penalty: torch.Tensor = slopes.square().sum()
+        return penalty
+
+
+def test_gradients_within_a_loss_count(trained: type[FakeTrained], splits: DataSplits) -> None:
+    # The layer, its gradient by the data, and that of the gradient by the weights.
+    phases = (Phase(groups=("all",)),)
+    config = ModelConfig(training=Training(phases=phases))
+    given = trained(model=Penalised(), config=config, on_draw=partial(torch.ones, 7))
+    values = {v.name: v.value for v in compute(given, splits, MetricSettings())}
+    assert values["flops"] == 3 * 2 * NUM_TRAIN * 3 * 5
+
+
+def test_samples_made_of_a_parameter_without_gradients_count(
+    trained: type[FakeTrained], splits: DataSplits
+) -> None:
+    layer, start = nn.Linear(3, 5), nn.Parameter(torch.ones(3))
+
+    def draw(num: int) -> torch.Tensor:
+        with torch.no_grad():
+            h = start.expand(num, -1)
+        drawn: torch.Tensor = layer(h)
+        return drawn
+
+    given = trained(model=TwoLayers(), on_draw=draw)
+    values = {v.name: v.value for v in compute(given, splits, MetricSettings())}
+    assert values["flops_per_sample"] == 2 * 3 * 5
+
+
 def test_counting_changes_nothing(trained: type[FakeTrained], splits: DataSplits) -> None:
     model = TwoLayers().eval()
     before = {k: v.clone() for k, v in model.state_dict().items()}

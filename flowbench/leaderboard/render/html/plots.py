@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from flowbench.api.specs import Scale
 from flowbench.leaderboard.board import words
 from flowbench.leaderboard.board.table import Board, Cell, Column, Ladder, Row
+from flowbench.leaderboard.figures.agreement import agreement
 from flowbench.leaderboard.figures.curves import Series, curves
 from flowbench.leaderboard.figures.groups import strips
 from flowbench.leaderboard.figures.scatter import Kind, Point, scatter
@@ -46,6 +47,8 @@ class Plot:
 
 def plots(board: Board) -> list[Plot]:
     """Draws a board's plots, the most telling first."""
+    if board.effects:
+        return list(_agreements(board))
     found = [_values(board, place) for place, c in enumerate(board.columns) if c.is_quality]
     # What plots are about: the quality with most values, ours before the paper's.
     about = max(
@@ -227,6 +230,28 @@ def _climb(values: _Values, ladder: Ladder, number: int) -> Plot | None:
     y_scale: Scale = "log" if far else values.column.scale
     plot = _drawn(values, points, ladder.axis, ladder.scale, f"steps-{number}", y_scale)
     return plot and replace(plot, marks=plot.marks | {"joined"})
+
+
+# --- of claims ------------------------------------------------------------------------------------
+
+
+def _agreements(board: Board) -> Iterator[Plot]:
+    """Published against measured effects, a plot for each unit that has two."""
+    counts = Counter(effect.unit for effect in board.effects)
+    for number, (unit, count) in enumerate(counts.most_common()):
+        if count < 2:
+            continue
+        effects = [effect for effect in board.effects if effect.unit == unit]
+        heading, said = "Published against measured effects", words.printable(unit)
+        yield Plot(
+            name=f"{board.slug}-effects-{number}",
+            heading=heading,
+            about=said,
+            marks={"effects"},
+            svg=agreement(
+                effects, prefix=f"plot-effects-{number}", title=f"{heading}, {said}", unit=said
+            ),
+        )
 
 
 # --- by group, and over time ----------------------------------------------------------------------

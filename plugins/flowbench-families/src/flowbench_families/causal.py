@@ -8,14 +8,13 @@ from flowbench.api import (
     Batch,
     Context,
     DatasetInfo,
-    DensityModel,
     SamplingOptions,
     report_progress,
 )
 from flowbench_models.nets.calibrated import CalibratedConv2d
 from torch import Tensor, nn
 
-from flowbench_families.laws import PixelLaw
+from flowbench_families.pixel_model import PixelModel
 from flowbench_families.pixels import PixelConfig
 from flowbench_families.streams import (
     CALIBRATING,
@@ -55,10 +54,8 @@ class Front(nn.Module):
         return F.pad(rows, down), F.pad(row, down) + F.pad(left, right)
 
 
-class CausalModel(DensityModel):
-    r"""Base of models by two streams, each pixel given all that come before it.
-
-    .. math:: p(x) = \prod_i p(x_i \mid x_1, \ldots, x_{i-1})
+class CausalModel(PixelModel):
+    """Base of models by two streams, each pixel given all that come before it.
 
     A subclass names the law of a pixel, and adds the streams.
 
@@ -68,20 +65,14 @@ class CausalModel(DensityModel):
         pixels: The pixels stream, which is told the nodes of the other.
     """
 
-    config: PixelConfig
     rows: nn.Module
     pixels: nn.Module
 
     def __init__(self, config: PixelConfig, data: DatasetInfo) -> None:
         super().__init__(config, data)
-        self.law = self.make_law(levels=data.levels or 0, channels=data.event_shape[0])
         # Ones tell the image from what is around it.
         self.front = Front(self.law.channels + 1, config.width)
         self.head = CalibratedConv2d(config.width, self.law.num_parameters, weight_norm=True)
-
-    def make_law(self, *, levels: int, channels: int) -> PixelLaw:
-        """The law of a pixel of so many levels and channels."""
-        raise NotImplementedError
 
     def num_parameters(self) -> int:
         """With the norms of weights folded in."""
@@ -97,13 +88,6 @@ class CausalModel(DensityModel):
         """Calibrates all convolutions by a first batch."""
         del generator
         self.parameters_of(batch.x, CALIBRATING)
-
-    def log_prob(
-        self, x: Tensor, context: Context | None = None, *, generator: torch.Generator | None = None
-    ) -> Tensor:
-        """Exact log-probability of integer images (B, C, H, W)."""
-        del context, generator
-        return self.law.log_prob(x, self.parameters_of(x)).sum(dim=(1, 2))
 
     @torch.no_grad()
     def sample(
@@ -159,14 +143,10 @@ class CausalModel(DensityModel):
         return levels
 
     def parameters_of(self, levels: Tensor, way: Way = PLAIN) -> Tensor:
-        """The parameters of all pixels of images.
+        """The parameters of all pixels; see `PixelModel.parameters_of`.
 
         Args:
-            levels: Integers, shape (B, C, H, W).
             way: How layers are run.
-
-        Returns:
-            Shape (B, num_parameters, H, W).
         """
         values = self.law.values(levels, self.head.weight.dtype)
         ones = torch.ones_like(values[:, :1])

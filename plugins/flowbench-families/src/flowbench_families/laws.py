@@ -9,28 +9,27 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class PixelLaw(nn.Module):
+class Law(nn.Module):
     """Base of the laws of all channels of a pixel, with parameters that a network gives.
 
     Args:
-        levels: Number of levels, at least 2.
         channels: Number C of channels.
         num_parameters: For each pixel.
     """
 
-    def __init__(self, *, levels: int, channels: int, num_parameters: int) -> None:
+    def __init__(self, *, channels: int, num_parameters: int) -> None:
         super().__init__()
-        self.levels, self.channels, self.num_parameters = levels, channels, num_parameters
+        self.channels, self.num_parameters = channels, num_parameters
 
-    def values(self, levels: Tensor, dtype: torch.dtype) -> Tensor:
-        """Levels as numbers from -1 to 1."""
-        return levels.to(dtype) * (2.0 / (self.levels - 1)) - 1.0
+    def values(self, pixels: Tensor, dtype: torch.dtype) -> Tensor:
+        """Pixels as the numbers that a network is shown."""
+        raise NotImplementedError
 
-    def log_prob(self, levels: Tensor, parameters: Tensor) -> Tensor:
+    def log_prob(self, pixels: Tensor, parameters: Tensor) -> Tensor:
         """Log-probabilities of pixels.
 
         Args:
-            levels: Integers, shape (B, C, H, W).
+            pixels: Shape (B, C, H, W).
             parameters: Shape (B, num_parameters, H, W).
 
         Returns:
@@ -46,9 +45,27 @@ class PixelLaw(nn.Module):
             temperature: The lower, the likelier what is drawn.
 
         Returns:
-            Levels, shape (B, C, H, W).
+            Pixels, shape (B, C, H, W).
         """
         raise NotImplementedError
+
+
+class PixelLaw(Law):
+    """Base of the laws of integer levels.
+
+    Args:
+        levels: Number of levels, at least 2.
+        channels: Number C of channels.
+        num_parameters: For each pixel.
+    """
+
+    def __init__(self, *, levels: int, channels: int, num_parameters: int) -> None:
+        super().__init__(channels=channels, num_parameters=num_parameters)
+        self.levels = levels
+
+    def values(self, pixels: Tensor, dtype: torch.dtype) -> Tensor:
+        """Levels as numbers from -1 to 1."""
+        return pixels.to(dtype) * (2.0 / (self.levels - 1)) - 1.0
 
 
 def earlier_channels(channels: int) -> list[tuple[int, int]]:
@@ -83,16 +100,16 @@ class Categorical(PixelLaw):
             nn.Parameter(torch.zeros(levels, levels)) for _ in earlier_channels(channels)
         )
 
-    def log_prob(self, levels: Tensor, parameters: Tensor) -> Tensor:
-        """Log-probabilities of pixels; see `PixelLaw.log_prob`."""
+    def log_prob(self, pixels: Tensor, parameters: Tensor) -> Tensor:
+        """Log-probabilities of pixels; see `Law.log_prob`."""
         total = parameters.new_zeros(())
         for c in range(self.channels):
-            log_p = self._logits(c, parameters, levels).log_softmax(dim=1)
-            total = total + log_p.gather(1, levels[:, c : c + 1]).squeeze(1)
+            log_p = self._logits(c, parameters, pixels).log_softmax(dim=1)
+            total = total + log_p.gather(1, pixels[:, c : c + 1]).squeeze(1)
         return total
 
     def sample(self, parameters: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-        """Draws pixels; see `PixelLaw.sample`.
+        """Draws pixels; see `Law.sample`.
 
         The temperature divides the logits.
         """

@@ -47,16 +47,16 @@ class DiscretisedLogistics(PixelLaw):
         super().__init__(levels=levels, channels=channels, num_parameters=num)
         self.components = components
 
-    def log_prob(self, levels: Tensor, parameters: Tensor) -> Tensor:
-        """Log-probabilities of pixels; see `PixelLaw.log_prob`."""
+    def log_prob(self, pixels: Tensor, parameters: Tensor) -> Tensor:
+        """Log-probabilities of pixels; see `Law.log_prob`."""
         weights, means, log_scales, factors = self._split(parameters)
-        values = self.values(levels, parameters.dtype).unsqueeze(2).unbind(1)  # C of (B, 1, H, W)
+        values = self.values(pixels, parameters.dtype).unsqueeze(2).unbind(1)  # C of (B, 1, H, W)
         moved = [self._mean(c, means, factors, values) for c in range(self.channels)]
         half = 1.0 / (self.levels - 1)
         inverse = (-log_scales).exp()
         distance = torch.stack(values, dim=1) - torch.stack(moved, dim=1)  # (B, C, K, H, W)
-        is_first = (levels == 0).unsqueeze(2)
-        is_last = (levels == self.levels - 1).unsqueeze(2)
+        is_first = (pixels == 0).unsqueeze(2)
+        is_last = (pixels == self.levels - 1).unsqueeze(2)
         # s(a) - s(b) = s(a) s(-b) (1 - exp(b - a)), of which nothing cancels.
         below = F.logsigmoid((distance + half) * inverse).masked_fill(is_last, 0.0)
         above = F.logsigmoid((half - distance) * inverse).masked_fill(is_first, 0.0)
@@ -65,7 +65,7 @@ class DiscretisedLogistics(PixelLaw):
         return torch.logsumexp(weights.log_softmax(dim=1) + log_p.sum(dim=1), dim=1)
 
     def sample(self, parameters: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-        """Draws pixels; see `PixelLaw.sample`.
+        """Draws pixels; see `Law.sample`.
 
         The temperature divides the logits of components and multiplies their scales.
         """

@@ -24,6 +24,8 @@ class PixelCNNConfig(PixelConfig):
         layers: Gated convolutions of each stream.
     """
 
+    called = "pixelcnn"
+
     layers: int = Field(default=6, ge=1)
 
     presets: ClassVar[Mapping[str, Preset]] = {
@@ -101,5 +103,5 @@ class PixelCNN(CausalModel):
         self.to(memory_format=torch.channels_last)
 
     def make_law(self, *, levels: int, channels: int) -> Categorical:
-        """A softmax; see `CausalModel.make_law`."""
+        """A softmax; see `PixelModel.make_law`."""
         return Categorical(levels=levels, channels=channels)

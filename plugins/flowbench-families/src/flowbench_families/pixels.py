@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from flowbench.api import DatasetInfo, Ema, ModelConfig, Preprocessing, Training
 from pydantic import Field
 
@@ -18,12 +20,21 @@ SMALL = Training(
 )
 
 
+def default_image_preset(data: DatasetInfo) -> str:
+    """``digits`` for images up to 16x16, else ``natural-patches``."""
+    large = max(data.event_shape[1:], default=1) > LARGEST_TINY
+    return "natural-patches" if large else "digits"
+
+
 class PixelConfig(ModelConfig):
     """Base of their configurations: integers come as they are, and presets go by the size.
 
     Attributes:
+        called: The model's name.
         width: Channels of both streams.
     """
+
+    called: ClassVar[str]
 
     width: int = Field(default=32, ge=1)
     preprocessing: Preprocessing = Preprocessing(support="discrete")
@@ -32,15 +43,13 @@ class PixelConfig(ModelConfig):
     @classmethod
     def default_preset(cls, data: DatasetInfo) -> str:
         """``digits`` for images up to 16x16, else ``natural-patches``."""
-        large = max(data.event_shape[1:], default=1) > LARGEST_TINY
-        return "natural-patches" if large else "digits"
+        return default_image_preset(data)
 
     def unsupported(self, data: DatasetInfo) -> str | None:
         """Images of integer levels."""
-        model = type(self).__name__.removesuffix("Config").lower()
         if len(data.event_shape) != 3:
             shape = data.event_shape
-            return f"{model} needs images (C, H, W), {data.name} has events of shape {shape}"
+            return f"{self.called} needs images (C, H, W), {data.name} has events of shape {shape}"
         if data.levels is None:
-            return f"{model} gives integer levels probabilities, {data.name} has real values"
+            return f"{self.called} gives integer levels probabilities, {data.name} has real values"
         return None

@@ -226,7 +226,8 @@ class GlowConfig(ModelConfig):
         hidden_kernels: Kernel size of each hidden convolution of the coupling networks.
         output_kernel: Kernel size of their last convolution.
         coupling: Affine or additive coupling.
-        permutation: Parameterisation of the 1x1 convolutions.
+        permutation: Parameterisation of the 1x1 convolutions; ``shuffle`` in place of these is a
+            fixed random permutation of channels (an ablation).
         learn_top: Whether mean and scale of the last latent are learned, one pair a channel.
         dropout: Part of hidden channels of the coupling networks that are dropped in training.
         checkpointing: Whether coupling networks are recomputed in the backward pass, for memory.
@@ -238,7 +239,7 @@ class GlowConfig(ModelConfig):
     hidden_kernels: tuple[Literal[1, 3], ...] = (3, 1)
     output_kernel: Literal[1, 3] = 3
     coupling: Literal["affine", "additive"] = "affine"
-    permutation: Literal["plu", "full"] = "plu"
+    permutation: Literal["plu", "full", "shuffle"] = "plu"
     learn_top: bool = True
     dropout: float = Field(default=0.0, ge=0, lt=1)
     checkpointing: bool = False

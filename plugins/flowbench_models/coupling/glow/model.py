@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import cast
+from typing import Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,7 @@ from flowbench_models.bijections.channels import (
     FlowStep,
     FlowSteps,
     FullConv1x1,
+    InvertibleConv1x1,
     PLUConv1x1,
     Squeeze,
 )
@@ -299,5 +300,32 @@ def _step(config: GlowConfig, num_channels: int) -> FlowStep:
         output_kernel=config.output_kernel,
         dropout=config.dropout,
     )
-    mixing = PLUConv1x1 if config.permutation == "plu" else FullConv1x1
+    mixing = {"plu": PLUConv1x1, "full": FullConv1x1, "shuffle": Shuffle}[config.permutation]
     return FlowStep(ActNorm(num_channels), mixing(num_channels), HalfCoupling(law, net, swap=False))
+
+
+class Shuffle(InvertibleConv1x1):
+    """A 1x1 convolution that is not trained: a random permutation of the channels.
+
+    Example:
+        >>> z, ladj = Shuffle(3)(torch.tensor([1.0, 2.0, 3.0]).view(1, 3, 1, 1))
+        >>> z.flatten().sort().values, ladj
+        (tensor([1., 2., 3.]), tensor([0.]))
+    """
+
+    weight: Tensor
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        # Saved, since it is random, and belongs to the weights.
+        self.register_buffer("weight", torch.eye(num_channels)[torch.randperm(num_channels)])
+
+    @classmethod
+    def matrices(cls, convolutions: Sequence[Self]) -> tuple[Tensor, Tensor]:
+        """W and log |det W| = 0; see `InvertibleConv1x1.matrices`."""
+        weights = torch.stack([convolution.weight for convolution in convolutions])
+        return weights, weights.new_zeros(len(convolutions))
+
+    def inverse_matrix(self) -> Tensor:
+        """The inverse permutation, shape (C, C)."""
+        return self.weight.mT

@@ -51,7 +51,7 @@ def test_without_a_mask_every_token_sees_every_other() -> None:
     assert ((net(h) - before).abs().amax(dim=-1) > 1e-9).all()
 
 
-def network(num_classes: int = 3) -> TokenTransformer:
+def network(num_classes: int = 3, *, last_norm: bool = False) -> TokenTransformer:
     torch.manual_seed(0)
     net = TokenTransformer(
         3,
@@ -62,6 +62,7 @@ def network(num_classes: int = 3) -> TokenTransformer:
         head_dim=8,
         causal=True,
         num_classes=num_classes,
+        last_norm=last_norm,
     )
     torch.nn.init.normal_(net.read_out.weight)
     return net
@@ -69,9 +70,12 @@ def network(num_classes: int = 3) -> TokenTransformer:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("labels", [None, torch.tensor([0, 3, 2, 1])])
+@pytest.mark.parametrize("last_norm", [False, True])
 @torch.no_grad()
-def test_step_by_step_is_all_at_once(dtype: torch.dtype, labels: torch.Tensor | None) -> None:
-    net, x = network().to(dtype), torch.randn(4, 7, 3, dtype=dtype)
+def test_step_by_step_is_all_at_once(
+    dtype: torch.dtype, labels: torch.Tensor | None, last_norm: bool
+) -> None:
+    net, x = network(last_norm=last_norm).to(dtype), torch.randn(4, 7, 3, dtype=dtype)
     decoder = TokenDecoder(net, 4, labels)
     steps = torch.stack([decoder.step(x[:, i], i) for i in range(7)], dim=1)
     torch.testing.assert_close(steps, net(x, labels), rtol=1e-4, atol=1e-5)

@@ -36,6 +36,8 @@ class PixelCNNPPConfig(PixelConfig):
         dropout: Part of hidden values that are dropped in training.
     """
 
+    called = "pixelcnnpp"
+
     blocks: int = Field(default=1, ge=1)
     resolutions: int = Field(default=3, ge=1)
     components: int = Field(default=5, ge=1)

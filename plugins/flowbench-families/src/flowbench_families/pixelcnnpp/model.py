@@ -44,7 +44,7 @@ class PixelCNNPP(CausalModel):
         self.to(memory_format=torch.channels_last)
 
     def make_law(self, *, levels: int, channels: int) -> DiscretisedLogistics:
-        """A mixture; see `CausalModel.make_law`."""
+        """A mixture; see `PixelModel.make_law`."""
         components = self.config.components
         return DiscretisedLogistics(components=components, levels=levels, channels=channels)
 

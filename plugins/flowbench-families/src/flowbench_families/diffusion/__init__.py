@@ -1,0 +1,1 @@
+"""Diffusion models: noise is taken away from an image, little by little."""
