@@ -76,6 +76,8 @@ def leaderboard(
 def _boards(results: Path, names: list[str], *, every: bool, with_details: bool) -> list[Board]:
     from flowbench.errors import LeaderboardError
     from flowbench.leaderboard import boards, suite_boards
+    from flowbench.leaderboard.claims import claims_board
+    from flowbench.suite.claims import load_claims
     from flowbench.suite.find import find_suite, shipped_suites
     from flowbench.suite.load import load_suite
 
@@ -83,9 +85,17 @@ def _boards(results: Path, names: list[str], *, every: bool, with_details: bool)
         raise LeaderboardError("--all shows every suite; leave out --all or the names")
     if not every and not names:
         return boards(results, with_details=with_details)
-    files = [find_suite(name) for name in names] or list(shipped_suites().values())
+    files = (
+        list(shipped_suites().values())
+        if every
+        else [find_suite(name) for name in names if name != "claims"]
+    )
     suites = [load_suite(path) for path in files]
-    return suite_boards(results, suites, with_details=with_details, skip_empty=every)
+    found = suite_boards(results, suites, with_details=with_details, skip_empty=every)
+    if every or "claims" in names:
+        claimed = claims_board(results, load_claims(), with_details=with_details)
+        found += [claimed] if claimed.has_ours or not every else []
+    return found
 
 
 def _print(found: list[Board]) -> None:

@@ -19,7 +19,7 @@ from flowbench.cli.options import (
     Results,
     selected_plugins,
 )
-from flowbench.cli.run import DEFAULT_TIMEOUT, carry_out, print_plan, say_troubles
+from flowbench.cli.run import DEFAULT_TIMEOUT, carry_out, print_plan, say, say_troubles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -139,11 +139,19 @@ def _run(
     from flowbench.budget import parse_duration
     from flowbench.registry import load_registry
 
-    suites = tuple(file.suites(claims))
-    if not suites:  # they say themselves what is missing
+    needed = file.suites(claims)
+    if not needed:  # they say themselves what is missing
         return
     plugins = selected_plugins([path.resolve() for path in plugin_file or ()], no_plugin)
     registry = load_registry(plugins)
+    # A package that is not there must not keep all other claims from being tested.
+    away = {run.name: run.package for run, _ in needed if run.name not in registry.models}
+    for name in (name for name, package in away.items() if not package):
+        registry.model(name)  # which says what may have been meant
+    say(f"skipped: {name} is not installed; pip install {away[name]}" for name in away)
+    suites = tuple(suite for run, suite in needed if run.name not in away)
+    if not suites:
+        return
     # Not above: it imports torch.
     from flowbench.runner.run import RunRequest, get_ready
 

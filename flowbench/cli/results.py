@@ -205,7 +205,7 @@ def export(
     suites: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Suites to keep as text \\[default: export every measured value].",
+            help="Suites, or claims, to keep as text \\[default: export every measured value].",
             autocompletion=complete.suites,
         ),
     ] = None,
@@ -227,13 +227,17 @@ def export(
     """
     folder = paths.results_dir(results)
     if suites:
-        from flowbench.leaderboard import keep_suites
+        from flowbench.leaderboard import keep_claims, keep_suites
+        from flowbench.suite.claims import load_claims
         from flowbench.suite.find import find_suite
         from flowbench.suite.load import load_suite
 
-        named = [load_suite(find_suite(name)) for name in suites]
-        for path in keep_suites(folder, named, out or folder / "reference"):
+        kept = out or folder / "reference"
+        named = [load_suite(find_suite(name)) for name in suites if name != "claims"]
+        for path in keep_suites(folder, named, kept):
             print(path)
+        if "claims" in suites:
+            print(keep_claims(folder, load_claims(), kept))
         return
     from flowbench.store import queries
     from flowbench.store.reconcile import readable

@@ -313,14 +313,14 @@ def carry_out(
     from flowbench.cli.progress import progress_display
 
     decided = ready.decisions
-    _say(ready.notes)
-    _say(f"skipped: {', '.join(m.models)}: {m.error}" for m in ready.unprepared)
+    say(ready.notes)
+    say(f"skipped: {', '.join(m.models)}: {m.error}" for m in ready.unprepared)
     if not decided:
         raise typer.Exit(1)
     if verbosity != "quiet":
-        _say(summary.opening(decided))
+        say(summary.opening(decided))
     if verbosity == "verbose":
-        _say(summary.settings(request, ready))
+        say(summary.settings(request, ready))
 
     # What is reused needs no line of its own: the table shows it.
     starting = ready.starting
@@ -334,7 +334,7 @@ def carry_out(
             with stopping.interrupted_by(signals, scheduler):
                 records = scheduler.run(decided)
     except KeyboardInterrupt:
-        _say([summary.stopped(request, ready)])
+        say([summary.stopped(request, ready)])
         raise typer.Exit(130) from None  # 128 + SIGINT, as a shell reports it
     return list(scheduler.decided.values()), records
 
@@ -347,18 +347,19 @@ def say_troubles(
     """Says of each job without a good result, and of each value that is missing, why."""
     from flowbench.cli import summary
 
-    _say(summary.failures(decided, records))
-    _say(summary.unavailable(records.values(), metrics))
+    say(summary.failures(decided, records))
+    say(summary.unavailable(records.values(), metrics))
 
 
-def _say(lines: Iterable[str]) -> None:
+def say(lines: Iterable[str]) -> None:
+    """Prints lines beside the progress display, on standard error."""
     from rich.console import Console
 
-    from flowbench.cli.progress import say
+    from flowbench.cli import progress
 
     console = Console(stderr=True)
     for line in lines:
-        say(console, line)
+        progress.say(console, line)
 
 
 def _table_console() -> Console:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from flowbench.leaderboard.board.table import Board
-from flowbench.leaderboard.build.claimed import JudgedTest, judge_claims
-from flowbench.leaderboard.build.evidence import Method
+from flowbench.leaderboard.build.claimed import JudgedTest, behind, judge_claims
 from flowbench.leaderboard.build.from_claims import board_of_claims
 from flowbench.leaderboard.publish import completed, reading
 from flowbench.suite.claims import ClaimsFile
@@ -35,8 +33,3 @@ def claims_board(results: Path, file: ClaimsFile, *, with_details: bool = False)
             shown = {r.attempt_id: r for m in behind(judged) for r in m.records}
             source = completed(folder, source, list(shown.values()), with_details=True)
         return board_of_claims(file, judged, source)
-
-
-def behind(judged: Sequence[JudgedTest]) -> list[Method]:
-    """The rows of runs behind tests, each once."""
-    return list({m.key: m for one in judged for m in one.methods.values()}.values())

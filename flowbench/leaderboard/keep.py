@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from flowbench.errors import LeaderboardError
-from flowbench.leaderboard.build.evidence import Method, methods
+from flowbench.leaderboard.build.claimed import CLAIMS_BOARD, behind, judge_claims
+from flowbench.leaderboard.build.evidence import Method, Source, methods
 from flowbench.leaderboard.build.standing import chosen_runs
 from flowbench.leaderboard.publish import read_source
 from flowbench.store import queries
@@ -19,6 +20,7 @@ from flowbench.store.attempt_files import AttemptContents
 from flowbench.store.checks import write_check
 from flowbench.store.kept import keep
 from flowbench.store.reconcile import readable
+from flowbench.suite.claims import ClaimsFile
 from flowbench.suite.schema import Suite
 
 
@@ -49,18 +51,55 @@ def keep_suites(results: Path, suites: Sequence[Suite], out: Path) -> list[Path]
                     f"no results of suite {suite.name!r} in {results}; "
                     f"start with `flowbench run {suite.name}`"
                 )
-            shown = [attempt for method in rows for attempt in _trimmed(folder, method)]
-            written.append(keep(out, suite.name, shown))
-            for check in filter(None, map(source.check_of, rows)):
-                write_check(out, check)
+            written.append(_keep(folder, source, suite.name, rows, out))
     return written
 
 
-def _trimmed(results: Path, method: Method) -> Iterator[AttemptContents]:
+def keep_claims(results: Path, file: ClaimsFile, out: Path) -> Path:
+    """Writes the attempts behind a board of claims as text, as `keep_suites` does of suites.
+
+    Args:
+        results: The results folder to read.
+        file: The claims.
+        out: The results folder to keep them in.
+
+    Returns:
+        The file.
+
+    Raises:
+        LeaderboardError: Nothing has been run for them.
+    """
+    with readable(results) as folder:
+        source = read_source(folder)
+        rows = behind(judge_claims(file, source))
+        if not rows:
+            raise LeaderboardError(
+                f"no results of claims in {results}; start with `flowbench claims`"
+            )
+        return _keep(folder, source, CLAIMS_BOARD, rows, out, with_artifacts=False)
+
+
+def _keep(
+    folder: Path,
+    source: Source,
+    name: str,
+    rows: Sequence[Method],
+    out: Path,
+    *,
+    with_artifacts: bool = True,
+) -> Path:
+    """Writes the attempts of rows, with the contract checks of their models."""
+    shown = [attempt for row in rows for attempt in _trimmed(folder, row, with_artifacts)]
+    for check in filter(None, map(source.check_of, rows)):
+        write_check(out, check)
+    return keep(out, name, shown)
+
+
+def _trimmed(results: Path, method: Method, with_artifacts: bool) -> Iterator[AttemptContents]:
     """A row's attempts with what its board shows: one run's samples, a single run's examples."""
     found = queries.attempt_contents(results, [record.attempt_id for record in method.records])
     by_id = {contents.record.attempt_id: contents for contents in found}
-    drawn = False
+    drawn = not with_artifacts
     for record in method.records:
         contents = by_id[record.attempt_id]
         yield replace(

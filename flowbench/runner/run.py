@@ -23,7 +23,7 @@ from flowbench.runner.obituary import bury
 from flowbench.runner.observer import RunObserver
 from flowbench.runner.options import RunOptions
 from flowbench.runner.ownership import Claim, Owner, claim, owner_of
-from flowbench.runner.placed import Placed
+from flowbench.runner.placed import IN_QUEUE, Placed
 from flowbench.runner.plan import Job, Unprepared, plan_all
 from flowbench.runner.queue import clear_queues
 from flowbench.runner.schedule import Scheduler
@@ -214,7 +214,7 @@ def _machine(device: Device | None, executor: Executor, options: RunOptions) -> 
 def _who_has(job: Job, results: ResultsDir, placed: Placed) -> str | None:
     """The queue that has a job, or another run that is at work on it."""
     if (found := placed.of_job(job.row.job_id)) is not None:
-        return f"in the queue as {found[1]}"
+        return f"{IN_QUEUE} {found[1]}"
     if all(attempt.ended for attempt in results.attempts(job.row.job_id)):
         return None
     owner = owner_of(results.runs / job.row.job_id)

@@ -59,6 +59,7 @@ class ClaimRun(Frozen):
         set: Configuration values that are not the preset's, by dotted key.
         budget: Training budget, best in steps: then runs of different machines stand together.
         protocol: How it is evaluated.
+        package: What to install for the model, where it is not flowbench's own.
     """
 
     label: str
@@ -68,6 +69,12 @@ class ClaimRun(Frozen):
     )
     budget: str
     protocol: MetricSettings = MetricSettings()
+    package: str = ""
+
+    @property
+    def name(self) -> str:
+        """The model without its preset."""
+        return self.model.partition(":")[0]
 
     @model_validator(mode="after")
     def _budget_is_one(self) -> Self:
@@ -77,7 +84,6 @@ class ClaimRun(Frozen):
     def suite(self, dataset: str, seeds: Sequence[int], asked: Iterable[Asked]) -> Suite:
         """The suite that runs it and measures what is asked for."""
         asked = list(asked)
-        name = self.model.partition(":")[0]
         return Suite(
             name="claims",
             models=(self.model,),
@@ -85,7 +91,7 @@ class ClaimRun(Frozen):
             metrics=tuple(dict.fromkeys(one.metric for one in asked if one.metric)),
             budget=self.budget,
             seeds=tuple(seeds),
-            overrides={f"{name}.{key}": value for key, value in self.set.items()},
+            overrides={f"{self.name}.{key}": value for key, value in self.set.items()},
             protocol=self.protocol,
             ladder=any("[" in one.value for one in asked),
         )
@@ -482,7 +488,7 @@ class ClaimsFile(Frozen):
             for run in group
         }
 
-    def suites(self, claims: Iterable[Claim]) -> list[Suite]:
+    def suites(self, claims: Iterable[Claim]) -> list[tuple[ClaimRun, Suite]]:
         """What has to be run for claims: each run on each data set once, whoever needs it."""
         needed: dict[tuple[str, str], list[Asked]] = {}
         for claim in claims:
@@ -490,7 +496,7 @@ class ClaimsFile(Frozen):
                 for asked in claim.test.asked if claim.test else ():
                     needed.setdefault((dataset, asked.run), []).append(asked)
         return [
-            self.runs[run].suite(dataset, self.seeds, asked)
+            (self.runs[run], self.runs[run].suite(dataset, self.seeds, asked))
             for (dataset, run), asked in needed.items()
         ]
 

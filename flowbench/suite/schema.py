@@ -79,6 +79,22 @@ class BoardColumn(Frozen):
     decimals: int = Field(default=3, ge=0)
 
 
+class SmallScale(Frozen):
+    """Small counterparts of a published table's rows.
+
+    Attributes:
+        column: Key of the published column that their order is compared with.
+        dataset: Id of the data set that they ran on.
+        metric: Name of the value.
+        runs: Names of runs of the claims that ship with flowbench, by the rows' printed labels.
+    """
+
+    column: str
+    dataset: str
+    metric: str
+    runs: Mapping[str, str]
+
+
 class BoardLayout(Frozen):
     """How a suite's board looks.
 
@@ -88,6 +104,7 @@ class BoardLayout(Frozen):
             column, by its key, where the columns of a data set differ. Of namesakes the label with
             the row's variant names one: ``label, variant``.
         values: Which of our values stands in a column, by the name of the published one.
+        small: Small counterparts of rows, shown in a column of their own.
         unlike: Published values that must not be compared with others of their column.
         caveats: What to keep in mind when comparing.
         columns: Columns of a board of our own over several data sets; without any, and without a
@@ -97,6 +114,7 @@ class BoardLayout(Frozen):
     published: str = ""
     rows: Mapping[str, Mapping[str, str | Mapping[str, str]]] = Field(default_factory=dict)
     values: Mapping[str, OurValue] = Field(default_factory=dict)
+    small: SmallScale | None = None
     unlike: tuple[Unlike, ...] = ()
     caveats: tuple[str, ...] = ()
     columns: tuple[BoardColumn, ...] = ()

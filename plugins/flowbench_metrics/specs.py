@@ -476,6 +476,44 @@ DENSITY_THROUGHPUT = MetricSpec(
     invariances=frozenset(),  # it measures time
 )
 
+TRANSPORT_COST = MetricSpec(
+    name="transport_cost",
+    compute="flowbench_metrics.transport_cost:compute",
+    unit="",
+    direction="lower",
+    summary="Mean squared distance between a sample and its noise, over dims",
+    label="Transport cost",
+    short="Transport",
+    role="witness",
+    needs=frozenset({"samples"}),
+    paper=Paper(
+        title="Flow Straight and Fast: Learning to Generate and Transfer Data with Rectified Flow",
+        authors="Liu, Gong, Liu",
+        year=2022,
+        arxiv="2209.03003",
+    ),
+)
+
+FOREIGN_AUROC = MetricSpec(
+    name="foreign_auroc",
+    compute="flowbench_metrics.foreign_auroc:compute",
+    unit="share",
+    direction="higher",
+    summary="How well the likelihood tells test images from foreign ones: 0.5 if it cannot",
+    label="AUROC against foreign images",
+    short="AUROC",
+    needs=frozenset({"likelihood"}),
+    modalities=frozenset({"image"}),
+    data="discrete",
+    default=False,  # a second pass over as many images as a test split has
+    paper=Paper(
+        title="Do Deep Generative Models Know What They Don't Know?",
+        authors="Nalisnick et al.",
+        year=2019,
+        arxiv="1810.09136",
+    ),
+)
+
 # Their order is that of a board's columns: qualities, then what is worth knowing first of costs.
 ALL = (
     ELBO,
@@ -492,6 +530,7 @@ ALL = (
     C2ST,
     MMD,
     SLICED_WASSERSTEIN,
+    FOREIGN_AUROC,
     *FEATURE_METRICS,
     PARAMS,
     DEVICE_HOURS,
@@ -502,6 +541,7 @@ ALL = (
     PEAK_MEMORY,
     FLOPS,
     NUM_FUNCTION_EVALUATIONS,
+    TRANSPORT_COST,
     NETWORK_PASSES,
     DENSITY_THROUGHPUT,
     ROUNDTRIP_ERROR,

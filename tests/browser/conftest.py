@@ -11,6 +11,7 @@ import pytest
 
 from flowbench.leaderboard.render import html, index
 from tests.browser.boards import hostile, mirrored, typed
+from tests.leaderboard.claimed import claimed
 
 if TYPE_CHECKING:
     from tests.browser.driver import Browser
@@ -38,9 +39,9 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of pages: `board.html`, `typed.html`, `hostile.html` and a list."""
+    """A folder of pages: `board.html`, `typed.html`, `hostile.html`, `claims.html` and a list."""
     folder = tmp_path_factory.mktemp("pages")
-    boards = {"board": mirrored(), "typed": typed(), "hostile": hostile()}
+    boards = {"board": mirrored(), "typed": typed(), "hostile": hostile(), "claims": claimed()}
     for name, board in boards.items():
         page = html.render(board, home="index.html")
         (folder / f"{name}.html").write_text(page, encoding="utf-8")

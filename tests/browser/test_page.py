@@ -100,7 +100,7 @@ def test_axe_finds_nothing_serious(
     assert not found, in_words(found)
 
 
-@pytest.mark.parametrize("name", ["index.html", "hostile.html"])
+@pytest.mark.parametrize("name", ["index.html", "hostile.html", "claims.html"])
 def test_axe_finds_nothing_serious_on_other_pages(
     browser: Browser, pages: Path, axe_source: str, name: str
 ) -> None:

@@ -8,6 +8,8 @@ import pytest
 
 from flowbench.errors import LeaderboardError
 from flowbench.leaderboard import keep_suites, suite_boards, write_boards
+from flowbench.leaderboard.build.claimed import CLAIMS_BOARD
+from flowbench.leaderboard.claims import claims_board
 from flowbench.store.attempt_files import attempt_dirs
 from flowbench.store.checks import latest_checks, write_check
 from flowbench.store.connection import database_path
@@ -15,6 +17,7 @@ from flowbench.store.ingest import ingest
 from flowbench.store.kept import kept_attempts
 from flowbench.store.reconcile import readable
 from flowbench.store.records import CurvePoint
+from flowbench.suite.claims import load_claims
 from flowbench.suite.find import SUITE_FOLDERS
 from tests.leaderboard import mirrored
 from tests.store import attempts as make
@@ -54,8 +57,10 @@ def with_gaps(curve: tuple[CurvePoint, ...]) -> tuple[CurvePoint, ...]:
 def pages(
     results: Path, out: Path, names: tuple[str, ...] = SUITES, formats: tuple[str, ...] = FORMATS
 ) -> dict[str, bytes]:
-    suites = [mirrored.suite(name) for name in names]
+    suites = [mirrored.suite(name) for name in names if name != CLAIMS_BOARD]
     found = suite_boards(results, suites, with_details=True)
+    if CLAIMS_BOARD in names:
+        found.append(claims_board(results, load_claims(), with_details=True))
     written = write_boards(found, out, formats, folders=True)
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in written}
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from flowbench.budget import Budget
 from flowbench.leaderboard.board import words
 from flowbench.leaderboard.build.evidence import hardware
 from tests.store import attempts as make
@@ -42,6 +43,11 @@ def test_a_bound_points_to_the_worse_side() -> None:
 
 def test_budgets_in_words() -> None:
     assert words.budget("60s,5000steps").replace("\u00a0", " ") == "60 s or 5,000 steps"
+    assert words.budget("1steps,1epochs").replace("\u00a0", " ") == "1 step or 1 epoch"
+    every = {"20epochs": "20 epochs", "1e6examples": "1,000,000 examples", "1.5e+20steps": None}
+    for text, said in every.items():
+        canonical = str(Budget.parse(text))
+        assert words.budget(canonical).replace("\u00a0", " ") == said or said is None
     assert words.budget("2gpuh").replace("\u00a0", " ") == "2 GPU-h"
 
 

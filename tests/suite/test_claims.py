@@ -57,7 +57,7 @@ def any_test(**fields: Any) -> AnyTest:
 def test_each_run_is_a_suite_of_its_own_whoever_needs_it(tmp_path: Path) -> None:
     again = MINIMAL.split("[[claim]]")[1].replace("a-beats-b", "again").replace("fake_nll", "other")
     file = file_of(f"{MINIMAL}[[claim]]{again}", tmp_path)
-    suites = file.suites(file.claim)
+    suites = [suite for _, suite in file.suites(file.claim)]
     assert [(s.datasets, s.models) for s in suites] == [
         (("fake-images",), ("fake-gaussian:default",)),
         (("fake-images",), ("fake-gaussian:averaged",)),
@@ -158,7 +158,7 @@ def test_the_published_effect_comes_of_the_published_values() -> None:
     assert effects["denseflow-noise"] == pytest.approx(0.01)
     assert effects["nanoflow-gap"] == pytest.approx(0.0444 - 0.0272)
     assert effects["overview-1x1"] == 0.5
-    assert effects["denseflow-attention"] is None
+    assert effects["denseflow-one-pass"] is None
 
 
 def test_a_published_value_that_is_not_there_is_told(tmp_path: Path) -> None:

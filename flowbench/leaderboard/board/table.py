@@ -441,6 +441,7 @@ class Board:
         notes: Letters and what they stand for.
         budget: Canonical text of the budget that all reproduced rows share; empty if none.
         row_header: Heading of the methods.
+        key: How to read a cell, a sentence each, where that is unlike other boards.
         row_noun: What rows are, in the singular, where they are no methods.
         group_header: Heading of the groups, where the paper prints them as a column of their own;
             empty where a group's name stands above its rows.
@@ -464,6 +465,7 @@ class Board:
     notes: tuple[tuple[str, str], ...] = ()
     budget: str = ""
     row_header: str = "Method"
+    key: tuple[str, ...] = ()
     row_noun: str = "method"
     group_header: str = ""
     shared_unit: str = ""

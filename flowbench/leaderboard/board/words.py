@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flowbench.api.specs import Direction
+from flowbench.budget import COUNTS
 from flowbench.leaderboard.board.numbers import NO_BREAK
 from flowbench.store.checks import CheckRow
 from flowbench.store.records import CONTENDED_SHARE
@@ -129,11 +130,13 @@ def budget(text: str) -> str:
     """The canonical text of a budget as people say it, e.g. ``"60 s or 5,000 steps"``."""
     parts = []
     for part in text.split(","):
-        match = re.fullmatch(r"([0-9.e+]+)([a-z]+)", part)
+        match = re.fullmatch(r"([0-9.]+(?:e[+-]?\d+)?)([a-z]+)", part)  # 2 epochs are no 2e
         if match is None:
             parts.append(part)
             continue
         unit = _UNITS.get(match[2], match[2])
+        if float(match[1]) == 1 and unit in COUNTS.values():
+            unit = unit.removesuffix("s")
         parts.append(f"{float(match[1]):,.12g}{NO_BREAK}{unit}")
     return " or ".join(parts)
 

@@ -22,6 +22,9 @@ from flowbench.leaderboard.build.standing import matching, weight
 from flowbench.store.records import AttemptRow, MeasurementRow
 from flowbench.suite.claims import AnyTest, Bound, Claim, ClaimsFile
 
+CLAIMS_BOARD = "claims"
+"""Name of the board of the papers' claims, and of what is kept for it."""
+
 _BOTH = frozenset({"supported", "contradicted"})
 
 
@@ -150,6 +153,11 @@ def judge_claims(file: ClaimsFile, source: Source) -> list[JudgedTest]:
     return [replace(one, p_adjusted=adjusted.get(index)) for index, one in enumerate(found)]
 
 
+def behind(judged: Sequence[JudgedTest]) -> list[Method]:
+    """The rows of runs behind tests, each once."""
+    return list({m.key: m for one in judged for m in one.methods.values()}.values())
+
+
 def expected_false(found: Sequence[JudgedTest]) -> float:
     """How many verdicts are false by chance, at most, before Holm's correction."""
     return LEVEL * sum(one.judgement.p_value is not None for one in found)
@@ -159,7 +167,7 @@ def _judged(
     file: ClaimsFile, source: Source, claim: Claim, test: AnyTest, dataset: str
 ) -> JudgedTest:
     names = dict.fromkeys(asked.run for asked in test.asked)
-    runs = {name: _runs(file, source, name, dataset) for name in names}
+    runs = {name: runs_of(file, source, name, dataset) for name in names}
     there = {name: method for name, method in runs.items() if method is not None}
     effects, measured = _effects(file, test, there)
     against: frozenset[str] = frozenset()
@@ -188,8 +196,12 @@ def _judged(
     )
 
 
-def _runs(file: ClaimsFile, source: Source, name: str, dataset: str) -> Method | None:
-    """The runs of a name, of the file's seeds; of several hardwares or data, the fullest row."""
+def runs_of(file: ClaimsFile, source: Source, name: str, dataset: str) -> Method | None:
+    """The runs of a name, of the file's seeds; of several hardwares or data, the fullest row.
+
+    Returns:
+        The row; None if nothing was run.
+    """
     run = file.runs[name]
     budget, protocol = str(Budget.parse(run.budget)), run.protocol.model_dump(mode="json")
     suite = run.suite(dataset, file.seeds, ())

@@ -21,7 +21,7 @@ from flowbench.leaderboard.board.table import (
     Row,
 )
 from flowbench.leaderboard.board.verdicts import LEVEL
-from flowbench.leaderboard.build.claimed import JudgedTest, expected_false
+from flowbench.leaderboard.build.claimed import CLAIMS_BOARD, JudgedTest, expected_false
 from flowbench.leaderboard.build.details import details
 from flowbench.leaderboard.build.evidence import Source
 from flowbench.leaderboard.build.fill import row_keys
@@ -29,16 +29,19 @@ from flowbench.leaderboard.build.notes import Notes
 from flowbench.suite.claims import Bound, Claim, ClaimsFile
 from flowbench.suite.published import paper_name
 
-NAME = "claims"
 DESCRIPTION = (
     "What papers claim, tested on data that everybody has, at a small size and budget: the effect "
     "that the paper’s values show, and below it the one measured here, of runs that differ in the "
     "claim’s subject alone. A verdict is of this data, size and budget."
 )
-CAVEATS = (
-    "An effect is positive where the claim is right; its 95 % interval is over seeds.",
-    "Supported: all of the interval lies where the claim says; contradicted: all of it elsewhere.",
+KEY = (
+    "Effect: the paper’s, and below it ours with its 95 % interval over n seeds; positive, or a "
+    "factor above 1, where the claim is right.",
+    "Claimed: what the effect has to be.",
+    "Supported: all of the interval lies there; contradicted: all of it elsewhere.",
     "An asterisk marks verdicts that stand after Holm’s correction over all tests.",
+)
+CAVEATS = (
     "A paper’s effect is of other data, another size and another budget, and is compared with "
     "nothing here; FID and FD are different measures.",
 )
@@ -61,8 +64,8 @@ def board_of_claims(file: ClaimsFile, judged: Sequence[JudgedTest], source: Sour
     ]
     rows = [(paper, replace(row, key=key)) for (paper, row), key in zip(rows, keys, strict=True)]
     return Board(
-        slug=NAME,
-        suite=NAME,
+        slug=CLAIMS_BOARD,
+        suite=CLAIMS_BOARD,
         title=file.title,
         description=DESCRIPTION,
         facts=tuple(_facts(file, judged)),
@@ -77,6 +80,7 @@ def board_of_claims(file: ClaimsFile, judged: Sequence[JudgedTest], source: Sour
         ),
         notes=notes.letters(),
         row_header="Claim",
+        key=KEY,
         row_noun="test",
         caveats=(*CAVEATS, f"By chance at most {expected_false(judged):.1f} verdicts are false."),
         effects=tuple(_effects(judged, [row for _, row in rows])),
@@ -109,10 +113,10 @@ def _rows(
     claim: Claim, judged: Sequence[JudgedTest], source: Source, notes: Notes
 ) -> Iterator[Row]:
     if claim.test is None:
-        note = notes.letter(f"What is missing: {claim.untestable}.")
         printed = Published(text=", ".join(_printed(claim))) if claim.published else None
-        cells = (Cell(published=printed), Cell(), Cell(words="– untestable", note=note))
-        yield Row(name=claim.says, sub=f"{claim.id}; {claim.place}", cells=cells)
+        cells = (Cell(published=printed), Cell(), Cell(words="– untestable"))
+        sub = f"{claim.id}; {claim.place}; missing: {claim.untestable}"
+        yield Row(name=claim.says, sub=sub, cells=cells)
     for one in judged:
         yield Row(
             name=claim.says,
@@ -156,7 +160,7 @@ def _verdict(one: JudgedTest, notes: Notes) -> Cell:
     text = one.verdict + ("*" if one.survives else "")
     more = one.judgement.more_seeds
     after = "" if more is None else f"~{words.count(more, 'more seed')}"
-    return Cell(value=text, interval=after, status="ok", best=one.survives, note=note)
+    return Cell(value=text, interval=after, status="ok", note=note)
 
 
 def _details(one: JudgedTest, source: Source) -> Iterator[Details]:

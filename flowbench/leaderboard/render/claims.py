@@ -41,7 +41,7 @@ def summary(judged: Sequence[JudgedTest]) -> Iterator[str]:
     tests = len(judged)
     run = sum(one.judgement.n > 1 for one in judged)
     if not run:
-        yield f"None of {words.count(tests, 'test')} has run (flowbench claims)."
+        yield f"None of {words.count(tests, 'test')} has run with two seeds (flowbench claims)."
         return
     counts = [
         (name, sum(one.verdict == name for one in judged))

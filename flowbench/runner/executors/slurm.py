@@ -97,6 +97,9 @@ class SlurmExecutor(Executor):
             raise ExecutorError(
                 f"slurm refuses the jobs: {_refusal(f'{said.getvalue()}{exc}')}"
             ) from exc
+        for link in self._folder.glob(".submission_file_*"):
+            if link.is_symlink():  # to the script by the job's name, which stays
+                link.unlink(missing_ok=True)
         return [str(job.job_id) for job in jobs]
 
     def status(self, ids: Collection[str]) -> Mapping[str, JobState]:

@@ -93,12 +93,15 @@ class SolvedModel(InvertibleModel):
         settings: SamplingOptions,
         generator: torch.Generator,
     ) -> WithInfo:
-        """Draws latents and maps them to data."""
+        """Draws latents and maps them to data; notes how far they were moved."""
         latents = self.sample_base(
             num, temperature=settings.temperature, generator=generator, device=generator.device
         )
         x, evaluations = self.solve_backward(latents, context, settings)
-        return x, _noted(evaluations, x)
+        noted = dict(_noted(evaluations, x))
+        if [z.shape for z in latents] == [x.shape]:  # one latent, in the space of the data
+            noted["transport_cost"] = (x - latents[0]).square().flatten(1).mean(1)
+        return x, noted
 
 
 def _noted(evaluations: int, like: Tensor) -> Info:

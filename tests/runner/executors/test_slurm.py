@@ -116,6 +116,7 @@ def test_jobs_are_one_array_with_what_was_asked_for(
     ):
         assert f"#SBATCH {line}\n" in script
     assert "--cpus-per-task=8 " in script.partition("srun")[2]  # which steps do not inherit
+    assert not list((tmp_path / "slurm").glob(".submission_file_*"))
 
 
 def test_a_refusal_is_one_line(tmp_path: Path, bin_folder: Path) -> None:

@@ -499,6 +499,8 @@ def test_samples_take_the_steps_that_they_are_asked_for(
         z = model.sample_base(
             100, temperature=1.0, generator=noise.manual_seed(0), device=noise.device
         )[0]
+        cost = (x - z).square().mean(dim=1)  # of each sample, over its dims
+        torch.testing.assert_close(info["transport_cost"], cost)
         errors.append(float((x - (MEAN + STD * z)).abs().mean()))
     assert errors[1] < errors[0] / 8
 
