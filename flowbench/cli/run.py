@@ -118,6 +118,15 @@ def run(
             help="Jobs to run at a time \\[default: one per GPU, two on a CPU].", min=1, max=1024
         ),
     ] = None,
+    devices_per_job: Annotated[
+        int | None,
+        typer.Option(
+            help="Devices that train each job together: GPUs, or processes on a CPU \\[default: "
+            "the suite's, or 1].",
+            min=1,
+            max=1024,
+        ),
+    ] = None,
     executor: Annotated[
         str | None,
         typer.Option(
@@ -217,6 +226,8 @@ def run(
     placed = _executor(chosen, executor, on or ())
     if ladder:
         chosen = chosen.model_copy(update={"ladder": True})
+    if devices_per_job is not None:
+        chosen = chosen.model_copy(update={"devices_per_job": devices_per_job})
     if weights is not None:
         os.environ[paths.WEIGHTS] = str(_existing(weights).resolve())  # a work order has it, too
     files = [path.resolve() for path in plugin_file or ()]  # workers run elsewhere
@@ -235,6 +246,7 @@ def run(
         plugins=plugins,
         device=device,
         num_jobs=jobs,
+        num_devices=chosen.devices_per_job,
         executor=placed.name,
         executor_options=placed.options,
         spawn=spawn,

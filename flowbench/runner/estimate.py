@@ -9,6 +9,7 @@ from statistics import median
 from flowbench.budget import Budget, duration_text
 from flowbench.errors import StoreError
 from flowbench.runner.attempt import canonical_json
+from flowbench.runner.options import RunOptions
 from flowbench.runner.plan import Job
 from flowbench.runner.run import ReadyRun
 from flowbench.store.records import AttemptRow, JobRow
@@ -36,27 +37,26 @@ def estimate(run: ReadyRun) -> str:
     }
     lines = [", ".join(f"{count} {what}" for what, count in counts.items() if count) or "no jobs"]
     earlier = _earlier(run, starting)
-    device = run.options.device
     if training:
         paces = [_pace(earlier[_alike(job.row)]) for job in training]
-        lines.append(_training([job.row.budget for job in training], paces, device))
+        lines.append(_training([job.row.budget for job in training], paces, run.options))
     if starting:
         lines.append(_evaluation([_evaluated(earlier[_alike(job.row)]) for job in starting]))
     waiting = sum(len(missing.models) * missing.num_seeds for missing in run.unprepared)
     if waiting:
         lines.append(f"{waiting} more wait for their data")
         budgets = [run.unprepared[0].budget] * waiting
-        lines.append(_training(budgets, [None] * waiting, device))
+        lines.append(_training(budgets, [None] * waiting, run.options))
     return "\n".join(lines)
 
 
-def _training(budgets: Sequence[str], paces: Sequence[float | None], device: str) -> str:
+def _training(budgets: Sequence[str], paces: Sequence[float | None], options: RunOptions) -> str:
     parsed = [Budget.parse(text) for text in budgets]
-    limits = [budget.time_limit_s(num_devices=1) for budget in parsed]
+    limits = [budget.time_limit_s(options.num_devices) for budget in parsed]
     known = [limit for limit in limits if limit is not None]
     if len(known) == len(limits):
-        hours = sum(known) / _SECONDS_AN_HOUR
-        on_gpus = device == "cuda" or any(budget.gpu_hours is not None for budget in parsed)
+        hours = options.num_devices * sum(known) / _SECONDS_AN_HOUR
+        on_gpus = options.device == "cuda" or any(budget.gpu_hours is not None for budget in parsed)
         unit = "GPU-hours" if on_gpus else "device-hours"
         return f"training: at most {hours:.3g} {unit}; looks at validation add about a tenth"
     by_pace = [
