@@ -24,6 +24,7 @@ from flowbench.cli.quantities import (
 from flowbench.cli.tally import JobState, Tally
 from flowbench.errors import BRIEF, printable
 from flowbench.runner.attempt import AttemptDir, Heartbeat, Placement
+from flowbench.runner.placed import IN_QUEUE
 from flowbench.runner.plan import Job
 from flowbench.store.attempt_files import CURVES, read_curves
 from flowbench.store.records import AttemptRow, CurvePoint
@@ -74,7 +75,7 @@ class ProgressDisplay:
         why = "no answer" if state is None else state.why if state.phase == "waiting" else ""
         known = self._tally.placed(job, f"{placement.job} {why}".rstrip())
         if self._plain and not known:
-            self._print(f"{job.label}: in the queue as {placement}{why and f' ({why})'}")
+            self._print(f"{job.label}: {IN_QUEUE} {placement}{why and f' ({why})'}")
 
     def started(self, job: Job, attempt: AttemptDir, num_threads: int) -> None:
         """A worker was started."""

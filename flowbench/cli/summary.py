@@ -11,6 +11,7 @@ from flowbench.budget import size_text
 from flowbench.cli.quantities import count_text
 from flowbench.errors import BRIEF, printable
 from flowbench.runner.decide import NOT_RUN
+from flowbench.runner.placed import IN_QUEUE
 from flowbench.store.records import CONTENDED_SHARE
 
 if TYPE_CHECKING:
@@ -27,12 +28,13 @@ MOST_NAMED = 3  # of the jobs of which the same is said
 
 def opening(decided: Decided) -> Iterator[str]:
     """How many jobs start and how many do not, and why: one line for each kind of reason."""
-    counts: Counter[str] = Counter("run" if d.starts else d.action for _, d in decided)
+    counts = Counter(_counted_as(decision) for _, decision in decided)
     said = {
         "reuse": "reused",
         "leave": "left as they are",
         "skip": "skipped",
         "wait": "running elsewhere",
+        "queued": "queued",
         "run": "to run",
     }
     yield ", ".join(f"{counts[action]} {words}" for action, words in said.items() if counts[action])
@@ -47,6 +49,13 @@ def opening(decided: Decided) -> Iterator[str]:
             if decision.action == action:
                 kinds.setdefault(_kind(job, decision), []).append((job, decision.why))
         yield from (f"{len(jobs)} {words}: {_same_said(jobs)}" for jobs in kinds.values())
+
+
+def _counted_as(decision: Decision) -> str:
+    """What the count of all jobs calls a decision."""
+    if decision.action == "wait" and decision.why.startswith(IN_QUEUE):
+        return "queued"  # it may not have begun
+    return "run" if decision.starts else decision.action
 
 
 def _kind(job: Job, decision: Decision) -> str:
@@ -75,6 +84,8 @@ def settings(request: RunRequest, ready: ReadyRun) -> Iterator[str]:
         yield f"device: {ready.options.device}, jobs at a time: {len(slots)}, of {threads}"
     else:
         yield f"device: {ready.options.device}, executor: {request.elsewhere}"
+    if request.num_devices > 1:
+        yield f"devices of a job: {request.num_devices}"
     yield f"timeout: {request.timeout_s:g} s outside the budget"
     if ready.options.max_rss:
         yield f"memory of a job: {size_text(ready.options.max_rss)}"

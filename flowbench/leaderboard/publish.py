@@ -14,11 +14,12 @@ from flowbench.api.specs import MetricSpec
 from flowbench.code_hash import core_sha256
 from flowbench.errors import LeaderboardError
 from flowbench.leaderboard.board.table import Board
-from flowbench.leaderboard.build.evidence import Source, methods, newest_code
+from flowbench.leaderboard.build.evidence import Source, methods
 from flowbench.leaderboard.build.fill import fill
 from flowbench.leaderboard.build.from_published import frame_of_published
 from flowbench.leaderboard.build.from_records import frames_of_records
 from flowbench.leaderboard.build.from_suite import frame_of_suite
+from flowbench.leaderboard.build.small import with_small
 from flowbench.leaderboard.build.standing import chosen_runs
 from flowbench.registry.entry_points import PluginSelection, load_plugins
 from flowbench.store import queries
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 FORMATS = {"html": ".html", "md": ".md", "latex": ".tex", "csv": ".csv", "parquet": ".parquet"}
 _LABELS = {"md": "Markdown", "latex": "LaTeX", "csv": "CSV", "parquet": "Parquet"}
 _TWINS = {"html": "index.html", "md": "board.md"}  # of a board that has a folder
-_RUNS = "runs"  # attempts without a database are a store to be rebuilt, not an empty one
+_RUNS = "runs"
 
 
 def boards(
@@ -52,11 +53,17 @@ def boards(
     Raises:
         LeaderboardError: There are no such jobs in the store.
     """
-    with reading(results, job_ids) as (folder, source):
-        if not source.records:
-            raise LeaderboardError(f"no attempts to show in {results}; start with `flowbench run`")
-        source = completed(folder, source, source.records, with_details=with_details)
-        return boards_of_records(source)
+    found: list[Board] = []
+    with readable(results) as folder:
+        evidence = replace(_evidence(folder, job_ids), core_code=core_of(results))
+        # One after another: the records of all take many times what boards show of them.
+        for ids in queries.jobs_by_board(folder, job_ids) if _has_results(folder) else ():
+            source = _with_records(evidence, folder, ids)
+            source = completed(folder, source, source.records, with_details=with_details)
+            found += boards_of_records(source)
+    if not found:
+        raise LeaderboardError(f"no attempts to show in {results}; start with `flowbench run`")
+    return found
 
 
 def boards_of_records(source: Source) -> list[Board]:
@@ -73,7 +80,9 @@ def board_of_suite(suite: Suite, source: Source) -> Board:
     """
     mirrors = suite.board is not None and suite.board.published
     frame = frame_of_published(suite, source) if mirrors else frame_of_suite(suite, source)
-    return fill(frame, source)
+    board = fill(frame, source)
+    small = suite.board.small if suite.board else None
+    return board if small is None else with_small(board, small, source)
 
 
 def suite_boards(
@@ -108,12 +117,16 @@ def suite_boards(
         return [board for suite in some for board in _boards_of(suite, source, runs[suite.name])]
 
 
+def _has_results(folder: Path) -> bool:
+    """Whether there is anything to read; attempts without a database are to be rebuilt."""
+    return database_path(folder).is_file() or (folder / _RUNS).is_dir()
+
+
 @contextmanager
 def reading(results: Path, job_ids: Sequence[str] | None = None) -> Iterator[tuple[Path, Source]]:
     """A folder with a database, and what it holds; nothing if there are no results."""
     with readable(results) as folder:
-        there = database_path(folder).is_file() or (folder / _RUNS).is_dir()
-        source = read_source(folder, job_ids) if there else Source()
+        source = read_source(folder, job_ids) if _has_results(folder) else Source()
         yield folder, replace(source, core_code=core_of(results))
 
 
@@ -145,15 +158,25 @@ def read_source(results: Path, job_ids: Sequence[str] | None = None) -> Source:
         results: A results folder with a database.
         job_ids: Only these jobs; None takes all.
     """
-    records = [portable_record(r) for r in queries.standing_attempts(results, job_ids)]
-    every = (m for record in records for m in record.measurements)
+    return _with_records(_evidence(results, job_ids), results, job_ids)
+
+
+def _evidence(results: Path, job_ids: Sequence[str] | None) -> Source:
+    """What there is to compare runs by, without the runs."""
+    if not _has_results(results):
+        return Source()
     models = (check for check in latest_checks(results) if check.kind == "model")
     return Source(
-        records=records,
         checks={check.name: portable_check(check) for check in models},
-        newest_code=newest_code(records),
-        metrics=_installed_metrics() if any(m.role is None for m in every) else {},
+        newest_code=queries.newest_code(results, job_ids),
     )
+
+
+def _with_records(evidence: Source, results: Path, job_ids: Sequence[str] | None) -> Source:
+    records = [portable_record(r) for r in queries.standing_attempts(results, job_ids)]
+    every = (m for record in records for m in record.measurements)
+    metrics = _installed_metrics() if any(m.role is None for m in every) else {}
+    return replace(evidence, records=records, metrics=metrics)
 
 
 def _installed_metrics() -> dict[str, MetricSpec]:

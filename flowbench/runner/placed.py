@@ -11,6 +11,8 @@ from flowbench.registry import Registry
 from flowbench.runner.attempt import AttemptDir, Placement, ResultsDir
 from flowbench.store.records import AttemptRow
 
+IN_QUEUE = "in the queue as"
+"""With this begins why a job waits that an executor has."""
 INTERRUPTED = frozenset({"preempted", "killed"})
 
 

@@ -33,7 +33,7 @@ from flowbench.runner.observer import RunObserver
 from flowbench.runner.options import RunOptions
 from flowbench.runner.outcomes import Outcomes
 from flowbench.runner.ownership import Claim, Owner, claim
-from flowbench.runner.placed import Placed
+from flowbench.runner.placed import IN_QUEUE, Placed
 from flowbench.runner.plan import Job
 from flowbench.runner.queue import Queue
 from flowbench.runner.slots import Slots
@@ -306,6 +306,7 @@ class Scheduler:
             else None,
             weights=os.environ.get(WEIGHTS),
             executor=self._options.elsewhere,
+            num_devices=self._options.num_devices,
         )
 
     def _follow(
@@ -322,7 +323,7 @@ class Scheduler:
         except FlowbenchError as exc:
             self._leave_to(job, f"{placement}, which cannot be asked here: {exc}", waited)
         else:
-            self._decided_for(job, Decision(action="wait", why=f"in the queue as {placement}"))
+            self._decided_for(job, Decision(action="wait", why=f"{IN_QUEUE} {placement}"))
 
     # --- ending -----------------------------------------------------------------------------------
 

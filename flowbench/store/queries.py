@@ -111,6 +111,15 @@ QUALIFY row_number() OVER (
     PARTITION BY job_id ORDER BY code = latest DESC, status = 'ok' DESC, number DESC
 ) = 1
 """
+_BY_BOARD = f"""
+SELECT list(job_id) FROM ({_STANDING}) JOIN attempts USING (attempt_id) JOIN jobs j USING (job_id)
+GROUP BY j.dataset, j.budget ORDER BY j.dataset, j.budget
+"""
+_NEWEST_CODE = f"""
+SELECT j.model, j.dataset, last(a.code_sha256 ORDER BY a.started, a.attempt_id)
+FROM ({_STANDING}) JOIN attempts a USING (attempt_id) JOIN jobs j USING (job_id)
+WHERE a.status = 'ok' AND a.code_sha256 IS NOT NULL GROUP BY j.model, j.dataset
+"""
 
 _ARTIFACTS = """
 SELECT attempt_id, name, media_type, content, thumbnail FROM artifacts
@@ -231,6 +240,30 @@ def standing_attempts(results: Path, job_ids: Sequence[str] | None = None) -> li
     """
     with reading(results) as connection:
         return records(connection, job_ids, chosen=_STANDING)
+
+
+def jobs_by_board(results: Path, job_ids: Sequence[str] | None = None) -> list[list[str]]:
+    """The ids of all jobs, apart for each dataset and budget, sorted by these.
+
+    Args:
+        job_ids: Only these jobs; None takes all.
+    """
+    return [ids for (ids,) in _of_jobs(results, _BY_BOARD, job_ids)]
+
+
+def newest_code(results: Path, job_ids: Sequence[str] | None = None) -> dict[tuple[str, str], str]:
+    """The hash of the code that last ran each model on each data set: data are part of it.
+
+    Args:
+        job_ids: Only these jobs; None takes all.
+    """
+    return {(m, d): code for m, d, code in _of_jobs(results, _NEWEST_CODE, job_ids)}
+
+
+def _of_jobs(results: Path, sql: str, job_ids: Sequence[str] | None) -> list[tuple[Any, ...]]:
+    parameters = {"ids": None if job_ids is None else list(job_ids)}
+    with reading(results) as connection:
+        return connection.execute(sql, parameters).fetchall()
 
 
 def attempt_contents(results: Path, attempt_ids: Sequence[str]) -> list[AttemptContents]:

@@ -17,6 +17,9 @@ PROTOCOL_VERSION = 2
 """Raised whenever the evaluation protocol changes a number; part of every job id."""
 
 
+MAX_DEVICES = 1024
+"""Devices of one job at most; all of them are of one machine."""
+
 MAX_SEEDS = 1000
 """Seeds of one suite at most: each is a job for every model and data set."""
 
@@ -76,6 +79,22 @@ class BoardColumn(Frozen):
     decimals: int = Field(default=3, ge=0)
 
 
+class SmallScale(Frozen):
+    """Small counterparts of a published table's rows.
+
+    Attributes:
+        column: Key of the published column that their order is compared with.
+        dataset: Id of the data set that they ran on.
+        metric: Name of the value.
+        runs: Names of runs of the claims that ship with flowbench, by the rows' printed labels.
+    """
+
+    column: str
+    dataset: str
+    metric: str
+    runs: Mapping[str, str]
+
+
 class BoardLayout(Frozen):
     """How a suite's board looks.
 
@@ -85,6 +104,7 @@ class BoardLayout(Frozen):
             column, by its key, where the columns of a data set differ. Of namesakes the label with
             the row's variant names one: ``label, variant``.
         values: Which of our values stands in a column, by the name of the published one.
+        small: Small counterparts of rows, shown in a column of their own.
         unlike: Published values that must not be compared with others of their column.
         caveats: What to keep in mind when comparing.
         columns: Columns of a board of our own over several data sets; without any, and without a
@@ -94,6 +114,7 @@ class BoardLayout(Frozen):
     published: str = ""
     rows: Mapping[str, Mapping[str, str | Mapping[str, str]]] = Field(default_factory=dict)
     values: Mapping[str, OurValue] = Field(default_factory=dict)
+    small: SmallScale | None = None
     unlike: tuple[Unlike, ...] = ()
     caveats: tuple[str, ...] = ()
     columns: tuple[BoardColumn, ...] = ()
@@ -129,6 +150,7 @@ class Suite(Frozen):
         protocol: How every row is evaluated.
         protocols: The same for single data sets, in place of ``protocol``.
         ladder: Measure samples under each setting of a model's sampling ladder too.
+        devices_per_job: Devices that train each job together, its batch in equal parts.
         executor: Where its jobs run, unless a flag says otherwise; None for this machine.
         board: How its board looks; None for a suite of flags.
     """
@@ -144,6 +166,7 @@ class Suite(Frozen):
     protocol: MetricSettings = MetricSettings()
     protocols: Mapping[str, MetricSettings] = Field(default_factory=dict)
     ladder: bool = False
+    devices_per_job: int = Field(default=1, ge=1, le=MAX_DEVICES)
     executor: ExecutorChoice | None = None
     board: BoardLayout | None = None
 

@@ -10,6 +10,7 @@ import pytest
 from flowbench.cli.summary import failures, opening, succeeded, unavailable
 from flowbench.runner.attempt import AttemptDir
 from flowbench.runner.decide import NOT_RUN, Decision
+from flowbench.runner.placed import IN_QUEUE
 from flowbench.runner.plan import Job
 from flowbench.store.records import AttemptRow, MeasurementRow
 from tests.cli.events import job
@@ -26,6 +27,15 @@ def test_a_rerun_begins_with_how_many_are_reused_and_how_many_run() -> None:
     jobs = [job("glow", seed=seed) for seed in range(15)]
     found = decided(*((job, "reuse" if i < 2 else "run", NOT_RUN) for i, job in enumerate(jobs)))
     assert list(opening(found)) == ["2 reused, 13 to run"]
+
+
+def test_a_job_in_a_queue_is_not_said_to_run() -> None:
+    found = decided(
+        (job("glow"), "wait", f"{IN_QUEUE} slurm job 7_0"),
+        (job("nice"), "wait", "running elsewhere (far, pid 7, since noon)"),
+        (job("realnvp"), "run", NOT_RUN),
+    )
+    assert list(opening(found)) == ["1 running elsewhere, 1 queued, 1 to run"]
 
 
 def test_skips_of_one_kind_are_one_line() -> None:

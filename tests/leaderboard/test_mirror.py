@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from csv import DictReader
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from rich.console import Console
 from flowbench.errors import SuiteError
 from flowbench.leaderboard import problems, suite_boards
 from flowbench.leaderboard.board.table import Board, Cell, Curve, Row
-from flowbench.leaderboard.build.evidence import Source, newest_code
+from flowbench.leaderboard.build.evidence import Source
 from flowbench.leaderboard.publish import board_of_suite
 from flowbench.leaderboard.render import csv, html, latex, markdown, terminal
 from flowbench.leaderboard.render.html.panel import draw_curves
@@ -25,10 +26,15 @@ from tests.store import attempts as make
 DENSEFLOW = "DenseFlow-74-10 (ours)"
 
 
+def _newest(records: Sequence[AttemptRow]) -> dict[tuple[str, str], str]:
+    """What the store says of the code of these, oldest first."""
+    return {(r.job.model, r.job.dataset): r.code_sha256 for r in records if r.code_sha256}
+
+
 def board(
     *records: AttemptRow, name: str = "denseflow-1", checks: dict[str, CheckRow] | None = None
 ) -> Board:
-    source = Source(records=records, checks=checks or {}, newest_code=newest_code(records))
+    source = Source(records=records, checks=checks or {}, newest_code=_newest(records))
     return board_of_suite(mirrored.suite(name), source)
 
 
@@ -395,7 +401,7 @@ def test_stale_is_said_in_every_rendering() -> None:
     old = mirrored.run("glow:512ch", "cifar10", 0, 3.4, code_sha256="a" * 64)
     other = make.job("glow", 1, preset="other", dataset="cifar10", budget="2gpuh")
     newer = make.attempt(other, code_sha256="b" * 64, started="2027-01-01T00:00:00+00:00")
-    source = Source(records=[old], newest_code=newest_code([old, newer]))
+    source = Source(records=[old], newest_code=_newest([old, newer]))
     found = board_of_suite(mirrored.suite(), source)
     console = Console(width=300, file=io.StringIO(), record=True)
     console.print(terminal.render([found]))

@@ -14,8 +14,10 @@ from flowbench.store.ingest import ingest
 from flowbench.store.queries import (
     export,
     find_attempt,
+    jobs_by_board,
     list_attempts,
     metrics_of,
+    newest_code,
     query,
     standing_attempts,
 )
@@ -194,6 +196,40 @@ def test_a_database_with_an_id_that_leaves_the_folder_is_refused(tmp_path: Path)
         connection.execute("UPDATE attempts SET job_id = '../../up'")
     with pytest.raises(StoreError, match=r"job.job_id.*flowbench store rebuild"):
         find_attempt(tmp_path, "../../up")
+
+
+def test_jobs_are_apart_for_each_dataset_and_budget(tmp_path: Path) -> None:
+    jobs = [
+        make.job(model, 0, dataset=dataset, budget=budget)
+        for dataset in ("mnist", "digits")
+        for budget in ("60s", "5steps")
+        for model in ("glow", "nice")
+    ]
+    ingest(tmp_path, [make.write(tmp_path, make.attempt(job)) for job in jobs])
+    found = [sorted(ids) for ids in jobs_by_board(tmp_path)]
+    ids = [job.job_id for job in jobs]
+    assert found == [sorted(ids[i : i + 2]) for i in (6, 4, 2, 0)]
+    assert jobs_by_board(tmp_path, [ids[0], ids[6]]) == [[ids[6]], [ids[0]]]
+
+
+def test_the_newest_code_is_that_of_the_last_good_run(tmp_path: Path) -> None:
+    rows = [
+        make.attempt(make.job("glow", 0), code_sha256="a", started="2026-01-01T00:00:00+00:00"),
+        make.attempt(make.job("glow", 1), code_sha256="b", started="2026-01-03T00:00:00+00:00"),
+        make.attempt(make.job("glow", 2), code_sha256="c", started="2026-01-02T00:00:00+00:00"),
+        make.attempt(make.job("glow", 3), code_sha256=None, started="2026-01-04T00:00:00+00:00"),
+        make.attempt(
+            make.job("glow", 4),
+            status="crashed",
+            code_sha256="d",
+            started="2026-01-05T00:00:00+00:00",
+        ),
+        make.attempt(make.job("nice", 0), code_sha256="e"),
+    ]
+    ingest(tmp_path, [make.write(tmp_path, row) for row in rows])
+    dataset = rows[0].job.dataset
+    assert newest_code(tmp_path) == {("glow", dataset): "b", ("nice", dataset): "e"}
+    assert newest_code(tmp_path, [rows[2].job.job_id]) == {("glow", dataset): "c"}
 
 
 def test_query_reads(results: Path) -> None:

@@ -142,13 +142,6 @@ def _guess(m: MeasurementRow) -> MetricSpec:
     return MetricSpec(**facts, direction=m.direction, role=role)
 
 
-def newest_code(records: Sequence[AttemptRow]) -> dict[tuple[str, str], str]:
-    """The hash of the code that last ran each model on each data set: data are part of it."""
-    # By when it ran: a hash itself has no order.
-    ran = sorted((r for r in records if r.status == "ok"), key=lambda r: (r.started, r.attempt_id))
-    return {(r.job.model, r.job.dataset): r.code_sha256 for r in ran if r.code_sha256 is not None}
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Method:
     """The runs that make one row: alike in all but the seed.
