@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
 def claims(
     ids: Annotated[
-        list[str] | None, typer.Argument(help="Claims \\[default: all of the file].")
+        list[str] | None,
+        typer.Argument(help="Claims \\[default: all of the file].", autocompletion=complete.claims),
     ] = None,
     file: Annotated[
         Path | None,
