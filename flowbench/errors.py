@@ -16,7 +16,8 @@
     ├── DataError                    a dataset that is missing, corrupt or not what its spec says
     │   └── DataMissingError         data that are not on this machine
     ├── TrainingError
-    │   └── NonFiniteLossError       too many steps in a row without a finite loss
+    │   ├── NonFiniteLossError       too many steps in a row without a finite loss
+    │   └── RankLostError            one of the processes of a job on several devices has ended
     ├── StoreError                   the results folder or its database
     │   ├── StoreDamagedError        a file of it that does not hold what was written
     │   └── StoreNewerError          a database that a later flowbench made
@@ -98,6 +99,19 @@ class TrainingError(FlowbenchError):
 
 class NonFiniteLossError(TrainingError):
     """Too many optimizer steps in a row had no finite loss and gradient."""
+
+
+class RankLostError(TrainingError):
+    """One of the processes of a job on several devices has ended.
+
+    Args:
+        status: What the attempt's record says of it.
+        reason: Which, and why, in one line.
+    """
+
+    def __init__(self, status: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
 
 
 class StoreError(FlowbenchError):

@@ -182,6 +182,11 @@ def _job(
         overrides=dict(model.overrides),
         **asked,
     )
+    unsupported = (
+        model.unsupported(data.info)
+        or unsupported_sampling(model.config, suite.protocol_on(data.info.name).sample, data.info)
+        or unsupported_devices(model.config, suite.devices_per_job)
+    )
     return Job(
         row=row,
         info=data.info,
@@ -193,9 +198,35 @@ def _job(
             if suite.ladder and specs[name].ladder and model.config.sampling_ladder(data.info)
         ),
         code=job_code(registry, row.model, row.dataset, metrics),
-        unsupported=model.unsupported(data.info)
-        or unsupported_sampling(model.config, suite.protocol_on(data.info.name).sample, data.info),
+        unsupported=unsupported,
     )
+
+
+def unsupported_devices(config: ModelConfig, num: int) -> str | None:
+    """Why several devices cannot train a model together.
+
+    Args:
+        num: How many.
+
+    Returns:
+        The reason; None if they can, or there is one.
+    """
+    training = config.training
+    if num == 1:
+        return None
+    if training.batch_size % (num * training.accumulate):
+        parts = f", in {training.accumulate} parts" if training.accumulate > 1 else ""
+        return (
+            f"a batch of {training.batch_size}{parts} has no equal share for each of {num} "
+            "devices; set training.batch_size or --devices-per-job"
+        )
+    if config.whole_batch is not None:
+        return f"--devices-per-job is {num}, but {config.whole_batch}"
+    if training.groups:
+        return f"--devices-per-job is {num}: training.groups is for one device as yet"
+    if training.compile:
+        return f"--devices-per-job is {num}: training.compile is for one device as yet"
+    return None
 
 
 def asked_config(config: ModelConfig) -> dict[str, Any]:

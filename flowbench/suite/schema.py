@@ -17,6 +17,9 @@ PROTOCOL_VERSION = 2
 """Raised whenever the evaluation protocol changes a number; part of every job id."""
 
 
+MAX_DEVICES = 1024
+"""Devices of one job at most; all of them are of one machine."""
+
 MAX_SEEDS = 1000
 """Seeds of one suite at most: each is a job for every model and data set."""
 
@@ -147,6 +150,7 @@ class Suite(Frozen):
         protocol: How every row is evaluated.
         protocols: The same for single data sets, in place of ``protocol``.
         ladder: Measure samples under each setting of a model's sampling ladder too.
+        devices_per_job: Devices that train each job together, its batch in equal parts.
         executor: Where its jobs run, unless a flag says otherwise; None for this machine.
         board: How its board looks; None for a suite of flags.
     """
@@ -162,6 +166,7 @@ class Suite(Frozen):
     protocol: MetricSettings = MetricSettings()
     protocols: Mapping[str, MetricSettings] = Field(default_factory=dict)
     ladder: bool = False
+    devices_per_job: int = Field(default=1, ge=1, le=MAX_DEVICES)
     executor: ExecutorChoice | None = None
     board: BoardLayout | None = None
 

@@ -88,6 +88,40 @@ def test_a_model_that_knows_no_such_sampling_option_is_skipped(fake_registry: Re
     assert not ids(fake_registry) & ids(fake_registry, protocol=protocol)
 
 
+@pytest.mark.parametrize(
+    ("training", "num", "why"),
+    [
+        ({}, 2, None),
+        ({"batch_size": 18}, 4, "a batch of 18 has no equal share for each of 4 devices"),
+        ({"accumulate": 8}, 4, "a batch of 16, in 8 parts has no equal share for each of 4"),
+        ({"compile": True}, 2, "--devices-per-job is 2: training.compile is for one device"),
+        ({"groups.all.every": 2}, 2, "--devices-per-job is 2: training.groups is for one device"),
+        ({"compile": True, "batch_size": 17}, 1, None),
+    ],
+)
+def test_what_several_devices_cannot_train_is_skipped(
+    fake_registry: Registry, training: dict[str, Any], num: int, why: str | None
+) -> None:
+    overrides = {f"fake-gaussian.training.{key}": value for key, value in training.items()}
+    asked = suite(devices_per_job=num, overrides=overrides)
+    for job in plan(asked, fake_registry, HERE)[0]:
+        assert (job.unsupported or "").startswith(why or "")
+        assert bool(job.unsupported) == bool(why)
+
+
+def test_examples_that_a_loss_couples_stay_on_one_device(fake_registry: Registry) -> None:
+    (job,), _ = plan(suite(models=("fake-coupled",), devices_per_job=2), fake_registry, HERE)
+    assert job.unsupported == "--devices-per-job is 2, but its loss pairs the examples of a batch"
+
+
+def test_the_number_of_devices_is_no_part_of_a_job(fake_registry: Registry) -> None:
+    ids = [
+        [job.row.job_id for job in plan(suite(devices_per_job=num), fake_registry, HERE)[0]]
+        for num in (1, 2)
+    ]
+    assert ids[0] == ids[1]
+
+
 def test_a_job_named_twice_runs_once(fake_registry: Registry) -> None:
     assert len(ids(fake_registry, models=("fake-gaussian", "fake-gaussian:images"))) == 1
 
