@@ -75,7 +75,7 @@ RINGS = {
         "standard_normal_log_prob bits_per_dim nats_from_bits_per_dim Preprocessing "
         "UniformDequantization GaussianNoise Scale Logit Standardise Likelihood NoLikelihood "
         "Training Phase Group Ema LastK SampleSettings SamplingOptions NoTemperature Paper "
-        "report_progress API_VERSION ConfigError NotInvertibleError ShapeError"
+        "report_progress mean_over_devices API_VERSION ConfigError NotInvertibleError ShapeError"
     ),
     "Data and metrics": (
         "DatasetSpec Target ContextInput RemoteFile Split DataSplits Ragged Manifold Chart "

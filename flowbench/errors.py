@@ -7,6 +7,7 @@
     │   ├── PluginLoadError          an entry point or a plugin file does not load
     │   ├── DuplicateNameError       two distributions register one name
     │   ├── UnknownNameError         no plugin, preset, dataset, metric or suite of that name
+    │   ├── PackageMissingError      a package of plugins that is not installed
     │   └── ContractError            a plugin breaks the contract of flowbench.api
     │       ├── ShapeError           a tensor of the wrong shape
     │       └── NotInvertibleError   an inverse that does not exist or did not converge
@@ -16,7 +17,8 @@
     ├── DataError                    a dataset that is missing, corrupt or not what its spec says
     │   └── DataMissingError         data that are not on this machine
     ├── TrainingError
-    │   └── NonFiniteLossError       too many steps in a row without a finite loss
+    │   ├── NonFiniteLossError       too many steps in a row without a finite loss
+    │   └── RankLostError            one of the processes of a job on several devices has ended
     ├── StoreError                   the results folder or its database
     │   ├── StoreDamagedError        a file of it that does not hold what was written
     │   └── StoreNewerError          a database that a later flowbench made
@@ -60,6 +62,10 @@ class UnknownNameError(PluginError):
     """No plugin, preset, dataset, metric or suite has this name."""
 
 
+class PackageMissingError(PluginError):
+    """Models of a suite come with a package that is not installed; the message names it."""
+
+
 class ContractError(PluginError):
     """A plugin breaks the contract of `flowbench.api`."""
 
@@ -98,6 +104,19 @@ class TrainingError(FlowbenchError):
 
 class NonFiniteLossError(TrainingError):
     """Too many optimizer steps in a row had no finite loss and gradient."""
+
+
+class RankLostError(TrainingError):
+    """One of the processes of a job on several devices has ended.
+
+    Args:
+        status: What the attempt's record says of it.
+        reason: Which, and why, in one line.
+    """
+
+    def __init__(self, status: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
 
 
 class StoreError(FlowbenchError):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flowbench.api.config import ModelConfig, Preset
     from flowbench.api.data import Artifact, Chart, DataSplits, Manifold, Ragged, Split
+    from flowbench.api.devices import mean_over_devices
     from flowbench.api.executors import (
         Executor,
         ExecutorSettings,
@@ -95,6 +96,7 @@ _HOMES = {
     "flowbench.api.protocol": "MetricSettings NoTemperature SampleSettings SamplingOptions",
     "flowbench.api.training": "Ema Group LastK Phase Training",
     "flowbench.api.data": "Artifact Chart DataSplits Manifold Ragged Split",
+    "flowbench.api.devices": "mean_over_devices",
     "flowbench.api.executors": (
         "Executor ExecutorSettings ExecutorSpec JobState Lifeline Slot Submission"
     ),
@@ -191,6 +193,7 @@ __all__ = [
     "bits_per_dim",
     "density_mass",
     "hookimpl",
+    "mean_over_devices",
     "nats_from_bits_per_dim",
     "report_progress",
     "split_info",

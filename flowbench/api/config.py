@@ -121,7 +121,8 @@ class ModelConfig(Frozen):
     def whole_batch(self) -> str | None:
         """Why the loss of a batch is not the mean of its parts' losses: what couples its examples.
 
-        ``training.accumulate`` is refused then. Layers with batch statistics are found without it.
+        ``training.accumulate`` and several devices are refused then. Layers with batch statistics
+        are found without it.
 
         Returns:
             The reason; None where each example counts by itself.

@@ -42,6 +42,8 @@ class ExecutorSettings:
         num_jobs: Jobs at a time; None takes the executor's default.
         device: The kind of device that jobs run on, as far as it is known: ``auto``, ``cpu``, ...
         spawn: Start a new Python for each job, where it would do otherwise.
+        num_devices: Devices of each job, all of one machine; its one worker binds itself to them
+            by CUDA_VISIBLE_DEVICES.
         folder: For files of its own; seen by all machines, and made by whoever needs it.
 
     Example:
@@ -53,6 +55,7 @@ class ExecutorSettings:
     num_jobs: int | None = None
     device: str = "auto"
     spawn: bool = False
+    num_devices: int = 1
     folder: Path
 
 

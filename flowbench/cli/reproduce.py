@@ -73,6 +73,7 @@ def reproduce(
         plugins=plugins,
         timeout_s=parse_duration(timeout, "--timeout"),
         command=("flowbench", *sys.argv[1:]),
+        num_devices=before.record.num_devices,
     )
     again, decision = job_again(before.record, registry, options.data_dir)
     scheduler_for = run_again(

@@ -118,6 +118,15 @@ def run(
             help="Jobs to run at a time \\[default: one per GPU, two on a CPU].", min=1, max=1024
         ),
     ] = None,
+    devices_per_job: Annotated[
+        int | None,
+        typer.Option(
+            help="Devices that train each job together: GPUs, or processes on a CPU \\[default: "
+            "the suite's, or 1].",
+            min=1,
+            max=1024,
+        ),
+    ] = None,
     executor: Annotated[
         str | None,
         typer.Option(
@@ -217,13 +226,15 @@ def run(
     placed = _executor(chosen, executor, on or ())
     if ladder:
         chosen = chosen.model_copy(update={"ladder": True})
+    if devices_per_job is not None:
+        chosen = chosen.model_copy(update={"devices_per_job": devices_per_job})
     if weights is not None:
         os.environ[paths.WEIGHTS] = str(_existing(weights).resolve())  # a work order has it, too
     files = [path.resolve() for path in plugin_file or ()]  # workers run elsewhere
     plugins = selected_plugins(files, no_plugin)
     registry = load_registry(plugins)
-    rerun_what = _one_of("--rerun", rerun, RERUN)
-    half_batch = _one_of("--on-oom", on_oom, ON_OOM) is not None
+    rerun_what = one_of("--rerun", rerun, RERUN)
+    half_batch = one_of("--on-oom", on_oom, ON_OOM) is not None
     timeout_s = parse_duration(timeout, "--timeout")
     # Not above: it imports torch, and what is refused until here is so at once.
     from flowbench.runner.run import RunRequest, get_ready
@@ -235,6 +246,7 @@ def run(
         plugins=plugins,
         device=device,
         num_jobs=jobs,
+        num_devices=chosen.devices_per_job,
         executor=placed.name,
         executor_options=placed.options,
         spawn=spawn,
@@ -385,7 +397,8 @@ def _print_wrapped(line: str) -> None:
     print(*wrapped(line, terminal_width()), sep="\n")
 
 
-def _one_of(flag: str, value: str | None, known: tuple[str, ...]) -> Rerun | None:
+def one_of(flag: str, value: str | None, known: tuple[str, ...]) -> Rerun | None:
+    """What a flag was given; an error if it is none of what the flag knows."""
     from flowbench.errors import SuiteError
 
     if value is not None and value not in known:

@@ -84,6 +84,8 @@ def settings(request: RunRequest, ready: ReadyRun) -> Iterator[str]:
         yield f"device: {ready.options.device}, jobs at a time: {len(slots)}, of {threads}"
     else:
         yield f"device: {ready.options.device}, executor: {request.elsewhere}"
+    if request.num_devices > 1:
+        yield f"devices of a job: {request.num_devices}"
     yield f"timeout: {request.timeout_s:g} s outside the budget"
     if ready.options.max_rss:
         yield f"memory of a job: {size_text(ready.options.max_rss)}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol
 
@@ -89,12 +89,23 @@ class TrainBatches:
         self.num_too_short = len(split) - self._num_examples
         wanted = self._device.type == "cuda" if prefetch is None else prefetch
         self._readers = ThreadPoolExecutor(NUM_READERS) if wanted and not resident else None
+        self._part: Callable[[Tensor], Tensor] | None = None
         self._begin(seed)
 
     def of_seed(self, seed: int) -> TrainBatches:
         """Another stream, from its beginning, over the same examples in the same place."""
         other = copy.copy(self)
         other._begin(seed)
+        return other
+
+    def of_part(self, part: Callable[[Tensor], Tensor]) -> TrainBatches:
+        """The same stream, which goes through whole batches and gives a part of each.
+
+        Args:
+            part: Takes rows of that part, in the order of the batch, from as many as a batch has.
+        """
+        other = copy.copy(self)
+        other._part = part
         return other
 
     def _begin(self, seed: int) -> None:
@@ -122,7 +133,7 @@ class TrainBatches:
             levels), and the context tensors by name; all on the device.
         """
         if self._readers is None:
-            rows, draws = self._order.take(self._batch_size)
+            rows, draws = self._take()
             self._given = self._order.cursor
             x, context = self._rows.gather(rows, draws)
         else:
@@ -139,12 +150,18 @@ class TrainBatches:
     def _next_prefetched(self, readers: ThreadPoolExecutor) -> tuple[RawBatch, Tensor | None]:
         # Filled before one is taken, or the readers would rest while the batch is waited for.
         while len(self._ahead) <= NUM_AHEAD:
-            rows, draws = self._order.take(self._batch_size)
+            rows, draws = self._take()
             batch = readers.submit(self._rows.gather, rows, draws)
             self._ahead.append(_Ahead(batch, draws, self._order.cursor))
         ready = self._ahead.popleft()
         self._given = ready.cursor  # a checkpoint knows what was handed out, not what lies ready
         return ready.batch.result(), ready.draws
+
+    def _take(self) -> tuple[Tensor, Tensor | None]:
+        rows, draws = self._order.take(self._batch_size)
+        if self._part is None:
+            return rows, draws
+        return self._part(rows), None if draws is None else self._part(draws)
 
     def state(self) -> dict[str, int]:
         """Where the stream stands.

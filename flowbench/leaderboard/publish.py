@@ -19,6 +19,7 @@ from flowbench.leaderboard.build.fill import fill
 from flowbench.leaderboard.build.from_published import frame_of_published
 from flowbench.leaderboard.build.from_records import frames_of_records
 from flowbench.leaderboard.build.from_suite import frame_of_suite
+from flowbench.leaderboard.build.small import with_small
 from flowbench.leaderboard.build.standing import chosen_runs
 from flowbench.registry.entry_points import PluginSelection, load_plugins
 from flowbench.store import queries
@@ -79,7 +80,9 @@ def board_of_suite(suite: Suite, source: Source) -> Board:
     """
     mirrors = suite.board is not None and suite.board.published
     frame = frame_of_published(suite, source) if mirrors else frame_of_suite(suite, source)
-    return fill(frame, source)
+    board = fill(frame, source)
+    small = suite.board.small if suite.board else None
+    return board if small is None else with_small(board, small, source)
 
 
 def suite_boards(

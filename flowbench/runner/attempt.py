@@ -94,6 +94,7 @@ class WorkOrder(Frozen):
         num_threads: CPU threads; 0 for all that its process may use, where that is not known yet.
         weights: Where metrics find weights of their own: a folder or a file.
         executor: Where it runs, and what was asked for there, in words; None for the run's machine.
+        num_devices: Devices of the job, each with a process of its own, which share its threads.
         start_of: Number of the attempt that an executor was given, of which this one is a further
             start; None in that one itself.
     """
@@ -117,7 +118,13 @@ class WorkOrder(Frozen):
     unattended: Limits | None = None
     weights: str | None = None
     executor: str | None = None
+    num_devices: int = 1
     start_of: int | None = None
+
+    @property
+    def threads_a_device(self) -> int:
+        """CPU threads of each of its processes."""
+        return max(1, self.num_threads // self.num_devices)
 
 
 class Placement(Frozen):

@@ -25,6 +25,7 @@ class Machine:
     Attributes:
         device_kind: ``cpu``, ``cuda`` or ``mps``.
         num_threads: CPU threads of a worker.
+        num_devices: Devices of a job.
         executor: What a queue elsewhere is asked for, in words, which is all that is known of where
             a job will run; None for this machine.
     """
@@ -32,10 +33,13 @@ class Machine:
     device_kind: str
     device_name: str
     num_threads: int
+    num_devices: int = 1
     executor: str | None = None
 
     def matches(self, record: AttemptRow) -> bool:
         """Whether an attempt ran on such a machine."""
+        if record.device_name is not None and record.num_devices != self.num_devices:
+            return False
         if self.executor is not None:
             return record.provenance.get("executor") == self.executor
         ran = (record.device_kind, record.device_name, record.num_threads)

@@ -19,7 +19,7 @@ def execute(attempt: Attempt) -> None:
         Preempted: It was asked to stop.
         DataError: The data are not those that the job was planned with.
     """
-    torch.set_num_threads(attempt.order.num_threads)
+    torch.set_num_threads(attempt.order.threads_a_device)
     importlib.import_module("torch._dynamo")  # the first optimizer imports it: two seconds
     ground = open_ground(attempt)
     with ground.device.numerics("float32"):  # of all but training steps, which choose their own

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from pydantic import ValidationError
+
 from flowbench.runner.attempt import AttemptDir, ResultsDir
 from flowbench.runner.executors.left_over import end_left_over
 from flowbench.runner.placed import Placed
@@ -45,6 +49,8 @@ def obituary(job: JobRow, attempt: AttemptDir, status: AttemptStatus, reason: st
     known = {"log_tail": attempt.log_tail(), **code_columns(attempt.code())}
     if (measured := attempt.measured()) is not None:
         known["measurements"] = measured.with_the_last_failed()
+    with suppress(OSError, ValidationError):
+        known["num_devices"] = attempt.order().num_devices
     if heartbeat is None:
         return bare.model_copy(update=known)
     spent = {"steps": heartbeat.step, "charged_s": heartbeat.charged_s}

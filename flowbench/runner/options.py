@@ -23,6 +23,7 @@ class RunOptions:
         detach: Leave workers at work when this run ends before them.
         executor: Name of where jobs run.
         executor_options: What is asked for there.
+        num_devices: Devices of each job.
         half_batch: Try what runs out of memory again with half of a batch at a time.
     """
 
@@ -35,6 +36,7 @@ class RunOptions:
     wait: bool = True
     detach: bool = False
     half_batch: bool = False
+    num_devices: int = 1
     executor: str = "local"
     executor_options: Mapping[str, str] = field(default_factory=dict)
 

@@ -145,6 +145,7 @@ def _differences(before: AttemptRow, after: AttemptRow) -> Iterator[str]:
 
 def _facts(before: AttemptRow, after: AttemptRow) -> Iterator[tuple[str, Any, Any]]:
     yield "device", before.device_name, after.device_name
+    yield "devices", before.num_devices, after.num_devices
     yield "threads", before.num_threads, after.num_threads
     old, new = before.provenance, after.provenance
     for group in ("versions", "plugins"):

@@ -142,6 +142,7 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
         num_jobs=request.num_jobs,
         device=request.device,
         spawn=request.spawn,
+        num_devices=request.num_devices,
     )
     # In the parent as well: a device that is not here is told before any worker starts. Elsewhere
     # the plan may run: a cluster's is made on a laptop.
@@ -195,10 +196,19 @@ def _machine(device: Device | None, executor: Executor, options: RunOptions) -> 
     """What results are comparable on: this machine, or whatever a queue gives for the same."""
     if device is None:
         return Machine(
-            device_kind=options.device, device_name="", num_threads=0, executor=options.elsewhere
+            device_kind=options.device,
+            device_name="",
+            num_threads=0,
+            num_devices=options.num_devices,
+            executor=options.elsewhere,
         )
     threads = executor.slots[0].num_threads
-    return Machine(device_kind=device.kind, device_name=device.name, num_threads=threads)
+    return Machine(
+        device_kind=device.kind,
+        device_name=device.name,
+        num_threads=threads,
+        num_devices=options.num_devices,
+    )
 
 
 def _who_has(job: Job, results: ResultsDir, placed: Placed) -> str | None:
@@ -253,7 +263,9 @@ def run_again(
     num_jobs = max(1, len(available_cores()) // num_threads) if num_threads else 1
     folder = ResultsDir(results)
     placed = Placed(load_registry(options.plugins), folder)
-    executor = placed.make("local", num_jobs=num_jobs, device=options.device)
+    executor = placed.make(
+        "local", num_jobs=num_jobs, device=options.device, num_devices=options.num_devices
+    )
     folder.ensure_writable()
     settled = _settled(options, device, executor, 1)
     return lambda observer: Scheduler(

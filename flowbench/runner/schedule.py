@@ -306,6 +306,7 @@ class Scheduler:
             else None,
             weights=os.environ.get(WEIGHTS),
             executor=self._options.elsewhere,
+            num_devices=self._options.num_devices,
         )
 
     def _follow(

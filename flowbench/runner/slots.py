@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from flowbench.api.executors import Executor, Lifeline, Slot, Submission
 from flowbench.budget import Budget, size_text
 from flowbench.runner.attempt import AttemptDir, Heartbeat, WorkOrder
 from flowbench.runner.executors.memory import MemoryWatch
+from flowbench.runner.executors.process_group import how_it_ended
 from flowbench.runner.obituary import obituary
 from flowbench.runner.observer import RunObserver
 from flowbench.runner.options import RunOptions
@@ -26,11 +26,6 @@ from flowbench.runner.ownership import Claim
 from flowbench.runner.plan import Job
 from flowbench.runner.watchdog import KILL_AFTER_S, Verdict, foresee, judge
 from flowbench.store.records import AttemptRow
-
-# By which a process ends of its own doing, and would again.
-OWN_SIGNALS = frozenset(
-    {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
-)
 
 
 @dataclass
@@ -197,26 +192,23 @@ class Slots:
 
     def _obituary(self, active: _Active, exit_status: int) -> AttemptRow:
         """The record of a worker that died without writing one."""
+        num, who = active.order.num_devices, "the worker"
+        if num > 1:
+            who = f"rank 0 of {num}, the worker,"
         heartbeat, measured = active.attempt.heartbeat(), active.attempt.measured()
         last_heard = f", last heard of while {heartbeat.doing}" if heartbeat else ""
         if measured is not None:  # a heartbeat may be a second old
             last_heard = f" while measuring {measured.at}"
         if active.verdict is not None:
             status, reason = active.verdict.status, active.verdict.reason
-        elif -exit_status in OWN_SIGNALS:
-            status = "crashed"
-            reason = f"the worker ended by {signal.Signals(-exit_status).name}{last_heard}"
-        elif exit_status < 0:
-            status = "killed"
-            reason = f"the worker was killed by signal {-exit_status}{last_heard}"
-            if exit_status == -9 and active.memory.ended_by_system():
-                status = "oom"
-                reason = f"the system ended the worker for want of memory{last_heard}"
-            elif exit_status == -9:
-                reason += " (did the machine run out of memory?)"
+        elif exit_status == -9 and active.memory.ended_by_system():
+            status = "oom"
+            reason = f"the system ended {who} for want of memory{last_heard}"
         else:
-            status = "crashed"
-            reason = f"the worker ended with exit status {exit_status} without a record{last_heard}"
+            status, how = how_it_ended(who, exit_status)
+            reason = how + (" without a record" if exit_status >= 0 else "") + last_heard
+            if exit_status == -9:
+                reason += " (did the machine run out of memory?)"
         peak = active.memory.peak
         if status == "oom" and peak is not None:
             reason += f"; at its peak it held {size_text(peak)}"
@@ -226,4 +218,4 @@ class Slots:
 
 
 def _limit_s(active: _Active) -> float | None:
-    return Budget.parse(active.job.row.budget).time_limit_s(1)
+    return Budget.parse(active.job.row.budget).time_limit_s(active.order.num_devices)

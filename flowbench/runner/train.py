@@ -26,10 +26,10 @@ from flowbench.store.records import CurvePoint
 from flowbench.training.checkpoint import load_checkpoint, save_checkpoint
 from flowbench.training.choice import Validate
 from flowbench.training.loop import Trainer
-from flowbench.training.observer import ValidationPoint
+from flowbench.training.observer import Observer, Unwatched, ValidationPoint
+from flowbench.training.ranks import Ranks
 
 CHECKPOINT_EVERY_S = 300.0
-NUM_DEVICES = 1  # of a job
 
 
 def train(attempt: Attempt, ground: Ground, built: Built) -> Trained:
@@ -51,26 +51,54 @@ def train(attempt: Attempt, ground: Ground, built: Built) -> Trained:
             return _take_over(attempt, built, source)
         except StoreError as exc:  # damaged: what is left of its training, or a new one
             attempt.complain(str(exc))
-    with attempt.clock.timing("setup"):
-        trainer = _trainer(attempt, ground, built)
-    if source is not None:
-        _take_up(attempt, trainer, source)
-    attempt.now("training")
-    ground.device.reset_peak_memory()  # a resumed attempt reports its own peak
-    try:
-        trainer.run()
-    finally:  # a training that fails is recorded with the steps that it had done
-        attempt.pulse.step = trainer.num_steps  # ticks come before steps: the last has none
-        attempt.note(
-            steps=trainer.num_steps,
-            examples=trainer.num_examples,
-            skipped_steps=trainer.num_skipped,
-            looks=_looks(built, trainer),
-        )
-    return _keep(attempt, ground, built, trainer)
+    attempt.note(num_devices=attempt.order.num_devices)
+    scored = likelihood_kind(built.model) is not None
+    by_loss = built.model.config.training.select == "loss"
+    with attempt.together(ground.device.kind) as ranks:
+        with attempt.clock.timing("setup"):
+            trainer = _trainer(
+                attempt,
+                ground,
+                built,
+                ranks,
+                Watch(attempt, built),
+                validate=_foreseeing(attempt, ground, built) if scored else None,
+                validation_loss=built.harness.loss if by_loss else None,
+            )
+        if source is not None:
+            _take_up(attempt, trainer, source)
+        attempt.now("training")
+        ground.device.reset_peak_memory()  # a resumed attempt reports its own peak
+        try:
+            trainer.run()
+        finally:  # a training that fails is recorded with the steps that it had done
+            attempt.pulse.step = trainer.num_steps  # ticks come before steps: the last has none
+            attempt.note(
+                steps=trainer.num_steps,
+                examples=trainer.num_examples,
+                skipped_steps=trainer.num_skipped,
+                looks=_looks(built, trainer),
+            )
+    return _keep(attempt, ground, built, trainer, ranks.num)
 
 
-def _trainer(attempt: Attempt, ground: Ground, built: Built) -> Trainer:
+def follow(attempt: Attempt, ground: Ground, built: Built, ranks: Ranks) -> None:
+    """Does the steps of a training whose worker is another process."""
+    trainer = _trainer(attempt, ground, built, ranks, Unwatched())
+    if attempt.source is not None:
+        _take_up(attempt, trainer, attempt.source)
+    trainer.run()
+
+
+def _trainer(
+    attempt: Attempt,
+    ground: Ground,
+    built: Built,
+    ranks: Ranks,
+    observer: Observer,
+    validate: Validate | None = None,
+    validation_loss: Validate | None = None,
+) -> Trainer:
     training, device, seed = built.model.config.training, ground.device, attempt.job.seed
     batches = TrainBatches(
         ground.data.splits.train,
@@ -96,10 +124,10 @@ def _trainer(attempt: Attempt, ground: Ground, built: Built) -> Trainer:
         clock=attempt.clock,
         device=device,
         seed=seed,
-        validate=_foreseeing(attempt, ground, built) if likelihood_kind(built.model) else None,
-        validation_loss=built.harness.loss if training.select == "loss" else None,
-        observer=Watch(attempt, built),
-        num_devices=NUM_DEVICES,
+        validate=validate,
+        validation_loss=validation_loss,
+        observer=observer,
+        ranks=ranks,
         log_density=built.harness.target,
     )
 
@@ -150,13 +178,15 @@ def _take_up(attempt: Attempt, trainer: Trainer, source: AttemptDir) -> None:
         return
 
 
-def _keep(attempt: Attempt, ground: Ground, built: Built, trainer: Trainer) -> Trained:
+def _keep(
+    attempt: Attempt, ground: Ground, built: Built, trainer: Trainer, num_devices: int
+) -> Trained:
     """Chooses among the weights of a training, and keeps them with what they cost."""
     weights, best_step = trainer.load_best()
     cost = TrainingCost(
         device_name=ground.device.name,
         device_kind=ground.device.kind,
-        num_devices=NUM_DEVICES,
+        num_devices=num_devices,
         ledger=attempt.clock.ledger(),
         charged_s=attempt.clock.charged_s,
         run_delay_s=attempt.clock.run_delay.seconds,
@@ -192,7 +222,7 @@ def _take_over(attempt: Attempt, built: Built, source: AttemptDir) -> Trained:
     attempt.clock.carry(
         cost.ledger, cost.run_delay_s
     )  # or the record would say that training was free
-    attempt.note(**{name: getattr(trained, name) for name in COUNTS})
+    attempt.note(**{name: getattr(trained, name) for name in COUNTS}, num_devices=cost.num_devices)
     return trained
 
 

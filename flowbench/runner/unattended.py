@@ -41,7 +41,7 @@ def _put_off_the_alarm() -> None:
 def _watch(limits: Limits, attempt: Attempt, stop: threading.Event) -> None:
     verdict: Verdict | None = None
     memory = MemoryWatch(limits.max_rss)
-    limit_s = Budget.parse(attempt.job.budget).time_limit_s(1)
+    limit_s = Budget.parse(attempt.job.budget).time_limit_s(attempt.order.num_devices)
     while verdict is None:
         _put_off_the_alarm()
         time.sleep(INTERVAL_S)

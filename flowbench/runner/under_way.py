@@ -15,10 +15,12 @@ import numpy as np
 
 from flowbench.code_hash import CodeHashes
 from flowbench.runner.attempt import AttemptDir, Phase, WorkOrder
+from flowbench.runner.followers import Followers
 from flowbench.runner.pulse import Pulse
 from flowbench.runner.turnstile import Turnstile
 from flowbench.training.clock import Clock
 from flowbench.training.observer import Preempted
+from flowbench.training.ranks import ALONE, Ranks
 
 PAUSE_CHECK_EVERY_S = 0.25
 
@@ -41,6 +43,7 @@ class Attempt:
 
     Args:
         stop: Set when the process is asked to stop.
+        followers: The other processes of a job on several devices.
 
     Attributes:
         code: Hashes of the code that runs: as it was planned, until the worker has looked.
@@ -56,6 +59,7 @@ class Attempt:
         turnstile: Turnstile,
         pulse: Pulse,
         stop: threading.Event,
+        followers: Followers | None = None,
     ) -> None:
         self.order, self.job = order, order.job
         self.directory, self.clock = directory, clock
@@ -63,7 +67,7 @@ class Attempt:
         self.source = None if order.resume is None else AttemptDir(Path(order.resume))
         self.code = directory.code()
         self.known = code_columns(self.code)
-        self._stop = stop
+        self._stop, self._followers = stop, followers
         self._next_look = 0.0
 
     def note(self, **columns: Any) -> None:
@@ -116,6 +120,24 @@ class Attempt:
             with self.clock.timing("wait"):
                 stack.enter_context(self.turnstile.alone())
             yield
+
+    @contextmanager
+    def together(self, device_kind: str) -> Iterator[Ranks]:
+        """Has the processes of all devices of the job train; to wait for them is no training.
+
+        Args:
+            device_kind: What each of them computes on.
+
+        Raises:
+            RankLostError: One of them has ended.
+        """
+        if self._followers is None:
+            yield ALONE
+            return
+        with ExitStack() as stack:
+            with self.clock.timing("start"):
+                ranks = stack.enter_context(self._followers.together(device_kind))
+            yield ranks
 
     def breathe(self) -> None:
         """Between two pieces of work: stops if asked to, pauses if another job measures.

@@ -17,13 +17,20 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from flowbench.budget import size_text
-from flowbench.errors import FlowbenchError, NonFiniteLossError, reason_of, text_of
+from flowbench.errors import (
+    FlowbenchError,
+    NonFiniteLossError,
+    RankLostError,
+    reason_of,
+    text_of,
+)
 from flowbench.paths import WEIGHTS
 from flowbench.provenance import available_cores, cpu_quota, load_average
-from flowbench.runner.attempt import AttemptDir
+from flowbench.runner.attempt import MODEL, AttemptDir
+from flowbench.runner.followers import Followers, keep_to_cores
 from flowbench.runner.pulse import Pulse
 from flowbench.runner.turnstile import Turnstile
 from flowbench.runner.unattended import hold_to
@@ -34,6 +41,8 @@ from flowbench.training.clock import Clock
 MAX_REASON = 1000  # characters
 SAVE_WITHIN_S = 30.0  # of the end of its run
 TRY_AGAIN_S = 5.0
+# SLURM sends USR2, which ends a process that does not listen, to all that a job has started.
+ASKED_BY = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 # 75 is "try again later" in sysexits.h: what restarts programs can be told of it.
 EXIT_STATUS: dict[AttemptStatus, int] = {"ok": 0, "preempted": 75}
 
@@ -52,19 +61,24 @@ def main(path: str, *inherited: str) -> int:
     directory = AttemptDir(Path(path))
     order = directory.order()
     stop = threading.Event()
-    # SLURM sends USR2, which ends a process that does not listen, to all that a job has started.
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+    for number in ASKED_BY:
         signal.signal(number, lambda *_: stop.set())
     run = _Run(*map(int, inherited), stop=stop)
     # Before torch is imported: its threads inherit the cores of the thread that starts them.
-    if order.cores is not None and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, order.cores)
+    keep_to_cores(order, 0)
+    followers: Followers | None = None
+    if order.num_devices > 1:
+        followers = Followers(
+            order, directory.path, lambda *end: _give_up(_record(attempt, *end), attempt, stop)
+        )
+        if order.resume is None or not (Path(order.resume) / MODEL).exists():
+            followers.start()  # there is something left to train
     # From the spawn on: what Python and the imports took belongs to the ledger, too.
     clock = Clock(begin=order.spawned)
     if order.weights is not None:
         os.environ[WEIGHTS] = order.weights  # where metrics look for them, in plugins
     pulse = Pulse(directory, clock)
-    attempt = Attempt(order, directory, clock, Turnstile(), pulse, stop)
+    attempt = Attempt(order, directory, clock, Turnstile(), pulse, stop, followers)
     if order.unattended is not None:
         hold_to(order.unattended, attempt, stop)
     record = run_attempt(attempt)
@@ -136,6 +150,12 @@ def _write(record: AttemptRow, attempt: Attempt, stop: threading.Event) -> None:
             return
 
 
+def _give_up(record: AttemptRow, attempt: Attempt, stop: threading.Event) -> NoReturn:
+    """Ends this process with a record, whatever it waits for."""
+    _write(record, attempt, stop)
+    os._exit(EXIT_STATUS.get(record.status, 3))
+
+
 def _holds(thread: threading.Thread) -> bool:
     """Whether a thread would keep this process from ending, after its work is done."""
     return not thread.daemon and thread is not threading.current_thread()
@@ -156,7 +176,7 @@ def run_attempt(attempt: Attempt) -> AttemptRow:
         with _exits_raise():
             execute(attempt)
     except BaseException as exc:  # the border of one run of a plan: whatever happened is recorded
-        status, reason = _classify(exc, attempt)
+        status, reason = classify(exc, attempt)
         # These two are what was asked for; a traceback in the log would look like a fault.
         if status not in ("preempted", "timeout"):
             traceback.print_exc()
@@ -192,7 +212,12 @@ def _held(peaks: dict[str, float]) -> str:
     return f"{held}, and {' of '.join(sizes)} on the device"
 
 
-def _classify(exc: BaseException, attempt: Attempt) -> tuple[AttemptStatus, str]:
+def classify(exc: BaseException, attempt: Attempt) -> tuple[AttemptStatus, str]:
+    """What is to be said of an attempt that ended by an exception.
+
+    Returns:
+        Its status, and the reason.
+    """
     from flowbench.training.device import is_out_of_memory, memory_peaks
     from flowbench.training.observer import Preempted
 
@@ -201,6 +226,8 @@ def _classify(exc: BaseException, attempt: Attempt) -> tuple[AttemptStatus, str]
         return attempt.directory.stopped_by()
     if isinstance(exc, NonFiniteLossError):
         return "diverged", text
+    if isinstance(exc, RankLostError):
+        return cast("AttemptStatus", exc.status), text
     if is_out_of_memory(exc):
         peaks = memory_peaks()
         attempt.note(load={**attempt.known["load"], **peaks})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, Literal, Self
 
@@ -16,6 +16,9 @@ from flowbench.suite.find import models_of_row
 PROTOCOL_VERSION = 2
 """Raised whenever the evaluation protocol changes a number; part of every job id."""
 
+
+MAX_DEVICES = 1024
+"""Devices of one job at most; all of them are of one machine."""
 
 MAX_SEEDS = 1000
 """Seeds of one suite at most: each is a job for every model and data set."""
@@ -76,6 +79,22 @@ class BoardColumn(Frozen):
     decimals: int = Field(default=3, ge=0)
 
 
+class SmallScale(Frozen):
+    """Small counterparts of a published table's rows.
+
+    Attributes:
+        column: Key of the published column that their order is compared with.
+        dataset: Id of the data set that they ran on.
+        metric: Name of the value.
+        runs: Names of runs of the claims that ship with flowbench, by the rows' printed labels.
+    """
+
+    column: str
+    dataset: str
+    metric: str
+    runs: Mapping[str, str]
+
+
 class BoardLayout(Frozen):
     """How a suite's board looks.
 
@@ -85,7 +104,10 @@ class BoardLayout(Frozen):
             column, by its key, where the columns of a data set differ. Of namesakes the label with
             the row's variant names one: ``label, variant``.
         values: Which of our values stands in a column, by the name of the published one.
+        small: Small counterparts of rows, shown in a column of their own.
         unlike: Published values that must not be compared with others of their column.
+        remarks: What a reader must know of a row, in one sentence by the row's label: why no model
+            runs it, or how far the one that does is the paper's.
         caveats: What to keep in mind when comparing.
         columns: Columns of a board of our own over several data sets; without any, and without a
             published table, the board shows what was measured.
@@ -94,7 +116,9 @@ class BoardLayout(Frozen):
     published: str = ""
     rows: Mapping[str, Mapping[str, str | Mapping[str, str]]] = Field(default_factory=dict)
     values: Mapping[str, OurValue] = Field(default_factory=dict)
+    small: SmallScale | None = None
     unlike: tuple[Unlike, ...] = ()
+    remarks: Mapping[str, str] = Field(default_factory=dict)
     caveats: tuple[str, ...] = ()
     columns: tuple[BoardColumn, ...] = ()
 
@@ -126,9 +150,12 @@ class Suite(Frozen):
         budget: Training budget of each job, e.g. ``60s`` or ``60s,5000steps``.
         seeds: One job for each; each evaluates with noise of its own.
         overrides: Configuration values by dotted key, ``model.key``.
+        packages: Names of models that another package brings, by the package; where it is not
+            installed, they are skipped with a line that names it.
         protocol: How every row is evaluated.
         protocols: The same for single data sets, in place of ``protocol``.
         ladder: Measure samples under each setting of a model's sampling ladder too.
+        devices_per_job: Devices that train each job together, its batch in equal parts.
         executor: Where its jobs run, unless a flag says otherwise; None for this machine.
         board: How its board looks; None for a suite of flags.
     """
@@ -141,9 +168,11 @@ class Suite(Frozen):
     budget: str = "60s"
     seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1, max_length=MAX_SEEDS)
     overrides: Mapping[str, Any] = Field(default_factory=dict)
+    packages: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     protocol: MetricSettings = MetricSettings()
     protocols: Mapping[str, MetricSettings] = Field(default_factory=dict)
     ladder: bool = False
+    devices_per_job: int = Field(default=1, ge=1, le=MAX_DEVICES)
     executor: ExecutorChoice | None = None
     board: BoardLayout | None = None
 
@@ -175,6 +204,18 @@ class Suite(Frozen):
         rows = self.board.rows.values()
         chosen = chain.from_iterable(models_of_row(row, dataset) for row in rows)
         return tuple(dict.fromkeys(chosen))
+
+    def by_package(self, choices: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """Those of some models that other packages bring, by the package.
+
+        Args:
+            choices: ``name`` or ``name:preset`` of each.
+        """
+        found = {
+            package: tuple(c for c in choices if c.partition(":")[0] in names)
+            for package, names in self.packages.items()
+        }
+        return {package: its for package, its in found.items() if its}
 
     def protocol_on(self, dataset: str) -> MetricSettings:
         """How rows are evaluated on a data set of the suite."""

@@ -30,6 +30,7 @@ from flowbench.training.looks import Looks
 from flowbench.training.monitor import EXAMPLES, Monitor
 from flowbench.training.observer import Observer, Preempted, ValidationPoint
 from flowbench.training.optim import GuardedStep, Schedule
+from flowbench.training.ranks import ALONE, Ranks
 from flowbench.training.refit import Refit
 
 CHECKPOINT_FORMAT = 7
@@ -66,7 +67,7 @@ class Trainer:
         validate: Scores a model on the validation split, lower is better; None where the model has
             no likelihood.
         validation_loss: The loss on validation, where weights are selected by that.
-        num_devices: Devices that the job holds.
+        ranks: The processes that train the model together.
         log_density: The target in the model's space; None for data.
 
     Raises:
@@ -87,7 +88,7 @@ class Trainer:
         validate: Validate | None,
         observer: Observer,
         validation_loss: Validate | None = None,
-        num_devices: int = 1,
+        ranks: Ranks = ALONE,
         log_density: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         training = model.config.training
@@ -101,10 +102,11 @@ class Trainer:
         self.choice = Choice(model, refit, validate, device, validation_loss)
         self.num_steps = 0
         self._preprocessor = preprocessor
-        self._stream, self._batches = stream, stream(seed)
+        self._stream, self._ranks = stream, ranks
+        self._batches = ranks.part_of(stream(seed), training.accumulate)
         self._phases_begun = 0
         self._budget, self._clock, self._device = budget, clock, device
-        self._observer, self._num_devices = observer, num_devices
+        self._observer = observer
         self._log_density = log_density
         # Where nothing is scored, nobody looks at curves either.
         self._monitor = Monitor(model if validate is not None else None)
@@ -127,9 +129,9 @@ class Trainer:
         self._group_steps = dict.fromkeys(groups, 0)
         # The loss alone: sampling and evaluation have other shapes, and would compile again for
         # each.
-        self._loss = compiled_loss(model) if training.compile else model.loss
+        self._loss = ranks.sharing(model, compiled_loss(model) if training.compile else model.loss)
         self._compile_pending = training.compile
-        self.looks = Looks(budget.time_limit_s(num_devices), self.choice.num_scores)
+        self.looks = Looks(budget.time_limit_s(ranks.num), self.choice.num_scores)
         # On the device: to add up there waits for nothing.
         zero = torch.zeros((), device=device.torch_device)
         self._loss_sum, self._skipped = zero.clone(), zero.clone()
@@ -161,7 +163,7 @@ class Trainer:
     def _progress(self, charged_s: float, steps: int, examples: int) -> float:
         spent = Spent(
             charged_s=charged_s,
-            num_devices=self._num_devices,
+            num_devices=self._ranks.num,
             steps=steps,
             examples=examples,
             epochs=examples / self.model.data.num_train,
@@ -192,6 +194,7 @@ class Trainer:
             # Before the step and not after: a job that is stopped at once has not spent anything.
             if self._observer.tick(self.num_steps, progress):
                 raise Preempted
+            progress = self._ranks.agree(progress)
             if not self._phase_begun(self._schedule.phase(progress)):
                 break
             self._step(progress)
@@ -260,7 +263,8 @@ class Trainer:
         raw, context = self._batches.next()
         self._clock.switch("compile" if self._compile_pending else "train")
         # Its ladj is left out: a constant, or a term that no parameter moves.
-        x, _ = self._preprocessor.forward(raw, self._generator)
+        with self._ranks.drawing(len(raw), self._training.accumulate):
+            x, _ = self._preprocessor.forward(raw, self._generator)
         batch = Batch(x=x, context=context, log_density=self._log_density)
         # Once for all groups of a step, so that they agree on where training stands.
         lr, phase = self._schedule.lr(progress), self._schedule.phase(progress)
@@ -297,16 +301,19 @@ class Trainer:
         guarded.zero_grad()
         parts = parts_of(batch, self._training.accumulate)
         total = torch.zeros((), device=self._device.torch_device)
-        for part in parts:
-            with self._device.autocast(self._training.precision):
-                loss, info = split_info(self._loss(part, step))
-                if len(parts) > 1:
-                    loss = loss / len(parts)
-            # Outside of autocast, as torch asks: backward runs in the types of forward.
-            loss.backward()
+        for number, part in enumerate(parts, 1):
+            summing = self._ranks.summing(last=number == len(parts))
+            with self._ranks.drawing(len(part.x)), summing:
+                with self._device.autocast(self._training.precision):
+                    loss, info = split_info(self._loss(part, step))
+                    if len(parts) > 1:
+                        loss = loss / len(parts)
+                # Outside of autocast, as torch asks: backward runs in the types of forward.
+                loss.backward()
             # Detached, or every graph of the training would be kept.
             total += loss.detach()
             self._note(info)
+        total = self._ranks.mean_loss(total)
         self._loss_sum += total
         bad = guarded(lr, total)
         # Counts on while steps are bad and falls to 0 with a good one, without a branch to wait

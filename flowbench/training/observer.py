@@ -33,6 +33,25 @@ class ValidationPoint:
     info: Mapping[str, float] = field(default_factory=dict)
 
 
+class Unwatched:
+    """Sees nothing of a training and asks nothing of it: who watches it sees another process."""
+
+    def tick(self, step: int, progress: float) -> bool:
+        """Goes on."""
+        del step, progress
+        return False
+
+    def validated(self, point: ValidationPoint) -> None:
+        """Looks at nothing."""
+
+    def checkpoint_due(self) -> bool:
+        """Saves nothing."""
+        return False
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Saves nothing."""
+
+
 class Observer(Protocol):
     """Who watches the loop: the worker, or a test."""
 

@@ -168,6 +168,15 @@ def test_under_a_time_budget_another_machine_is_another_result(
     assert decided(job=by_steps).action == "reuse"
 
 
+def test_under_a_time_budget_another_number_of_devices_is_another_result(
+    leave: Leave, decided: Decided, job: Job
+) -> None:
+    leave("ok", num_devices=2)
+    assert decided().action == "run"
+    by_steps = replace(job, row=job.row.model_copy(update={"budget": "5steps"}))
+    assert decided(job=by_steps).action == "reuse"
+
+
 def test_missing_metrics_are_measured_on_the_trained_weights(
     leave: Leave, decided: Decided
 ) -> None:

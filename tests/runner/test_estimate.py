@@ -86,7 +86,7 @@ def test_jobs_that_wait_for_data_are_counted_apart(fake_registry: Registry) -> N
     text = estimate(ready_run(fake_registry, "1h", "reuse", missing=3))
     assert text.splitlines() == [
         "1 cached",
-        "6 more wait for their data",
+        "6 more wait for data or a package",
         "training: at most 6 device-hours; looks at validation add about a tenth",
     ]
 
@@ -156,3 +156,21 @@ def test_jobs_without_an_earlier_run_are_counted(fake_registry: Registry, tmp_pa
     assert estimate(run).splitlines()[2] == (
         "evaluation: about 100 s in all, by earlier runs here; 1 of 2 jobs never ran here"
     )
+
+
+def test_earlier_runs_say_how_long_so_many_steps_take(
+    fake_registry: Registry, tmp_path: Path
+) -> None:
+    for seed, charged_s in enumerate((5.0, 10.0, 900.0)):
+        ran(fake_registry, tmp_path, 1.0, seed=seed, steps=1000, charged_s=charged_s)
+    run = ready_run(fake_registry, "3000steps", "run", "run", results=tmp_path)
+    assert estimate(run).splitlines()[1] == (
+        "training: about 60 s in all, by the pace of earlier runs here"
+    )
+    (other,) = plan(
+        Suite(models=("fake-gaussian:averaged",), datasets=("fake-images",), budget="9steps"),
+        fake_registry,
+        Path(),
+    )[0]
+    run.decisions.append((other, Decision(action="run", why="")))
+    assert estimate(run).splitlines()[1].endswith("here; 1 of 3 jobs never ran here")

@@ -88,6 +88,40 @@ def test_a_model_that_knows_no_such_sampling_option_is_skipped(fake_registry: Re
     assert not ids(fake_registry) & ids(fake_registry, protocol=protocol)
 
 
+@pytest.mark.parametrize(
+    ("training", "num", "why"),
+    [
+        ({}, 2, None),
+        ({"batch_size": 18}, 4, "a batch of 18 has no equal share for each of 4 devices"),
+        ({"accumulate": 8}, 4, "a batch of 16, in 8 parts has no equal share for each of 4"),
+        ({"compile": True}, 2, "--devices-per-job is 2: training.compile is for one device"),
+        ({"groups.all.every": 2}, 2, "--devices-per-job is 2: training.groups is for one device"),
+        ({"compile": True, "batch_size": 17}, 1, None),
+    ],
+)
+def test_what_several_devices_cannot_train_is_skipped(
+    fake_registry: Registry, training: dict[str, Any], num: int, why: str | None
+) -> None:
+    overrides = {f"fake-gaussian.training.{key}": value for key, value in training.items()}
+    asked = suite(devices_per_job=num, overrides=overrides)
+    for job in plan(asked, fake_registry, HERE)[0]:
+        assert (job.unsupported or "").startswith(why or "")
+        assert bool(job.unsupported) == bool(why)
+
+
+def test_examples_that_a_loss_couples_stay_on_one_device(fake_registry: Registry) -> None:
+    (job,), _ = plan(suite(models=("fake-coupled",), devices_per_job=2), fake_registry, HERE)
+    assert job.unsupported == "--devices-per-job is 2, but its loss pairs the examples of a batch"
+
+
+def test_the_number_of_devices_is_no_part_of_a_job(fake_registry: Registry) -> None:
+    ids = [
+        [job.row.job_id for job in plan(suite(devices_per_job=num), fake_registry, HERE)[0]]
+        for num in (1, 2)
+    ]
+    assert ids[0] == ids[1]
+
+
 def test_a_job_named_twice_runs_once(fake_registry: Registry) -> None:
     assert len(ids(fake_registry, models=("fake-gaussian", "fake-gaussian:images"))) == 1
 
@@ -192,3 +226,29 @@ def test_a_rung_that_a_model_cannot_take_is_told_before_anything_trains(
     monkeypatch.setattr(fakes.GaussianConfig, "sampling_ladder", lambda *_: wrong)
     (job,), _ = plan(suite(), fake_registry, HERE)
     assert job.unsupported == "unknown sampling option 'stepps'; this model knows: temperature"
+
+
+def test_models_of_a_package_that_is_not_installed_are_left_out_by_name(
+    fake_registry: Registry,
+) -> None:
+    asked = suite(
+        models=("fake-gaussian", "elsewhere:small", "other"),
+        seeds=(0, 1),
+        packages={"their-flows": ("elsewhere", "fake-gaussian"), "more": ("other",)},
+    )
+    jobs, missing = plan(asked, fake_registry, HERE)
+    # Those that are registered run, whoever brings them.
+    assert [job.row.model for job in jobs] == ["fake-gaussian"] * 2
+    assert [(m.models, m.num_seeds) for m in missing] == [
+        (("elsewhere:small",), 2),
+        (("other",), 2),
+    ]
+    assert str(missing[0].error) == (
+        "on fake-images they need the package their-flows, which is not installed here; "
+        "pip install their-flows (in a clone ./plugins/their-flows)"
+    )
+
+
+def test_a_model_that_no_package_brings_is_still_unknown(fake_registry: Registry) -> None:
+    with pytest.raises(UnknownNameError, match="unknown model 'nowhere'"):
+        plan(suite(models=("nowhere",), packages={"more": ("other",)}), fake_registry, HERE)

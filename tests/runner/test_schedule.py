@@ -557,7 +557,7 @@ def test_a_long_evaluation_is_told_once_of_each_model_and_dataset(
     scheduler = ready.scheduler(watcher)
     heartbeat = Heartbeat(pid=1, evaluation_s=300.0, evaluation_draws=16)
     for job, _ in ready.decisions:
-        active: Any = SimpleNamespace(job=job)
+        active: Any = SimpleNamespace(job=job, order=SimpleNamespace(num_devices=1))
         scheduler._slots._foresee(active, heartbeat.model_copy(update={"evaluation_s": None}))
         scheduler._slots._foresee(active, heartbeat)
     told = [line.partition(":images on fake-images: to evaluate ")[0] for line in watcher.warnings]

@@ -35,6 +35,7 @@ from flowbench.training.looks import VALIDATE_AT
 from flowbench.training.loop import Trainer
 from flowbench.training.monitor import Monitor
 from flowbench.training.observer import Preempted, ValidationPoint
+from flowbench.training.ranks import ALONE, Ranks
 from tests.fakes import Gan, Gaussian
 
 
@@ -96,6 +97,7 @@ def train_of(
     validate: Validate | None = None,
     seed: int = 1,
     validation_loss: Validate | None = None,
+    ranks: Ranks = ALONE,
 ) -> Trainer:
     """A trainer of a model."""
     split, size = data.splits.train, model.config.training.batch_size
@@ -110,6 +112,7 @@ def train_of(
         validate=validate,
         validation_loss=validation_loss,
         observer=watcher or Watcher(),
+        ranks=ranks,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -20,6 +22,11 @@ class Notes:
     def letters(self) -> tuple[tuple[str, str], ...]:
         """All letters with their notes, in order."""
         return tuple((letter, text) for text, letter in self._letters.items())
+
+
+def next_letter(notes: Sequence[tuple[str, str]]) -> str:
+    """The letter of one more note, beside those that a board has."""
+    return _letter(len(notes))
 
 
 def _letter(index: int) -> str:

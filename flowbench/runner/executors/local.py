@@ -32,7 +32,7 @@ def local_executor(settings: ExecutorSettings) -> LocalExecutor:
     """The executor of this machine.
 
     Raises:
-        ConfigError: It was given options.
+        ConfigError: It was given options, or this machine has fewer devices than a job is to have.
     """
     from flowbench.training.device import Device, visible_gpus  # imports torch
 
@@ -41,7 +41,15 @@ def local_executor(settings: ExecutorSettings) -> LocalExecutor:
         raise ConfigError(f"the executor local takes no options, but was given {given}")
     kind = Device.select(settings.device, processor_name()).kind
     gpus = visible_gpus() if kind == "cuda" else ()
-    return LocalExecutor(kind, gpus, settings.num_jobs, spawn=settings.spawn)
+    there = {"cpu": settings.num_devices, "cuda": len(gpus), "mps": 1}[kind]
+    if settings.num_devices > there:
+        raise ConfigError(
+            f"--devices-per-job is {settings.num_devices}, but this machine has {there} of {kind}; "
+            "take fewer, or --device cpu for processes that share its cores"
+        )
+    return LocalExecutor(
+        kind, gpus, settings.num_jobs, spawn=settings.spawn, num_devices=settings.num_devices
+    )
 
 
 class LocalExecutor(Executor):
@@ -53,6 +61,7 @@ class LocalExecutor(Executor):
         num_jobs: Jobs at a time; by default one for each GPU, or two on a CPU.
         spawn: Start a new Python for each worker. Without it only those of a GPU begin so: on a
             CPU, under Linux, they are forked from a process that has done their imports.
+        num_devices: Devices of each job; on a CPU processes that share its cores.
     """
 
     def __init__(
@@ -62,15 +71,21 @@ class LocalExecutor(Executor):
         num_jobs: int | None = None,
         *,
         spawn: bool = False,
+        num_devices: int = 1,
     ) -> None:
         self._forks = device_kind == "cpu" and sys.platform == "linux" and not spawn
         self._servers: dict[int, ForkServer] = {}
         self._handles: dict[str, Handle] = {}
         cores = available_cores()
         if device_kind == "cuda":
-            self.slots = _gpu_slots(gpus, num_jobs or len(gpus), len(cores))
+            sets = [
+                ",".join(gpus[i : i + num_devices])
+                for i in range(0, len(gpus) - num_devices + 1, num_devices)
+            ]
+            self.slots = _gpu_slots(sets, num_jobs or len(sets), len(cores))
         elif device_kind == "cpu":
-            self.slots = _cpu_slots(cores, num_jobs or min(DEFAULT_CPU_JOBS, len(cores)))
+            at_once = max(1, min(DEFAULT_CPU_JOBS, len(cores) // num_devices))
+            self.slots = _cpu_slots(cores, num_jobs or at_once)
         else:
             self.slots = (Slot(index=0, num_threads=len(cores)),)
 
@@ -167,14 +182,14 @@ def _cpu_slots(cores: tuple[int, ...], num_jobs: int) -> tuple[Slot, ...]:
     )
 
 
-def _gpu_slots(gpus: tuple[str, ...], num_jobs: int, num_cores: int) -> tuple[Slot, ...]:
+def _gpu_slots(sets: Sequence[str], num_jobs: int, num_cores: int) -> tuple[Slot, ...]:
     threads = max(1, num_cores // num_jobs)
     return tuple(
         Slot(
             index=i,
             num_threads=threads,
-            # More jobs than GPUs share them in turn.
-            environment={"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]},
+            # More jobs than GPUs, or sets of them, share them in turn.
+            environment={"CUDA_VISIBLE_DEVICES": sets[i % len(sets)]},
         )
         for i in range(num_jobs)
     )

@@ -6,8 +6,28 @@ import contextlib
 import os
 import signal
 import subprocess
+from typing import Literal
 
 from flowbench.runner.executors.memory import held_bytes
+
+# By which a process ends of its own doing, and would again.
+OWN_SIGNALS = frozenset(
+    {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
+)
+
+
+def how_it_ended(who: str, exit_status: int) -> tuple[Literal["crashed", "killed"], str]:
+    """What is to be said of a process that ended without a word of its own.
+
+    Args:
+        who: What it is called.
+        exit_status: Negative for a signal.
+    """
+    if -exit_status in OWN_SIGNALS:
+        return "crashed", f"{who} ended by {signal.Signals(-exit_status).name}"
+    if exit_status < 0:
+        return "killed", f"{who} was killed by signal {-exit_status}"
+    return "crashed", f"{who} ended with exit status {exit_status}"
 
 
 class Child:

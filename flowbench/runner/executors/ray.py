@@ -46,7 +46,8 @@ class RayExecutor(Executor):
 
     Raises:
         ExecutorError: Ray is not installed, or there is no cluster.
-        ConfigError: An option is not known, or a number of jobs was asked for.
+        ConfigError: An option is not known, a number of jobs was asked for, or other devices than
+            a job has.
     """
 
     def __init__(self, settings: ExecutorSettings) -> None:
@@ -65,6 +66,14 @@ class RayExecutor(Executor):
             for key, value in options.items()
             if key != "address"
         }
+        if settings.num_devices > 1:
+            key = "num_cpus" if settings.device == "cpu" else "num_gpus"
+            asked = self._asked_for.setdefault(key, settings.num_devices)
+            if key == "num_gpus" and asked != settings.num_devices:
+                raise ConfigError(
+                    f"executor ray: num_gpus={asked:g} is not {settings.num_devices}, as "
+                    "--devices-per-job has it, which is asked for if it is left out"
+                )
         self._ray = _connected(options.get("address", "auto"))
         self._folder = settings.folder
         self._pings: dict[str, Any] = {}

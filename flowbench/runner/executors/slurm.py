@@ -12,6 +12,7 @@ import getpass
 import io
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -31,6 +32,7 @@ LOG_BYTES = 4000
 MOST_REQUEUES = 1_000_000  # flowbench itself tells starts that lead nowhere
 # What flowbench or submitit set themselves.
 OURS = {"array", "error", "job-name", "nodes", "ntasks", "ntasks-per-node", "output", "signal"}
+ASK_FOR_GPUS = ("gres", "gpus", "gpus-per-node", "gpus-per-task")
 # How a job ends that does not come back; one that is preempted may.
 ENDS = {
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY"),
@@ -46,7 +48,8 @@ class SlurmExecutor(Executor):
 
     Raises:
         ExecutorError: There is no SLURM here, or no submitit.
-        ConfigError: An option is not the user's to set, or the time of a job is missing.
+        ConfigError: An option is not the user's to set, the time of a job is missing, or other
+            devices are asked for than a job has.
     """
 
     def __init__(self, settings: ExecutorSettings) -> None:
@@ -63,6 +66,8 @@ class SlurmExecutor(Executor):
                 "executor slurm: no time was given; expected the limit of a job, e.g. --slurm "
                 "time=4:00:00 (one that needs longer saves its state and queues again)"
             )
+        if settings.num_devices > 1:
+            self._options = _for_devices(self._options, settings.num_devices, settings.device)
         self._num_jobs, self._folder = settings.num_jobs, settings.folder
         self._queue: dict[str, JobState] = {}
         self._asked = self._answered = -math.inf
@@ -190,6 +195,25 @@ class StartWorker:
         if self._worker is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._worker.pid, signal.SIGTERM)
+
+
+def _for_devices(options: Mapping[str, str], num: int, device: str) -> dict[str, str]:
+    """Options that ask for several devices of a node, for one task.
+
+    Raises:
+        ConfigError: They ask for another number of GPUs.
+    """
+    if device == "cpu":  # a process on each core
+        return {"cpus-per-task": str(num), **options}
+    asked = [name for name in ASK_FOR_GPUS if name in options]
+    for name in asked:
+        count = re.fullmatch(r"(?:gpu:)?(?:.*:)?(\d+)", options[name])
+        if count is None or int(count[1]) != num:
+            raise ConfigError(
+                f"executor slurm: {name}={options[name]} is not {num} GPUs, as --devices-per-job "
+                f"has it; expected e.g. gres=gpu:{num}, which is asked for if it is left out"
+            )
+    return {**options} if asked else {**options, "gres": f"gpu:{num}"}
 
 
 def _submitit() -> Any:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from flowbench.api import mean_over_devices
 from flowbench_models.bijections.base import Bijection
 
 
@@ -97,10 +98,10 @@ class BatchNorm(Bijection, _BatchNorm):
         mask = self.mask.expand(x.shape[1:])
         # A channel that passes whole has no elements; its statistics are 0 and 1, and unused.
         count = (mask.reshape(x.shape[1], -1).sum(dim=1) * x.shape[0]).clamp(min=1.0)
-        mean = (x * mask).sum(dim=axes) / count
+        mean = mean_over_devices((x * mask).sum(dim=axes) / count)
         # Twice over the data: a mean of squares less the square of the mean loses digits.
         centred = (x - mean.view(-1, *(1,) * (x.ndim - 2))) * mask
-        return mean, centred.square().sum(dim=axes) / count
+        return mean, mean_over_devices(centred.square().sum(dim=axes) / count)
 
     @torch.no_grad()
     def _update_running(self, mean: Tensor, var: Tensor) -> None:

@@ -13,6 +13,7 @@ import pytest
 from flowbench.api.executors import ExecutorSettings
 from flowbench.errors import ConfigError, ExecutorError
 from flowbench.runner.attempt import AttemptDir, ResultsDir
+from flowbench.runner.executors import ray
 from flowbench.runner.executors.ray import RayExecutor
 from tests.runner.executors.cluster import wait_for
 
@@ -28,6 +29,7 @@ FAKES = Path(__file__).parents[2] / "fakes.py"
         ({"options": {"num_cpus": "-1"}}, "num_cpus is '-1'"),
         ({"options": {"memory": "nan"}}, "memory is 'nan'"),
         ({"num_jobs": 3}, "leave --jobs out"),
+        ({"num_devices": 4, "options": {"num_gpus": "1"}}, "num_gpus=1 is not 4, as --devices-per"),
     ],
 )
 def test_what_cannot_be_asked_of_ray_is_one_line(
@@ -35,6 +37,26 @@ def test_what_cannot_be_asked_of_ray_is_one_line(
 ) -> None:
     with pytest.raises(ConfigError, match=f"executor ray.*{message}"):
         RayExecutor(ExecutorSettings(folder=tmp_path, **settings))
+
+
+@pytest.mark.parametrize(
+    ("device", "options", "asked"),
+    [
+        ("auto", {}, {"num_gpus": 4}),
+        ("cuda", {"num_cpus": "8"}, {"num_cpus": 8.0, "num_gpus": 4}),
+        ("cpu", {}, {"num_cpus": 4}),
+    ],
+)
+def test_a_job_asks_for_as_many_devices_as_it_has(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    options: dict[str, str],
+    asked: dict[str, float],
+) -> None:
+    monkeypatch.setattr(ray, "_connected", lambda address: None)
+    settings = ExecutorSettings(folder=tmp_path, device=device, options=options, num_devices=4)
+    assert RayExecutor(settings)._asked_for == asked
 
 
 def test_without_ray_one_line_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

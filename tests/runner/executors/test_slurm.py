@@ -73,6 +73,31 @@ def test_without_slurm_or_submitit_one_line_says_so(
 
 
 @pytest.mark.usefixtures("bin_folder")
+@pytest.mark.parametrize(
+    ("options", "device", "asked"),
+    [
+        ({}, "auto", {"gres": "gpu:2"}),
+        ({"gres": "gpu:a100:2"}, "auto", {"gres": "gpu:a100:2"}),
+        ({"gpus_per_node": "2"}, "cuda", {"gpus-per-node": "2"}),
+        ({}, "cpu", {"cpus-per-task": "2"}),
+        ({"cpus_per_task": "8"}, "cpu", {"cpus-per-task": "8"}),
+    ],
+)
+def test_devices_of_a_job_are_asked_for(
+    tmp_path: Path, options: dict[str, str], device: str, asked: dict[str, str]
+) -> None:
+    executor = made(tmp_path, {"time": "1", **options}, num_devices=2, device=device)
+    assert executor._options == {"time": "1", **asked}
+
+
+@pytest.mark.usefixtures("bin_folder")
+@pytest.mark.parametrize("gres", ["gpu", "gpu:1", "gpu:a100:4", "shard:two"])
+def test_other_devices_than_those_of_a_job_are_refused(tmp_path: Path, gres: str) -> None:
+    with pytest.raises(ConfigError, match=f"gres={gres} is not 2 GPUs, .*e.g. gres=gpu:2"):
+        made(tmp_path, {"time": "1", "gres": gres}, num_devices=2)
+
+
+@pytest.mark.usefixtures("bin_folder")
 @pytest.mark.parametrize(("num_jobs", "array"), [(None, "0-2%3"), (2, "0-2%2")])
 def test_jobs_are_one_array_with_what_was_asked_for(
     tmp_path: Path, num_jobs: int | None, array: str
