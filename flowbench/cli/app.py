@@ -30,6 +30,7 @@ from flowbench.cli import (
     run,
     status,
     store,
+    view,
     worker,
 )
 from flowbench.cli.columns import visible
@@ -123,6 +124,7 @@ app.command("worker")(worker.worker)
 app.command("reproduce")(reproduce.reproduce)
 app.command("leaderboard")(board.leaderboard)
 app.command("compare")(compare.compare)
+app.command("view")(view.view)
 app.command("claims")(claims.claims)
 app.add_typer(data.app, name="data")
 app.add_typer(results.app, name="results")

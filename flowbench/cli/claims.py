@@ -19,17 +19,27 @@ from flowbench.cli.options import (
     Results,
     selected_plugins,
 )
-from flowbench.cli.run import DEFAULT_TIMEOUT, carry_out, print_plan, say, say_troubles
+from flowbench.cli.run import (
+    DEFAULT_TIMEOUT,
+    RERUN,
+    carry_out,
+    one_of,
+    print_plan,
+    say,
+    say_troubles,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from flowbench.runner.decide import Rerun
     from flowbench.suite.claims import Claim, ClaimsFile
 
 
 def claims(
     ids: Annotated[
-        list[str] | None, typer.Argument(help="Claims \\[default: all of the file].")
+        list[str] | None,
+        typer.Argument(help="Claims \\[default: all of the file].", autocompletion=complete.claims),
     ] = None,
     file: Annotated[
         Path | None,
@@ -48,6 +58,14 @@ def claims(
     ] = None,
     seeds: Annotated[
         str | None, typer.Option(help="Seeds: 0-4 or 0,3,7 \\[default: the file's].")
+    ] = None,
+    rerun: Annotated[
+        str | None,
+        typer.Option(
+            help="Run again what failed, what is stale, what is contended, or all \\[default: only "
+            "what is not done].",
+            autocompletion=complete.one_of(*RERUN),
+        ),
     ] = None,
     judge: Annotated[
         bool, typer.Option("--judge", help="Judge what has been run, and run nothing.")
@@ -110,6 +128,7 @@ def claims(
             data_dir=data_dir,
             plugin_file=plugin_file,
             no_plugin=no_plugin,
+            rerun=one_of("--rerun", rerun, RERUN),
             dry_run=dry_run,
         )
     if dry_run:
@@ -134,6 +153,7 @@ def _run(
     data_dir: Path | None,
     plugin_file: PluginFiles,
     no_plugin: NoPlugins,
+    rerun: Rerun | None,
     dry_run: bool,
 ) -> None:
     from flowbench.budget import parse_duration
@@ -162,7 +182,7 @@ def _run(
         plugins=plugins,
         device=device,
         num_jobs=num_jobs,
-        rerun=None,
+        rerun=rerun,
         timeout_s=parse_duration(DEFAULT_TIMEOUT, "--timeout"),
         command=("flowbench", *sys.argv[1:]),
     )

@@ -7,6 +7,7 @@ from specs, ids from the folders of a results folder.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import typer
@@ -66,6 +67,18 @@ def suites(ctx: typer.Context, incomplete: str) -> list[str]:
     from flowbench.suite.find import shipped_suites
 
     return _beginning(shipped_suites(), incomplete)
+
+
+def claims(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Ids of the claims in the file that is meant."""
+    from flowbench.suite.claims import load_claims
+
+    file = ctx.params.get("file")
+    try:
+        found = load_claims(file and Path(file))
+    except FlowbenchError:  # the command itself says it better
+        return []
+    return _beginning((claim.id for claim in found.claim), incomplete)
 
 
 def jobs(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -233,8 +233,8 @@ def run(
     files = [path.resolve() for path in plugin_file or ()]  # workers run elsewhere
     plugins = selected_plugins(files, no_plugin)
     registry = load_registry(plugins)
-    rerun_what = _one_of("--rerun", rerun, RERUN)
-    half_batch = _one_of("--on-oom", on_oom, ON_OOM) is not None
+    rerun_what = one_of("--rerun", rerun, RERUN)
+    half_batch = one_of("--on-oom", on_oom, ON_OOM) is not None
     timeout_s = parse_duration(timeout, "--timeout")
     # Not above: it imports torch, and what is refused until here is so at once.
     from flowbench.runner.run import RunRequest, get_ready
@@ -397,7 +397,8 @@ def _print_wrapped(line: str) -> None:
     print(*wrapped(line, terminal_width()), sep="\n")
 
 
-def _one_of(flag: str, value: str | None, known: tuple[str, ...]) -> Rerun | None:
+def one_of(flag: str, value: str | None, known: tuple[str, ...]) -> Rerun | None:
+    """What a flag was given; an error if it is none of what the flag knows."""
     from flowbench.errors import SuiteError
 
     if value is not None and value not in known:

@@ -259,12 +259,16 @@ def published_tables() -> dict[str, PublishedTable]:
     return dict(_load(published_folder()))
 
 
+def published_paper(paper: str) -> PublishedPaper | None:
+    """The paper of an id; None if none of the published tables is of it."""
+    papers = (table.paper for table in published_tables().values())
+    return next((one for one in papers if one.id == paper), None)
+
+
 def paper_name(paper: str) -> str:
     """What boards call a published paper of an id; any other name stays as it is."""
-    tables = published_tables().values()
-    return next(
-        (one.paper.short or one.paper.title for one in tables if one.paper.id == paper), paper
-    )
+    found = published_paper(paper)
+    return paper if found is None else found.short or found.title
 
 
 def published_folder() -> Path:

@@ -58,6 +58,19 @@ class Browser:
         while scripts and self.js("return document.getElementById('packed') !== null"):
             time.sleep(0.02)
 
+    def visit(self, address: str) -> None:
+        """Opens a page that is served."""
+        self.cdp("Emulation.setScriptExecutionDisabled", value=False)
+        self.driver.get("about:blank")
+        self.logs()
+        self.driver.get(address)
+
+    def text(self, selector: str) -> str:
+        """What is written in an element."""
+        return str(
+            self.js("return document.querySelector(arguments[0])?.textContent ?? ''", selector)
+        )
+
     def cdp(self, command: str, **arguments: Any) -> Any:
         return self.driver.execute_cdp_cmd(command, arguments)
 

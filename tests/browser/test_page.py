@@ -100,13 +100,21 @@ def test_axe_finds_nothing_serious(
     assert not found, in_words(found)
 
 
-@pytest.mark.parametrize("name", ["index.html", "hostile.html", "claims.html"])
+@pytest.mark.parametrize(
+    ("name", "theme", "fragment"),
+    [
+        ("index.html", "light", ""),
+        ("hostile.html", "light", ""),
+        ("claims.html", "light", ""),
+        ("claims.html", "dark", "row=m-better-digits"),
+    ],
+)
 def test_axe_finds_nothing_serious_on_other_pages(
-    browser: Browser, pages: Path, axe_source: str, name: str
+    browser: Browser, pages: Path, axe_source: str, name: str, theme: str, fragment: str
 ) -> None:
     from tests.browser.driver import in_words
 
-    browser.open(pages / name)
+    browser.open(pages / name, fragment, theme=theme)
     found = browser.axe(axe_source)
     assert not found, in_words(found)
 

@@ -47,6 +47,8 @@ def complete(flowbench: Command, line: str) -> list[str]:
         ("flowbench results list --model glo", ["glow"]),
         ("flowbench results list --status st", ["stale"]),
         ("flowbench results export digit", ["digits"]),
+        ("flowbench claims denseflow-one", ["denseflow-one-draw", "denseflow-one-pass"]),
+        ("flowbench claims --file no-such.toml denseflow-one", []),
     ],
 )
 def test_names_are_completed(flowbench: Command, line: str, offered: list[str]) -> None:

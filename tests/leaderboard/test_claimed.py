@@ -69,6 +69,19 @@ def test_a_run_that_is_lost_otherwise_leaves_its_pair_out() -> None:
     assert (found.verdict, found.judgement.n) == ("not run", 0)
 
 
+def test_a_value_without_a_logarithm_is_told() -> None:
+    test = {**GREATER, "form": "ratio", "at_least": 1.05}
+    found = judged({**GOOD, "glow": [2.0, 2.01, 0.0]}, test)
+    assert found.judgement.n == 2
+    assert found.remarks == ("Glow has no bpd with 1 seed: no logarithm.",)
+
+
+def test_a_small_limit_is_not_shown_as_nothing() -> None:
+    bound = {"kind": "bound", "runs": ["glow"], "metric": "bpd", "at_most": 1e-5, "apart": ""}
+    assert judged(GOOD, bound).claimed == "≤ 1.0×10⁻⁵"
+    assert judged({"glow": [1e-6, 2e-6, 1e-6]}, bound).verdict == "supported"
+
+
 def test_a_struck_run_gets_no_verdict() -> None:
     rows = records(GOOD)
     m = rows[0].measurements[0].model_copy(update={"refutes": "The density integrates to 2"})

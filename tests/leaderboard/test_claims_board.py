@@ -45,6 +45,8 @@ def test_each_row_opens_to_the_runs_behind_it(board: Board) -> None:
     assert ("Note", "At a small size.") in test.facts
     assert (glow.heading, nice.heading) == ("digits, Glow", "digits, Nice")
     assert "--models glow:small" in glow.command
+    assert better.citation is not None
+    assert better.citation.key == "grcic2021densely"
     page = render(board)
     assert "Glow &lt;beats&gt; NICE." in page
     assert "--models nice:small" in page

@@ -177,8 +177,9 @@ def _judged(
     unfit = list(_unfit(file, source, there, measured))
     judgement = judge(effects, test.region, _BOTH if unfit else against)
     factor, unit = (1.0, "") if measured is None else numbers.scale(measured.unit)
-    ends = [end for end in test.region if math.isfinite(end)]
-    shown = [end / factor for end in (*ends, judgement.effect) if end is not None]
+    scale = math.exp if test.form == "ratio" else float
+    ends = [scale(end) / factor for end in test.region if math.isfinite(end)]
+    effect = [] if judgement.effect is None else [scale(judgement.effect) / factor]
     return JudgedTest(
         claim=claim,
         test=test,
@@ -187,13 +188,19 @@ def _judged(
         published=claim.published_effect(),
         unit="" if test.form == "ratio" and not isinstance(test, Bound) else unit,
         factor=factor,
-        decimals=numbers.decimals_for(
-            list(map(math.exp, shown)) if test.form == "ratio" else shown, unit
-        ),
+        decimals=_decimals(effect, ends, unit),
         methods=there,
         labels={name: file.runs[name].label for name in there},
         remarks=(*unfit, *_lost(file, test, runs)),
     )
+
+
+def _decimals(effect: Sequence[float], ends: Sequence[float], unit: str) -> int:
+    """Decimals that show an effect and what is claimed of it; a small limit is not to be 0."""
+    usual = numbers.decimals_for([*effect, *ends], unit)
+    if usual == numbers.SCIENTIFIC:
+        return usual
+    return numbers.SCIENTIFIC if any(end and round(end, usual) == 0.0 for end in ends) else usual
 
 
 def runs_of(file: ClaimsFile, source: Source, name: str, dataset: str) -> Method | None:
@@ -230,13 +237,18 @@ def _effects(
             records = _records(there.get(asked.run))
             record = next((r for r in records if r.job.seed == seed and r.status == "ok"), None)
             m = None if record is None else measured_value(record, asked.value)
-            if m is None or m.value is None or (test.form == "ratio" and m.value <= 0):
+            if m is None or m.value is None or not _is_fit(m, test):
                 break
             first = first or m
             values.append(m.value)
         else:
             effects.append(test.effect(values))
     return effects, first
+
+
+def _is_fit(m: MeasurementRow | None, test: AnyTest) -> bool:
+    """Whether an effect can be made of a value: a ratio needs one above 0."""
+    return m is not None and m.value is not None and (test.form != "ratio" or m.value > 0)
 
 
 def _unfit(
@@ -267,16 +279,14 @@ def _lost(file: ClaimsFile, test: AnyTest, runs: Mapping[str, Method | None]) ->
             elif record.status != "ok":
                 how = words.status(record.status).lstrip("×– ")
                 yield f"{label} has no result with seed {record.job.seed}: {how}."
-        asked = next(one for one in test.asked if one.run == name)
-        without = [
-            m
-            for r in method.ended_well
-            for m in [measured_value(r, asked.value)]
-            if m is None or m.value is None
-        ]
-        if without:
-            why = next((m.reason for m in without if m is not None and m.reason), "not measured")
-            yield f"{label} has no {asked.value} with {words.count(len(without), 'seed')}: {why}."
+        for asked in dict.fromkeys(one for one in test.asked if one.run == name):
+            found = [measured_value(record, asked.value) for record in method.ended_well]
+            without = [m for m in found if not _is_fit(m, test)]
+            if without:
+                reasons = (m.reason for m in without if m is not None and m.reason)
+                why = next(reasons, "not measured" if None in without else "no logarithm")
+                seeds = words.count(len(without), "seed")
+                yield f"{label} has no {asked.value} with {seeds}: {why}."
         lacking = sorted(set(file.seeds) - {record.job.seed for record in method.records})
         if lacking:
             yield f"{label} was not run with {'seed' if len(lacking) == 1 else 'seeds'} " + (

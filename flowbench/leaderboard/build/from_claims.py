@@ -21,13 +21,14 @@ from flowbench.leaderboard.board.table import (
     Row,
 )
 from flowbench.leaderboard.board.verdicts import LEVEL
+from flowbench.leaderboard.build.citations import citation
 from flowbench.leaderboard.build.claimed import CLAIMS_BOARD, JudgedTest, expected_false
 from flowbench.leaderboard.build.details import details
 from flowbench.leaderboard.build.evidence import Source
 from flowbench.leaderboard.build.fill import row_keys
 from flowbench.leaderboard.build.notes import Notes
 from flowbench.suite.claims import Bound, Claim, ClaimsFile
-from flowbench.suite.published import paper_name
+from flowbench.suite.published import paper_name, published_paper
 
 DESCRIPTION = (
     "What papers claim, tested on data that everybody has, at a small size and budget: the effect "
@@ -112,11 +113,13 @@ def _facts(file: ClaimsFile, judged: Sequence[JudgedTest]) -> Iterator[str]:
 def _rows(
     claim: Claim, judged: Sequence[JudgedTest], source: Source, notes: Notes
 ) -> Iterator[Row]:
+    paper = published_paper(claim.paper)
+    source_of = None if paper is None else citation(paper.bib)
     if claim.test is None:
         printed = Published(text=", ".join(_printed(claim))) if claim.published else None
         cells = (Cell(published=printed), Cell(), Cell(words="– untestable"))
         sub = f"{claim.id}; {claim.place}; missing: {claim.untestable}"
-        yield Row(name=claim.says, sub=sub, cells=cells)
+        yield Row(name=claim.says, sub=sub, cells=cells, citation=source_of)
     for one in judged:
         yield Row(
             name=claim.says,
@@ -124,6 +127,7 @@ def _rows(
             badges=tuple(dict.fromkeys(b for m in one.methods.values() for b in source.badges(m))),
             cells=(_effect(one), Cell(published=Published(text=one.claimed)), _verdict(one, notes)),
             details=tuple(_details(one, source)),
+            citation=source_of,
         )
 
 

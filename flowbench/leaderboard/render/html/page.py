@@ -20,12 +20,19 @@ _MOST_DETAILS = 1_000_000  # characters behind the rows of a page; more are pack
 _FEW = 3  # where more than one row in three is the paper's own, none stands out
 
 
-def render(board: Board, *, home: str = "", downloads: Sequence[tuple[str, str]] = ()) -> str:
+def render(
+    board: Board,
+    *,
+    home: str = "",
+    downloads: Sequence[tuple[str, str]] = (),
+    live: bool = False,
+) -> str:
     """Writes a board as HTML.
 
     Args:
         home: File name of the list of boards; empty if there is none.
         downloads: Format and file name of the same board in other formats.
+        live: Whether it is served, and shown anew when results change.
     """
     rows, cells, drawn = list(board.rows), board.cells, plots(board)
     papers = [cell.published for cell in cells if cell.published]
@@ -89,6 +96,7 @@ def render(board: Board, *, home: str = "", downloads: Sequence[tuple[str, str]]
         *scripts,
         style=style(board),
         sounds=sounds,
+        live=live,
     )
 
 

@@ -22,7 +22,12 @@ _NUMBER = re.compile(r"(\D*?)([0-9][0-9.,]*(?:\s?%)?)(.*)", re.DOTALL)
 
 
 def render_page(
-    template: str, content: dict[str, Any], *scripts: str, style: str = "", sounds: bool = False
+    template: str,
+    content: dict[str, Any],
+    *scripts: str,
+    style: str = "",
+    sounds: bool = False,
+    live: bool = False,
 ) -> str:
     """Fills in a template.
 
@@ -32,17 +37,19 @@ def render_page(
         *scripts: Folders of scripts that it has beside those of every page.
         style: Rules of this page alone.
         sounds: Whether there is something to be heard on it.
+        live: Whether it is served, and asks its server what has changed.
     """
-    joined = "".join(_joined(f"js/{folder}") for folder in ("page", *scripts))
+    folders = ("page", *scripts, *["live"] * live)
+    joined = "".join(_joined(f"js/{folder}") for folder in folders)
     # All of it our own text; `early` runs before anything is painted.
     texts = {
-        "style": _joined("css") + style,
+        "style": _joined("css") + _joined("css-live") * live + style,
         "early": (_STATIC / "early.js").read_text("utf-8"),
         # Details that come packed are waited for.
         "script": f'"use strict";\n({"async " * ("packed" in scripts)}() => {{\n{joined}}})();\n',
     }
     shell: dict[str, str] = {name: Markup(text) for name, text in texts.items()}
-    shell["policy"] = _policy(**texts, sounds=sounds)
+    shell["policy"] = _policy(**texts, sounds=sounds, live=live)
     return _environment().get_template(template).render(content | {"shell": shell})
 
 
@@ -51,12 +58,17 @@ def render_part(template: str, content: dict[str, Any]) -> Markup:
     return Markup(_environment().get_template(template).render(content))
 
 
-def _policy(style: str, early: str, script: str, *, sounds: bool) -> str:
-    """Only these texts, by hash; images from the page itself; no network, no frame, no form."""
+def _policy(style: str, early: str, script: str, *, sounds: bool, live: bool) -> str:
+    """Only these texts, by hash; images from the page itself; no network, no frame, no form.
+
+    A page that is served may ask its own server alone.
+    """
+    own = "connect-src 'self'; " if live else ""
     return (
         f"default-src 'none'; style-src {_source(style)}; "
         f"script-src {_source(early)} {_source(script)}; img-src data:; "
-        f"{'media-src data:; ' * sounds}base-uri 'none'; form-action 'none'"
+        f"{'media-src data:; ' * sounds}{own}base-uri 'none'; "
+        "form-action 'none'"
     )
 
 

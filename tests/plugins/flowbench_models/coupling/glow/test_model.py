@@ -115,7 +115,7 @@ def test_presets_compared_in_nanoflow_train_as_it_does(preset: str) -> None:
     )
 
 
-@pytest.fixture(params=["affine-plu", "affine-full", "additive-plu"])
+@pytest.fixture(params=["affine-plu", "affine-full", "affine-shuffle", "additive-plu"])
 def tiny(request: pytest.FixtureRequest, dataset: MakeDataset, perturb: Perturb) -> Glow:
     coupling, permutation = request.param.split("-")
     config = GlowConfig(levels=2, steps=2, width=3, coupling=coupling, permutation=permutation)
@@ -128,6 +128,20 @@ def test_latents_and_data_map_to_each_other(tiny: Glow) -> None:
         latents, _ = tiny.to(dtype).to_latent(x)
         assert tuple(z.shape[1:] for z in latents) == tiny.latent_shapes()
         torch.testing.assert_close(tiny.from_latent(latents), x, rtol=tolerance, atol=tolerance)
+
+
+def test_shuffled_channels_are_not_trained_and_are_kept_with_the_weights(
+    dataset: MakeDataset,
+) -> None:
+    config = GlowConfig(levels=1, steps=3, width=3, permutation="shuffle")
+    model, other = (Glow(config, dataset(1, 4, 8)) for _ in range(2))
+    learned = Glow(config.model_copy(update={"permutation": "full"}), dataset(1, 4, 8))
+    sizes = [sum(p.numel() for p in one.parameters()) for one in (model, learned)]
+    assert sizes[1] - sizes[0] == 3 * 4**2
+    other.load_state_dict(model.state_dict())
+    x = torch.randn(2, 1, 4, 8)
+    for mine, loaded in zip(model.to_latent(x)[0], other.to_latent(x)[0], strict=True):
+        torch.testing.assert_close(mine, loaded)
 
 
 @pytest.mark.parametrize("coupling", ["affine", "additive"])
