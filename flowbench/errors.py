@@ -7,6 +7,7 @@
     │   ├── PluginLoadError          an entry point or a plugin file does not load
     │   ├── DuplicateNameError       two distributions register one name
     │   ├── UnknownNameError         no plugin, preset, dataset, metric or suite of that name
+    │   ├── PackageMissingError      a package of plugins that is not installed
     │   └── ContractError            a plugin breaks the contract of flowbench.api
     │       ├── ShapeError           a tensor of the wrong shape
     │       └── NotInvertibleError   an inverse that does not exist or did not converge
@@ -59,6 +60,10 @@ class DuplicateNameError(PluginError):
 
 class UnknownNameError(PluginError):
     """No plugin, preset, dataset, metric or suite has this name."""
+
+
+class PackageMissingError(PluginError):
+    """Models of a suite come with a package that is not installed; the message names it."""
 
 
 class ContractError(PluginError):

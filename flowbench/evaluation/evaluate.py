@@ -49,11 +49,11 @@ def not_applicable(
         return None
     name = type(model).__name__
     if "likelihood" in spec.needs:
-        if not isinstance(model, DensityModel):
-            return f"{name} has no likelihood"
         stated = model.config.likelihood(data)
         if isinstance(stated, NoLikelihood):
             return f"{name} has no likelihood in this configuration: {stated.reason}"
+        if not isinstance(model, DensityModel):
+            return f"{name} has no likelihood"
     if "inverse" in spec.needs and not isinstance(model, InvertibleModel):
         return f"{name} has no inverse"
     return None

@@ -44,7 +44,7 @@ def estimate(run: ReadyRun) -> str:
         lines.append(_evaluation([_evaluated(earlier[_alike(job.row)]) for job in starting]))
     waiting = sum(len(missing.models) * missing.num_seeds for missing in run.unprepared)
     if waiting:
-        lines.append(f"{waiting} more wait for their data")
+        lines.append(f"{waiting} more wait for data or a package")
         budgets = [run.unprepared[0].budget] * waiting
         lines.append(_training(budgets, [None] * waiting, run.options))
     return "\n".join(lines)

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from flowbench.api.specs import DatasetInfo
 from flowbench.budget import Budget
 from flowbench.code_hash import CodeHashes
 from flowbench.data.library.splits import LoadedData
-from flowbench.errors import DataMissingError, SuiteError, did_you_mean
+from flowbench.errors import DataMissingError, PackageMissingError, SuiteError, did_you_mean
 from flowbench.evaluation.evaluate import requested_metrics
 from flowbench.registry import Registry
 from flowbench.registry.build import load_dataset
@@ -58,7 +59,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Unprepared:
-    """A dataset that is not on this machine, and what would run on it.
+    """What cannot run on a dataset: its data, or a package of models, is not on this machine.
 
     Attributes:
         models: What would run on it.
@@ -71,7 +72,7 @@ class Unprepared:
     models: tuple[str, ...]
     num_seeds: int
     budget: str
-    error: DataMissingError
+    error: DataMissingError | PackageMissingError
 
 
 def plan(suite: Suite, registry: Registry, data_dir: Path) -> tuple[list[Job], list[Unprepared]]:
@@ -86,7 +87,7 @@ def plan_all(
 
     Returns:
         The jobs, each once, suite by suite: datasets outermost, then seeds, then models, so that
-        early results compare models; and the datasets that are not prepared.
+        early results compare models; and what is not prepared or not installed.
     """
     # All that is named before any data are read: a misspelt metric must not cost an hour.
     parsed = [(suite, Budget.parse(suite.budget), _by_model(suite)) for suite in suites]
@@ -120,19 +121,25 @@ def _plan_one(
 ) -> Iterator[Job | Unprepared]:
     for name in suite.datasets:
         data, choices = datasets[name], suite.models_on(name)
+        waiting = partial(Unprepared, dataset=name, num_seeds=len(suite.seeds), budget=str(budget))
         if isinstance(data, DataMissingError):
-            yield Unprepared(
-                dataset=name,
-                models=choices,
-                num_seeds=len(suite.seeds),
-                budget=str(budget),
-                error=data,
-            )
+            yield waiting(models=choices, error=data)
             continue
+        absent = [c for c in choices if c.partition(":")[0] not in registry.models]
+        for package, its in suite.by_package(absent).items():
+            yield waiting(models=its, error=_not_installed(package, name))
+            choices = tuple(c for c in choices if c not in its)
         models = [_configured(registry, c, data.info, overrides) for c in choices]
         for seed in suite.seeds:
             for model in models:
                 yield _job(suite, registry, data, model, seed, budget, data_dir)
+
+
+def _not_installed(package: str, dataset: str) -> PackageMissingError:
+    return PackageMissingError(
+        f"on {dataset} they need the package {package}, which is not installed here; "
+        f"pip install {package} (in a clone ./plugins/{package})"
+    )
 
 
 def _by_model(suite: Suite) -> dict[str, dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, Literal, Self
 
@@ -106,6 +106,8 @@ class BoardLayout(Frozen):
         values: Which of our values stands in a column, by the name of the published one.
         small: Small counterparts of rows, shown in a column of their own.
         unlike: Published values that must not be compared with others of their column.
+        remarks: What a reader must know of a row, in one sentence by the row's label: why no model
+            runs it, or how far the one that does is the paper's.
         caveats: What to keep in mind when comparing.
         columns: Columns of a board of our own over several data sets; without any, and without a
             published table, the board shows what was measured.
@@ -116,6 +118,7 @@ class BoardLayout(Frozen):
     values: Mapping[str, OurValue] = Field(default_factory=dict)
     small: SmallScale | None = None
     unlike: tuple[Unlike, ...] = ()
+    remarks: Mapping[str, str] = Field(default_factory=dict)
     caveats: tuple[str, ...] = ()
     columns: tuple[BoardColumn, ...] = ()
 
@@ -147,6 +150,8 @@ class Suite(Frozen):
         budget: Training budget of each job, e.g. ``60s`` or ``60s,5000steps``.
         seeds: One job for each; each evaluates with noise of its own.
         overrides: Configuration values by dotted key, ``model.key``.
+        packages: Names of models that another package brings, by the package; where it is not
+            installed, they are skipped with a line that names it.
         protocol: How every row is evaluated.
         protocols: The same for single data sets, in place of ``protocol``.
         ladder: Measure samples under each setting of a model's sampling ladder too.
@@ -163,6 +168,7 @@ class Suite(Frozen):
     budget: str = "60s"
     seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1, max_length=MAX_SEEDS)
     overrides: Mapping[str, Any] = Field(default_factory=dict)
+    packages: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     protocol: MetricSettings = MetricSettings()
     protocols: Mapping[str, MetricSettings] = Field(default_factory=dict)
     ladder: bool = False
@@ -198,6 +204,18 @@ class Suite(Frozen):
         rows = self.board.rows.values()
         chosen = chain.from_iterable(models_of_row(row, dataset) for row in rows)
         return tuple(dict.fromkeys(chosen))
+
+    def by_package(self, choices: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """Those of some models that other packages bring, by the package.
+
+        Args:
+            choices: ``name`` or ``name:preset`` of each.
+        """
+        found = {
+            package: tuple(c for c in choices if c.partition(":")[0] in names)
+            for package, names in self.packages.items()
+        }
+        return {package: its for package, its in found.items() if its}
 
     def protocol_on(self, dataset: str) -> MetricSettings:
         """How rows are evaluated on a data set of the suite."""

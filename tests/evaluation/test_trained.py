@@ -15,6 +15,7 @@ from flowbench.api import (
     ContextInput,
     DataSplits,
     DensityModel,
+    GenerativeModel,
     Likelihood,
     MetricSettings,
     MetricSpec,
@@ -130,6 +131,12 @@ def test_a_configuration_may_have_no_likelihood() -> None:
     reason = "Uniform has no likelihood in this configuration: it is trained by distillation alone"
     assert not_applicable(spec, INFO, model.model) == reason
     assert not_applicable(spec, INFO, trained().model) is None
+    # A model of samples alone may say why, too.
+    assert not_applicable(spec, INFO, GenerativeModel(ModelConfig(), INFO)) == (
+        "GenerativeModel has no likelihood"
+    )
+    reason = reason.replace("Uniform", "GenerativeModel")
+    assert not_applicable(spec, INFO, GenerativeModel(WithoutConfig(), INFO)) == reason
     with pytest.raises(ContractError, match="no likelihood"):
         model.likelihood("test")
 

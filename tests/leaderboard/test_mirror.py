@@ -367,7 +367,18 @@ def test_strictness_names_what_is_wrong(reproduced: Board) -> None:
     assert "Real NVP / CIFAR-10: n=1" in said
     assert "Real NVP / CelebA: × out of memory" in said
     assert "GLOW / ImageNet: no value" in said  # 64x64
-    assert not [line for line in said if line.startswith("VDM")]
+    assert not [line for line in said if line.startswith("BIVA")]
+
+
+def test_why_no_model_runs_a_row_is_told_where_it_opens() -> None:
+    found = board()
+    assert row(found, DENSEFLOW).remark == ""
+    doubted = row(found, "CR-NVAE").remark
+    assert doubted.startswith("Published alone and doubted: ")
+    page = " ".join(html.render(found).split())
+    opened = page[page.index(">CR-NVAE</h2>") :]
+    assert f"<p>{doubted}</p>" in opened[: opened.index("</template>")]
+    assert f"- CR-NVAE: {doubted}" in markdown.render(found).replace("\\", "")
 
 
 def test_a_suite_that_names_a_row_wrongly_is_an_error() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -15,8 +16,13 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return with_package(tmp_path_factory.mktemp("families"), FAMILIES)
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("families")
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path) -> Run:
+    return with_package(folder, FAMILIES)
 
 
 def test_it_is_a_plugin_like_any_other(run: Run) -> None:
@@ -27,10 +33,20 @@ def test_it_passes_its_own_tests(run: Run) -> None:
     run("pytest", "-q", "-p", "no:cacheprovider", "-c", CONFIGURATION, str(FAMILIES))
 
 
-def test_its_models_run_beside_others(run: Run) -> None:
-    models = ("--models", "histogram,pixelcnnpp", "--set", "pixelcnnpp.width=4")
-    protocol = ("--datasets", "digits", "--budget", "4steps", "--metrics", "bpd")
+def test_its_models_run_beside_others(run: Run, folder: Path) -> None:
+    models = ("--models", "histogram,pixelcnnpp,wgan-gp", "--set", "pixelcnnpp.width=4")
+    protocol = ("--datasets", "digits", "--budget", "12steps", "--metrics", "bpd")
     run("flowbench.cli.app", "run", *models, *protocol, "--results", "results")
     rows = json.loads(run("flowbench.cli.app", "results", "list", "--json", "--results", "results"))
-    assert {row["model"] for row in rows} == {"histogram", "pixelcnnpp"}
-    assert {row["metrics"]["bpd"]["status"] for row in rows} == {"ok"}
+    found = {row["model"]: row["metrics"]["bpd"]["status"] for row in rows}
+    assert found == {"histogram": "ok", "pixelcnnpp": "ok", "wgan-gp": "unavailable"}
+    # The critic steps each time, the generator at the last of five.
+    (curves,) = folder.glob("results/runs/wgan-gp-*/1/curves.jsonl")
+    info = json.loads(curves.read_text(encoding="utf-8").splitlines()[-1])["info"]
+    assert (info["steps/critic"], info["steps/generator"]) == (12, 2)
+
+
+def test_suites_name_what_it_brings(run: Run) -> None:
+    planned = run("flowbench.cli.app", "run", "digits", "--dry-run")
+    assert "wgan-gp:digits" in planned
+    assert "skipped" not in planned

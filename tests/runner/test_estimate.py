@@ -86,7 +86,7 @@ def test_jobs_that_wait_for_data_are_counted_apart(fake_registry: Registry) -> N
     text = estimate(ready_run(fake_registry, "1h", "reuse", missing=3))
     assert text.splitlines() == [
         "1 cached",
-        "6 more wait for their data",
+        "6 more wait for data or a package",
         "training: at most 6 device-hours; looks at validation add about a tenth",
     ]
 

@@ -226,3 +226,29 @@ def test_a_rung_that_a_model_cannot_take_is_told_before_anything_trains(
     monkeypatch.setattr(fakes.GaussianConfig, "sampling_ladder", lambda *_: wrong)
     (job,), _ = plan(suite(), fake_registry, HERE)
     assert job.unsupported == "unknown sampling option 'stepps'; this model knows: temperature"
+
+
+def test_models_of_a_package_that_is_not_installed_are_left_out_by_name(
+    fake_registry: Registry,
+) -> None:
+    asked = suite(
+        models=("fake-gaussian", "elsewhere:small", "other"),
+        seeds=(0, 1),
+        packages={"their-flows": ("elsewhere", "fake-gaussian"), "more": ("other",)},
+    )
+    jobs, missing = plan(asked, fake_registry, HERE)
+    # Those that are registered run, whoever brings them.
+    assert [job.row.model for job in jobs] == ["fake-gaussian"] * 2
+    assert [(m.models, m.num_seeds) for m in missing] == [
+        (("elsewhere:small",), 2),
+        (("other",), 2),
+    ]
+    assert str(missing[0].error) == (
+        "on fake-images they need the package their-flows, which is not installed here; "
+        "pip install their-flows (in a clone ./plugins/their-flows)"
+    )
+
+
+def test_a_model_that_no_package_brings_is_still_unknown(fake_registry: Registry) -> None:
+    with pytest.raises(UnknownNameError, match="unknown model 'nowhere'"):
+        plan(suite(models=("nowhere",), packages={"more": ("other",)}), fake_registry, HERE)

@@ -9,8 +9,13 @@ from flowbench.suite.schema import Suite
 
 def test_a_board_with_rows_names_what_runs() -> None:
     suite = load_suite(find_suite("denseflow-1"))
-    assert suite.datasets == ("cifar10", "imagenet32", "celeba64-crop148-8bit", "imagenet64")
+    assert suite.datasets == ("cifar10", "imagenet32", "imagenet64", "celeba64-crop148-8bit")
     assert suite.models_on("cifar10") == (
+        "vae:iaf",
+        "ddpm:cifar10",
+        "vdm:cifar10",
+        "iddpm:cifar10",
+        "pixelcnnpp:cifar10",
         "realnvp:cifar10",
         "glow:512ch",
         "residual-flow:cifar10",

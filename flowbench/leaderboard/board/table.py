@@ -378,6 +378,7 @@ class Row:
         citation: The method's paper.
         num_parameters: Trainable parameters of ours.
         published_parameters: The paper's count.
+        remark: Why no model runs it, or how far the one that does is the paper's.
     """
 
     key: str = ""
@@ -393,6 +394,7 @@ class Row:
     citation: Citation | None = None
     num_parameters: float | None = None
     published_parameters: float | None = None
+    remark: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -481,6 +483,12 @@ class Board:
     def rows(self) -> Iterator[Row]:
         """All rows in order."""
         return (row for group in self.groups for row in group.rows)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader must know of rows, each behind the row's name, and once."""
+        told = (f"{row.name}{row.mark}: {row.remark}" for row in self.rows if row.remark)
+        return list(dict.fromkeys(told))
 
     @property
     def cells(self) -> list[Cell]:

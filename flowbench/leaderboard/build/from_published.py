@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from flowbench.errors import SuiteError, did_you_mean
 from flowbench.leaderboard.board import words
@@ -26,6 +26,8 @@ from flowbench.suite.published import (
     published_tables,
 )
 from flowbench.suite.schema import BoardLayout, OurValue, Suite, Unlike
+
+T = TypeVar("T")
 
 _SIZE = re.compile(r"(?P<label>.+) (?P<size>[0-9]+x[0-9]+)")
 _LIST_COLUMN = Column(
@@ -85,7 +87,7 @@ def _capital(text: str) -> str:
 def _check(table: PublishedTable, layout: BoardLayout) -> None:
     labels = {name for row in table.rows for name in _names(row)}
     keys = {column.key for column in table.columns} or {value.metric for value in table.values}
-    named = set(layout.rows) | {label for unlike in layout.unlike for label in unlike.rows}
+    named = {*layout.rows, *layout.remarks, *(r for unlike in layout.unlike for r in unlike.rows)}
     for unknown in sorted(named - labels):
         raise SuiteError(
             f"the board of {table.id!r} names a row {unknown!r}; "
@@ -140,7 +142,9 @@ class _Rows:
     def _row(self, row: PublishedRow) -> FrameRow:
         cells = tuple(self._cell(row, c, self._table.cell(row, c)) for c in self._table.columns)
         count = self._parameters(row)
-        return FrameRow(row=_row(row, published_parameters=count), group=row.group, cells=cells)
+        remark = _of_row(self._layout.remarks, row) or ""
+        shown = _row(row, published_parameters=count, remark=remark)
+        return FrameRow(row=shown, group=row.group, cells=cells)
 
     def _listed(self, value: PublishedValue) -> FrameRow:
         row = next(row for row in self._table.rows if row.order == value.row_order)
@@ -195,8 +199,7 @@ class _Rows:
 
     def _runs(self, row: PublishedRow) -> Mapping[str, str | Mapping[str, str]]:
         """What runs a row, by the data set."""
-        found = (self._layout.rows.get(name) for name in _names(row))
-        return next((runs for runs in found if runs), {})
+        return _of_row(self._layout.rows, row) or {}
 
     def _published(
         self, row: PublishedRow, column: PublishedColumn, value: PublishedValue | None
@@ -218,6 +221,11 @@ class _Rows:
 def _names(row: PublishedRow) -> tuple[str, ...]:
     """What a suite calls a row, the name that it alone has first."""
     return (f"{row.label}, {row.variant}", row.label) if row.variant else (row.label,)
+
+
+def _of_row(by_name: Mapping[str, T], row: PublishedRow) -> T | None:
+    """What a suite says of a row, by a name of it."""
+    return next((by_name[name] for name in _names(row) if name in by_name), None)
 
 
 def _row(row: PublishedRow, **fields: Any) -> Row:

@@ -188,6 +188,18 @@ def test_samplers_have_their_order(solver: str, order: int) -> None:
         assert math.log2(coarse / fine) == pytest.approx(order, abs=0.3)
 
 
+def test_few_steps_of_second_order_are_better_than_as_many_of_first() -> None:
+    """Also where the first of them takes away almost all noise, as along a cosine."""
+    config = IDDPMConfig(num_steps=100, schedule="cosine", heads=1, **WINDOW)
+    model = OfNormal(config, POINT).train()
+    start = float(model.spreads[-1])
+    exact = start * STD / math.sqrt(STD**2 + start**2)
+    y = torch.full((1, 1, 1, 1), start)
+    ends = (model.follow(y, model.path(20), solver, None)[0] for solver in ("heun", "ddim"))
+    second, first = (abs(float(end) - exact) for end in ends)
+    assert second < 0.5 * first
+
+
 def test_ancestral_samples_follow_the_law_of_the_images() -> None:
     config = IDDPMConfig(num_steps=20, schedule="linear", heads=1, **WINDOW)
     model = OfNormal(config, POINT).train()

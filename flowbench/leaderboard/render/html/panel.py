@@ -82,4 +82,4 @@ def packed(details: Markup) -> Markup:
 def worth_opening(row: Row) -> bool:
     """Whether there is more behind a row than stands in the table."""
     remarks = any(cell.published is not None and cell.published.remark for cell in row.cells)
-    return bool(remarks or row.citation or row.contract or row.details)
+    return bool(remarks or row.remark or row.citation or row.contract or row.details)

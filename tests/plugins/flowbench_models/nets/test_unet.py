@@ -18,6 +18,7 @@ NETWORKS: dict[str, nn.Module] = {
     "pool": UNet(3, 3, **SMALL, resample="pool", scale_shift=True),
     "residual": UNet(3, 3, **SMALL, resample="residual", head_channels=8),
     "ddpmpp": DDPMpp(3, **SMALL),
+    "ddpm": DDPMpp(3, **SMALL, rescale=False, resample="convolution", attention_back="each"),
     "mlp": TimeMLP(3 * 8 * 4, width=8, blocks=2),
 }
 

@@ -83,7 +83,7 @@ class DiffusionConfig(PixelConfig):
         dropout: Part of hidden values that are dropped in training.
     """
 
-    width: int = Field(default=32, ge=2)
+    width: int = Field(default=24, ge=2)
     blocks: int = Field(default=1, ge=1)
     multipliers: tuple[PositiveInt, ...] = Field(default=(1, 2), min_length=1)
     attention: tuple[PositiveInt, ...] = ()

@@ -129,6 +129,13 @@ class EDM(ContinuousModel):
         apart = (low - high) / max(num - 1, 1)
         return [*((high + apart * index) ** RHO for index in range(num)), 0.0]
 
+    def corrected(
+        self, y: Tensor, x: Tensor, ahead: Tensor, x_ahead: Tensor, start: float, end: float
+    ) -> Tensor:
+        """Heun's method as the paper has it: the mean of both ends' slopes."""
+        slope = 0.5 * ((y - x) / start + (ahead - x_ahead) / end)
+        return y + (end - start) * slope
+
     def denoise(
         self, y: Tensor, place: Tensor, changes: Tensor | None = None
     ) -> tuple[Tensor, None]:

@@ -60,7 +60,7 @@ class VDMConfig(DiffusionConfig):
     presets: ClassVar[Mapping[str, Preset]] = {
         "digits": Preset(
             summary="two blocks a side of 32 channels, for a minute on digits (8x8)",
-            values={"blocks": 2},
+            values={"width": 32, "blocks": 2},
         ),
         "natural-patches": Preset(
             summary="two blocks a side of 16 channels, for minutes on 32x32 images",
