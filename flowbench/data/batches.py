@@ -37,7 +37,6 @@ class TrainBatches:
     """An endless, shuffled, resumable stream of training batches.
 
     Args:
-        batch_size: Examples in every batch.
         seed: Seed of the order and of the augmentation.
         device: Where batches are needed.
         augment: Random changes of training examples; see `flowbench.data.augment`.
@@ -48,6 +47,7 @@ class TrainBatches:
             comes once in an epoch, by a segment at random; those shorter than it never do.
 
     Attributes:
+        batch_size: Examples in every batch.
         num_too_short: Examples that are shorter than a segment.
 
     Raises:
@@ -70,7 +70,7 @@ class TrainBatches:
             # Here and not in the stream, which would go through epochs of nothing for ever.
             raise DataError("the training split is empty; nothing can be learned from it")
         _check_batch(split, batch_size, augment)
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self._device = torch.device(device)
         num_bytes = split.x.nbytes + sum(values.nbytes for values in split.context.values())
         # A gather on the device wants its indices there; one from a memory map wants them here.
@@ -158,7 +158,7 @@ class TrainBatches:
         return ready.batch.result(), ready.draws
 
     def _take(self) -> tuple[Tensor, Tensor | None]:
-        rows, draws = self._order.take(self._batch_size)
+        rows, draws = self._order.take(self.batch_size)
         if self._part is None:
             return rows, draws
         return self._part(rows), None if draws is None else self._part(draws)

@@ -29,14 +29,15 @@ def half_batch(job: Job, attempt: AttemptDir, record: AttemptRow) -> Job:
     """
     for refused in _refused(job, attempt.heartbeat(), record):
         raise ConfigError(f"{job.label}: out of memory, and not tried with half a batch: {refused}")
-    size, parts = _batch_size(job), job.row.num_parts
+    size, parts = _share(job, record), job.row.num_parts
     more = next(num for num in range(2 * parts, size + 1) if size % num == 0)
     return in_parts(job, more, instead_of=record.attempt_id)
 
 
-def _batch_size(job: Job) -> int:
+def _share(job: Job, record: AttemptRow) -> int:
+    """Examples of a batch that each device had."""
     size: int = job.row.config["training"]["batch_size"]
-    return size
+    return size // record.num_devices
 
 
 def _refused(job: Job, beat: Heartbeat | None, record: AttemptRow) -> Iterator[str]:
@@ -48,5 +49,5 @@ def _refused(job: Job, beat: Heartbeat | None, record: AttemptRow) -> Iterator[s
         yield "it had not begun to train"
     if beat is not None and beat.whole_batch is not None:
         yield f"a batch has to go through the model whole: {beat.whole_batch}"
-    if job.row.num_parts == _batch_size(job):
+    if job.row.num_parts >= _share(job, record):
         yield "it takes one example at a time"

@@ -87,7 +87,16 @@ class SeveralRanks(Ranks):
         return self._agree(progress)
 
     def part_of(self, batches: TrainBatches, parts: int) -> TrainBatches:
-        """A stream of this process's part of each batch; see `Ranks.part_of`."""
+        """A stream of this process's part of each batch; see `Ranks.part_of`.
+
+        Raises:
+            ConfigError: A batch has no equal parts for all.
+        """
+        if batches.batch_size % (parts * self.num):
+            raise ConfigError(
+                f"a batch of {batches.batch_size} in {parts} parts has no equal share for each of "
+                f"{self.num} devices; set training.batch_size or --devices-per-job"
+            )
         return batches.of_part(self._own(parts))
 
     def drawing(self, size: int, parts: int = 1) -> AbstractContextManager[Any]:

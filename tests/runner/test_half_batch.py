@@ -79,6 +79,15 @@ def test_it_ends_with_single_examples(
         half_batch(job, *ran_out(tmp_path, job))
 
 
+def test_each_device_has_an_example_at_least(fake_registry: Registry, tmp_path: Path) -> None:
+    job = planned(fake_registry, batch_size=24)
+    for num in (2, 4, 12):
+        job = half_batch(job, *ran_out(tmp_path, job, num_devices=2))
+        assert job.row.num_parts == num
+    with pytest.raises(ConfigError, match="it takes one example at"):
+        half_batch(job, *ran_out(tmp_path, job, num_devices=2))
+
+
 @pytest.mark.parametrize(
     ("beat", "fields", "reason"),
     [
