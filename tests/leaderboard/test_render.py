@@ -5,6 +5,7 @@ import csv
 import hashlib
 import io
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,8 +21,10 @@ from flowbench.leaderboard.board.problems import problems
 from flowbench.leaderboard.board.table import Board
 from flowbench.leaderboard.render import csv as csv_render
 from flowbench.leaderboard.render import html, markdown, terminal
+from flowbench.store import queries
 from flowbench.store.attempt_files import attempt_dirs
 from flowbench.store.ingest import ingest
+from flowbench.store.records import AttemptRow
 from tests.store import attempts as make
 
 HOSTILE = (
@@ -236,6 +239,24 @@ def test_several_boards_get_an_index(tmp_path: Path) -> None:
     assert names == ["index.html", "digits-5000steps.html", "digits-60s.html"]
     links = [v for t, n, v in Page(files[0].read_text()).attributes if (t, n) == ("a", "href")]
     assert links[1:] == names[1:]
+
+
+def test_the_records_of_one_board_are_read_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [make.job("glow", seed, budget=f"{n}steps") for n in (1, 2, 3) for seed in (0, 1)]
+    for job in jobs:
+        make.write(tmp_path, make.attempt(job))
+    read, asked = queries.standing_attempts, []
+
+    def counted(results: Path, job_ids: Sequence[str] | None = None) -> list[AttemptRow]:
+        found = read(results, job_ids)
+        asked.append(len(found))
+        return found
+
+    monkeypatch.setattr(queries, "standing_attempts", counted)
+    assert len(boards(tmp_path)) == 3
+    assert asked == [2, 2, 2]
 
 
 def test_a_board_can_be_limited_to_jobs(results: Path) -> None:
