@@ -31,7 +31,8 @@ from flowbench.suite.schema import Suite
 from flowbench.training.checkpoint import load_checkpoint
 from flowbench.training.clock import Clock
 
-TESTS = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
+TESTS = ROOT / "tests"
 PLUGINS = (TESTS / "fakes.py", TESTS / "together.py")
 WITHIN_S = 300.0  # of a machine that does much else
 
@@ -89,15 +90,31 @@ class Stop(threading.Event):
         return self._at is not None and bool(self._pulse.step >= self._at)
 
 
+@pytest.fixture(autouse=True)
+def found_by_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plugins of tests import one another, which a clean checkout has on no path."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
 @pytest.fixture
 def begin() -> Iterator[Callable[[Path], subprocess.Popen[bytes]]]:
     """Starts workers, which are gone at the end."""
     begun: list[subprocess.Popen[bytes]] = []
 
-    def start(folder: Path) -> subprocess.Popen[bytes]:
+    def start(folder: Path, path: str = str(ROOT)) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "flowbench.runner.worker", str(folder)]
+        environment = {**os.environ, "PYTHONPATH": path}
         with (folder / "log.txt").open("wb") as log:
-            begun.append(subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True))
+            begun.append(
+                subprocess.Popen(
+                    command,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                    cwd=ROOT,
+                    env=environment,
+                )
+            )
         return begun[-1]
 
     yield start
@@ -207,6 +224,21 @@ def test_the_end_of_either_is_the_end_of_both(
     while is_there(others[1]):
         assert time.monotonic() < began + WITHIN_S
         time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_one_that_fails_before_all_have_met_ends_the_job(
+    tmp_path: Path, begin: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    folder = place(tmp_path, 2)
+    # What the worker finds beside it, the other, which has no such folder on its path, does not.
+    process = begin(folder, path="")
+    assert process.wait(WITHIN_S) == 3
+    record = AttemptDir(folder).record()
+    assert record is not None
+    assert record.status == "crashed"
+    assert str(record.reason).startswith("rank 1 of 2: ")
+    assert "No module named 'tests" in str(record.reason)
 
 
 MAKE: Any = WorkOrder.model_construct
