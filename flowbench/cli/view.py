@@ -24,12 +24,10 @@ def view(
 
     try:
         import uvicorn
-
-        from flowbench.cli.view_server import application
     except ImportError as exc:
-        raise PluginLoadError(
-            "starlette and uvicorn are not installed; pip install 'flowbench[view]'"
-        ) from exc
+        raise PluginLoadError("uvicorn is not installed; pip install 'flowbench[view]'") from exc
+    from flowbench.cli.view_server import application
+
     folder = paths.results_dir(results).resolve()
     config = uvicorn.Config(application(folder), host=HOST, port=port, log_level="warning")
     server = uvicorn.Server(config)

@@ -12,15 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
-from starlette.routing import Route
-
 from flowbench.cli import view_pages as pages
-from flowbench.errors import FlowbenchError
+from flowbench.errors import FlowbenchError, PluginLoadError
 from flowbench.leaderboard import boards, suite_boards
 from flowbench.leaderboard.board.table import Board
 from flowbench.leaderboard.render.html import render
@@ -29,6 +22,16 @@ from flowbench.store import queries
 from flowbench.store.reconcile import readable, scan
 from flowbench.suite.find import shipped_suites
 from flowbench.suite.load import load_suite
+
+try:
+    from starlette.applications import Starlette
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+    from starlette.requests import Request
+    from starlette.responses import HTMLResponse, PlainTextResponse, Response
+    from starlette.routing import Route
+except ImportError as exc:
+    raise PluginLoadError("starlette is not installed; pip install 'flowbench[view]'") from exc
 
 HOSTS = ["127.0.0.1", "localhost", "[::1]"]
 HEADERS = {

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import importlib
 
 import numpy as np
@@ -33,7 +34,8 @@ def test_a_value_of_samples_says_how_they_were_drawn(
         clock.now += 0.01 * num
 
     x = np.random.default_rng(0).normal(size=(80, 3)).astype(np.float32)
-    given = trained(samples=samples_of(x[:40] + 0.1), weights="ema", on_draw=on_draw)
+    noted = dataclasses.replace(samples_of(x[:40] + 0.1), info={"transport_cost": 1.0})
+    given = trained(samples=noted, weights="ema", on_draw=on_draw)
     module, _, name = spec.compute.partition(":")
     compute = getattr(importlib.import_module(module), name)
     found = compute(given, splits_of(x[:40], x[40:]), SETTINGS)
