@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import sys
 import threading
@@ -64,9 +65,7 @@ def as_html(shown: RenderableType, width: int = WIDTH) -> str:
 @contextmanager
 def _live(view: RenderableType) -> Iterator[None]:
     """Shows a view in the cell, and again every `REFRESH_S`."""
-    from IPython import display
-
-    cell: Any = display  # its functions have no annotations
+    cell: Any = importlib.import_module("IPython.display")  # which a kernel always has
     shown = cell.display(cell.HTML(as_html(view)), display_id=True)
     ended = threading.Event()
 

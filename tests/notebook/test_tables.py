@@ -100,8 +100,8 @@ def test_a_cell_shows_what_changes_in_place(monkeypatch: pytest.MonkeyPatch) -> 
         shown.append(html)
         return SimpleNamespace(update=shown.append)
 
-    fake = SimpleNamespace(display=SimpleNamespace(HTML=str, display=show))
-    monkeypatch.setitem(sys.modules, "IPython", fake)
+    fake = SimpleNamespace(HTML=str, display=show)
+    monkeypatch.setitem(sys.modules, "IPython.display", fake)
     with display._live("[bold]all[/] of them"):
         pass
     assert len(shown) == 2
