@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -140,7 +141,9 @@ def _subclasses(base: type[Any]) -> Iterator[type[Any]]:
 def _shared(base: type[Any]) -> set[type[Any]]:
     """What models share; a model's own parts are looked at through its density, too."""
     package = "flowbench_models.bijections."
-    return {kind for kind in _subclasses(base) if kind.__module__.startswith(package)}
+    found = (kind for kind in _subclasses(base) if kind.__module__.startswith(package))
+    # Not those of a docstring's example, which may have run in this process.
+    return {kind for kind in found if kind.__name__ in vars(sys.modules[kind.__module__])}
 
 
 def test_every_shared_bijection_and_law_is_here() -> None:
