@@ -12,16 +12,19 @@ import typer
 from flowbench import paths
 from flowbench.cli import complete, stopping
 from flowbench.cli.options import (
+    RERUN,
     AsJson,
     DataDir,
+    DeviceKind,
     NoPlugins,
+    NumJobs,
     PluginFiles,
+    RerunWhat,
     Results,
     selected_plugins,
 )
 from flowbench.cli.run import (
     DEFAULT_TIMEOUT,
-    RERUN,
     carry_out,
     one_of,
     print_plan,
@@ -59,33 +62,15 @@ def claims(
     seeds: Annotated[
         str | None, typer.Option(help="Seeds: 0-4 or 0,3,7 \\[default: the file's].")
     ] = None,
-    rerun: Annotated[
-        str | None,
-        typer.Option(
-            help="Run again what failed, what is stale, what is contended, or all \\[default: only "
-            "what is not done].",
-            autocompletion=complete.one_of(*RERUN),
-        ),
-    ] = None,
+    rerun: RerunWhat = None,
     judge: Annotated[
         bool, typer.Option("--judge", help="Judge what has been run, and run nothing.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the jobs and what they cost, and stop there.")
     ] = False,
-    device: Annotated[
-        str,
-        typer.Option(
-            help="auto, cpu, cuda or mps.",
-            autocompletion=complete.one_of("auto", "cpu", "cuda", "mps"),
-        ),
-    ] = "auto",
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            help="Jobs to run at a time \\[default: one per GPU, two on a CPU].", min=1, max=1024
-        ),
-    ] = None,
+    device: DeviceKind = "auto",
+    jobs: NumJobs = None,
     formats: Annotated[
         list[str] | None,
         typer.Option(

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flowbench.cli import complete
+
 if TYPE_CHECKING:
     from flowbench.registry import PluginSelection, Registry
 
@@ -29,6 +31,29 @@ NoPlugins = Annotated[
     list[str] | None,
     typer.Option(
         "--no-plugin", help="Leave out a distribution or distribution:name; can be repeated."
+    ),
+]
+
+DeviceKind = Annotated[
+    str,
+    typer.Option(
+        help="auto, cpu, cuda or mps.",
+        autocompletion=complete.one_of("auto", "cpu", "cuda", "mps"),
+    ),
+]
+NumJobs = Annotated[
+    int | None,
+    typer.Option(
+        help="Jobs to run at a time \\[default: one per GPU, two on a CPU].", min=1, max=1024
+    ),
+]
+RERUN = ("failed", "stale", "contended", "all")
+RerunWhat = Annotated[
+    str | None,
+    typer.Option(
+        help="Run again what failed, what is stale, what is contended, or all \\[default: only "
+        "what is not done].",
+        autocompletion=complete.one_of(*RERUN),
     ),
 ]
 

@@ -13,7 +13,17 @@ import typer
 from flowbench import paths
 from flowbench.cli import complete, stopping
 from flowbench.cli.columns import print_columns, terminal_width, wrapped
-from flowbench.cli.options import DataDir, NoPlugins, PluginFiles, Results, selected_plugins
+from flowbench.cli.options import (
+    RERUN,
+    DataDir,
+    DeviceKind,
+    NoPlugins,
+    NumJobs,
+    PluginFiles,
+    RerunWhat,
+    Results,
+    selected_plugins,
+)
 
 if TYPE_CHECKING:
     import signal
@@ -28,7 +38,6 @@ if TYPE_CHECKING:
     from flowbench.suite.schema import ExecutorChoice, Suite
 
 DEFAULT_TIMEOUT = "2h"
-RERUN = ("failed", "stale", "contended", "all")
 ON_OOM = ("half-batch",)
 PLAIN_WIDTH = 160  # of a table in a file, where nothing says how wide a line may be
 
@@ -105,19 +114,8 @@ def run(
             help="Weights for fid and the like: a folder or a file \\[default: FLOWBENCH_WEIGHTS]."
         ),
     ] = None,
-    device: Annotated[
-        str,
-        typer.Option(
-            help="auto, cpu, cuda or mps.",
-            autocompletion=complete.one_of("auto", "cpu", "cuda", "mps"),
-        ),
-    ] = "auto",
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            help="Jobs to run at a time \\[default: one per GPU, two on a CPU].", min=1, max=1024
-        ),
-    ] = None,
+    device: DeviceKind = "auto",
+    jobs: NumJobs = None,
     devices_per_job: Annotated[
         int | None,
         typer.Option(
@@ -158,14 +156,7 @@ def run(
             autocompletion=complete.listed(complete.trackers),
         ),
     ] = None,
-    rerun: Annotated[
-        str | None,
-        typer.Option(
-            help="Run again what failed, what is stale, what is contended, or all \\[default: only "
-            "what is not done].",
-            autocompletion=complete.one_of(*RERUN),
-        ),
-    ] = None,
+    rerun: RerunWhat = None,
     timeout: Annotated[
         str, typer.Option(help="How long an attempt may take outside its budget.")
     ] = DEFAULT_TIMEOUT,

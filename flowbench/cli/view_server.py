@@ -73,7 +73,8 @@ class _View:
         self._results = results
         # Figures share settings of matplotlib, and boards are kept between requests.
         self._lock = threading.Lock()
-        self._boards: tuple[str, dict[str, Board]] = ("", {})
+        self._state_of: dict[bool, str] = {}
+        self._boards: dict[bool, dict[str, Board]] = {True: {}, False: {}}
 
     def overview(self, request: Request) -> Response:
         """What is under way, boards, attempts."""
@@ -89,7 +90,7 @@ class _View:
                 with readable(self._results) as folder:
                     attempts = queries.list_attempts(folder)
             chosen = [a for a in attempts if all(a[k] == v for k, v in wanted.items())]
-            listed = [(name, board.title) for name, board in self._all().items()]
+            listed = [(name, board.title) for name, board in self._all(with_details=False).items()]
             return pages.overview(self._results, found, chosen, listed, wanted)
 
         return self._answer(page)
@@ -107,7 +108,7 @@ class _View:
         name = request.path_params["name"]
 
         def page() -> str:
-            found = self._all().get(name)
+            found = self._all(with_details=True).get(name)
             if found is None:
                 raise LookupError(f"no board {name}")
             return render(found, home="/", live=True)
@@ -158,13 +159,19 @@ class _View:
     def _state(self) -> str:
         return repr(sorted(scan(self._results).items())) if self._results.is_dir() else ""
 
-    def _all(self) -> dict[str, Board]:
-        """All boards by name: made anew only when results have changed."""
+    def _all(self, *, with_details: bool) -> dict[str, Board]:
+        """All boards by name: made anew only when results have changed.
+
+        Args:
+            with_details: Load curves and samples too, which a list of boards does not show.
+        """
         state = self._state()
-        if state and state != self._boards[0]:
+        if state != self._state_of.get(with_details):
             suites = [load_suite(path) for path in shipped_suites().values()]
-            laid = suite_boards(self._results, suites, with_details=True, skip_empty=True)
-            ours = [b for b in laid if not b.is_mirrored or b.has_ours]
-            found = [*boards(self._results, with_details=True), *ours]
-            self._boards = (state, {board.slug: board for board in found})
-        return self._boards[1] if state else {}
+            shown: dict[str, Any] = {"with_details": with_details}
+            laid = suite_boards(self._results, suites, skip_empty=True, **shown) if state else []
+            ours = [board for board in laid if not board.is_mirrored or board.has_ours]
+            found = [*(boards(self._results, **shown) if state else ()), *ours]
+            self._boards[with_details] = {board.slug: board for board in found}
+            self._state_of[with_details] = state
+        return self._boards[with_details]

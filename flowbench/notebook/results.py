@@ -102,7 +102,7 @@ def _wide(frame: pd.DataFrame) -> pd.DataFrame:
     order = frame.assign(tested=frame["split"].eq("test").fillna(False))
     values = order.dropna(subset=["name"]).sort_values("tested", kind="stable")
     values = values.drop_duplicates(["job_id", "name"], keep="last")
-    columns = [name for name in dict.fromkeys(frame["name"].dropna())]
+    columns = list(frame["name"].dropna().unique())
     pivoted = values.pivot(index="job_id", columns="name", values="value").reindex(columns=columns)
     pivoted.columns.name = None
     return pd.concat([first, pivoted.reindex(first.index)], axis=1).reset_index()
