@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -88,6 +89,46 @@ def test_the_fast_tests_run_on_every_python_that_is_supported() -> None:
     supported = {c.rpartition(" ")[2] for c in declared if re.search(r"Python :: 3\.\d+$", c)}
     jobs = _read(ROOT / ".github" / "workflows" / "ci.yml")["jobs"]
     assert set(jobs["test-fast"]["strategy"]["matrix"]["python"]) == supported
+
+
+def _release(job: str) -> dict[str, Any]:
+    workflow = _read(ROOT / ".github" / "workflows" / "release.yml")
+    assert workflow[True] == {"push": {"tags": ["v*"]}}
+    found = workflow["jobs"][job]
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.mark.parametrize(("says", "fits"), [("1.2.3", True), ("1.2.4.dev1+g4f34e00", False)])
+def test_a_release_stops_where_the_tag_is_not_the_version(
+    tmp_path: Path, says: str, fits: bool
+) -> None:
+    (step,) = [s for s in _release("build")["steps"] if s.get("name") == "The tag is the version"]
+    command = tmp_path / "build" / "dist-venv" / "bin" / "flowbench"
+    command.parent.mkdir(parents=True)
+    command.write_text(f"#!/bin/sh\necho flowbench {says}\n")
+    command.chmod(0o755)
+    env = os.environ | {"GITHUB_REF_NAME": "v1.2.3"}
+    done = subprocess.run(["bash", "-ec", step["run"]], cwd=tmp_path, env=env)
+    assert (done.returncode == 0) is fits
+
+
+def test_a_release_publishes_what_was_built_and_proves_who_it_is() -> None:
+    build, publish = _release("build"), _release("publish")
+    (checkout,) = [s for s in build["steps"] if s.get("uses", "").startswith("actions/checkout@")]
+    assert checkout["with"]["fetch-depth"] == 0, "tags are needed: the version is one"
+    kept = {
+        s["with"]["name"]: s["with"]["path"]
+        for s in build["steps"]
+        if s.get("uses", "").startswith("actions/upload-artifact@")
+    }
+    download, upload = publish["steps"]
+    assert kept[download["with"]["name"]] == "build/dist"
+    assert download["with"]["path"] == "dist"  # where the action looks by default
+    assert upload["uses"].startswith("pypa/gh-action-pypi-publish@")
+    assert "password" not in upload.get("with", {})
+    assert publish["permissions"] == {"id-token": "write"}
+    assert (publish["needs"], publish["environment"]) == ("build", "release")
 
 
 @pytest.mark.parametrize("path", SHELL, ids=lambda path: path.name)
