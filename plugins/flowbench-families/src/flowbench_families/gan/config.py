@@ -70,6 +70,17 @@ class AdversarialConfig(ModelConfig):
         return None
 
 
+SMALL: Mapping[str, Preset] = {
+    "digits": Preset(
+        summary="two layers from 2x2 on, for a minute on digits (8x8)", values={"smallest": 2}
+    ),
+    "natural-patches": Preset(
+        summary="three layers from 4x4 on, for minutes on 32x32 images", values={"width": 32}
+    ),
+}
+"""The presets of both networks for small images."""
+
+
 class DCGANConfig(AdversarialConfig):
     """Configuration of DCGAN."""
 
@@ -80,14 +91,7 @@ class DCGANConfig(AdversarialConfig):
     )
 
     presets: ClassVar[Mapping[str, Preset]] = {
-        "digits": Preset(
-            summary="two layers from 2x2 on, for a minute on digits (8x8)",
-            values={"smallest": 2},
-        ),
-        "natural-patches": Preset(
-            summary="three layers from 4x4 on, for minutes on 32x32 images",
-            values={"width": 32},
-        ),
+        **SMALL,
         "cifar10": Preset(
             summary="generator 5,179,907, discriminator 4,116,225 parameters (CIFAR-10)",
             source="paper",
@@ -121,14 +125,7 @@ class WGANGPConfig(AdversarialConfig):
     training: Training = _critic_first(batch_size=64, lr=5e-4, average=Ema(decay=0.99))
 
     presets: ClassVar[Mapping[str, Preset]] = {
-        "digits": Preset(
-            summary="two layers from 2x2 on, for a minute on digits (8x8)",
-            values={"smallest": 2},
-        ),
-        "natural-patches": Preset(
-            summary="three layers from 4x4 on, for minutes on 32x32 images",
-            values={"width": 32},
-        ),
+        **SMALL,
         "cifar10": Preset(
             summary="generator 5,179,907, critic 4,114,689 parameters (CIFAR-10)",
             source="paper",
