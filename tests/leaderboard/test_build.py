@@ -67,6 +67,9 @@ def test_rows_are_grouped_by_family_the_best_first(tmp_path: Path) -> None:
     written = [path.read_text() for path in tmp_path.iterdir() if path.suffix != ".parquet"]
     assert len(written) >= 4
     assert all("Flows" in text and "Other models" in text for text in written if "glow" in text)
+    page = (tmp_path / "index.html").read_text()
+    assert "by group" in page
+    assert "Stroke: published" not in page  # none is on it
     printed = io.StringIO()
     Console(file=printed, width=80).print(terminal.render([found]))
     assert "\nFlows" in printed.getvalue()
