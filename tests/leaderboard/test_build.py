@@ -20,7 +20,7 @@ from flowbench.leaderboard.build.from_records import _description
 from flowbench.leaderboard.publish import board_of_suite, boards_of_records
 from flowbench.leaderboard.render import csv, html, latex, markdown, parquet, terminal
 from flowbench.store.records import AttemptRow
-from flowbench.suite.load import parse_settings
+from flowbench.suite.settings import parse_grid
 from tests.leaderboard import mirrored
 from tests.store import attempts as make
 
@@ -418,12 +418,14 @@ def test_the_command_measures_what_was_asked_for(given: list[str], flags: str) -
     assert next(found.rows).details[0].command.partition("--eval-draws 16")[2].strip() == flags
 
 
-@pytest.mark.parametrize("value", ["64", "true", "null", '"x"', "[1]", "NaN", "plain", "a b", ""])
+@pytest.mark.parametrize(
+    "value", ["64", "true", "null", '"x"', "[1]", "NaN", "plain", "a b", "", "a,b"]
+)
 def test_text_in_an_override_comes_back_as_text(value: str) -> None:
     found = board(run("glow", 0, 2.0, job={"overrides": {"note": value}}))
     parts = shlex.split(next(found.rows).details[0].command)
     given = parts[parts.index("--set") + 1]
-    assert parse_settings([given], "--set") == {"glow.note": value}
+    assert parse_grid([given], "--set") == {"glow.note": [value]}
 
 
 def test_a_row_says_how_its_samples_were_drawn_and_likelihoods_do_not_mind() -> None:
