@@ -289,13 +289,19 @@ def merge(
     from flowbench.cli.quantities import count_text
     from flowbench.runner.attempt import ResultsDir
     from flowbench.runner.merge import merge
-    from flowbench.store.bundles import is_bundle, read_bundle, read_verifications, take_in
+    from flowbench.store.bundles import (
+        is_bundle,
+        precedence,
+        read_bundle,
+        read_verifications,
+        take_in,
+    )
 
     into = ResultsDir(paths.results_dir(results))
     outcomes = read_verifications(verified) if verified else {}
     bundles = [read_bundle(folder) for folder in folders if is_bundle(folder)]
-    # Those first that were run again: of two attempts at one job the first is taken.
-    for bundle in sorted(bundles, key=lambda one: one.sha256 not in outcomes):
+    # Of two attempts at one job the first is taken.
+    for bundle in sorted(bundles, key=lambda one: precedence(outcomes.get(one.sha256))):
         new, known = take_in(into.path, bundle, outcomes.get(bundle.sha256))
         print(visible(f"{bundle.path}: {count_text(new, 'attempt')} brought, {known} known"))
     for folder in folders:

@@ -54,14 +54,12 @@ def submit(
     It holds records, thinned curves, samples of one run a row, contract checks, and the plugin
     files that the runs loaded. Nothing of the machine's folders is in it. Failed runs are.
     """
-    from flowbench import __version__
     from flowbench.leaderboard.submit import submit as write
 
     bundle = write(
         paths.results_dir(results),
         out,
         name=out.resolve().name,
-        flowbench=__version__,
         by=by,
         jobs=jobs or (),
         model=model,
@@ -133,7 +131,6 @@ def verify(
     qualities are compared. Nothing that the bundle brings is executed without --trust-code. Exits
     with 1 if a row is contradicted.
     """
-    from flowbench import __version__
     from flowbench.budget import parse_duration
     from flowbench.leaderboard.verify import rows_of, summary
     from flowbench.provenance import processor_name
@@ -167,7 +164,6 @@ def verify(
         outcome = Verification(
             bundle=given.sha256,
             name=given.manifest.name,
-            flowbench=__version__,
             device=processor_name(),
             rows=tuple(found),
         )

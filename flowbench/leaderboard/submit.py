@@ -19,7 +19,6 @@ def submit(
     out: Path,
     *,
     name: str,
-    flowbench: str,
     by: str = "",
     jobs: Sequence[str] = (),
     model: str | None = None,
@@ -31,7 +30,6 @@ def submit(
         results: The results folder.
         out: Folder of the bundle.
         name: Its name.
-        flowbench: The version that writes it.
         by: Who submits it.
         jobs: Only these, by how their ids begin.
         model: Only this model, or ``model:preset``.
@@ -52,7 +50,6 @@ def submit(
             out,
             name=name,
             by=by,
-            flowbench=flowbench,
             attempts=[attempt for row in rows for attempt in trimmed(folder, row)],
             checks=list({c.name: c for c in map(source.check_of, rows) if c}.values()),
             plugin_files=_plugin_files(results, rows),

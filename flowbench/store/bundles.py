@@ -22,6 +22,7 @@ import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -55,6 +56,11 @@ _FILE = re.compile(
 )
 _HASH = r"^[0-9a-f]{64}$"
 
+
+def _flowbench() -> str:
+    return metadata.version("flowbench")
+
+
 Verdict = Literal["verified", "contradicted", "not rerun"]
 
 
@@ -79,7 +85,7 @@ class Manifest(Frozen):
     bundle_version: int = VERSION
     name: Annotated[str, Field(pattern=_NAME)]
     by: Annotated[str, Field(max_length=200)] = ""
-    flowbench: str
+    flowbench: str = Field(default_factory=_flowbench)
     files: dict[str, FileFacts]
 
 
@@ -135,7 +141,7 @@ class Verification(Frozen):
 
     bundle: Annotated[str, Field(pattern=_HASH)]
     name: str
-    flowbench: str
+    flowbench: str = Field(default_factory=_flowbench)
     device: str
     rows: tuple[VerifiedRow, ...]
 
@@ -150,7 +156,6 @@ def write_bundle(
     *,
     name: str,
     by: str,
-    flowbench: str,
     attempts: Iterable[AttemptContents],
     checks: Iterable[CheckRow],
     plugin_files: Mapping[str, bytes],
@@ -177,7 +182,7 @@ def write_bundle(
                 (part / PLUGINS).mkdir(exist_ok=True)
                 (part / PLUGINS / file).write_bytes(content)
             found = {file: _facts(part / file) for file in sorted(_files(part))}
-            manifest = Manifest(name=name, by=by, flowbench=flowbench, files=found)
+            manifest = Manifest(name=name, by=by, files=found)
             (part / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", "utf-8")
             read_bundle(part)  # what could not be read is not sent
             part.replace(path)
@@ -329,6 +334,14 @@ def read_verifications(folder: Path) -> dict[str, Verification]:
             raise StoreError(f"{path} is no outcome of `results verify`: {exc}") from exc
         found[one.bundle] = one
     return found
+
+
+def precedence(found: Verification | None) -> int:
+    """In what order bundles are taken in: verified ones first, contradicted ones last."""
+    verdicts = {row.verdict for row in found.rows} if found else set()
+    if "contradicted" in verdicts:
+        return 2
+    return 0 if "verified" in verdicts else 1
 
 
 def take_in(results: Path, bundle: Bundle, verification: Verification | None) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from flowbench.store.bundles import (
     Bundle,
     Verification,
     VerifiedRow,
+    precedence,
     read_bundle,
     read_verifications,
     standing,
@@ -50,7 +51,6 @@ def bundle(path: Path, *models: str, **fields: Any) -> Bundle:
         path,
         name="lab",
         by="A. Lab",
-        flowbench="1.0",
         attempts=[AttemptContents(record=r, curves=make.curve(2.0)) for r in records],
         checks=[CHECK],
         plugin_files={"my_flow.py": b"raise SystemExit('executed')\n"},
@@ -178,7 +178,7 @@ def outcome(of: Bundle, **verdicts: str) -> Verification:
         for r in (c.record for c in of.attempts)
         if (v := verdicts.get(r.job.model))
     )
-    return Verification(bundle=of.sha256, name="lab", flowbench="1.0", device="x", rows=rows)
+    return Verification(bundle=of.sha256, name="lab", device="x", rows=rows)
 
 
 def standings(results: Path) -> dict[str, str]:
@@ -213,6 +213,17 @@ def test_what_is_there_is_not_replaced_from_outside(tmp_path: Path) -> None:
     assert take_in(results, bundle(tmp_path / "c", "maf"), None) == (0, 1)
     steps = {c.record.job.model: c.record.steps for c in kept_attempts(results, pytest.fail)}
     assert steps == {"glow": 1234, "nice": 9}
+
+
+def test_what_was_contradicted_comes_last(tmp_path: Path) -> None:
+    given = bundle(tmp_path / "b")
+    words: tuple[dict[str, str], ...] = (
+        {"glow": "verified"},
+        {"glow": "not rerun"},
+        {"glow": "verified", "nice": "contradicted"},
+    )
+    assert [precedence(outcome(given, **said)) for said in words] == [0, 1, 2]
+    assert precedence(None) == 1
 
 
 def submitted(how: str | None) -> AttemptRow:
