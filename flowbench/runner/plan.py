@@ -28,7 +28,7 @@ from flowbench.store.records import PARTS, JobRow
 from flowbench.suite.schema import PROTOCOL_VERSION, Suite
 
 HASH_DIGITS = 12
-LATER_SETTINGS = ("accumulate", "graph")  # of training
+LATER_SETTINGS = ("accumulate", "graph", "channels_last")  # of training
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -106,7 +106,14 @@ class Subject:
         self.device.synchronize()
 
 
-def subject(registry: Registry, choice: str, device: Device, batch_size: int | None) -> Subject:
+def subject(
+    registry: Registry,
+    choice: str,
+    device: Device,
+    batch_size: int | None,
+    *,
+    channels_last: bool,
+) -> Subject:
     """A preset, initialised on random data of the form of a dataset, none of which is read."""
     name, _, dataset = choice.partition("@")
     spec = registry.dataset(dataset).spec
@@ -114,7 +121,7 @@ def subject(registry: Registry, choice: str, device: Device, batch_size: int | N
     config = configure(registry, name, info, {}).config
     torch.manual_seed(0)
     model = build_model(registry, name.partition(":")[0], config.model_dump(), info)
-    model = model.to(device.torch_device)
+    model = device.place(model, channels_last=channels_last)
     generator = device.generator(0)
     shape = (batch_size or config.training.batch_size, *info.event_shape)
     preprocessor = Preprocessor(config.preprocessing, info, device.torch_device)
@@ -123,7 +130,8 @@ def subject(registry: Registry, choice: str, device: Device, batch_size: int | N
     batch = Batch(x=x)
     with torch.no_grad():
         model.initialize(batch, generator=generator)
-    return Subject(name=choice, model=model, batch=batch, device=device)
+    name = f"{choice}, channels last" if channels_last else choice
+    return Subject(name=name, model=model, batch=batch, device=device)
 
 
 def _random(levels: int | None, shape: Sequence[int], generator: torch.Generator) -> Tensor:
@@ -195,6 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Ratio]:
     parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS, help="eager is always")
     parser.add_argument("--steps", type=int, default=20, help="in a round")
     parser.add_argument("--batch-size", type=int, default=None, help="[default: the preset's]")
+    parser.add_argument("--channels-last", action="store_true", help="lay out convolutions so")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     options = parser.parse_args(arguments)
     if options.device == "cuda" and not torch.cuda.is_available():
@@ -206,7 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Ratio]:
     make = partial(subject, load_registry(PluginSelection()), device=device)
     ratios: list[Ratio] = []
     for choice in options.presets:
-        found = make(choice, batch_size=options.batch_size)
+        found = make(choice, batch_size=options.batch_size, channels_last=options.channels_last)
         if "graphed" in kinds:
             check_graph(found.model, device.kind, num_devices=1)
         with device.numerics(found.model.config.training.precision):
