@@ -301,7 +301,7 @@ def test_models_that_are_no_single_graph_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match="but a solver decides on the host; leave it at false"):
         train_of(Gaussian(Solver(), data.info), data)
-    with pytest.raises(ConfigError, match=r"several optimizer groups \(generator, critic\)"):
+    with pytest.raises(ConfigError, match=r"several optimizer groups \(critic, generator\)"):
         make(fake_registry, data, "fake-gan", graph=True)
     with pytest.raises(ConfigError, match="2 devices train the model together"):
         trainer(Noted, fake_registry, data, graph=True, ranks=Two())
