@@ -167,7 +167,7 @@ def show(
 ) -> None:
     """Show a model's configuration and parameter count, a dataset or a metric."""
     from flowbench.data.library.folder import is_folder
-    from flowbench.suite.load import parse_settings
+    from flowbench.suite.settings import parse_settings
 
     registry = load_plugins(plugin_file, no_plugin)
     bare = name.partition(":")[0]

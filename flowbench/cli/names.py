@@ -14,11 +14,13 @@ def telling_names(jobs: Sequence[JobRow]) -> tuple[list[str], str]:
     """What tells jobs apart, and what all of them share.
 
     Returns:
-        A name for each: the model, the dataset, the seed and the parts of its batches where these
-        differ; and those of them that are the same for all, in words.
+        A name for each: the model, its settings, the dataset, the seed and the parts of its batches
+        where these differ; and those of them that are the same for all, in words.
     """
-    names = [f"{job.model}:{job.preset}" for job in jobs]
     shared = []
+    # Of one job the settings are no news.
+    several = len({job.settings for job in jobs}) > 1
+    names = [job.configured if several else f"{job.model}:{job.preset}" for job in jobs]
     if len({job.dataset for job in jobs}) == 1:
         shared.append(f"on {jobs[0].dataset}")
     else:

@@ -83,7 +83,11 @@ def run(
     ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Override a value: glow.width=64; can be repeated."),
+        typer.Option(
+            "--set",
+            help="Override a value: glow.width=64; of several, 32,64, each is a row; can be "
+            "repeated.",
+        ),
     ] = None,
     eval_draws: Annotated[
         int | None,
@@ -368,7 +372,7 @@ def print_plan(ready: ReadyRun) -> None:
         {
             "job": job.row.job_id,
             "action": decision.action,
-            "model": f"{job.row.model}:{job.row.preset}",
+            "model": job.row.configured,
             "budget": job.row.budget,
             "dataset": job.row.dataset,
             "seed": job.row.seed,
@@ -407,7 +411,8 @@ def _suite(
     sample: Sequence[str],
 ) -> Suite:
     """A suite, made from flags or changed by them."""
-    from flowbench.suite.load import asked_suite, parse_seeds, parse_settings
+    from flowbench.suite.load import asked_suite, parse_seeds
+    from flowbench.suite.settings import parse_grid, parse_settings
 
     changes: dict[str, Any] = {
         key: [part.strip() for part in text.split(",") if part.strip()]
@@ -424,7 +429,7 @@ def _suite(
     return asked_suite(
         name,
         changes,
-        overrides=parse_settings(overrides, "--set"),
+        overrides=parse_grid(overrides, "--set"),
         protocol=protocol,
         source="the command line",
     )

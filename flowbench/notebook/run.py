@@ -22,6 +22,7 @@ from flowbench.runner.decide import Rerun
 from flowbench.runner.run import ReadyRun, RunRequest, get_ready
 from flowbench.runner.schedule import Scheduler
 from flowbench.suite.load import asked_suite
+from flowbench.suite.settings import each_once
 
 if TYPE_CHECKING:
     from flowbench.api.models import GenerativeModel
@@ -36,6 +37,7 @@ def run(
     budget: str | None = None,
     seeds: Sequence[int] | None = None,
     overrides: Mapping[str, Any] | None = None,
+    grid: Mapping[str, Sequence[Any]] | None = None,
     protocol: Mapping[str, Any] | None = None,
     plugins: Sequence[str | Path] = (),
     device: str = "auto",
@@ -66,6 +68,7 @@ def run(
         budget: ``"60s"``, ``"2gpuh"``, ``"5000steps"``, or the first of several with commas.
         seeds: A sequence of integers, such as ``range(3)``.
         overrides: Values of configs by their dotted keys: ``{"glow.width": 64}``.
+        grid: Several values of each key: ``{"glow.width": [32, 64]}``; every combination is a row.
         protocol: How is measured: ``eval_draws``, ``num_samples``, ``sample``.
         plugins: Files to load as plugins.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
@@ -101,7 +104,7 @@ def run(
     asked = asked_suite(
         None if suite is None else str(suite),
         changes,
-        overrides=overrides or {},
+        overrides=_values(overrides or {}, grid or {}),
         protocol=protocol or {},
         source="flowbench.run",
     )
@@ -134,6 +137,17 @@ def _named(model: str | type[GenerativeModel], results: Path, files: list[Path])
     if file not in files:
         files.append(file)
     return name_of(model)
+
+
+def _values(
+    overrides: Mapping[str, Any], grid: Mapping[str, Sequence[Any]]
+) -> dict[str, list[Any]]:
+    for key in overrides.keys() & grid.keys():
+        raise SuiteError(f"{key} is given by overrides and by grid; give it once")
+    several = {key: each_once(_listed(key, values)) for key, values in grid.items()}
+    for key in (key for key, values in several.items() if not values):
+        raise SuiteError(f"grid has no value of {key}; expected a list of at least one")
+    return {key: [value] for key, value in overrides.items()} | several
 
 
 def _listed(key: str, value: Sequence[Any]) -> list[Any]:

@@ -116,7 +116,7 @@ def plan_all(
 def _plan_one(
     suite: Suite,
     budget: Budget,
-    overrides: Mapping[str, Mapping[str, Any]],
+    overrides: Mapping[str, Sequence[Mapping[str, Any]]],
     registry: Registry,
     datasets: Mapping[str, LoadedData | DataMissingError],
     data_dir: Path,
@@ -131,7 +131,11 @@ def _plan_one(
         for package, its in suite.by_package(absent).items():
             yield waiting(models=its, error=_not_installed(package, name))
             choices = tuple(c for c in choices if c not in its)
-        models = [_configured(registry, c, data.info, overrides) for c in choices]
+        models = [
+            configure(registry, choice, data.info, settings)
+            for choice in choices
+            for settings in overrides[choice.partition(":")[0]]
+        ]
         for seed in suite.seeds:
             for model in models:
                 yield _job(suite, registry, data, model, seed, budget, data_dir)
@@ -144,24 +148,21 @@ def _not_installed(package: str, dataset: str) -> PackageMissingError:
     )
 
 
-def _by_model(suite: Suite) -> dict[str, dict[str, Any]]:
+def _by_model(suite: Suite) -> dict[str, list[dict[str, Any]]]:
+    """All that is set on each model, a mapping for each combination of its grid.
+
+    Raises:
+        SuiteError: A setting is of none of them.
+    """
     names = {choice.partition(":")[0] for choice in suite.models}
-    grouped: dict[str, dict[str, Any]] = {name: {} for name in names}
-    for key, value in suite.overrides.items():
+    for key in (*suite.overrides, *suite.grid):
         name, _, rest = key.partition(".")
         if name not in names or not rest:
             raise SuiteError(
                 f"--set {key!r} names none of the models that run; {did_you_mean(name, names)}"
                 "(write model.key=value)"
             )
-        grouped[name][rest] = value
-    return grouped
-
-
-def _configured(
-    registry: Registry, choice: str, info: DatasetInfo, overrides: Mapping[str, Mapping[str, Any]]
-) -> ConfiguredModel:
-    return configure(registry, choice, info, overrides[choice.partition(":")[0]])
+    return {name: suite.settings_of(name) for name in names}
 
 
 def _job(

@@ -90,9 +90,21 @@ class JobRow(Frozen):
         return f"batch in {self.num_parts} parts" if self.num_parts > 1 else ""
 
     @property
+    def settings(self) -> str:
+        """What was set on top of the preset, sorted: ``training.lr=0.001 width=64``."""
+        # How batches are taken is said in words, and is the same training.
+        chosen = sorted((key, value) for key, value in self.overrides.items() if key != PARTS)
+        return " ".join(f"{key}={value}" for key, value in chosen)
+
+    @property
+    def configured(self) -> str:
+        """Model, preset and what was set on top of it."""
+        return f"{self.model}:{self.preset} {self.settings}".rstrip()
+
+    @property
     def label(self) -> str:
-        """Model, preset, dataset, seed and what sets its batches apart, in a few words."""
-        label = f"{self.model}:{self.preset} on {self.dataset}, seed {self.seed}"
+        """Model, preset, settings, dataset, seed and what sets its batches apart, in few words."""
+        label = f"{self.configured} on {self.dataset}, seed {self.seed}"
         return f"{label}, {self.in_parts}" if self.in_parts else label
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -42,6 +41,8 @@ def load_suite(path: Path) -> Suite:
             "write [set.MODEL] and under it key = value"
         )
     data["overrides"] = dict(flatten(overrides))
+    if isinstance(data.get("grid"), Mapping):
+        data["grid"] = dict(flatten(data["grid"]))
     # The rows of the paper say what runs; to list it again would let the two drift apart.
     if isinstance(data.get("board"), Mapping) and data["board"].get("published"):
         models, datasets = run_by_rows(data)
@@ -53,7 +54,7 @@ def asked_suite(
     name: str | None,
     changes: Mapping[str, Any],
     *,
-    overrides: Mapping[str, Any],
+    overrides: Mapping[str, Sequence[Any]],
     protocol: Mapping[str, Any],
     source: str,
 ) -> Suite:
@@ -62,7 +63,8 @@ def asked_suite(
     Args:
         name: Its name or TOML file; None makes one of the changes.
         changes: Values in the place of the suite's, by the keys of `Suite`.
-        overrides: Values of configs beside the suite's, by their dotted keys.
+        overrides: Values of configs beside the suite's, by their dotted keys: of each one, or
+            several for a grid.
         protocol: Values of the protocol in the place of the suite's.
         source: Where changes come from, for errors.
 
@@ -74,7 +76,16 @@ def asked_suite(
     base: dict[str, Any] = load_suite(find_suite(name)).model_dump() if name else {}
     if "models" in changes and (base.get("board") or {}).get("published"):
         base["board"] = None  # other models than those of the paper's rows
-    changed = {**base, **changes, "overrides": {**base.get("overrides", {}), **overrides}}
+    # Of several values the first as well: it keeps the place of its key among the others.
+    firsts = {key: values[0] for key, values in overrides.items()}
+    grid = {key: values for key, values in base.get("grid", {}).items() if key not in overrides}
+    grid |= {key: values for key, values in overrides.items() if len(values) > 1}
+    changed = {
+        **base,
+        **changes,
+        "overrides": {**base.get("overrides", {}), **firsts},
+        "grid": grid,
+    }
     if any(base.get("protocol", {}).get(key) != value for key, value in protocol.items()):
         # Of the suite, so that a request changes what it names and nothing else.
         changed["protocol"] = {**base.get("protocol", {}), **protocol}
@@ -160,29 +171,3 @@ def _seed(digits: str) -> int:
     if seed > MAX_SEED:
         raise SuiteError(f"seed {shortened(digits)} is too large; expected 0 to 2^63 - 1")
     return seed
-
-
-def parse_settings(assignments: Iterable[str], flag: str) -> dict[str, Any]:
-    """Parses ``key=value`` flags; a value is read as JSON where it can be, else as text.
-
-    Args:
-        assignments: What the flag was given.
-        flag: Name of the flag, for the error.
-
-    Returns:
-        Values by key.
-
-    Raises:
-        SuiteError: An assignment has no key or no ``=``.
-    """
-    settings: dict[str, Any] = {}
-    for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        if not equals or not key.strip():
-            raise SuiteError(f"malformed {flag} {assignment!r}; expected key=value")
-        try:
-            settings[key.strip()] = json.loads(text)
-        except (ValueError, RecursionError):  # or more digits or brackets than Python reads
-            # So that `--set model.act=relu` needs no quotes within quotes.
-            settings[key.strip()] = text
-    return settings

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
-from typing import Any, Literal, Self
+from itertools import chain, product
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -150,6 +150,8 @@ class Suite(Frozen):
         budget: Training budget of each job, e.g. ``60s`` or ``60s,5000steps``.
         seeds: One job for each; each evaluates with noise of its own.
         overrides: Configuration values by dotted key, ``model.key``.
+        grid: Several values by dotted key, in place of those of ``overrides``: a model is run, and
+            has a row, with every combination of them.
         packages: Names of models that another package brings, by the package; where it is not
             installed, they are skipped with a line that names it.
         protocol: How every row is evaluated.
@@ -168,6 +170,9 @@ class Suite(Frozen):
     budget: str = "60s"
     seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1, max_length=MAX_SEEDS)
     overrides: Mapping[str, Any] = Field(default_factory=dict)
+    grid: Mapping[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = Field(
+        default_factory=dict
+    )
     packages: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     protocol: MetricSettings = MetricSettings()
     protocols: Mapping[str, MetricSettings] = Field(default_factory=dict)
@@ -188,6 +193,11 @@ class Suite(Frozen):
         # run.
         if not mirrors and not (self.models and self.datasets):
             raise ValueError("a suite needs at least one model and one dataset")
+        if self.lays_out and self.grid:
+            raise ValueError(
+                f"several values of {next(iter(self.grid))} make several rows, and the rows of "
+                "this board are laid out; choose with --models, or give one value"
+            )
         return self
 
     def models_on(self, dataset: str) -> tuple[str, ...]:
@@ -204,6 +214,21 @@ class Suite(Frozen):
         rows = self.board.rows.values()
         chosen = chain.from_iterable(models_of_row(row, dataset) for row in rows)
         return tuple(dict.fromkeys(chosen))
+
+    def settings_of(self, model: str) -> list[dict[str, Any]]:
+        """What is set on top of a model's presets, by key: one of each combination of its grid.
+
+        Args:
+            model: A name without preset.
+        """
+        of_model = f"{model}."
+        own, several = (
+            {key.removeprefix(of_model): v for key, v in values.items() if key.startswith(of_model)}
+            for values in (self.overrides, self.grid)
+        )
+        # Keys stay where they are: a later one may go into what an earlier one sets.
+        combinations = product(*several.values())
+        return [{**own, **dict(zip(several, one, strict=True))} for one in combinations]
 
     def by_package(self, choices: Sequence[str]) -> dict[str, tuple[str, ...]]:
         """Those of some models that other packages bring, by the package.

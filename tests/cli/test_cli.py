@@ -117,6 +117,14 @@ def test_a_dry_run_writes_nothing(flowbench: Command, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_dry_run_shows_what_a_grid_runs(flowbench: Command) -> None:
+    grid = ("--set", "fake-gaussian.width=4,8", "--set", "fake-gaussian.training.lr=0.1,0.2")
+    status, out, _ = flowbench(*run_fakes(*grid, "--dry-run"))
+    assert status == 0
+    assert all(f"lr={lr} width={width}" in out for lr in (0.1, 0.2) for width in (4, 8))
+    assert "4 to train" in out
+
+
 def test_sampling_options_are_separated_by_commas(flowbench: Command) -> None:
     given = ("--sample", "guidance=2,denoise=true", "--sample", "temperature=0.9", "--dry-run")
     status, out, _ = flowbench("run", "--models", "tarflow:tiny-gen,tarflow:tiny,glow", *given)

@@ -29,6 +29,13 @@ def test_a_batch_in_parts_is_part_of_the_name() -> None:
     assert parted.label == "glow:tiny on digits, seed 0, batch in 2 parts"
 
 
+def test_settings_are_part_of_the_name_where_they_differ() -> None:
+    rows = [make.job("glow", preset="tiny", overrides={"width": width}) for width in (32, 64)]
+    expected = ["glow:tiny width=32", "glow:tiny width=64"]
+    assert telling_names(rows) == (expected, "on digits, seed 0")
+    assert telling_names(rows[:1]) == (["glow:tiny"], "on digits, seed 0")
+
+
 @pytest.mark.parametrize(
     ("names", "short"),
     [

@@ -28,8 +28,9 @@ from flowbench.runner.plan import plan
 from flowbench.runner.survey import survey
 from flowbench.store.queries import list_attempts
 from flowbench.store.reconcile import readable
-from flowbench.suite.load import build_suite, load_suite, parse_seeds, parse_settings
+from flowbench.suite.load import build_suite, load_suite, parse_seeds
 from flowbench.suite.published import TABLES, VALUES, load_tables, published_folder
+from flowbench.suite.settings import parse_settings
 from tests.store import attempts as make
 
 MANY = int(os.environ.get("FLOWBENCH_FUZZ", "84"))

@@ -20,7 +20,7 @@ from flowbench.leaderboard.build.from_records import _description
 from flowbench.leaderboard.publish import boards_of_records
 from flowbench.leaderboard.render import csv, html, latex, markdown, parquet, terminal
 from flowbench.store.records import AttemptRow
-from flowbench.suite.load import parse_settings
+from flowbench.suite.settings import parse_grid
 from tests.leaderboard import mirrored
 from tests.store import attempts as make
 
@@ -68,6 +68,43 @@ def test_every_mean_over_seeds_has_its_interval_and_n() -> None:
     assert text["fid"] == "12.6 ±7.0"
     assert {"fd", "fid"} <= {column.metric for column in found.columns if column.n == 2}
     assert "±" not in text["num_parameters"]  # a count
+
+
+FID = {
+    "extractor": "inception-v3-compat",
+    "weights_sha256": "67",
+    "rounding": "floor",
+    "resize": "bilinear",
+    "reference": "train",
+    "reference_sha256": "cd",
+    "num_samples": 50_000,
+}
+
+
+def fid(model: str, value: float, seed: int, **protocol: Any) -> AttemptRow:
+    given: dict[str, Any] = {"protocol": FID | protocol, "role": "quality", "scale": "linear"}
+    return make.attempt(
+        make.job(model, seed), measurements=(make.measured("fid", value, "", **given),)
+    )
+
+
+@pytest.mark.parametrize("fact", FID)
+def test_fids_of_another_protocol_are_never_ranked_together(fact: str) -> None:
+    runs = [fid(m, v + seed / 9, seed) for m, v in (("a", 3.0), ("b", 9.0)) for seed in range(3)]
+    runs += [fid("c", 1.0 + seed / 9, seed, **{fact: 5}) for seed in range(3)]  # the smallest
+    found = board(*runs)
+    cells = {name: row.cells[0] for name, row in rows(found).items()}
+    assert {n: (c.rank, c.best, c.unlike) for n, c in cells.items()} == {
+        "a:small": ("1", True, False),
+        "b:small": ("2", False, False),
+        "c:small": ("–", False, True),
+    }
+    assert f"{fact} is 5, not {FID[fact]}" in dict(found.notes)[cells["c:small"].note]
+
+
+def test_seeds_whose_fids_are_of_other_protocols_have_no_mean() -> None:
+    found = board(*(fid("a", 3.0, seed, num_samples=10**seed) for seed in range(2, 6)))
+    assert next(iter(found.rows)).cells[0].n == 1
 
 
 @pytest.mark.parametrize("status", ["crashed", "diverged", "oom", "timeout"])
@@ -352,12 +389,14 @@ def test_the_command_measures_what_was_asked_for(given: list[str], flags: str) -
     assert next(found.rows).details[0].command.partition("--eval-draws 16")[2].strip() == flags
 
 
-@pytest.mark.parametrize("value", ["64", "true", "null", '"x"', "[1]", "NaN", "plain", "a b", ""])
+@pytest.mark.parametrize(
+    "value", ["64", "true", "null", '"x"', "[1]", "NaN", "plain", "a b", "", "a,b"]
+)
 def test_text_in_an_override_comes_back_as_text(value: str) -> None:
     found = board(run("glow", 0, 2.0, job={"overrides": {"note": value}}))
     parts = shlex.split(next(found.rows).details[0].command)
     given = parts[parts.index("--set") + 1]
-    assert parse_settings([given], "--set") == {"glow.note": value}
+    assert parse_grid([given], "--set") == {"glow.note": [value]}
 
 
 def test_a_row_says_how_its_samples_were_drawn_and_likelihoods_do_not_mind() -> None:

@@ -46,6 +46,21 @@ def test_jobs_are_models_by_datasets_by_seeds(fake_registry: Registry) -> None:
     assert [job.row.model for job in jobs[:2]] == ["fake-gaussian", "fake-gan"]
 
 
+def test_grids_multiply_and_a_setting_twice_is_one_job(fake_registry: Registry) -> None:
+    grid = {"fake-gaussian.width": (4, 5, 4), "fake-gaussian.training.lr": (0.1, 0.2)}
+    jobs, _ = plan(suite(grid=grid, seeds=(0, 1)), fake_registry, HERE)
+    assert [job.row.settings for job in jobs] == 2 * [
+        "training.lr=0.1 width=4",
+        "training.lr=0.2 width=4",
+        "training.lr=0.1 width=5",
+        "training.lr=0.2 width=5",
+    ]
+    assert len({job.row.job_id for job in jobs}) == 8
+    assert jobs[0].label.startswith("fake-gaussian:images training.lr=0.1 width=4 on fake-images")
+    with pytest.raises(SuiteError, match=r"'nobody\.width' names none of the models that run"):
+        plan(suite(grid={"nobody.width": (1, 2)}), fake_registry, HERE)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

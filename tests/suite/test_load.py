@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flowbench.errors import SuiteError, UnknownNameError
 from flowbench.suite.find import find_suite
-from flowbench.suite.load import build_suite, load_suite, parse_seeds, parse_settings
+from flowbench.suite.load import asked_suite, build_suite, load_suite, parse_seeds
 
 
 def test_shipped_suites_load() -> None:
@@ -106,13 +107,15 @@ def test_malformed_seeds(text: str) -> None:
         parse_seeds(text)
 
 
-def test_settings_are_json_where_they_can_be() -> None:
-    assert parse_settings([f"a={'1' * 5000}"], "--set") == {"a": "1" * 5000}
-    given = ["a=1", "b=0.5", "c=true", "d=text", "e=[1,2]", "f=a=b"]
-    expected = {"a": 1, "b": 0.5, "c": True, "d": "text", "e": [1, 2], "f": "a=b"}
-    assert parse_settings(given, "--set") == expected
-
-
-def test_malformed_settings() -> None:
-    with pytest.raises(SuiteError, match="malformed --set 'width'; expected key=value"):
-        parse_settings(["width"], "--set")
+def test_a_grid_is_in_place_of_single_values_and_they_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "s.toml"
+    path.write_text(
+        "models = ['a']\n[set]\na.b = 1\na.c = 2\n[grid]\na.d = [3, 4]\na.e.f = [[5]]\n"
+    )
+    none: dict[str, Any] = {"changes": {}, "protocol": {}, "source": "here"}
+    suite = asked_suite(str(path), overrides={"a.b": [6, 7], "a.d": [8]}, **none)
+    assert suite.grid == {"a.b": (6, 7), "a.e.f": ([5],)}
+    rest = {"c": 2, "d": 8, "e.f": [5]}
+    assert suite.settings_of("a") == [{"b": 6, **rest}, {"b": 7, **rest}]
+    # In the order in which they are given: what one sets another may go into.
+    assert [list(one) for one in suite.settings_of("a")] == [["b", "c", "d", "e.f"]] * 2

@@ -58,3 +58,18 @@ def test_other_suites_run_every_model_on_every_data_set() -> None:
 def test_a_suite_without_a_published_table_must_run_something(empty: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="at least one model and one dataset"):
         Suite.model_validate(empty)
+
+
+def test_every_combination_of_a_grid_is_set_in_turn() -> None:
+    grid = {"a.width": (1, 2), "a.depth": (3, 4), "b.width": (5, 6)}
+    suite = Suite(models=("a", "b"), overrides={"a.lr": 0.1, "ab.c": 0}, grid=grid)
+    found = [(one["width"], one["depth"], one["lr"]) for one in suite.settings_of("a")]
+    assert found == [(1, 3, 0.1), (1, 4, 0.1), (2, 3, 0.1), (2, 4, 0.1)]
+    assert suite.settings_of("b") == [{"width": 5}, {"width": 6}]
+    assert suite.settings_of("c") == [{}]
+
+
+def test_a_grid_has_no_room_on_a_board_that_is_laid_out() -> None:
+    data = load_suite(find_suite("denseflow-1")).model_dump()
+    with pytest.raises(ValueError, match=r"several values of glow\.lr make several rows"):
+        Suite.model_validate({**data, "grid": {"glow.lr": [1, 2]}})

@@ -22,6 +22,7 @@ from flowbench.store.attempt_files import AttemptContents
 from flowbench.store.kept import thinned
 from flowbench.store.records import RUNG, AttemptRow, MeasurementRow
 from flowbench.suite.load import flatten
+from flowbench.suite.settings import setting_text
 
 PICTURE = "image/png"
 _HASH_CHARS = 12
@@ -154,7 +155,7 @@ def command(method: Method, metrics: Sequence[str] | None = None) -> str:
     parts = ["flowbench", "run", "--models", method.name, "--datasets", job.dataset]
     parts += ["--budget", job.budget, "--seeds", _seeds(method)]
     for key, value in sorted(job.overrides.items()):
-        parts += ["--set", f"{job.model}.{key}={_setting(value)}"]
+        parts += ["--set", f"{job.model}.{key}={setting_text(value)}"]
     # What was evaluated, and not what the defaults are by now.
     parts += _protocol_flags(job.protocol)
     given = _given(method.first.provenance, "--metrics")
@@ -180,18 +181,7 @@ def _protocol_flags(protocol: Mapping[str, Any]) -> Iterator[str]:
     if sample.get("temperature", usual.sample.temperature) != usual.sample.temperature:
         wanted = {"temperature": sample["temperature"], **wanted}
     for key, value in wanted.items():
-        yield from ("--sample", f"{key}={_setting(value)}")
-
-
-def _setting(value: Any) -> str:
-    """A value that the command line reads back: text is quoted where it would read as JSON."""
-    if not isinstance(value, str):
-        return _json(value)
-    try:
-        json.loads(value)
-    except ValueError:
-        return value
-    return _json(value)
+        yield from ("--sample", f"{key}={setting_text(value)}")
 
 
 def _given(provenance: Mapping[str, Any], flag: str) -> list[str]:

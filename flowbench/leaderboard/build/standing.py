@@ -55,16 +55,11 @@ def matching(suite: Suite, source: Source, pair: Pair) -> list[AttemptRow]:
     """
     dataset, choice = pair
     model, _, preset = choice.partition(":")
-    prefix = f"{model}."
-    wanted = {
-        key.removeprefix(prefix): value
-        for key, value in suite.overrides.items()
-        if key.startswith(prefix)
-    }
+    wanted = [without_parts(settings) for settings in suite.settings_of(model)]
     return [
         record
         for record in source.by_model.get((dataset, model), ())
-        if without_parts(record.job.overrides) == without_parts(wanted)
+        if without_parts(record.job.overrides) in wanted
         and (not preset or record.job.preset == preset)
     ]
 
