@@ -195,12 +195,13 @@ def test_a_layout_changes_values_by_rounding_alone(kind: Literal["cpu", "cuda"])
     found = []
     for channels_last in (False, True):
         torch.manual_seed(0)
-        net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 4, 3), nn.Flatten())
-        net = device.place(net.append(nn.Linear(64, 2)), channels_last=channels_last)
+        first = nn.Conv2d(3, 16, 3)
+        net = nn.Sequential(first, nn.ReLU(), nn.Conv2d(16, 4, 3), nn.Flatten(), nn.Linear(64, 2))
+        net = device.place(net, channels_last=channels_last)
         with device.numerics("float32"):
             y = net(x.to(device.torch_device))
             y.square().sum().backward()
         layout = torch.channels_last if channels_last else torch.contiguous_format
-        assert net[0].weight.is_contiguous(memory_format=layout)
+        assert first.weight.is_contiguous(memory_format=layout)
         found.append([y, *(p.grad for p in net.parameters())])
     torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-5)
