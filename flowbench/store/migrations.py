@@ -181,6 +181,12 @@ INSERT INTO artifacts SELECT attempt_id, 0, 'samples', 'image/png', png, NULL FR
 DROP TABLE samples;
 """
 
+# Beside the preset: what an attempt called the model, and no part of what was asked for.
+M014_FAMILY = f"""
+ALTER TABLE attempts ADD COLUMN family VARCHAR;
+{M009_SHOWN.replace("m.decimals", "m.decimals, m.refutes, a.family")}
+"""
+
 STEPS = (
     M001_ATTEMPTS,
     M002_CHECKS,
@@ -195,6 +201,7 @@ STEPS = (
     M011_INFO,
     M012_SOURCES,
     M013_ARTIFACTS,
+    M014_FAMILY,
 )
 SCHEMA_VERSION = len(STEPS)
 TABLES_BY_ATTEMPT = ("attempts", "measurements", "curves", "artifacts", "likelihoods")

@@ -17,7 +17,7 @@ from flowbench.leaderboard.board.problems import problems
 from flowbench.leaderboard.board.table import Board, Row
 from flowbench.leaderboard.build.evidence import Source
 from flowbench.leaderboard.build.from_records import _description
-from flowbench.leaderboard.publish import boards_of_records
+from flowbench.leaderboard.publish import board_of_suite, boards_of_records
 from flowbench.leaderboard.render import csv, html, latex, markdown, parquet, terminal
 from flowbench.store.records import AttemptRow
 from flowbench.suite.settings import parse_grid
@@ -47,6 +47,41 @@ def test_seeds_make_one_row_with_an_interval() -> None:
     assert row.cells[0].text == "≤ 2.010 ±.025"
     assert row.cells[0].n == found.columns[0].n == 3
     assert found.facts == ("1 method", "3 runs")
+
+
+FAMILIES = {"glow": "Flows", "nice": "Flows", "vae": "VAEs", "edm": "Diffusion", "mine": None}
+
+
+def test_rows_are_grouped_by_family_the_best_first(tmp_path: Path) -> None:
+    bits = {"glow": 2.2, "nice": 2.4, "vae": 2.1, "edm": 2.3, "mine": 2.5}
+    runs = [run(name, 0, bpd, job={"family": FAMILIES[name]}) for name, bpd in bits.items()]
+    found = board(*runs)
+    groups = {
+        group.name: [row.name.partition(":")[0] for row in group.rows] for group in found.groups
+    }
+    assert groups == {
+        "VAEs": ["vae"], "Flows": ["glow", "nice"], "Diffusion": ["edm"], "Other models": ["mine"]
+    }  # fmt: skip
+    assert list(groups) == ["VAEs", "Flows", "Diffusion", "Other models"]
+    write_boards([found], tmp_path, ("html", "md", "latex", "csv", "parquet"))
+    written = [path.read_text() for path in tmp_path.iterdir() if path.suffix != ".parquet"]
+    assert len(written) >= 4
+    assert all("Flows" in text and "Other models" in text for text in written if "glow" in text)
+    page = (tmp_path / "index.html").read_text()
+    assert "by group" in page
+    assert "Stroke: published" not in page  # none is on it
+    printed = io.StringIO()
+    Console(file=printed, width=80).print(terminal.render([found]))
+    assert "\nFlows" in printed.getvalue()
+    assert found.to_frame()["group"].unique().tolist() == list(groups)
+
+
+def test_a_row_has_the_family_of_any_of_its_runs_and_one_family_makes_no_group() -> None:
+    old, new = run("glow", 0, 2.2), run("glow", 1, 2.2, job={"family": "Flows"})
+    assert [group.name for group in board(old, run("vae", 0, 2.1)).groups] == [""]
+    assert [group.name for group in board(old, new, run("vae", 0, 2.1)).groups] == [""]
+    vae = run("vae", 0, 2.1, job={"family": "VAEs"})
+    assert [group.name for group in board(old, new, vae).groups] == ["VAEs", "Flows"]
 
 
 def test_every_mean_over_seeds_has_its_interval_and_n() -> None:
@@ -145,6 +180,35 @@ def test_too_few_runs_are_said_in_every_rendering(name: str, tmp_path: Path) -> 
     text = rendered(name, found, tmp_path)
     assert "oo few runs to rank" in text
     assert ("n=2" in text) is (name not in ("csv", "parquet"))  # these have a column for it
+
+
+def submitted(record: AttemptRow, standing: str) -> AttemptRow:
+    said = {"submission": {"standing": standing, "name": "lab", "bundle": "ab" * 32, "by": "A"}}
+    return record.model_copy(update={"provenance": said})
+
+
+@pytest.mark.parametrize("name", ["terminal", "parquet", *RENDERINGS])
+def test_whose_word_a_row_is_is_said_in_every_rendering(name: str, tmp_path: Path) -> None:
+    records = [submitted(r, "verified") for r in mirrored.records()[:1]]
+    suite, source = mirrored.suite("denseflow-1"), Source(records=records)
+    text = rendered(name, board_of_suite(suite, source), tmp_path)
+    assert "verified" in text
+    assert "published" in text
+    own = Source(records=[*mirrored.records()[:1]])
+    assert "verified" not in rendered(name, board_of_suite(suite, own), tmp_path)
+    said = submitted(run("b", 0, 2.0), "self-reported")
+    found = board(said, run("mine", 0, 2.1))
+    assert "reported" in rendered(name, found, tmp_path)  # LaTeX writes the hyphen its own way
+    assert rows(found)["mine:small"].badges == ()
+
+
+def test_rows_of_a_paper_alone_say_so_where_others_have_sent_results() -> None:
+    records = [submitted(r, "verified") for r in mirrored.records()[:1]]
+    suite = mirrored.suite("denseflow-1")
+    badges = [row.badges for row in board_of_suite(suite, Source(records=records)).rows]
+    assert badges.count(("verified",)) == 1
+    assert badges.count(("published",)) == len(badges) - 1
+    assert not any(row.badges for row in board_of_suite(suite, Source()).rows)
 
 
 WITNESS = {"role": "witness", "label": "Mass", "short": "Mass"}

@@ -20,6 +20,7 @@ from flowbench.leaderboard.build.frame import Frame, FrameCell, FrameRow, common
 from flowbench.leaderboard.build.ladders import ladders
 from flowbench.leaderboard.build.notes import Notes
 from flowbench.leaderboard.build.printed import placed, rank_published
+from flowbench.store.bundles import standing
 
 _MAX_KEY = 40
 
@@ -43,6 +44,7 @@ class _Builder:
     def __init__(self, frame: Frame, source: Source) -> None:
         self._frame, self._source, self._notes = frame, source, Notes()
         self._usual = usual_hardware(frame.records)
+        self._submitted = bool(standing(frame.records))
         self._theirs: Places = {}
         self._ours: Places = {}
         self._rank()
@@ -58,12 +60,16 @@ class _Builder:
             return tuple(row for n, row in rows.items() if asked[n].group == name)
 
         columns, rows = _say_n_once(empty.columns, rows)
+        groups = empty.groups
+        if self._frame.best_first:
+            first = list(dict.fromkeys(asked[n].group for n in order))
+            groups = tuple(sorted(groups, key=lambda group: first.index(group.name)))
         return replace(
             empty,
             columns=columns,
             description=empty.description + self._why_empty(),
             facts=tuple(self._facts(list(rows.values()))),
-            groups=tuple(replace(group, rows=of_group(group.name)) for group in empty.groups),
+            groups=tuple(replace(group, rows=of_group(group.name)) for group in groups),
             notes=self._notes.letters(),
             budget=common_budget(self._frame.records),
             cost=_cost({row.key: m for n, row in rows.items() for m in asked[n].methods.values()}),
@@ -142,7 +148,8 @@ class _Builder:
             model=next((cell.model for cell in asked.cells if cell.model), ""),
         )
         if not methods:
-            return row
+            quoted = self._submitted and any(cell.published for cell in row.cells)
+            return replace(row, badges=("published",)) if quoted else row
         first = next(iter(methods.values()))
         several = Counter(dataset for dataset, _ in methods)
         return replace(
