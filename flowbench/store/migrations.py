@@ -181,6 +181,12 @@ INSERT INTO artifacts SELECT attempt_id, 0, 'samples', 'image/png', png, NULL FR
 DROP TABLE samples;
 """
 
+M014_TUNING = f"""
+ALTER TABLE attempts ADD COLUMN trial JSON;
+ALTER TABLE attempts ADD COLUMN tuning JSON;
+{M009_SHOWN.replace("m.decimals", "m.decimals, m.refutes, a.overrides, a.trial, a.tuning")}
+"""
+
 STEPS = (
     M001_ATTEMPTS,
     M002_CHECKS,
@@ -195,6 +201,7 @@ STEPS = (
     M011_INFO,
     M012_SOURCES,
     M013_ARTIFACTS,
+    M014_TUNING,
 )
 SCHEMA_VERSION = len(STEPS)
 TABLES_BY_ATTEMPT = ("attempts", "measurements", "curves", "artifacts", "likelihoods")

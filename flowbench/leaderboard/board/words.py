@@ -19,6 +19,7 @@ _STATUS = {
     "crashed": "× crashed",
     "killed": "× killed",
     "preempted": "× preempted",
+    "pruned": "– pruned",
     "failed": "× failed",
     "skipped": "– skipped",
     "unavailable": "– unavailable",
