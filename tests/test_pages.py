@@ -127,7 +127,8 @@ def test_every_key_of_a_suite_is_on_the_page() -> None:
         "protocols",
     }  # written [set], [protocols.DATASET]
     shown = {
-        f"[{key}]" if key in ("protocol", "executor", "board", "packages") else key for key in keys
+        f"[{key}]" if key in ("protocol", "executor", "board", "packages", "grid", "sweep") else key
+        for key in keys
     }
     assert all(f"| `{key}` |" in table for key in shown | {"[set]", "[protocols.DATASET]"})
     inner = set(MetricSettings.model_fields) | set(BoardLayout.model_fields)

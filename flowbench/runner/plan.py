@@ -12,6 +12,7 @@ from typing import Any
 
 from flowbench.api.config import ModelConfig, unsupported_sampling
 from flowbench.api.likelihood import NoLikelihood
+from flowbench.api.models import DensityModel
 from flowbench.api.specs import DatasetInfo
 from flowbench.budget import Budget
 from flowbench.code_hash import CodeHashes
@@ -186,7 +187,9 @@ def _check_validated(model: ConfiguredModel, info: DatasetInfo) -> None:
     Raises:
         SuiteError: It is such.
     """
-    unscored = isinstance(model.config.likelihood(info), NoLikelihood)
+    cls = model.entry.resolve(model.entry.spec.model)
+    is_density = isinstance(cls, type) and issubclass(cls, DensityModel)
+    unscored = not is_density or isinstance(model.config.likelihood(info), NoLikelihood)
     if unscored and model.config.training.select != "loss":
         raise SuiteError(
             f"{model.entry.spec.name} cannot be swept on {info.name}: it has no likelihood, and "

@@ -81,7 +81,7 @@ class ReadyRun:
     rerun: Rerun | None
     unprepared: list[Unprepared]
     placed: Placed
-    sweeps: Sweeps
+    sweeps: Sweeps = field(default_factory=Sweeps)
     trackers: dict[str, pluggy.PluginManager] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 

@@ -223,10 +223,14 @@ class Sweeps:
         SuiteError: There are some, and Optuna is not installed.
     """
 
-    def __init__(self, swept: Sequence[Swept], at_once: int, results: ResultsDir) -> None:
+    def __init__(
+        self, swept: Sequence[Swept] = (), at_once: int = 1, results: ResultsDir | None = None
+    ) -> None:
         if swept:
             load_optuna()  # before anything starts: one that is not installed is told at once
-        self.all = [Sweep(one, at_once, begun_trials(one, results)) for one in swept]
+        self.all = [
+            Sweep(one, at_once, begun_trials(one, results) if results else None) for one in swept
+        ]
 
     @property
     def to_come(self) -> int:
