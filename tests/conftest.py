@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import shutil
 import sys
+import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -20,6 +23,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     tests = Counter(item.path for item in items)
     items.sort(key=lambda item: (-slow[item.path], -tests[item.path]))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_turnstile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Jobs of one test process do not pause while those of another measure.
+
+    Its place is the folder of temporary files, which what a test starts takes over.
+    """
+    tmp_path_factory.getbasetemp()  # outside of it: pytest keeps that
+    folder = tempfile.mkdtemp(prefix="fb-")  # short: browsers have sockets below it
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", folder)
+        patch.setenv("TMPDIR", folder)
+        yield
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -59,6 +59,7 @@ def main(path: str, *inherited: str) -> int:
         0 if the attempt is ok or pruned, 75 if it was asked to stop and can go on from there, 3 if
         it ended otherwise; its record says how.
     """
+    others = set(threading.enumerate())  # of whoever calls this
     directory = AttemptDir(Path(path))
     order = directory.order()
     stop = threading.Event()
@@ -79,17 +80,19 @@ def main(path: str, *inherited: str) -> int:
     if order.weights is not None:
         os.environ[WEIGHTS] = order.weights  # where metrics look for them, in plugins
     pulse = Pulse(directory, clock)
-    attempt = Attempt(order, directory, clock, Turnstile(), pulse, stop, followers)
-    if order.unattended is not None:
-        hold_to(order.unattended, attempt, stop)
-    record = run_attempt(attempt)
+    # Left before the record is written: to wait for room there is no work that others wait for.
+    with closing(Turnstile()) as turnstile:
+        attempt = Attempt(order, directory, clock, turnstile, pulse, stop, followers)
+        if order.unattended is not None:
+            hold_to(order.unattended, attempt, stop)
+        record = run_attempt(attempt)
     status = EXIT_STATUS.get(record.status, 3)
     if record.status == "preempted" and run.is_gone:
         record = record.model_copy(update={"reason": "the run that started it has ended"})
     _write(record, attempt, stop)
     if run.is_gone:
         os.killpg(0, signal.SIGKILL)  # nobody else ends what it has started
-    if left := [thread.name for thread in threading.enumerate() if _holds(thread)]:
+    if left := [thread.name for thread in set(threading.enumerate()) - others if _holds(thread)]:
         print(f"ended with threads still at work: {', '.join(left)}", file=sys.stderr, flush=True)
         os._exit(status)
     return status
@@ -159,7 +162,7 @@ def _give_up(record: AttemptRow, attempt: Attempt, stop: threading.Event) -> NoR
 
 def _holds(thread: threading.Thread) -> bool:
     """Whether a thread would keep this process from ending, after its work is done."""
-    return not thread.daemon and thread is not threading.current_thread()
+    return not thread.daemon
 
 
 def run_attempt(attempt: Attempt) -> AttemptRow:

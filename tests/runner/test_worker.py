@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import signal
+import tempfile
+import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flowbench.runner import worker
+from flowbench.runner import turnstile, worker
 from flowbench.runner.under_way import Attempt
 from flowbench.store.records import AttemptRow
 from tests.runner.test_survey import begin
@@ -58,3 +61,23 @@ def test_the_exit_status_says_whether_to_start_it_again(
         worker, "run_attempt", lambda attempt: make.attempt(attempt.job, 1, status=status)
     )
     assert worker.main(str(begin(tmp_path).path)) == said
+
+
+@pytest.mark.usefixtures("_own_signals")
+def test_what_the_caller_does_besides_is_not_the_job_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its threads do not end the process, and the job no longer stands at the turnstile."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setattr(worker, "run_attempt", lambda attempt: make.attempt(attempt.job, 1))
+    done = threading.Event()
+    besides = threading.Thread(target=done.wait)
+    besides.start()
+    try:
+        assert worker.main(str(begin(tmp_path).path)) == 0
+    finally:
+        done.set()
+        besides.join()
+    monkeypatch.setattr(turnstile, "PASS_OVER_S", 1.0)
+    with closing(turnstile.Turnstile()) as own, own.alone():
+        pass  # it would say so, had it waited for the job
