@@ -54,7 +54,7 @@ class Attempts:
         spent = {"charged_s": 2.0, "weights": "raw", "best_step": 1}
         if job.trial is not None:
             spent["trial"] = Trial(sweep=job.trial.sweep, number=job.trial.number)
-        record = bare_record(job.row, attempt.number, status, None).model_copy(update=spent)
+        record = bare_record(job.row, attempt.number, status, "why").model_copy(update=spent)
         attempt.write_record(record)
         return job, record, attempt
 
@@ -305,12 +305,12 @@ def test_a_sweep_is_pruned_resumed_and_ends_in_a_row_that_counts_it(
     assert one.tuning.pruned == len(pruned)
     assert one.tuning.charged_s == pytest.approx(sum(record.charged_s for record in trials))
     assert one.number == 2  # the first is the trial, whose weights are measured
-    assert (
-        one.job.overrides["training.lr"]
-        == min(
-            (r for r in trials if r.trial and r.trial.value), key=lambda r: r.trial.value or 0.0
-        ).job.overrides["training.lr"]
-    )  # type: ignore[union-attr]
+    _, best = min(
+        (r.trial.value, r.job.overrides["training.lr"])
+        for r in trials
+        if r.trial is not None and r.trial.value is not None
+    )
+    assert one.job.overrides["training.lr"] == best
     # Again: nothing is run.
     again = ready("whole")
     assert not again.starting
