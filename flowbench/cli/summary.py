@@ -93,7 +93,7 @@ def settings(request: RunRequest, ready: ReadyRun) -> Iterator[str]:
     told: set[str] = set()
     for job, _ in ready.decisions:
         row = job.row
-        what = f"{row.model}:{row.preset} on {row.dataset}"
+        what = f"{row.configured} on {row.dataset}"
         if what not in told:
             told.add(what)
             values = {"budget": row.budget, "metrics": ",".join(job.metrics), **row.protocol}

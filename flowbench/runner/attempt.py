@@ -100,6 +100,11 @@ class TrialOrder(Frozen):
     bounds: tuple[tuple[float, float], ...] = ()
     num_rivals: int = 0
 
+    @classmethod
+    def of(cls, trial: Trial) -> TrialOrder:
+        """The order to do a trial again, to its end."""
+        return cls(sweep=trial.sweep, number=trial.number)
+
 
 class WorkOrder(Frozen):
     """What a worker is to do.

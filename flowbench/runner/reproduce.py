@@ -14,6 +14,7 @@ from flowbench.errors import DataError, UnknownNameError
 from flowbench.registry import Registry
 from flowbench.registry.build import load_dataset
 from flowbench.registry.code import job_code
+from flowbench.runner.attempt import TrialOrder
 from flowbench.runner.decide import Decision
 from flowbench.runner.plan import Job
 from flowbench.store.attempt_files import AttemptContents
@@ -74,6 +75,8 @@ def job_again(record: AttemptRow, registry: Registry, data_dir: Path) -> tuple[J
         ladder=frozenset(m.metric for m in record.measurements if RUNG in m.protocol),
         code=job_code(registry, row.model, row.dataset, metrics),
         unsupported=None,
+        trial=None if record.trial is None else TrialOrder.of(record.trial),
+        tuning=record.tuning,
     )
     return job, Decision(action="run", why=f"reproduces {record.attempt_id}")
 

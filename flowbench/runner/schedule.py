@@ -38,7 +38,7 @@ from flowbench.runner.plan import Job
 from flowbench.runner.queue import Queue
 from flowbench.runner.slots import Slots
 from flowbench.runner.worker import utc_now
-from flowbench.store.records import INFO, RUNG, AttemptRow, AttemptStatus
+from flowbench.store.records import INFO, RUNG, AttemptRow, AttemptStatus, Tuning
 
 POLL_S = 0.1
 LOOK_EVERY_S = 1.0  # for jobs that other runs are at work on
@@ -320,11 +320,19 @@ class Scheduler:
             if self._options.detach or slot is None
             else None,
             trial=job.trial,
-            tuning=job.tuning,
+            tuning=self._tuning(job),
             weights=os.environ.get(WEIGHTS),
             executor=self._options.elsewhere,
             num_devices=self._options.num_devices,
         )
+
+    def _tuning(self, job: Job) -> Tuning | None:
+        """What it took to find a configuration; a sweep that was told of once is not forgotten."""
+        if job.tuning is not None and job.tuning.sweep is not None:
+            return job.tuning
+        told = (r.tuning for a in self._results.attempts(job.row.job_id) if (r := _read(a)))
+        swept = [tuning for tuning in told if tuning is not None and tuning.sweep is not None]
+        return swept[-1] if swept else job.tuning
 
     def _follow(
         self,
@@ -379,3 +387,11 @@ class Scheduler:
             if self._slots:
                 self._observer.stopping(len(self._slots))
             self._slots.save()
+
+
+def _read(attempt: AttemptDir) -> AttemptRow | None:
+    """The record of an attempt; None without one that can be read."""
+    try:
+        return attempt.record()
+    except StoreError:
+        return None
