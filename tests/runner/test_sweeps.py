@@ -317,6 +317,11 @@ def test_a_sweep_is_pruned_resumed_and_ends_in_a_row_that_counts_it(
     assert again.sweeps.problems == []
     assert {d.action for _, d in again.decisions} == {"reuse", "leave"}
 
+    # Measured again without the sweep, its row does not forget it.
+    plain = {"sweep": {}, "overrides": {"fake-gaussian.training.lr": best}}
+    more = carry_out(ready("whole", **plain, metrics=("fake_nll", "fake_spread")))
+    assert [record.tuning for _, record in more] == [one.tuning] * 2
+
     assert len(carry_out(ready("cut"), most=3)) >= 3
     left = ready("cut")
     assert left.sweeps.problems
