@@ -9,6 +9,12 @@ from pydantic import Field, model_validator
 
 from flowbench.api.frozen import Frozen, refuse_not_yet
 
+ROUNDING = "floor of dequantized values, else the nearest level; clipped"
+"""How samples in a model's space become levels: part of the protocol of what is measured of them.
+
+It changes with the inverse of the harness's preprocessing.
+"""
+
 
 class UniformDequantization(Frozen):
     r"""Adds :math:`u \sim U[0, 1)` to integers: a bound on the discrete likelihood.

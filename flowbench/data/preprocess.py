@@ -177,7 +177,7 @@ class Preprocessor:
         """Maps values of the model's space back to the raw scale.
 
         Dequantized values are floored, all other values of K-level data are rounded; then they are
-        clipped to the levels.
+        clipped to the levels: `flowbench.api.preprocessing.ROUNDING`.
 
         Args:
             y: Values in the model's space, shape (B, *event_shape).

@@ -82,8 +82,8 @@ class Extractor(ABC):
 class TorchFidelityExtractor(Extractor):
     """A network that is registered with torch-fidelity; it takes RGB images of 8 bits.
 
-    Grey images are replicated to RGB and other numbers of levels are stretched to 0..255; the
-    protocol says both.
+    Grey images are replicated to RGB, other numbers of levels are stretched to 0..255, and
+    torch-fidelity resizes images of any size as TensorFlow 1 did; the protocol says all three.
 
     Args:
         name: Its name here.
@@ -91,6 +91,7 @@ class TorchFidelityExtractor(Extractor):
         layers: Number of features of each layer, by torch-fidelity's names.
         file: Its published weights.
         prepare: Their name for ``flowbench data prepare``.
+        size: Height and width in pixels that the network takes.
         published: Take no other weights. Values from others must say so in their names.
     """
 
@@ -102,10 +103,11 @@ class TorchFidelityExtractor(Extractor):
         file: RemoteFile,
         prepare: str,
         *,
+        size: int,
         published: bool = True,
     ) -> None:
         self.name, self.layers = name, layers
-        self._registered = registered
+        self._registered, self._size = registered, size
         self._file, self._prepare, self._published = file, prepare, published
 
     @property
@@ -164,12 +166,13 @@ class TorchFidelityExtractor(Extractor):
         return str(path)
 
     def protocol(self, info: DatasetInfo) -> dict[str, Any]:
-        """How levels and colours became RGB of 8 bits."""
+        """How levels and colours became RGB of 8 bits, and those as large as the network takes."""
         grey = info.event_shape[0] == 1
         levels = info.levels
         return {
             "colours": "grey replicated to RGB" if grey else "RGB",
             "levels": "as they are" if levels == 256 else f"0..{(levels or 0) - 1} to 0..255",
+            "resize": f"bilinear as in TensorFlow 1, to {self._size}x{self._size}",
         }
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from flowbench.api import TrainedModel
-from flowbench_metrics.extractors import Extractor, Weights, shared_network
+from flowbench.api import DatasetInfo, TrainedModel
+from flowbench_metrics.extractors import Extractor, Network, Weights, shared_network
 
 BATCH = 64  # torch-fidelity's default; fixed, because a batch's size moves the last digits
 
@@ -63,11 +63,32 @@ def batches_of_features(
         for start in range(0, len(x), BATCH):
             trained.tick(f"{extractor.name} features, {done / total:.0%} of {total:,} images")
             done += len(x[start : start + BATCH])
-            raw = torch.from_numpy(np.array(x[start : start + BATCH])).to(device)
-            with torch.no_grad():
-                given = network(extractor.images(raw, trained.data))
-            arrays = (layer.cpu().numpy() for layer in given)
-            yield dict(zip(extractor.layers, arrays, strict=True))
+            yield features_of_batch(
+                network, extractor, trained.data, x[start : start + BATCH], device
+            )
+
+
+@torch.no_grad()
+def features_of_batch(
+    network: Network,
+    extractor: Extractor,
+    info: DatasetInfo,
+    x: NDArray[Any],
+    device: torch.device,
+) -> Features:
+    """Features of a batch of images.
+
+    Args:
+        network: The extractor's, on the device.
+        info: Facts of the data.
+        x: Raw images, shape (B, C, H, W).
+
+    Returns:
+        Features by layer.
+    """
+    given = network(extractor.images(torch.from_numpy(np.array(x)).to(device), info))
+    arrays = (layer.cpu().numpy() for layer in given)
+    return dict(zip(extractor.layers, arrays, strict=True))
 
 
 def features_of(

@@ -3,8 +3,13 @@
 Whose features, and of how many samples, is in each value's name. ``fid`` is the distance in
 Inception-v3's pool3 features with the published weights, of 50,000 samples from the training split;
 of fewer it is ``fid@N``, since the estimate falls with N and two of different N must not be
-compared. Features come from torch-fidelity's networks, kernels and neighbourhoods from its
-functions; the Frechet distance is our own, stabler formula, equal to torch-fidelity's to 1e-6.
+compared. All that moves a distance is in the value's protocol, so that a board ranks only values
+that agree in it: network and layer with the hash of the weights, how levels were rounded, spread
+and resized, the reference with the hash of its data, and the number of samples.
+
+Features come from torch-fidelity's networks, kernels and neighbourhoods from its functions; the
+Frechet distance is our own, stabler formula. On the same features it is that of torch-fidelity,
+clean-fid and pytorch-fid to 1e-6.
 
 References:
     Obukhov et al. (2020), High-fidelity performance metrics for generative models in PyTorch,
@@ -28,6 +33,7 @@ from flowbench.api import (
     MetricValue,
     TrainedModel,
 )
+from flowbench.api.preprocessing import ROUNDING
 from flowbench.api.specs import SplitName
 from flowbench_metrics import feature_specs as specs
 from flowbench_metrics import weight_files as files
@@ -133,6 +139,7 @@ class FeatureMetric(ABC):
         seen = Seen(features_of(trained, self.extractor, weights, drawn, [drawn.x]), reference)
         protocol = sample_protocol(trained, settings)
         protocol |= self._protocol(trained, reference, weights)
+        protocol["num_samples"] = len(drawn.x)
         return [
             MetricValue(
                 name=self._name(suffix, weights, len(drawn.x)),
@@ -159,6 +166,7 @@ class FeatureMetric(ABC):
             "weights_sha256": weights.sha256,
             "dtype": self.extractor.dtype,
             "library": self.extractor.library,
+            "rounding": ROUNDING,
             **(reference.protocol() if self.compares else {}),
             **self.extractor.protocol(trained.data),
         }
@@ -253,16 +261,21 @@ class Neighbourhoods(FeatureMetric):
 
 
 _INCEPTION = ("inception-v3-compat", "inception-v3-compat")
+_INCEPTION_SIZE, _SIZE = 299, 224  # the sides that the networks take
 INCEPTION = TorchFidelityExtractor(
-    *_INCEPTION, {POOL3: 2048, LOGITS: 1008}, files.INCEPTION, specs.INCEPTION_WEIGHTS
+    *_INCEPTION,
+    {POOL3: 2048, LOGITS: 1008},
+    files.INCEPTION,
+    specs.INCEPTION_WEIGHTS,
+    size=_INCEPTION_SIZE,
 )
 VGG16 = TorchFidelityExtractor(
-    "vgg16", "vgg16", {"fc2_relu": 4096}, files.VGG16, specs.VGG16_WEIGHTS
+    "vgg16", "vgg16", {"fc2_relu": 4096}, files.VGG16, specs.VGG16_WEIGHTS, size=_SIZE
 )
 CLIP = TorchFidelityExtractor(
-    "clip", "clip-vit-b-32", {"clip": 512}, files.CLIP, specs.CLIP_WEIGHTS
+    "clip", "clip-vit-b-32", {"clip": 512}, files.CLIP, specs.CLIP_WEIGHTS, size=_SIZE
 )
-DINOV2 = DinoExtractor("dinov2", "dinov2-vit-l-14", {"dinov2": 1024}, files.DINOV2, "")
+DINOV2 = DinoExtractor("dinov2", "dinov2-vit-l-14", {"dinov2": 1024}, files.DINOV2, "", size=_SIZE)
 
 
 def inception_layer(size: int, *, published: bool = True) -> TorchFidelityExtractor:
@@ -280,6 +293,7 @@ def inception_layer(size: int, *, published: bool = True) -> TorchFidelityExtrac
         {str(size): size},
         files.INCEPTION,
         specs.INCEPTION_WEIGHTS,
+        size=_INCEPTION_SIZE,
         published=published,
     )
 

@@ -57,8 +57,12 @@ class Reference:
         return sum(map(len, self._parts))
 
     def protocol(self) -> dict[str, Any]:
-        """What two values must share of their reference."""
-        return {"reference": self.split, "num_reference": len(self)}
+        """What two values must share of their reference: the split, and the data that it is of."""
+        return {
+            "reference": self.split,
+            "num_reference": len(self),
+            "reference_sha256": self._trained.data_sha256 or None,
+        }
 
     def features(self) -> Features:
         """Features of the split; of `MAX_KEPT` images at even distances where it has more."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -36,8 +37,12 @@ def test_a_sound_model_passes(registry: Registry, name: str, slow: bool) -> None
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(_mutants()))
 def test_a_mutant_is_caught_by_the_check_that_is_meant_for_it_and_by_no_other(
-    registry: Registry, mutants: ModuleType, name: str
+    registry: Registry, mutants: ModuleType, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if "a-little" in name:
+        # Seen in many samples alone: as many as on a fast machine, however slow this one is. By
+        # its name, since a check has the name of its module.
+        monkeypatch.setattr(sys.modules["flowbench.contract.models.small_space"], "LIMIT_S", 1e6)
     report = check_model(registry, name)
     assert {result.name for result in report.failures} == {mutants.INTENDED[name]}
     assert all(result.look_at and result.asks for result in report.failures)

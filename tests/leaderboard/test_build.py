@@ -70,6 +70,43 @@ def test_every_mean_over_seeds_has_its_interval_and_n() -> None:
     assert "±" not in text["num_parameters"]  # a count
 
 
+FID = {
+    "extractor": "inception-v3-compat",
+    "weights_sha256": "67",
+    "rounding": "floor",
+    "resize": "bilinear",
+    "reference": "train",
+    "reference_sha256": "cd",
+    "num_samples": 50_000,
+}
+
+
+def fid(model: str, value: float, seed: int, **protocol: Any) -> AttemptRow:
+    given: dict[str, Any] = {"protocol": FID | protocol, "role": "quality", "scale": "linear"}
+    return make.attempt(
+        make.job(model, seed), measurements=(make.measured("fid", value, "", **given),)
+    )
+
+
+@pytest.mark.parametrize("fact", FID)
+def test_fids_of_another_protocol_are_never_ranked_together(fact: str) -> None:
+    runs = [fid(m, v + seed / 9, seed) for m, v in (("a", 3.0), ("b", 9.0)) for seed in range(3)]
+    runs += [fid("c", 1.0 + seed / 9, seed, **{fact: 5}) for seed in range(3)]  # the smallest
+    found = board(*runs)
+    cells = {name: row.cells[0] for name, row in rows(found).items()}
+    assert {n: (c.rank, c.best, c.unlike) for n, c in cells.items()} == {
+        "a:small": ("1", True, False),
+        "b:small": ("2", False, False),
+        "c:small": ("–", False, True),
+    }
+    assert f"{fact} is 5, not {FID[fact]}" in dict(found.notes)[cells["c:small"].note]
+
+
+def test_seeds_whose_fids_are_of_other_protocols_have_no_mean() -> None:
+    found = board(*(fid("a", 3.0, seed, num_samples=10**seed) for seed in range(2, 6)))
+    assert next(iter(found.rows)).cells[0].n == 1
+
+
 @pytest.mark.parametrize("status", ["crashed", "diverged", "oom", "timeout"])
 def test_a_board_without_values_is_written_and_says_why(status: str, tmp_path: Path) -> None:
     good = run("glow", 0, 2.0)

@@ -91,6 +91,17 @@ def test_a_struck_run_gets_no_verdict() -> None:
     assert found.remarks[0].startswith("Glow: Struck: the density integrates to 2")
 
 
+def test_values_of_one_name_that_were_measured_otherwise_get_no_verdict() -> None:
+    rows = [
+        *records({"glow": GOOD["glow"]}, protocol={"reference_sha256": "aa"}),
+        *records({"nice": GOOD["nice"]}, protocol={"reference_sha256": "bb"}),
+    ]
+    (found,) = judge_claims(file_of(GREATER), Source(records=rows))
+    assert found.verdict == "undecided"
+    (why,) = found.remarks
+    assert why == "Glow and Nice: bpd was not measured alike, reference_sha256 is bb, not aa."
+
+
 def test_a_cost_is_judged_on_one_machine_alone() -> None:
     test = {**GREATER, "metric": "sampling_latency", "form": "ratio", "at_least": 1.05}
     costs = {"name": "sampling_latency"}

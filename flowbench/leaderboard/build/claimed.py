@@ -9,6 +9,7 @@ from typing import Any
 
 from flowbench.budget import Budget
 from flowbench.leaderboard.board import numbers, words
+from flowbench.leaderboard.board.ranking import Like
 from flowbench.leaderboard.board.verdicts import LEVEL, Judgement, judge
 from flowbench.leaderboard.build.compared import holm
 from flowbench.leaderboard.build.evidence import (
@@ -17,6 +18,7 @@ from flowbench.leaderboard.build.evidence import (
     hardware,
     measured_value,
     methods,
+    protocol_facts,
 )
 from flowbench.leaderboard.build.standing import matching, weight
 from flowbench.store.records import AttemptRow, MeasurementRow
@@ -174,7 +176,7 @@ def _judged(
     for index, asked in enumerate(test.asked):
         if any(r.status == "diverged" for r in _records(there.get(asked.run))):
             against |= test.spoken_against(index)
-    unfit = list(_unfit(file, source, there, measured))
+    unfit = [*_unfit(file, source, there, measured), *_unlike(file, test, there)]
     judgement = judge(effects, test.region, _BOTH if unfit else against)
     factor, unit = (1.0, "") if measured is None else numbers.scale(measured.unit)
     scale = math.exp if test.form == "ratio" else float
@@ -264,6 +266,26 @@ def _unfit(
     machines = {hardware(r) for method in there.values() for r in method.ended_well}
     if measured is not None and measured.role == "cost" and len(machines) > 1:
         yield f"A cost, measured on {' and '.join(sorted(map(str, machines)))}: rerun on one."
+
+
+def _unlike(file: ClaimsFile, test: AnyTest, there: Mapping[str, Method]) -> Iterator[str]:
+    """Which qualities of one name were not measured alike: their difference says nothing.
+
+    How samples are drawn may be what a claim is about.
+    """
+    first: dict[str, tuple[str, Like]] = {}
+    for asked in test.asked:
+        for record in _records(there.get(asked.run)):
+            m = measured_value(record, asked.value)
+            if m is None or m.value is None or m.role != "quality":
+                continue
+            this = Like.of(**{k: v for k, v in protocol_facts(m).items() if k != "sample"})
+            run, other = first.setdefault(m.name, (asked.run, this))
+            if this != other:
+                apart = "; ".join(f"{k} is {a}, not {b}" for k, a, b in this.unlike(other))
+                names = " and ".join(dict.fromkeys(file.runs[n].label for n in (run, asked.run)))
+                yield f"{names}: {m.name} was not measured alike, {apart}."
+                return
 
 
 def _lost(file: ClaimsFile, test: AnyTest, runs: Mapping[str, Method | None]) -> Iterator[str]:

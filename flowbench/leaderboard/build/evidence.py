@@ -383,12 +383,17 @@ def like(record: AttemptRow, measured: MeasurementRow | None) -> Like:
         "hardware": _speed(record) or None,
     }
     if measured is not None:
-        facts |= {k: _text(v) for k, v in measured.protocol.items() if k not in _MAY_DIFFER}
+        facts |= protocol_facts(measured)
         facts |= {"unit": measured.unit, "split": measured.split}
     # No likelihood depends on how samples are drawn; of other values nobody knows.
     if measured is None or "measure" not in measured.protocol:
         facts["sample"] = sampled(sample) or "as usual"
     return Like.of(**facts)
+
+
+def protocol_facts(measured: MeasurementRow) -> dict[str, str | None]:
+    """What of its protocol a value must share with another to be compared with it."""
+    return {k: _text(v) for k, v in measured.protocol.items() if k not in _MAY_DIFFER}
 
 
 def sampled(settings: Mapping[str, Any]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.metadata
 import math
 import pickle
 from pathlib import Path
@@ -119,7 +121,32 @@ def test_the_name_says_whose_weights_and_how_many_samples(
     assert value.protocol["library"].startswith("torch-fidelity 0.4")
     expected = {"colours": "RGB", "reference": "train", "num_reference": 6, "weights": "ema"}
     assert expected.items() <= value.protocol.items()
-    assert value.protocol["sample"] == {"temperature": 1.0, "options": {}}
+
+
+def test_the_protocol_says_all_that_moves_a_distance(
+    trained: type[FakeTrained], use_random_inception: Path, tmp_path: Path
+) -> None:
+    facts: dict[str, Any] = {"data": GREY, "data_sha256": "cd" * 32, "data_dir": tmp_path}
+    given = trained(**facts, samples=samples_of(images(7, 0, GREY)))
+    splits = splits_of(images(6, 1, GREY), images(9, 2, GREY))
+    (value,) = measure(early_inception(7), given, splits, 7)
+    assert value.protocol == {
+        "extractor": "inception-v3-compat",
+        "layer": "64",
+        "weights_sha256": hashlib.sha256(use_random_inception.read_bytes()).hexdigest(),
+        "dtype": "float32",
+        "library": f"torch-fidelity {importlib.metadata.version('torch-fidelity')}",
+        "rounding": "floor of dequantized values, else the nearest level; clipped",
+        "colours": "grey replicated to RGB",
+        "levels": "0..16 to 0..255",
+        "resize": "bilinear as in TensorFlow 1, to 299x299",
+        "reference": "train",
+        "num_reference": 6,
+        "reference_sha256": "cd" * 32,
+        "num_samples": 7,
+        "sample": {"temperature": 1.0, "options": {}},
+        "weights": None,
+    }
 
 
 def test_fid_refuses_weights_that_are_not_the_published_ones(
@@ -161,6 +188,7 @@ def test_grey_levels_are_stretched_and_replicated(trained: type[FakeTrained]) ->
     assert extractor.protocol(GREY) == {
         "colours": "grey replicated to RGB",
         "levels": "0..16 to 0..255",
+        "resize": "bilinear as in TensorFlow 1, to 299x299",
     }
 
 
@@ -192,6 +220,7 @@ def test_torch_fidelity_knows_each_network_and_its_layers(
 
     network = FEATURE_EXTRACTORS_REGISTRY[extractor._registered]
     assert set(extractor.layers) <= set(network.get_provided_features_list())
+    assert extractor._size == getattr(network, "INPUT_IMAGE_SIZE", 224)  # CLIP's has none
 
 
 @pytest.mark.slow
@@ -200,7 +229,13 @@ def test_precision_and_recall_run_on_vgg16(
 ) -> None:
     monkeypatch.setenv("FLOWBENCH_WEIGHTS", str(write_even_vgg16(tmp_path)))
     extractor = TorchFidelityExtractor(
-        "vgg16", "vgg16", fidelity.VGG16.layers, files.VGG16, "vgg16-weights", published=False
+        "vgg16",
+        "vgg16",
+        fidelity.VGG16.layers,
+        files.VGG16,
+        "vgg16-weights",
+        size=224,
+        published=False,
     )
     x = images(5, 0, RGB, low=200)
     given = trained(data=RGB, samples=samples_of(x[:4]), data_dir=tmp_path)

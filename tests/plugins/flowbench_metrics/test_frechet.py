@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
+from scipy import linalg
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
 from flowbench_metrics.frechet import Moments, RunningMoments, frechet_distance, moments
@@ -13,6 +16,28 @@ RNG = np.random.default_rng(0)
 def by_torch_fidelity(x: np.ndarray, y: np.ndarray) -> float:
     given = [fid_features_to_statistics(torch.from_numpy(rows)) for rows in (x, y)]
     return float(fid_statistics_to_metric(*given, False)["frechet_inception_distance"])
+
+
+def by_pytorch_fid(x: np.ndarray, y: np.ndarray) -> float:
+    # Not installed everywhere: it and clean-fid come with the extra `dev`.
+    score = pytest.importorskip("pytorch_fid.fid_score", reason="needs pytorch-fid")
+    wide = [rows.astype(np.float64) for rows in (x, y)]  # the arrays that it fills
+    means_and_covariances = (s for r in wide for s in (r.mean(axis=0), np.cov(r, rowvar=False)))
+    return float(score.calculate_frechet_distance(*means_and_covariances))
+
+
+def by_clean_fid(x: np.ndarray, y: np.ndarray) -> float:
+    fid = pytest.importorskip("cleanfid.fid", reason="needs clean-fid")
+    return float(fid.fid_from_feats(x, y))
+
+
+def by_definition(x: np.ndarray, y: np.ndarray) -> float:
+    """Heusel et al. 2017, eq. 6, in float64, with SciPy's root."""
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    first, second = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
+    root = linalg.sqrtm(first @ second).real
+    shift = np.square(x.mean(axis=0) - y.mean(axis=0)).sum()
+    return float(shift + np.trace(first + second - 2.0 * root))
 
 
 def like_inception(num: int, dims: int, gain: float) -> np.ndarray:
@@ -51,6 +76,16 @@ def test_torch_fidelity_agrees(num: int, dims: int) -> None:
     x, y = like_inception(num, dims, 1.0), like_inception(num, dims, 1.3)
     ours = frechet_distance(moments(x), moments(y))
     assert ours == pytest.approx(by_torch_fidelity(x, y), rel=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:The `disp` argument is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("theirs", [by_pytorch_fid, by_clean_fid, by_definition])
+@pytest.mark.parametrize("dims", [16, 192])
+def test_others_agree_on_the_same_features(
+    theirs: Callable[[np.ndarray, np.ndarray], float], dims: int
+) -> None:
+    x, y = like_inception(4_000, dims, 1.0), like_inception(4_000, dims, 1.3)
+    assert frechet_distance(moments(x), moments(y)) == pytest.approx(theirs(x, y), rel=1e-6)
 
 
 @pytest.mark.parametrize(("num", "dims"), [(60_000, 16), (3_000, 300)])
