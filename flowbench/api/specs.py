@@ -169,6 +169,11 @@ class ModelSpec:
         paper: Where it was published.
         forms: Forms of data that the contract checks it on, small ones; empty takes the contract's
             own forms of its modalities.
+        family: Kind of model, as the heading of a group: ``Normalizing flows``. Boards of results
+            group rows by it, word for word, where there is more than one; None for no kind.
+
+    Raises:
+        ConfigError: ``family`` is no text, or says nothing.
 
     Example:
         >>> spec = ModelSpec(
@@ -186,6 +191,14 @@ class ModelSpec:
     summary: str
     paper: Paper | None = None
     forms: tuple[DatasetInfo, ...] = ()
+    family: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.family is not None and not (isinstance(self.family, str) and self.family.strip()):
+            raise ConfigError(
+                f"family of {self.name!r} is {self.family!r}; expected a heading such as "
+                "'Normalizing flows', or None"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

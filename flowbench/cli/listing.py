@@ -62,6 +62,7 @@ def _describe(registry: Registry, kind: str, data_dir: Path) -> Described:
         return [
             {
                 "name": name,
+                "family": entry.spec.family,
                 "data": ", ".join(sorted(entry.spec.modalities)),
                 "plugin": entry.source.distribution,
                 "summary": entry.spec.summary,
@@ -136,8 +137,8 @@ def _print_rows(title: str, rows: Described, *, titled: bool) -> None:
     if titled:
         print(title)
     one_plugin = len({row.get("plugin") for row in rows}) == 1
-    # Bytes are for --json; the plugin is worth a column only where it tells rows apart.
-    hidden = {"size_bytes", *(["plugin"] if one_plugin else [])}
+    # Bytes and families are for --json; the plugin has a column only where it tells rows apart.
+    hidden = {"size_bytes", "family", *(["plugin"] if one_plugin else [])}
     columns = [key for key in (rows[0] if rows else {}) if key not in hidden]
     print_columns(rows, columns, terminal_width())
     if titled:

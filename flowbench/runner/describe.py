@@ -90,6 +90,7 @@ def describe_model(
         "name": spec.name,
         "preset": configured.preset,
         "summary": spec.summary,
+        "family": spec.family,
         "preset_summary": facts.summary,
         "source": facts.source,
         "assumptions": list(facts.assumptions),

@@ -251,6 +251,7 @@ def _job(
         job_id=job_id(asked),
         preset=model.preset,
         overrides=dict(model.overrides),
+        family=model.entry.spec.family,
         **asked,
     )
     unsupported = (

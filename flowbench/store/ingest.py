@@ -49,7 +49,8 @@ INSERT INTO attempts BY NAME
 SELECT * EXCLUDE (record) REPLACE (
     record->>'$.job.job_id' AS job_id,
     record->>'$.job.preset' AS preset,
-    record->'$.job.overrides' AS overrides
+    record->'$.job.overrides' AS overrides,
+    record->>'$.job.family' AS family
 )
 FROM (SELECT record, unnest(from_json(record, $structure)) FROM staged)
 """

@@ -181,10 +181,17 @@ INSERT INTO artifacts SELECT attempt_id, 0, 'samples', 'image/png', png, NULL FR
 DROP TABLE samples;
 """
 
-M014_TUNING = f"""
+# Beside the preset: what an attempt called the model, and no part of what was asked for.
+M014_FAMILY = f"""
+ALTER TABLE attempts ADD COLUMN family VARCHAR;
+{M009_SHOWN.replace("m.decimals", "m.decimals, m.refutes, a.family")}
+"""
+
+_SHOWN_OF_SWEEPS = "m.decimals, m.refutes, a.family, a.overrides, a.trial, a.tuning"
+M015_TUNING = f"""
 ALTER TABLE attempts ADD COLUMN trial JSON;
 ALTER TABLE attempts ADD COLUMN tuning JSON;
-{M009_SHOWN.replace("m.decimals", "m.decimals, m.refutes, a.overrides, a.trial, a.tuning")}
+{M009_SHOWN.replace("m.decimals", _SHOWN_OF_SWEEPS)}
 """
 
 STEPS = (
@@ -201,7 +208,8 @@ STEPS = (
     M011_INFO,
     M012_SOURCES,
     M013_ARTIFACTS,
-    M014_TUNING,
+    M014_FAMILY,
+    M015_TUNING,
 )
 SCHEMA_VERSION = len(STEPS)
 TABLES_BY_ATTEMPT = ("attempts", "measurements", "curves", "artifacts", "likelihoods")

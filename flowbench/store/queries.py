@@ -50,7 +50,7 @@ def _struct(row: type[Frozen], **columns: str) -> str:
     return "{" + ", ".join(fields) + "}"
 
 
-_JOB = _struct(JobRow, rest="j", preset="a.preset", overrides="a.overrides")
+_JOB = _struct(JobRow, rest="j", preset="a.preset", overrides="a.overrides", family="a.family")
 _ATTEMPT = _struct(AttemptRow, rest="a", job=_JOB, measurements="coalesce(measured.items, [])")
 _RECORDS = f"""
 WITH chosen AS MATERIALIZED ({{chosen}}),

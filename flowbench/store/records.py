@@ -56,7 +56,8 @@ class JobRow(Frozen):
     """A job: what was asked for, not where or by which code it ran.
 
     Attributes:
-        job_id: Hash of everything below but ``preset`` and ``overrides``, which ``config`` implies.
+        job_id: Hash of everything below but ``preset`` and ``overrides``, which ``config`` implies,
+            and ``family``.
         model: Model name.
         preset: The preset it started from.
         overrides: What was set on top of it, by dotted key.
@@ -67,6 +68,8 @@ class JobRow(Frozen):
         budget: Canonical text of the budget, e.g. ``60s,5000steps``.
         protocol_version: Version of the evaluation protocol.
         protocol: Its settings.
+        family: The kind of model, as its plugin called it; None where it did not, and in records
+            made before it was kept.
     """
 
     job_id: JobId
@@ -80,6 +83,7 @@ class JobRow(Frozen):
     budget: str
     protocol_version: Int32
     protocol: dict[str, Any]
+    family: str | None = None
 
     @property
     def num_parts(self) -> int:

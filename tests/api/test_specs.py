@@ -94,6 +94,13 @@ def test_a_role_or_scale_that_is_none_is_refused(wrong: dict[str, Any]) -> None:
         MetricSpec(name="q", compute="a:q", unit="", direction="lower", summary="s", **wrong)
 
 
+@pytest.mark.parametrize("wrong", ["", " ", 3])
+def test_a_family_without_a_name_is_refused(wrong: Any) -> None:
+    facts: dict[str, Any] = {"model": "a:M", "config": "a:C", "modalities": frozenset({"image"})}
+    with pytest.raises(ConfigError, match=r"family of 'm' is .* expected a heading such as"):
+        ModelSpec(name="m", summary="s", family=wrong, **facts)
+
+
 MASS = Limits(minimum=0.99, maximum=1.01, target=1.0)
 
 

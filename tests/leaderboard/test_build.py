@@ -49,6 +49,41 @@ def test_seeds_make_one_row_with_an_interval() -> None:
     assert found.facts == ("1 method", "3 runs")
 
 
+FAMILIES = {"glow": "Flows", "nice": "Flows", "vae": "VAEs", "edm": "Diffusion", "mine": None}
+
+
+def test_rows_are_grouped_by_family_the_best_first(tmp_path: Path) -> None:
+    bits = {"glow": 2.2, "nice": 2.4, "vae": 2.1, "edm": 2.3, "mine": 2.5}
+    runs = [run(name, 0, bpd, job={"family": FAMILIES[name]}) for name, bpd in bits.items()]
+    found = board(*runs)
+    groups = {
+        group.name: [row.name.partition(":")[0] for row in group.rows] for group in found.groups
+    }
+    assert groups == {
+        "VAEs": ["vae"], "Flows": ["glow", "nice"], "Diffusion": ["edm"], "Other models": ["mine"]
+    }  # fmt: skip
+    assert list(groups) == ["VAEs", "Flows", "Diffusion", "Other models"]
+    write_boards([found], tmp_path, ("html", "md", "latex", "csv", "parquet"))
+    written = [path.read_text() for path in tmp_path.iterdir() if path.suffix != ".parquet"]
+    assert len(written) >= 4
+    assert all("Flows" in text and "Other models" in text for text in written if "glow" in text)
+    page = (tmp_path / "index.html").read_text()
+    assert "by group" in page
+    assert "Stroke: published" not in page  # none is on it
+    printed = io.StringIO()
+    Console(file=printed, width=80).print(terminal.render([found]))
+    assert "\nFlows" in printed.getvalue()
+    assert found.to_frame()["group"].unique().tolist() == list(groups)
+
+
+def test_a_row_has_the_family_of_any_of_its_runs_and_one_family_makes_no_group() -> None:
+    old, new = run("glow", 0, 2.2), run("glow", 1, 2.2, job={"family": "Flows"})
+    assert [group.name for group in board(old, run("vae", 0, 2.1)).groups] == [""]
+    assert [group.name for group in board(old, new, run("vae", 0, 2.1)).groups] == [""]
+    vae = run("vae", 0, 2.1, job={"family": "VAEs"})
+    assert [group.name for group in board(old, new, vae).groups] == ["VAEs", "Flows"]
+
+
 def test_every_mean_over_seeds_has_its_interval_and_n() -> None:
     values = {"fd": (86.59, 76.53), "fid": (12.1, 13.2), "params": (7.0, 7.0)}
     found = board(

@@ -358,6 +358,22 @@ def test_a_board_of_our_own_over_several_data_sets() -> None:
         f"{models - 1} models not run yet",
         "1 model run on some data sets only",
     )
+
+
+def test_a_board_of_our_own_is_grouped_by_family_once_all_have_run() -> None:
+    families = dict.fromkeys(mirrored.suite("toy-2d").models, "Flows") | {"vae": "VAEs"}
+    runs = [
+        make.attempt(
+            make.job(model, 0, preset=preset or "small", dataset="two-moons", family=family),
+            measurements=(make.measured("nll", 2.0, "nats", n=100),),
+        )
+        for choice, family in families.items()
+        for model, _, preset in [choice.partition(":")]
+    ]
+    found = board(*runs, name="toy-2d")
+    assert [group.name for group in found.groups] == ["Flows", "VAEs"]
+    assert [r.name for r in found.groups[0].rows] == [c for c in families if c != "vae"]
+    assert [group.name for group in board(*runs[1:], name="toy-2d").groups] == [""]
     trained = "Every model was trained for 60\u00a0s on Xeon, 2\u00a0threads, and measured"
     assert found.description.startswith(trained)
 

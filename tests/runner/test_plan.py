@@ -129,6 +129,15 @@ def test_examples_that_a_loss_couples_stay_on_one_device(fake_registry: Registry
     assert job.unsupported == "--devices-per-job is 2, but its loss pairs the examples of a batch"
 
 
+def test_a_job_says_its_family_which_is_no_part_of_it(fake_registry: Registry) -> None:
+    entry = fake_registry.models["fake-gaussian"]
+    flow = replace(entry, spec=replace(entry.spec, family="Flows"))
+    named = replace(fake_registry, models={**fake_registry.models, "fake-gaussian": flow})
+    (job,), _ = plan(suite(), named, HERE)
+    assert job.row.family == "Flows"
+    assert {job.row.job_id} == ids(fake_registry)
+
+
 def test_the_number_of_devices_is_no_part_of_a_job(fake_registry: Registry) -> None:
     ids = [
         [job.row.job_id for job in plan(suite(devices_per_job=num), fake_registry, HERE)[0]]

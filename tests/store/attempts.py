@@ -37,13 +37,14 @@ def job(model: str = "realnvp", seed: int = 0, **fields: Any) -> JobRow:
         "budget": "60s",
         "protocol_version": 1,
         "protocol": {"eval_draws": 16},
-    } | {k: v for k, v in fields.items() if k not in ("preset", "overrides")}
+    } | {k: v for k, v in fields.items() if k not in ("preset", "overrides", "family")}
     text = json.dumps({"model": model, "seed": seed, **asked}, sort_keys=True)
     return JobRow(
         job_id=hashlib.sha256(text.encode()).hexdigest()[:12],
         model=model,
         preset=fields.get("preset", "small"),
         overrides=fields.get("overrides", {}),
+        family=fields.get("family"),
         seed=seed,
         **asked,
     )

@@ -27,7 +27,8 @@ def stored(results: Path) -> list[AttemptRow]:
 
 
 def test_everything_of_an_attempt_comes_back_as_it_was(tmp_path: Path) -> None:
-    record = make.attempt(make.job(overrides={"training.lr": None, "π": HOSTILE}), reason=HOSTILE)
+    overrides = {"training.lr": None, "π": HOSTILE}
+    record = make.attempt(make.job(overrides=overrides, family=HOSTILE), reason=HOSTILE)
     values = make.log_prob(2.0)
     curves = make.curve(2.0)
     directory = make.write(tmp_path, record, curves=curves, artifacts=make.grid(), values=values)
@@ -121,7 +122,7 @@ def test_likelihoods_that_are_not_finite_are_left_out(tmp_path: Path) -> None:
 
 def test_two_presets_may_name_one_job(tmp_path: Path) -> None:
     first = make.attempt(make.job(preset="small"), 1)
-    second = make.attempt(make.job(preset="tiny", overrides={"width": 64}), 2)
+    second = make.attempt(make.job(preset="tiny", overrides={"width": 64}, family="Flows"), 2)
     ingest(tmp_path, [make.write(tmp_path, record) for record in (first, second)])
     assert first.job.job_id == second.job.job_id
     assert sorted(stored(tmp_path), key=lambda r: r.number) == [first, second]

@@ -73,6 +73,17 @@ def test_every_table_has_a_suite_that_mirrors_it() -> None:
         assert suite.title
 
 
+@pytest.mark.parametrize("name", published_tables())
+def test_every_row_has_a_model_or_says_why_not(name: str) -> None:
+    layout = load_suite(find_suite(name)).board
+    assert layout is not None
+    told = {*layout.rows, *layout.remarks}
+    rows = published_table(name).rows
+    silent = [r.label for r in rows if not told & {r.label, f"{r.label}, {r.variant}"}]
+    # A listing of the text that nothing runs says so once.
+    assert not silent or (not layout.rows and "No row is run" in " ".join(layout.caveats))
+
+
 def test_shipped_suites_load() -> None:
     assert {"digits", "natural-patches", "toy-2d"} <= shipped_suites().keys()
     for path in shipped_suites().values():

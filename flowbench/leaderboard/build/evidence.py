@@ -174,6 +174,11 @@ class Method:
         return f"{self.first.job.model}:{self.first.job.preset}"
 
     @property
+    def family(self) -> str:
+        """The kind of model; empty where no run says it."""
+        return next((r.job.family for r in self.records if r.job.family), "")
+
+    @property
     def is_single(self) -> bool:
         """Whether a single run ended well; only then are test examples compared one by one."""
         return len(self.ended_well) == 1

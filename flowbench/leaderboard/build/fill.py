@@ -66,12 +66,16 @@ class _Builder:
             return tuple(row for n, row in rows.items() if asked[n].group == name)
 
         columns, rows = _say_n_once(empty.columns, rows)
+        groups = empty.groups
+        if self._frame.best_first:
+            first = list(dict.fromkeys(asked[n].group for n in order))
+            groups = tuple(sorted(groups, key=lambda group: first.index(group.name)))
         return replace(
             empty,
             columns=columns,
             description=empty.description + self._why_empty(),
             facts=tuple(self._facts(list(rows.values()))),
-            groups=tuple(replace(group, rows=of_group(group.name)) for group in empty.groups),
+            groups=tuple(replace(group, rows=of_group(group.name)) for group in groups),
             notes=self._notes.letters(),
             budget=common_budget(self._frame.records),
             cost=_cost({row.key: m for n, row in rows.items() for m in asked[n].methods.values()}),

@@ -7,17 +7,20 @@ columns that a suite names, `from_published` for the table of a paper. `build` f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from flowbench.api.specs import Direction, Role
 from flowbench.leaderboard.board import numbers, words
 from flowbench.leaderboard.board.ranking import Like
-from flowbench.leaderboard.board.table import Board, Column, Published, Row
+from flowbench.leaderboard.board.table import Board, Column, Group, Published, Row
 from flowbench.leaderboard.build.evidence import Method, hardware
 from flowbench.leaderboard.build.standing import Chosen, Pair
 from flowbench.store.records import AttemptRow, MeasurementRow
 from flowbench.suite.schema import OurValue
+
+OTHERS = "Other models"
+"""The group of rows whose plugin says no family."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +93,8 @@ class Frame:
         board: What it says whatever fills it, with empty groups.
         rows: Its rows.
         noun: What a row is.
-        best_first: Rows are sorted by the first column; otherwise they stay in order.
+        best_first: Rows are sorted by the first column, and groups by the best of their rows;
+            otherwise both stay in order.
         metrics: What the command of a row measures; None for what its runs were asked for.
         chosen: How the runs were chosen, where there were others.
     """
@@ -108,6 +112,22 @@ class Frame:
         # By identity: a method stands in several cells, and is not to be counted for each.
         methods = {id(m): m for row in self.rows for m in row.methods.values()}
         return [record for method in methods.values() for record in method.records]
+
+
+def by_family(rows: Sequence[FrameRow]) -> tuple[list[FrameRow], tuple[Group, ...]]:
+    """Groups the rows of a board of ours by the kind of model, if there is more than one.
+
+    Rows of which no run says it have a group of their own.
+
+    Returns:
+        The rows, and their groups in the order in which rows name them.
+    """
+    families = [next((m.family for m in row.methods.values() if m.family), "") for row in rows]
+    if len({family for family in families if family}) < 2:
+        return list(rows), (Group(name=""),)
+    names = [family or OTHERS for family in families]
+    grouped = [replace(row, group=name) for row, name in zip(rows, names, strict=True)]
+    return grouped, tuple(Group(name=name) for name in dict.fromkeys(names))
 
 
 # --- words that makers share ----------------------------------------------------------------------

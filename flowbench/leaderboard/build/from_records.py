@@ -1,6 +1,7 @@
 """Lays out whatever is in the store: a board for each data set and budget.
 
-Its columns are what was measured, qualities first; its rows are methods, the best first.
+Its columns are what was measured, qualities first; its rows are methods, the best first, grouped by
+family where there is more than one.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from flowbench.api.specs import is_main_value
 from flowbench.budget import Budget
@@ -24,7 +26,7 @@ from flowbench.leaderboard.build.evidence import (
     values,
     without_parts,
 )
-from flowbench.leaderboard.build.frame import Frame, FrameCell, FrameRow, quantity
+from flowbench.leaderboard.build.frame import Frame, FrameCell, FrameRow, by_family, quantity
 from flowbench.store.records import AttemptRow, MeasurementRow
 from flowbench.suite.schema import OurValue
 
@@ -52,8 +54,8 @@ def _frame(records: Sequence[AttemptRow], source: Source) -> Frame:
         description=_description(records),
         columns=columns,
     )
-    rows = [_row(method, columns) for method in methods(records, source.log_prob)]
-    return Frame(board=board, rows=rows, best_first=True)
+    rows, groups = by_family([_row(m, columns) for m in methods(records, source.log_prob)])
+    return Frame(board=replace(board, groups=groups), rows=rows, best_first=True)
 
 
 def _row(method: Method, columns: Sequence[Column]) -> FrameRow:

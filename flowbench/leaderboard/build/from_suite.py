@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flowbench.leaderboard.board.table import Board, Column, Row
 from flowbench.leaderboard.build import frame
 from flowbench.leaderboard.build.evidence import Source
@@ -11,7 +13,7 @@ from flowbench.suite.schema import BoardColumn, OurValue, Suite
 
 
 def frame_of_suite(suite: Suite, source: Source) -> Frame:
-    """One row a model of the suite, in its order."""
+    """One row a model of the suite, in its order; by family once all have run."""
     asked = suite.board.columns if suite.board else ()
     chosen = choose(suite, source, [(a.dataset, model) for model in suite.models for a in asked])
     columns = tuple(_column(one, chosen) for one in asked)
@@ -38,6 +40,10 @@ def frame_of_suite(suite: Suite, source: Source) -> Frame:
         row_header="Model",
         shared_unit=frame.shared_unit(columns),
     )
+    # Until then the families of some are not known.
+    if not chosen.waiting:
+        rows, groups = frame.by_family(rows)
+        board = replace(board, groups=groups)
     return Frame(board=board, rows=rows, noun="model", metrics=suite.metrics, chosen=chosen)
 
 

@@ -270,7 +270,7 @@ def _groups(values: _Values) -> Plot | None:
     heading = f"{values.heading} by group"
     title = f"{heading}, {values.data}"
     svg = strips(drawn, prefix="plot-groups", title=title, x_title=values.axis)
-    marks = {"stroke", *("mark" for point in ranked if point.kind == "reproduced")}
+    marks = {"mark" if point.kind == "reproduced" else "stroke" for point in ranked}
     name = f"{values.board.slug}-groups"
     return Plot(name=name, heading=heading, about=values.data, marks=marks, svg=svg)
 

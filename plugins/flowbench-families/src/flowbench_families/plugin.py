@@ -21,6 +21,8 @@ def _form(*shape: int, levels: int | None = None) -> DatasetInfo:
     )
 
 
+_AUTOREGRESSIVE, _GANS = "Autoregressive models", "GANs"
+
 # The last is so small that probabilities are summed up.
 _IMAGES = (_form(3, 4, 4, levels=17), _form(3, 1, 2, levels=3))
 
@@ -30,6 +32,7 @@ PIXELCNNPP = ModelSpec(
     config="flowbench_families.pixelcnnpp.config:PixelCNNPPConfig",
     modalities=frozenset({"image"}),
     summary="autoregressive over pixels, by mixtures of discretised logistics",
+    family=_AUTOREGRESSIVE,
     forms=_IMAGES,
     paper=Paper(
         title=(
@@ -57,6 +60,7 @@ PIXELCNN = ModelSpec(
     config="flowbench_families.pixelcnn:PixelCNNConfig",
     modalities=frozenset({"image"}),
     summary="autoregressive over pixels, by gated convolutions and a softmax over levels; small",
+    family=_AUTOREGRESSIVE,
     forms=_IMAGES,
     paper=Paper(
         title="Conditional Image Generation with PixelCNN Decoders",
@@ -85,6 +89,7 @@ PIXEL_TRANSFORMER = ModelSpec(
     config="flowbench_families.pixel_transformer:PixelTransformerConfig",
     modalities=frozenset({"image"}),
     summary="autoregressive over pixels, by attention to all before and a softmax; small",
+    family=_AUTOREGRESSIVE,
     forms=_IMAGES,
     paper=Paper(
         title="Image Transformer",
@@ -112,6 +117,7 @@ VAE = ModelSpec(
     config="flowbench_families.vae.config:VAEConfig",
     modalities=frozenset({"image", "vector"}),
     summary="variational autoencoder with layers of latents; posteriors Gaussian or by flows",
+    family="Variational autoencoders",
     forms=(*_IMAGES, _form(2)),
     paper=Paper(
         title="Improved Variational Inference with Inverse Autoregressive Flow",
@@ -140,6 +146,7 @@ DCGAN = ModelSpec(
     config="flowbench_families.gan.config:DCGANConfig",
     modalities=frozenset({"image"}),
     summary="adversarial networks of convolutions and batch norms; no likelihood",
+    family=_GANS,
     forms=(_form(3, 4, 4, levels=17), _form(1, 8, 8, levels=17)),
     paper=Paper(
         title=(
@@ -167,6 +174,7 @@ WGAN_GP = ModelSpec(
     config="flowbench_families.gan.config:WGANGPConfig",
     modalities=frozenset({"image", "vector"}),
     summary="adversarial networks, the critic held by a gradient penalty; no likelihood",
+    family=_GANS,
     forms=(*DCGAN.forms, _form(2)),
     paper=Paper(
         title="Improved Training of Wasserstein GANs",

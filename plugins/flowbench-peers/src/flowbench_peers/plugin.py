@@ -62,6 +62,7 @@ def _model(name: str, place: str, summary: str, paper: str, modality: str) -> Mo
         config=f"{module}:{CONFIGS.get(name, 'FlowConfig')}",
         modalities=frozenset({"image"}) if modality == "image" else frozenset({"vector"}),
         summary=summary,
+        family="Normalizing flows",
         paper=PAPERS[paper],
     )
 

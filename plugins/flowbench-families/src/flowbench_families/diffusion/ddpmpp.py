@@ -40,7 +40,9 @@ class DDPMPPConfig(DiffusionConfig):
     sampling_steps: int = Field(default=100, ge=1)
 
     presets: ClassVar[Mapping[str, Preset]] = {
-        "digits": Preset(summary="a U-Net of two resolutions, for a minute on digits (8x8)"),
+        "digits": Preset(
+            summary="a U-Net of two resolutions, for a minute on digits (8x8)", values={"width": 20}
+        ),
         "natural-patches": Preset(
             summary="a U-Net of three resolutions, for minutes on 32x32 images", values=PATCHES
         ),

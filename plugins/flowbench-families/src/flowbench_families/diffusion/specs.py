@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from flowbench.api import DatasetInfo, ModelSpec, Paper
 
+_FAMILY = "Diffusion models"
+
 # So small that probabilities are summed up; halved once, it is one pixel.
 _FORMS = (
     DatasetInfo(
@@ -23,6 +25,7 @@ DDPM = ModelSpec(
     config="flowbench_families.diffusion.ddpm:DDPMConfig",
     modalities=frozenset({"image"}),
     summary="diffusion in steps, whose noise a U-Net predicts",
+    family=_FAMILY,
     forms=_FORMS,
     paper=Paper(
         title="Denoising Diffusion Probabilistic Models",
@@ -47,6 +50,7 @@ IDDPM = ModelSpec(
     config="flowbench_families.diffusion.iddpm:IDDPMConfig",
     modalities=frozenset({"image"}),
     summary="diffusion in steps of learned variance, trained by its bound",
+    family=_FAMILY,
     forms=_FORMS,
     paper=Paper(
         title="Improved Denoising Diffusion Probabilistic Models",
@@ -70,6 +74,7 @@ VDM = ModelSpec(
     config="flowbench_families.diffusion.vdm:VDMConfig",
     modalities=frozenset({"image"}),
     summary="diffusion in continuous time, trained by its bound with its noise schedule",
+    family=_FAMILY,
     forms=_FORMS,
     paper=Paper(
         title="Variational Diffusion Models",
@@ -94,6 +99,7 @@ DDPMPP = ModelSpec(
     config="flowbench_families.diffusion.ddpmpp:DDPMPPConfig",
     modalities=frozenset({"image"}),
     summary="score-based diffusion along a differential equation that keeps the variance",
+    family=_FAMILY,
     forms=_FORMS,
     paper=Paper(
         title="Score-Based Generative Modeling through Stochastic Differential Equations",
@@ -121,6 +127,7 @@ EDM = ModelSpec(
     config="flowbench_families.diffusion.edm:EDMConfig",
     modalities=frozenset({"image"}),
     summary="diffusion whose network has inputs and targets of one scale, and few steps",
+    family=_FAMILY,
     forms=_FORMS,
     paper=Paper(
         title="Elucidating the Design Space of Diffusion-Based Generative Models",

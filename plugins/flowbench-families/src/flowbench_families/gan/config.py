@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from flowbench.api import (
@@ -70,6 +71,14 @@ class AdversarialConfig(ModelConfig):
         return None
 
 
+DIGITS = Preset(
+    summary="two layers from 2x2 on, for a minute on digits (8x8)", values={"smallest": 2}
+)
+PATCHES = Preset(
+    summary="three layers from 4x4 on, for minutes on 32x32 images", values={"width": 32}
+)
+
+
 class DCGANConfig(AdversarialConfig):
     """Configuration of DCGAN."""
 
@@ -80,14 +89,10 @@ class DCGANConfig(AdversarialConfig):
     )
 
     presets: ClassVar[Mapping[str, Preset]] = {
-        "digits": Preset(
-            summary="two layers from 2x2 on, for a minute on digits (8x8)",
-            values={"smallest": 2},
+        "digits": replace(
+            DIGITS, values={**DIGITS.values, "training": {"lr": 4e-4}}, tuning_trials=4
         ),
-        "natural-patches": Preset(
-            summary="three layers from 4x4 on, for minutes on 32x32 images",
-            values={"width": 32},
-        ),
+        "natural-patches": PATCHES,
         "cifar10": Preset(
             summary="generator 5,179,907, discriminator 4,116,225 parameters (CIFAR-10)",
             source="paper",
@@ -121,14 +126,8 @@ class WGANGPConfig(AdversarialConfig):
     training: Training = _critic_first(batch_size=64, lr=5e-4, average=Ema(decay=0.99))
 
     presets: ClassVar[Mapping[str, Preset]] = {
-        "digits": Preset(
-            summary="two layers from 2x2 on, for a minute on digits (8x8)",
-            values={"smallest": 2},
-        ),
-        "natural-patches": Preset(
-            summary="three layers from 4x4 on, for minutes on 32x32 images",
-            values={"width": 32},
-        ),
+        "digits": DIGITS,
+        "natural-patches": PATCHES,
         "cifar10": Preset(
             summary="generator 5,179,907, critic 4,114,689 parameters (CIFAR-10)",
             source="paper",
