@@ -43,6 +43,7 @@ site: docs  ## the documentation and the boards as one site, in build/site
 dist: .venv/.installed-dev  ## wheel and sdist in build/dist; the wheel is built from the sdist
 	rm -rf build/dist build/dist-venv
 	$(BIN)/python -m build --outdir build/dist .
+	$(BIN)/twine check --strict build/dist/*
 	$(PYTHON) -m venv build/dist-venv
 	build/dist-venv/bin/pip install --quiet -c constraints.txt build/dist/*.whl
 	cd build && dist-venv/bin/flowbench --version && dist-venv/bin/flowbench list suites

@@ -19,10 +19,10 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     """Adds the generated pages to the site."""
     registry = load_registry(PluginSelection(only=("flowbench",)))
     pages = {
-        "shipped/models.md": models_page(registry),
-        "shipped/datasets.md": datasets_page(registry),
-        "shipped/metrics.md": metrics_page(registry),
-        "cli.md": commands_page(),
+        "reference/models.md": models_page(registry),
+        "reference/datasets.md": datasets_page(registry),
+        "reference/metrics.md": metrics_page(registry),
+        "reference/cli.md": commands_page(),
         "reference/api.md": api_page(),
     }
     for path, text in pages.items():

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from flowbench.notebook.results import Results, curves, results
     from flowbench.notebook.run import run
 
-__version__ = "0.1.0"
+    __version__: str
+
 __all__ = [
     "Boards",
     "Results",
@@ -37,6 +38,8 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":  # of the installation; its source is the tag of the commit
+        return importlib.import_module("importlib.metadata").version("flowbench")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'flowbench' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"flowbench.notebook.{_HOME_OF[name]}"), name)

@@ -14,12 +14,13 @@ import contextlib
 import hashlib
 import sys
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import util
 from pathlib import Path
 
 from flowbench.api.frozen import Frozen
 from flowbench.files import write_whole
+from flowbench.memory import Memory
 from flowbench.paths import cache_dir
 
 # What can change a number. Boards, the store and the command line cannot.
@@ -28,6 +29,7 @@ CORE_CODE = ("api", "data", "training", "evaluation", *(f"runner/{m}.py" for m i
 CORE = "flowbench"
 ALL = "*"
 REMEMBERED = "core.sha256"
+SOURCES, MOST_SOURCES = "sources.json", 8192
 
 
 class CodeHashes(Frozen):
@@ -116,6 +118,7 @@ def part_sha256(references: Iterable[str | None]) -> str:
         # Of a compiled module only the name is known here: its version tells the rest, in the
         # record.
         found |= {name: _digest(path) for name, path in used.items()} or {module: ""}
+    _memory().keep()
     return combined(*(f"{name}:{digest}" for name, digest in sorted(found.items())))
 
 
@@ -193,9 +196,26 @@ def _place(root: str) -> tuple[Path, bool]:
     return (path.parent.parent if in_folder else path.parent), not in_folder
 
 
+@lru_cache(maxsize=1)
+def _memory() -> Memory:
+    """What is known of sources: to parse those behind one job takes a worker half a second."""
+    by = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    return Memory(SOURCES, by, MOST_SOURCES)
+
+
 @lru_cache(maxsize=4096)
 def _imports(source: bytes, package: str) -> tuple[tuple[str, str, str], ...]:
     """What a file imports: the module, the name in it and the name that it gets; ``*`` for all."""
+
+    def find_out() -> str:
+        return "\n".join(" ".join(found) for found in _read_imports(source, package))
+
+    key = f"imports {hashlib.sha256(source).hexdigest()} {package}"
+    lines = (line.split(" ") for line in _memory().recall(key, find_out).splitlines())
+    return tuple((module, name, bound) for module, name, bound in lines)
+
+
+def _read_imports(source: bytes, package: str) -> list[tuple[str, str, str]]:
     found = []
     tree = _tree(source)
     # All of the tree: imports inside functions run as well, later.
@@ -211,7 +231,7 @@ def _imports(source: bytes, package: str) -> tuple[tuple[str, str, str], ...]:
                 kept = parents[: len(parents) - node.level + 1]
                 base = ".".join([*kept, *([node.module] if node.module else [])])
             found += [(base, alias.name, alias.asname or alias.name) for alias in node.names]
-    return tuple(found)
+    return found
 
 
 @lru_cache(maxsize=4096)
@@ -229,6 +249,11 @@ def _digest(path: Path) -> str:
 
 @lru_cache(maxsize=4096)
 def _digest_of(source: bytes, is_package: bool) -> str:
+    key = f"code {hashlib.sha256(source).hexdigest()} {is_package:d}"
+    return _memory().recall(key, partial(_find_digest, source, is_package))
+
+
+def _find_digest(source: bytes, is_package: bool) -> str:
     tree = _tree(source)
     if tree is None:
         return hashlib.sha256(source).hexdigest()

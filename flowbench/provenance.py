@@ -58,17 +58,26 @@ def git_state(folder: Path) -> dict[str, Any] | None:
         ``{"commit", "dirty"}``; None outside a checkout or without git.
     """
     try:
-        commit = _git(folder, "rev-parse", "HEAD")
+        commit = git(folder, "rev-parse", "HEAD")
         # An installed copy may lie inside somebody's own checkout, whose commit says nothing of it.
-        tracked = _git(folder, "ls-files", "--error-unmatch", str(folder / "errors.py"))
+        tracked = git(folder, "ls-files", "--error-unmatch", str(folder / "errors.py"))
         # Untracked files are not code that ran: results and data lie about in a checkout.
-        status = _git(folder, "status", "--porcelain", "--untracked-files=no")
+        status = git(folder, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):
         return None
     return {"commit": commit, "dirty": bool(status)} if tracked else None
 
 
-def _git(folder: Path, *arguments: str) -> str:
+def git(folder: Path, *arguments: str) -> str:
+    """Runs git in a folder.
+
+    Returns:
+        What it printed, without space around it.
+
+    Raises:
+        OSError: There is no git.
+        subprocess.SubprocessError: It failed, or took too long.
+    """
     done = subprocess.run(
         ["git", *arguments],
         cwd=folder,

@@ -25,7 +25,7 @@ def make_environment(folder: Path, *tools: str) -> Path:
 
     Args:
         folder: Where; it is created.
-        *tools: Modules of those packages that are to be commands in it.
+        *tools: Those of their modules that are to be commands in it; `ruff`, which is none.
 
     Returns:
         Its Python.
@@ -38,6 +38,9 @@ def make_environment(folder: Path, *tools: str) -> Path:
     python = folder / "bin" / Path(sys.executable).name
     for tool in tools:
         script = python.with_name(tool)
+        if tool == "ruff":
+            script.symlink_to(Path(sys.executable).with_name(tool))
+            continue
         script.write_text(f'#!/bin/sh\nexec "{python}" -P -m {tool} "$@"\n')
         script.chmod(0o755)
     return python

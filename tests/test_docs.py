@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import functools
+import inspect
+import json
 import os
 import re
 import subprocess
@@ -58,7 +60,7 @@ def test_every_hook_is_documented_and_tested(hook: str) -> None:
     assert f"::: flowbench.api.hooks.{hook}\n" in HOOK_PAGE.read_text()
     assert hook in _documented("flowbench.api.hooks")
     implementation = re.compile(rf"@hookimpl\s+def {hook}\(")
-    files = [ROOT / "docs" / "plugins.md", *(ROOT / "tests").rglob("*.py")]
+    files = [ROOT / "docs" / "how-to" / "plugin.md", *(ROOT / "tests").rglob("*.py")]
     used = [path for path in files if implementation.search(path.read_text())]
     assert any(path.is_relative_to(ROOT / "tests") for path in used), f"no test implements {hook}"
 
@@ -99,10 +101,10 @@ def test_the_site_holds_every_public_name(site: Path) -> None:
 
 @pytest.mark.slow
 def test_the_site_holds_what_the_specs_and_commands_say(site: Path) -> None:
-    assert 'id="glow"' in (site / "shipped" / "models.html").read_text()
-    assert 'id="digits"' in (site / "shipped" / "datasets.html").read_text()
-    assert "bits/dim" in (site / "shipped" / "metrics.html").read_text()
-    commands = (site / "cli.html").read_text()
+    assert 'id="glow"' in (site / "reference" / "models.html").read_text()
+    assert 'id="digits"' in (site / "reference" / "datasets.html").read_text()
+    assert "bits/dim" in (site / "reference" / "metrics.html").read_text()
+    commands = (site / "reference" / "cli.html").read_text()
     assert {"--budget", "--fast", "--no-plugin"} <= set(re.findall(r"--[\w-]+", commands))
 
 
@@ -110,6 +112,31 @@ def test_the_site_holds_what_the_specs_and_commands_say(site: Path) -> None:
 def test_a_built_page_asks_nobody_for_anything(site: Path) -> None:
     loads = re.compile(r"<(?:script|img|iframe|link)[^>]*(?:src|href)=\"?https?://", re.IGNORECASE)
     assert not [path for path in site.rglob("*.html") if loads.search(path.read_text())]
+
+
+@pytest.mark.slow
+def test_programs_find_every_page_as_text(site: Path) -> None:
+    listed = re.findall(
+        r"^- \[[^]]+\]\(([^)]+\.md)\)", (site / "llms.txt").read_text(), re.MULTILINE
+    )
+    pages = {p.relative_to(site).with_suffix(".md").as_posix() for p in site.rglob("*.html")}
+    assert sorted(listed) == sorted(pages - {"404.md"})
+    full = (site / "llms-full.txt").read_text()
+    for page in listed:
+        text = (site / page).read_text()
+        assert text.strip() in full
+        assert "\n::: " not in text
+    assert (inspect.getdoc(api.ModelSpec) or "none") in full
+
+
+@pytest.mark.slow
+def test_the_site_can_be_searched_and_read_in_the_dark(site: Path) -> None:
+    found = json.loads((site / "search" / "search_index.json").read_text())["docs"]
+    places = {entry["location"].partition("#")[0] for entry in found}
+    assert {"concepts/bits.html", "reference/cli.html", "how-to/my-flow.html"} <= places
+    page = (site / "index.html").read_text()
+    assert set(re.findall(r'data-md-color-scheme="?(\w+)', page)) >= {"default", "slate"}
+    assert "prefers-color-scheme" in page
 
 
 def test_the_plugin_in_contributing_keeps_the_contract(tmp_path: Path) -> None:

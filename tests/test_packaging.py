@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -40,33 +43,27 @@ def test_constraints_name_no_host() -> None:
     assert not [line for line in lines if "://" in line or "@" in line]
 
 
-def _build(kind: str, folder: Path) -> Path:
-    command = [
-        sys.executable,
-        "-m",
-        "build",
-        f"--{kind}",
-        "--no-isolation",
-        "--outdir",
-        str(folder),
-    ]
-    subprocess.run([*command, str(ROOT)], check=True, capture_output=True)
-    (built,) = folder.iterdir()
-    return built
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The sdist, and the wheel that is built from it."""
+    folder = tmp_path_factory.mktemp("built")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    return next(folder.glob("*.tar.gz")), next(folder.glob("*.whl"))
 
 
 @pytest.mark.slow
-def test_wheel_holds_only_our_names(tmp_path: Path) -> None:
-    names = zipfile.ZipFile(_build("wheel", tmp_path)).namelist()
+def test_wheel_holds_only_our_names(built: tuple[Path, Path]) -> None:
+    names = zipfile.ZipFile(built[1]).namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
     assert tops == OURS
     assert "flowbench/_leaderboards/digits/suite.toml" in names
 
 
 @pytest.mark.slow
-def test_sdist_holds_what_is_built_tested_and_read(tmp_path: Path) -> None:
+def test_sdist_holds_what_is_built_tested_and_read(built: tuple[Path, Path]) -> None:
     """Every tracked file, but for the results that were measured and what git alone reads."""
-    with tarfile.open(_build("sdist", tmp_path)) as archive:
+    with tarfile.open(built[0]) as archive:
         packed = {name.partition("/")[2] for name in archive.getnames()}
     done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
@@ -74,3 +71,63 @@ def test_sdist_holds_what_is_built_tested_and_read(tmp_path: Path) -> None:
     tracked = {name for name in done.stdout.splitlines() if not name.startswith("results/")}
     assert tracked - packed == {".gitignore"} - packed
     assert not {name for name in packed if name.startswith((".venv/", "build/", "results/"))}
+
+
+@pytest.mark.slow
+def test_what_is_built_can_be_published(built: tuple[Path, Path]) -> None:
+    command = [sys.executable, "-m", "twine", "check", "--strict", *map(str, built)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("PASSED") == 2
+
+
+@pytest.mark.slow
+def test_the_wheel_says_the_version_that_its_name_has(
+    built: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """The sdist has no tags, so that it hands the version on."""
+    with zipfile.ZipFile(built[1]) as wheel:
+        wheel.extractall(tmp_path)
+    version = built[1].name.split("-")[1]
+    assert built[0].name == f"flowbench-{version}.tar.gz"
+    asked = (
+        "import flowbench, flowbench.provenance as p\n"
+        "print(flowbench.__file__, flowbench.__version__, p.provenance([], ())['versions'])\n"
+        "from flowbench.cli.app import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", asked, "--version"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )
+    first, last = done.stdout.splitlines()
+    assert first.startswith(f"{tmp_path / 'flowbench' / '__init__.py'} {version} ")
+    assert f"'flowbench': '{version}'" in first
+    assert last == f"flowbench {version}"
+
+
+@pytest.mark.slow
+def test_the_tag_is_the_version(tmp_path: Path) -> None:
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+
+    def git(*arguments: str) -> None:
+        known = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+        subprocess.run(["git", *known, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    def version() -> str:
+        command = [sys.executable, "-m", "hatchling", "version"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    assert version() == "0.1.0.dev0"  # an archive without a repository
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    assert re.fullmatch(r"0\.1\.0\.dev1\+g[0-9a-f]{7,}", version())
+    git("tag", "v1.2.3")
+    assert version() == "1.2.3"
+    git("commit", "-qm", "next", "--allow-empty")
+    assert re.fullmatch(r"1\.2\.4\.dev1\+g[0-9a-f]{7,}", version())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import doctest
 import json
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -30,7 +32,7 @@ MODEL = re.compile(r'name="([\w-]+)"')
 
 FILES = {
     match[1]: code
-    for code in PYTHON.findall((DOCS / "from-pytorch.md").read_text())
+    for code in PYTHON.findall((DOCS / "how-to" / "my-flow.md").read_text())
     if (match := FILE.match(code))
 }
 LIBRARIES = {
@@ -42,7 +44,7 @@ LIBRARIES = {
 
 
 def test_every_block_of_the_modules_page_is_a_file_that_is_checked() -> None:
-    assert len(FILES) == len(PYTHON.findall((DOCS / "from-pytorch.md").read_text()))
+    assert len(FILES) == len(PYTHON.findall((DOCS / "how-to" / "my-flow.md").read_text()))
     assert set(FILES) == {"my_density.py", "my_layers.py", *LIBRARIES}
 
 
@@ -99,20 +101,36 @@ WORDS = [words.status(status) for status in (*get_args(AttemptStatus), "failed",
 
 @pytest.mark.parametrize("word", [word for word in WORDS if word])
 def test_every_word_in_place_of_a_number_is_explained(word: str) -> None:
-    assert f"| `{word}` |" in (DOCS / "reading-a-board.md").read_text()
+    assert f"| `{word}` |" in (DOCS / "how-to" / "read-a-board.md").read_text()
 
 
-SUITE = (DOCS / "suites.md").read_text()
+SUITE = (DOCS / "reference" / "suites.md").read_text()
+TABLE = (DOCS / "how-to" / "papers-table.md").read_text()
+
+
+def _block(page: str, kind: str, place: int = 0) -> str:
+    found: list[str] = re.findall(rf"^```{kind}\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)
+    return found[place]
+
+
+def test_the_suite_of_the_reference_says_what_its_comments_say(tmp_path: Path) -> None:
+    (tmp_path / "flows.toml").write_text(_block(SUITE, "toml"))
+    suite = load_suite(tmp_path / "flows.toml")
+    assert suite.seeds == (0, 1, 2)
+    assert suite.overrides == {"glow.training.lr": 2e-3}
+    assert suite.protocol_on("two-moons").num_samples == 1000
+    assert suite.protocol_on("digits").eval_draws == 32
+    assert suite.executor is not None
+    assert suite.executor.name == "slurm"
 
 
 @pytest.fixture
 def suite_file(tmp_path: Path) -> Path:
-    (text,) = re.findall(r"^```toml\n(.*?)^```", SUITE, flags=re.DOTALL | re.MULTILINE)
-    (tmp_path / "couplings.toml").write_text(text)
+    (tmp_path / "couplings.toml").write_text(_block(TABLE, "toml"))
     return tmp_path / "couplings.toml"
 
 
-def test_the_suite_of_the_page_says_what_its_comments_say(suite_file: Path) -> None:
+def test_the_suite_of_the_table_says_what_its_comments_say(suite_file: Path) -> None:
     suite = load_suite(suite_file)
     assert suite.seeds == (0, 1, 2)
     assert suite.overrides == {"realnvp.training.lr": 2e-3}
@@ -136,17 +154,26 @@ def test_every_key_of_a_suite_is_on_the_page() -> None:
 
 
 @pytest.mark.slow
-def test_the_commands_of_the_suites_page_run(suite_file: Path) -> None:
+def test_the_commands_of_the_table_run(suite_file: Path) -> None:
     """All of them in order, with a few steps and one seed in place of a minute and three."""
-    (commands,) = re.findall(r"^```sh\n(.*?)^```", SUITE, flags=re.DOTALL | re.MULTILINE)
+    blocks = re.findall(r"^```sh\n(.*?)^```", TABLE, flags=re.DOTALL | re.MULTILINE)
     text = suite_file.read_text().replace('"60s"', '"5steps"').replace('"0-2"', '"0"')
     suite_file.write_text(text)
-    flowbench = partial(run_in, suite_file.parent, Path(sys.executable), "flowbench.cli.app")
-    printed = [
-        flowbench(*line.removeprefix("flowbench ").split()) for line in commands.splitlines()
-    ]
-    assert len(printed) == 3
-    board = (suite_file.parent / "boards" / "couplings.md").read_text()
-    heading = next(line for line in board.splitlines() if line.startswith("| Model"))
+    program = f'flowbench() {{ "{sys.executable}" -m flowbench.cli.app "$@"; }}\n'
+    env = {k: v for k, v in os.environ.items() if not k.startswith("FLOWBENCH_")}
+    done = subprocess.run(
+        ["bash", "-ec", program + "".join(blocks)],
+        cwd=suite_file.parent,
+        capture_output=True,
+        text=True,
+        env=env,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    table = (suite_file.parent / "boards" / "couplings.tex").read_text()
+    heading = next(line for line in table.splitlines() if "Two moons" in line)
     assert re.findall("Two moons|Pinwheel|Size", heading) == ["Two moons", "Pinwheel", "Size"]
+    assert (suite_file.parent / "boards" / "index.html").is_file()
+    assert "A less B on two-moons" in done.stdout
+    assert (suite_file.parent / "kept" / "kept" / "couplings.jsonl").is_file()
     assert len(list((suite_file.parent / "results" / "runs").iterdir())) == 4
+    assert (suite_file.parent / "boards" / "denseflow-1.md").is_file()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -13,7 +15,8 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parent.parent
-WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+BOARD = ROOT / "docs" / "how-to" / "living-board" / "board.yml"  # for repositories of public boards
+WORKFLOWS = [*sorted((ROOT / ".github" / "workflows").glob("*.yml")), BOARD]
 FORMS = sorted(set((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml")))
 SHELL = [ROOT / ".ci" / "run"]
 
@@ -65,8 +68,68 @@ def test_a_workflow_may_write_nothing_unless_a_job_says_so(path: Path) -> None:
     assert workflow["permissions"] == {"contents": "read"}
     assert True in workflow, "no events"  # YAML 1.1 reads the key `on` as true
     granted = {p for job in workflow["jobs"].values() for p in job.get("permissions", {})}
-    assert granted <= {"id-token", "pages"}
+    # Outcomes are committed by the workflow of a public board: by no job that runs bundles.
+    assert granted <= {"id-token", "pages"} | ({"contents"} if path == BOARD else set())
     assert "secrets." not in path.read_text()
+
+
+def _script(step: str) -> str:
+    steps = _read(BOARD)["jobs"]["verify"]["steps"]
+    (script,) = (one["run"] for one in steps if one.get("name") == step)
+    assert isinstance(script, str)
+    return script
+
+
+def _bash(script: str, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, env={**os.environ, **env}
+    )
+
+
+def test_a_public_board_runs_no_stranger_with_rights() -> None:
+    workflow = _read(BOARD)
+    assert set(workflow[True]) == {"pull_request", "push", "workflow_dispatch"}
+    jobs = workflow["jobs"]
+    assert "permissions" not in jobs["verify"]
+    assert not any("verify" in command for command in _commands(jobs["publish"]))
+    trusting = [s for s in jobs["verify"]["steps"] if "--trust-code" in s.get("run", "")]
+    assert [s["if"] for s in trusting] == ["github.event_name == 'workflow_dispatch'"]
+    # What somebody types or names reaches a shell as a variable alone.
+    assert not any("${{" in command for job in jobs.values() for command in _commands(job))
+
+
+def test_a_public_board_verifies_what_has_no_outcome(tmp_path: Path) -> None:
+    for name in ("known", "new", "false"):
+        (tmp_path / "bundles" / name).mkdir(parents=True)
+        (tmp_path / "bundles" / name / "bundle.json").write_text(name)
+    (tmp_path / "verified").mkdir()
+    known = hashlib.sha256(b"known").hexdigest()[:12]
+    (tmp_path / "verified" / f"lab-{known}.json").write_text("{}")
+    tool = tmp_path / "bin" / "flowbench"
+    tool.parent.mkdir()
+    tool.write_text('#!/bin/sh\necho "$@" >> calls\ncase "$3" in *false*) exit 1;; esac\n')
+    tool.chmod(0o755)
+    path = f"{tool.parent}:{os.environ['PATH']}"
+    done = _bash(_script("Verify what has no outcome yet"), tmp_path, PATH=path)
+    assert done.returncode == 1  # and the others were looked at all the same
+    calls = sorted((tmp_path / "calls").read_text().splitlines())
+    assert calls == [
+        "results verify bundles/false/ --record outcomes",
+        "results verify bundles/new/ --record outcomes",
+    ]
+
+
+@pytest.mark.parametrize(("file", "status"), [("bundles/x/a", 0), ("verified/x.json", 1)])
+def test_a_pull_request_touches_bundles_alone(tmp_path: Path, file: str, status: int) -> None:
+    as_who = "-c user.name=x -c user.email=x@example.org"
+    path = tmp_path / file
+    _bash(f"git init -q -b main . && git {as_who} commit -q --allow-empty -m 0", tmp_path)
+    path.parent.mkdir(parents=True)
+    path.write_text("")
+    _bash(f"git checkout -q -b theirs && git add . && git {as_who} commit -q -m 1", tmp_path)
+    done = _bash(_script("A pull request touches bundles alone"), tmp_path, BASE="main")
+    assert done.returncode == status, done.stdout + done.stderr
 
 
 def test_the_parts_of_ci_are_all_of_it() -> None:
@@ -88,6 +151,46 @@ def test_the_fast_tests_run_on_every_python_that_is_supported() -> None:
     supported = {c.rpartition(" ")[2] for c in declared if re.search(r"Python :: 3\.\d+$", c)}
     jobs = _read(ROOT / ".github" / "workflows" / "ci.yml")["jobs"]
     assert set(jobs["test-fast"]["strategy"]["matrix"]["python"]) == supported
+
+
+def _release(job: str) -> dict[str, Any]:
+    workflow = _read(ROOT / ".github" / "workflows" / "release.yml")
+    assert workflow[True] == {"push": {"tags": ["v*"]}}
+    found = workflow["jobs"][job]
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.mark.parametrize(("says", "fits"), [("1.2.3", True), ("1.2.4.dev1+g4f34e00", False)])
+def test_a_release_stops_where_the_tag_is_not_the_version(
+    tmp_path: Path, says: str, fits: bool
+) -> None:
+    (step,) = [s for s in _release("build")["steps"] if s.get("name") == "The tag is the version"]
+    command = tmp_path / "build" / "dist-venv" / "bin" / "flowbench"
+    command.parent.mkdir(parents=True)
+    command.write_text(f"#!/bin/sh\necho flowbench {says}\n")
+    command.chmod(0o755)
+    env = os.environ | {"GITHUB_REF_NAME": "v1.2.3"}
+    done = subprocess.run(["bash", "-ec", step["run"]], cwd=tmp_path, env=env)
+    assert (done.returncode == 0) is fits
+
+
+def test_a_release_publishes_what_was_built_and_proves_who_it_is() -> None:
+    build, publish = _release("build"), _release("publish")
+    (checkout,) = [s for s in build["steps"] if s.get("uses", "").startswith("actions/checkout@")]
+    assert checkout["with"]["fetch-depth"] == 0, "tags are needed: the version is one"
+    kept = {
+        s["with"]["name"]: s["with"]["path"]
+        for s in build["steps"]
+        if s.get("uses", "").startswith("actions/upload-artifact@")
+    }
+    download, upload = publish["steps"]
+    assert kept[download["with"]["name"]] == "build/dist"
+    assert download["with"]["path"] == "dist"  # where the action looks by default
+    assert upload["uses"].startswith("pypa/gh-action-pypi-publish@")
+    assert "password" not in upload.get("with", {})
+    assert publish["permissions"] == {"id-token": "write"}
+    assert (publish["needs"], publish["environment"]) == ("build", "release")
 
 
 @pytest.mark.parametrize("path", SHELL, ids=lambda path: path.name)

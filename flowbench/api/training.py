@@ -174,6 +174,9 @@ class Training(Frozen):
         max_nonfinite: Steps in a row without a finite loss and gradient before the run counts as
             diverged.
         compile: Compile the loss with `torch.compile`.
+        graph: Record a training step as a CUDA graph, and replay it.
+        channels_last: Lay out 2-D convolutions channels last, which tensor cores of GPUs take
+            without a copy. Models that win by it on a CPU have it without being asked.
 
     Example:
         >>> Training(batch_size=128, lr=2e-3, clip_norm=1.0, average=Ema(decay=0.99)).optimizer
@@ -199,6 +202,8 @@ class Training(Frozen):
     # In a row: single bad steps are skipped, and happen in trainings that end well.
     max_nonfinite: int = Field(default=50, ge=1)
     compile: bool = False
+    graph: bool = False
+    channels_last: bool = False
 
     def apart(self, group: str) -> Group:
         """What sets an optimizer group apart; by default nothing."""
@@ -212,6 +217,13 @@ class Training(Frozen):
                 f"accumulate is {self.accumulate}, which does not divide a batch of "
                 f"{self.batch_size}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _a_graph_stands_alone(self) -> Training:
+        for name, is_set in (("compile", self.compile), ("accumulate", self.accumulate > 1)):
+            if self.graph and is_set:
+                raise ValueError(f"graph does not go with {name}; set one of the two")
         return self
 
     @model_validator(mode="after")

@@ -14,6 +14,11 @@ from flowbench.cli.columns import print_columns, terminal_width, visible, wrappe
 from flowbench.cli.options import DataDir, NoPlugins, PluginFiles, Results, selected_plugins
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from flowbench.runner.decide import Decision
+    from flowbench.runner.options import RunOptions
+    from flowbench.runner.plan import Job
     from flowbench.runner.reproduce import Agreement
     from flowbench.store.records import AttemptRow, MeasurementRow
 
@@ -52,12 +57,10 @@ def reproduce(
     this machine has time for, so that its numbers agree only roughly.
     """
     from flowbench.budget import Budget, parse_duration
-    from flowbench.cli.progress import progress_display
     from flowbench.errors import StoreError
     from flowbench.registry import load_registry
     from flowbench.runner.options import RunOptions
     from flowbench.runner.reproduce import agreement, job_again
-    from flowbench.runner.run import run_again
     from flowbench.store.attempt_files import AttemptContents
     from flowbench.store.queries import find_attempt
     from flowbench.store.reconcile import readable
@@ -75,15 +78,9 @@ def reproduce(
         command=("flowbench", *sys.argv[1:]),
         num_devices=before.record.num_devices,
     )
-    again, decision = job_again(before.record, registry, options.data_dir)
-    scheduler_for = run_again(
-        again, decision, options, folder, num_threads=before.record.num_threads
-    )
+    again = job_again(before.record, registry, options.data_dir)
     try:
-        with progress_display([again], 1, "normal") as display:
-            scheduler = scheduler_for(display)
-            with stopping.interrupted_by(stopping.stop_signals(), scheduler):
-                (record,) = scheduler.run([(again, decision)]).values()
+        record = run_once(*again, options, folder, before.record.num_threads)
     except KeyboardInterrupt:
         _say("stopped; there is nothing to compare")
         raise typer.Exit(130) from None
@@ -101,6 +98,21 @@ def reproduce(
     failed = record.status != "ok" or bool(found.missing)
     if failed or (tolerance is not None and (found.apart is None or found.apart > tolerance)):
         raise typer.Exit(1)
+
+
+def run_once(
+    job: Job, decision: Decision, options: RunOptions, folder: Path, num_threads: int | None
+) -> AttemptRow:
+    """Runs one job from the start, and shows how far it is."""
+    from flowbench.cli.progress import progress_display
+    from flowbench.runner.run import run_again
+
+    scheduler_for = run_again(job, decision, options, folder, num_threads=num_threads)
+    with progress_display([job], 1, "normal") as display:
+        scheduler = scheduler_for(display)
+        with stopping.interrupted_by(stopping.stop_signals(), scheduler):
+            (record,) = scheduler.run([(job, decision)]).values()
+    return record
 
 
 def _print(before: AttemptRow, after: AttemptRow, found: Agreement) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flowbench import paths
-from flowbench.cli import complete
+from flowbench.cli import complete, submission
 from flowbench.cli.columns import print_columns, terminal_width, visible
 from flowbench.cli.options import AsJson, Results
 from flowbench.errors import did_you_mean
@@ -23,7 +23,9 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 JSON_BATCH = 500  # attempts: a few MB
 
-app = typer.Typer(help="List, show, export and query results.", no_args_is_help=True)
+app = typer.Typer(help="List, show, export, query and submit results.", no_args_is_help=True)
+app.command("submit")(submission.submit)
+app.command("verify")(submission.verify)
 
 
 @app.command("list")
@@ -280,18 +282,41 @@ def merge(
     folders: Annotated[
         list[Path], typer.Argument(help="Results folders to bring attempts from.", metavar="DIR")
     ],
+    verified: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of outcomes that results verify --record kept, of bundles "
+            "\\[default: none, all stands as self-reported]."
+        ),
+    ] = None,
     results: Results = None,
 ) -> None:
-    """Bring the attempts of other results folders into this one; they stay as they are.
+    """Bring the attempts of other results folders, or of bundles, into this one.
 
-    What is here already is left out, so that the same command again brings what is new.
+    The others stay as they are. What is here already is left out, so that the same command again
+    brings what is new. Rows of bundles say on boards whether they are verified or self-reported.
     """
     from flowbench.cli.quantities import count_text
     from flowbench.runner.attempt import ResultsDir
     from flowbench.runner.merge import merge
+    from flowbench.store.bundles import (
+        is_bundle,
+        precedence,
+        read_bundle,
+        read_verifications,
+        take_in,
+    )
 
     into = ResultsDir(paths.results_dir(results))
+    outcomes = read_verifications(verified) if verified else {}
+    bundles = [read_bundle(folder) for folder in folders if is_bundle(folder)]
+    # Of two attempts at one job the first is taken.
+    for bundle in sorted(bundles, key=lambda one: precedence(outcomes.get(one.sha256))):
+        new, known = take_in(into.path, bundle, outcomes.get(bundle.sha256))
+        print(visible(f"{bundle.path}: {count_text(new, 'attempt')} brought, {known} known"))
     for folder in folders:
+        if is_bundle(folder):
+            continue
         found = merge(into, folder)
         line = f"{folder}: {count_text(found.brought, 'attempt')} brought, {found.known} known"
         line += f", {found.open} still under way" if found.open else ""

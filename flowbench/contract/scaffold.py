@@ -16,6 +16,7 @@ from flowbench.errors import PluginError, SuiteError
 TEMPLATES = Path(__file__).parent / "templates"
 SUFFIX = ".j2"
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+SOURCE = re.compile(r"[\w/.~][^\s\"'`$\\]*")  # stands in quotes in a shell's commands
 MAX_NAME = 24  # longer ones would not fit the lines of the templates
 
 
@@ -32,24 +33,40 @@ def check_name(name: str) -> None:
         )
 
 
-def write_distribution(kind: Kind, name: str, parent: Path) -> list[Path]:
+def check_source(source: str) -> None:
+    """Refuses what pip would not take for one requirement.
+
+    Raises:
+        SuiteError: It is empty, an option, or has quotes or characters that are not printed.
+    """
+    if not SOURCE.fullmatch(source):
+        raise SuiteError(
+            f"cannot install flowbench from {source!r}; expected a requirement of pip, e.g. "
+            "git+https://HOST/OWNER/flowbench@COMMIT"
+        )
+
+
+def write_distribution(kind: Kind, name: str, parent: Path, source: str) -> list[Path]:
     """Writes a distribution that installs and passes its own tests as it is.
 
     Args:
         name: The plugin's name; the distribution is ``flowbench-<name>``.
         parent: Folder in which the distribution's own folder is made.
+        source: What pip installs flowbench from in its CI.
 
     Returns:
         The files.
 
     Raises:
         PluginError: The folder is there already, or cannot be written.
+        SuiteError: The name or the source cannot be one.
     """
     check_name(name)
+    check_source(source)
     target = parent / f"flowbench-{name}"
     if target.exists():
         raise PluginError(f"{target} exists already; choose another name or another --dir")
-    files = {target / path: text for path, text in _render(kind, name)}
+    files = {target / path: text for path, text in _render(kind, name, source)}
     try:
         for path, text in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +76,7 @@ def write_distribution(kind: Kind, name: str, parent: Path) -> list[Path]:
     return list(files)
 
 
-def _render(kind: Kind, name: str) -> Iterator[tuple[Path, str]]:
+def _render(kind: Kind, name: str, source: str) -> Iterator[tuple[Path, str]]:
     module = name.replace("-", "_")
     values: dict[str, str] = {
         "kind": kind,
@@ -69,6 +86,7 @@ def _render(kind: Kind, name: str) -> Iterator[tuple[Path, str]]:
         "distribution": f"flowbench-{name}",
         "cls": "".join(part.capitalize() for part in name.split("-")),
         "api_version": str(API_VERSION),
+        "source": source,
     }
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),

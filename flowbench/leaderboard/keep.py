@@ -89,13 +89,15 @@ def _keep(
     with_artifacts: bool = True,
 ) -> Path:
     """Writes the attempts of rows, with the contract checks of their models."""
-    shown = [attempt for row in rows for attempt in _trimmed(folder, row, with_artifacts)]
+    shown = [attempt for row in rows for attempt in trimmed(folder, row, with_artifacts)]
     for check in filter(None, map(source.check_of, rows)):
         write_check(out, check)
     return keep(out, name, shown)
 
 
-def _trimmed(results: Path, method: Method, with_artifacts: bool) -> Iterator[AttemptContents]:
+def trimmed(
+    results: Path, method: Method, with_artifacts: bool = True
+) -> Iterator[AttemptContents]:
     """A row's attempts with what its board shows: one run's samples, a single run's examples."""
     found = queries.attempt_contents(results, [record.attempt_id for record in method.records])
     by_id = {contents.record.attempt_id: contents for contents in found}

@@ -177,11 +177,11 @@ def _with_records(evidence: Source, results: Path, job_ids: Sequence[str] | None
     # A trial of a sweep was measured on nothing that a board shows.
     records = [portable_record(r) for r in standing if r.trial is None]
     every = (m for record in records for m in record.measurements)
-    metrics = _installed_metrics() if any(m.role is None for m in every) else {}
+    metrics = installed_metrics() if any(m.role is None for m in every) else {}
     return replace(evidence, records=records, metrics=metrics)
 
 
-def _installed_metrics() -> dict[str, MetricSpec]:
+def installed_metrics() -> dict[str, MetricSpec]:
     """Specs by name, in order; plugins that clash or do not load keep no board from being made."""
     specs = (spec for plugin in load_plugins(PluginSelection()) for spec in plugin.specs)
     return {spec.name: spec for spec in specs if isinstance(spec, MetricSpec)}

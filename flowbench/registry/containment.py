@@ -19,7 +19,8 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
+from operator import is_
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
@@ -158,7 +159,7 @@ def _functions(package: str) -> Restore:
     before = {
         name: (module, dict(vars(module)))
         for name, module in list(sys.modules.items())
-        if isinstance(module, ModuleType) and _is_ours(name)
+        if _is_ours(name) and isinstance(module, ModuleType)
     }
 
     def restore() -> str | None:
@@ -166,6 +167,9 @@ def _functions(package: str) -> Restore:
         patched = []
         for name, (module, values) in before.items():
             now = vars(module)
+            # Most have not been touched, which is told without a look at each name.
+            if len(now) == len(values) and all(map(is_, now.values(), values.values())):
+                continue
             for key, value in values.items():
                 if now.get(key) is value or not _is_code(value):
                     continue
@@ -183,6 +187,7 @@ def _comes_from(value: object, package: str) -> bool:
     return not isinstance(origin, str) or origin.partition(".")[0] == package
 
 
+@cache  # asked of thousands of modules, again for each that is imported
 def _is_ours(name: str) -> bool:
     top = name.partition(".")[0]
     return top == "flowbench" or top in sys.stdlib_module_names

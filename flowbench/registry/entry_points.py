@@ -329,7 +329,7 @@ def _other_version(version: object) -> str:
         message += (
             ": log_prob returns a tensor in place of a Density, initialize takes a generator, "
             "Likelihood(estimate) is noise, bound and tolerance, num_classes is in context; change "
-            f"these, then set {VERSION_NAME} = 2 (docs/version-2.md)"
+            f"these, then set {VERSION_NAME} = 2 (docs/how-to/version-2.md)"
         )
     return message
 

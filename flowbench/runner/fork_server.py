@@ -22,9 +22,15 @@ from flowbench.code_hash import core_sha256
 from flowbench.runner import worker
 from flowbench.runner.executors.left_over import TAG
 
-# The harness, what it imports only when it gets there, and the one of the libraries that flowbench
+# The harness, what it imports only when it gets there, and those of the libraries that flowbench
 # itself requires for which metrics wait longest. Nothing that belongs to a plugin.
-IMPORTED = ("flowbench.runner.execute", "torch._dynamo", "scipy.stats")
+IMPORTED = (
+    "flowbench.runner.execute",
+    "torch._dynamo",
+    "scipy.stats",
+    "sklearn.model_selection",
+    "sklearn.neural_network",
+)
 MAX_PATH = 4096  # bytes
 
 

@@ -56,7 +56,8 @@ def load_job(
     registry = load_registry(plugins or PluginSelection.from_environment(files=files))
     data = load_dataset(registry, job.dataset, data_dir)
     chosen = Device.select(device, processor_name())
-    model = build_model(registry, job.model, job.config, data.info).to(chosen.torch_device)
+    model = build_model(registry, job.model, job.config, data.info)
+    model = chosen.place(model, channels_last=model.config.training.channels_last)
     preprocessor = Preprocessor(model.config.preprocessing, data.info, chosen.torch_device)
     outcome = take_model(attempt.path / MODEL, model, preprocessor)
     harness = Harness(

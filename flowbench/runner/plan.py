@@ -14,6 +14,7 @@ from flowbench.api.config import ModelConfig, unsupported_sampling
 from flowbench.api.likelihood import NoLikelihood
 from flowbench.api.models import DensityModel
 from flowbench.api.specs import DatasetInfo
+from flowbench.api.training import Training
 from flowbench.budget import Budget
 from flowbench.code_hash import CodeHashes
 from flowbench.data.library.splits import LoadedData
@@ -30,6 +31,7 @@ from flowbench.suite.schema import PROTOCOL_VERSION, Suite
 from flowbench.suite.space import Distribution
 
 HASH_DIGITS = 12
+LATER_SETTINGS = ("accumulate", "graph", "channels_last")  # of training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,8 +299,9 @@ def unsupported_devices(config: ModelConfig, num: int) -> str | None:
         return f"--devices-per-job is {num}, but {config.whole_batch}"
     if training.groups:
         return f"--devices-per-job is {num}: training.groups is for one device as yet"
-    if training.compile:
-        return f"--devices-per-job is {num}: training.compile is for one device as yet"
+    for setting in ("compile", "graph"):
+        if getattr(training, setting):
+            return f"--devices-per-job is {num}: training.{setting} is for one device as yet"
     return None
 
 
@@ -308,8 +311,10 @@ def asked_config(config: ModelConfig) -> dict[str, Any]:
     Settings that came later are left out at their defaults: what was asked before has its old id.
     """
     values = config.model_dump(mode="json")
-    if values["training"]["accumulate"] == 1:
-        del values["training"]["accumulate"]
+    training = values["training"]
+    for name in LATER_SETTINGS:
+        if training[name] == Training.model_fields[name].default:
+            del training[name]
     return values
 
 

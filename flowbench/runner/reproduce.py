@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from flowbench.budget import Budget
 from flowbench.errors import DataError, UnknownNameError
 from flowbench.registry import Registry
 from flowbench.registry.build import load_dataset
 from flowbench.registry.code import job_code
 from flowbench.runner.attempt import TrialOrder
 from flowbench.runner.decide import Decision
-from flowbench.runner.plan import Job
+from flowbench.runner.plan import Job, job_id
 from flowbench.store.attempt_files import AttemptContents
-from flowbench.store.records import RUNG, AttemptRow, MeasurementRow
+from flowbench.store.records import RUNG, AttemptRow, JobRow, MeasurementRow
 
 MACHINE_UNITS = frozenset({"s", "ms", "h", "bytes", "samples", "1/s", "samples/s"})
 """Units of what is measured of the machine: no two attempts have the same."""
@@ -52,13 +53,24 @@ class Agreement:
         return 10.0 ** math.ceil(math.log10(self.apart)) if self.apart else self.apart
 
 
-def job_again(record: AttemptRow, registry: Registry, data_dir: Path) -> tuple[Job, Decision]:
+def job_again(
+    record: AttemptRow,
+    registry: Registry,
+    data_dir: Path,
+    *,
+    budget: str | None = None,
+    only: Collection[str] | None = None,
+) -> tuple[Job, Decision]:
     """The job of a record as a plan has it, to be run from the start.
+
+    Args:
+        budget: Another budget than it had.
+        only: Measure these metrics alone, off any ladder; by default all that were measured.
 
     Raises:
         DataError: Its dataset is not what it was.
     """
-    row = record.job
+    row = record.job if budget is None else _under(record.job, budget)
     data = load_dataset(registry, row.dataset, data_dir)
     if data.sha256 != row.dataset_sha256:
         raise DataError(
@@ -66,19 +78,28 @@ def job_again(record: AttemptRow, registry: Registry, data_dir: Path) -> tuple[J
             "hash is another); the job cannot be reproduced here"
         )
     registry.model(row.model)
-    measured = dict.fromkeys(m.metric for m in record.measurements)
+    measured = {m.metric: None for m in record.measurements if only is None or m.metric in only}
     metrics = tuple(name for name in measured if _is_known(registry, name))
     job = Job(
         row=row,
         info=data.info,
         metrics=metrics,
-        ladder=frozenset(m.metric for m in record.measurements if RUNG in m.protocol),
+        ladder=frozenset(
+            m.metric for m in record.measurements if RUNG in m.protocol and only is None
+        ),
         code=job_code(registry, row.model, row.dataset, metrics),
         unsupported=None,
         trial=None if record.trial is None else TrialOrder.of(record.trial),
         tuning=record.tuning,
     )
     return job, Decision(action="run", why=f"reproduces {record.attempt_id}")
+
+
+def _under(row: JobRow, budget: str) -> JobRow:
+    """A job under another budget, which is another job."""
+    changed = row.model_copy(update={"budget": str(Budget.parse(budget))})
+    asked = changed.model_dump(exclude={"job_id", "preset", "overrides"})
+    return changed.model_copy(update={"job_id": job_id(asked)})
 
 
 def _is_known(registry: Registry, metric: str) -> bool:

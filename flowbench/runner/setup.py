@@ -105,7 +105,7 @@ def build(attempt: Attempt, ground: Ground) -> Built:
     seed_globals(job.seed)  # of initial weights, of dropout, and of a compiled loss's noise
     model = build_model(ground.registry, job.model, job.config, data.info)
     attempt.pulse.whole_batch = whole_batch(model)
-    model = model.to(device.torch_device)
+    model = device.place(model, channels_last=model.config.training.channels_last)
     preprocessor = Preprocessor(model.config.preprocessing, data.info, device.torch_device)
     if attempt.source is None:  # else its state, these statistics among it, replaces all of this
         preprocessor.fit(data.splits.train)

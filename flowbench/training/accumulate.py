@@ -32,6 +32,8 @@ def whole_batch(model: GenerativeModel) -> str | None:
     """
     if (coupled := model.config.whole_batch) is not None:
         return coupled
+    if model.config.training.graph:
+        return "training.graph records a step of all of it"
     for name, module in model.named_modules():
         # By what torch's own and all of ours derive from.
         if isinstance(module, _BatchNorm):

@@ -15,15 +15,16 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowbench.api.training import Precision
 from flowbench.errors import SuiteError, text_of
 
 Kind = Literal["cpu", "cuda", "mps"]
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 # Enough that the device never runs out of work, few enough that a budget is overshot by little.
 STEPS_AHEAD = 2
 
@@ -64,6 +65,16 @@ class Device:
         if kind == "mps":
             return cls("mps", f"{cpu_name} (MPS)", torch.mps)
         return cls("cpu", cpu_name, None)
+
+    def place(self, model: ModuleT, *, channels_last: bool) -> ModuleT:
+        """Moves a model here.
+
+        Args:
+            channels_last: Lay out the weights of 2-D convolutions so; what they return then has
+                the same layout. Models that are faster with it on a CPU have it already.
+        """
+        model = model.to(self.torch_device)
+        return model.to(memory_format=torch.channels_last) if channels_last else model
 
     def synchronize(self) -> None:
         """Waits until all queued work is done."""

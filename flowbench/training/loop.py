@@ -7,14 +7,16 @@ steps are in flight, and whether a gradient was finite is decided on the device.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from flowbench.api.models import Batch, GenerativeModel, Info, PhaseStart, Step, split_info
+from flowbench.api.models import Batch, GenerativeModel, PhaseStart, Step, split_info
 from flowbench.api.training import Training
 from flowbench.budget import Budget, Spent
 from flowbench.data.batches import TrainBatches
@@ -26,6 +28,7 @@ from flowbench.training.choice import Choice, Validate, Weights
 from flowbench.training.clock import Clock
 from flowbench.training.compiled import compiled_loss
 from flowbench.training.device import DelayedFlag, Device, InFlight
+from flowbench.training.graphed import GRAPHS, GraphedStep, Inputs, RecordedStep, check_graph
 from flowbench.training.looks import Looks
 from flowbench.training.monitor import EXAMPLES, Monitor
 from flowbench.training.observer import Observer, Preempted, ValidationPoint
@@ -35,6 +38,23 @@ from flowbench.training.refit import Refit
 
 CHECKPOINT_FORMAT = 7
 MONITOR_SEED = 7  # which examples are watched: the same in every job
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What a step of an optimizer group gives, on the device.
+
+    Attributes:
+        loss: Of the whole batch, shape ().
+        bad: 1 if it or the gradient was not finite, else 0; shape ().
+        norm: Of the gradient, shape ().
+        info: The model's diagnostics, of each part of the batch: their means, shape ().
+    """
+
+    loss: Tensor
+    bad: Tensor
+    norm: Tensor
+    info: tuple[tuple[str, Tensor], ...]
 
 
 class _BudgetUsed(Exception):
@@ -71,8 +91,8 @@ class Trainer:
         log_density: The target in the model's space; None for data.
 
     Raises:
-        ConfigError: Batches of the model cannot be taken in parts, or it has no such optimizer
-            groups, as its training asks.
+        ConfigError: Batches of the model cannot be taken in parts, it has no such optimizer groups,
+            or its step is no graph, as its training asks.
     """
 
     def __init__(
@@ -131,6 +151,15 @@ class Trainer:
         # each.
         self._loss = ranks.sharing(model, compiled_loss(model) if training.compile else model.loss)
         self._compile_pending = training.compile
+        self._graphed: GraphedStep[_Done] | None = None
+        if training.graph:
+            check_graph(model, device.kind, ranks.num)
+            self._graphed = GraphedStep(
+                type(model).__name__,
+                self._recorded,
+                partial(GRAPHS[device.kind], self._generator),
+                partial(clock.timing, "compile"),
+            )
         self.looks = Looks(budget.time_limit_s(ranks.num), self.choice.num_scores)
         # On the device: to add up there waits for nothing.
         zero = torch.zeros((), device=device.torch_device)
@@ -260,29 +289,25 @@ class Trainer:
 
     def _step(self, progress: float) -> None:
         self._clock.switch("data")
-        raw, context = self._batches.next()
+        batch = self._batches.next()
         self._clock.switch("compile" if self._compile_pending else "train")
-        # Its ladj is left out: a constant, or a term that no parameter moves.
-        with self._ranks.drawing(len(raw), self._training.accumulate):
-            x, _ = self._preprocessor.forward(raw, self._generator)
-        batch = Batch(x=x, context=context, log_density=self._log_density)
         # Once for all groups of a step, so that they agree on where training stands.
         lr, phase = self._schedule.lr(progress), self._schedule.phase(progress)
-        where, seed = self._device.torch_device, _host_seed(self._seed, self.num_steps)
-        for index, group in enumerate(self._steps):
-            if not self._due(group, phase):
-                continue  # not even with a gradient of zero, on which moments move it
-            step = Step(
-                progress=torch.full((), progress, device=where),  # a copy to it would be waited for
-                phase=phase,
-                group=group,
-                # No graph takes a generator. The device's own was seeded with the job's seed.
-                generator=None if self._training.compile else self._generator,
-                seed=seed,
-            )
-            self._optimize(index, batch, step, lr)
-            self.model.after_step(step)
-            self._group_steps[group] += 1
+        # A copy of it to the device would be waited for.
+        on_device = torch.full((), progress, device=self._device.torch_device)
+        seed = _host_seed(self._seed, self.num_steps)
+        # No compiled loss takes a generator. The device's own was seeded with the job's seed.
+        generator = None if self._training.compile else self._generator
+        here = partial(Step, progress=on_device, phase=phase, generator=generator, seed=seed)
+        due = [group for group in self._steps if self._due(group, phase)]
+        if self._graphed is not None and due:
+            self._count(due[0], self._graphed(batch, progress, lr, phase))
+            self.model.after_step(here(group=due[0]))
+        else:
+            prepared = self._prepared(*batch)
+            for group in due:
+                self._count(group, self._optimize(prepared, here(group=group), lr))
+                self.model.after_step(here(group=group))
         self.choice.step_taken()
         self.num_steps += 1
         self._steps_since_look += 1
@@ -293,14 +318,30 @@ class Trainer:
             self._compile_pending = False
 
     def _due(self, group: str, phase: int) -> bool:
+        # Else it does not step, not even with a gradient of zero, on which moments move it.
         every = self._training.apart(group).every
         return self._training.phases[phase].trains(group) and (self.num_steps + 1) % every == 0
 
-    def _optimize(self, index: int, batch: Batch, step: Step, lr: float) -> None:
+    def _prepared(self, raw: Tensor, context: Mapping[str, Tensor]) -> Batch:
+        # Its ladj is left out: a constant, or a term that no parameter moves.
+        with self._ranks.drawing(len(raw), self._training.accumulate):
+            x, _ = self._preprocessor.forward(raw, self._generator)
+        return Batch(x=x, context=context, log_density=self._log_density)
+
+    def _recorded(self, inputs: Inputs, phase: int) -> _Done:
+        """A step of the only group, as a graph has it."""
+        (group,) = self._steps
+        step = RecordedStep(
+            progress=inputs.progress, phase=phase, group=group, generator=self._generator, seed=0
+        )
+        return self._optimize(self._prepared(inputs.raw, inputs.context), step, inputs.lr)
+
+    def _optimize(self, batch: Batch, step: Step, lr: float | Tensor) -> _Done:
         guarded = self._steps[step.group]
         guarded.zero_grad()
         parts = parts_of(batch, self._training.accumulate)
         total = torch.zeros((), device=self._device.torch_device)
+        means: list[tuple[str, Tensor]] = []
         for number, part in enumerate(parts, 1):
             summing = self._ranks.summing(last=number == len(parts))
             with self._ranks.drawing(len(part.x)), summing:
@@ -312,24 +353,25 @@ class Trainer:
                 loss.backward()
             # Detached, or every graph of the training would be kept.
             total += loss.detach()
-            self._note(info)
+            means += [(name, value.detach().float().mean()) for name, value in info.items()]
         total = self._ranks.mean_loss(total)
-        self._loss_sum += total
         bad = guarded(lr, total)
+        return _Done(total, bad, guarded.norm, tuple(means))
+
+    def _count(self, group: str, done: _Done) -> None:
+        index = list(self._steps).index(group)
+        self._loss_sum += done.loss
         # Counts on while steps are bad and falls to 0 with a good one, without a branch to wait
         # for.
-        self._streaks[index] = (self._streaks[index] + bad) * bad
-        self._skipped += bad
-        norm = {self._name_of_norm(step.group): guarded.norm}
-        self._note(norm)
+        self._streaks[index] = (self._streaks[index] + done.bad) * done.bad
+        self._skipped += done.bad
+        for name, mean in (*done.info, (self._name_of_norm(group), done.norm)):
+            total, count = self._info.get(name, (0.0, 0))
+            self._info[name] = (total + mean, count + 1)
+        self._group_steps[group] += 1
 
     def _name_of_norm(self, group: str) -> str:
         return "gradient_norm" if len(self._steps) == 1 else f"gradient_norm/{group}"
-
-    def _note(self, info: Info) -> None:
-        for name, value in info.items():
-            total, count = self._info.get(name, (0.0, 0))
-            self._info[name] = (total + value.detach().float().mean(), count + 1)
 
     def _longest_streak(self) -> Tensor:
         return self._streaks[0] if len(self._streaks) == 1 else torch.stack(self._streaks).max()

@@ -28,17 +28,27 @@ def build_optimizer(
     """
     lr, betas = apart.lr_scale * training.lr, apart.betas or training.betas
     decay = training.weight_decay if apart.weight_decay is None else apart.weight_decay
+    # Counts its steps on the device, too, as a recorded step has to; torch allows it on GPUs alone.
+    capturable = training.graph and parameters[0].is_cuda
     # Not fused: torch has no fused form of these two.
     if training.optimizer == "adamax":
-        return torch.optim.Adamax(parameters, lr, betas, weight_decay=decay, foreach=True)
+        return torch.optim.Adamax(
+            parameters, lr, betas, weight_decay=decay, foreach=True, capturable=capturable
+        )
     if training.optimizer == "rmsprop":
         return torch.optim.RMSprop(
-            parameters, lr, alpha=betas[1], momentum=betas[0], weight_decay=decay, foreach=True
+            parameters,
+            lr,
+            alpha=betas[1],
+            momentum=betas[0],
+            weight_decay=decay,
+            foreach=True,
+            capturable=capturable,
         )
     if training.optimizer == "sgd":
         return torch.optim.SGD(parameters, lr, betas[0], weight_decay=decay, fused=True)
     kind = torch.optim.AdamW if training.optimizer == "adamw" else torch.optim.Adam
-    return kind(parameters, lr, betas, weight_decay=decay, fused=True)
+    return kind(parameters, lr, betas, weight_decay=decay, fused=True, capturable=capturable)
 
 
 class Schedule:
@@ -141,10 +151,11 @@ class GuardedStep:
             # None and not zero: an optimizer skips a parameter that the loss did not reach.
             parameter.grad = None
 
-    def __call__(self, lr: float, loss: Tensor) -> Tensor:
+    def __call__(self, lr: float | Tensor, loss: Tensor) -> Tensor:
         """Clips, guards and steps.
 
         Args:
+            lr: The learning rate; as a tensor of shape (), a recorded step reads it anew each time.
             loss: What the gradients are of, shape (): it may be NaN where they are not.
 
         Returns:

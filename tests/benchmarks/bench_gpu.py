@@ -11,6 +11,7 @@ of a stretch of steps, as the profiler sees them. Without CUDA nothing is measur
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,7 +21,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from flowbench.api import Batch, Step
-from flowbench.api.models import DensityModel, GenerativeModel, WithInfo, split_info
+from flowbench.api.models import DensityModel, GenerativeModel, split_info
 from flowbench.data.library.splits import validation_size
 from flowbench.data.preprocess import Preprocessor
 from flowbench.registry import PluginSelection, Registry, load_registry
@@ -28,6 +29,7 @@ from flowbench.registry.build import build_model
 from flowbench.registry.configs import configure
 from flowbench.training.compiled import compiled_loss
 from flowbench.training.device import Device
+from flowbench.training.graphed import GRAPHS, GraphedStep, check_graph
 from flowbench.training.optim import GuardedStep
 from tests.benchmarks.ratios import Ratio, argument_parser, take_turns
 
@@ -39,7 +41,6 @@ PRESETS = (
     "nsf:vector@two-moons",
 )
 KINDS = ("eager", "compiled", "graphed")
-Loss = Callable[[Batch, Step], WithInfo]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,33 +52,39 @@ class Subject:
     batch: Batch
     device: Device
 
-    def loss(self, kind: str) -> Loss:
-        """The loss as it is, compiled, or compiled into CUDA graphs."""
-        if kind == "eager":
-            return self.model.loss
-        if kind == "compiled":
-            return compiled_loss(self.model)
-        full = self.model.config.full_graph
-        return torch.compile(self.model.loss, mode="reduce-overhead", fullgraph=full)
-
     def steps(self, kind: str, num: int) -> Callable[[], None]:
         """Some training steps, until the device has done them."""
-        training, where = self.model.config.training, self.device.torch_device
-        loss, groups = self.loss(kind), self.model.optimizer_groups()
+        loss = compiled_loss(self.model) if kind == "compiled" else self.model.loss
+        # No compiled loss takes a generator.
+        generator = None if kind == "compiled" else self.device.generator(0)
+        training = self.model.config.training.model_copy(update={"graph": kind == "graphed"})
+        groups = self.model.optimizer_groups()
         guarded = {name: GuardedStep(training, ps) for name, ps in groups.items()}
-        generator = self.device.generator(0) if kind == "eager" else None
-        progress = torch.zeros((), device=where)
+
+        def step(x: Tensor, progress: Tensor, lr: float | Tensor) -> None:
+            for name, optimizer in guarded.items():
+                at = Step(progress=progress, phase=0, group=name, generator=generator, seed=0)
+                optimizer.zero_grad()
+                with self.device.autocast(training.precision):
+                    value, _ = split_info(loss(Batch(x=x), at))
+                value.backward()
+                optimizer(lr, value.detach())
+
+        # At a rate of 0: what is timed stays the same however often it is.
+        zero = torch.zeros((), device=self.device.torch_device)
+        one = partial(step, self.batch.x, zero, 0.0)
+        if kind == "graphed":
+            recorded = GraphedStep[None](
+                self.name,
+                lambda inputs, _: step(inputs.raw, inputs.progress, inputs.lr),
+                partial(GRAPHS[self.device.kind], generator),
+                nullcontext,
+            )
+            one = partial(recorded, (self.batch.x, {}), 0.0, 0.0, 0)
 
         def run() -> None:
             for _ in range(num):
-                for name, optimizer in guarded.items():
-                    step = Step(progress=progress, phase=0, group=name, generator=generator, seed=0)
-                    optimizer.zero_grad()
-                    with self.device.autocast(training.precision):
-                        value, _ = split_info(loss(self.batch, step))
-                    value.backward()
-                    # At a rate of 0: what is timed stays the same however often it is.
-                    optimizer(0.0, value.detach())
+                one()
             self.device.synchronize()
 
         return run
@@ -99,7 +106,14 @@ class Subject:
         self.device.synchronize()
 
 
-def subject(registry: Registry, choice: str, device: Device, batch_size: int | None) -> Subject:
+def subject(
+    registry: Registry,
+    choice: str,
+    device: Device,
+    batch_size: int | None,
+    *,
+    channels_last: bool,
+) -> Subject:
     """A preset, initialised on random data of the form of a dataset, none of which is read."""
     name, _, dataset = choice.partition("@")
     spec = registry.dataset(dataset).spec
@@ -107,7 +121,7 @@ def subject(registry: Registry, choice: str, device: Device, batch_size: int | N
     config = configure(registry, name, info, {}).config
     torch.manual_seed(0)
     model = build_model(registry, name.partition(":")[0], config.model_dump(), info)
-    model = model.to(device.torch_device)
+    model = device.place(model, channels_last=channels_last)
     generator = device.generator(0)
     shape = (batch_size or config.training.batch_size, *info.event_shape)
     preprocessor = Preprocessor(config.preprocessing, info, device.torch_device)
@@ -116,7 +130,8 @@ def subject(registry: Registry, choice: str, device: Device, batch_size: int | N
     batch = Batch(x=x)
     with torch.no_grad():
         model.initialize(batch, generator=generator)
-    return Subject(name=choice, model=model, batch=batch, device=device)
+    name = f"{choice}, channels last" if channels_last else choice
+    return Subject(name=name, model=model, batch=batch, device=device)
 
 
 def _random(levels: int | None, shape: Sequence[int], generator: torch.Generator) -> Tensor:
@@ -188,6 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Ratio]:
     parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS, help="eager is always")
     parser.add_argument("--steps", type=int, default=20, help="in a round")
     parser.add_argument("--batch-size", type=int, default=None, help="[default: the preset's]")
+    parser.add_argument("--channels-last", action="store_true", help="lay out convolutions so")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     options = parser.parse_args(arguments)
     if options.device == "cuda" and not torch.cuda.is_available():
@@ -199,7 +215,9 @@ def main(arguments: Sequence[str] | None = None) -> list[Ratio]:
     make = partial(subject, load_registry(PluginSelection()), device=device)
     ratios: list[Ratio] = []
     for choice in options.presets:
-        found = make(choice, batch_size=options.batch_size)
+        found = make(choice, batch_size=options.batch_size, channels_last=options.channels_last)
+        if "graphed" in kinds:
+            check_graph(found.model, device.kind, num_devices=1)
         with device.numerics(found.model.config.training.precision):
             ratios += measured(found, kinds, options.steps, options.rounds)
     print(*ratios, sep="\n")

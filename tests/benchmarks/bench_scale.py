@@ -5,7 +5,7 @@
 Writes attempt directories as workers leave them, without samples, and hands jobs to an executor
 that only sleeps. Prints for each step seconds on the wall and of the CPU and the most memory that
 it took, each step in a process of its own. The baseline is to read all records with the standard
-library's json. `docs/scale.md` holds what it printed.
+library's json. `docs/concepts/scale.md` holds what it printed.
 """
 
 from __future__ import annotations

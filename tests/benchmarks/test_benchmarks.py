@@ -27,7 +27,8 @@ SIZES = {
     "fid": "--num 4",
     "free_form": f"residual-flow {STAND_INS / 'residual_flows'} --batch-size 2 --channels 1"
     " --side 4 --blocks 1 --width 4 --profile 1",
-    "gpu": "--device cpu --kinds eager --presets realnvp:small@digits --batch-size 2 --steps 1",
+    "gpu": "--device cpu --kinds eager --presets realnvp:small@digits --batch-size 2 --steps 1"
+    " --channels-last",
     "glow_step": "--batch-size 2 --levels 1 --steps 1 --width 4",
     "loop": "--steps 2 --model glow",
     "matching": f"{STAND_INS / 'torchcfm'} --batch-size 2 --side 4 --width 64 --multipliers 1 1"

@@ -12,7 +12,7 @@ from flowbench.contract import CheckReport, check_model
 from flowbench.errors import PluginLoadError
 from flowbench.registry import PluginSelection, load_registry
 
-GUIDE = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
+GUIDE = (Path(__file__).parents[2] / "docs" / "how-to" / "plugin.md").read_text(encoding="utf-8")
 (FLOW,) = re.findall(r"^```python\n(# my_flow\.py\n.*?)^```", GUIDE, flags=re.DOTALL | re.MULTILINE)
 LAYERS = "self.layers = nn.ModuleList(layers)"
 PAIR = "return (x,), ladj"

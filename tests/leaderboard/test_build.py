@@ -17,7 +17,7 @@ from flowbench.leaderboard.board.problems import problems
 from flowbench.leaderboard.board.table import Board, Row
 from flowbench.leaderboard.build.evidence import Source
 from flowbench.leaderboard.build.from_records import _description
-from flowbench.leaderboard.publish import boards_of_records
+from flowbench.leaderboard.publish import board_of_suite, boards_of_records
 from flowbench.leaderboard.render import csv, html, latex, markdown, parquet, terminal
 from flowbench.store.records import AttemptRow
 from flowbench.suite.settings import parse_grid
@@ -180,6 +180,35 @@ def test_too_few_runs_are_said_in_every_rendering(name: str, tmp_path: Path) -> 
     text = rendered(name, found, tmp_path)
     assert "oo few runs to rank" in text
     assert ("n=2" in text) is (name not in ("csv", "parquet"))  # these have a column for it
+
+
+def submitted(record: AttemptRow, standing: str) -> AttemptRow:
+    said = {"submission": {"standing": standing, "name": "lab", "bundle": "ab" * 32, "by": "A"}}
+    return record.model_copy(update={"provenance": said})
+
+
+@pytest.mark.parametrize("name", ["terminal", "parquet", *RENDERINGS])
+def test_whose_word_a_row_is_is_said_in_every_rendering(name: str, tmp_path: Path) -> None:
+    records = [submitted(r, "verified") for r in mirrored.records()[:1]]
+    suite, source = mirrored.suite("denseflow-1"), Source(records=records)
+    text = rendered(name, board_of_suite(suite, source), tmp_path)
+    assert "verified" in text
+    assert "published" in text
+    own = Source(records=[*mirrored.records()[:1]])
+    assert "verified" not in rendered(name, board_of_suite(suite, own), tmp_path)
+    said = submitted(run("b", 0, 2.0), "self-reported")
+    found = board(said, run("mine", 0, 2.1))
+    assert "reported" in rendered(name, found, tmp_path)  # LaTeX writes the hyphen its own way
+    assert rows(found)["mine:small"].badges == ()
+
+
+def test_rows_of_a_paper_alone_say_so_where_others_have_sent_results() -> None:
+    records = [submitted(r, "verified") for r in mirrored.records()[:1]]
+    suite = mirrored.suite("denseflow-1")
+    badges = [row.badges for row in board_of_suite(suite, Source(records=records)).rows]
+    assert badges.count(("verified",)) == 1
+    assert badges.count(("published",)) == len(badges) - 1
+    assert not any(row.badges for row in board_of_suite(suite, Source()).rows)
 
 
 WITNESS = {"role": "witness", "label": "Mass", "short": "Mass"}

@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 
 import flowbench
 
-NOTEBOOK = Path(__file__).parents[2] / "docs" / "notebook.ipynb"
+NOTEBOOK = Path(__file__).parents[2] / "docs" / "how-to" / "notebook.ipynb"
 pytestmark = pytest.mark.slow
 
 

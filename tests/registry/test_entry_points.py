@@ -76,7 +76,7 @@ def test_two_plugins_of_one_name_are_an_error_that_names_both(install: Install) 
         ("FLOWBENCH_API_VERSION = 99", "is for API 99, this flowbench has API 2"),
         (
             "FLOWBENCH_API_VERSION = 1",
-            r"is for API 1, this flowbench has API 2: .*Density.*= 2 \(docs/version-2\.md\)$",
+            r"is for API 1, this flowbench has API 2: .*Density.*= 2 \(docs/\S+/version-2\.md\)$",
         ),
         ("", "declares no FLOWBENCH_API_VERSION"),
         ("FLOWBENCH_API_VERSION = 2", "implements none of"),

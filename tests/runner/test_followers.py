@@ -45,6 +45,7 @@ def place(results: Path, num_devices: int, *, resume: Path | None = None, **suit
         "datasets": ("fake-images",),
         "metrics": ("fake_nll",),
         "budget": "20steps",
+        "protocol": {"batch_size": 7},  # neither 60 test examples nor two devices divide by it
     }
     (job,), _ = plan(Suite(**given | suite), registry, results)
     directory = ResultsDir(results).new_attempt(job.row.job_id)

@@ -212,7 +212,7 @@ def test_a_tracker_of_a_plugin_file_is_found(tmp_path: Path) -> None:
 
 
 def test_the_tracker_of_the_docs_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "python.md").read_text("utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "python.md").read_text("utf-8")
     (block,) = re.findall(r"```python title=\"mlflow_tracker.py\"\n(.*?)```", page, re.DOTALL)
     path = tmp_path / "mlflow_tracker.py"
     path.write_text(block, "utf-8")

@@ -95,7 +95,7 @@ def test_what_is_no_claims_file_is_told_in_a_line(
 
 
 def test_the_file_of_the_docs_is_one(tmp_path: Path) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "claims.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "claims.md").read_text(encoding="utf-8")
     file = file_of(page.split("```toml\n")[1].split("```")[0], tmp_path)
     assert [claim.id for claim in file.claim] == ["affine-beats-additive"]
     assert len(file.suites(file.claim)) == 4

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import errno
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
+from torch import nn
 
 from flowbench.errors import SuiteError
 from flowbench.training.device import (
@@ -185,3 +186,22 @@ def test_visible_gpus_are_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_out_of_memory(error: Exception, expected: bool) -> None:
     assert is_out_of_memory(error) == expected
+
+
+@pytest.mark.parametrize("kind", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_a_layout_changes_values_by_rounding_alone(kind: Literal["cpu", "cuda"]) -> None:
+    device = Device(kind, "one", torch.cuda if kind == "cuda" else None)
+    x = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    found = []
+    for channels_last in (False, True):
+        torch.manual_seed(0)
+        first = nn.Conv2d(3, 16, 3)
+        net = nn.Sequential(first, nn.ReLU(), nn.Conv2d(16, 4, 3), nn.Flatten(), nn.Linear(64, 2))
+        net = device.place(net, channels_last=channels_last)
+        with device.numerics("float32"):
+            y = net(x.to(device.torch_device))
+            y.square().sum().backward()
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        assert first.weight.is_contiguous(memory_format=layout)
+        found.append([y, *(p.grad for p in net.parameters())])
+    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-5)

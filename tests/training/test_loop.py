@@ -38,6 +38,8 @@ from flowbench.training.observer import Preempted, ValidationPoint
 from flowbench.training.ranks import ALONE, Ranks
 from tests.fakes import Gan, Gaussian
 
+CPU = Device("cpu", "a CPU", None)
+
 
 class Watcher:
     """Keeps what the loop says; stops at a step if asked to."""
@@ -98,16 +100,17 @@ def train_of(
     seed: int = 1,
     validation_loss: Validate | None = None,
     ranks: Ranks = ALONE,
+    device: Device = CPU,
 ) -> Trainer:
     """A trainer of a model."""
     split, size = data.splits.train, model.config.training.batch_size
     return Trainer(
         model,
-        Preprocessor(model.config.preprocessing, data.info),
-        lambda seed: TrainBatches(split, size, seed, "cpu"),
+        Preprocessor(model.config.preprocessing, data.info, device.torch_device),
+        lambda seed: TrainBatches(split, size, seed, device.torch_device),
         budget=Budget.parse(budget),
         clock=Clock(),
-        device=Device("cpu", "a CPU", None),
+        device=device,
         seed=seed,
         validate=validate,
         validation_loss=validation_loss,

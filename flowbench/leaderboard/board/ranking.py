@@ -258,8 +258,18 @@ def widest_tie(best: Contender, ruler: Ruler, unit: str) -> float:
     """Half the widest interval by which something may be called equal to the best."""
     if ruler == "log":
         return math.log1p(_WIDEST_SHARE)
-    is_likelihood = unit in LIKELIHOOD_UNITS
-    return _WIDEST_LIKELIHOOD if is_likelihood else _WIDEST_SHARE * abs(fmean(best.values))
+    return widest_difference(fmean(best.values), unit)
+
+
+def widest_difference(value: float, unit: str) -> float:
+    """How far from a value another may be that is called equal to it."""
+    return _WIDEST_LIKELIHOOD if unit in LIKELIHOOD_UNITS else _WIDEST_SHARE * abs(value)
+
+
+def prediction_half_width(values: Sequence[float]) -> float:
+    """Half the 95 % interval for one more value like these; 0 for fewer than two."""
+    n = len(values)
+    return 0.0 if n < 2 else t_quantile(n - 1) * math.sqrt(variance(values) * (1.0 + 1.0 / n))
 
 
 def _largest_group(contenders: Sequence[Contender]) -> Like | None:

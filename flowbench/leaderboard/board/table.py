@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from flowbench.api.data import Artifact
 from flowbench.api.specs import Direction, Role, Scale
-from flowbench.leaderboard.board.words import BADGES
+from flowbench.leaderboard.board.words import BADGES, STANDINGS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -373,7 +373,8 @@ class Row:
         name: The method, as printed.
         mark: Sign that the paper prints after the name, e.g. ``†``.
         sub: Second line: the likelihood in words, and what sets it apart from its namesakes.
-        badges: Short warnings, of `BADGES`.
+        badges: Short warnings, of `BADGES`; and whose word the row is, of `STANDINGS`, where
+            others have sent results.
         cells: One for each column.
         details: Everything behind it, for each data set that it ran on.
         own: The paper's own row.
@@ -507,7 +508,7 @@ class Board:
     def badges(self) -> list[tuple[str, str]]:
         """The badges that rows have, and what each says."""
         there = {badge for row in self.rows for badge in row.badges}
-        return [(badge, text) for badge, text in BADGES.items() if badge in there]
+        return [(badge, text) for badge, text in (BADGES | STANDINGS).items() if badge in there]
 
     @property
     def is_mirrored(self) -> bool:

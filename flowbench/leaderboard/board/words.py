@@ -34,6 +34,13 @@ BADGES = {
 }
 """Short warnings about a row, and what they say."""
 
+STANDINGS = {
+    "verified": "submitted, and a run of the row measured again by those who keep the board",
+    "self-reported": "as submitted; nobody else has measured it",
+    "published": "a paper's values alone",
+}
+"""Whose word a row is, on boards that others send results to, and what that says."""
+
 _UNITS = {"gpuh": "GPU-h", "s": "s"}
 
 # Escape sequences, other controls and direction marks could rewrite what stands around them.

@@ -19,6 +19,7 @@ from flowbench.leaderboard.board.table import Curve, Details, Failure, SampleGri
 from flowbench.leaderboard.build.evidence import Method, hardware, swept, values
 from flowbench.leaderboard.build.monitoring import monitored
 from flowbench.store.attempt_files import AttemptContents
+from flowbench.store.bundles import SUBMISSION
 from flowbench.store.kept import thinned
 from flowbench.store.records import RUNG, AttemptRow, MeasurementRow
 from flowbench.suite.load import flatten
@@ -214,6 +215,7 @@ def _facts(method: Method) -> Iterator[tuple[str, str]]:
         "Waited for a core": _waited(method.ended_well),
         "Data": f"{record.job.dataset}, sha256 {record.job.dataset_sha256[:_HASH_CHARS]}",
         "Code": _code(record),
+        "Submitted": _submission(record),
         "Versions": ", ".join(f"{name} {version}" for name, version in pairs),
         "Jobs": ", ".join(r.job.job_id for r in method.records),
     }
@@ -241,6 +243,16 @@ def _code(record: AttemptRow) -> str:
     changed = ", with changes" if git.get("dirty") else ""
     sha256 = f"sha256 {record.code_sha256[:_HASH_CHARS]}" if record.code_sha256 else ""
     return ", ".join(part for part in (sha256, f"commit {commit}{changed}" * bool(commit)) if part)
+
+
+def _submission(record: AttemptRow) -> str:
+    """Who sent the row, in which bundle, and what was measured again of it."""
+    said = record.provenance.get(SUBMISSION)
+    if not isinstance(said, Mapping):
+        return ""
+    by = f"by {said['by']} " if said.get("by") else ""
+    bundle = f"in {said.get('name')}, sha256 {str(said.get('bundle'))[:_HASH_CHARS]}"
+    return "; ".join(str(part) for part in (by + bundle, said.get("why")) if part)
 
 
 def _weights(record: AttemptRow) -> str:

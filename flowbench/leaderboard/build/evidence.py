@@ -20,6 +20,7 @@ from flowbench.budget import Budget
 from flowbench.leaderboard.board import numbers, words
 from flowbench.leaderboard.board.ranking import Contender, Like, Outcome
 from flowbench.store.attempt_files import AttemptContents
+from flowbench.store.bundles import standing
 from flowbench.store.checks import CheckRow
 from flowbench.store.records import PARTS, AttemptRow, MeasurementRow, Tuning
 
@@ -117,7 +118,7 @@ class Source:
             found.append("mixed code")
         if any(record.contended for record in method.ended_well):
             found.append("contended")
-        return tuple(found)
+        return (*found, *filter(None, [method.standing]))
 
 
 def _presented(record: AttemptRow, metrics: Mapping[str, MetricSpec]) -> AttemptRow:
@@ -182,6 +183,11 @@ class Method:
     def is_single(self) -> bool:
         """Whether a single run ended well; only then are test examples compared one by one."""
         return len(self.ended_well) == 1
+
+    @property
+    def standing(self) -> str:
+        """Whose word it is, where it was submitted: see `flowbench.store.bundles.standing`."""
+        return standing(self.ended_well or self.records)
 
     @property
     def refuted(self) -> str:

@@ -28,6 +28,7 @@ from flowbench.leaderboard.build.frame import Frame, FrameCell, FrameRow, common
 from flowbench.leaderboard.build.ladders import ladders
 from flowbench.leaderboard.build.notes import Notes
 from flowbench.leaderboard.build.printed import placed, rank_published
+from flowbench.store.bundles import standing
 
 _MAX_KEY = 40
 
@@ -51,6 +52,7 @@ class _Builder:
     def __init__(self, frame: Frame, source: Source) -> None:
         self._frame, self._source, self._notes = frame, source, Notes()
         self._usual = usual_hardware(frame.records)
+        self._submitted = bool(standing(frame.records))
         self._theirs: Places = {}
         self._ours: Places = {}
         self._rank()
@@ -154,7 +156,8 @@ class _Builder:
             model=next((cell.model for cell in asked.cells if cell.model), ""),
         )
         if not methods:
-            return row
+            quoted = self._submitted and any(cell.published for cell in row.cells)
+            return replace(row, badges=("published",)) if quoted else row
         first = next(iter(methods.values()))
         several = Counter(dataset for dataset, _ in methods)
         return replace(

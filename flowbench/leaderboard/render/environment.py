@@ -21,7 +21,11 @@ def environment(**options: Any) -> Environment:
     shared: dict[str, Any] = {"undefined": StrictUndefined, "trim_blocks": True}
     loader = PackageLoader("flowbench.leaderboard.render")
     found = Environment(loader=loader, lstrip_blocks=True, **shared, **options)
-    found.globals |= {"better": words.better, "tie_rule": TIE_RULE}
+    found.globals |= {
+        "better": words.better,
+        "standings": words.STANDINGS,
+        "tie_rule": TIE_RULE,
+    }
     return found
 
 

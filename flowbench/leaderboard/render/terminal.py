@@ -14,7 +14,7 @@ from flowbench.errors import BRIEF, abridged
 from flowbench.leaderboard.board import words
 from flowbench.leaderboard.board.ranking import TIE_RULE
 from flowbench.leaderboard.board.table import Board, Row
-from flowbench.leaderboard.board.words import printable
+from flowbench.leaderboard.board.words import STANDINGS, printable
 
 _SUB = 48  # columns for what stands below a name, so that values keep theirs
 _UNBOUNDED = 10_000  # columns of text; for measuring
@@ -80,7 +80,8 @@ def _lines(board: Board) -> Iterator[list[Text]]:
 def _method(row: Row) -> Text:
     name = Text(printable(row.name + row.mark), "bold" if row.own and row.model else "")
     for badge in row.badges:
-        name.append(f" [{printable(badge)}]", "not bold yellow")
+        look = "not bold dim" if badge in STANDINGS else "not bold yellow"
+        name.append(f" [{printable(badge)}]", look)
     told = textwrap.wrap(printable(row.sub), _SUB, break_long_words=False, break_on_hyphens=False)
     return name.append("".join(f"\n  {line}" for line in told), "not bold dim")
 

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import re
 from functools import cache
-from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
@@ -87,10 +86,7 @@ def _joined(folder: str) -> str:
 @cache
 def _environment() -> Environment:
     found = environment(autoescape=True)
-    found.globals |= {
-        "seconds": numbers.duration,
-        "version": version("flowbench"),
-    }
+    found.globals["seconds"] = numbers.duration
     found.filters |= {
         "printable": words.printable,
         "log": _log,

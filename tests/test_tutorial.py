@@ -1,4 +1,4 @@
-"""The page "A first hour" is true: its commands run in order, its display is what is shown."""
+"""The tutorial is true: its commands run in order, and the display is what is shown of it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,13 @@ import pytest
 from flowbench.runner.attempt import Phase
 from tests.cli.events import Events, job, screen
 
-PAGE = (Path(__file__).parents[1] / "docs" / "first-hour.md").read_text()
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = (DOCS / "tutorial" / "ten-minutes.md").read_text()
+DISPLAY = (DOCS / "reference" / "display.md").read_text()
+
+
+def _blocks(page: str) -> list[tuple[str, str]]:
+    return re.findall(r"^```(\w+)\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)
 
 
 def test_the_display_is_what_is_shown(tmp_path: Path) -> None:
@@ -26,19 +31,23 @@ def test_the_display_is_what_is_shown(tmp_path: Path) -> None:
     events.now = 20.0
     events.train(0, 0.25)
     events.train(1, 0.2, phase="looking")
-    (shown,) = (text for kind, text in BLOCKS if kind == "text")
+    ((_, shown),) = _blocks(DISPLAY)
     assert shown.splitlines() == screen(events.tally)
 
 
 def test_every_phase_is_explained() -> None:
-    cells = re.findall(r"^\| (`.*?`) \|", PAGE, flags=re.MULTILINE)
+    cells = re.findall(r"^\| (`.*?`) \|", DISPLAY, flags=re.MULTILINE)
     assert set(re.findall(r"`(\w+)`", " ".join(cells))) == set(get_args(Phase))
 
 
 @pytest.mark.slow
 def test_the_commands_run_in_their_order(tmp_path: Path) -> None:
-    commands = "".join(text for kind, text in BLOCKS if kind == "sh")
+    """With a few steps in place of 20 s; and then what the page has in Python, of their results."""
+    (code,) = (text for kind, text in _blocks(PAGE) if kind == "python")
+    (tmp_path / "page.py").write_text(code)
+    commands = "".join(text for kind, text in _blocks(PAGE) if kind == "sh")
     assert commands.count("--budget 20s") == 2
+    commands += f'"{sys.executable}" page.py\n'
     brief = commands.replace("--budget 20s", "--budget 20steps --metrics nll")
     program = f'flowbench() {{ "{sys.executable}" -m flowbench.cli.app "$@"; }}\n'
     done = subprocess.run(
@@ -54,3 +63,6 @@ def test_the_commands_run_in_their_order(tmp_path: Path) -> None:
     assert re.search(r"^realnvp-two-moons-s0-\S+: ok, 20 steps", done.stdout, re.MULTILINE)
     assert list((tmp_path / "boards").glob("*.html"))
     assert "A less B on two-moons" in done.stdout
+    *_, by_model, samples = done.stdout.split("A less B on two-moons")[-1].partition("model\n")
+    assert re.search(r"^nice +-?\d+\.\d+\nrealnvp +-?\d+\.\d+\n", samples, re.MULTILINE), by_model
+    assert samples.count("[") == 4  # three points in the plane
