@@ -110,7 +110,7 @@ def commands_page() -> str:
     for path, command in _commands(typer.main.get_command(app), ("flowbench",)):
         parts.append(f"## {' '.join(path)}\n\n{_cell(command.help or '')}\n")
         rows = [_parameter(p) for p in command.params if p.name != "help"]
-        parts.append(_table(("", "", "default"), rows) if rows else "")
+        parts.append(_table(("argument or option", "is", "default"), rows) if rows else "")
     return "\n".join(parts)
 
 

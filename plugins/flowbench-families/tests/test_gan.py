@@ -65,6 +65,11 @@ def test_the_critic_steps_five_times_as_often() -> None:
         assert training.apart("critic").every == 1
 
 
+def test_in_the_plane_the_generator_steps_at_every_third() -> None:
+    training = WGANGPConfig.model_validate(WGANGPConfig.presets["vector"].values).training
+    assert (training.apart("generator").every, training.lr) == (3, 2e-3)
+
+
 def test_the_penalty_of_a_linear_critic_and_its_gradient_are_known() -> None:
     critic = nn.Linear(3, 1).double()
     penalty = gradient_penalty(critic, torch.randn(7, 3, dtype=torch.float64))
