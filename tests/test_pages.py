@@ -145,7 +145,7 @@ def test_every_key_of_a_suite_is_on_the_page() -> None:
         "protocols",
     }  # written [set], [protocols.DATASET]
     shown = {
-        f"[{key}]" if key in ("protocol", "executor", "board", "packages", "grid") else key
+        f"[{key}]" if key in ("protocol", "executor", "board", "packages", "grid", "sweep") else key
         for key in keys
     }
     assert all(f"| `{key}` |" in table for key in shown | {"[set]", "[protocols.DATASET]"})

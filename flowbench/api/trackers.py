@@ -115,7 +115,8 @@ class JobOutcome:
     """How an attempt at a job ended.
 
     Attributes:
-        status: ``ok``, ``timeout``, ``oom``, ``diverged``, ``crashed``, ``killed``, ``preempted``.
+        status: ``ok``, ``timeout``, ``oom``, ``diverged``, ``crashed``, ``killed``, ``preempted``,
+            ``pruned``.
         reason: Why, where it is not ok.
         steps: Optimizer steps done.
         charged_s: Seconds charged to the budget.

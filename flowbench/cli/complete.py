@@ -22,6 +22,8 @@ Complete = Callable[[typer.Context, str], list[str]]
 
 MARKS = ("stale", "contended", "refuted")
 """Marks of a result beside its status; of an attempt as it is listed, keys that tell of them."""
+TRIAL = "trial"
+"""The mark of a trial of a sweep."""
 
 
 def models(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -97,7 +99,7 @@ def statuses(ctx: typer.Context, incomplete: str) -> list[str]:
     """How attempts end, and marks of their results."""
     from flowbench.store.records import AttemptStatus
 
-    return _beginning((*get_args(AttemptStatus), *MARKS), incomplete)
+    return _beginning((*get_args(AttemptStatus), *MARKS, TRIAL), incomplete)
 
 
 def one_of(*values: str) -> Complete:

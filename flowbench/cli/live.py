@@ -27,9 +27,11 @@ FIRST: tuple[State, ...] = (
     "running",
     "failed",
     "stopped",
+    "pruned",
     "done",
     "waiting",
 )  # where there is little room
+_COLOURS: dict[State, str] = {"done": "green", "pruned": "dim"}
 
 
 class LiveView:
@@ -189,7 +191,7 @@ def _text_column(
 
 def _phase(state: JobState) -> Text:
     if state.record is not None:
-        return Text(state.record.status, "green" if state.state == "done" else "red")
+        return Text(state.record.status, _COLOURS.get(state.state, "red"))
     if state.attempt is None:
         return Text("waiting", "dim")
     return Text("preparing" if state.heartbeat is None else state.heartbeat.phase)

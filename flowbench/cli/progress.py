@@ -65,9 +65,9 @@ class ProgressDisplay:
         self._num_looks: dict[str, int] = {}
 
     def added(self, job: Job) -> None:
-        """A job is to run in the place of one that ran out of memory."""
+        """A job more is to run: in the place of one that ran out of memory, or of a sweep."""
         self._tally.add(job)
-        if not self._quiet:
+        if job.instead_of is not None and not self._quiet:
             self._print(f"{job.label}: in place of {job.instead_of}, which ran out of memory")
 
     def placed(self, job: Job, placement: Placement, state: executors.JobState | None) -> None:
@@ -180,20 +180,24 @@ def say(console: Console, message: str, style: str = "") -> None:
 
 @contextmanager
 def progress_display(
-    jobs: Sequence[Job], num_slots: int, verbosity: Verbosity
+    jobs: Sequence[Job],
+    num_slots: int,
+    verbosity: Verbosity,
+    to_come: Callable[[], int] = lambda: 0,
 ) -> Iterator[ProgressDisplay]:
     """Shows the progress of a run for as long as the block lasts.
 
     Args:
         jobs: Those that need a worker.
         num_slots: How many run at a time.
+        to_come: How many jobs follow that are not known yet.
 
     Yields:
         The display, to be told of everything by the scheduler.
     """
     # Standard output is for the table, which may be piped.
     console = Console(stderr=True)
-    tally = Tally(jobs, num_slots, time.monotonic)
+    tally = Tally(jobs, num_slots, time.monotonic, to_come)
     # A dumb terminal cannot go back to lines that it has printed.
     live = bool(jobs) and console.is_interactive and verbosity != "quiet"
     display = ProgressDisplay(tally, console, verbosity=verbosity, live=live)

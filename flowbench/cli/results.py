@@ -44,8 +44,8 @@ def list_(
     status: Annotated[
         str | None,
         typer.Option(
-            help=f"Only this status or mark: ok, crashed, {', '.join(complete.MARKS)} "
-            "\\[default: all].",
+            help=f"Only this status or mark: ok, crashed, {', '.join(complete.MARKS)}, "
+            f"{complete.TRIAL} \\[default: all].",
             autocompletion=complete.statuses,
         ),
     ] = None,
@@ -84,10 +84,13 @@ def list_(
             "steps": attempt["steps"],
             "started": attempt["started"].replace("+00:00", "Z"),
             "likelihood": _likelihood(**attempt["likelihood"]) if attempt["likelihood"] else "",
+            "trial": _trial(**attempt["trial"]) if attempt["trial"] else "",
         }
         for attempt in attempts
     ]
     width = terminal_width()
+    if not any(row["trial"] for row in rows):
+        rows = [{key: value for key, value in row.items() if key != "trial"} for row in rows]
     if rows:
         print_columns(rows, rows[0], width)
         if width is not None and len(rows) < len(found):
@@ -118,7 +121,8 @@ def _print_json(folder: Path, attempts: list[dict[str, Any]]) -> None:
 
 def _states(attempt: Mapping[str, Any]) -> list[str]:
     """The status of an attempt and the marks that it carries."""
-    return [attempt["status"], *(mark for mark in complete.MARKS if attempt[mark])]
+    trial = [complete.TRIAL] if attempt["trial"] else []
+    return [attempt["status"], *trial, *(mark for mark in complete.MARKS if attempt[mark])]
 
 
 def _called(attempt: dict[str, Any], flag: str) -> list[str]:
@@ -136,6 +140,12 @@ def _nearest(every: list[dict[str, Any]], wanted: dict[str, str]) -> str:
         if value not in known:
             return f": no --{flag} {value!r}; {did_you_mean(value, known).strip()}"
     return ""
+
+
+def _trial(sweep: str, number: int, value: float | None, unit: str | None) -> str:
+    """Which trial of which sweep, and what it came to on validation."""
+    came_to = "" if value is None else f", {value:.4f} {unit}"
+    return f"{number} of {sweep[:6]}{came_to}"
 
 
 def _likelihood(value: float, unit: str) -> str:

@@ -89,6 +89,22 @@ def run(
             "repeated.",
         ),
     ] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--sweep",
+            help="Search a setting on validation, then run the best: 'glow.training.lr=log(1e-4,"
+            "1e-2)', uniform(a,b), int(a,b), choice(a,b,c); can be repeated.",
+        ),
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Settings that a sweep tries, for each model and dataset \\[default: the suite's, "
+            "or 20].",
+        ),
+    ] = None,
     eval_draws: Annotated[
         int | None,
         typer.Option(help="Noise draws per test example \\[default: the suite's, or 16]."),
@@ -217,7 +233,11 @@ def run(
         raise SuiteError("--quiet and --verbose exclude each other; give one of them")
     lists = {"models": models, "datasets": datasets, "metrics": metrics}
     counts = {"eval_draws": eval_draws, "num_samples": num_samples}
-    chosen = _suite(suite, lists, counts, budget, seeds, set_ or (), sample or ())
+    chosen = _suite(
+        suite, lists, counts, budget, seeds, set_ or (), sweep or (), trials, sample or ()
+    )
+    if trials is not None and not chosen.sweep:
+        raise SuiteError("--trials counts those of a sweep; give --sweep MODEL.KEY=... too")
     placed = _executor(chosen, executor, on or ())
     if ladder:
         chosen = chosen.model_copy(update={"ladder": True})
@@ -282,14 +302,15 @@ def _execute(
 
     decided, records = carry_out(ready, request, signals, verbosity)
     (suite,) = request.suites
-    # Else other runs have all jobs, and none has ended yet; or none could be started.
-    if any(record.number for record in records.values()):
-        _table_console().print(
-            terminal_table(request.results, [j.row.job_id for j, _ in decided], suite)
-        )
+    # Else other runs have all jobs, and none has ended yet; or none could be started; or there are
+    # trials of sweeps alone, which no board shows.
+    shown = [job.row.job_id for job, _ in decided if job.trial is None]
+    if any(job_id in records and records[job_id].number for job_id in shown):
+        _table_console().print(terminal_table(request.results, shown, suite))
     say_troubles(decided, records, suite.metrics or ())
+    say(unfinished := ready.sweeps.problems)
     # After all is printed: scripts look at the status, people at the table.
-    if not summary.succeeded(decided, records):
+    if unfinished or not summary.succeeded(decided, records):
         raise typer.Exit(1)
 
 
@@ -314,6 +335,7 @@ def carry_out(
         raise typer.Exit(1)
     if verbosity != "quiet":
         say(summary.opening(decided))
+        say(str(sweep) for sweep in ready.sweeps.all if sweep.problem is not None)
     if verbosity == "verbose":
         say(summary.settings(request, ready))
 
@@ -322,7 +344,7 @@ def carry_out(
     try:
         at_once = len(ready.executor.slots) or len(starting)
         with (
-            progress_display(starting, at_once, verbosity) as display,
+            progress_display(starting, at_once, verbosity, ready.to_come) as display,
             ready.tracked(display) as observer,
         ):
             scheduler = ready.scheduler(observer)
@@ -331,6 +353,7 @@ def carry_out(
     except KeyboardInterrupt:
         say([summary.stopped(request, ready)])
         raise typer.Exit(130) from None  # 128 + SIGINT, as a shell reports it
+    say(str(sweep) for sweep in ready.sweeps.all if sweep.problem is None)
     return list(scheduler.decided.values()), records
 
 
@@ -408,11 +431,13 @@ def _suite(
     budget: str | None,
     seeds: str | None,
     overrides: Sequence[str],
+    sweep: Sequence[str],
+    trials: int | None,
     sample: Sequence[str],
 ) -> Suite:
     """A suite, made from flags or changed by them."""
     from flowbench.suite.load import asked_suite, parse_seeds
-    from flowbench.suite.settings import parse_grid, parse_settings
+    from flowbench.suite.settings import parse_grid, parse_settings, split_settings
 
     changes: dict[str, Any] = {
         key: [part.strip() for part in text.split(",") if part.strip()]
@@ -423,6 +448,10 @@ def _suite(
         changes["budget"] = budget
     if seeds is not None:
         changes["seeds"] = parse_seeds(seeds)
+    if sweep:
+        changes["sweep"] = dict(split_settings(sweep, "--sweep"))
+    if trials is not None:
+        changes["trials"] = trials
     protocol: dict[str, Any] = {key: count for key, count in counts.items() if count is not None}
     if sample:
         protocol["sample"] = _sample_settings(parse_settings(_each(sample), "--sample"))

@@ -93,7 +93,7 @@ def settings(request: RunRequest, ready: ReadyRun) -> Iterator[str]:
     told: set[str] = set()
     for job, _ in ready.decisions:
         row = job.row
-        what = f"{row.model}:{row.preset} on {row.dataset}"
+        what = f"{row.configured} on {row.dataset}"
         if what not in told:
             told.add(what)
             values = {"budget": row.budget, "metrics": ",".join(job.metrics), **row.protocol}
@@ -126,9 +126,14 @@ def stopped(request: RunRequest, ready: ReadyRun) -> str:
 def succeeded(decided: Decided, records: Mapping[str, AttemptRow]) -> bool:
     """Whether there is a result, no job failed or was left to another run, nor any metric.
 
-    One that ran out of memory counts by the job in its place.
+    One that ran out of memory counts by the job in its place, and a trial of a sweep by what its
+    sweep came to.
     """
-    given_up = {job.row.job_id for job, decision in decided if decision.instead is not None}
+    given_up = {
+        job.row.job_id
+        for job, decision in decided
+        if decision.instead is not None or job.trial is not None
+    }
     statuses = [record.status for job_id, record in records.items() if job_id not in given_up]
     all_there = all(job.row.job_id in records for job, _ in decided)
     of_metrics = {row.status for record in records.values() for row in record.measurements}
@@ -142,7 +147,7 @@ def failures(decided: Decided, records: Mapping[str, AttemptRow]) -> Iterator[st
         record = records.get(job.row.job_id)
         if record is None:
             yield f"left out: {job.label}: {decision.why}"
-        elif record.status not in ("ok", "skipped"):
+        elif record.status not in ("ok", "pruned", "skipped"):
             hint = f" (flowbench results logs {job.row.job_id})" if record.number else ""
             if decision.instead is not None:
                 hint = f" (tried again: {decision.instead.row.in_parts})"

@@ -14,9 +14,9 @@ from flowbench.store.records import AttemptRow, JobRow
 if TYPE_CHECKING:
     from flowbench.runner.plan import Job  # imports torch, which `flowbench status` can do without
 
-State = Literal["done", "running", "waiting", "stopped", "failed"]
-STATES: tuple[State, ...] = ("done", "running", "waiting", "stopped", "failed")
-_ENDS: dict[str, State] = {"ok": "done", "preempted": "stopped"}
+State = Literal["done", "running", "waiting", "pruned", "stopped", "failed"]
+STATES: tuple[State, ...] = ("done", "running", "waiting", "pruned", "stopped", "failed")
+_ENDS: dict[str, State] = {"ok": "done", "pruned": "pruned", "preempted": "stopped"}
 
 
 @dataclass
@@ -66,9 +66,17 @@ class Tally:
         jobs: Those that need a worker, in order.
         num_slots: How many run at a time.
         now: Monotonic time in seconds.
+        to_come: How many jobs follow that are not known yet, as trials of a sweep.
     """
 
-    def __init__(self, jobs: Sequence[Job], num_slots: int, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        num_slots: int,
+        now: Callable[[], float],
+        to_come: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self._to_come = to_come
         self.states: dict[str, JobState] = {}
         for job in jobs:
             self.add(job)
@@ -76,8 +84,10 @@ class Tally:
         self._begun = now()
 
     def add(self, job: Job) -> None:
-        """A job more needs a worker."""
-        self.states.setdefault(job.row.job_id, JobState(job.row))
+        """A job more needs a worker, or one that has ended: a trial that is to be measured."""
+        known = self.states.get(job.row.job_id)
+        if known is None or known.record is not None:
+            self.states[job.row.job_id] = JobState(job.row)
 
     def elapsed_s(self) -> float:
         """Seconds since the run began."""
@@ -114,7 +124,10 @@ class Tally:
 
     def counts(self) -> Counter[State]:
         """How many jobs stand where."""
-        return Counter(state.state for state in self.states.values())
+        counts = Counter(state.state for state in self.states.values())
+        if to_come := self._to_come():
+            counts["waiting"] += to_come
+        return counts
 
     def left_s(self) -> float | None:
         """Seconds until all jobs have ended, from what those before them took.

@@ -173,7 +173,9 @@ def _evidence(results: Path, job_ids: Sequence[str] | None) -> Source:
 
 
 def _with_records(evidence: Source, results: Path, job_ids: Sequence[str] | None) -> Source:
-    records = [portable_record(r) for r in queries.standing_attempts(results, job_ids)]
+    standing = queries.standing_attempts(results, job_ids)
+    # A trial of a sweep was measured on nothing that a board shows.
+    records = [portable_record(r) for r in standing if r.trial is None]
     every = (m for record in records for m in record.measurements)
     metrics = installed_metrics() if any(m.role is None for m in every) else {}
     return replace(evidence, records=records, metrics=metrics)

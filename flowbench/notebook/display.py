@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console, RenderableType
 
 from flowbench.cli.live import LiveView
-from flowbench.cli.progress import ProgressDisplay, progress_display
+from flowbench.cli.progress import ProgressDisplay, Verbosity, progress_display
 from flowbench.cli.tally import Tally
 from flowbench.runner.run import ReadyRun
 
@@ -37,10 +37,11 @@ def run_display(ready: ReadyRun, *, quiet: bool) -> Iterator[ProgressDisplay]:
     at_once = len(ready.executor.slots) or len(starting)
     kernel = in_notebook()
     if not kernel or quiet or not starting:
-        with progress_display(starting, at_once, "quiet" if quiet else "normal") as display:
+        verbosity: Verbosity = "quiet" if quiet else "normal"
+        with progress_display(starting, at_once, verbosity, ready.to_come) as display:
             yield display
         return
-    tally = Tally(starting, at_once, time.monotonic)
+    tally = Tally(starting, at_once, time.monotonic, ready.to_come)
     console = Console(file=sys.stdout, width=WIDTH, force_jupyter=False)
     with _live(LiveView(tally)):
         yield ProgressDisplay(tally, console, verbosity="normal", live=True)

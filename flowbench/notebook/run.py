@@ -38,6 +38,8 @@ def run(
     seeds: Sequence[int] | None = None,
     overrides: Mapping[str, Any] | None = None,
     grid: Mapping[str, Sequence[Any]] | None = None,
+    sweep: Mapping[str, str | Sequence[Any]] | None = None,
+    trials: int | None = None,
     protocol: Mapping[str, Any] | None = None,
     plugins: Sequence[str | Path] = (),
     device: str = "auto",
@@ -69,6 +71,10 @@ def run(
         seeds: A sequence of integers, such as ``range(3)``.
         overrides: Values of configs by their dotted keys: ``{"glow.width": 64}``.
         grid: Several values of each key: ``{"glow.width": [32, 64]}``; every combination is a row.
+        sweep: What settings are searched on validation, by their dotted keys, before the best is
+            run with all seeds: ``{"glow.training.lr": "log(1e-4,1e-2)"}``, ``uniform(a,b)``,
+            ``int(a,b)``, or a list to choose from.
+        trials: How many settings that tries for each model and dataset; by default 20.
         protocol: How is measured: ``eval_draws``, ``num_samples``, ``sample``.
         plugins: Files to load as plugins.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
@@ -101,6 +107,10 @@ def run(
         changes["models"] = [_named(model, folder, files) for model in changes["models"]]
     if budget is not None:
         changes["budget"] = budget
+    if sweep:
+        changes["sweep"] = dict(sweep)
+    if trials is not None:
+        changes["trials"] = trials
     asked = asked_suite(
         None if suite is None else str(suite),
         changes,
@@ -172,11 +182,12 @@ def _carried_out(ready: ReadyRun, request: RunRequest, quiet: bool) -> Results:
         *missing,
         *summary.failures(decided, records),
         *summary.unavailable(records.values(), suite.metrics or ()),
+        *ready.sweeps.problems,
     ]
     return Results(
         folder=request.results,
-        jobs=tuple(job.row.job_id for job, _ in decided),
-        ok=summary.succeeded(decided, records),
+        jobs=tuple(job.row.job_id for job, _ in decided if job.trial is None),
+        ok=summary.succeeded(decided, records) and not ready.sweeps.problems,
         problems=tuple(problems),
         suite=suite,
     )

@@ -39,7 +39,14 @@ from flowbench.errors import StoreError
 from flowbench.files import write_whole
 from flowbench.runner.executors.base import LOG
 from flowbench.store.attempt_files import RECORD, is_number, read_record, write_record
-from flowbench.store.records import AttemptRow, AttemptStatus, JobRow, MeasurementRow
+from flowbench.store.records import (
+    AttemptRow,
+    AttemptStatus,
+    JobRow,
+    MeasurementRow,
+    Trial,
+    Tuning,
+)
 
 PLACED = "placed.json"
 PLUGINS = "plugins"
@@ -77,6 +84,28 @@ class Limits(Frozen):
     max_rss: int | None
 
 
+class TrialOrder(Frozen):
+    """What makes a job a trial of a sweep: it is trained, and not measured on test data.
+
+    Attributes:
+        sweep: Id of the sweep.
+        number: Which of its trials.
+        bounds: Pairs of a part of the budget and the validation value that is to be reached by
+            then; beyond it the trial is given up.
+        num_rivals: Trials whose median the bounds are.
+    """
+
+    sweep: str
+    number: int
+    bounds: tuple[tuple[float, float], ...] = ()
+    num_rivals: int = 0
+
+    @classmethod
+    def of(cls, trial: Trial) -> TrialOrder:
+        """The order to do a trial again, to its end."""
+        return cls(sweep=trial.sweep, number=trial.number)
+
+
 class WorkOrder(Frozen):
     """What a worker is to do.
 
@@ -95,6 +124,8 @@ class WorkOrder(Frozen):
         weights: Where metrics find weights of their own: a folder or a file.
         executor: Where it runs, and what was asked for there, in words; None for the run's machine.
         num_devices: Devices of the job, each with a process of its own, which share its threads.
+        trial: Which trial of a sweep it is; None of all else.
+        tuning: What it took to find the job's configuration.
         start_of: Number of the attempt that an executor was given, of which this one is a further
             start; None in that one itself.
     """
@@ -119,7 +150,16 @@ class WorkOrder(Frozen):
     weights: str | None = None
     executor: str | None = None
     num_devices: int = 1
+    trial: TrialOrder | None = None
+    tuning: Tuning | None = None
     start_of: int | None = None
+
+    @property
+    def record_of_tuning(self) -> dict[str, Any]:
+        """What a record says of sweeps, as columns of `AttemptRow`."""
+        if self.trial is None:
+            return {"tuning": self.tuning}
+        return {"trial": Trial(sweep=self.trial.sweep, number=self.trial.number)}
 
     @property
     def threads_a_device(self) -> int:

@@ -101,7 +101,7 @@ def decide(
         return Decision(action="run", why="a record cannot be read; asked for by --rerun failed")
     # Steps are the same on every machine; seconds buy more of them on a fast one.
     time_like = Budget.parse(job.row.budget).time_like
-    known = [(a, r) for a, r in read if r.status != "skipped"]
+    known = [(a, r) for a, r in read if r.status != "skipped" and _tells(job, a, r)]
     if time_like:
         # One that failed before it knew its device says as much of this machine as of any.
         known = [(a, r) for a, r in known if r.device_name is None or machine.matches(r)]
@@ -113,6 +113,13 @@ def decide(
     # A later failure does not undo a result that is there.
     done = [(a, r) for a, r in mine if r.status == "ok"]
     return _reuse(job, *done[-1], rerun) if done else go_on(mine, rerun)
+
+
+def _tells(job: Job, attempt: AttemptDir, record: AttemptRow) -> bool:
+    """Whether an attempt says anything of a job: for more than a trial, what one has trained."""
+    if job.trial is not None or (record.trial is None and record.status != "pruned"):
+        return True
+    return record.status not in ("ok", "pruned") or (attempt.path / MODEL).exists()
 
 
 def _edited(job: Job, record: AttemptRow) -> str | None:
@@ -147,8 +154,10 @@ def _reuse(job: Job, attempt: AttemptDir, record: AttemptRow, rerun: Rerun | Non
         if name not in measured or (name in job.ladder & ok and name not in climbed)
     ]
     edited = [n for n in job.metrics if n in measured and measured[n] != job.code.metrics.get(n)]
-    if (attempt.path / MODEL).exists() and (missing or edited):
+    tuned = _tuned_since(job, record)
+    if (attempt.path / MODEL).exists() and (missing or edited or tuned):
         whys = [f"to measure {', '.join(sorted(missing))}"] if missing else []
+        whys += [tuned] if tuned else []
         whys += [f"the code of {', '.join(edited)} has changed"] if edited else []
         why = "; ".join(whys)
         return Decision(action="evaluate", why=why, source=attempt)
@@ -157,6 +166,15 @@ def _reuse(job: Job, attempt: AttemptDir, record: AttemptRow, rerun: Rerun | Non
         return Decision(action="run", why=why)
     why = "done, by another version of flowbench (--rerun stale)" if stale else "done"
     return Decision(action="reuse", why=why, source=attempt, stale=stale)
+
+
+def _tuned_since(job: Job, record: AttemptRow) -> str:
+    """Which sweep chose the job's configuration that its result does not tell of; else nothing."""
+    now, then = job.tuning, record.tuning
+    if now is None or now.sweep is None:
+        return ""
+    told = then is not None and (then.sweep, then.trials) == (now.sweep, now.trials)
+    return "" if told else f"chosen by a sweep of {now.trials} trials"
 
 
 def go_on(known: Known, rerun: Rerun | None) -> Decision:
@@ -168,6 +186,8 @@ def go_on(known: Known, rerun: Rerun | None) -> Decision:
     """
     attempt, record = known[-1]
     attempts = [a for a, _ in known]
+    if record.status == "pruned":
+        return Decision(action="leave", why=f"pruned: {record.reason}", source=attempt)
     # Left alone, or each run of a suite would spend its time on what fails anyway.
     if record.status in FAILED and rerun != "failed":
         reason = printable(record.reason or "", BRIEF)

@@ -37,9 +37,12 @@ def estimate(run: ReadyRun) -> str:
     }
     lines = [", ".join(f"{count} {what}" for what, count in counts.items() if count) or "no jobs"]
     earlier = _earlier(run, starting)
-    if training:
-        paces = [_pace(earlier[_alike(job.row)]) for job in training]
-        lines.append(_training([job.row.budget for job in training], paces, run.options))
+    lines += [f"{sweep.to_come} more at most: {sweep}" for sweep in run.sweeps.all]
+    more = [sweep.budget for sweep in run.sweeps.all for _ in range(sweep.to_come)]
+    if training or more:
+        paces = [_pace(earlier[_alike(job.row)]) for job in training] + [None] * len(more)
+        budgets = [job.row.budget for job in training] + more
+        lines.append(_training(budgets, paces, run.options))
     if starting:
         lines.append(_evaluation([_evaluated(earlier[_alike(job.row)]) for job in starting]))
     waiting = sum(len(missing.models) * missing.num_seeds for missing in run.unprepared)

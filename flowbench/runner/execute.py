@@ -8,7 +8,7 @@ import torch
 
 from flowbench.runner.measure import measure
 from flowbench.runner.setup import build, open_ground
-from flowbench.runner.train import train
+from flowbench.runner.train import note_trial, train
 from flowbench.runner.under_way import Attempt
 
 
@@ -27,5 +27,8 @@ def execute(attempt: Attempt) -> None:
             built = build(attempt, ground)
         attempt.clock.switch("other")
         trained = train(attempt, ground, built)
+        if attempt.order.trial is not None:  # chosen on validation: test data are left alone
+            note_trial(attempt, trained)
+            return
         with attempt.clock.timing("eval"):
             measure(attempt, ground, built, trained)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -46,11 +47,12 @@ def obituary(job: JobRow, attempt: AttemptDir, status: AttemptStatus, reason: st
     """The record of an attempt that wrote none, from its last heartbeat."""
     bare = bare_record(job, attempt.number, status, reason)
     heartbeat = attempt.heartbeat()
-    known = {"log_tail": attempt.log_tail(), **code_columns(attempt.code())}
+    known: dict[str, Any] = {"log_tail": attempt.log_tail(), **code_columns(attempt.code())}
     if (measured := attempt.measured()) is not None:
         known["measurements"] = measured.with_the_last_failed()
     with suppress(OSError, ValidationError):
-        known["num_devices"] = attempt.order().num_devices
+        order = attempt.order()
+        known |= {"num_devices": order.num_devices, **order.record_of_tuning}
     if heartbeat is None:
         return bare.model_copy(update=known)
     spent = {"steps": heartbeat.step, "charged_s": heartbeat.charged_s}

@@ -14,7 +14,7 @@ class RunObserver(Protocol):
     """Who watches a run: the terminal, or a test."""
 
     def added(self, job: Job) -> None:
-        """A job is to run in the place of one that ran out of memory."""
+        """A job more is to run: in the place of one that ran out of memory, or of a sweep."""
         ...
 
     def placed(self, job: Job, placement: Placement, state: JobState | None) -> None:

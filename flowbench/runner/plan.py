@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from flowbench.api.config import ModelConfig, unsupported_sampling
+from flowbench.api.likelihood import NoLikelihood
+from flowbench.api.models import DensityModel
 from flowbench.api.specs import DatasetInfo
 from flowbench.api.training import Training
 from flowbench.budget import Budget
@@ -23,9 +25,10 @@ from flowbench.registry.build import load_dataset
 from flowbench.registry.code import job_code
 from flowbench.registry.configs import ConfiguredModel, configure
 from flowbench.registry.weights import weights_here
-from flowbench.runner.attempt import canonical_json
-from flowbench.store.records import PARTS, JobRow
+from flowbench.runner.attempt import TrialOrder, canonical_json
+from flowbench.store.records import PARTS, JobRow, Tuning
 from flowbench.suite.schema import PROTOCOL_VERSION, Suite
+from flowbench.suite.space import Distribution
 
 HASH_DIGITS = 12
 LATER_SETTINGS = ("accumulate", "graph", "channels_last")  # of training
@@ -42,6 +45,8 @@ class Job:
         code: Hashes of the code that it would run.
         unsupported: Why it cannot run; None if it can.
         instead_of: The attempt that ran out of memory, in whose place it stands.
+        trial: Which trial of a sweep it is; None of all else.
+        tuning: What it took to find its configuration; None where that is not known.
     """
 
     row: JobRow
@@ -52,11 +57,32 @@ class Job:
     code: CodeHashes
     unsupported: str | None
     instead_of: str | None = None
+    trial: TrialOrder | None = None
+    tuning: Tuning | None = None
 
     @property
     def label(self) -> str:
         """Model, preset, dataset and seed, in a few words."""
         return self.row.label
+
+
+@dataclass(frozen=True, kw_only=True)
+class Swept:
+    """A configured model whose settings are searched on a dataset.
+
+    Attributes:
+        base: The job without what is searched; trials have its seed.
+        space: What settings are drawn from, by key.
+        num_trials: How many settings are tried.
+        seeds: Seeds that the best is run with.
+        job: The job with some settings and a seed.
+    """
+
+    base: Job
+    space: Mapping[str, Distribution]
+    num_trials: int
+    seeds: tuple[int, ...]
+    job: Callable[[Mapping[str, Any], int], Job]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,18 +104,19 @@ class Unprepared:
 
 
 def plan(suite: Suite, registry: Registry, data_dir: Path) -> tuple[list[Job], list[Unprepared]]:
-    """`plan_all` of one suite."""
-    return plan_all([suite], registry, data_dir)
+    """`plan_all` of one suite, without what it sweeps."""
+    jobs, missing, _ = plan_all([suite], registry, data_dir)
+    return jobs, missing
 
 
 def plan_all(
     suites: Sequence[Suite], registry: Registry, data_dir: Path
-) -> tuple[list[Job], list[Unprepared]]:
+) -> tuple[list[Job], list[Unprepared], list[Swept]]:
     """Resolves every job whose data are here; nothing has started when anything is wrong.
 
     Returns:
         The jobs, each once, suite by suite: datasets outermost, then seeds, then models, so that
-        early results compare models; and what is not prepared or not installed.
+        early results compare models; what is not prepared or not installed; and what is swept.
     """
     # All that is named before any data are read: a misspelt metric must not cost an hour.
     parsed = [(suite, Budget.parse(suite.budget), _by_model(suite)) for suite in suites]
@@ -103,14 +130,17 @@ def plan_all(
             datasets[name] = exc
     jobs: dict[str, Job] = {}
     missing: list[Unprepared] = []
+    swept: dict[str, Swept] = {}
     for suite, budget, overrides in parsed:
         for job in _plan_one(suite, budget, overrides, registry, datasets, data_dir):
             if isinstance(job, Unprepared):
                 missing.append(job)
+            elif isinstance(job, Swept):
+                swept.setdefault(job.base.row.job_id, job)
             # `glow,glow:small` may be one configuration twice: one job, one id.
             else:
                 jobs.setdefault(job.row.job_id, job)
-    return list(jobs.values()), missing
+    return list(jobs.values()), missing, list(swept.values())
 
 
 def _plan_one(
@@ -120,7 +150,7 @@ def _plan_one(
     registry: Registry,
     datasets: Mapping[str, LoadedData | DataMissingError],
     data_dir: Path,
-) -> Iterator[Job | Unprepared]:
+) -> Iterator[Job | Unprepared | Swept]:
     for name in suite.datasets:
         data, choices = datasets[name], suite.models_on(name)
         waiting = partial(Unprepared, dataset=name, num_seeds=len(suite.seeds), budget=str(budget))
@@ -131,14 +161,42 @@ def _plan_one(
         for package, its in suite.by_package(absent).items():
             yield waiting(models=its, error=_not_installed(package, name))
             choices = tuple(c for c in choices if c not in its)
-        models = [
-            configure(registry, choice, data.info, settings)
-            for choice in choices
-            for settings in overrides[choice.partition(":")[0]]
-        ]
+        chosen = [(choice, one) for choice in choices for one in overrides[_model(choice)]]
         for seed in suite.seeds:
-            for model in models:
-                yield _job(suite, registry, data, model, seed, budget, data_dir)
+            for choice, settings in chosen:
+                make = partial(_job, suite, registry, data, budget, data_dir, choice, settings)
+                one, space = make({}, seed), suite.space_of(_model(choice))
+                if not space or one.unsupported is not None:
+                    yield one
+                elif seed == suite.seeds[0]:
+                    _check_validated(configure(registry, choice, data.info, settings), data.info)
+                    yield Swept(
+                        base=one,
+                        space=space,
+                        num_trials=suite.trials,
+                        seeds=suite.seeds,
+                        job=make,
+                    )
+
+
+def _model(choice: str) -> str:
+    return choice.partition(":")[0]
+
+
+def _check_validated(model: ConfiguredModel, info: DatasetInfo) -> None:
+    """Refuses a sweep of what validation says nothing of.
+
+    Raises:
+        SuiteError: It is such.
+    """
+    cls = model.entry.resolve(model.entry.spec.model)
+    is_density = isinstance(cls, type) and issubclass(cls, DensityModel)
+    unscored = not is_density or isinstance(model.config.likelihood(info), NoLikelihood)
+    if unscored and model.config.training.select != "loss":
+        raise SuiteError(
+            f"{model.entry.spec.name} cannot be swept on {info.name}: it has no likelihood, and "
+            "without training.select=loss nothing on validation to choose by; set values with --set"
+        )
 
 
 def _not_installed(package: str, dataset: str) -> PackageMissingError:
@@ -155,11 +213,12 @@ def _by_model(suite: Suite) -> dict[str, list[dict[str, Any]]]:
         SuiteError: A setting is of none of them.
     """
     names = {choice.partition(":")[0] for choice in suite.models}
-    for key in (*suite.overrides, *suite.grid):
+    flags = dict.fromkeys((*suite.overrides, *suite.grid), "--set")
+    for key, flag in (flags | dict.fromkeys(suite.sweep, "--sweep")).items():
         name, _, rest = key.partition(".")
         if name not in names or not rest:
             raise SuiteError(
-                f"--set {key!r} names none of the models that run; {did_you_mean(name, names)}"
+                f"{flag} {key!r} names none of the models that run; {did_you_mean(name, names)}"
                 "(write model.key=value)"
             )
     return {name: suite.settings_of(name) for name in names}
@@ -169,11 +228,15 @@ def _job(
     suite: Suite,
     registry: Registry,
     data: LoadedData,
-    model: ConfiguredModel,
-    seed: int,
     budget: Budget,
     data_dir: Path,
+    choice: str,
+    settings: Mapping[str, Any],
+    more: Mapping[str, Any],
+    seed: int,
 ) -> Job:
+    """The job of a choice of the suite with its settings, and more of them."""
+    model = configure(registry, choice, data.info, {**settings, **more})
     specs = {name: entry.spec for name, entry in registry.metrics.items()}
     metrics = requested_metrics(specs, suite.metrics, data.info)
     asked: dict[str, Any] = {
@@ -210,6 +273,7 @@ def _job(
         ),
         code=job_code(registry, row.model, row.dataset, metrics),
         unsupported=unsupported,
+        tuning=Tuning(preset=model.preset_facts.tuning_trials),
     )
 
 

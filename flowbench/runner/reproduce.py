@@ -15,6 +15,7 @@ from flowbench.errors import DataError, UnknownNameError
 from flowbench.registry import Registry
 from flowbench.registry.build import load_dataset
 from flowbench.registry.code import job_code
+from flowbench.runner.attempt import TrialOrder
 from flowbench.runner.decide import Decision
 from flowbench.runner.plan import Job, job_id
 from flowbench.store.attempt_files import AttemptContents
@@ -88,6 +89,8 @@ def job_again(
         ),
         code=job_code(registry, row.model, row.dataset, metrics),
         unsupported=None,
+        trial=None if record.trial is None else TrialOrder.of(record.trial),
+        tuning=record.tuning,
     )
     return job, Decision(action="run", why=f"reproduces {record.attempt_id}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -27,11 +28,14 @@ from flowbench.runner.placed import IN_QUEUE, Placed
 from flowbench.runner.plan import Job, Unprepared, plan_all
 from flowbench.runner.queue import clear_queues
 from flowbench.runner.schedule import Scheduler
+from flowbench.runner.sweeps import Sweeps
 from flowbench.runner.tracking import make_trackers, tracked
 from flowbench.runner.worker import utc_now
 from flowbench.store.reconcile import reconcile
 from flowbench.suite.schema import Suite
 from flowbench.training.device import Device
+
+AT_ONCE_ELSEWHERE = 4  # trials of a sweep in a queue that has no number of its own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +68,7 @@ class ReadyRun:
         rerun: What to run anew.
         unprepared: Datasets whose jobs are skipped, since they are not on this machine.
         placed: Asks of jobs that a queue has.
+        sweeps: Says which jobs follow others.
         trackers: Whom the run is told to, by name.
         notes: What of the results folder cannot be read, a line each.
     """
@@ -76,6 +81,7 @@ class ReadyRun:
     rerun: Rerun | None
     unprepared: list[Unprepared]
     placed: Placed
+    sweeps: Sweeps = field(default_factory=Sweeps)
     trackers: dict[str, pluggy.PluginManager] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -84,6 +90,10 @@ class ReadyRun:
         """Jobs that this run is to do, or waits for."""
         return [job for job, d in self.decisions if d.starts or d.action == "wait"]
 
+    def to_come(self) -> int:
+        """How many jobs of sweeps follow those that are known, at most."""
+        return self.sweeps.to_come
+
     def scheduler(self, observer: RunObserver) -> Scheduler:
         """The scheduler of this run.
 
@@ -91,7 +101,13 @@ class ReadyRun:
             The scheduler; its ``run`` takes the decisions.
         """
         return Scheduler(
-            self.results, self.executor, self.options, observer, self.decide, self.placed
+            self.results,
+            self.executor,
+            self.options,
+            observer,
+            self.decide,
+            self.placed,
+            self.sweeps.follow,
         )
 
     def tracked(self, observer: RunObserver) -> AbstractContextManager[RunObserver]:
@@ -106,6 +122,17 @@ class ReadyRun:
         """
         rerun = None if waited else self.rerun
         return decide(job, self.results.attempts(job.row.job_id), self.machine, rerun)
+
+    def following(self) -> list[Job]:
+        """The jobs of sweeps that can be run by what was decided last, if that is an end."""
+        job, decision = self.decisions[-1]
+        if decision.starts or decision.source is None:
+            return []
+        try:
+            record = decision.source.record()
+        except StoreError:  # its scheduler will say so
+            return []
+        return [] if record is None else self.sweeps.follow(job, record, decision.source)
 
     def in_place_of(self, job: Job, decision: Decision) -> Iterator[tuple[Job, Decision]]:
         """What stands in the place of a job that ran out of memory before, as far as is known."""
@@ -131,7 +158,7 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
         The run, ready to be scheduled.
 
     Raises:
-        SuiteError: The suites have nothing to run on their datasets.
+        SuiteError: The suites have nothing to run on their datasets, or a sweep cannot be had.
         DataMissingError: Its only dataset is not prepared.
     """
     results = ResultsDir(request.results)
@@ -150,8 +177,8 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
     if not dry_run and device is not None:
         for suite in request.suites:
             _check_budget(suite.budget, device)
-    jobs, unprepared = plan_all(request.suites, registry, request.data_dir)
-    if not jobs and not unprepared:
+    jobs, unprepared, swept = plan_all(request.suites, registry, request.data_dir)
+    if not jobs and not unprepared and not swept:
         datasets = sorted({name for suite in request.suites for name in suite.datasets})
         raise SuiteError(
             f"suite {request.suites[0].name!r} has nothing to run on "
@@ -159,13 +186,12 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
             "there; choose with --models and --datasets"
         )
     # Its own message, which says how to prepare it, where that is all that stands in the way.
-    if not jobs and len(unprepared) == 1 and not dry_run:
+    if not jobs and not swept and len(unprepared) == 1 and not dry_run:
         raise unprepared[0].error
-    busy = {j.row.job_id: who for j in jobs if (who := _who_has(j, results, placed))}
     if not dry_run:
         results.ensure_writable()
         clear_queues(results.runs)
-        _record_the_dead(jobs, results, busy, placed)
+    at_once = len(executor.slots) or request.num_jobs or AT_ONCE_ELSEWHERE
     ready = ReadyRun(
         decisions=[],
         results=results,
@@ -177,11 +203,17 @@ def get_ready(request: RunRequest, registry: Registry, *, dry_run: bool = False)
         placed=placed,
         # Before anything starts: one that is not installed is told at once.
         trackers={} if dry_run else make_trackers(registry, request.trackers, request.results),
+        sweeps=Sweeps(swept, at_once, results),
     )
-    for job in jobs:
-        owner = busy.get(job.row.job_id)
+    waiting = deque([*jobs, *ready.sweeps.ask()])
+    while waiting:
+        job = waiting.popleft()
+        owner = _who_has(job, results, placed)
+        if owner is None and not dry_run:
+            owner = _record_the_dead(job, results, placed)
         decision = Decision(action="wait", why=owner) if owner else ready.decide(job)
         ready.decisions.extend([(job, decision), *ready.in_place_of(job, decision)])
+        waiting.extend(ready.following())
     # Where nothing starts, the table at the end is all that reads the database.
     if not dry_run and any(decision.starts for _, decision in ready.decisions):
         try:
@@ -221,24 +253,24 @@ def _who_has(job: Job, results: ResultsDir, placed: Placed) -> str | None:
     return None if owner is None else str(owner)
 
 
-def _record_the_dead(
-    jobs: list[Job], results: ResultsDir, busy: dict[str, str], placed: Placed
-) -> None:
-    """Records attempts whose process is gone, so that every reader knows of them."""
-    for job in jobs:
-        if job.row.job_id in busy or all(a.ended for a in results.attempts(job.row.job_id)):
-            continue
-        folder = results.runs / job.row.job_id
-        # A folder that cannot be written is the trouble of its job, once that is to start.
-        with contextlib.suppress(OSError):
-            taken = claim(folder, Owner.of_this_process(started=utc_now()))
-            if isinstance(taken, Claim):
-                try:
-                    bury(results, job.row, placed)
-                finally:
-                    taken.release()
-            elif taken is not None:
-                busy[job.row.job_id] = str(taken)
+def _record_the_dead(job: Job, results: ResultsDir, placed: Placed) -> str | None:
+    """Records attempts whose process is gone, so that every reader knows of them.
+
+    Returns:
+        The run that is at work on the job after all; None without one.
+    """
+    if all(attempt.ended for attempt in results.attempts(job.row.job_id)):
+        return None
+    # A folder that cannot be written is the trouble of its job, once that is to start.
+    with contextlib.suppress(OSError):
+        taken = claim(results.runs / job.row.job_id, Owner.of_this_process(started=utc_now()))
+        if not isinstance(taken, Claim):
+            return None if taken is None else str(taken)
+        try:
+            bury(results, job.row, placed)
+        finally:
+            taken.release()
+    return None
 
 
 def run_again(

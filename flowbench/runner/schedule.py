@@ -38,7 +38,7 @@ from flowbench.runner.plan import Job
 from flowbench.runner.queue import Queue
 from flowbench.runner.slots import Slots
 from flowbench.runner.worker import utc_now
-from flowbench.store.records import INFO, RUNG, AttemptRow, AttemptStatus
+from flowbench.store.records import INFO, RUNG, AttemptRow, AttemptStatus, Tuning
 
 POLL_S = 0.1
 LOOK_EVERY_S = 1.0  # for jobs that other runs are at work on
@@ -46,6 +46,8 @@ HANDED_AT_ONCE = 500  # as many files are open meanwhile; clusters take arrays o
 
 Decide = Callable[[Job, bool], Decision]
 """What to do for a job now; and whether it was another run's until now."""
+Follow = Callable[[Job, AttemptRow, AttemptDir | None], Sequence[Job]]
+"""The jobs that follow one that has ended, by its record and the attempt that it is of."""
 
 
 class Scheduler:
@@ -54,6 +56,7 @@ class Scheduler:
     Args:
         decide: Decides for a job once it is this run's alone.
         placed: Asks of jobs that a queue has.
+        follow: Says which jobs are to be run after one that has ended.
 
     Attributes:
         decided: The jobs, those that came in the place of others behind them, and what was decided
@@ -68,7 +71,9 @@ class Scheduler:
         observer: RunObserver,
         decide: Decide,
         placed: Placed,
+        follow: Follow = lambda *_: (),
     ) -> None:
+        self._follow_up = follow
         self._results, self._executor, self._placed = results, executor, placed
         self._options, self._observer, self._decide = options, observer, decide
         self._outcomes = Outcomes(results, observer.warn)
@@ -152,24 +157,33 @@ class Scheduler:
     def _note(self, job: Job, record: AttemptRow, attempt: AttemptDir | None) -> None:
         """Notes how a job ended; one that ran out of memory gives its place to another."""
         self._records[job.row.job_id] = record
-        wanted = self._options.half_batch and not self._interrupts
-        if attempt is None or record.status != "oom" or not wanted:
-            return
+        if not self._interrupts and not self._takes_its_place(job, record, attempt):
+            for more in self._follow_up(job, record, attempt):
+                self._add(more)
+
+    def _takes_its_place(self, job: Job, record: AttemptRow, attempt: AttemptDir | None) -> bool:
+        """Whether another job stands in the place of one that ran out of memory."""
+        if attempt is None or record.status != "oom" or not self._options.half_batch:
+            return False
         try:
             half = half_batch(job, attempt, record)
         except ConfigError as exc:
             self._observer.warn(str(exc))
-            return
+            return False
         _, decision = self.decided[job.row.job_id]
         self._decided_for(job, replace(decision, instead=half))
-        if half.row.job_id in self.decided:  # it was asked for by itself
-            return
-        decision = self._decided_for(half, self._decide(half, False))
+        if half.row.job_id not in self.decided:  # else it was asked for by itself
+            self._add(half)
+        return True
+
+    def _add(self, job: Job) -> None:
+        """Takes up a job that was not there from the beginning."""
+        decision = self._decided_for(job, self._decide(job, False))
         if decision.starts:
-            self._observer.added(half)
-            self._waiting.append(half)
+            self._observer.added(job)
+            self._waiting.append(job)
         else:
-            self._settle(half, decision)
+            self._settle(job, decision)
 
     def _skipped(self, job: Job, why: str) -> AttemptRow:
         earlier = [r for a in self._results.attempts(job.row.job_id) if (r := a.record())]
@@ -215,8 +229,9 @@ class Scheduler:
 
     def _do_without(self, job: Job, status: AttemptStatus, reason: str) -> None:
         """Notes a job of which there is no attempt."""
-        record = self._records[job.row.job_id] = bare_record(job.row, 0, status, reason)
+        record = bare_record(job.row, 0, status, reason)
         self._observer.ended(job, record)
+        self._note(job, record, None)
 
     def _start_if_ours(self, job: Job, waited: bool) -> None:
         if (found := self._placed.of_job(job.row.job_id)) is not None:
@@ -304,10 +319,20 @@ class Scheduler:
             unattended=Limits(timeout_s=self._options.timeout_s, max_rss=self._options.max_rss)
             if self._options.detach or slot is None
             else None,
+            trial=job.trial,
+            tuning=self._tuning(job),
             weights=os.environ.get(WEIGHTS),
             executor=self._options.elsewhere,
             num_devices=self._options.num_devices,
         )
+
+    def _tuning(self, job: Job) -> Tuning | None:
+        """What it took to find a configuration; a sweep that was told of once is not forgotten."""
+        if job.tuning is not None and job.tuning.sweep is not None:
+            return job.tuning
+        told = (r.tuning for a in self._results.attempts(job.row.job_id) if (r := _read(a)))
+        swept = [tuning for tuning in told if tuning is not None and tuning.sweep is not None]
+        return swept[-1] if swept else job.tuning
 
     def _follow(
         self,
@@ -329,7 +354,7 @@ class Scheduler:
 
     def _ended(self, job: Job, attempt: AttemptDir, record: AttemptRow) -> None:
         """Takes up the record of an attempt that has ended."""
-        if record.status == "ok":
+        if record.status in ("ok", "pruned"):
             self._remove_checkpoints(job.row.job_id)
         if attempt.ended:
             self._outcomes.show(attempt)
@@ -362,3 +387,11 @@ class Scheduler:
             if self._slots:
                 self._observer.stopping(len(self._slots))
             self._slots.save()
+
+
+def _read(attempt: AttemptDir) -> AttemptRow | None:
+    """The record of an attempt; None without one that can be read."""
+    try:
+        return attempt.record()
+    except StoreError:
+        return None

@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,12 @@ from flowbench.runner.kept_model import COUNTS, Trained, keep_model, take_model
 from flowbench.runner.setup import Built, Ground
 from flowbench.runner.under_way import Attempt
 from flowbench.store.attempt_files import CURVES, read_curves
-from flowbench.store.records import CurvePoint
+from flowbench.store.records import CurvePoint, Trial, value_of_kept
 from flowbench.training.checkpoint import load_checkpoint, save_checkpoint
 from flowbench.training.choice import Validate
+from flowbench.training.looks import place_of
 from flowbench.training.loop import Trainer
-from flowbench.training.observer import Observer, Unwatched, ValidationPoint
+from flowbench.training.observer import Observer, Pruned, Unwatched, ValidationPoint
 from flowbench.training.ranks import Ranks
 
 CHECKPOINT_EVERY_S = 300.0
@@ -43,6 +45,7 @@ def train(attempt: Attempt, ground: Ground, built: Built) -> Trained:
 
     Raises:
         Preempted: It was asked to stop; its state is kept.
+        Pruned: It is a trial of a sweep, and lies behind others.
         NonFiniteLossError: It diverged.
     """
     source = attempt.source
@@ -62,7 +65,7 @@ def train(attempt: Attempt, ground: Ground, built: Built) -> Trained:
                 built,
                 ranks,
                 Watch(attempt, built),
-                validate=_foreseeing(attempt, ground, built) if scored else None,
+                validate=_validate(attempt, ground, built) if scored else None,
                 validation_loss=built.harness.loss if by_loss else None,
             )
         if source is not None:
@@ -130,6 +133,24 @@ def _trainer(
         ranks=ranks,
         log_density=built.harness.target,
     )
+
+
+def note_trial(attempt: Attempt, trained: Trained) -> None:
+    """Notes what a trial of a sweep came to on validation."""
+    order = attempt.order.trial
+    if order is not None:
+        points = read_curves(attempt.directory.path / CURVES)
+        kept = value_of_kept(points, trained.weights, trained.best_step)
+        value, unit = (None, None) if kept is None else kept
+        trial = Trial(sweep=order.sweep, number=order.number, value=value, unit=unit)
+        attempt.note(trial=trial)
+
+
+def _validate(attempt: Attempt, ground: Ground, built: Built) -> Validate:
+    """Scores weights on validation."""
+    if attempt.order.trial is not None:  # nothing follows that could be foreseen
+        return built.harness.score
+    return _foreseeing(attempt, ground, built)
 
 
 def _foreseeing(attempt: Attempt, ground: Ground, built: Built) -> Validate:
@@ -281,6 +302,11 @@ class Watch:
             info={printable(n): v for n, v in point.info.items() if np.isfinite(v)} or None,
             **scores,
         )
+        points = self._written(row)
+        self._give_up_if_behind(points)
+
+    def _written(self, row: CurvePoint) -> list[CurvePoint]:
+        """The curve with a point more, as it is in the file now."""
         path = self._attempt.directory.path / CURVES
         # Written anew with a line more, because an append can be cut in its middle.
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
@@ -289,6 +315,25 @@ class Watch:
             lines.pop()
         lines.append(row.model_dump_json(exclude_none=True))
         self._attempt.directory.write(CURVES, "\n".join([*lines, ""]))
+        return [CurvePoint.model_validate_json(line) for line in lines]
+
+    def _give_up_if_behind(self, points: Sequence[CurvePoint]) -> None:
+        """Ends a trial of a sweep that lies behind others at the same part of the budget.
+
+        Raises:
+            Pruned: It does.
+        """
+        trial, now = self._attempt.order.trial, points[-1]
+        bound = dict(trial.bounds).get(place_of(now.progress)) if trial else None
+        best = min((point.best for point in points if point.best), default=None)
+        if trial is None or bound is None or best is None or best[0] <= bound:
+            return
+        # The end is no place to save anything.
+        if now.progress < 1.0:
+            raise Pruned(
+                f"at {100 * now.progress:.0f} % of its budget {best[0]:.4g} {best[1]} on "
+                f"validation, behind {bound:.4g}, the median of {trial.num_rivals} trials there"
+            )
 
     def checkpoint_due(self) -> bool:
         """Whether the last checkpoint is old enough."""

@@ -45,7 +45,7 @@ TRY_AGAIN_S = 5.0
 # SLURM sends USR2, which ends a process that does not listen, to all that a job has started.
 ASKED_BY = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 # 75 is "try again later" in sysexits.h: what restarts programs can be told of it.
-EXIT_STATUS: dict[AttemptStatus, int] = {"ok": 0, "preempted": 75}
+EXIT_STATUS: dict[AttemptStatus, int] = {"ok": 0, "pruned": 0, "preempted": 75}
 
 
 def main(path: str, *inherited: str) -> int:
@@ -56,8 +56,8 @@ def main(path: str, *inherited: str) -> int:
         inherited: Numbers of the open files of a `Lifeline`.
 
     Returns:
-        0 if the attempt is ok, 75 if it was asked to stop and can go on from there, 3 if it ended
-        otherwise; its record says how.
+        0 if the attempt is ok or pruned, 75 if it was asked to stop and can go on from there, 3 if
+        it ended otherwise; its record says how.
     """
     others = set(threading.enumerate())  # of whoever calls this
     directory = AttemptDir(Path(path))
@@ -181,8 +181,8 @@ def run_attempt(attempt: Attempt) -> AttemptRow:
             execute(attempt)
     except BaseException as exc:  # the border of one run of a plan: whatever happened is recorded
         status, reason = classify(exc, attempt)
-        # These two are what was asked for; a traceback in the log would look like a fault.
-        if status not in ("preempted", "timeout"):
+        # These are what was asked for; a traceback in the log would look like a fault.
+        if status not in ("preempted", "timeout", "pruned"):
             traceback.print_exc()
     return _record(attempt, status, reason)
 
@@ -223,11 +223,13 @@ def classify(exc: BaseException, attempt: Attempt) -> tuple[AttemptStatus, str]:
         Its status, and the reason.
     """
     from flowbench.training.device import is_out_of_memory, memory_peaks
-    from flowbench.training.observer import Preempted
+    from flowbench.training.observer import Preempted, Pruned
 
     text = text_of(exc, MAX_REASON)
     if isinstance(exc, Preempted):
         return attempt.directory.stopped_by()
+    if isinstance(exc, Pruned):
+        return "pruned", text
     if isinstance(exc, NonFiniteLossError):
         return "diverged", text
     if isinstance(exc, RankLostError):
@@ -270,14 +272,18 @@ def _row(
     attempt: Attempt, status: AttemptStatus, reason: str | None, known: dict[str, Any]
 ) -> AttemptRow:
     order, ledger = attempt.order, attempt.clock.ledger()
-    known = {**known, "load": {**known.get("load", {}), "end": load_average()}}
+    known = {
+        **order.record_of_tuning,
+        **known,
+        "load": {**known.get("load", {}), "end": load_average()},
+    }
     return AttemptRow(
         attempt_id=f"{order.job.job_id}-{order.number}",
         number=order.number,
         job=order.job,
         status=status,
         reason=reason,
-        log_tail=None if status == "ok" else attempt.directory.log_tail(),
+        log_tail=None if status in ("ok", "pruned") else attempt.directory.log_tail(),
         started=order.spawned_utc,
         ended=utc_now(),
         num_threads=order.num_threads,

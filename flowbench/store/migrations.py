@@ -187,6 +187,13 @@ ALTER TABLE attempts ADD COLUMN family VARCHAR;
 {M009_SHOWN.replace("m.decimals", "m.decimals, m.refutes, a.family")}
 """
 
+_SHOWN_OF_SWEEPS = "m.decimals, m.refutes, a.family, a.overrides, a.trial, a.tuning"
+M015_TUNING = f"""
+ALTER TABLE attempts ADD COLUMN trial JSON;
+ALTER TABLE attempts ADD COLUMN tuning JSON;
+{M009_SHOWN.replace("m.decimals", _SHOWN_OF_SWEEPS)}
+"""
+
 STEPS = (
     M001_ATTEMPTS,
     M002_CHECKS,
@@ -202,6 +209,7 @@ STEPS = (
     M012_SOURCES,
     M013_ARTIFACTS,
     M014_FAMILY,
+    M015_TUNING,
 )
 SCHEMA_VERSION = len(STEPS)
 TABLES_BY_ATTEMPT = ("attempts", "measurements", "curves", "artifacts", "likelihoods")

@@ -70,7 +70,8 @@ _LISTED = """
 SELECT a.attempt_id AS name, a.job_id, a.number AS attempt, j.model, a.preset, a.overrides,
     j.dataset, j.seed, a.status, a.reason, a.core_code IS DISTINCT FROM $core AS stale,
     coalesce(a.run_delay_s > $share * a.charged_s, false) AS contended, refuting.refuted,
-    a.device_name AS device, j.budget, a.steps, a.charged_s, a.started, likely.likelihood
+    a.device_name AS device, j.budget, a.steps, a.charged_s, a.started, a.trial, a.tuning,
+    likely.likelihood
 FROM attempts a
 JOIN jobs j USING (job_id)
 LEFT JOIN (
@@ -101,6 +102,7 @@ _ALL = "SELECT attempt_id FROM attempts"
 _OF_IDS = "SELECT DISTINCT unnest($ids::VARCHAR[]) AS attempt_id"
 # The attempt that stands for its job: of those by the code that ran it last, the last that ended
 # well, else the last. A result of code that was edited since must not pass for the present one.
+# A trial of a sweep stands where nothing else does: it has no values.
 _STANDING = """
 SELECT attempt_id FROM (
     SELECT *, coalesce(model_code || dataset_code, '') AS code,
@@ -108,11 +110,13 @@ SELECT attempt_id FROM (
     FROM attempts WHERE $ids IS NULL OR job_id IN (SELECT unnest($ids::VARCHAR[]))
 )
 QUALIFY row_number() OVER (
-    PARTITION BY job_id ORDER BY code = latest DESC, status = 'ok' DESC, number DESC
+    PARTITION BY job_id
+    ORDER BY code = latest DESC, trial IS NULL DESC, status = 'ok' DESC, number DESC
 ) = 1
 """
 _BY_BOARD = f"""
 SELECT list(job_id) FROM ({_STANDING}) JOIN attempts USING (attempt_id) JOIN jobs j USING (job_id)
+WHERE trial IS NULL
 GROUP BY j.dataset, j.budget ORDER BY j.dataset, j.budget
 """
 _NEWEST_CODE = f"""
@@ -171,6 +175,8 @@ def list_attempts(results: Path) -> list[dict[str, Any]]:
         attempts = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
     for attempt in attempts:
         attempt["overrides"] = json.loads(attempt["overrides"])
+        for name in ("trial", "tuning"):
+            attempt[name] = json.loads(attempt[name] or "null")
         # As `AttemptRow.contended`: only a budget of time trains less for having waited.
         attempt["contended"] = attempt["contended"] and Budget.parse(attempt["budget"]).time_like
     return attempts

@@ -6,6 +6,7 @@ stored with every value. JSON has no NaN: a value that is not finite cannot be s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
@@ -30,9 +31,13 @@ def on_rung(name: str, rung: str) -> str:
 
 
 AttemptStatus = Literal[
-    "ok", "timeout", "oom", "diverged", "crashed", "killed", "preempted", "skipped"
+    "ok", "timeout", "oom", "diverged", "crashed", "killed", "preempted", "pruned", "skipped"
 ]
-"""How an attempt ended; ``skipped`` is a job that was never tried, with its reason."""
+"""How an attempt ended.
+
+``skipped`` is a job that was never tried, with its reason; ``pruned`` a trial of a sweep that was
+given up since it lay behind others: no failure.
+"""
 
 
 LikelihoodFacts = Annotated[dict[str, Any], AfterValidator(likelihood_as_version_2)]
@@ -193,6 +198,69 @@ class CurvePoint(Frozen):
             return bits, "bits/dim"
         return None if nats is None else (nats, "nats")
 
+    def chosen_by(self, weights: str) -> tuple[float, str] | None:
+        """What weights are chosen by, lower is better, and its unit: the score, else the loss."""
+        loss = (self.info or {}).get(f"validation_loss/{weights}")
+        return self.score(weights) or (None if loss is None else (loss, "loss"))
+
+    @property
+    def best(self) -> tuple[float, str] | None:
+        """The better of raw and averaged weights, by what they are chosen by."""
+        return min(filter(None, map(self.chosen_by, ("raw", "ema"))), default=None)
+
+
+def value_of_kept(
+    points: Sequence[CurvePoint], weights: str | None, step: int | None
+) -> tuple[float, str] | None:
+    """The validation value of the weights that a training kept, and its unit; None without one.
+
+    Args:
+        points: Its curve.
+        weights: Whether they are ``raw`` or averaged (``ema``).
+        step: The step that they are of.
+    """
+    found = (p.chosen_by(weights) for p in reversed(points) if weights and p.step == step)
+    return next(found, None)
+
+
+class Trial(Frozen):
+    """What makes an attempt a trial of a sweep: nothing of it was measured on test data.
+
+    Attributes:
+        sweep: Id of the sweep.
+        number: Which of its trials, from 0.
+        value: The validation value of the weights that were kept, lower is better; None unless it
+            ended well.
+        unit: Its unit; ``loss`` where a model has no likelihood.
+    """
+
+    sweep: str
+    number: Int32
+    value: float | None = None
+    unit: str | None = None
+
+
+class Tuning(Frozen):
+    """What it took to find a configuration.
+
+    Attributes:
+        preset: Configurations that were tried before the preset was chosen.
+        sweep: Id of the sweep that chose what is set on top of it; None where none did.
+        space: What it drew each setting from, by key.
+        trials: Settings that it tried.
+        pruned: Those of them that were given up early.
+        failed: Those that came to nothing.
+        charged_s: Charged seconds of all of them.
+    """
+
+    preset: Int32 = 0
+    sweep: str | None = None
+    space: dict[str, str] = Field(default_factory=dict)
+    trials: Int32 = 0
+    pruned: Int32 = 0
+    failed: Int32 = 0
+    charged_s: float = 0.0
+
 
 class AttemptRow(Frozen):
     """One try at a job, whatever became of it.
@@ -240,6 +308,9 @@ class AttemptRow(Frozen):
         core_code: Hash of the core's code.
         model_code: Hash of the model's own code.
         dataset_code: Hash of the dataset's own code.
+        trial: Which trial of which sweep it is; None of all else.
+        tuning: What it took to find its configuration; None of trials, and in records made before
+            it was kept.
         provenance: Versions, git state, driver, command line, plugin distributions.
         measurements: All measured values.
     """
@@ -277,6 +348,8 @@ class AttemptRow(Frozen):
     core_code: str | None = None
     model_code: str | None = None
     dataset_code: str | None = None
+    trial: Trial | None = None
+    tuning: Tuning | None = None
     provenance: dict[str, Any] = Field(default_factory=dict)
     measurements: tuple[MeasurementRow, ...] = ()
 

@@ -41,8 +41,9 @@ def load_suite(path: Path) -> Suite:
             "write [set.MODEL] and under it key = value"
         )
     data["overrides"] = dict(flatten(overrides))
-    if isinstance(data.get("grid"), Mapping):
-        data["grid"] = dict(flatten(data["grid"]))
+    for several in ("grid", "sweep"):
+        if isinstance(data.get(several), Mapping):
+            data[several] = dict(flatten(data[several]))
     # The rows of the paper say what runs; to list it again would let the two drift apart.
     if isinstance(data.get("board"), Mapping) and data["board"].get("published"):
         models, datasets = run_by_rows(data)
@@ -78,12 +79,17 @@ def asked_suite(
         base["board"] = None  # other models than those of the paper's rows
     # Of several values the first as well: it keeps the place of its key among the others.
     firsts = {key: values[0] for key, values in overrides.items()}
-    grid = {key: values for key, values in base.get("grid", {}).items() if key not in overrides}
+    swept = changes.get("sweep", {})
+    # What is named in another way is no longer what the suite has it.
+    for part in ("overrides", "grid"):
+        kept = base.get(part, {}).items()
+        base[part] = {key: value for key, value in kept if key not in swept}
+    grid = {key: values for key, values in base["grid"].items() if key not in overrides}
     grid |= {key: values for key, values in overrides.items() if len(values) > 1}
     changed = {
         **base,
         **changes,
-        "overrides": {**base.get("overrides", {}), **firsts},
+        "overrides": {**base["overrides"], **firsts},
         "grid": grid,
     }
     if any(base.get("protocol", {}).get(key) != value for key, value in protocol.items()):

@@ -12,6 +12,7 @@ from flowbench.api.frozen import Frozen
 from flowbench.api.protocol import MetricSettings, Seed
 from flowbench.api.specs import Direction
 from flowbench.suite.find import models_of_row
+from flowbench.suite.space import Distribution
 
 PROTOCOL_VERSION = 2
 """Raised whenever the evaluation protocol changes a number; part of every job id."""
@@ -19,6 +20,9 @@ PROTOCOL_VERSION = 2
 
 MAX_DEVICES = 1024
 """Devices of one job at most; all of them are of one machine."""
+
+MAX_TRIALS = 10_000
+"""Trials of one sweep at most."""
 
 MAX_SEEDS = 1000
 """Seeds of one suite at most: each is a job for every model and data set."""
@@ -152,6 +156,9 @@ class Suite(Frozen):
         overrides: Configuration values by dotted key, ``model.key``.
         grid: Several values by dotted key, in place of those of ``overrides``: a model is run, and
             has a row, with every combination of them.
+        sweep: What settings are drawn from by dotted key: for each model that has some, the best
+            of ``trials`` draws on validation is run with all seeds.
+        trials: How many settings each sweep tries.
         packages: Names of models that another package brings, by the package; where it is not
             installed, they are skipped with a line that names it.
         protocol: How every row is evaluated.
@@ -173,6 +180,8 @@ class Suite(Frozen):
     grid: Mapping[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = Field(
         default_factory=dict
     )
+    sweep: Mapping[str, Distribution] = Field(default_factory=dict)
+    trials: int = Field(default=20, ge=1, le=MAX_TRIALS)
     packages: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     protocol: MetricSettings = MetricSettings()
     protocols: Mapping[str, MetricSettings] = Field(default_factory=dict)
@@ -193,6 +202,9 @@ class Suite(Frozen):
         # run.
         if not mirrors and not (self.models and self.datasets):
             raise ValueError("a suite needs at least one model and one dataset")
+        for key in self.sweep:
+            if key in self.overrides or key in self.grid:
+                raise ValueError(f"{key} is both set and swept; do one of them")
         if self.lays_out and self.grid:
             raise ValueError(
                 f"several values of {next(iter(self.grid))} make several rows, and the rows of "
@@ -229,6 +241,19 @@ class Suite(Frozen):
         # Keys stay where they are: a later one may go into what an earlier one sets.
         combinations = product(*several.values())
         return [{**own, **dict(zip(several, one, strict=True))} for one in combinations]
+
+    def space_of(self, model: str) -> dict[str, Distribution]:
+        """What settings of a model are drawn from, by key; empty where it is not swept.
+
+        Args:
+            model: A name without preset.
+        """
+        of_model = f"{model}."
+        return {
+            key.removeprefix(of_model): drawn_from
+            for key, drawn_from in self.sweep.items()
+            if key.startswith(of_model)
+        }
 
     def by_package(self, choices: Sequence[str]) -> dict[str, tuple[str, ...]]:
         """Those of some models that other packages bring, by the package.

@@ -12,6 +12,11 @@ SMALL = 1 / 8  # of a look, the least that is looked at
 FEWEST = 3  # looks that have to fit, be it with fewer examples
 
 
+def place_of(progress: float) -> float:
+    """The place among `VALIDATE_AT` of a look: looks of several trainings come near it alike."""
+    return max(at for at in VALIDATE_AT if at <= max(progress, 0.0))
+
+
 class Looks:
     """The looks that are left, planned anew with what each of them took.
 

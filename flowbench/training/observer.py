@@ -11,6 +11,10 @@ class Preempted(Exception):
     """Training was asked to stop; its state can be saved and taken up again."""
 
 
+class Pruned(Exception):
+    """Training is given up, since it is not worth what is left of its budget; it says why."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ValidationPoint:
     """What one look at the validation split found.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flowbench.cli.summary import failures, opening, succeeded, unavailable
-from flowbench.runner.attempt import AttemptDir
+from flowbench.runner.attempt import AttemptDir, TrialOrder
 from flowbench.runner.decide import NOT_RUN, Decision
 from flowbench.runner.placed import IN_QUEUE
 from flowbench.runner.plan import Job
@@ -155,3 +156,20 @@ def test_a_long_reason_is_brief_beneath_the_table() -> None:
     (line,) = failures(decided((one, "run", NOT_RUN)), {one.row.job_id: failed})
     assert line.isprintable()
     assert len(line) < 300
+
+
+def test_a_trial_that_fails_is_said_and_fails_no_run(good: AttemptRow) -> None:
+    trial = TrialOrder(sweep="abc", number=0)
+    lost, behind = (replace(job("glow", seed=seed), trial=trial) for seed in (8, 9))
+    found = decided((job("glow"), "run", ""), (lost, "run", ""), (behind, "run", ""))
+    pruned = make.attempt(behind.row, status="pruned", reason="behind", measurements=())
+    records = {
+        found[0][0].row.job_id: good,
+        lost.row.job_id: make.failed(lost.row),
+        behind.row.job_id: pruned,
+    }
+    assert succeeded(found, records)
+    (line,) = failures(found, records)
+    assert line.startswith("diverged: glow:tiny on digits, seed 8: 50 steps")
+    del records[good.job.job_id]
+    assert not succeeded(found[1:], records)  # trials alone are no result

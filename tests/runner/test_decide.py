@@ -8,11 +8,18 @@ from typing import Any
 import pytest
 
 from flowbench.registry import Registry
-from flowbench.runner.attempt import CHECKPOINT, CHECKPOINTS, MODEL, AttemptDir, ResultsDir
+from flowbench.runner.attempt import (
+    CHECKPOINT,
+    CHECKPOINTS,
+    MODEL,
+    AttemptDir,
+    ResultsDir,
+    TrialOrder,
+)
 from flowbench.runner.decide import Decision, Machine, Rerun, decide
 from flowbench.runner.plan import Job, plan
 from flowbench.store.attempt_files import RECORD
-from flowbench.store.records import AttemptRow, AttemptStatus, MeasurementRow
+from flowbench.store.records import AttemptRow, AttemptStatus, MeasurementRow, Trial, Tuning
 from flowbench.suite.schema import Suite
 
 MACHINE = Machine(device_kind="cpu", device_name="a CPU", num_threads=1)
@@ -326,3 +333,43 @@ def test_either_checkpoint_is_gone_on_from(leave: Leave, decided: Decided, kept:
     assert decision.action == "resume"
     assert decision.source is not None
     assert decision.source.path == attempt.path
+
+
+TRIAL = TrialOrder(sweep="abc", number=0)
+MARK = Trial(sweep="abc", number=0)
+
+
+def test_a_pruned_trial_is_left_and_says_nothing_of_the_job_itself(
+    leave: Leave, decided: Decided, job: Job
+) -> None:
+    leave("pruned", metrics=(), trial=MARK)
+    trial = replace(job, trial=TRIAL, metrics=())
+    for rerun in (None, "failed", "stale"):
+        assert (decided(rerun, trial).action, decided(rerun, trial).why) == (
+            "leave", "pruned: because"
+        )  # fmt: skip
+    assert decided("all", trial).action == "run"
+    assert decided(model="other", job=trial).action == "run"
+    assert decided().action == "run"
+
+
+def test_what_a_trial_has_trained_is_measured_where_its_weights_are_there(
+    leave: Leave, decided: Decided, job: Job
+) -> None:
+    attempt = leave("ok", metrics=(), trial=MARK)
+    assert decided(None, replace(job, trial=TRIAL, metrics=())).action == "reuse"
+    assert decided().action == "run"
+    (attempt.path / MODEL).touch()
+    assert (decided().action, decided().why) == ("evaluate", "to measure fake_nll")
+
+
+def test_a_result_that_does_not_tell_of_its_sweep_is_measured_again(
+    leave: Leave, decided: Decided, job: Job
+) -> None:
+    tuning = Tuning(sweep="abc", trials=20)
+    leave("ok", MODEL, tuning=Tuning(sweep="abc", trials=10))
+    decision = decided(None, replace(job, tuning=tuning))
+    assert (decision.action, decision.why) == ("evaluate", "chosen by a sweep of 20 trials")
+    leave("ok", MODEL, tuning=tuning.model_copy(update={"charged_s": 1.0}))
+    assert decided(None, replace(job, tuning=tuning)).action == "reuse"
+    assert decided(None, replace(job, tuning=Tuning())).action == "reuse"

@@ -42,7 +42,7 @@ def test_list_has_the_documented_keys(results: Path) -> None:
     listed = list_attempts(results)
     expected = (
         "name job_id attempt model preset overrides dataset seed status reason stale contended "
-        "refuted device budget steps charged_s started likelihood"
+        "refuted device budget steps charged_s started trial tuning likelihood"
     )
     assert all(list(row) == expected.split() for row in listed)
     assert json.loads(json.dumps(listed, allow_nan=False)) == listed

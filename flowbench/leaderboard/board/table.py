@@ -24,16 +24,19 @@ if TYPE_CHECKING:
 Kind = Literal["number", "text", "check", "stars"]
 """What a column's cells are; checks are ``✓`` and ``×``, stars ``★`` out of five."""
 
-_NUMBERS = {"published_value", "published_device_hours", "mean", "half_width", "device_hours"}
+_NUMBERS = {
+    "published_value", "published_device_hours", "mean", "half_width", "device_hours", "sweep_hours"
+}  # fmt: skip
+_COUNTS = {"n", "trials"}
 _FLAGS = {"published_best", "published_unlike", "best", "too_few", "unlike", "struck"}
 FIELDS: dict[str, type] = {
-    name: float if name in _NUMBERS else bool if name in _FLAGS else int if name == "n" else str
+    name: float if name in _NUMBERS else bool if name in _FLAGS else int if name in _COUNTS else str
     for name in (
         "board group method mark about model badges column dataset metric unit direction "
         "published_sign published published_value published_rank published_best published_unlike "
         "published_device_hours published_note published_remark sign value interval words status "
-        "rank best too_few unlike struck mean half_width n device_hours note difference "
-        "budget_share"
+        "rank best too_few unlike struck mean half_width n device_hours trials sweep_hours note "
+        "difference budget_share"
     ).split()
 }
 """Names and types of what `Board.to_frame` says of a cell, in order."""
@@ -145,7 +148,8 @@ class Cell:
         difference_value: The same as a number.
         budget_share: Our device-hours as a share of the paper's (``0.4 %``); empty on a CPU, and
             where the paper does not state its cost.
-        device_hours: Mean device-hours of the runs behind the value.
+        device_hours: Mean device-hours of the runs behind the value, with all of the sweep that
+            chose their configuration.
         dataset: The data, where it is the row's and not the column's.
         metric: Name of the value, where it is the row's and not the column's.
         model: What runs it, ``name`` or ``name:preset``; empty without one.
@@ -377,6 +381,8 @@ class Row:
         model: What runs it, ``name:preset``; empty without a plugin.
         contract: Outcome of the last ``flowbench check`` in words; empty if there was none.
         citation: The method's paper.
+        trials: Settings that the sweep tried which chose its configuration; 0 without one.
+        sweep_hours: Device-hours of all of these; None without any.
         num_parameters: Trainable parameters of ours.
         published_parameters: The paper's count.
         remark: Why no model runs it, or how far the one that does is the paper's.
@@ -393,6 +399,8 @@ class Row:
     model: str = ""
     contract: str = ""
     citation: Citation | None = None
+    trials: int = 0
+    sweep_hours: float | None = None
     num_parameters: float | None = None
     published_parameters: float | None = None
     remark: str = ""
@@ -537,7 +545,9 @@ class Board:
         notes = dict(self.notes) | {"": ""}
         for group in self.groups:
             for row in group.rows:
-                of_row = {"board": self.slug, "group": group.name, "method": row.name}
+                of_row: dict[str, object] = {"board": self.slug, "group": group.name}
+                of_row |= {"method": row.name}
+                of_row |= {"trials": row.trials, "sweep_hours": row.sweep_hours}
                 of_row |= {"mark": row.mark, "about": row.sub, "badges": ", ".join(row.badges)}
                 for column, cell in zip(self.columns, row.cells, strict=True):
                     theirs = cell.published or Published(text="")

@@ -8,9 +8,9 @@ from typing import Any
 
 from flowbench.api.specs import Direction
 from flowbench.budget import COUNTS
-from flowbench.leaderboard.board.numbers import NO_BREAK
+from flowbench.leaderboard.board.numbers import NO_BREAK, duration
 from flowbench.store.checks import CheckRow
-from flowbench.store.records import CONTENDED_SHARE
+from flowbench.store.records import CONTENDED_SHARE, Tuning
 
 _STATUS = {
     "timeout": "× timed out",
@@ -19,6 +19,7 @@ _STATUS = {
     "crashed": "× crashed",
     "killed": "× killed",
     "preempted": "× preempted",
+    "pruned": "– pruned",
     "failed": "× failed",
     "skipped": "– skipped",
     "unavailable": "– unavailable",
@@ -146,6 +147,29 @@ def budget(text: str) -> str:
             unit = unit.removesuffix("s")
         parts.append(f"{float(match[1]):,.12g}{NO_BREAK}{unit}")
     return " or ".join(parts)
+
+
+def best_of(tuning: Tuning | None) -> str:
+    """What a sweep took, e.g. ``"best of 20 trials, 6 pruned, 0.5 h in all"``; of none nothing."""
+    if tuning is None or tuning.sweep is None:
+        return ""
+    ends = {"pruned": tuning.pruned, "failed": tuning.failed}
+    parts = [f"best of {count(tuning.trials, 'trial')}"]
+    parts += [f"{number} {how}" for how, number in ends.items() if number]
+    return ", ".join([*parts, f"{duration(tuning.charged_s)} in all"])
+
+
+def tuning(found: Tuning | None) -> str:
+    """What it took to find a configuration, in a sentence; nothing where that is not known."""
+    if found is None:
+        return ""
+    parts = []
+    if found.preset:
+        parts.append(f"{count(found.preset, 'configuration')} tried for the preset")
+    if found.sweep is not None:
+        drawn = ", ".join(f"{key}={text}" for key, text in found.space.items())
+        parts.append(f"{best_of(found)}, of {drawn}, chosen on validation")
+    return "; then ".join(parts)
 
 
 def better(direction: Direction) -> str:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from flowbench.leaderboard.board import numbers, words
 from flowbench.leaderboard.board.ranking import Place
 from flowbench.leaderboard.board.table import Cell, Published
-from flowbench.leaderboard.build.evidence import Method, device_hours, hardware
+from flowbench.leaderboard.build.evidence import Method, hardware, whole_hours
 from flowbench.leaderboard.build.frame import FrameCell
 from flowbench.leaderboard.build.notes import Notes
 
@@ -52,7 +52,7 @@ def our_cell(asked: FrameCell, place: Place, notes: Notes, *, first: bool, struc
         mean=mean,
         half_width=half,
         n=place.n,
-        device_hours=device_hours(method.records),
+        device_hours=whole_hours(method.records),
     )
 
 

@@ -16,7 +16,7 @@ from flowbench.api.protocol import MetricSettings
 from flowbench.leaderboard.board import numbers, words
 from flowbench.leaderboard.board.ranking import half_width
 from flowbench.leaderboard.board.table import Curve, Details, Failure, SampleGrid
-from flowbench.leaderboard.build.evidence import Method, hardware, values
+from flowbench.leaderboard.build.evidence import Method, hardware, swept, values
 from flowbench.leaderboard.build.monitoring import monitored
 from flowbench.store.attempt_files import AttemptContents
 from flowbench.store.bundles import SUBMISSION
@@ -210,6 +210,7 @@ def _facts(method: Method) -> Iterator[tuple[str, str]]:
         **words.likelihood_facts(record.likelihood),
         "Parameters": _parameters(record),
         "Weights": _weights(record),
+        "Tuning": words.tuning(swept(method.records) or record.tuning),
         "Hardware": "; ".join(machines),
         "Waited for a core": _waited(method.ended_well),
         "Data": f"{record.job.dataset}, sha256 {record.job.dataset_sha256[:_HASH_CHARS]}",

@@ -22,7 +22,7 @@ from flowbench.leaderboard.board.ranking import Contender, Like, Outcome
 from flowbench.store.attempt_files import AttemptContents
 from flowbench.store.bundles import standing
 from flowbench.store.checks import CheckRow
-from flowbench.store.records import PARTS, AttemptRow, MeasurementRow
+from flowbench.store.records import PARTS, AttemptRow, MeasurementRow, Tuning
 
 # Parts of a protocol that two values need not share: a bound may only understate its model, so
 # exact values and bounds are ranked together, with their signs; raw or averaged weights are each
@@ -32,6 +32,8 @@ CheckedCode = Literal["same", "other", "unsure"]
 _OF_CODE = {"same": "", "other": " (other code)", "unsure": " (perhaps other code)"}
 _SAME = 1e-6  # relative; a mean over examples may be summed in another order
 _SECONDS_AN_HOUR = 3600.0
+SWEEP_HOURS = "sweep_hours"
+"""The count of a row that a sweep has chosen: device-hours of all its trials."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -308,11 +310,36 @@ def device_hours(records: Sequence[AttemptRow]) -> float | None:
     return fmean(hours) if hours and max(hours) > 0 else None
 
 
+def swept(records: Sequence[AttemptRow]) -> Tuning | None:
+    """What the sweep took that chose the configuration of runs; None where none did."""
+    told = [r.tuning for r in records if r.tuning is not None and r.tuning.sweep is not None]
+    # Of a sweep that was gone on with the most that is told.
+    return max(told, key=lambda tuning: tuning.trials, default=None)
+
+
+def sweep_hours(records: Sequence[AttemptRow]) -> float | None:
+    """Device-hours of all trials of that sweep; None without one."""
+    tuning = swept(records)
+    if tuning is None:
+        return None
+    return tuning.charged_s * max(r.num_devices for r in records) / _SECONDS_AN_HOUR
+
+
+def whole_hours(records: Sequence[AttemptRow]) -> float | None:
+    """Mean device-hours of the runs that ended well, and all of the sweep that chose them."""
+    hours = device_hours(records)
+    return None if hours is None else hours + (sweep_hours(records) or 0.0)
+
+
 def values(record: AttemptRow) -> dict[str, MeasurementRow]:
     """All values of a run by name, of two splits that on test; then its own counts."""
     measured = record.values_by_name()
     labels = {m.label for m in measured.values()}  # a metric may have measured the same
-    counts = (_count("num_parameters", "Parameters", record.num_parameters), _pace(record))
+    counts = (
+        _count(SWEEP_HOURS, "Sweep hours", sweep_hours([record]), "h"),
+        _count("num_parameters", "Parameters", record.num_parameters),
+        _pace(record),
+    )
     own = {m.name: m for m in counts if m.value is not None and m.label not in labels}
     return measured | own
 

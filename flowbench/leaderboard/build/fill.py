@@ -15,7 +15,15 @@ from flowbench.leaderboard.board.ranking import Contender, Place, Ruler, rank
 from flowbench.leaderboard.board.table import Board, Cell, Column, Cost, Row
 from flowbench.leaderboard.build.cells import budget_share, compared, our_cell, percent, text_cell
 from flowbench.leaderboard.build.details import details
-from flowbench.leaderboard.build.evidence import Method, Source, hardware, usual_hardware, values
+from flowbench.leaderboard.build.evidence import (
+    Method,
+    Source,
+    hardware,
+    sweep_hours,
+    swept,
+    usual_hardware,
+    values,
+)
 from flowbench.leaderboard.build.frame import Frame, FrameCell, FrameRow, common_budget
 from flowbench.leaderboard.build.ladders import ladders
 from flowbench.leaderboard.build.notes import Notes
@@ -162,6 +170,8 @@ class _Builder:
                 for (dataset, model), m in methods.items()
             ),
             contract=source.contract_of(first),
+            trials=0 if (tuning := swept(first.records)) is None else tuning.trials,
+            sweep_hours=sweep_hours(first.records),
             num_parameters=first.first.num_parameters,
         )
 
@@ -174,6 +184,7 @@ class _Builder:
             parts.append(words.likelihood(method.first.likelihood))
             parts.append(words.precision(method.first.job.config))
             parts.append(machine if machine and machine != self._usual else "")
+            parts.append(words.best_of(swept(method.records)))
         return (part for part in parts if part)
 
     def _cells(self, number: int, row: FrameRow) -> Iterator[Cell]:

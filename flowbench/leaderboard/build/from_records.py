@@ -16,6 +16,7 @@ from flowbench.budget import Budget
 from flowbench.leaderboard.board import numbers, words
 from flowbench.leaderboard.board.table import Board, Column, Row
 from flowbench.leaderboard.build.evidence import (
+    SWEEP_HOURS,
     Method,
     Source,
     hardware,
@@ -80,6 +81,8 @@ def _shown(records: Sequence[AttemptRow]) -> Iterator[list[MeasurementRow]]:
                 found[name].append(m)
     qualities = [some for some in found.values() if some[0].role == "quality"]
     others = [some for some in found.values() if some[0].role != "quality"]
+    # What it took to find a configuration stands before other counts, and is not left out.
+    others.sort(key=lambda some: some[0].name != SWEEP_HOURS)
     # However many qualities there are, what they cost stays in sight.
     most = MAX_COLUMNS - min(_LEAST_COSTS, len(others))
     yield from qualities[:most]

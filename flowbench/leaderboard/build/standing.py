@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from flowbench.leaderboard.build.evidence import (
     Method,
     Source,
     device_hours,
     methods,
+    swept,
     without_parts,
 )
 from flowbench.store.records import AttemptRow
@@ -56,12 +58,23 @@ def matching(suite: Suite, source: Source, pair: Pair) -> list[AttemptRow]:
     dataset, choice = pair
     model, _, preset = choice.partition(":")
     wanted = [without_parts(settings) for settings in suite.settings_of(model)]
+    space = {key: str(drawn_from) for key, drawn_from in suite.space_of(model).items()}
     return [
         record
         for record in source.by_model.get((dataset, model), ())
-        if without_parts(record.job.overrides) in wanted
-        and (not preset or record.job.preset == preset)
+        if _set_apart(record, space) in wanted and (not preset or record.job.preset == preset)
     ]
+
+
+def _set_apart(record: AttemptRow, space: Mapping[str, str]) -> dict[str, Any] | None:
+    """What a run was set to but for what a sweep of a space chose; None if none did."""
+    chosen = without_parts(record.job.overrides)
+    if not space:
+        return chosen
+    tuning = swept([record])
+    if tuning is None or tuning.space != space:
+        return None
+    return {key: value for key, value in chosen.items() if key not in space}
 
 
 def chosen_runs(suite: Suite, source: Source) -> list[AttemptRow]:
