@@ -11,6 +11,8 @@ from tests.plugins.flowbench_models.loss_curves import CASES, LARGE, Case, losse
 
 RECORDED = json.loads(Path(__file__).with_suffix("").with_name("loss_curves.json").read_text())
 
+# Batch norm in front of kinks: the last digit, in which processors differ, is 4e-4 a few steps on.
+TOLERANCES = {"realnvp@digits,network=resnet,norm=batch,width=8,blocks=2": 2e-3}
 
 # They take a second, and each has smaller layers of its own that faster tests look at.
 COSTLY = {"nanoflow@digits", "denseflow@digits", "tarflow@digits", "rqnsf@digits"}
@@ -29,4 +31,6 @@ def _is_slow(case: Case) -> bool:
     ],
 )
 def test_losses_of_20_steps_are_those_recorded(case: Case) -> None:
-    assert losses(case) == pytest.approx(RECORDED[case.id], rel=0, abs=1e-8)
+    found, recorded, tolerance = losses(case), RECORDED[case.id], TOLERANCES.get(case.id, 1e-8)
+    assert found[0] == pytest.approx(recorded[0], rel=0, abs=1e-8)
+    assert found == pytest.approx(recorded, rel=0, abs=tolerance)
