@@ -26,8 +26,8 @@ def new(
         str | None,
         typer.Option(
             "--from",
-            help="What pip installs flowbench from in the package's CI; by default where this one "
-            "came from.",
+            help="What pip installs flowbench from in the package's CI \\[default: where this one "
+            "came from].",
         ),
     ] = None,
 ) -> None:
