@@ -4,14 +4,14 @@ DEMO_BUDGET ?= 60s
 BIN := .venv/bin
 ANYWHERE := not gpu and not network and not cluster
 
-.PHONY: demo test check test-fast test-slow test-cluster coverage docs site dist benchmarks clean
+.PHONY: demo test check test-fast test-slow test-long test-cluster coverage docs site dist benchmarks clean
 
 demo: .venv/.installed  ## train RealNVP and Glow for 60 s each, print their table, write the board
 	$(BIN)/flowbench run --models realnvp,glow --budget $(DEMO_BUDGET)
 	$(BIN)/flowbench leaderboard
 
-test: .venv/.installed-dev check  ## static checks, then all tests that need no GPU and no network
-	$(BIN)/pytest -m "$(ANYWHERE)"
+test: .venv/.installed-dev check  ## static checks, then all tests but the long ones
+	$(BIN)/pytest -m "not long and $(ANYWHERE)"
 
 check: .venv/.installed-dev  ## format, lint, spelling, types, imports
 	$(BIN)/ruff format --check .
@@ -24,8 +24,11 @@ check: .venv/.installed-dev  ## format, lint, spelling, types, imports
 test-fast: .venv/.installed-dev  ## what a bare pytest runs
 	$(BIN)/pytest -m "not slow and $(ANYWHERE)"
 
-test-slow: .venv/.installed-dev  ## the rest of the tests
-	$(BIN)/pytest -m "slow and $(ANYWHERE)"
+test-slow: .venv/.installed-dev  ## the rest of what make test runs
+	$(BIN)/pytest -m "slow and not long and $(ANYWHERE)"
+
+test-long: .venv/.installed-dev  ## whole contracts of all models, campaigns of kills, new environments
+	$(BIN)/pytest -m "long and $(ANYWHERE)"
 
 test-cluster: .venv/.installed-dev  ## jobs on a SLURM and a Ray that are started here; the first needs Debian's packages
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[ray]'

@@ -133,17 +133,19 @@ def test_a_pull_request_touches_bundles_alone(tmp_path: Path, file: str, status:
 
 
 def test_the_parts_of_ci_are_all_of_it() -> None:
-    """What `make test` does in one run, the jobs do in parts: check, fast tests and slow ones."""
+    """What `make test` does in one run, the jobs do in parts, and the long tests besides."""
     recipes = dict(
         re.findall(r"^([\w-]+):.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.M)
     )
     anywhere = "$(ANYWHERE)"
-    assert f'pytest -m "{anywhere}"' in recipes["test"]
+    assert f'pytest -m "not long and {anywhere}"' in recipes["test"]
     assert f'pytest -m "not slow and {anywhere}"' in recipes["test-fast"]
-    assert f'pytest -m "slow and {anywhere}"' in recipes["test-slow"]
+    assert f'pytest -m "slow and not long and {anywhere}"' in recipes["test-slow"]
+    assert f'pytest -m "long and {anywhere}"' in recipes["test-long"]
     jobs = _read(ROOT / ".github" / "workflows" / "ci.yml")["jobs"]
     run = {command for job in jobs.values() for command in _commands(job)}
-    assert {f"bash .ci/run {part}" for part in ("check", "test-fast", "test-slow", "docs")} <= run
+    parts = ("check", "test-fast", "test-slow", "test-long", "docs")
+    assert {f"bash .ci/run {part}" for part in parts} <= run
 
 
 def test_the_fast_tests_run_on_every_python_that_is_supported() -> None:

@@ -56,6 +56,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 # A model is made, installed and tested by the commands of the guide: tests/contract/test_guide.py.
 @pytest.mark.parametrize("kind", ["dataset", "metric"])
 def test_the_workflow_that_is_written_passes(tmp_path: Path, machine: Path, kind: str) -> None:

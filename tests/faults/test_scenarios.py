@@ -327,6 +327,7 @@ def test_a_database_that_is_held_all_the_time_costs_a_word(results: Path, read_o
     assert statuses(results) == ["crashed"] * 2 + ["ok"] * 4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("kills", "seed"), [(25, 1)])
 def test_a_campaign_of_kills(kills: int, seed: int) -> None:
     done = subprocess.run(

@@ -52,6 +52,7 @@ SIBLINGS = ("ot-cfm", "rectified-flow")
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", SHIPPED.models)
 def test_trained_models_keep_the_contract(registry: Registry, name: str) -> None:
     _assert_held(check_model(registry, name, slow=name not in SIBLINGS))

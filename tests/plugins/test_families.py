@@ -12,7 +12,7 @@ from tests.environments import ROOT, Run, with_package
 FAMILIES = ROOT / "plugins" / "flowbench-families"
 CONFIGURATION = str(FAMILIES / "pyproject.toml")
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from tests.environments import ROOT, Run, with_package
 PEERS = ROOT / "plugins" / "flowbench-peers"
 CONFIGURATION = str(PEERS / "pyproject.toml")
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

@@ -85,6 +85,7 @@ def briefly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("briefly")
 @pytest.mark.parametrize("dataset", ["digits", "two-moons", "checkerboard"])
 def test_no_correct_model_is_refuted(dataset: str) -> None:

@@ -542,6 +542,7 @@ print(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is counted in other units there")
 def test_paper_model_trains_on_two_images_within_12_gb() -> None:
     command = [sys.executable, "-c", TRAINING_STEP]
