@@ -333,7 +333,7 @@ def in_parts(job: Job, num: int, instead_of: str) -> Job:
             "overrides": {**row.overrides, PARTS: num},
         }
     )
-    asked = changed.model_dump(exclude={"job_id", "preset", "overrides"})
+    asked = changed.model_dump(exclude={"job_id", "preset", "overrides", "family"})
     return replace(
         job, row=changed.model_copy(update={"job_id": job_id(asked)}), instead_of=instead_of
     )
