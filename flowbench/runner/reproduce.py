@@ -98,7 +98,7 @@ def job_again(
 def _under(row: JobRow, budget: str) -> JobRow:
     """A job under another budget, which is another job."""
     changed = row.model_copy(update={"budget": str(Budget.parse(budget))})
-    asked = changed.model_dump(exclude={"job_id", "preset", "overrides"})
+    asked = changed.model_dump(exclude={"job_id", "preset", "overrides", "family"})
     return changed.model_copy(update={"job_id": job_id(asked)})
 
 
