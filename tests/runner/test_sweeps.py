@@ -297,7 +297,7 @@ def test_a_sweep_is_pruned_resumed_and_ends_in_a_row_that_counts_it(
         assert (attempt.path / CURVES).exists()
         assert not (attempt.path / LIKELIHOODS).exists()
         assert (attempt.path / MODEL).exists() == (record.status == "ok")
-    (first, one), (second, two) = whole[6:]
+    (first, one), (second, two) = sorted(whole[6:], key=lambda ended: ended[0].row.seed)
     assert one.status == two.status == "ok"
     assert (first.row.seed, second.row.seed) == (0, 1)
     assert one.tuning is not None
