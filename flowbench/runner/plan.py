@@ -333,10 +333,13 @@ def in_parts(job: Job, num: int, instead_of: str) -> Job:
             "overrides": {**row.overrides, PARTS: num},
         }
     )
-    asked = changed.model_dump(exclude={"job_id", "preset", "overrides", "family"})
-    return replace(
-        job, row=changed.model_copy(update={"job_id": job_id(asked)}), instead_of=instead_of
-    )
+    return replace(job, row=with_own_id(changed), instead_of=instead_of)
+
+
+def with_own_id(row: JobRow) -> JobRow:
+    """A changed job with the id that it has when it is asked for so."""
+    asked = row.model_dump(exclude={"job_id", "preset", "overrides", "family"})
+    return row.model_copy(update={"job_id": job_id(asked)})
 
 
 def job_id(asked: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ from flowbench.registry.build import load_dataset
 from flowbench.registry.code import job_code
 from flowbench.runner.attempt import TrialOrder
 from flowbench.runner.decide import Decision
-from flowbench.runner.plan import Job, job_id
+from flowbench.runner.plan import Job, with_own_id
 from flowbench.store.attempt_files import AttemptContents
 from flowbench.store.records import RUNG, AttemptRow, JobRow, MeasurementRow
 
@@ -97,9 +97,7 @@ def job_again(
 
 def _under(row: JobRow, budget: str) -> JobRow:
     """A job under another budget, which is another job."""
-    changed = row.model_copy(update={"budget": str(Budget.parse(budget))})
-    asked = changed.model_dump(exclude={"job_id", "preset", "overrides", "family"})
-    return changed.model_copy(update={"job_id": job_id(asked)})
+    return with_own_id(row.model_copy(update={"budget": str(Budget.parse(budget))}))
 
 
 def _is_known(registry: Registry, metric: str) -> bool:
