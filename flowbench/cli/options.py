@@ -33,6 +33,16 @@ NoPlugins = Annotated[
         "--no-plugin", help="Leave out a distribution or distribution:name; can be repeated."
     ),
 ]
+OnlyModel = Annotated[
+    str | None,
+    typer.Option(
+        help="Only this model, or model:preset \\[default: all].", autocompletion=complete.models
+    ),
+]
+OnlyDataset = Annotated[
+    str | None,
+    typer.Option(help="Only this dataset \\[default: all].", autocompletion=complete.datasets),
+]
 
 DeviceKind = Annotated[
     str,

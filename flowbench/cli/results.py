@@ -13,7 +13,7 @@ import typer
 from flowbench import paths
 from flowbench.cli import complete, submission
 from flowbench.cli.columns import print_columns, terminal_width, visible
-from flowbench.cli.options import AsJson, Results
+from flowbench.cli.options import AsJson, OnlyDataset, OnlyModel, Results
 from flowbench.errors import did_you_mean
 
 if TYPE_CHECKING:
@@ -30,17 +30,8 @@ app.command("verify")(submission.verify)
 
 @app.command("list")
 def list_(
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="Only this model, or model:preset \\[default: all].",
-            autocompletion=complete.models,
-        ),
-    ] = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option(help="Only this dataset \\[default: all].", autocompletion=complete.datasets),
-    ] = None,
+    model: OnlyModel = None,
+    dataset: OnlyDataset = None,
     status: Annotated[
         str | None,
         typer.Option(

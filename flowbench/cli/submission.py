@@ -13,7 +13,15 @@ import typer
 from flowbench import paths
 from flowbench.cli import complete
 from flowbench.cli.columns import terminal_width, visible, wrapped
-from flowbench.cli.options import DataDir, NoPlugins, PluginFiles, Results, selected_plugins
+from flowbench.cli.options import (
+    DataDir,
+    NoPlugins,
+    OnlyDataset,
+    OnlyModel,
+    PluginFiles,
+    Results,
+    selected_plugins,
+)
 
 if TYPE_CHECKING:
     from flowbench.leaderboard.build.evidence import Method
@@ -32,17 +40,8 @@ def submit(
             help="Ids of jobs, or how they begin \\[default: all].", autocompletion=complete.jobs
         ),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="Only this model, or model:preset \\[default: all].",
-            autocompletion=complete.models,
-        ),
-    ] = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option(help="Only this dataset \\[default: all].", autocompletion=complete.datasets),
-    ] = None,
+    model: OnlyModel = None,
+    dataset: OnlyDataset = None,
     by: Annotated[str, typer.Option(help="Who submits: a name, shown behind the rows.")] = "",
     out: Annotated[
         Path, typer.Option("--out", help="Folder of the bundle; its name is the bundle's.")
