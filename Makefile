@@ -28,7 +28,7 @@ test-slow: .venv/.installed-dev  ## the rest of what make test runs
 	$(BIN)/pytest -m "slow and not long and $(ANYWHERE)"
 
 test-long: .venv/.installed-dev  ## whole contracts of all models, campaigns of kills, new environments
-	$(BIN)/pytest -m "long and $(ANYWHERE)"
+	$(BIN)/pytest --timeout=7200 -m "long and $(ANYWHERE)"
 
 test-cluster: .venv/.installed-dev  ## jobs on a SLURM and a Ray that are started here; the first needs Debian's packages
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[ray]'

@@ -141,7 +141,7 @@ def test_the_parts_of_ci_are_all_of_it() -> None:
     assert f'pytest -m "not long and {anywhere}"' in recipes["test"]
     assert f'pytest -m "not slow and {anywhere}"' in recipes["test-fast"]
     assert f'pytest -m "slow and not long and {anywhere}"' in recipes["test-slow"]
-    assert f'pytest -m "long and {anywhere}"' in recipes["test-long"]
+    assert f'pytest --timeout=7200 -m "long and {anywhere}"' in recipes["test-long"]
     jobs = _read(ROOT / ".github" / "workflows" / "ci.yml")["jobs"]
     run = {command for job in jobs.values() for command in _commands(job)}
     parts = ("check", "test-fast", "test-slow", "test-long", "docs")
