@@ -15,6 +15,7 @@ from flowbench.cli import complete
 from flowbench.cli.columns import terminal_width, visible, wrapped
 from flowbench.cli.options import (
     DataDir,
+    DeviceKind,
     NoPlugins,
     OnlyDataset,
     OnlyModel,
@@ -110,13 +111,7 @@ def verify(
         Path | None,
         typer.Option(help="Results folder of the runs \\[default: one that is deleted]."),
     ] = None,
-    device: Annotated[
-        str,
-        typer.Option(
-            help="auto, cpu, cuda or mps.",
-            autocompletion=complete.one_of("auto", "cpu", "cuda", "mps"),
-        ),
-    ] = "auto",
+    device: DeviceKind = "auto",
     timeout: Annotated[
         str, typer.Option(help="How long a run may take outside its budget.")
     ] = "2h",

@@ -45,8 +45,7 @@ def rows_of(bundle: Bundle, model: str | None = None) -> list[Method]:
 def in_words(row: Method) -> str:
     """Which row it is."""
     job = row.first.job
-    settings = " ".join(f"{key}={value}" for key, value in sorted(job.overrides.items()))
-    name = f"{row.name} {settings}".rstrip()
+    name = f"{row.name} {job.settings}".rstrip()
     return f"{name} on {job.dataset}, {words.budget(job.budget)}"
 
 
@@ -171,7 +170,8 @@ def _compared(
     if tolerance is not None:
         allowed = tolerance * max(abs(before), abs(after))
     else:
-        others = [v.value for r in row.ended_well if (v := measured_value(r, m.name)) and v.value]
+        values = (measured_value(r, m.name) for r in row.ended_well)
+        others = [v.value for v in values if v is not None and v.value is not None]
         allowed = max(widest_difference(before, m.unit), prediction_half_width(others))
     return Compared(name=m.name, before=before, after=after, allowed=allowed)
 

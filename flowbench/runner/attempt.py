@@ -340,6 +340,13 @@ class AttemptDir:
         """
         return read_record(self.path / RECORD) if self.ended else None
 
+    def readable_record(self) -> AttemptRow | None:
+        """The attempt's row; None where there is none that can be read."""
+        try:
+            return self.record()
+        except StoreError:
+            return None
+
     def write_record(self, record: AttemptRow) -> None:
         """Writes the attempt's row, which ends the attempt."""
         write_record(self.path / RECORD, record)

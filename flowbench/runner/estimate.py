@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 
 from flowbench.budget import Budget, duration_text
-from flowbench.errors import StoreError
 from flowbench.runner.attempt import canonical_json
 from flowbench.runner.options import RunOptions
 from flowbench.runner.plan import Job
@@ -108,10 +107,7 @@ def _earlier(run: ReadyRun, jobs: Sequence[Job]) -> Mapping[str, Sequence[Attemp
     for like in {job.row.job_id.rpartition("-s")[0] for job in jobs}:
         for folder in run.results.runs.glob(f"{like}-s*"):
             for attempt in run.results.attempts(folder.name):
-                try:
-                    record = attempt.record()
-                except StoreError:  # one that cannot be read tells nothing of the time
-                    continue
+                record = attempt.readable_record()
                 if record is not None and record.status == "ok" and run.machine.matches(record):
                     found[_alike(record.job)].append(record)
     return found

@@ -128,10 +128,7 @@ class ReadyRun:
         job, decision = self.decisions[-1]
         if decision.starts or decision.source is None:
             return []
-        try:
-            record = decision.source.record()
-        except StoreError:  # its scheduler will say so
-            return []
+        record = decision.source.readable_record()  # the scheduler says of one that is not
         return [] if record is None else self.sweeps.follow(job, record, decision.source)
 
     def in_place_of(self, job: Job, decision: Decision) -> Iterator[tuple[Job, Decision]]:

@@ -330,7 +330,11 @@ class Scheduler:
         """What it took to find a configuration; a sweep that was told of once is not forgotten."""
         if job.tuning is not None and job.tuning.sweep is not None:
             return job.tuning
-        told = (r.tuning for a in self._results.attempts(job.row.job_id) if (r := _read(a)))
+        told = (
+            r.tuning
+            for a in self._results.attempts(job.row.job_id)
+            if (r := a.readable_record()) is not None
+        )
         swept = [tuning for tuning in told if tuning is not None and tuning.sweep is not None]
         return swept[-1] if swept else job.tuning
 
@@ -387,11 +391,3 @@ class Scheduler:
             if self._slots:
                 self._observer.stopping(len(self._slots))
             self._slots.save()
-
-
-def _read(attempt: AttemptDir) -> AttemptRow | None:
-    """The record of an attempt; None without one that can be read."""
-    try:
-        return attempt.record()
-    except StoreError:
-        return None

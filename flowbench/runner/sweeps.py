@@ -24,7 +24,14 @@ from flowbench.runner.attempt import AttemptDir, ResultsDir, TrialOrder, canonic
 from flowbench.runner.plan import HASH_DIGITS, Job, Swept
 from flowbench.runner.proposals import Told, load_optuna, propose
 from flowbench.store.attempt_files import CURVES, read_curves
-from flowbench.store.records import AttemptRow, CurvePoint, JobRow, Tuning, value_of_kept
+from flowbench.store.records import (
+    AttemptRow,
+    CurvePoint,
+    JobRow,
+    Tuning,
+    assigned,
+    value_of_kept,
+)
 from flowbench.training.looks import VALIDATE_AT, place_of
 
 FEWEST_RIVALS = 5  # trials that ended well, before one is held against their median
@@ -143,7 +150,7 @@ class Sweep:
             score = best.told.score if best.told else 0.0
             return (
                 f"{self.label}: best of {spent.trials} trials{parts}, {spent.charged_s:.0f} s in "
-                f"all: {_assigned(best.values)}, {score:.4f} {best.unit} on validation"
+                f"all: {assigned(best.values)}, {score:.4f} {best.unit} on validation"
             )
         space = ", ".join(f"{key}={drawn}" for key, drawn in self._swept.space.items())
         seeds = len(self._swept.seeds)
@@ -177,7 +184,7 @@ class Sweep:
                 refused = refused or exc
                 continue
             if job.unsupported is not None:
-                refused = refused or ConfigError(f"{_assigned(values)}: {job.unsupported}")
+                refused = refused or ConfigError(f"{assigned(values)}: {job.unsupported}")
             elif job.row.job_id not in tried:
                 order = TrialOrder(sweep=self.id, number=number, **_bounds(told))
                 # Nothing is measured of it but what training itself looks at.
@@ -317,7 +324,3 @@ def _bounds(told: Sequence[Told]) -> dict[str, Any]:
 def _until(curve: Mapping[float, float], at: float) -> float:
     """The best value up to a place."""
     return min((value for place, value in curve.items() if place <= at), default=float("inf"))
-
-
-def _assigned(values: Mapping[str, Any]) -> str:
-    return " ".join(f"{key}={value}" for key, value in sorted(values.items()))

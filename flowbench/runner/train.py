@@ -18,7 +18,7 @@ from flowbench.data.batches import TrainBatches
 from flowbench.errors import StoreError, printable
 from flowbench.evaluation.harness import likelihood_kind
 from flowbench.evaluation.trained import TrainingCost
-from flowbench.runner.attempt import CHECKPOINTS, MODEL, AttemptDir
+from flowbench.runner.attempt import CHECKPOINTS, MODEL, AttemptDir, TrialOrder
 from flowbench.runner.kept_model import COUNTS, Trained, keep_model, take_model
 from flowbench.runner.setup import Built, Ground
 from flowbench.runner.under_way import Attempt
@@ -302,11 +302,6 @@ class Watch:
             info={printable(n): v for n, v in point.info.items() if np.isfinite(v)} or None,
             **scores,
         )
-        points = self._written(row)
-        self._give_up_if_behind(points)
-
-    def _written(self, row: CurvePoint) -> list[CurvePoint]:
-        """The curve with a point more, as it is in the file now."""
         path = self._attempt.directory.path / CURVES
         # Written anew with a line more, because an append can be cut in its middle.
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
@@ -315,18 +310,19 @@ class Watch:
             lines.pop()
         lines.append(row.model_dump_json(exclude_none=True))
         self._attempt.directory.write(CURVES, "\n".join([*lines, ""]))
-        return [CurvePoint.model_validate_json(line) for line in lines]
+        if (trial := self._attempt.order.trial) is not None:
+            self._give_up_if_behind(trial, read_curves(path))
 
-    def _give_up_if_behind(self, points: Sequence[CurvePoint]) -> None:
+    def _give_up_if_behind(self, trial: TrialOrder, points: Sequence[CurvePoint]) -> None:
         """Ends a trial of a sweep that lies behind others at the same part of the budget.
 
         Raises:
             Pruned: It does.
         """
-        trial, now = self._attempt.order.trial, points[-1]
-        bound = dict(trial.bounds).get(place_of(now.progress)) if trial else None
+        now = points[-1]
+        bound = dict(trial.bounds).get(place_of(now.progress))
         best = min((point.best for point in points if point.best), default=None)
-        if trial is None or bound is None or best is None or best[0] <= bound:
+        if bound is None or best is None or best[0] <= bound:
             return
         # The end is no place to save anything.
         if now.progress < 1.0:

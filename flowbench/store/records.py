@@ -6,7 +6,7 @@ stored with every value. JSON has no NaN: a value that is not finite cannot be s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
@@ -38,6 +38,11 @@ AttemptStatus = Literal[
 ``skipped`` is a job that was never tried, with its reason; ``pruned`` a trial of a sweep that was
 given up since it lay behind others: no failure.
 """
+
+
+def assigned(values: Mapping[str, Any]) -> str:
+    """Settings as people write them, sorted: ``training.lr=0.001 width=64``."""
+    return " ".join(f"{key}={value}" for key, value in sorted(values.items()))
 
 
 LikelihoodFacts = Annotated[dict[str, Any], AfterValidator(likelihood_as_version_2)]
@@ -102,8 +107,7 @@ class JobRow(Frozen):
     def settings(self) -> str:
         """What was set on top of the preset, sorted: ``training.lr=0.001 width=64``."""
         # How batches are taken is said in words, and is the same training.
-        chosen = sorted((key, value) for key, value in self.overrides.items() if key != PARTS)
-        return " ".join(f"{key}={value}" for key, value in chosen)
+        return assigned({key: value for key, value in self.overrides.items() if key != PARTS})
 
     @property
     def configured(self) -> str:

@@ -306,8 +306,9 @@ class Trainer:
         else:
             prepared = self._prepared(*batch)
             for group in due:
-                self._count(group, self._optimize(prepared, here(group=group), lr))
-                self.model.after_step(here(group=group))
+                step = here(group=group)
+                self._count(group, self._optimize(prepared, step, lr))
+                self.model.after_step(step)
         self.choice.step_taken()
         self.num_steps += 1
         self._steps_since_look += 1
