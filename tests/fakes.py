@@ -217,6 +217,7 @@ class Hang(Gaussian):
     """Overruns any budget in its first step."""
 
     def loss(self, batch: Batch, step: Step) -> Tensor:
+        print("hangs", flush=True)  # for tests that act once it does
         time.sleep(600)
         return super().loss(batch, step)
 

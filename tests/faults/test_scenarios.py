@@ -20,6 +20,7 @@ import duckdb
 import pytest
 
 from flowbench.runner.attempt import HEARTBEAT
+from flowbench.runner.executors.base import LOG
 from flowbench.runner.executors.local import LocalExecutor
 from flowbench.runner.ownership import owner_of
 from flowbench.store.queries import list_attempts
@@ -100,10 +101,9 @@ def steps(results: Path) -> int:
     return found
 
 
-def is_training(results: Path) -> bool:
-    """Whether a worker is in its steps."""
-    paths = results.glob(f"runs/*/*/{HEARTBEAT}")
-    return any(json.loads(path.read_bytes())["phase"] == "training" for path in paths)
+def hangs(results: Path) -> bool:
+    """Whether a worker of ``fake-hang`` is in its first step, as its log says."""
+    return any(b"hangs" in path.read_bytes() for path in results.glob(f"runs/*/*/{LOG}"))
 
 
 def workers(results: Path) -> list[int]:
@@ -134,7 +134,7 @@ def test_each_signal_saves_and_the_same_command_goes_on(results: Path, name: str
 
 def test_a_second_signal_ends_it_now_and_is_recorded(results: Path) -> None:
     with running(results, "--models", "fake-hang", "--budget", "60s", "--seeds", "0") as run:
-        wait_for(lambda: is_training(results))  # until then it saves and goes at the first
+        wait_for(lambda: hangs(results))  # until then it saves and goes at the first
         run.send_signal(signal.SIGTERM)
         time.sleep(0.5)
         run.send_signal(signal.SIGTERM)
