@@ -39,8 +39,8 @@ def test_a_sound_model_passes(registry: Registry, name: str, slow: bool) -> None
 def test_a_mutant_is_caught_by_the_check_that_is_meant_for_it_and_by_no_other(
     registry: Registry, mutants: ModuleType, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Trained and drawn from as much as on a fast machine, however slow or busy this one is. Modules by
-    # their names, since a check has the name of its own.
+    # Trained and drawn from as much as on a fast machine, however slow or busy this one is. Modules
+    # by their names, since a check has the name of its own.
     models = "flowbench.contract.models"
     monkeypatch.setattr(sys.modules[f"{models}.subject"], "TRAINING_LIMIT_S", 1e6)
     if "a-little" in name:  # seen in many samples alone
