@@ -13,7 +13,7 @@ from typing import BinaryIO
 import pytest
 import torch
 
-from flowbench.api.executors import Slot
+from flowbench.api.executors import ExecutorSettings, Slot
 from flowbench.registry import PluginSelection, Registry, load_registry
 from flowbench.runner.executors import local
 from flowbench.runner.executors.forks import ForkServer
@@ -80,8 +80,15 @@ def _kept_fork_servers(_own_turnstile: None) -> Iterator[None]:
                 servers.pop(slot.index).close()
             return super()._server(slot, environment, log)
 
+    make = local.local_executor
+
+    def keeping(settings: ExecutorSettings) -> local.LocalExecutor:
+        executor = make(settings)
+        executor.__class__ = Keeping
+        return executor
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local, "LocalExecutor", Keeping)
+        patch.setattr(local, "local_executor", keeping)
         yield
     for server in servers.values():
         server.close()
