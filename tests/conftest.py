@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from multiprocessing.util import Finalize
 from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO
@@ -59,7 +60,9 @@ def _own_turnstile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setattr(tempfile, "tempdir", folder)
         patch.setenv("TMPDIR", folder)
         yield
-    shutil.rmtree(folder, ignore_errors=True)
+    # After multiprocessing has removed what it has there, which it does at exit.
+    keep_nothing = {"ignore_errors": True}
+    Finalize(None, shutil.rmtree, (folder,), keep_nothing, exitpriority=-200)
 
 
 @pytest.fixture(scope="session", autouse=True)
