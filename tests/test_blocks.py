@@ -45,8 +45,13 @@ RUN = {
     ("docs/reference/suites.md", "toml"): "test_pages.py",
     ("docs/how-to/claims.md", "toml"): "suite/test_claims.py",
     ("docs/concepts/bits.md", "python"): "test_pages.py",
+    ("docs/how-to/python.md", "python"): "test_pages.py",
+    ("docs/concepts/results.md", "python"): "test_pages.py",
+    ("README.md", "python"): "test_pages.py",
+    ("docs/how-to/my-cluster.md", "python"): "test_pages.py",
+    ("docs/reference/contract.md", "python"): "test_pages.py",
 }
-# What needs a container, a cluster or an index; of these only flowbench's own commands are read.
+# Commands that need a container, a cluster or an index; of these only flowbench's own are read.
 ELSEWHERE = {"docs/how-to/docker.md", "docs/how-to/my-cluster.md"}
 
 
@@ -61,9 +66,9 @@ def test_every_block_says_what_it_is() -> None:
     assert not [page for page, kind, _ in _blocks() if not kind and page.startswith("docs/")]
 
 
-def test_every_block_of_commands_is_run_where_a_laptop_can() -> None:
-    found = {(page, kind) for page, kind, _ in _blocks() if kind == "sh"}
-    assert {page for page, _ in found - set(RUN)} <= ELSEWHERE
+def test_every_block_of_commands_or_code_is_run_where_a_laptop_can() -> None:
+    found = {(page, kind) for page, kind, _ in _blocks() if kind in ("sh", "python")}
+    assert found - set(RUN) <= {(page, "sh") for page in ELSEWHERE}
     for (page, _), test in RUN.items():
         assert Path(page).stem in (ROOT / "tests" / test).read_text(), page
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -41,6 +42,34 @@ def test_all_packages_are_typed() -> None:
 def test_constraints_name_no_host() -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     assert not [line for line in lines if "://" in line or "@" in line]
+
+
+def _links(address: str) -> tuple[list[tuple[str, str]], dict[str, str]]:
+    """Links and pictures of the long description, and the addresses of the project, as built."""
+    command = [sys.executable, "-m", "hatchling", "metadata"]
+    env = os.environ | {"FLOWBENCH_FILES_URL": address}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, env=env)
+    built = json.loads(done.stdout)
+    text = built["readme"]["text"]
+    assert "The benchmark harness for normalizing flows" in text
+    assert "[SUITE]" in text
+    return re.findall(r"(!?)\[[^]]*\]\(([^)]*)\)", text), built.get("urls", {})
+
+
+def test_the_long_description_links_to_files_where_they_can_be_read() -> None:
+    """A package index shows it alone; `example.org` stands for what the release workflow says."""
+    links, urls = _links("https://example.org/flowbench/blob/v1.2.3/")
+    assert urls == {"Source": "https://example.org/flowbench/blob/v1.2.3"}
+    places = {f"https://example.org/flowbench/{kind}/v1.2.3/": kind for kind in ("blob", "raw")}
+    assert len(links) > 20
+    for picture, link in links:
+        (place,) = [place for place in places if link.startswith(place)]
+        assert places[place] == ("raw" if picture else "blob")
+        assert (ROOT / link.removeprefix(place)).exists()
+
+
+def test_the_long_description_has_no_links_to_files_that_nobody_can_read() -> None:
+    assert _links("") == ([], {})
 
 
 @pytest.fixture(scope="module")

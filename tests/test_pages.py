@@ -15,7 +15,7 @@ from typing import get_args
 
 import pytest
 
-from flowbench.api import MetricSettings
+from flowbench.api import Executor, MetricSettings
 from flowbench.contract import check_model
 from flowbench.leaderboard.board import words
 from flowbench.registry import PluginSelection, load_registry
@@ -177,3 +177,51 @@ def test_the_commands_of_the_table_run(suite_file: Path) -> None:
     assert (suite_file.parent / "kept" / "kept" / "couplings.jsonl").is_file()
     assert len(list((suite_file.parent / "results" / "runs").iterdir())) == 4
     assert (suite_file.parent / "boards" / "denseflow-1.md").is_file()
+
+
+def _code(page: str) -> list[str]:
+    return re.findall(r"^```python\b[^\n]*\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_the_code_of_pages_about_python_runs(tmp_path: Path) -> None:
+    """In their order as one script, with a few steps and one seed in place of 20 s and three."""
+    *of_python, tracker = _code((DOCS / "how-to" / "python.md").read_text())
+    assert "mlflow" in tracker  # run by runner/test_tracking.py
+    (of_results,) = _code((DOCS / "concepts" / "results.md").read_text())
+    (of_readme,) = _code((ROOT / "README.md").read_text())
+    script = "\n".join([*of_python, of_readme, of_results])
+    for given, instead, times in (
+        ('budget="20s"', 'budget="20steps", metrics=["nll"]', 3),
+        ("range(3)", "range(1)", 1),
+        ('"glow-digits-s0-…"', "done.jobs[0]", 1),
+        ('"a job id of `flowbench results list`"', "done.jobs[1]", 1),
+    ):
+        assert script.count(given) == times, given
+        script = script.replace(given, instead)
+    (tmp_path / "page.py").write_text(f"{script}\nprint(sorted(set(flowbench.results().model)))\n")
+    env = {k: v for k, v in os.environ.items() if not k.startswith("FLOWBENCH_")}
+    command = [sys.executable, "page.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "['my-flow', 'nice', 'realnvp']"
+
+
+def test_the_executor_of_the_cluster_page_is_one(tmp_path: Path) -> None:
+    """With the four methods that the page names, which depend on the cluster."""
+    (code,) = _code((DOCS / "how-to" / "my-cluster.md").read_text())
+    file = tmp_path / "my_pods.py"
+    methods = "submit = status = cancel = log = lambda self, *_: []"
+    file.write_text(f"{code}\n\nclass Pods(Executor):\n    {methods}\n")
+    try:
+        registry = load_registry(PluginSelection(exclude=("flowbench",), files=(file,)))
+        entry = registry.executor("pods")
+        assert issubclass(entry.resolve(entry.spec.executor), Executor)
+    finally:
+        sys.modules.pop(file.stem, None)
+
+
+def test_the_test_of_the_contracts_page_is_that_of_the_guide() -> None:
+    """Which contract/test_guide.py runs."""
+    (code,) = _code((DOCS / "reference" / "contract.md").read_text())
+    assert code in _code((DOCS / "how-to" / "plugin.md").read_text())

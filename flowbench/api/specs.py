@@ -214,6 +214,8 @@ class RemoteFile:
         content_sha256: Hash of what a gzip file holds; a copy that was packed anew, as
             distributions do, is the same file by it.
         size_bytes: Its size; None if unknown.
+        folder: Of an archive, the folder that one has who extracts it; None where that is its name
+            without suffixes.
 
     Example:
         >>> RemoteFile(name="a.zip", url="https://example.org/a.zip", size_bytes=1 << 20).sha256
@@ -225,6 +227,7 @@ class RemoteFile:
     md5: str | None = None
     content_sha256: str | None = None
     size_bytes: int | None = None
+    folder: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,8 @@ Every file is written under a temporary name and renamed, so that a reader sees 
 ``curves.jsonl``       worker    validation during training
 ``checkpoint.pt``      worker    resumable training state; removed once the job is ok
 ``checkpoint.1.pt``    worker    the one before, should the last be damaged
-``model.pt``           worker    trained weights, and what training spent
+``model.pt``           worker    trained weights, and what training spent; of a sweep's trials, the
+                                 best alone keeps them
 ``likelihoods.npz``    worker    log-likelihood of each test example, in nats
 ``samples.npz``        worker    samples on the raw scale
 ``artifacts/``         worker    samples as people look at or listen to them

@@ -16,7 +16,7 @@ from flowbench.budget import Budget
 from flowbench.errors import ConfigError, StoreError, SuiteError
 from flowbench.provenance import available_cores, processor_name
 from flowbench.registry import Registry, load_registry
-from flowbench.runner.attempt import ResultsDir
+from flowbench.runner.attempt import AttemptDir, ResultsDir
 from flowbench.runner.decide import Decision, Machine, Rerun, decide
 from flowbench.runner.executors.memory import machine_memory
 from flowbench.runner.half_batch import half_batch
@@ -32,6 +32,7 @@ from flowbench.runner.sweeps import Sweeps
 from flowbench.runner.tracking import make_trackers, tracked
 from flowbench.runner.worker import utc_now
 from flowbench.store.reconcile import reconcile
+from flowbench.store.records import AttemptRow
 from flowbench.suite.schema import Suite
 from flowbench.training.device import Device
 
@@ -107,8 +108,14 @@ class ReadyRun:
             observer,
             self.decide,
             self.placed,
-            self.sweeps.follow,
+            self._follow,
         )
+
+    def _follow(self, job: Job, record: AttemptRow, attempt: AttemptDir | None) -> list[Job]:
+        """The jobs that follow one that has ended; what no other follows on is removed."""
+        jobs = self.sweeps.follow(job, record, attempt)
+        self.sweeps.drop_lost_weights()
+        return jobs
 
     def tracked(self, observer: RunObserver) -> AbstractContextManager[RunObserver]:
         """An observer that tells the run's trackers too, for as long as the block lasts."""

@@ -13,6 +13,7 @@ References:
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from statistics import median
 from typing import Any
 
 from flowbench.errors import ConfigError, StoreError
-from flowbench.runner.attempt import AttemptDir, ResultsDir, TrialOrder, canonical_json
+from flowbench.runner.attempt import MODEL, AttemptDir, ResultsDir, TrialOrder, canonical_json
 from flowbench.runner.plan import HASH_DIGITS, Job, Swept
 from flowbench.runner.proposals import Told, load_optuna, propose
 from flowbench.store.attempt_files import CURVES, read_curves
@@ -68,7 +69,7 @@ class Sweep:
         # What was tried went into the choice, whatever is asked for now.
         self._num_trials = max(swept.num_trials, max(self._begun, default=-1) + 1)
         self._trials: list[_Trial] = []
-        self._best_asked = False
+        self._best_asked = self._dropped = False
 
     def ask(self) -> list[Job]:
         """The jobs that can be run now, each once: trials, and at last the best with all seeds.
@@ -108,6 +109,21 @@ class Sweep:
         curve = _by_place(points) if record.status in ("ok", "pruned") else {}
         trial.record = record
         trial.told = Told(values=trial.values, score=score, curve=curve)
+
+    def drop_lost_weights(self, results: ResultsDir) -> None:
+        """Removes the weights of trials that are not the best, once that was asked for.
+
+        Records and curves stay, which is all that a sweep knows of them. Weights that the same
+        settings have from elsewhere stay too: of another sweep, or of a job by itself.
+        """
+        if self._dropped or not self._best_asked:
+            return
+        self._dropped = True
+        lost = [trial.job.row.job_id for trial in self._trials if trial is not self.best]
+        for attempt in (attempt for job_id in lost for attempt in results.attempts(job_id)):
+            if (found := _trial_of(attempt)) is not None and found[0] == self.id:
+                with contextlib.suppress(OSError):  # it takes room, and does no harm
+                    (attempt.path / MODEL).unlink(missing_ok=True)
 
     @property
     def to_come(self) -> int:
@@ -235,6 +251,7 @@ class Sweeps:
     ) -> None:
         if swept:
             load_optuna()  # before anything starts: one that is not installed is told at once
+        self._results = results
         self.all = [
             Sweep(one, at_once, begun_trials(one, results) if results else None) for one in swept
         ]
@@ -255,6 +272,12 @@ class Sweeps:
         for sweep in self.all:
             sweep.tell(job, record, attempt)
         return self.ask()
+
+    def drop_lost_weights(self) -> None:
+        """Removes the weights of trials that are not the best, of sweeps whose best is known."""
+        if self._results is not None:
+            for sweep in self.all:
+                sweep.drop_lost_weights(self._results)
 
     @property
     def problems(self) -> list[str]:

@@ -82,6 +82,7 @@ CIFAR10 = (
         sha256="6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
         md5="c58f30108f718f92721af3b95e74349a",
         size_bytes=170_498_071,
+        folder="cifar-10-batches-py",
     ),
 )
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from flowbench.errors import ConfigError, SuiteError
 from flowbench.registry import PluginSelection, Registry
 from flowbench.runner import sweeps
-from flowbench.runner.attempt import MODEL, ORDER, AttemptDir, ResultsDir
+from flowbench.runner.attempt import MODEL, ORDER, AttemptDir, ResultsDir, TrialOrder
 from flowbench.runner.obituary import bare_record
 from flowbench.runner.plan import Job, Swept, plan_all
 from flowbench.runner.proposals import Told, propose
@@ -134,6 +135,48 @@ def test_a_sweep_goes_on_from_the_attempts_that_there_are(
     )
     assert len(carried_out(fewer, attempts)) == 15
     assert sweeps.begun_trials(swept(fake_registry, seeds=(1,)), attempts.results) == {}
+
+
+def test_weights_of_trials_that_lost_are_removed_once_the_best_is_known(
+    fake_registry: Registry, attempts: Attempts
+) -> None:
+    searched = swept(fake_registry, trials=4)
+    trials: dict[str, AttemptDir] = {}
+
+    def kept(sweep: Sweep) -> list[str]:
+        sweep.drop_lost_weights(attempts.results)
+        return [job_id for job_id, trial in trials.items() if (trial.path / MODEL).exists()]
+
+    def end(sweep: Sweep) -> None:
+        for job in sweep.ask():
+            ended = attempts.end(job, score_of(job))
+            trials[job.row.job_id] = ended[2]
+            ended[2].write(MODEL, b"weights of a trial")
+            sweep.tell(*ended)
+
+    first = Sweep(searched, at_once=2)
+    end(first)
+    assert len(kept(first)) == 2  # interrupted here, and taken up again
+    sweep = Sweep(searched, 2, sweeps.begun_trials(searched, attempts.results))
+    again = sweep.ask()
+    assert [job.row.job_id for job in again] == list(trials)
+    for job in again:
+        attempt = trials[job.row.job_id]
+        record = attempt.record()
+        assert record is not None
+        sweep.tell(job, record, attempt)
+    end(sweep)
+    assert kept(sweep) == list(trials)  # all have ended; the best is not asked for yet
+    # A job by itself has trained the same as the first, and another sweep the same as the second.
+    others = [attempts.end(replace(job, trial=None), 1.0)[2] for job in again[:1]]
+    other = TrialOrder(sweep="another", number=0)
+    others += [attempts.end(replace(job, trial=other), 1.0)[2] for job in again[1:]]
+    for attempt in others:
+        attempt.write(MODEL, b"weights of others")
+    (best,) = sweep.ask()
+    assert kept(sweep) == [best.row.job_id]
+    assert all((attempt.path / MODEL).exists() for attempt in others)
+    assert all((trial.path / CURVES).exists() and trial.ended for trial in trials.values())
 
 
 def test_a_small_space_is_tried_once_and_no_more(
@@ -296,7 +339,6 @@ def test_a_sweep_is_pruned_resumed_and_ends_in_a_row_that_counts_it(
         (attempt, *_) = ResultsDir(tmp_path / "whole").attempts(record.job.job_id)
         assert (attempt.path / CURVES).exists()
         assert not (attempt.path / LIKELIHOODS).exists()
-        assert (attempt.path / MODEL).exists() == (record.status == "ok")
     (first, one), (second, two) = sorted(whole[6:], key=lambda ended: ended[0].row.seed)
     assert one.status == two.status == "ok"
     assert (first.row.seed, second.row.seed) == (0, 1)
@@ -311,6 +353,10 @@ def test_a_sweep_is_pruned_resumed_and_ends_in_a_row_that_counts_it(
         if r.trial is not None and r.trial.value is not None
     )
     assert one.job.overrides["training.lr"] == best
+    runs = tmp_path / "whole" / "runs"
+    kept = {path.parent.relative_to(runs).as_posix() for path in runs.glob(f"*/*/{MODEL}")}
+    # The best trial's, and those of the jobs that are measured.
+    assert kept == {f"{one.job.job_id}/1", f"{one.job.job_id}/2", f"{two.job.job_id}/1"}
     # Again: nothing is run.
     again = ready("whole")
     assert not again.starting

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from flowbench.api.readers import ARCHIVES
@@ -29,8 +29,8 @@ def find_files(
 
     Args:
         data_dir: Folder of prepared data, where downloads go.
-        given: Folder with files that the user has, or the one file that is wanted. With it, nothing
-            is downloaded.
+        given: Folder with files that the user has, or one that an archive was extracted to beside
+            them, or the one file that is wanted. With it, nothing is downloaded.
         offline: Refuse to use the network.
 
     Returns:
@@ -72,22 +72,33 @@ def _local_files(spec: DatasetSpec, given: Path) -> dict[str, tuple[RemoteFile, 
                 f"--from {given} is a file; give a folder that holds {_names(spec.files)}"
             )
         return {given.name: (spec.files[0], given)}
-    found = ((file, _candidate(file, given)) for file in spec.files)
-    return {file.name: (file, path) for file, path in found if path is not None}
+    folders = [given]
+    whole = given.absolute()  # `.` has a name, too; a link keeps its own
+    if whole.name in {name for file in spec.files for name in _extracted(file)}:
+        folders.append(whole.parent)  # as people name what they have extracted
+    found = {}
+    for file in spec.files:
+        candidates = (path for folder in folders for path in _candidates(file, folder))
+        if (path := next(candidates, None)) is not None:
+            found[file.name] = (file, path)
+    return found
 
 
-def _candidate(file: RemoteFile, folder: Path) -> Path | None:
+def _candidates(file: RemoteFile, folder: Path) -> Iterator[Path]:
     """The file itself, its content without gzip, or an archive's content otherwise packed."""
-    names = [file.name]
-    stem = archive_stem(file.name)
+    names, stem = [file.name], archive_stem(file.name)
     if stem is not None:
-        names += [stem, *(stem + suffix for suffix in ARCHIVES)]
+        names += [stem + suffix for suffix in ARCHIVES]
     elif file.name.endswith(".gz"):
         names.append(file.name.removesuffix(".gz"))
-    for path in (folder / name for name in names):
-        if path.is_dir() if path.name == stem else path.is_file():
-            return path
-    return None
+    yield from (path for name in names if (path := folder / name).is_file())
+    yield from (path for name in _extracted(file) if (path := folder / name).is_dir())
+
+
+def _extracted(file: RemoteFile) -> tuple[str, ...]:
+    """Names that the folder of an archive's content has, the usual first; none of another file."""
+    stem = archive_stem(file.name)
+    return () if stem is None else tuple(dict.fromkeys((file.folder or stem, stem)))
 
 
 def archive_stem(name: str) -> str | None:
@@ -133,5 +144,5 @@ def _names(files: Iterable[RemoteFile]) -> str:
 
 
 def _described(file: RemoteFile) -> str:
-    stem = archive_stem(file.name)
-    return file.name if stem is None else f"{file.name} (or its content as folder {stem}/)"
+    folder = next(iter(_extracted(file)), None)
+    return file.name if folder is None else f"{file.name} (or its content as folder {folder}/)"

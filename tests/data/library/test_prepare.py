@@ -278,20 +278,37 @@ def test_with_from_nothing_is_downloaded(web: Web, tmp_path: Path) -> None:
     assert web.asked == []
 
 
-@pytest.mark.parametrize("how", ["the file itself", "its extracted folder", "a folder with it"])
-def test_files_may_be_given_in_several_ways(tmp_path: Path, how: str) -> None:
-    source = given(tmp_path / "given")
-    if how == "its extracted folder":
-        with zipfile.ZipFile(source / "a.zip") as packed:
-            packed.extractall(source / "a")
-        (source / "a.zip").unlink()
-    manifest = prepare(
-        SPEC,
-        convert,
-        tmp_path / "data",
-        given=source / "a.zip" if how == "the file itself" else source,
-    )
-    assert (manifest.sources[0].sha256 is None) == (how == "its extracted folder")
+@pytest.mark.parametrize("where", ["given/a.zip", "given"])
+def test_a_file_may_be_given_itself_or_in_a_folder(tmp_path: Path, where: str) -> None:
+    given(tmp_path / "given")
+    manifest = prepare(SPEC, convert, tmp_path / "data", given=tmp_path / where)
+    assert manifest.sources[0].sha256 is not None
+
+
+@pytest.mark.parametrize("folder", [None, "a-1.0"])  # as it unpacks: by its name, or by another
+@pytest.mark.parametrize("where", ["given", "given/a", "given/a-1.0", "."])
+def test_what_was_extracted_may_be_given_by_itself_or_by_what_it_lies_in(
+    tmp_path: Path, where: str, folder: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a file beside it, as labels often are."""
+    there = Path(where).name if where.startswith("given/") else folder or "a"
+    with zipfile.ZipFile(io.BytesIO(PACKED)) as packed:
+        packed.extractall(tmp_path / "given" / there)
+    (tmp_path / "given" / "labels.txt").write_text("beside it")
+    files = (RemoteFile(name="a.zip", folder=folder), RemoteFile(name="labels.txt"))
+    spec = dataclasses.replace(SPEC, files=files)
+    asked = tmp_path / where
+    if where == ".":
+        monkeypatch.chdir(tmp_path / "given" / there)
+        asked = Path()
+    if there == "a-1.0" and folder is None:  # no name that it is known by
+        with pytest.raises(
+            DataMissingError, match=r"content as folder a/\), labels.txt are not in"
+        ):
+            prepare(spec, convert, tmp_path / "data", given=asked)
+        return
+    manifest = prepare(spec, convert, tmp_path / "data", given=asked)
+    assert [source.sha256 is None for source in manifest.sources] == [True, False]
 
 
 def test_an_unprepared_dataset_says_how_to_prepare_it(tmp_path: Path) -> None:
