@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
@@ -7,15 +8,36 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import BinaryIO
 
 import pytest
 import torch
 
+from flowbench.api.executors import Slot
 from flowbench.registry import PluginSelection, Registry, load_registry
+from flowbench.runner.executors import local
+from flowbench.runner.executors.forks import ForkServer
 
 FAKES = Path(__file__).parent / "fakes.py"
 
 torch.set_num_threads(1)
+
+
+def keep_to_own_cores() -> None:
+    """Gives each test process, and all that it starts, a share of the cores.
+
+    Jobs of a run have cores of their own, counted from the first that the run may use: those of two
+    test processes would wait for the same one.
+    """
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if count > 1 and hasattr(os, "sched_setaffinity"):
+        index = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
+        share = sorted(os.sched_getaffinity(0))[index::count]
+        if share:
+            os.sched_setaffinity(0, share)
+
+
+keep_to_own_cores()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,6 +60,31 @@ def _own_turnstile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("TMPDIR", folder)
         yield
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _kept_fork_servers(_own_turnstile: None) -> Iterator[None]:
+    """What forks workers serves all runs of this process: each start of it imports torch anew."""
+    servers: dict[int, ForkServer] = {}
+
+    class Keeping(local.LocalExecutor):
+        _servers = property(lambda self: servers, lambda self, _: None)
+
+        def close(self) -> None:
+            """Leaves them to the next run."""
+
+        def _server(self, slot: Slot, environment: dict[str, str], log: BinaryIO) -> ForkServer:
+            environment.pop("PYTEST_CURRENT_TEST", None)  # or each test had another environment
+            server = servers.get(slot.index)
+            if server is not None and server.is_asked:  # by a run that ended before it answered
+                servers.pop(slot.index).close()
+            return super()._server(slot, environment, log)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local, "LocalExecutor", Keeping)
+        yield
+    for server in servers.values():
+        server.close()
 
 
 @pytest.fixture(scope="session")

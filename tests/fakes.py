@@ -143,7 +143,7 @@ class Hungry(Gaussian):
     """Takes more and more memory, in a process that it starts."""
 
     def loss(self, batch: Batch, step: Step) -> Tensor:
-        code = "import time; x = bytearray(600 * 2**20); time.sleep(600)"
+        code = "import time; x = bytearray(1200 * 2**20); time.sleep(600)"
         subprocess.Popen([sys.executable, "-c", code])
         time.sleep(600)
         return super().loss(batch, step)

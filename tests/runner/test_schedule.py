@@ -201,7 +201,9 @@ def facts_of(outcome: SimpleNamespace) -> dict[str, Any]:
     log = (attempt_of(outcome, "fake-facts").path / LOG).read_text()
     (line,) = [one for one in log.splitlines() if one.startswith("{")]
     facts: dict[str, Any] = json.loads(line.replace(str(outcome.results), "RESULTS"))
-    facts["environment"].pop("PYTEST_CURRENT_TEST", None)
+    # The last two are set by scikit-learn, which a fork has imported.
+    for name in ("PYTEST_CURRENT_TEST", "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK"):
+        facts["environment"].pop(name, None)
     facts["seen from outside"] = [
         one for one in facts["seen from outside"] if not one.startswith("PYTEST_CURRENT_TEST")
     ]
@@ -400,15 +402,15 @@ def test_a_job_that_holds_too_much_memory_is_ended_alone(
     names = ("fake-hungry", "fake-greedy", "fake-gaussian")
     ready = ready_run(tmp_path, fake_registry, fake_plugins, models=names, budget="20steps")
     assert ready.options.max_rss is not None  # its share, which tests do not reach
-    ready = replace(ready, options=replace(ready.options, max_rss=900 * 10**6))
+    ready = replace(ready, options=replace(ready.options, max_rss=1200 * 10**6))
     found = ready.scheduler(Quiet()).run(ready.decisions).values()
     records = {record.job.model: record for record in found}
     hungry, greedy = records["fake-hungry"], records["fake-greedy"]
     assert hungry.status == greedy.status == "oom"
     assert hungry.reason is not None
-    assert "more than --max-rss (900 MB) allows; at its peak it held" in hungry.reason
+    assert "more than --max-rss (1.2 GB) allows; at its peak it held" in hungry.reason
     assert hungry.load is not None
-    assert (hungry.load["peak_resident_bytes"] or 0) > 900e6
+    assert (hungry.load["peak_resident_bytes"] or 0) > 1200e6
     assert greedy.reason is not None
     assert "can't allocate memory" in greedy.reason
     assert "; at its peak the process held " in greedy.reason

@@ -38,7 +38,7 @@ class ForkServer:
         cores: Sequence[int] | None,
         log: BinaryIO,
     ) -> None:
-        self._made_of = (environment, core)
+        self._made_of = (environment, core, cores)
         self._channel, its = socket.socketpair()
         self._process = subprocess.Popen(
             [sys.executable, *SERVER, str(its.fileno()), *map(str, cores or ())],
@@ -53,9 +53,16 @@ class ForkServer:
         self._channel.setblocking(False)
         self.group = ProcessGroup(self._process)
 
-    def serves(self, environment: Mapping[str, str], core: str) -> bool:
-        """Whether it can be asked for another worker, of such an environment and code."""
-        return self._made_of == (environment, core) and self.group.poll() is None
+    def serves(
+        self, environment: Mapping[str, str], core: str, cores: Sequence[int] | None
+    ) -> bool:
+        """Whether it can be asked for another worker, of such an environment, code and cores."""
+        return self._made_of == (environment, core, cores) and self.group.poll() is None
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether a worker of its is yet to be forked."""
+        return any(worker.server is self for worker in _unborn)
 
     def fork(self, folder: Path, log: BinaryIO, inherited: Sequence[int]) -> ForkedWorker:
         """Asks for a worker, once the one before has ended.
@@ -77,7 +84,7 @@ class ForkServer:
     def close(self) -> None:
         """Ends it; one that is asked for a worker starts that before, as others do."""
         self._channel.close()
-        if any(worker.server is self for worker in _unborn):
+        if self.is_asked:
             self._process.returncode = 0  # it ends by itself, later, and nobody will ask how
         else:
             self._process.wait()

@@ -165,7 +165,7 @@ class LocalExecutor(Executor):
         """What forks the workers of a slot: with its cores and environment, as theirs would be."""
         server, core = self._servers.get(slot.index), core_sha256()
         # Code that was edited since would not be that which the record of a worker names.
-        if server is None or not server.serves(environment, core):
+        if server is None or not server.serves(environment, core, slot.cores):
             if server is not None:
                 server.close()
             server = ForkServer(environment, core, slot.cores, log)
