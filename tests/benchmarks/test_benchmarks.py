@@ -43,6 +43,7 @@ SIZES = {
     "tarflow_sweeps": "--steps 2 --patch-size 4 --num 1",
     "tarflow_released": f"{STAND_INS / 'tarflow'} --images 1 --batch-size 1 --side 4 --sides 4 8"
     " --width 64 --blocks 2 --layers 1",
+    "trackers": "--trackers tensorboard",
     "waveflow": "--channels 4 --layers 2 --flows 2 --rows 4 --frames 1",
 }
 DENSEFLOW = (
@@ -86,7 +87,9 @@ def test_a_benchmark_gives_its_ratios(name: str, sizes: str) -> None:
     if name == "peers":
         pytest.importorskip("zuko")
     benchmark = import_module(f"tests.benchmarks.bench_{name}")
-    rounds = 1 if name in ("boards", "scale") else 2  # a round of these starts six processes
+    rounds = (
+        1 if name in ("boards", "scale", "trackers") else 2
+    )  # a round of these starts six processes
     ratios = benchmark.main([*sizes.split(), "--rounds", str(rounds)])
     assert ratios
     for ratio in ratios:

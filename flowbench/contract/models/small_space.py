@@ -22,6 +22,7 @@ from flowbench.contract.models.subject import Inputs, ModelSubject, draw, genera
 MAX_DIMS = 6
 MAX_STATES = 4096  # integer events that are all evaluated
 CHUNK = 256  # points at a time
+ROWS = 1024  # points times draws at a time, as in the harness's own passes
 WEIGHTS, ESTIMATES, MANY = 4, 16, 64  # draws of a likelihood with noise, at every point
 LIMIT_S = 1.0  # for one sum: a slow model gets fewer points
 NUM_TIMED = CHUNK
@@ -35,7 +36,7 @@ class SmallSpace:
 
     Attributes:
         model: As it was trained; it draws the samples.
-        wide: The same in float64; it gives the densities.
+        wide: The same in float64; it gives the densities, but for rough estimates.
         noise: One stream for all densities, so that their errors are independent.
     """
 
@@ -110,9 +111,21 @@ class SmallSpace:
         values = torch.empty_like(found).index_copy_(0, order, found)
         return values.nan_to_num(nan=-math.inf, posinf=math.inf, neginf=-math.inf).numpy()
 
+    @cached_property
+    def _giver(self) -> DensityModel:
+        # Estimates of integers have far more noise than rounding: float64 shows nothing more.
+        is_rough = self.subject.is_discrete and self.kind.noise == "estimates" and self.is_noisy
+        return self.model if is_rough else self.wide
+
     def _combined(self, x: Tensor) -> Tensor:
-        inputs = Inputs(x=x, context=None)
-        values = torch.stack([log_probs(self.wide, inputs, self.noise) for _ in range(self._draws)])
+        together = min(self._draws, max(1, ROWS // len(x)))
+        passes = []
+        for first in range(0, self._draws, together):
+            count = min(together, self._draws - first)
+            inputs = Inputs(x=x.repeat_interleave(count, dim=0), context=None)
+            drawn = log_probs(self._giver, inputs, self.noise).double()
+            passes.append(drawn.view(len(x), count).T)
+        values = torch.cat(passes)  # (draws, B)
         if self.kind.importance_weighted:
             return values.logsumexp(dim=0) - math.log(self._draws)
         if self._draws == 1:

@@ -25,20 +25,22 @@ class TensorBoard:
     def __init__(self, settings: TrackerSettings) -> None:
         try:
             import tensorboard
+
+            # Here, before any job runs: it takes as long as all that is written of one.
+            from torch.utils.tensorboard.writer import SummaryWriter
         except ImportError as exc:
             raise PluginLoadError(
                 "tensorboard is not installed; pip install 'flowbench[tensorboard]'"
             ) from exc
         del tensorboard
+        self._new_writer: Any = SummaryWriter
         self._folder = settings.results / FOLDER
         self._writers: dict[str, SummaryWriter] = {}
 
     @hookimpl
     def job_started(self, job: TrackedJob) -> None:
         """Opens the event file of an attempt, with its configuration as text."""
-        from torch.utils.tensorboard.writer import SummaryWriter
-
-        writer: Any = SummaryWriter(str(self._folder / job.job_id / str(job.attempt)))
+        writer: Any = self._new_writer(str(self._folder / job.job_id / str(job.attempt)))
         writer.add_text("job", f"{job.label}, {job.budget}")
         writer.add_text("config", f"```json\n{json.dumps(job.config, indent=2)}\n```")
         self._writers[job.job_id] = writer

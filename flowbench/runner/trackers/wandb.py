@@ -27,6 +27,9 @@ class WandB:
             import wandb
         except ImportError as exc:
             raise PluginLoadError("wandb is not installed; pip install 'flowbench[wandb]'") from exc
+        # Here, before any job runs: the first run would import it and start a process meanwhile.
+        _ = wandb.Api
+        wandb.setup()
         self._wandb: Any = wandb
         self._folder = settings.results
         self._runs: dict[str, Any] = {}
@@ -44,7 +47,12 @@ class WandB:
             group=f"{job.model}:{job.preset} on {job.dataset}",
             config={**job.config, "seed": job.seed, "budget": job.budget},
             reinit="create_new",  # several jobs run at a time
-            settings=self._wandb.Settings(console="off", silent=True, x_disable_stats=True),
+            settings=self._wandb.Settings(
+                console="off",
+                silent=True,
+                x_disable_stats=True,
+                x_save_requirements=False,  # versions are in records; to list them takes 0.2 s
+            ),
         )
 
     @hookimpl
