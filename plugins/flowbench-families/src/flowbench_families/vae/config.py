@@ -82,7 +82,7 @@ class VAEConfig(ModelConfig):
                     batch_size=256, lr=5e-3, clip_norm=10.0, average=Ema(decay=0.999)
                 ).model_dump(),
             },
-            tuning_trials=10,
+            tuning_trials=11,
         ),
     }
 
