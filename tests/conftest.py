@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from multiprocessing.util import Finalize
 from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO
@@ -13,7 +14,7 @@ from typing import BinaryIO
 import pytest
 import torch
 
-from flowbench.api.executors import Slot
+from flowbench.api.executors import ExecutorSettings, Slot
 from flowbench.registry import PluginSelection, Registry, load_registry
 from flowbench.runner.executors import local
 from flowbench.runner.executors.forks import ForkServer
@@ -59,7 +60,9 @@ def _own_turnstile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setattr(tempfile, "tempdir", folder)
         patch.setenv("TMPDIR", folder)
         yield
-    shutil.rmtree(folder, ignore_errors=True)
+    # After multiprocessing has removed what it has there, which it does at exit.
+    keep_nothing = {"ignore_errors": True}
+    Finalize(None, shutil.rmtree, (folder,), keep_nothing, exitpriority=-200)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -80,8 +83,15 @@ def _kept_fork_servers(_own_turnstile: None) -> Iterator[None]:
                 servers.pop(slot.index).close()
             return super()._server(slot, environment, log)
 
+    make = local.local_executor
+
+    def keeping(settings: ExecutorSettings) -> local.LocalExecutor:
+        executor = make(settings)
+        executor.__class__ = Keeping
+        return executor
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local, "LocalExecutor", Keeping)
+        patch.setattr(local, "local_executor", keeping)
         yield
     for server in servers.values():
         server.close()

@@ -194,7 +194,22 @@ def test_the_budget_that_most_rows_have_is_shown() -> None:
     found = board(*mirrored.records(), *short)
     assert found.budget == "2gpuh"
     assert cell(found, "GLOW", "cifar10").n == 3
-    assert "2 runs of other budgets or hardware not shown" in found.facts
+    assert found.unshown == "2 runs of other settings, budgets or hardware not shown"
+
+
+def test_runs_with_other_settings_fill_no_row_and_are_counted_in_every_rendering() -> None:
+    wider = {"overrides": {"training.batch_size": 2}}
+    runs = [mirrored.run("denseflow:74-10", "cifar10", seed, 3.0, job=wider) for seed in (0, 1)]
+    found = board(*runs)
+    assert cell(found, DENSEFLOW, "cifar10").value == ""
+    said = "2 runs of other settings, budgets or hardware not shown"
+    assert found.unshown == said
+    printed = io.StringIO()
+    Console(width=120, file=printed).print(terminal.render([found]))
+    assert said in printed.getvalue()
+    assert said in markdown.render(found)
+    assert said.removeprefix("2") in html.render(found)  # its count is bold
+    assert board(*mirrored.records()).unshown == ""
 
 
 def test_a_row_at_another_budget_is_not_ranked() -> None:

@@ -447,6 +447,7 @@ class Board:
         title: Heading.
         description: A paragraph: what is compared, and how; whose numbers are whose.
         facts: Counts, one line.
+        unshown: How many results there are beside those that it shows; empty for none.
         columns: The columns.
         groups: The rows.
         notes: Letters and what they stand for.
@@ -471,6 +472,7 @@ class Board:
     title: str
     description: str
     facts: tuple[str, ...] = ()
+    unshown: str = ""
     columns: tuple[Column, ...]
     groups: tuple[Group, ...] = (Group(name=""),)
     notes: tuple[tuple[str, str], ...] = ()

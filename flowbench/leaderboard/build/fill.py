@@ -77,6 +77,7 @@ class _Builder:
             columns=columns,
             description=empty.description + self._why_empty(),
             facts=tuple(self._facts(list(rows.values()))),
+            unshown=self._unshown(),
             groups=tuple(replace(group, rows=of_group(group.name)) for group in groups),
             notes=self._notes.letters(),
             budget=common_budget(self._frame.records),
@@ -93,6 +94,13 @@ class _Builder:
             return ""
         came_to = ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
         return f" No run ended well, so there are no values: {came_to}."
+
+    def _unshown(self) -> str:
+        """That there are results of what the board shows which stand nowhere on it."""
+        num = self._frame.chosen.left_out if self._frame.chosen else 0
+        return f"{words.count(num, 'run')} of other settings, budgets or hardware not shown" * (
+            num > 0
+        )
 
     def _order(self) -> list[int]:
         """The rows in order: the best first, or as they are."""
@@ -237,9 +245,6 @@ class _Builder:
         shares = [share for cell in cells if cell.budget_share and (share := budget_share(cell))]
         if shares:
             yield f"median budget share {percent(median(shares))}"
-        if frame.chosen and frame.chosen.left_out:
-            left_out = words.count(frame.chosen.left_out, "run")
-            yield f"{left_out} of other budgets or hardware not shown"
 
 
 def _say_n_once(

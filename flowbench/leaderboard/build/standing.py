@@ -28,7 +28,7 @@ class Chosen:
 
     Attributes:
         methods: The runs, by data set and model.
-        left_out: How many other results there are.
+        left_out: How many other results of the same models on the same data there are.
         waiting: How many models have no run yet.
         partial: How many have runs on some of their data sets only.
     """
@@ -55,15 +55,18 @@ def matching(suite: Suite, source: Source, pair: Pair) -> list[AttemptRow]:
     Returns:
         Records of every seed, budget and protocol.
     """
-    dataset, choice = pair
-    model, _, preset = choice.partition(":")
+    model = pair[1].partition(":")[0]
     wanted = [without_parts(settings) for settings in suite.settings_of(model)]
     space = {key: str(drawn_from) for key, drawn_from in suite.space_of(model).items()}
-    return [
-        record
-        for record in source.by_model.get((dataset, model), ())
-        if _set_apart(record, space) in wanted and (not preset or record.job.preset == preset)
-    ]
+    return [r for r in _of(source, pair) if _set_apart(r, space) in wanted]
+
+
+def _of(source: Source, pair: Pair) -> list[AttemptRow]:
+    """The runs of a model on a data set, however they were configured."""
+    dataset, choice = pair
+    model, _, preset = choice.partition(":")
+    records = source.by_model.get((dataset, model), ())
+    return [record for record in records if not preset or record.job.preset == preset]
 
 
 def _set_apart(record: AttemptRow, space: Mapping[str, str]) -> dict[str, Any] | None:
@@ -111,7 +114,6 @@ def choose(suite: Suite, source: Source, pairs: Iterable[Pair]) -> Chosen:
     found = {pair: matching(suite, source, pair) for pair in dict.fromkeys(pairs)}
     order = _budgets(found)
     chosen: dict[Pair, Method] = {}
-    left_out = 0
     for pair, records in found.items():
         if not records:
             continue
@@ -119,12 +121,13 @@ def choose(suite: Suite, source: Source, pairs: Iterable[Pair]) -> Chosen:
         first = min({r.job.budget for r in records}, key=order.index)
         rows = methods([r for r in records if r.job.budget == first], source.log_prob)
         chosen[pair] = max(rows, key=weight)
-        left_out += len(records) - len(chosen[pair].records)
+    shown = {r.attempt_id for method in chosen.values() for r in method.records}
+    there = {r.attempt_id for pair in found for r in _of(source, pair) if r.trial is None}
     begun = {choice for _, choice in chosen}
     lacking = {choice for dataset, choice in found if (dataset, choice) not in chosen}
     return Chosen(
         methods=chosen,
-        left_out=left_out,
+        left_out=len(there - shown),
         waiting=len(lacking - begun),
         partial=len(lacking & begun),
     )

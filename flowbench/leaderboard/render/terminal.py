@@ -117,6 +117,7 @@ def _notes(board: Board) -> list[Text]:
     lines += [Text(f"[{badge}] {text}", "dim") for badge, text in board.badges]
     lines += [Text(printable(f"{letter}  {text}"), "dim") for letter, text in board.notes]
     lines += [Text(printable(caveat), "dim") for caveat in board.caveats]
+    lines += [Text(board.unshown, "dim")] if board.unshown else []
     for row in board.rows:
         for failure in (failure for details in row.details for failure in details.failures):
             reason = f", {abridged(failure.reason, BRIEF)}" if failure.reason else ""

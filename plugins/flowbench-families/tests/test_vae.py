@@ -179,6 +179,24 @@ def test_free_bits_of_each_layer_cost_the_same() -> None:
     torch.testing.assert_close(free, plain - rate + 2 * 1000.0 / 64)
 
 
+def test_the_cost_of_latents_grows_while_training_warms_up() -> None:
+    model = VAE(VAEConfig(width=4, warm_up=0.5), images(1, 8, 8, 4))
+    x = torch.randint(4, (6, 1, 8, 8), generator=torch.Generator().manual_seed(0))
+
+    def loss(progress: float) -> tuple[Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(0)
+        at = torch.tensor(progress)
+        step = Step(progress=at, phase=0, group="all", generator=generator, seed=0)
+        value, info = split_info(model.loss(Batch(x=x), step))
+        return value, info["rate_bits_per_dim"]
+
+    (start, rate), (halfway, _), (warm, _), (end, _) = map(loss, (0.0, 0.25, 0.5, 1.0))
+    assert rate > 0
+    torch.testing.assert_close(halfway, start + rate / 2)
+    torch.testing.assert_close(warm, start + rate)
+    assert torch.equal(warm, end)
+
+
 def test_free_bits_want_a_whole_batch() -> None:
     assert VAEConfig().whole_batch is None
     assert VAEConfig(free_bits=1.0).whole_batch is not None

@@ -37,6 +37,7 @@ class VAEConfig(ModelConfig):
         flow_width: Hidden units of the network of each step.
         components: Logistics in the mixture of a pixel.
         free_bits: Bits of a layer of latents for each image that training does not count.
+        warm_up: Part of training in which the cost of latents grows from nothing to all of it.
     """
 
     width: int = Field(default=32, ge=1)
@@ -48,6 +49,7 @@ class VAEConfig(ModelConfig):
     flow_width: int = Field(default=128, ge=1)
     components: int = Field(default=5, ge=1)
     free_bits: float = Field(default=0.0, ge=0)
+    warm_up: float = Field(default=0.0, ge=0, le=1)
     preprocessing: Preprocessing = INTEGERS
     training: Training = SMALL
 
@@ -66,17 +68,21 @@ class VAEConfig(ModelConfig):
             values={"layers": 2, "flow_steps": 1},
         ),
         "vector": Preset(
-            summary="two layers of latents and a Gaussian decoder, for seconds on planar sets",
+            summary="two layers of latents with one flow step each, for a minute on planar sets",
             values={
+                # Without it one latent of all is used, and the decoder blurs the other dimension.
+                "warm_up": 0.3,
+                "flow_steps": 1,
                 "width": 64,
                 "blocks": 2,
                 "layers": 2,
                 "latents": 2,
                 "preprocessing": VECTORS.model_dump(),
                 "training": Training(
-                    batch_size=256, lr=2e-3, clip_norm=10.0, average=Ema(decay=0.999)
+                    batch_size=256, lr=5e-3, clip_norm=10.0, average=Ema(decay=0.999)
                 ).model_dump(),
             },
+            tuning_trials=10,
         ),
     }
 

@@ -38,7 +38,8 @@ class VAE(DensityModel):
         https://arxiv.org/abs/1312.6114; layers and free bits as in Kingma et al. (2016), Improved
         Variational Inference with Inverse Autoregressive Flow, https://arxiv.org/abs/1606.04934,
         section 4 and appendix C.8, but in a small form: bits are free for each layer, not for each
-        of its channels.
+        of its channels. The warm-up is that of Sønderby et al. (2016), Ladder Variational
+        Autoencoders, https://arxiv.org/abs/1602.02282.
     """
 
     config: VAEConfig
@@ -96,13 +97,19 @@ class VAE(DensityModel):
         return log_likelihood + torch.stack(log_ratios).sum(dim=0)
 
     def loss(self, batch: Batch, step: Step) -> WithInfo:
-        """The bound, but for free bits, in bits per dimension; and what the latents take of it."""
+        """The bound in bits per dimension, but for free bits and the warm-up.
+
+        Beside it goes what the latents take of the bound.
+        """
         log_likelihood, log_ratios = self._weigh(batch.x, step.generator)
         bits = bits_per_dim(torch.stack(log_ratios).mean(dim=1), 1)  # of each layer
         rate, num = bits.sum(), self.data.num_dims
         if self.config.free_bits:
             bits = bits.clamp(min=self.config.free_bits)
-        loss = bits_per_dim(log_likelihood.mean(), num) + bits.sum() / num
+        cost = bits.sum() / num
+        if self.config.warm_up:
+            cost = cost * (step.progress / self.config.warm_up).clamp(max=1.0)
+        loss = bits_per_dim(log_likelihood.mean(), num) + cost
         return loss, {"rate_bits_per_dim": rate.detach() / num}
 
     @torch.no_grad()
