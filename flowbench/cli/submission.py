@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,9 +67,11 @@ def submit(
         dataset=dataset,
     )
     size = sum(file.num_bytes for file in bundle.manifest.files.values())
-    _say(f"{bundle.path}: {len(bundle.attempts)} attempts, {size / 1e6:.2f} MB, {bundle.id}")
+    num = len(bundle.attempts)
+    _say(f"{bundle.path}: {num} attempt{'s' * (num != 1)}, {size / 1e6:.2f} MB, {bundle.id}")
     for path in bundle.plugin_files:
         _say(f"  with {path.name}, which others will read: it is code of yours")
+    _say(f"others will check it so: flowbench results verify {shlex.quote(str(bundle.path))}")
 
 
 def verify(

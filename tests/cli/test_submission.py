@@ -37,6 +37,7 @@ def bundle(flowbench: Command, tmp_path: Path) -> Path:
     assert (status, err) == (0, "")
     assert "in/lab: 4 attempts, 0." in out
     assert "with my_code.py, which others will read: it is code of yours" in " ".join(out.split())
+    assert "others will check it so: flowbench results verify in/lab" in " ".join(out.split())
     return tmp_path / "in" / "lab"
 
 

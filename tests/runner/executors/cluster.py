@@ -1,4 +1,7 @@
-"""A real SLURM on this machine: two pretended GPUs and two partitions, of which one goes first."""
+"""A real SLURM on this machine: two pretended GPUs and two partitions, of which one goes first.
+
+And a sweep that any cluster can carry out.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from flowbench.runner.attempt import MODEL, PLACED, AttemptDir
 
 DAEMONS = ("slurmctld", "slurmd")
 COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "srun")
@@ -123,3 +128,29 @@ def _free_ports(number: int) -> list[int]:
     for found in sockets:
         found.close()
     return ports
+
+
+SWEEP = ["run", "--models", "fake-gaussian", "--datasets", "fake-images", "--budget", "20steps"]
+SWEEP += ["--metrics", "fake_nll", "--seeds", "0-1", "--trials", "4"]
+SWEEP += ["--sweep", "fake-gaussian.training.lr=log(1e-3,1e-1)"]
+
+
+def trials_handed_over(results: Path) -> int:
+    """How many trials of a sweep a queue has, or had."""
+    return len(list((results / "runs").glob(f"*/[0-9]*/{PLACED}")))
+
+
+def assert_swept(results: Path, said: str) -> None:
+    """Checks that each trial of `SWEEP` ran once, and the best with both seeds."""
+    assert "best of 4 trials" in said, said
+    attempts = [AttemptDir(path) for path in (results / "runs").glob("*/[0-9]*")]
+    records = [record for one in attempts if (record := one.record()) is not None]
+    assert {record.status for record in records} == {"ok"}
+    assert sorted(r.trial.number for r in records if r.trial) == [0, 1, 2, 3]
+    measured = [record for record in records if record.trial is None]
+    assert sorted(record.job.seed for record in measured) == [0, 1]
+    assert [r.tuning.trials for r in measured if r.tuning] == [4, 4]
+    scores = {r.trial.value: r.job.overrides for r in records if r.trial and r.trial.value}
+    assert all(record.job.overrides == scores[min(scores)] for record in measured)
+    kept = {job.parent.parent.name for job in (results / "runs").glob(f"*/*/{MODEL}")}
+    assert kept == {record.job.job_id for record in measured}

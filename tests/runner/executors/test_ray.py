@@ -15,7 +15,7 @@ from flowbench.errors import ConfigError, ExecutorError
 from flowbench.runner.attempt import AttemptDir, ResultsDir
 from flowbench.runner.executors import ray
 from flowbench.runner.executors.ray import RayExecutor
-from tests.runner.executors.cluster import wait_for
+from tests.runner.executors.cluster import SWEEP, assert_swept, trials_handed_over, wait_for
 
 LONG_S = 400.0  # far more than it takes
 FAKES = Path(__file__).parents[2] / "fakes.py"
@@ -82,8 +82,10 @@ def start(
 ) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "flowbench.cli.app", *arguments, "--results", str(results)]
     if arguments[0] == "run":
-        command += ["--models", "fake-slow", "--datasets", "fake-images", "--budget", budget]
-        command += ["--metrics", "fake_nll", "--executor", "ray"]
+        if "--models" not in arguments:
+            command += ["--models", "fake-slow", "--datasets", "fake-images", "--budget", budget]
+            command += ["--metrics", "fake_nll"]
+        command += ["--executor", "ray"]
         command += ["--on", f"address={cluster.address}"]
         command += ["--plugin-file", str(FAKES), "--no-plugin", "flowbench", "--data-dir", "none"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -141,6 +143,21 @@ def test_a_job_is_taken_from_the_queue_or_saves_and_ends(cluster: Any, tmp_path:
     assert record is not None, text
     assert record.status == "preempted"
     assert 0 < record.steps < 5000
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+def test_a_sweep_goes_on_after_its_run_was_killed(cluster: Any, tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    cluster.add_node(num_cpus=2)
+    run = start(cluster, tmp_path, *SWEEP)
+    wait_for(lambda: trials_handed_over(tmp_path) == 4, LONG_S)
+    run.kill()
+    run.communicate()
+    again = start(cluster, tmp_path, *SWEEP)
+    text = said(again)
+    assert again.returncode == 0, text
+    assert_swept(tmp_path, text)
 
 
 @pytest.mark.cluster

@@ -13,7 +13,14 @@ import pytest
 import torch
 
 from flowbench.runner.attempt import MODEL, AttemptDir, ResultsDir
-from tests.runner.executors.cluster import MISSING, Slurm, wait_for
+from tests.runner.executors.cluster import (
+    MISSING,
+    SWEEP,
+    Slurm,
+    assert_swept,
+    trials_handed_over,
+    wait_for,
+)
 
 pytest.importorskip("submitit")
 pytestmark = [
@@ -170,3 +177,16 @@ def test_what_slurm_refuses_is_one_line(slurm: Slurm, tmp_path: Path) -> None:
     assert len(errors) == 1
     assert errors[0].startswith("error: slurm refuses the jobs: invalid partition specified: none")
     assert not [path for path in (tmp_path / "runs").glob("*/1")]
+
+
+def test_a_sweep_goes_on_after_its_run_was_killed(slurm: Slurm, tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    on_slurm = ("--executor", "slurm", "--slurm", "partition=low,time=10")
+    run = flowbench(slurm, tmp_path, *SWEEP, *on_slurm)
+    wait_for(lambda: trials_handed_over(tmp_path) == 4, LONG_S)
+    run.kill()
+    run.communicate()
+    again = flowbench(slurm, tmp_path, *SWEEP, *on_slurm)
+    text = said(again)
+    assert again.returncode == 0, text
+    assert_swept(tmp_path, text)
