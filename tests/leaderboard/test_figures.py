@@ -228,6 +228,12 @@ def test_numbers_of_a_cost_axis_stand_apart(costs: tuple[float, float]) -> None:
     assert all(a[1] < b[0] for a, b in pairwise(ends))
 
 
+def test_a_run_that_ended_after_one_look_is_a_dot() -> None:
+    once, again = Series(points=((3.0, 1.0),)), Series(points=((3.0, 1.0), (4.0, 0.9)))
+    dots = [curves([line], prefix="p", title="").count("<use ") for line in (once, again)]
+    assert dots == [1, 0]
+
+
 def test_many_labels_at_the_ends_of_curves_stay_inside() -> None:
     same = [Series(points=[(0.0, 3.0), (1.0, 2.0)], label=f"c{i}") for i in range(8)]
     svg = curves(same, prefix="p", title="")

@@ -54,10 +54,19 @@ def curves(series: Sequence[Series], *, prefix: str, title: str) -> str:
         figure, axes = _axes(_limits(series), _HEIGHT, right, BOTTOM)
         for s in series:
             colour, width = (svg.ACCENT, 1.5) if s.lead else (svg.LINE, 1.0)
-            axes.plot(*zip(*s.points, strict=True), color=colour, linewidth=width)
+            _draw(axes, s, colour, width)
         title_x(axes, "charged seconds")
         _end_labels(axes, [s for s in series if s.label])
         return svg.finish(figure, prefix, title)
+
+
+def _draw(axes: Axes, line: Series, colour: str, width: float) -> None:
+    """A line, or a dot where a run ended after one look."""
+    is_line = len(line.points) > 1
+    look = {"linewidth": width} if is_line else {"marker": "o", "markersize": 4}
+    x, y = zip(*line.points, strict=True)
+    # A dot on the edge of the plot is whole; a line may leave it.
+    axes.plot(x, y, color=colour, clip_on=is_line, **look)
 
 
 def _limits(series: Sequence[Series]) -> tuple[float, tuple[float, float]]:
@@ -128,7 +137,7 @@ def _panel(panel: Panel, limits: tuple[float, tuple[float, float]], prefix: str)
         write(axes, hours, (tick, 0.0), (0, _HOURS_BELOW), ha="center", **below)
     write(axes, _TWO_NUMBERS, (right, 0.0), (0, _TITLE_BELOW), ha="right", **below)
     for s in panel.series:
-        axes.plot(*zip(*s.points, strict=True), color=svg.ACCENT, linewidth=1.25)
+        _draw(axes, s, svg.ACCENT, 1.25)
     if panel.paper is not None and panel.paper < low:
         # At the top, where a curve that comes down leaves room.
         said = f"paper: {panel.paper:g}, below ↓".replace("-", MINUS)
