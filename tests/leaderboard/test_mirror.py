@@ -197,7 +197,7 @@ def test_the_budget_that_most_rows_have_is_shown() -> None:
     assert found.unshown == "2 runs of other settings, budgets or hardware not shown"
 
 
-def test_runs_with_other_settings_fill_no_row_and_are_counted_in_every_rendering() -> None:
+def test_runs_with_other_settings_fill_no_row_and_are_counted() -> None:
     wider = {"overrides": {"training.batch_size": 2}}
     runs = [mirrored.run("denseflow:74-10", "cifar10", seed, 3.0, job=wider) for seed in (0, 1)]
     found = board(*runs)

@@ -447,7 +447,7 @@ class Board:
         title: Heading.
         description: A paragraph: what is compared, and how; whose numbers are whose.
         facts: Counts, one line.
-        unshown: How many results there are beside those that it shows; empty for none.
+        unshown: How many other runs of its models there are, in words; empty for none.
         columns: The columns.
         groups: The rows.
         notes: Letters and what they stand for.

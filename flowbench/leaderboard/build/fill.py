@@ -97,10 +97,11 @@ class _Builder:
 
     def _unshown(self) -> str:
         """That there are results of what the board shows which stand nowhere on it."""
-        num = self._frame.chosen.left_out if self._frame.chosen else 0
-        return f"{words.count(num, 'run')} of other settings, budgets or hardware not shown" * (
-            num > 0
-        )
+        chosen = self._frame.chosen
+        if chosen is None or not chosen.left_out:
+            return ""
+        runs = words.count(chosen.left_out, "run")
+        return f"{runs} of other settings, budgets or hardware not shown"
 
     def _order(self) -> list[int]:
         """The rows in order: the best first, or as they are."""
