@@ -129,6 +129,7 @@ class _Package:
         self._root = root
         self._folder, self._is_file = _place(root)
         self._used: dict[str, Path] = {}
+        self._paths: dict[str, Path | None] = {}
         self._followed: set[tuple[str, str]] = set()
 
     def used_by(self, module: str, name: str) -> dict[str, Path]:
@@ -138,6 +139,11 @@ class _Package:
 
     def _path(self, module: str) -> Path | None:
         """The file of a module here; None for one that is elsewhere or does not exist."""
+        if module not in self._paths:  # most are imported many times over
+            self._paths[module] = self._find(module)
+        return self._paths[module]
+
+    def _find(self, module: str) -> Path | None:
         # Other distributions are not followed: their versions are in the record, and torch alone
         # has thousands of files.
         top, *rest = module.split(".")

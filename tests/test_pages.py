@@ -67,6 +67,7 @@ def test_a_module_keeps_the_contract(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_wrapped_libraries_keep_the_contract_and_get_a_row(tmp_path: Path) -> None:
     python = make_environment(tmp_path / "env")
     pins = ("-c", str(ROOT / "constraints.txt"))
@@ -154,6 +155,7 @@ def test_every_key_of_a_suite_is_on_the_page() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_commands_of_the_table_run(suite_file: Path) -> None:
     """All of them in order, with a few steps and one seed in place of a minute and three."""
     blocks = re.findall(r"^```sh\n(.*?)^```", TABLE, flags=re.DOTALL | re.MULTILINE)
@@ -184,6 +186,7 @@ def _code(page: str) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_code_of_pages_about_python_runs(tmp_path: Path) -> None:
     """In their order as one script, with a few steps and one seed in place of 20 s and three."""
     *of_python, tracker = _code((DOCS / "how-to" / "python.md").read_text())

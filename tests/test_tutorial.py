@@ -41,6 +41,7 @@ def test_every_phase_is_explained() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_commands_run_in_their_order(tmp_path: Path) -> None:
     """With a few steps in place of 20 s; and then what the page has in Python, of their results."""
     (code,) = (text for kind, text in _blocks(PAGE) if kind == "python")

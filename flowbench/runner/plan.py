@@ -22,7 +22,7 @@ from flowbench.errors import DataMissingError, PackageMissingError, SuiteError, 
 from flowbench.evaluation.evaluate import requested_metrics
 from flowbench.registry import Registry
 from flowbench.registry.build import load_dataset
-from flowbench.registry.code import job_code
+from flowbench.registry.code import JobCode
 from flowbench.registry.configs import ConfiguredModel, configure
 from flowbench.registry.weights import weights_here
 from flowbench.runner.attempt import TrialOrder, canonical_json
@@ -128,11 +128,12 @@ def plan_all(
             datasets[name] = load_dataset(registry, name, data_dir)
         except DataMissingError as exc:
             datasets[name] = exc
+    code = JobCode(registry)
     jobs: dict[str, Job] = {}
     missing: list[Unprepared] = []
     swept: dict[str, Swept] = {}
     for suite, budget, overrides in parsed:
-        for job in _plan_one(suite, budget, overrides, registry, datasets, data_dir):
+        for job in _plan_one(suite, budget, overrides, registry, code, datasets, data_dir):
             if isinstance(job, Unprepared):
                 missing.append(job)
             elif isinstance(job, Swept):
@@ -148,6 +149,7 @@ def _plan_one(
     budget: Budget,
     overrides: Mapping[str, Sequence[Mapping[str, Any]]],
     registry: Registry,
+    code: JobCode,
     datasets: Mapping[str, LoadedData | DataMissingError],
     data_dir: Path,
 ) -> Iterator[Job | Unprepared | Swept]:
@@ -164,7 +166,9 @@ def _plan_one(
         chosen = [(choice, one) for choice in choices for one in overrides[_model(choice)]]
         for seed in suite.seeds:
             for choice, settings in chosen:
-                make = partial(_job, suite, registry, data, budget, data_dir, choice, settings)
+                make = partial(
+                    _job, suite, registry, code, data, budget, data_dir, choice, settings
+                )
                 one, space = make({}, seed), suite.space_of(_model(choice))
                 if not space or one.unsupported is not None:
                     yield one
@@ -227,6 +231,7 @@ def _by_model(suite: Suite) -> dict[str, list[dict[str, Any]]]:
 def _job(
     suite: Suite,
     registry: Registry,
+    code: JobCode,
     data: LoadedData,
     budget: Budget,
     data_dir: Path,
@@ -271,7 +276,7 @@ def _job(
             for name in metrics
             if suite.ladder and specs[name].ladder and model.config.sampling_ladder(data.info)
         ),
-        code=job_code(registry, row.model, row.dataset, metrics),
+        code=code.of(row.model, row.dataset, metrics),
         unsupported=unsupported,
         tuning=Tuning(preset=model.preset_facts.tuning_trials),
     )

@@ -110,6 +110,7 @@ NEW_ENVIRONMENT = "python3 -m venv env && . env/bin/activate\n"
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_commands_run_in_their_order(tmp_path: Path) -> None:
     """All of them, from the empty folder on, in one shell."""
     commands = "".join(text for kind, text in BLOCKS if kind == "sh")

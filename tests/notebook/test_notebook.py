@@ -16,6 +16,7 @@ NOTEBOOK = Path(__file__).parents[2] / "docs" / "how-to" / "notebook.ipynb"
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.long
 def test_the_notebook_runs_and_agrees_with_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from flowbench.runner.attempt import ResultsDir
 
 
 @pytest.mark.slow  # torch's own compiler runs
+@pytest.mark.long
 def test_a_paper_model_trains_compiled(tmp_path: Path) -> None:
     command = ["run", "--models", "glow:tiny", "--datasets", "digits", "--budget", "20steps"]
     command += ["--set", "glow.training.compile=true", "--metrics", "bpd"]

@@ -13,6 +13,7 @@ REPEATS = 16
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_draw_error_of_an_untrained_bound_is_what_repeating_it_shows() -> None:
     given = trained("denseflow", "digits", 0)
     model, kind = given.model, likelihood_kind(given.model)

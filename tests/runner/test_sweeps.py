@@ -320,6 +320,7 @@ def told_of(ready: ReadyRun) -> Iterator[tuple[str, int, str, float | None]]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("few_rivals")
 def test_a_sweep_is_pruned_resumed_and_ends_in_a_row_that_counts_it(
     fake_registry: Registry, fake_plugins: PluginSelection, tmp_path: Path

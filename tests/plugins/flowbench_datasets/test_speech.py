@@ -108,6 +108,8 @@ def test_a_clip_of_another_form_is_named(
         prepare(SMALL, convert_prompts, tmp_path / "data", given=folder)
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_a_spectrogram_is_the_librarys() -> None:
     librosa = pytest.importorskip("librosa")
     x = np.random.default_rng(0).normal(size=WHOLE * 8).astype(np.float32)

@@ -40,6 +40,7 @@ def test_features_are_those_that_the_classes_are_read_from() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_script_gives_weights_of_the_same_accuracy(tmp_path: Path) -> None:
     import importlib.util
 

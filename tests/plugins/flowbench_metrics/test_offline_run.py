@@ -81,6 +81,7 @@ def run(flowbench: Flowbench, metrics: str, *more: str) -> tuple[dict[str, Any],
     return row["metrics"], printed
 
 
+@pytest.mark.long
 def test_random_weights_give_a_number_that_nobody_takes_for_fid(
     flowbench: Flowbench, tmp_path: Path
 ) -> None:

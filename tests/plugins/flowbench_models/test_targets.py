@@ -98,6 +98,7 @@ def test_models_that_learn_from_examples_alone_say_so(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("choice", ["iaf", "realnvp"])
 def test_a_run_finds_the_normaliser_of_a_target(choice: str, tmp_path: Path) -> None:
     command = ["run", "--models", choice, "--datasets", "target-wave", "--budget", "300steps"]

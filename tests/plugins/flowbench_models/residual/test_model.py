@@ -130,6 +130,7 @@ def test_latents_and_data_map_to_each_other_with_the_jacobians_ladj(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_mean_of_draws_above_16_dims_is_the_exact_density(
     kind: str, dataset: MakeDataset, jacobian_log_abs_det: JacobianLogAbsDet
@@ -211,6 +212,7 @@ def _lipschitz(layer: SpectralLayer) -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_lipschitz_constants_stay_below_their_bound_in_training(
     kind: str, dataset: MakeDataset

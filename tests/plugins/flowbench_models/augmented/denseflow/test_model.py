@@ -285,6 +285,7 @@ def test_samples_that_are_not_finite_are_integers_out_of_range(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @both_dequantizations
 @pytest.mark.parametrize("num_steps", [100, 400])
 def test_trained_model_still_inverts(

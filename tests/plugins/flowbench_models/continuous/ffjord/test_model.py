@@ -18,6 +18,7 @@ from tests.plugins.flowbench_models.fixtures import (
     Perturb,
 )
 
+LONG = (pytest.mark.slow, pytest.mark.long)
 CONVOLUTION = {"network": "convolution", "activation": "softplus", "scales": 2, "exact_dims": 64}
 TIGHT = {"rtol": 1e-7, "atol": 1e-8}
 
@@ -69,7 +70,7 @@ def test_cifar10_has_the_settings_of_the_released_script() -> None:
         ((2,), {}),
         ((5,), {"layer": "concat", "blocks": 2, "activation": "softplus"}),
         ((1, 2, 2), {}),
-        pytest.param((1, 4, 4), {**CONVOLUTION, "blocks": 2}, marks=pytest.mark.slow),
+        pytest.param((1, 4, 4), {**CONVOLUTION, "blocks": 2}, marks=LONG),
         pytest.param((2, 2, 4), CONVOLUTION, marks=pytest.mark.slow),
     ],
     ids=str,

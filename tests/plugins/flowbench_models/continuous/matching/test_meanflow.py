@@ -99,6 +99,7 @@ def test_average_velocities_lead_to_the_data_in_any_number_of_steps(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_one_step_reaches_a_gaussian(dataset: MakeDataset) -> None:
     torch.manual_seed(0)
     model = _model(dataset, width=64, blocks=2).float()

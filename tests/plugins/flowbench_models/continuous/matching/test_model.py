@@ -177,6 +177,7 @@ def test_the_loss_is_least_at_the_exact_velocity(kind: str, dataset: MakeDataset
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_trained_field_is_that_between_gaussians(dataset: MakeDataset) -> None:
     torch.manual_seed(0)
     model = _model("flow-matching", dataset(2, levels=None), {**MLP, "width": 64, "blocks": 2})
@@ -293,6 +294,7 @@ def _train(model: VelocityModel, phase: int = 0) -> None:
         optimizer.step()
 
 
+@pytest.mark.slow
 def test_optimal_pairs_straighten_the_flow(dataset: MakeDataset) -> None:
     """The mean squared distance of velocities along a path from its chord, of trained flows."""
     straightness = {}

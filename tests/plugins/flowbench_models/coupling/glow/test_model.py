@@ -146,6 +146,7 @@ def test_shuffled_channels_are_not_trained_and_are_kept_with_the_weights(
 
 @pytest.mark.parametrize("coupling", ["affine", "additive"])
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("num_steps", [100, 400])
 def test_training_keeps_the_inverse(
     coupling: str, num_steps: int, dataset: MakeDataset, train_on: TrainOn

@@ -129,6 +129,7 @@ def test_encoding_a_sample_gives_back_its_noise(tiny: NanoFlow) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("num_steps", [100, 400])
 def test_training_keeps_the_inverse(
     num_steps: int, dataset: MakeDataset, train_on: TrainOn
