@@ -2,6 +2,8 @@
 PYTHON ?= python3
 DEMO_BUDGET ?= 60s
 BIN := .venv/bin
+# Modules are compiled when they are first imported: most of torch's never are.
+PIP := $(BIN)/pip install --quiet --no-compile -c constraints.txt
 ANYWHERE := not gpu and not network and not cluster
 
 .PHONY: demo test check test-fast test-slow test-long test-cluster coverage docs site dist benchmarks clean
@@ -31,7 +33,7 @@ test-long: .venv/.installed-dev  ## whole contracts of all models, campaigns of 
 	$(BIN)/pytest --timeout=7200 -m "long and $(ANYWHERE)"
 
 test-cluster: .venv/.installed-dev  ## jobs on a SLURM and a Ray that are started here; the first needs Debian's packages
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[ray]'
+	$(PIP) -e '.[ray]'
 	$(BIN)/pytest -m cluster -n 0
 
 coverage: .venv/.installed-dev  ## branch coverage of all tests, workers included; build/coverage/index.html
@@ -57,12 +59,13 @@ benchmarks: .venv/.installed-dev  ## ratios against named baselines, appended to
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet -c constraints.txt -e .
+	$(PIP) -e .
 	@touch $@
 
-.venv/.installed-dev: .venv/.installed
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,docs]'
-	@touch $@
+.venv/.installed-dev: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(PIP) -e '.[dev,docs]'
+	@touch .venv/.installed $@
 
 clean:
 	rm -rf .venv build
