@@ -321,6 +321,7 @@ def test_a_single_step_has_a_learning_rate(trainings: list[dict[str, Any]]) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_attention_is_one_count_however_it_is_computed(flowbench: Checkout) -> None:
     tokens = {4: 16, 8: 64, 16: 256}  # pixels of the datasets
     flowbench.run(

@@ -35,6 +35,7 @@ def test_a_sound_model_passes(registry: Registry, name: str, slow: bool) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", list(_mutants()))
 def test_a_mutant_is_caught_by_the_check_that_is_meant_for_it_and_by_no_other(
     registry: Registry, mutants: ModuleType, name: str, monkeypatch: pytest.MonkeyPatch

@@ -67,7 +67,7 @@ def many(examples: int) -> Callable[[Any], Any]:
 
 
 in_few_and_many = pytest.mark.parametrize(
-    "examples", [FEW, pytest.param(MANY, marks=pytest.mark.slow)]
+    "examples", [FEW, pytest.param(MANY, marks=[pytest.mark.slow, pytest.mark.long])]
 )
 
 

@@ -202,6 +202,7 @@ def test_two_train_as_one_and_go_on_where_another_number_stopped(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="children are found in /proc")
 def test_the_end_of_either_is_the_end_of_both(
     tmp_path: Path, begin: Callable[[Path], subprocess.Popen[bytes]]

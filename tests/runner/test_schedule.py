@@ -177,6 +177,7 @@ def test_every_end_has_its_status_and_reason(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="forks under Linux alone")
 def test_spawned_workers_do_the_same_in_processes_of_the_same_kind(
     every_end: SimpleNamespace,

@@ -86,7 +86,7 @@ def early_inception(min_samples: int) -> FrechetMetric:
     ("num", "rel"),
     # torch-fidelity takes roots of eigenvalues that rounding leaves of a covariance without full
     # rank: with fewer images than features it has fewer digits.
-    [(5, 1e-4), (70, 1e-6)],
+    [(5, 1e-4), pytest.param(70, 1e-6, marks=pytest.mark.long)],
 )
 def test_torch_fidelity_agrees_on_the_same_images_and_weights(
     trained: type[FakeTrained], use_random_inception: Path, num: int, rel: float
