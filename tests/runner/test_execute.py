@@ -250,6 +250,7 @@ def test_the_record_holds_the_load_of_the_machine(
 
 
 @pytest.mark.slow  # torch's own compiler runs
+@pytest.mark.long
 def test_a_compiled_training_is_charged_for_compiling_and_reproducible(begin: Begin) -> None:
     overrides = {"fake-gaussian.training.compile": True}
     attempts = [begin(overrides=overrides, budget="3steps") for _ in range(2)]

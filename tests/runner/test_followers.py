@@ -159,6 +159,7 @@ def apart(before: Path, after: Path) -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_train_as_one_and_go_on_where_another_number_stopped(
     tmp_path: Path, begin: Callable[[Path], subprocess.Popen[bytes]]
 ) -> None:
