@@ -2,7 +2,8 @@
 PYTHON ?= python3
 DEMO_BUDGET ?= 60s
 BIN := .venv/bin
-# Modules are compiled when they are first imported: most of torch's never are.
+# Modules are compiled when they are first imported, and kept so: most of torch's never are.
+unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/pip install --quiet --no-compile -c constraints.txt
 ANYWHERE := not gpu and not network and not cluster
 

@@ -318,6 +318,7 @@ def test_the_log_of_a_good_job_says_how_it_went(flowbench: Command, results: str
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_quiet_prints_the_table_and_verbose_what_flags_come_to(
     flowbench: Command, tmp_path: Path
 ) -> None:

@@ -163,7 +163,7 @@ def test_a_worker_waits_for_room_and_says_so(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("num_damaged", [1, 2])
+@pytest.mark.parametrize("num_damaged", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_a_damaged_checkpoint_gives_way_with_a_word(
     ready: Any, num_damaged: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,7 +33,9 @@ TINY: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("preset", [pytest.param(p, marks=[pytest.mark.slow]) for p in COUNTS])
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.parametrize("preset", COUNTS)
 def test_paper_presets_have_the_counts_of_the_released_code(
     preset: str, dataset: MakeDataset
 ) -> None:
