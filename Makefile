@@ -30,7 +30,7 @@ test-fast: .venv/.installed-dev  ## what a bare pytest runs
 test-slow: .venv/.installed-dev  ## the rest of what make test runs
 	$(BIN)/pytest -m "slow and not long and $(ANYWHERE)"
 
-test-long: .venv/.installed-dev  ## whole contracts of all models, campaigns of kills, new environments
+test-long: .venv/.installed-dev  ## the longest: trained models' contracts and mutants, campaigns of kills, the documentation's walks
 	$(BIN)/pytest --timeout=7200 -m "long and $(ANYWHERE)"
 
 test-cluster: .venv/.installed-dev  ## jobs on a SLURM and a Ray that are started here; the first needs Debian's packages

@@ -35,7 +35,6 @@ def test_every_block_says_what_it_is() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.long
 def test_the_commands_run_in_their_order_from_a_fresh_clone(tmp_path: Path) -> None:
     if not (ROOT / ".git").exists():
         pytest.skip("there is no repository to clone: a source distribution")

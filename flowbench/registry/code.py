@@ -2,42 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import cache, partial
+from collections.abc import Iterable
 
 from flowbench.code_hash import CodeHashes, core_sha256, part_sha256
 from flowbench.registry.registry import Registry
 
 
-class JobCode:
-    """The code that jobs are made by, as it is on disk when it is first asked for.
+def job_code(registry: Registry, model: str, dataset: str, metrics: Iterable[str]) -> CodeHashes:
+    """The code that a job is made by, as it is on disk now.
 
-    A plan of hundreds of jobs is of a few models, data and metrics, whose files are read once each.
+    Args:
+        model: Name of its model, without a preset.
+        metrics: Names of its metrics.
     """
-
-    def __init__(self, registry: Registry) -> None:
-        self._core = core_sha256()
-        self._model, self._dataset, self._metric = (
-            _once(part, registry) for part in (model_code, dataset_code, metric_code)
-        )
-
-    def of(self, model: str, dataset: str, metrics: Iterable[str]) -> CodeHashes:
-        """The code of one job.
-
-        Args:
-            model: Name of its model, without a preset.
-            metrics: Names of its metrics.
-        """
-        return CodeHashes(
-            core=self._core,
-            model=self._model(model),
-            dataset=self._dataset(dataset),
-            metrics={name: self._metric(name) for name in metrics},
-        )
-
-
-def _once(part: Callable[[Registry, str], str], registry: Registry) -> Callable[[str], str]:
-    return cache(partial(part, registry))
+    return CodeHashes(
+        core=core_sha256(),
+        model=model_code(registry, model),
+        dataset=dataset_code(registry, dataset),
+        metrics={name: metric_code(registry, name) for name in metrics},
+    )
 
 
 def model_code(registry: Registry, name: str) -> str:

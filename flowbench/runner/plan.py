@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from flowbench.errors import DataMissingError, PackageMissingError, SuiteError, 
 from flowbench.evaluation.evaluate import requested_metrics
 from flowbench.registry import Registry
 from flowbench.registry.build import load_dataset
-from flowbench.registry.code import JobCode
+from flowbench.registry.code import job_code
 from flowbench.registry.configs import ConfiguredModel, configure
 from flowbench.registry.weights import weights_here
 from flowbench.runner.attempt import TrialOrder, canonical_json
@@ -31,6 +31,7 @@ from flowbench.suite.schema import PROTOCOL_VERSION, Suite
 from flowbench.suite.space import Distribution
 
 HASH_DIGITS = 12
+CodeOf = Callable[[str, str, tuple[str, ...]], CodeHashes]  # of model, dataset and metrics
 LATER_SETTINGS = ("accumulate", "graph", "channels_last")  # of training
 
 
@@ -128,12 +129,13 @@ def plan_all(
             datasets[name] = load_dataset(registry, name, data_dir)
         except DataMissingError as exc:
             datasets[name] = exc
-    code = JobCode(registry)
+    # Hundreds of jobs are of a few models, data and metrics: their code is read once.
+    code_of = cache(partial(job_code, registry))
     jobs: dict[str, Job] = {}
     missing: list[Unprepared] = []
     swept: dict[str, Swept] = {}
     for suite, budget, overrides in parsed:
-        for job in _plan_one(suite, budget, overrides, registry, code, datasets, data_dir):
+        for job in _plan_one(suite, budget, overrides, registry, code_of, datasets, data_dir):
             if isinstance(job, Unprepared):
                 missing.append(job)
             elif isinstance(job, Swept):
@@ -149,7 +151,7 @@ def _plan_one(
     budget: Budget,
     overrides: Mapping[str, Sequence[Mapping[str, Any]]],
     registry: Registry,
-    code: JobCode,
+    code_of: CodeOf,
     datasets: Mapping[str, LoadedData | DataMissingError],
     data_dir: Path,
 ) -> Iterator[Job | Unprepared | Swept]:
@@ -167,7 +169,7 @@ def _plan_one(
         for seed in suite.seeds:
             for choice, settings in chosen:
                 make = partial(
-                    _job, suite, registry, code, data, budget, data_dir, choice, settings
+                    _job, suite, registry, code_of, data, budget, data_dir, choice, settings
                 )
                 one, space = make({}, seed), suite.space_of(_model(choice))
                 if not space or one.unsupported is not None:
@@ -231,7 +233,7 @@ def _by_model(suite: Suite) -> dict[str, list[dict[str, Any]]]:
 def _job(
     suite: Suite,
     registry: Registry,
-    code: JobCode,
+    code_of: CodeOf,
     data: LoadedData,
     budget: Budget,
     data_dir: Path,
@@ -276,7 +278,7 @@ def _job(
             for name in metrics
             if suite.ladder and specs[name].ladder and model.config.sampling_ladder(data.info)
         ),
-        code=code.of(row.model, row.dataset, metrics),
+        code=code_of(row.model, row.dataset, tuple(metrics)),
         unsupported=unsupported,
         tuning=Tuning(preset=model.preset_facts.tuning_trials),
     )

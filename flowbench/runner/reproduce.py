@@ -14,7 +14,7 @@ from flowbench.budget import Budget
 from flowbench.errors import DataError, UnknownNameError
 from flowbench.registry import Registry
 from flowbench.registry.build import load_dataset
-from flowbench.registry.code import JobCode
+from flowbench.registry.code import job_code
 from flowbench.runner.attempt import TrialOrder
 from flowbench.runner.decide import Decision
 from flowbench.runner.plan import Job, with_own_id
@@ -87,7 +87,7 @@ def job_again(
         ladder=frozenset(
             m.metric for m in record.measurements if RUNG in m.protocol and only is None
         ),
-        code=JobCode(registry).of(row.model, row.dataset, metrics),
+        code=job_code(registry, row.model, row.dataset, metrics),
         unsupported=None,
         trial=None if record.trial is None else TrialOrder.of(record.trial),
         tuning=record.tuning,

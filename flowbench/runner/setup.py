@@ -22,7 +22,7 @@ from flowbench.evaluation.harness import Harness, likelihood_kind
 from flowbench.provenance import processor_name, provenance
 from flowbench.registry import PluginSelection, Registry, load_registry
 from flowbench.registry.build import build_model, load_dataset
-from flowbench.registry.code import JobCode
+from flowbench.registry.code import job_code
 from flowbench.runner.attempt import WorkOrder
 from flowbench.runner.under_way import Attempt
 from flowbench.store.records import JobRow
@@ -66,7 +66,7 @@ def open_ground(attempt: Attempt) -> Ground:
     # What the parent had loaded, not what is installed: a plugin that was left out stays out.
     registry = load_registry(plugin_selection(order))
     attempt.directory.keep_plugin_files(order.plugin_files)
-    attempt.runs(JobCode(registry).of(job.model, job.dataset, order.metrics))
+    attempt.runs(job_code(registry, job.model, job.dataset, order.metrics))
     data = load_dataset(registry, job.dataset, order.data_dir)
     # The id of the job holds this hash: on other data it would be the result of another job.
     if data.sha256 != job.dataset_sha256:

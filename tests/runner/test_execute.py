@@ -21,7 +21,7 @@ from flowbench.api.specs import Modality
 from flowbench.errors import StoreError
 from flowbench.evaluation.harness import Harness
 from flowbench.registry import PluginSelection, Registry, load_registry
-from flowbench.registry.code import JobCode
+from flowbench.registry.code import job_code
 from flowbench.runner.attempt import (
     MODEL,
     ORDER,
@@ -250,7 +250,6 @@ def test_the_record_holds_the_load_of_the_machine(
 
 
 @pytest.mark.slow  # torch's own compiler runs
-@pytest.mark.long
 def test_a_compiled_training_is_charged_for_compiling_and_reproducible(begin: Begin) -> None:
     overrides = {"fake-gaussian.training.compile": True}
     attempts = [begin(overrides=overrides, budget="3steps") for _ in range(2)]
@@ -347,7 +346,7 @@ def test_the_record_says_which_code_ran(begin: Begin) -> None:
     attempt = begin()
     execute(attempt)
     registry = load_registry(PluginSelection(files=(FAKES,)))
-    code = JobCode(registry).of("fake-gaussian", "fake-images", ["fake_nll"])
+    code = job_code(registry, "fake-gaussian", "fake-images", ["fake_nll"])
     known = attempt.known
     assert (known["core_code"], known["model_code"]) == (code.core, code.model)
     assert (known["dataset_code"], known["code_sha256"]) == (code.dataset, code.of_all)

@@ -230,7 +230,6 @@ def test_the_end_of_either_is_the_end_of_both(
 
 
 @pytest.mark.slow
-@pytest.mark.long
 def test_one_that_fails_before_all_have_met_ends_the_job(
     tmp_path: Path, begin: Callable[..., subprocess.Popen[bytes]]
 ) -> None:

@@ -380,7 +380,6 @@ def test_a_sweep_is_pruned_resumed_and_ends_in_a_row_that_counts_it(
 
 
 @pytest.mark.slow
-@pytest.mark.long
 @pytest.mark.usefixtures("few_rivals")
 def test_a_pruned_trial_is_run_when_it_is_asked_for_by_itself(
     fake_registry: Registry, fake_plugins: PluginSelection, tmp_path: Path
