@@ -41,6 +41,14 @@ def check(
         float | None,
         typer.Option(min=1, help="Seconds that a single check may take \\[default: 120]."),
     ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Shapes to check a model on at a time, each in a process of its own \\[default: "
+            "one per core].",
+        ),
+    ] = None,
     store: Annotated[
         bool, typer.Option("--store/--no-store", help="Keep the outcome in the results folder.")
     ] = True,
@@ -63,6 +71,7 @@ def check(
         raise SuiteError("nothing to check; give names, or --all for everything (flowbench list)")
     from flowbench.contract.by_name import checks_of, keep, names_of
     from flowbench.contract.checking.checks import LIMIT_S
+    from flowbench.provenance import available_cores
 
     registry = load_plugins(plugin_file, no_plugin)
     chosen = None if everything else names or names_of(registry, plugin_file)
@@ -74,6 +83,7 @@ def check(
         slow=not fast,
         data_dir=paths.data_dir(data_dir),
         limit_s=LIMIT_S if limit is None else limit,
+        jobs=len(available_cores()) if jobs is None else jobs,
     ):
         report = run()
         reports.append(report)

@@ -32,6 +32,7 @@ def checks_of(
     slow: bool,
     data_dir: Path,
     limit_s: float = LIMIT_S,
+    jobs: int = 1,
 ) -> list[tuple[str, Pending]]:
     """What is to be checked, in order; a name stands for every part that carries it.
 
@@ -41,13 +42,14 @@ def checks_of(
         slow: Whether to run the checks that train a model as well.
         data_dir: Where prepared datasets are.
         limit_s: Seconds after which a check is interrupted and has failed.
+        jobs: Forms to check a model on at a time.
 
     Returns:
         The kind and name of each part, and the function that checks it.
     """
     names = names_of(registry) if names is None else names
     checks: dict[Kind, Callable[..., CheckReport]] = {
-        "model": partial(check_model, dataset=dataset, slow=slow, limit_s=limit_s),
+        "model": partial(check_model, dataset=dataset, slow=slow, limit_s=limit_s, jobs=jobs),
         "dataset": partial(check_dataset, data_dir=data_dir, limit_s=limit_s),
         "metric": partial(check_metric, limit_s=limit_s),
     }

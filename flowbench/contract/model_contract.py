@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 from flowbench.api.specs import DatasetSpec, ModelSpec
 from flowbench.contract.checking.cases import CASES, Case, Role, case_of, cases_of_forms
@@ -10,8 +12,10 @@ from flowbench.contract.checking.checks import (
     LIMIT_S,
     PLUGIN_ERRORS,
     describe_exception,
+    not_twice,
     run_checks,
 )
+from flowbench.contract.checking.forked import CAN_FORK, LostProcessError, in_forks
 from flowbench.contract.checking.report import CheckReport, CheckResult, Status
 from flowbench.contract.models import CHECKS
 from flowbench.contract.models.subject import ModelSubject
@@ -30,6 +34,7 @@ def check_model(
     dataset: str | None = None,
     slow: bool = True,
     limit_s: float = LIMIT_S,
+    jobs: int = 1,
 ) -> CheckReport:
     """Holds a model to the contract.
 
@@ -38,6 +43,7 @@ def check_model(
         dataset: Check on random data of this dataset's form rather than on the contract's own.
         slow: Whether to run the checks that train the model as well.
         limit_s: Seconds after which a check is interrupted and has failed.
+        jobs: Forms to check at a time, each in a process of its own.
 
     Returns:
         The report.
@@ -47,11 +53,24 @@ def check_model(
         groups = _groups(registry, entry.spec)
     else:
         groups = [[_dataset_case(registry.dataset(dataset).spec, "main", "mass")]]
+    on_group = partial(_check_group, registry, choice, slow=slow, limit_s=limit_s)
     results: list[CheckResult] = []
-    for group in groups:
-        results += _check_group(registry, choice, group, results, slow, limit_s)
+    start, forks = time.perf_counter(), CAN_FORK and min(jobs, len(groups)) > 1
+    if forks:
+        found = in_forks([partial(on_group, group) for group in groups], jobs)
+        for group, on_it in zip(groups, found, strict=True):
+            if isinstance(on_it, LostProcessError):
+                on_it = [_configuration("failed", group[0].label, str(on_it))]
+            results += not_twice(CHECKS, on_it, results)
+    else:
+        for group in groups:
+            results += on_group(group, before=results)
     return CheckReport(
-        kind="model", name=choice, plugin=entry.source.distribution, results=tuple(results)
+        kind="model",
+        name=choice,
+        plugin=entry.source.distribution,
+        results=tuple(results),
+        side_by_side_s=time.perf_counter() - start if forks else None,
     )
 
 
@@ -59,7 +78,8 @@ def _check_group(
     registry: Registry,
     choice: str,
     group: Sequence[Case],
-    before: Iterable[CheckResult],
+    *,
+    before: Iterable[CheckResult] = (),
     slow: bool,
     limit_s: float,
 ) -> list[CheckResult]:

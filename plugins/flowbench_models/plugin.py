@@ -39,7 +39,7 @@ _ELEMENT_BY_ELEMENT = (_form(2), _form(5), _form(1, 4, 4, levels=17))
 
 # A solve costs a hundred passes: sums of densities are those of points in the plane, traces of
 # images are estimates.
-_SOLVED = (_form(1, 6, 6, levels=17), _form(2), _form(3))
+_SOLVED = (_form(1, 6, 6, levels=17), _form(2))
 
 # Series of log-determinants cost many passes: small forms, of every kind of likelihood.
 _SMALL = (_form(2), _form(1, 4, 4, levels=17), _form(3, 4, 4, levels=256))

@@ -7,7 +7,7 @@ import inspect
 import re
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -162,18 +162,11 @@ def run_checks(
         One result a check.
     """
     results: list[CheckResult] = []
-    # A check that does not hold -> the check at the root of it.
-    unsound = {
-        r.name: r.blocked_by or r.name for r in before if r.status == "failed" or r.blocked_by
-    }
+    unsound = _unsound(before)
     for clause in checks:
-        asked_for = (clause.name, *clause.needs)  # itself, too: it may have failed on another case
-        root = next((unsound[name] for name in asked_for if name in unsound), None)
+        root = _root(clause, unsound)
         start = time.perf_counter()
-        if root is None:
-            finding = _run(clause, subject, limit_s)
-        else:
-            finding = skipped(f"not checked, because {root} failed")
+        finding = _run(clause, subject, limit_s) if root is None else _blocked(root)
         # What was not checked is as little to be built on as what failed.
         if root or finding.status == "failed":
             unsound[clause.name] = root or clause.name
@@ -189,6 +182,48 @@ def run_checks(
             )
         )
     return results
+
+
+def not_twice(
+    checks: Iterable[Check[SubjectT]],
+    found: Iterable[CheckResult],
+    before: Iterable[CheckResult],
+) -> list[CheckResult]:
+    """Results that were found beside those on another case, as if they came after those.
+
+    Args:
+        checks: The checks, in order.
+        found: Results on a case.
+        before: Results on others, whose failures block what builds on them here.
+
+    Returns:
+        The results, some of them blocked.
+    """
+    clauses, unsound = {clause.name: clause for clause in checks}, _unsound(before)
+    results = []
+    for result in found:
+        clause = clauses.get(result.name)
+        root = None if clause is None else _root(clause, unsound)
+        if root is not None:
+            unsound[result.name] = root
+            finding = dataclasses.asdict(_blocked(root))
+            result = dataclasses.replace(result, **finding, blocked_by=root)
+        results.append(result)
+    return results
+
+
+def _unsound(before: Iterable[CheckResult]) -> dict[str, str]:
+    """What does not hold -> the check at the root of it."""
+    return {r.name: r.blocked_by or r.name for r in before if r.status == "failed" or r.blocked_by}
+
+
+def _root(clause: Check[SubjectT], unsound: Mapping[str, str]) -> str | None:
+    asked_for = (clause.name, *clause.needs)  # itself, too: it may have failed on another case
+    return next((unsound[name] for name in asked_for if name in unsound), None)
+
+
+def _blocked(root: str) -> Finding:
+    return skipped(f"not checked, because {root} failed")
 
 
 def _run(clause: Check[SubjectT], subject: SubjectT, limit_s: float) -> Finding:
