@@ -33,7 +33,11 @@ class PixelTransformerConfig(PixelConfig):
     head_dim: int = Field(default=16, ge=1)
 
     presets: ClassVar[Mapping[str, Preset]] = {
-        "digits": Preset(summary="four layers of 64 channels, for a minute on digits (8x8)"),
+        "digits": Preset(
+            summary="four layers of 64 channels, for a minute on digits (8x8)",
+            values={"training": {"lr": 6e-3}},
+            tuning_trials=4,
+        ),
         "natural-patches": Preset(
             summary="four layers of 64 channels, for minutes on 32x32 images",
             values={"training": {"batch_size": 8}},

@@ -29,7 +29,11 @@ class PixelCNNConfig(PixelConfig):
     layers: int = Field(default=6, ge=1)
 
     presets: ClassVar[Mapping[str, Preset]] = {
-        "digits": Preset(summary="six layers of 32 channels, for a minute on digits (8x8)"),
+        "digits": Preset(
+            summary="six layers of 32 channels, for a minute on digits (8x8)",
+            values={"training": {"lr": 6e-3}},
+            tuning_trials=4,
+        ),
         "natural-patches": Preset(
             summary="six layers of 32 channels, for minutes on 32x32 images",
             values={"training": {"batch_size": 16}},

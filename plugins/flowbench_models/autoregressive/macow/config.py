@@ -143,9 +143,9 @@ SEVEN_LEVELS: Mapping[str, Any] = {
 
 PRESETS: Mapping[str, Preset] = {
     "toy": Preset(
-        summary="two levels of one step, for images of a few pixels",
+        summary="one step at the second of three sizes, for images of a few pixels",
         values={
-            "levels": {"steps": ((0,), (1,), (1,)), "factors": (4,), "widths": (8, 16, 16)},
+            "levels": {"steps": ((0,), (1,), (0,)), "factors": (4,), "widths": (8, 16, 16)},
             "dequantizer": {"steps": ((0,), (1,)), "widths": (8, 16)},
             "training": small_training(),
         },

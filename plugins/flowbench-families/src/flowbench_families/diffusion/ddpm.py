@@ -45,7 +45,11 @@ class DDPMConfig(SteppedConfig):
     attention_back: Literal["last", "each"] = "last"
 
     presets: ClassVar[Mapping[str, Preset]] = {
-        "digits": Preset(summary="a U-Net of two resolutions, for a minute on digits (8x8)"),
+        "digits": Preset(
+            summary="a U-Net of two resolutions, for a minute on digits (8x8)",
+            values={"training": {"lr": 4e-3}},
+            tuning_trials=4,
+        ),
         "natural-patches": Preset(
             summary="a U-Net of three resolutions, for minutes on 32x32 images", values=PATCHES
         ),

@@ -41,7 +41,9 @@ class DDPMPPConfig(DiffusionConfig):
 
     presets: ClassVar[Mapping[str, Preset]] = {
         "digits": Preset(
-            summary="a U-Net of two resolutions, for a minute on digits (8x8)", values={"width": 20}
+            summary="a U-Net of two resolutions, for a minute on digits (8x8)",
+            values={"width": 20},
+            tuning_trials=4,
         ),
         "natural-patches": Preset(
             summary="a U-Net of three resolutions, for minutes on 32x32 images", values=PATCHES

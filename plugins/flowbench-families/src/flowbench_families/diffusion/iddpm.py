@@ -50,7 +50,9 @@ class IDDPMConfig(SteppedConfig):
 
     presets: ClassVar[Mapping[str, Preset]] = {
         "digits": Preset(
-            summary="a U-Net of two resolutions, trained by the bound, for a minute on digits (8x8)"
+            summary="a U-Net of two resolutions, trained by the bound, for a minute on digits (8x8)",
+            values={"training": {"lr": 4e-3}},
+            tuning_trials=4,
         ),
         "natural-patches": Preset(
             summary="a U-Net of three resolutions, for minutes on 32x32 images", values=PATCHES

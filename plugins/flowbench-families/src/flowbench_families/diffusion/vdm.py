@@ -60,7 +60,8 @@ class VDMConfig(DiffusionConfig):
     presets: ClassVar[Mapping[str, Preset]] = {
         "digits": Preset(
             summary="two blocks a side of 32 channels, for a minute on digits (8x8)",
-            values={"width": 32, "blocks": 2},
+            values={"width": 32, "blocks": 2, "training": {"lr": 8e-3}},
+            tuning_trials=4,
         ),
         "natural-patches": Preset(
             summary="two blocks a side of 16 channels, for minutes on 32x32 images",

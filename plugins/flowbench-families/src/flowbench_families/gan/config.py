@@ -126,7 +126,9 @@ class WGANGPConfig(AdversarialConfig):
     training: Training = _critic_first(batch_size=64, lr=5e-4, average=Ema(decay=0.99))
 
     presets: ClassVar[Mapping[str, Preset]] = {
-        "digits": DIGITS,
+        "digits": replace(
+            DIGITS, values={**DIGITS.values, "training": {"lr": 1e-3}}, tuning_trials=4
+        ),
         "natural-patches": PATCHES,
         "cifar10": Preset(
             summary="generator 5,179,907, critic 4,114,689 parameters (CIFAR-10)",

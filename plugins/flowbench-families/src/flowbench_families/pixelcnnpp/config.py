@@ -44,7 +44,9 @@ class PixelCNNPPConfig(PixelConfig):
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
     presets: ClassVar[Mapping[str, Preset]] = {
-        "digits": Preset(summary="one block of 32 channels, for a minute on digits (8x8)"),
+        "digits": Preset(
+            summary="one block of 32 channels, for a minute on digits (8x8)", tuning_trials=4
+        ),
         "natural-patches": Preset(
             summary="one block of 32 channels, for minutes on 32x32 images",
             values={"training": {"batch_size": 16}},

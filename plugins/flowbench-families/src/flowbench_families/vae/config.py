@@ -54,10 +54,14 @@ class VAEConfig(ModelConfig):
     training: Training = SMALL
 
     presets: ClassVar[Mapping[str, Preset]] = {
-        "digits": Preset(summary="Gaussian posteriors at two resolutions, for a minute on digits"),
+        "digits": Preset(
+            summary="Gaussian posteriors at two resolutions, for a minute on digits",
+            tuning_trials=4,
+        ),
         "iaf": Preset(
             summary="two inverse autoregressive steps to each posterior, else as digits",
             values={"flow_steps": 2},
+            tuning_trials=4,
         ),
         "natural-patches": Preset(
             summary="two layers at each of two resolutions, for minutes on 32x32 images",
