@@ -41,6 +41,7 @@ class PixelTransformerConfig(PixelConfig):
         "natural-patches": Preset(
             summary="four layers of 64 channels, for minutes on 32x32 images",
             values={"training": {"batch_size": 8}},
+            tuning_trials=2,
         ),
     }
 

@@ -36,7 +36,8 @@ class PixelCNNConfig(PixelConfig):
         ),
         "natural-patches": Preset(
             summary="six layers of 32 channels, for minutes on 32x32 images",
-            values={"training": {"batch_size": 16}},
+            values={"training": {"batch_size": 16, "lr": 6e-3}},
+            tuning_trials=2,
         ),
     }
 

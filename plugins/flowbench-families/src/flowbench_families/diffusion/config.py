@@ -135,6 +135,6 @@ TOY: Mapping[str, Any] = {"width": 8}
 PATCHES: Mapping[str, Any] = {
     "width": 16,
     "multipliers": (1, 2, 2),
-    "training": small_training(batch_size=16, augment=("horizontal_flip",)),
+    "training": small_training(batch_size=16, lr=4e-3, augment=("horizontal_flip",)),
 }
 """Network and training for minutes on 32x32 images."""

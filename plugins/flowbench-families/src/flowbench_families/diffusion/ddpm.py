@@ -51,7 +51,9 @@ class DDPMConfig(SteppedConfig):
             tuning_trials=4,
         ),
         "natural-patches": Preset(
-            summary="a U-Net of three resolutions, for minutes on 32x32 images", values=PATCHES
+            summary="a U-Net of three resolutions, for minutes on 32x32 images",
+            values=PATCHES,
+            tuning_trials=2,
         ),
         "toy": Preset(
             summary="a U-Net of 8 channels, for images of a few pixels",

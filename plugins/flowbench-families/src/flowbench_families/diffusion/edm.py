@@ -62,7 +62,9 @@ class EDMConfig(DiffusionConfig):
             tuning_trials=4,
         ),
         "natural-patches": Preset(
-            summary="a U-Net of three resolutions, for minutes on 32x32 images", values=PATCHES
+            summary="a U-Net of three resolutions, for minutes on 32x32 images",
+            values=PATCHES,
+            tuning_trials=2,
         ),
         "toy": Preset(summary="a U-Net of 8 channels, for images of a few pixels", values=TOY),
         "cifar10": Preset(

@@ -50,12 +50,14 @@ class IDDPMConfig(SteppedConfig):
 
     presets: ClassVar[Mapping[str, Preset]] = {
         "digits": Preset(
-            summary="a U-Net of two resolutions, trained by the bound, for a minute on digits (8x8)",
+            summary="a U-Net of two resolutions, trained by the bound, for a minute on digits",
             values={"training": {"lr": 4e-3}},
             tuning_trials=4,
         ),
         "natural-patches": Preset(
-            summary="a U-Net of three resolutions, for minutes on 32x32 images", values=PATCHES
+            summary="a U-Net of three resolutions, for minutes on 32x32 images",
+            values=PATCHES,
+            tuning_trials=2,
         ),
         "toy": Preset(
             summary="a U-Net of 8 channels, for images of a few pixels",

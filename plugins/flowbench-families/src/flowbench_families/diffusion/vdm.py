@@ -70,8 +70,9 @@ class VDMConfig(DiffusionConfig):
                 "blocks": 2,
                 "features": (6, 7),
                 "gamma_min": -13.3,
-                "training": small_training(batch_size=16, augment=("horizontal_flip",)),
+                "training": small_training(batch_size=16, lr=4e-3, augment=("horizontal_flip",)),
             },
+            tuning_trials=2,
         ),
         "toy": Preset(
             summary="8 channels, for images of a few pixels",

@@ -75,7 +75,9 @@ DIGITS = Preset(
     summary="two layers from 2x2 on, for a minute on digits (8x8)", values={"smallest": 2}
 )
 PATCHES = Preset(
-    summary="three layers from 4x4 on, for minutes on 32x32 images", values={"width": 32}
+    summary="three layers from 4x4 on, for minutes on 32x32 images",
+    values={"width": 32},
+    tuning_trials=2,
 )
 
 

@@ -49,7 +49,8 @@ class PixelCNNPPConfig(PixelConfig):
         ),
         "natural-patches": Preset(
             summary="one block of 32 channels, for minutes on 32x32 images",
-            values={"training": {"batch_size": 16}},
+            values={"training": {"batch_size": 16, "lr": 6e-3}},
+            tuning_trials=2,
         ),
         "cifar10": Preset(
             summary="53,659,080 parameters, 53,618,660 with weight norms folded in (CIFAR-10)",

@@ -66,6 +66,7 @@ class VAEConfig(ModelConfig):
         "natural-patches": Preset(
             summary="two layers at each of two resolutions, for minutes on 32x32 images",
             values={"layers": 2},
+            tuning_trials=2,
         ),
         "iaf-natural-patches": Preset(
             summary="one inverse autoregressive step to each posterior, else as natural-patches",
