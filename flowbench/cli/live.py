@@ -67,7 +67,8 @@ class JobsView:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The lines of the jobs, and how many more there are."""
-        shown = _shown(self._rows, max(1, console.height - OTHER_LINES))
+        others = OTHER_LINES + (cell_len(self._shared) > NAME_WIDTH)  # it may take a line itself
+        shown = _shown(self._rows, max(1, console.height - others))
         rest = Counter(s.state for _, s in self._rows) - Counter(s.state for _, s in shown)
         yield _table(shown, self._shared, options.max_width, "~" if options.ascii_only else "…")
         if rest:
@@ -168,6 +169,9 @@ def _table(rows: Sequence[tuple[str, JobState]], shared: str, width: int, ellips
     names = short_names([name for name, _ in rows], room, ellipsis)
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="dim")
     (header,) = short_names([shared], room, ellipsis)
+    if header != shared and cell_len(shared) <= width:  # a line of its own has room for all of it
+        table.title, table.title_style, table.title_justify = shared, "dim", "left"
+        header = ""
     for column in (_Column(header, list(names), room), *columns):
         table.add_column(
             column.header,

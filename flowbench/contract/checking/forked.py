@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
@@ -54,6 +55,7 @@ def in_forks(runs: Sequence[Callable[[], ResultT]], jobs: int) -> list[ResultT |
 def _send(run: Callable[[], ResultT], there: Connection) -> None:
     import torch
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends it
     torch.set_num_threads(1)  # threads that the parent started are not in its fork
     there.send(run())
 
