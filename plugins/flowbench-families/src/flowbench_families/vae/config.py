@@ -71,6 +71,7 @@ class VAEConfig(ModelConfig):
         "iaf-natural-patches": Preset(
             summary="one inverse autoregressive step to each posterior, else as natural-patches",
             values={"layers": 2, "flow_steps": 1},
+            tuning_trials=2,
         ),
         "vector": Preset(
             summary="two layers of latents with one flow step each, for a minute on planar sets",
