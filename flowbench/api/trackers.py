@@ -2,7 +2,9 @@
 
 A tracker is an object with any of the hooks below as methods, each marked with `hookimpl`; a method
 may leave out arguments that it does not need. It lives in the process of the run, not in those of
-its jobs: nothing that it does costs a job's budget, and one that fails is left out with a word.
+its jobs, where its hooks are called one after the other in a thread that trackers share: nothing
+that it does costs a job's budget or holds up a run but at its end, where the run waits until all is
+told, and one that fails is left out with a word.
 """
 
 from __future__ import annotations

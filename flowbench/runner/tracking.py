@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import queue
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pluggy
@@ -79,10 +81,14 @@ def tracked(
         yield tracking
     finally:
         tracking.tell("run_ended")
+        tracking.close()
 
 
 class _Tracking:
     """A `RunObserver`.
+
+    Trackers are called in a thread of their own: one that waits for a network, or imports for a
+    second, holds up neither jobs nor the run that looks after them.
 
     Args:
         inner: Who is told first.
@@ -90,20 +96,45 @@ class _Tracking:
     """
 
     def __init__(self, inner: RunObserver, managers: dict[str, pluggy.PluginManager]) -> None:
-        self._inner, self._managers = inner, dict(managers)
+        self._inner = inner
         self._attempts: dict[str, AttemptDir] = {}
         self._seen: dict[str, tuple[int, int]] = {}  # when curves were written, and points told
+        self._events: queue.SimpleQueue[tuple[str, Mapping[str, object]] | None]
+        self._events = queue.SimpleQueue()
+        self._failures: queue.SimpleQueue[str] = queue.SimpleQueue()
+        # A daemon: whoever interrupts the wait for a tracker that hangs gets the terminal back.
+        self._thread = threading.Thread(
+            target=self._call, args=(dict(managers),), name="trackers", daemon=True
+        )
+        self._thread.start()
 
     def tell(self, event: str, **said: object) -> None:
-        """Calls one hook of each tracker; one that fails is not called again."""
-        for name, manager in list(self._managers.items()):
-            try:
-                getattr(manager.hook, event)(**said)
-            except PLUGIN_ERRORS as exc:  # a border: a tracker must not end a run
-                del self._managers[name]
-                self._inner.warn(
-                    f"tracker {name} failed at {event} and is left out: {reason_of(exc)}"
-                )
+        """Has one hook of each tracker called, after those of earlier events."""
+        self._events.put((event, said))
+        self._warn()
+
+    def close(self) -> None:
+        """Waits until trackers have heard everything."""
+        self._events.put(None)
+        self._thread.join()
+        self._warn()
+
+    def _call(self, managers: dict[str, pluggy.PluginManager]) -> None:
+        """Calls hooks; a tracker that fails is not called again."""
+        for event, said in iter(self._events.get, None):
+            for name, manager in list(managers.items()):
+                try:
+                    getattr(manager.hook, event)(**said)
+                except PLUGIN_ERRORS as exc:  # a border: a tracker must not end a run
+                    del managers[name]
+                    self._failures.put(
+                        f"tracker {name} failed at {event} and is left out: {reason_of(exc)}"
+                    )
+
+    def _warn(self) -> None:
+        """Says which trackers have failed, in the thread that owns the terminal."""
+        while not self._failures.empty():
+            self._inner.warn(self._failures.get())
 
     def added(self, job: Job) -> None:
         self._inner.added(job)
@@ -120,6 +151,7 @@ class _Tracking:
     def beat(self, job: Job, heartbeat: Heartbeat) -> None:
         self._inner.beat(job, heartbeat)
         self._look(job)
+        self._warn()
 
     def ended(self, job: Job, record: AttemptRow) -> None:
         self._inner.ended(job, record)

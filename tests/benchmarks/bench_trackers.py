@@ -4,8 +4,8 @@
 
 A tracker lives in the process of the run, where it is told of a job's start, of its looks at
 validation and of its end. Measured are the seconds of that process and of those that the tracker
-starts, for as many looks as a training has; apart from them what it takes to begin, before there
-is a job. Each round is a process of its own.
+starts, for as many looks as a training has; apart from them what it takes to begin, once a run,
+while workers start. Each round is a process of its own.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ def tell(name: str, results: Path) -> tuple[float, float]:
     job: Any = SimpleNamespace(row=record.job, label="realnvp on digits, seed 0")
     before = _spent()
     managers = make_trackers(registry, [name], results)
+    managers[name].hook.run_started(jobs=[])
     begun = _spent()
     with tracked(MagicMock(), managers, [job]) as observer:
         observer.started(job, attempt, 1)

@@ -6,6 +6,7 @@ import json
 import re
 import struct
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,7 +97,17 @@ class Failing(Recorder):
         raise OSError("no route to host")
 
 
+class Slow(Recorder):
+    """Waits at the start until a job has ended, as for a server that does not answer."""
+
+    @hookimpl
+    def run_started(self, jobs: list[TrackedJob]) -> None:
+        assert job_has_ended.wait(60)
+        super().run_started(jobs)
+
+
 made: list[Recorder] = []
+job_has_ended = threading.Event()
 BLOCK, FULL, LAST = 32768, 1, 4
 
 
@@ -166,6 +177,22 @@ def test_one_that_fails_is_left_out_with_a_word(registry: Registry, tmp_path: Pa
     assert said == [
         "warn tracker bad failed at validated and is left out: OSError: no route to host"
     ]
+
+
+def test_a_slow_one_holds_up_no_job_and_hears_everything(
+    registry: Registry, tmp_path: Path
+) -> None:
+    class Ended(Watcher):
+        def ended(self, *said: object) -> None:
+            job_has_ended.set()
+
+    job_has_ended.clear()
+    watcher = Ended()
+    drive(make_trackers(with_trackers(registry, it="Slow"), ["it"], tmp_path), tmp_path, watcher)
+    (slow,) = made
+    names = [name for name, _ in slow.events]
+    assert names == ["run_started", "job_started", *["validated"] * 3, "job_ended", "run_ended"]
+    assert [line for line in watcher.told if line.startswith("warn")] == []
 
 
 def test_without_trackers_the_observer_is_told_directly(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Offline unless ``WANDB_MODE`` says otherwise: ``wandb sync RESULTS/wandb/offline
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from typing import Any
 
@@ -23,16 +24,20 @@ class WandB:
     """
 
     def __init__(self, settings: TrackerSettings) -> None:
-        try:
-            import wandb
-        except ImportError as exc:
-            raise PluginLoadError("wandb is not installed; pip install 'flowbench[wandb]'") from exc
-        # Here, before any job runs: the first run would import it and start a process meanwhile.
-        _ = wandb.Api
-        wandb.setup()
-        self._wandb: Any = wandb
+        if importlib.util.find_spec("wandb") is None:
+            raise PluginLoadError("wandb is not installed; pip install 'flowbench[wandb]'")
         self._folder = settings.results
+        self._wandb: Any = None
         self._runs: dict[str, Any] = {}
+
+    @hookimpl
+    def run_started(self) -> None:
+        """Imports W&B and starts its process, while workers start: it takes a second."""
+        import wandb
+
+        _ = wandb.Api  # the first run would import it
+        wandb.setup()
+        self._wandb = wandb
 
     @hookimpl
     def job_started(self, job: TrackedJob) -> None:

@@ -46,7 +46,8 @@ class MARSCF(MultiScaleModel):
         https://arxiv.org/abs/2004.03891, with the details of the released code. Departures: shift
         and scale of affine couplings are halves of their network's channels, where the released
         code takes even and odd channels; the last prior's network of a context that is not there
-        is counted, but not made.
+        is counted, but not made; couplings are inverted wherever they map to, where the released
+        code holds values of the mixture's CDF within 1e-5 of 0 and 1 in sampling alone.
     """
 
     config: MARSCFConfig
