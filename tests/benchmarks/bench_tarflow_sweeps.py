@@ -138,7 +138,9 @@ def draw(points: Sequence[Point], path: Path) -> None:
     axes.axvline(1.0, color="gray", linestyle="--", label="cached, token by token")
     axes.set(xscale="log", yscale="log", xlabel="seconds over those of the cached sampler")
     axes.set_ylabel("largest error of a pixel, of the range")
-    axes.legend()
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}")
+    figure.legend(loc="outside upper center", ncols=3, fontsize="small")
     figure.savefig(path, metadata={"Date": None})
 
 
