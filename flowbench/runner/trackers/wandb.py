@@ -25,7 +25,7 @@ class WandB:
 
     def __init__(self, settings: TrackerSettings) -> None:
         if importlib.util.find_spec("wandb") is None:
-            raise PluginLoadError("wandb is not installed; pip install 'flowbench[wandb]'")
+            _imported()  # says what to install
         self._folder = settings.results
         self._wandb: Any = None
         self._runs: dict[str, Any] = {}
@@ -33,11 +33,9 @@ class WandB:
     @hookimpl
     def run_started(self) -> None:
         """Imports W&B and starts its process, while workers start: it takes a second."""
-        import wandb
-
-        _ = wandb.Api  # the first run would import it
-        wandb.setup()
-        self._wandb = wandb
+        self._wandb = _imported()
+        _ = self._wandb.Api  # the first run would import it
+        self._wandb.setup()
 
     @hookimpl
     def job_started(self, job: TrackedJob) -> None:
@@ -82,3 +80,11 @@ class WandB:
         """Ends what has not ended."""
         while self._runs:
             self._runs.popitem()[1].finish(exit_code=1)
+
+
+def _imported() -> Any:
+    try:
+        import wandb
+    except ImportError as exc:
+        raise PluginLoadError("wandb is not installed; pip install 'flowbench[wandb]'") from exc
+    return wandb
